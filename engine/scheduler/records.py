@@ -1,0 +1,220 @@
+"""What the scheduler's pure state hears (events) and says (instructions).
+
+`state.handle(event, now) -> list[Instruction]`. Frozen records of plain values: no sockets, no clock, no user bytes.
+The server turns messages into events and instructions into messages; the simulation makes and plays them directly.
+A run is identified by (`run`, `attempt`); a report about anything but the current attempt is ignored, so late,
+duplicated and reordered messages are harmless. Sizes are bytes, times seconds, workers and clients are named by str.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+
+from howdah.engine.graph.layer import Dependency, Key, Span
+
+
+class Record(msgspec.Struct, frozen=True, array_like=True):
+    """Base of all records."""
+
+
+class LayerSpec(Record):
+    """A layer without its code: all that the scheduler may know of it.
+
+    `host_sets` and `host_index` say the preferred hosts per item, dictionary-encoded; empty when there are none.
+    `nbytes` is one entry per item, or empty.
+    """
+
+    key: Key
+    name: str
+    n: int
+    deps: tuple[Dependency, ...] = ()
+    host_sets: tuple[tuple[str, ...], ...] = ()
+    host_index: tuple[int, ...] = ()
+    nbytes: tuple[int, ...] = ()
+    retries: int = 0
+
+
+class TaskError(Record):
+    """Why a task has no result. `frames` is the user's exception, pickled; the scheduler never opens it.
+
+    kind: "raised" (user code), "lost" (its workers died), "cancelled", "unpicklable".
+    """
+
+    kind: str
+    message: str
+    traceback: str = ""
+    frame: bytes = b""
+    worker: str = ""
+    host: str = ""
+    container: str = ""
+
+
+class WorkerInfo(Record):
+    """A worker as it introduced itself. `slots` tasks run at once; `address` is where peers fetch from."""
+
+    name: str
+    host: str
+    rack: str = "/default-rack"
+    slots: int = 1
+    memory: int = 0
+    container: str = ""
+    address: str = ""
+    pid: int = 0
+
+
+# -- events ---------------------------------------------------------------------------------------------------------
+
+
+class ClientJoined(Record):
+    client: str
+    weight: float = 1.0
+
+
+class ClientLeft(Record):
+    """The client has gone for good (closed, or its lease ran out): what only it wanted is released."""
+
+    client: str
+
+
+class GraphSubmitted(Record):
+    """`layers` in topological order; a layer that is known already is not scheduled twice. `wanted` is kept until
+    the client releases it; what it needs is kept until it is computed."""
+
+    client: str
+    layers: tuple[LayerSpec, ...]
+    wanted: tuple[Span, ...]
+    priority: int = 0
+
+
+class Released(Record):
+    client: str
+    spans: tuple[Span, ...]
+
+
+class CancelRequested(Record):
+    client: str
+    spans: tuple[Span, ...]
+
+
+class WorkerJoined(Record):
+    """`holdings`: what a worker that comes back still holds, with sizes per item."""
+
+    worker: WorkerInfo
+    holdings: tuple[tuple[Span, tuple[int, ...]], ...] = ()
+
+
+class WorkerLeft(Record):
+    """`reason` is shown to people: exit code or signal, peak memory, YARN's message. `clean`: it was asked to go."""
+
+    worker: str
+    reason: str = ""
+    clean: bool = False
+
+
+class RunDone(Record):
+    """All items of the run were tried. `sizes` per item (-1 for a failed one); `errors` by offset into the run."""
+
+    worker: str
+    run: int
+    attempt: int
+    sizes: tuple[int, ...]
+    seconds: float
+    errors: tuple[tuple[int, TaskError], ...] = ()
+
+
+class InputsMissing(Record):
+    """The run could not start: these spans could not be had from `holder`."""
+
+    worker: str
+    run: int
+    attempt: int
+    holder: str
+    spans: tuple[Span, ...]
+
+
+class RunReturned(Record):
+    """The answer to `RecallRun`: items from `start` (offset into the run) were not begun and are given back."""
+
+    worker: str
+    run: int
+    attempt: int
+    start: int
+
+
+class Tick(Record):
+    """Time passed: bounded waits end."""
+
+
+Event: TypeAlias = (
+    ClientJoined
+    | ClientLeft
+    | GraphSubmitted
+    | Released
+    | CancelRequested
+    | WorkerJoined
+    | WorkerLeft
+    | RunDone
+    | InputsMissing
+    | RunReturned
+    | Tick
+)
+
+# -- instructions ---------------------------------------------------------------------------------------------------
+
+
+class StartRun(Record):
+    """Run items of `span` on `worker`, in order, on one slot. `sources`: for inputs the worker lacks, who has them."""
+
+    worker: str
+    run: int
+    attempt: int
+    span: Span
+    sources: tuple[tuple[Span, str], ...] = ()
+
+
+class RecallRun(Record):
+    worker: str
+    run: int
+    attempt: int
+
+
+class FreeSpans(Record):
+    """Nobody wants these any more: the worker drops them from its store."""
+
+    worker: str
+    spans: tuple[Span, ...]
+
+
+class TellDone(Record):
+    """These wanted tasks have results; `holder` has them."""
+
+    client: str
+    span: Span
+    holder: str
+
+
+class TellFailed(Record):
+    """These wanted tasks will have no result. `origin` is the task whose failure it was."""
+
+    client: str
+    span: Span
+    error: TaskError
+    origin: Span
+
+
+class TellLost(Record):
+    """These tasks, told done before, were lost with their worker and are being made again."""
+
+    client: str
+    span: Span
+
+
+class ForgetLayer(Record):
+    """No task of it can be asked for any more: its frames may be dropped."""
+
+    layer: Key
+
+
+Instruction: TypeAlias = StartRun | RecallRun | FreeSpans | TellDone | TellFailed | TellLost | ForgetLayer
