@@ -1,0 +1,207 @@
+"""What no worker needs, and is left out of a packed environment: the one place that says so.
+
+Promises: a rule names something that running code does not touch, and gives way where it might: a developer tool that
+a kept package requires stays; a `tests` folder that its package imports stays. `docs/environments.md` shows these
+lists to users; a test keeps the two together. Change a list and every environment's content hash changes with it, by
+itself: the hash is over the files that remain.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from howdah.errors import bad_value, near
+
+# Distributions (normalised names) that serve the person who writes code, on her machine.
+DEVELOPER_TOOLS: Mapping[str, tuple[str, ...]] = {
+    "installers and build tools": (
+        *("pip", "uv", "wheel", "build", "pipx", "virtualenv", "pip-tools", "pyproject-hooks", "twine", "conda-pack"),
+        *("poetry", "poetry-core", "hatch", "hatchling", "flit", "flit-core", "pdm", "pdm-backend", "maturin"),
+        *("scikit-build-core", "meson", "meson-python", "ninja", "cmake", "cython", "setuptools-scm"),
+        *("py-rattler", "conda-package-streaming", "conda-package-handling"),
+    ),
+    "linters, formatters and type checkers": (
+        *("ruff", "black", "isort", "flake8", "pyflakes", "pycodestyle", "mccabe", "pylint", "astroid", "yapf"),
+        *("autopep8", "pyupgrade", "bandit", "vulture", "pre-commit", "cfgv", "identify", "nodeenv"),
+        *("mypy", "mypy-extensions", "librt", "ast-serialize", "pathspec", "pyright", "basedpyright", "ty"),
+        *("types-*", "*-stubs"),
+    ),
+    "test runners": (
+        *("pytest", "pytest-*", "pluggy", "iniconfig", "execnet", "hypothesis", "coverage", "tox", "nox"),
+    ),
+    "notebook front ends": (
+        *("ipython", "ipython-pygments-lexers", "ipykernel", "ipywidgets", "widgetsnbextension", "debugpy"),
+        *("jupyter", "jupyter-*", "jupyterlab", "jupyterlab-*", "notebook", "notebook-shim", "qtconsole"),
+        *("nbclient", "nbconvert", "nbformat", "jedi", "parso", "prompt-toolkit", "matplotlib-inline"),
+        *("stack-data", "executing", "asttokens", "pure-eval", "terminado", "send2trash"),
+    ),
+    "documentation builders": ("sphinx", "sphinx-*", "sphinxcontrib-*", "mkdocs", "mkdocs-*", "pdoc"),
+}
+
+# Of the standard library: folders at its top, and files by pattern anywhere in it.
+STDLIB_FOLDERS = (
+    *("test", "idlelib", "turtledemo", "tkinter", "ensurepip", "lib2to3", "pydoc_data", "__phello__"),
+    *("site-packages", "dist-packages"),  # packages are packed by their own rules
+)
+STDLIB_FOLDERS_ANYWHERE = ("test", "tests", "idle_test", "__pycache__", "config-*")
+STDLIB_FILES = (
+    *("turtle.py", "*.a", "*.exe", "*.pickle", "EXTERNALLY-MANAGED"),
+    *("_test*.so", "_ctypes_test*.so", "_xxtestfuzz*.so", "xxlimited*.so", "xxsubtype*.so", "_tkinter*.so"),
+)
+
+# Of installed packages, wherever they lie below a package.
+PACKAGE_FOLDERS = ("__pycache__", "tests")
+PACKAGE_FILES = (
+    *("*.pyx", "*.pxd", "*.pxi", "*.pyi"),  # Cython's sources and type stubs
+    *("*.h", "*.hh", "*.hpp", "*.hxx", "*.c", "*.cc", "*.cpp", "*.cxx", "*.a", "*.la", "*.lib"),
+    *("*.exe", "*.pdb", "*.dll"),
+)
+KEPT_FILES = ("__init__.pyi",)  # lazy_loader reads them when a package is imported
+# Top-level packages that compile at run time, and read their own headers then.
+KEEPS_HEADERS = ("triton", "cupy", "cupyx", "cupy_backends", "nvidia", "pycuda", "pyopencl", "torch", "pythran")
+
+# Of the environment's other folders (what a distribution puts outside site-packages; conda packages everything).
+PREFIX_FOLDERS = (
+    *("Scripts", "condabin", "include", "conda-meta", "compiler_compat", "man", "doc", "mkspecs", "pkgs", "envs"),
+    *("share/man", "share/doc", "share/info", "share/jupyter", "share/applications", "share/icons", "share/gtk-doc"),
+    *("share/bash-completion", "share/zsh", "share/fish", "share/locale", "share/cmake*", "share/aclocal"),
+    *("etc/jupyter", "lib/pkgconfig", "lib/cmake", "lib/tcl*", "lib/tk*", "lib/itcl*", "lib/thread*", "lib/tdbc*"),
+)
+PREFIX_FILES = ("*.a", "*.la", "*.o")
+# bin/: programs (ELF) stay; scripts do not, because their first line names a Python of the packing machine.
+
+
+@dataclass(frozen=True, slots=True)
+class Exclusions:
+    """The rules, with what a user adds (`exclude`) and takes back (`include`): normalised distribution names."""
+
+    exclude: frozenset[str] = frozenset()
+    include: frozenset[str] = frozenset()
+
+    def dropped(self, requires: Mapping[str, Iterable[str]]) -> frozenset[str]:
+        """Which of the distributions to leave out.
+
+        Parameters
+        ----------
+        requires
+            Every installed distribution and the names that it requires (extras aside).
+
+        Raises
+        ------
+        InputError
+            `exclude` or `include` names a distribution that is not installed.
+
+        Examples
+        --------
+        >>> sorted(Exclusions().dropped({"pandas": ["numpy"], "numpy": [], "pytest": ["pluggy"], "pluggy": []}))
+        ['pluggy', 'pytest']
+        >>> sorted(Exclusions().dropped({"serve": ["jupyter-core"], "jupyter-core": [], "jupyter": []}))
+        ['jupyter']
+        """
+        for option, names in (("--exclude", self.exclude), ("--include", self.include)):
+            for name in sorted(names - requires.keys()):
+                raise bad_value(option, name, f"no such distribution in the environment; {near(name, requires)}")
+        out = {name for name in requires if name not in self.include and is_developer_tool(name)}
+        waiting = [name for name in requires if name not in out]
+        while waiting:
+            for needed in requires[waiting.pop()]:
+                if needed in out:
+                    out.discard(needed)
+                    waiting.append(needed)
+        return frozenset(out | self.exclude)
+
+
+def normalised(name: str) -> str:
+    """A distribution's name as the packaging standards compare it.
+
+    >>> normalised("Foo.Bar_baz")
+    'foo-bar-baz'
+    """
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _any_of(patterns: Iterable[str]) -> re.Pattern[str]:
+    return re.compile("|".join(fnmatch.translate(p) for p in patterns))
+
+
+_TOOLS = _any_of(pattern for names in DEVELOPER_TOOLS.values() for pattern in names)
+_STDLIB_TOP = _any_of(STDLIB_FOLDERS)
+_STDLIB_ANY = _any_of(STDLIB_FOLDERS_ANYWHERE)
+_STDLIB_FILE = _any_of(STDLIB_FILES)
+_PACKAGE_FILE = _any_of(PACKAGE_FILES)
+_PREFIX_FOLDER = _any_of(PREFIX_FOLDERS)
+_PREFIX_FILE = _any_of(PREFIX_FILES)
+_TEST_MODULE = re.compile(r"test_.*\.py$|.*_test\.py$|conftest\.py$")
+_IMPORTS_TESTS = re.compile(r"^\s*(from\s+[\w.]*\.tests\b|from\s+\.\s+import\s+.*\btests\b|import\s+\S+\.tests\b)", re.M)
+
+
+def is_developer_tool(name: str) -> bool:
+    """Whether a distribution (normalised name) is on the list."""
+    return _TOOLS.match(name) is not None
+
+
+def drops_stdlib_folder(name: str, *, top: bool) -> bool:
+    """Whether a folder of the standard library stays behind; `top`: it lies directly in `lib/pythonX.Y`."""
+    return _STDLIB_ANY.match(name) is not None or (top and _STDLIB_TOP.match(name) is not None)
+
+
+def drops_stdlib_file(name: str) -> bool:
+    """Whether a file of the standard library stays behind."""
+    return _STDLIB_FILE.match(name) is not None
+
+
+def drops_package_file(name: str, top_level: str) -> bool:
+    """Whether a file of an installed package stays behind, by its own name.
+
+    >>> drops_package_file("lib.pxd", "pyarrow"), drops_package_file("cuda.h", "triton")
+    (True, False)
+    """
+    if name in KEPT_FILES or top_level in KEEPS_HEADERS:
+        return False
+    return _PACKAGE_FILE.match(name) is not None
+
+
+def drops_package_folder(path: str, top_level: str) -> bool:
+    """Whether a folder below an installed package stays behind; looks at the disk for `tests`.
+
+    A folder of tests has test modules in it (or one level down), and the package above it does not import it, as
+    astropy's does.
+    """
+    name = os.path.basename(path)
+    if name == "tests":
+        return _has_test_modules(path) and not _imports_tests(os.path.dirname(path))
+    return name in PACKAGE_FOLDERS
+
+
+def _has_test_modules(folder: str, deeper: int = 1) -> bool:
+    folders = []
+    for entry in os.scandir(folder):
+        if _TEST_MODULE.match(entry.name):
+            return True
+        if deeper and entry.is_dir():
+            folders.append(entry.path)
+    return any(_has_test_modules(below, deeper - 1) for below in folders)
+
+
+def _imports_tests(package: str) -> bool:
+    try:
+        with open(os.path.join(package, "__init__.py"), encoding="utf-8", errors="replace") as file:
+            return _IMPORTS_TESTS.search(file.read()) is not None
+    except FileNotFoundError:
+        return False
+
+
+def drops_prefix_path(path: str) -> bool:
+    """Whether a file outside `site-packages` stays behind; `path` is relative to the environment.
+
+    >>> drops_prefix_path("share/man/man1/python.1"), drops_prefix_path("share/proj/proj.db")
+    (True, False)
+    """
+    parts = path.split("/")
+    if _PREFIX_FILE.match(parts[-1]):
+        return True
+    return any(_PREFIX_FOLDER.match("/".join(parts[:i])) for i in range(1, len(parts)))

@@ -1,0 +1,150 @@
+"""What howdah must know of a Python interpreter to pack it: where its parts lie and how it was built.
+
+Promises: :func:`probe` looks at the running interpreter or, through a short-lived child, at another prefix's; it
+changes nothing and takes well under 0.1 s. Called by `environment` and `base`; nobody else needs it.
+
+The part between the two marks is also run, as text, inside another environment's Python: it may use nothing but the
+standard library.
+"""
+
+# -- begin: also run in the other interpreter --
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import site
+import subprocess
+import sys
+import sysconfig
+
+
+def look_at_self() -> dict[str, object]:
+    """Facts about the interpreter that runs this, as JSON values."""
+    version = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    pure = sysconfig.get_path("purelib")
+    sites = [pure, sysconfig.get_path("platlib"), *site.getsitepackages()]
+    if site.ENABLE_USER_SITE:
+        sites.insert(0, site.getusersitepackages())
+    with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as maps:
+        mapped = {line.split(None, 5)[5].strip() for line in maps if "libpython" in line}
+    stdlib = os.path.dirname(os.path.realpath(os.__file__))
+    dynload = [p for p in sys.path if os.path.basename(p) == "lib-dynload" and os.path.isdir(p)]
+    seen: dict[str, str] = {}
+    for path in sites:
+        if os.path.isdir(path) and path in sys.path:
+            seen.setdefault(os.path.realpath(path), path)
+    return {
+        "version": ".".join(map(str, sys.version_info[:3])),
+        "short": version + getattr(sys, "abiflags", ""),
+        "build": sys.version,
+        "implementation": sys.implementation.name,
+        "cache_tag": sys.implementation.cache_tag or "",
+        "magic": importlib.util.MAGIC_NUMBER.hex(),
+        "soabi": str(sysconfig.get_config_var("SOABI") or ""),
+        "platform": sysconfig.get_platform(),
+        "glibc": (os.confstr("CS_GNU_LIBC_VERSION") or "") if "CS_GNU_LIBC_VERSION" in os.confstr_names else "",
+        "prefix": sys.prefix,
+        "base_prefix": sys.base_prefix,
+        "executable": os.path.realpath("/proc/self/exe"),
+        "libpython": min(mapped) if mapped else "",
+        "stdlib": stdlib,
+        "dynload": os.path.realpath(dynload[0]) if dynload else "",
+        "platlibdir": getattr(sys, "platlibdir", "lib"),
+        "sites": list(seen),
+        "dist_packages": any(os.path.basename(p) == "dist-packages" for p in site.getsitepackages()),
+    }
+
+
+# -- end --
+
+from dataclasses import dataclass
+
+from howdah.errors import EnvironmentMismatch, bad_value
+
+
+@dataclass(frozen=True, slots=True)
+class Interpreter:
+    """One Python interpreter. All paths are absolute, on this machine."""
+
+    version: str  # "3.11.7"
+    short: str  # "3.11"; "3.13t" for a free-threaded build: the name of its lib folder
+    build: str  # the whole of sys.version: it changes with every rebuild
+    implementation: str
+    cache_tag: str
+    magic: str  # of its bytecode, in hex
+    soabi: str
+    platform: str
+    glibc: str
+    prefix: str
+    base_prefix: str
+    executable: str  # the program itself, links resolved
+    libpython: str  # the shared library that the program is a shell around; "" when it is all in one
+    stdlib: str
+    dynload: str
+    platlibdir: str  # "lib", or "lib64" on Fedora and its kin
+    sites: tuple[str, ...]  # folders of installed packages, in sys.path order
+    dist_packages: bool  # Debian's patched layout
+
+    @property
+    def lib(self) -> str:
+        """Where the standard library goes in an archive."""
+        return f"lib/python{self.short}"
+
+    @property
+    def site(self) -> str:
+        """Where packages go in an archive."""
+        return f"{self.lib}/site-packages"
+
+
+def probe(prefix: str | None = None) -> Interpreter:
+    """Look at an interpreter.
+
+    Parameters
+    ----------
+    prefix
+        A virtual or conda environment's folder; the running interpreter's own by default.
+
+    Raises
+    ------
+    InputError
+        There is no `bin/python` under `prefix`.
+    EnvironmentMismatch
+        Its Python does not start, or is older than howdah supports.
+
+    Examples
+    --------
+    >>> import sys
+    >>> probe().version == "%d.%d.%d" % sys.version_info[:3]
+    True
+    """
+    if prefix is None or os.path.realpath(prefix) == os.path.realpath(sys.prefix):
+        facts = look_at_self()
+    else:
+        facts = _look_at_other(prefix)
+    facts["sites"] = tuple(facts["sites"])  # type: ignore[arg-type]
+    found = Interpreter(**facts)  # type: ignore[arg-type]
+    if tuple(map(int, found.version.split(".")[:2])) < (3, 11) or found.implementation != "cpython":
+        raise EnvironmentMismatch(
+            f"the environment {found.prefix} has {found.implementation} {found.version}; howdah needs CPython 3.11 or newer: "
+            "make the environment anew with one"
+        )
+    return found
+
+
+def _look_at_other(prefix: str) -> dict[str, object]:
+    python = os.path.join(prefix, "bin", "python")
+    if not os.path.exists(python):
+        raise bad_value("prefix", prefix, "give the folder of a virtual or conda environment (there is no bin/python in it)")
+    with open(__file__, encoding="utf-8") as source:
+        text = source.read().partition("# -- begin")[2].partition("\n")[2].partition("# -- end --")[0]
+    # -E: our own PYTHONPATH and PYTHONHOME are not that environment's business
+    command = [python, "-E", "-c", text + "\nprint('\\n' + json.dumps(look_at_self()))"]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    if ran.returncode:
+        raise EnvironmentMismatch(
+            f"the Python of {prefix} does not start (exit code {ran.returncode}); repair or remake the environment:\n"
+            + ran.stderr.strip()[-2000:]
+        )
+    facts: dict[str, object] = json.loads(ran.stdout.splitlines()[-1])
+    return facts

@@ -1,0 +1,367 @@
+"""Packed environments in a folder of a file system, named by content.
+
+Promises: ``<root>/<hash>.tar.gz`` is complete or absent (uploaded under another name, then renamed), and so is
+``<hash>.json``, which comes after it: what has no `.json` is not there. An archive is never replaced while its `.json`
+stands. Two publishers of the same environment end with one archive; the slower one throws its copy away. A name (`etl`) points to one hash at a
+time; pointing it elsewhere has no moment without it: each change is a new file in `names/`, the newest counts.
+Works on any fsspec file system that renames; of HDFS it asks no more. The folder is made private (0700) where the file system
+knows modes: an archive holds the user's own code. A folder that exists keeps its modes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import posixpath
+import re
+import tempfile
+import time
+import uuid
+from typing import Any
+
+from howdah.envpack.archive import pack_described
+from howdah.envpack.check import check_archive
+from howdah.envpack.environment import describe
+from howdah.envpack.records import Archive, Entry, Environment, Package, Progress, Published, entry_from_json
+from howdah.errors import EnvironmentMismatch, InputError, PathMissing, StorageError, bad_value, near
+
+_HASH = re.compile(r"[0-9a-f]{32}")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_CHUNK = 4 << 20
+_STALE = 24 * 3600.0  # seconds after which a half upload is nobody's
+
+
+class EnvStore:
+    """A folder of packed environments.
+
+    Parameters
+    ----------
+    fs
+        Any fsspec file system (of HDFS: ``howdah.io.open_filesystem(url)[0].fs``).
+    root
+        The folder's plain path there. It is made on the first publish.
+    url
+        What to put before paths to make them URLs, as in ``hdfs://namenode:8020``.
+
+    Examples
+    --------
+    >>> import fsspec
+    >>> EnvStore(fsspec.filesystem("memory"), "/user/me/.howdah/envs").list()
+    []
+    """
+
+    def __init__(self, fs: Any, root: str, *, url: str = ""):
+        self.fs, self.root, self.url = fs, root.rstrip("/") or "/", url.rstrip("/")
+
+    # -- publish ------------------------------------------------------------------------------------------------------
+
+    def publish(
+        self,
+        prefix: str | None = None,
+        name: str | None = None,
+        progress: Progress | None = None,
+        *,
+        exclude: tuple[str, ...] = (),
+        include: tuple[str, ...] = (),
+        threads: int | None = None,
+        without_howdah: bool = False,
+    ) -> Published:
+        """Make sure that an environment is in the store, and point `name` to it.
+
+        Packs, checks and uploads where its hash is not there yet; otherwise does none of these.
+
+        Parameters
+        ----------
+        prefix
+            The environment's folder; the running one by default.
+        name
+            1 to 64 letters, digits, ``.``, ``_``, ``-``. Other names of the same content stay.
+        progress, exclude, include, threads
+            As in `pack`.
+        without_howdah
+            Accept an environment that has no howdah, and so can run no worker.
+
+        Raises
+        ------
+        EnvironmentMismatch
+            It cannot be packed, fails its smoke imports, or has no howdah.
+        StorageError
+            The file system refused.
+        """
+        if name is not None and not _NAME.fullmatch(name):
+            raise bad_value("name", name, "use 1 to 64 letters, digits, '.', '_' and '-', beginning with a letter or digit")
+        started = time.perf_counter()
+        if progress:
+            progress("hashing", 0, 1)
+        environment, python = describe(prefix, exclude=exclude, include=include)
+        if progress:
+            progress("hashing", 1, 1)
+        seconds = {"hashing": time.perf_counter() - started}
+        if environment.version_of("howdah") is None and not without_howdah:
+            raise EnvironmentMismatch(
+                f"the environment {environment.prefix} has no howdah in it, so no worker could start there: "
+                f"{environment.prefix}/bin/python -m pip install howdah"
+            )
+        there = self._entry(environment.hash)
+        size = there.size if there else self._adopt(environment)
+        uploaded = size is None
+        if size is None:
+            with tempfile.TemporaryDirectory(prefix="howdah-publish-") as scratch:
+                local = os.path.join(scratch, f"{environment.hash}.tar.gz")
+                archive = pack_described(environment, python, output=local, threads=threads, progress=progress)
+                seconds |= archive.seconds
+                seconds["checking"] = check_archive(archive, environment, progress=progress)
+                started = time.perf_counter()
+                size, uploaded = self._upload(archive, environment, progress)
+                seconds["uploading"] = time.perf_counter() - started
+        if name is not None:
+            self._point(name, environment.hash)
+        path = self._path(environment.hash + ".tar.gz")
+        return Published(
+            environment.hash, path, uploaded, size, seconds, url=self.url + path, name=name, python=environment.python
+        )
+
+    def _adopt(self, environment: Environment) -> int | None:
+        """The size of an archive whose publisher died before its `.json`: renamed, so complete."""
+        path = self._path(environment.hash + ".tar.gz")
+        if self._path(environment.hash + ".json") in self._files(self.root):  # it speaks of another size: damaged
+            self.fs.rm(self._path(environment.hash + ".json"))
+            if self._size(path) is not None:
+                self.fs.rm(path)
+        size = self._size(path)
+        if size is not None:
+            self._describe(environment, size, None)
+        return size
+
+    def _upload(self, archive: Archive, environment: Environment, progress: Progress | None) -> tuple[int, bool]:
+        """Returns the archive's size in the store, and whether it is ours."""
+        self._make_root()
+        path = self._path(environment.hash + ".tar.gz")
+        half = self._path(f".{environment.hash}.{uuid.uuid4().hex}.tmp")
+        try:
+            done = 0
+            with open(archive.path, "rb") as source, self.fs.open(half, "wb") as target:
+                while chunk := source.read(_CHUNK):
+                    target.write(chunk)
+                    done += len(chunk)
+                    if progress:
+                        progress("uploading", done, archive.size)
+            ours = self._rename(half, path)
+        except OSError as error:
+            if isinstance(error, StorageError):
+                raise
+            raise StorageError(f"cannot upload to {self.url}{path}: {error}") from error
+        finally:
+            if self._size(half) is not None:
+                self.fs.rm(half)
+        size = self._size(path)
+        if size is None:
+            raise StorageError(f"{self.url}{path} disappeared while it was published: publish again")
+        self._describe(environment, size, archive if ours else None)
+        self._sweep()
+        return size, ours
+
+    def _rename(self, source: str, target: str) -> bool:
+        """Rename unless `target` is there: False when somebody else was faster."""
+        if self._size(target) is not None:
+            return False
+        try:
+            self.fs.mv(source, target)
+        except OSError:
+            if self._size(target) is None:
+                raise
+            return False
+        return self._size(target) is not None
+
+    def _describe(self, environment: Environment, size: int, archive: Archive | None) -> None:
+        def plain(packages: tuple[Package, ...]) -> list[dict[str, object]]:
+            return [{"name": p.name, "version": p.version, "editable": p.editable} for p in packages]
+
+        facts = {
+            "hash": environment.hash,
+            "size": size,
+            "unpacked": archive.unpacked if archive else None,
+            "created": time.time(),
+            "kind": environment.kind,
+            "python": environment.python,
+            "platform": environment.platform,
+            "howdah": environment.version_of("howdah"),
+            "packages": plain(environment.packages),
+            "left_out": plain(environment.left_out),
+            "needs": archive.needs if archive else {},
+        }
+        half = self._path(f".{environment.hash}.{uuid.uuid4().hex}.tmp")
+        with self.fs.open(half, "wb") as file:
+            file.write(json.dumps(facts, indent=1).encode())
+        if not self._rename(half, self._path(environment.hash + ".json")):
+            self.fs.rm(half)  # another publisher's says the same
+
+    def _make_root(self) -> None:
+        if self.fs.exists(self.root):
+            return
+        self.fs.makedirs(self.root, exist_ok=True)
+        if hasattr(self.fs, "chmod"):
+            self.fs.chmod(self.root, 0o700)
+        elif "file" in (self.fs.protocol if isinstance(self.fs.protocol, tuple) else (self.fs.protocol,)):
+            os.chmod(self.root, 0o700)
+
+    def _sweep(self) -> None:
+        """Remove what publishers left half uploaded a day or more ago."""
+        for path, info in self._files(self.root).items():
+            if posixpath.basename(path).startswith(".") and path.endswith(".tmp"):
+                if 0 < _modified(info) < time.time() - _STALE:
+                    self.fs.rm(path)
+
+    # -- names --------------------------------------------------------------------------------------------------------
+
+    def _pointers(self) -> dict[str, list[tuple[int, str, str]]]:
+        """Name -> (counter, hash, path), oldest first."""
+        found: dict[str, list[tuple[int, str, str]]] = {}
+        for path in self._files(posixpath.join(self.root, "names")):
+            parts = posixpath.basename(path).split("@")
+            if len(parts) == 3 and parts[1].isdigit():
+                found.setdefault(parts[0], []).append((int(parts[1]), parts[2], path))
+        return {name: sorted(pointers) for name, pointers in found.items()}
+
+    def _point(self, name: str, hash_: str) -> None:
+        before = self._pointers().get(name, [])
+        if before and before[-1][1] == hash_:
+            return
+        folder = posixpath.join(self.root, "names")
+        self._make_root()
+        self.fs.makedirs(folder, exist_ok=True)
+        counter = max(time.time_ns(), before[-1][0] + 1 if before else 0)
+        self.fs.touch(posixpath.join(folder, f"{name}@{counter}@{hash_}"))
+        self._unpoint([path for _, _, path in before])
+
+    def _unpoint(self, paths: list[str]) -> None:
+        for path in paths:
+            try:
+                self.fs.rm(path)
+            except FileNotFoundError:  # another publisher tidies as well
+                continue
+
+    # -- look ---------------------------------------------------------------------------------------------------------
+
+    def list(self) -> list[Entry]:
+        """Every environment, newest first."""
+        files = self._files(self.root)
+        pointers = self._pointers()
+        found = []
+        for path in files:
+            base = posixpath.basename(path)
+            if base.endswith(".json") and _HASH.fullmatch(base.removesuffix(".json")):
+                entry = self._entry(base.removesuffix(".json"), pointers)
+                if entry is not None:
+                    found.append(entry)
+        return sorted(found, key=lambda e: -e.created)
+
+    def resolve(self, name_or_hash: str) -> Entry:
+        """The environment of a name, a hash, or the unambiguous beginning of a hash (4 characters at least).
+
+        Raises
+        ------
+        PathMissing
+            There is none; the message has near names.
+        InputError
+            More than one hash begins so.
+        """
+        pointers = self._pointers()
+        if name_or_hash in pointers:
+            hash_ = pointers[name_or_hash][-1][1]
+            entry = self._entry(hash_, pointers)
+            if entry is None:
+                raise PathMissing(
+                    f"environment {name_or_hash!r} points to {hash_}, which is not in {self.url}{self.root}: "
+                    f"pack it again (howdah env pack --name {name_or_hash})"
+                )
+            return entry
+        hashes = self._hashes()
+        matches = [h for h in hashes if h.startswith(name_or_hash)] if len(name_or_hash) >= 4 else []
+        if len(matches) > 1:
+            raise bad_value("environment", name_or_hash, "more than one hash begins so: " + ", ".join(sorted(matches)[:5]))
+        entry = self._entry(matches[0], pointers) if matches else None
+        if entry is None:
+            known = [*pointers, *(h[:12] for h in hashes)]
+            hint = near(name_or_hash, known) if known else "there is none yet: howdah env pack --name NAME"
+            raise PathMissing(f"no environment {name_or_hash!r} in {self.url}{self.root}: {hint}")
+        return entry
+
+    def inspect(self, name_or_hash: str) -> Entry:
+        """All that is known of one environment; errors as in `resolve`."""
+        return self.resolve(name_or_hash)
+
+    def remove(self, name_or_hash: str) -> Entry:
+        """Remove a name, or an environment with all its names.
+
+        By name: the archive goes too, unless another name points to it. By hash: it goes whatever its names. Running
+        applications that have not unpacked it yet on some node fail there.
+
+        Returns
+        -------
+        Entry
+            What is gone: `names` has the names that were removed, `size` is 0 where the archive stays.
+        """
+        pointers = self._pointers()
+        entry = self.resolve(name_or_hash)
+        if name_or_hash in pointers and len(entry.names) > 1:
+            self._unpoint([path for _, _, path in pointers[name_or_hash]])
+            return _replaced(entry, names=(name_or_hash,), size=0)
+        for suffix in (".json", ".tar.gz"):  # the .json first: without it the environment is not there
+            path = self._path(entry.hash + suffix)
+            if self._size(path) is not None:
+                self.fs.rm(path)
+        self._unpoint([path for name in entry.names for _, _, path in pointers[name]])
+        return entry
+
+    def _entry(self, hash_: str, pointers: dict[str, Any] | None = None) -> Entry | None:
+        """None where the `.json` is not there, or speaks of an archive of another size."""
+        path = self._path(hash_ + ".tar.gz")
+        self.fs.invalidate_cache()
+        try:
+            text = self.fs.cat_file(self._path(hash_ + ".json"))
+        except FileNotFoundError:
+            return None
+        if pointers is None:
+            pointers = self._pointers()
+        names = tuple(sorted(name for name, known in pointers.items() if known[-1][1] == hash_))
+        try:
+            entry = entry_from_json(text, names=names, path=path, url=self.url + path)
+        except (ValueError, TypeError, KeyError) as error:
+            raise StorageError(f"{self.url}{self._path(hash_ + '.json')} is not what howdah wrote: {error}: remove it") from error
+        return entry if entry.size == self._size(path) else None
+
+    def _hashes(self) -> list[str]:
+        stems = (posixpath.basename(p).removesuffix(".json") for p in self._files(self.root) if p.endswith(".json"))
+        return [s for s in stems if _HASH.fullmatch(s)]
+
+    def _path(self, name: str) -> str:
+        return posixpath.join(self.root, name)
+
+    def _files(self, folder: str) -> dict[str, dict[str, Any]]:
+        self.fs.invalidate_cache()
+        try:
+            found = self.fs.ls(folder, detail=True)
+        except FileNotFoundError:
+            return {}
+        return {posixpath.join(folder, posixpath.basename(f["name"])): f for f in found if f["type"] == "file"}
+
+    def _size(self, path: str) -> int | None:
+        self.fs.invalidate_cache()
+        try:
+            return int(self.fs.info(path)["size"])
+        except FileNotFoundError:
+            return None
+
+
+def _replaced(entry: Entry, **changes: Any) -> Entry:
+    from dataclasses import replace
+
+    return replace(entry, **changes)
+
+
+def _modified(info: dict[str, Any]) -> float:
+    """Seconds since 1970 of a listing's entry, 0.0 where it does not say."""
+    value = next((info[key] for key in ("mtime", "modification_time", "last_modified", "created") if info.get(key)), 0.0)
+    value = value.timestamp() if hasattr(value, "timestamp") else float(value)
+    return value / 1000 if value > 1e11 else value
