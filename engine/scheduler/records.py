@@ -99,10 +99,15 @@ class CancelRequested(Record):
 
 
 class WorkerJoined(Record):
-    """`holdings`: what a worker that comes back still holds, with sizes per item."""
+    """`holdings`: what a worker that comes back still holds, with sizes per item.
+
+    `running`: the (run, attempt) that it still has queued, executing or not yet reported. Its other runs are void.
+    A known name with another pid is a new process: the old one is taken to have died.
+    """
 
     worker: WorkerInfo
     holdings: tuple[tuple[Span, tuple[int, ...]], ...] = ()
+    running: tuple[tuple[int, int], ...] = ()
 
 
 class WorkerLeft(Record):
@@ -143,6 +148,20 @@ class RunReturned(Record):
     start: int
 
 
+class ResultsMissing(Record):
+    """A client could not have these results from `holder`, which is taken not to have them any more."""
+
+    client: str
+    holder: str
+    spans: tuple[Span, ...]
+
+
+class RacksKnown(Record):
+    """(host, rack) of hosts on which no worker lives: data there can still be near a worker of its rack."""
+
+    racks: tuple[tuple[str, str], ...]
+
+
 class Tick(Record):
     """Time passed: bounded waits end."""
 
@@ -158,6 +177,8 @@ Event: TypeAlias = (
     | RunDone
     | InputsMissing
     | RunReturned
+    | ResultsMissing
+    | RacksKnown
     | Tick
 )
 
@@ -165,7 +186,10 @@ Event: TypeAlias = (
 
 
 class StartRun(Record):
-    """Run items of `span` on `worker`, in order, on one slot. `sources`: for inputs the worker lacks, who has them."""
+    """Run items of `span` on `worker`, in order, on one slot. `sources`: for inputs the worker lacks, who has them.
+
+    What a worker fetches it keeps as a copy until `FreeSpans` names it: the next run that needs it has no source.
+    """
 
     worker: str
     run: int

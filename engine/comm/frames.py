@@ -1,0 +1,144 @@
+"""Frames on a stream: u32 count, that many u64 lengths, then the frames themselves (all little-endian).
+
+A `Channel` is one connection. It writes all that it is given in one go without copying large frames, and reads
+straight into memory of the right size: frames of `LARGE` bytes and more get memory of their own, smaller neighbours
+share some. A frame that arrives is a writable memoryview. Nothing here knows what frames mean.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+
+from tornado.iostream import IOStream, StreamClosedError
+
+from howdah.errors import HowdahError
+
+Buffer = bytes | bytearray | memoryview
+
+LARGE = 256 * 1024
+"""Bytes from which a frame gets memory of its own when it is read."""
+
+JOINED = 64 * 1024
+"""Bytes up to which a frame is copied next to its neighbours for one write."""
+
+MOST_FRAMES = 1 << 22
+GREETING_BYTES = 64 * 1024
+"""What an end may send before its role is known."""
+
+_FIRST = struct.Struct("<IQ")
+
+
+class ChannelClosed(HowdahError):
+    """The connection ended. Says who was at the other end."""
+
+
+class MalformedFrames(HowdahError):
+    """The other end does not speak howdah's protocol."""
+
+
+def nbytes(frame: Buffer) -> int:
+    return frame.nbytes if isinstance(frame, memoryview) else len(frame)
+
+
+def join(frames: Sequence[Buffer]) -> list[Buffer]:
+    """What to write for `frames`: as few pieces as possible, large frames as they are.
+
+    >>> b"".join(join([b"ab", b"c"])).hex()
+    '0200000002000000000000000100000000000000616263'
+    """
+    sizes = [nbytes(frame) for frame in frames]
+    small: list[Buffer] = [struct.pack(f"<I{len(sizes)}Q", len(sizes), *sizes)]
+    pieces: list[Buffer] = []
+    for frame, size in zip(frames, sizes):
+        if size <= JOINED:
+            small.append(frame)
+        else:
+            pieces.append(b"".join(small))
+            pieces.append(frame)
+            small = []
+    if small:
+        pieces.append(b"".join(small))
+    return pieces
+
+
+class Channel:
+    """One connection. `peer` says who is at the other end, for messages to people.
+
+    `read` raises `ChannelClosed` when the connection ends, also for the reader that is waiting. Closing twice is fine.
+    """
+
+    def __init__(self, stream: IOStream, peer: str = "") -> None:
+        self.stream = stream
+        self.peer = peer
+        self.limit = GREETING_BYTES
+        """Most bytes of one message; lifted by `trust` once the other end's role is known."""
+
+    @property
+    def closed(self) -> bool:
+        return bool(self.stream.closed())
+
+    def trust(self) -> None:
+        self.limit = 1 << 62
+
+    def write(self, frames: Sequence[Buffer]) -> None:
+        """Send without waiting; what the socket does not take yet is kept, not copied if large."""
+        try:
+            for piece in join(frames):
+                self.stream.write(piece if isinstance(piece, bytes | memoryview) else memoryview(piece))
+        except StreamClosedError as error:
+            raise self._ended() from error
+
+    async def write_through(self, frames: Sequence[Buffer]) -> None:
+        """Send, and wait until the socket has taken all of it."""
+        done = None
+        try:
+            for piece in join(frames):
+                done = self.stream.write(piece if isinstance(piece, bytes | memoryview) else memoryview(piece))
+            if done is not None:
+                await done
+        except StreamClosedError as error:
+            raise self._ended() from error
+
+    async def read(self) -> list[memoryview]:
+        """The next message's frames; at least one."""
+        try:
+            count, size = _FIRST.unpack(await self.stream.read_bytes(_FIRST.size))
+            if not 0 < count <= MOST_FRAMES or (count - 1) * 8 > self.limit:
+                raise MalformedFrames(f"{self.peer or 'a peer'} announced {count} frames; it does not speak howdah")
+            sizes = [size]
+            if count > 1:
+                sizes += struct.unpack(f"<{count - 1}Q", await self.stream.read_bytes(8 * (count - 1)))
+            if sum(sizes) > self.limit:
+                raise MalformedFrames(
+                    f"{self.peer or 'a peer'} announced {sum(sizes)} bytes before it had proved who it is"
+                )
+            return await self._read_frames(sizes)
+        except StreamClosedError as error:
+            raise self._ended() from error
+
+    async def _read_frames(self, sizes: Sequence[int]) -> list[memoryview]:
+        frames: list[memoryview] = []
+        at, n = 0, len(sizes)
+        while at < n:
+            stop, together = at + 1, sizes[at]
+            while stop < n and together + sizes[stop] <= LARGE:
+                together += sizes[stop]
+                stop += 1
+            memory = memoryview(bytearray(together))
+            if together:
+                await self.stream.read_into(memory)  # type: ignore[arg-type]  # any writable buffer will do
+            begin = 0
+            for size in sizes[at:stop]:
+                frames.append(memory[begin : begin + size])
+                begin += size
+            at = stop
+        return frames
+
+    def close(self) -> None:
+        if self.stream.socket is not None:  # a stream whose handshake failed has given its socket away, closed
+            self.stream.close()
+
+    def _ended(self) -> ChannelClosed:
+        why = f": {self.stream.error}" if self.stream.error else ""
+        return ChannelClosed(f"the connection to {self.peer or 'a peer'} ended{why}")

@@ -1,0 +1,272 @@
+"""Every message on the wire, typed. What an end may say depends on its proved role: one union per direction.
+
+Messages are msgspec structs, packed as msgpack arrays; payload (functions, arguments, results) travels beside them as
+opaque frames, whose number the batch says. `Hello` and its answers are maps, so that every version can read them.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, TypeAlias
+
+import msgspec
+
+import howdah
+from howdah.engine.graph.layer import Dependency, Key, Span
+from howdah.engine.scheduler.records import InputsMissing, LayerSpec, RunDone, RunReturned, TaskError, WorkerInfo
+
+PROTOCOL = 1
+
+
+def python_version() -> str:
+    return "{}.{}.{}".format(*sys.version_info[:3])
+
+
+# -- greeting -------------------------------------------------------------------------------------------------------
+
+
+class Hello(msgspec.Struct, tag="hello"):
+    """The first message of every connection, by who connects.
+
+    `purpose`: "client", "worker", "owner" (to a scheduler), "data" (to a worker), "join" (asks for a certificate).
+    `session` and `received` name an earlier session to go on with, and the last batch that came through.
+    """
+
+    purpose: str
+    name: str
+    protocol: int = PROTOCOL
+    howdah: str = howdah.__version__
+    python: str = msgspec.field(default_factory=python_version)
+    session: str = ""
+    received: int = 0
+    lease: float = 0.0
+    host: str = ""
+
+
+class Welcome(msgspec.Struct, tag="welcome"):
+    """`resumed` says whether the earlier session goes on; `app` is the cluster's name."""
+
+    session: str
+    app: str = ""
+    resumed: bool = False
+    received: int = 0
+    details: dict[str, str] = {}
+
+
+class Refused(msgspec.Struct, tag="refused"):
+    """kind: "versions", "role", "gone"."""
+
+    kind: str
+    message: str
+
+
+class JoinRequest(msgspec.Struct, tag="join"):
+    """A worker's signed request for a certificate (research 3.5, step 7). `csr` is DER."""
+
+    container: str
+    nonce: bytes
+    csr: bytes
+    mac: bytes
+
+
+class JoinGranted(msgspec.Struct, tag="granted"):
+    certificate: bytes
+
+
+Greeting: TypeAlias = Hello | Welcome | Refused | JoinRequest | JoinGranted
+
+
+class Message(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """Base of all messages after the greeting."""
+
+
+# -- client to scheduler --------------------------------------------------------------------------------------------
+
+
+class Submit(Message):
+    """Three frames a layer: its code, the offsets of its items' arguments (u64), the arguments."""
+
+    layers: tuple[LayerSpec, ...]
+    wanted: tuple[Span, ...]
+    priority: int = 0
+
+
+class Release(Message):
+    spans: tuple[Span, ...]
+
+
+class Unfetched(Message):
+    """These results could not be had from `holder`, which does not have them or is gone."""
+
+    holder: str
+    spans: tuple[Span, ...]
+
+
+class Cancel(Message):
+    spans: tuple[Span, ...]
+
+
+class Ask(Message):
+    """A question with a JSON-like answer; `what` is a key of the server's table of questions."""
+
+    id: int
+    what: str
+    about: dict[str, Any] = {}
+
+
+class WhoHas(Message):
+    """Asks for the holders of these tasks; answered as `Answer` of [[start, stop, worker or None], ...] per span."""
+
+    id: int
+    spans: tuple[Span, ...]
+
+
+class Bye(Message):
+    """This end leaves for good."""
+
+    reason: str = ""
+
+
+ClientSays: TypeAlias = Submit | Release | Unfetched | Cancel | Ask | WhoHas | Bye
+
+# -- scheduler to client --------------------------------------------------------------------------------------------
+
+
+class Addresses(Message):
+    """Where results are fetched from, by worker name. Always sent before a `Done` that needs it."""
+
+    of: dict[str, str]
+
+
+class Done(Message):
+    """With two frames when small results come along: lengths per item (u32, NOT_INLINE for none) and pickles."""
+
+    span: Span
+    holder: str
+
+
+class Failed(Message):
+    span: Span
+    error: TaskError
+    origin: Span
+
+
+class Lost(Message):
+    span: Span
+
+
+class Answer(Message):
+    id: int
+    value: Any = None
+    error: str = ""
+
+
+SchedulerTellsClient: TypeAlias = Addresses | Done | Failed | Lost | Answer | Bye
+
+# -- scheduler to worker --------------------------------------------------------------------------------------------
+
+
+class DefineLayer(Message):
+    """One frame: the layer's code. Sent once, before the first run of the layer. `dep_ns`: items of each dependency."""
+
+    key: Key
+    name: str
+    n: int
+    deps: tuple[Dependency, ...]
+    dep_ns: tuple[int, ...]
+
+
+class Run(Message):
+    """Two frames: offsets and arguments of the span's items; both empty where items have none.
+
+    `inline`: a client waits for these, so small results come with the report. `sources`: what to fetch, from
+    which worker, at which address.
+    """
+
+    run: int
+    attempt: int
+    span: Span
+    inline: bool
+    sources: tuple[tuple[Span, str, str], ...] = ()
+
+
+class Recall(Message):
+    run: int
+    attempt: int
+
+
+class Free(Message):
+    spans: tuple[Span, ...]
+
+
+class ForgetLayers(Message):
+    keys: tuple[Key, ...]
+
+
+class Leave(Message):
+    """Finish nothing more and go: the cluster ends, or this worker was asked to go."""
+
+    reason: str = ""
+
+
+SchedulerTellsWorker: TypeAlias = DefineLayer | Run | Recall | Free | ForgetLayers | Leave
+
+# -- worker to scheduler --------------------------------------------------------------------------------------------
+
+
+class Introduce(Message):
+    """The first message of a worker's new session."""
+
+    worker: WorkerInfo
+    holdings: tuple[tuple[Span, tuple[int, ...]], ...] = ()
+    running: tuple[tuple[int, int], ...] = ()
+
+
+class RunFinished(Message):
+    """With two frames when small results come along, as in `Done`."""
+
+    report: RunDone
+
+
+class RunBlocked(Message):
+    report: InputsMissing
+
+
+class RunCut(Message):
+    report: RunReturned
+
+
+class Health(Message):
+    """What the worker's process uses; sent with the heartbeat when it changed. Bytes."""
+
+    rss: int
+    managed: int
+    paused: bool = False
+
+
+WorkerSays: TypeAlias = Introduce | RunFinished | RunBlocked | RunCut | Health | Bye
+
+# -- to a worker's data server --------------------------------------------------------------------------------------
+
+
+class Fetch(Message):
+    spans: tuple[Span, ...]
+
+
+class Fetched(Message):
+    """The answer to `Fetch`, in the order asked. `parts`: frames per item: 0 missing, else a pickle and its buffers.
+
+    `errors`: by position in `parts`, why an item that is there cannot travel.
+    """
+
+    parts: tuple[int, ...]
+    errors: tuple[tuple[int, str], ...] = ()
+
+
+DataSays: TypeAlias = Fetch | Fetched
+
+NOT_INLINE = 0xFFFFFFFF
+"""The length of a result that did not come along."""
+
+INLINE_BYTES = 8 * 1024
+"""A result up to this size comes along with the report."""

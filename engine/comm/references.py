@@ -1,0 +1,57 @@
+"""References to inputs inside pickled arguments: what a `Future` in an argument is while it travels.
+
+On the client a `Future` that is pickled asks `note` for its place (dependency and position); in the pickle it is a
+call of `input_reference`. On the worker the call finds the value among the inputs of the item that this thread is
+opening. Outside of both a Future cannot be pickled.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+_here = threading.local()
+
+REFERENCE = b"input_reference"
+"""Found in a pickle when it refers to inputs."""
+
+
+def input_reference(dependency: int, position: int) -> Any:
+    """The value of an input, while arguments are opened on a worker. Never called by hand."""
+    value = _here.inputs[dependency]
+    return value if position < 0 else value[position]
+
+
+@contextlib.contextmanager
+def opening(inputs: Any) -> Iterator[None]:
+    """While arguments are opened on this thread, references mean `inputs`."""
+    _here.inputs = inputs
+    try:
+        yield
+    finally:
+        _here.inputs = None
+
+
+@contextlib.contextmanager
+def noting(note: Callable[[Any], tuple[int, int]]) -> Iterator[None]:
+    """While arguments are pickled on this thread, `note(future)` says which input it becomes."""
+    _here.note = note
+    try:
+        yield
+    finally:
+        _here.note = None
+
+
+def noted(future: Any) -> tuple[int, int] | None:
+    """The place of `future` among the inputs of what is being pickled on this thread; None when nothing is."""
+    note = getattr(_here, "note", None)
+    return None if note is None else note(future)
+
+
+class AnyInput(list[Any]):
+    """Stands for all inputs while a function is opened whose keyword arguments refer to some."""
+
+    def __getitem__(self, _: Any) -> Any:
+        return self

@@ -1,0 +1,220 @@
+"""Messages that arrive once and in order, over channels that may come and go.
+
+A `Session` joins two ends for longer than one connection lives. What is sent within one turn of the event loop travels
+as one batch; a batch is kept until the other end has confirmed it, and is sent again on the next channel if the old
+one ended before that. So a dropped link costs nothing but time, and neither end needs to know. When a session cannot
+go on (the other end has forgotten it) its owner starts a new one and says again what matters.
+
+Used by scheduler, worker and client alike; only on the event loop's thread. It opens no connections.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import msgspec
+
+from howdah.engine.comm.frames import Buffer, Channel, ChannelClosed, MalformedFrames, nbytes
+
+In = TypeVar("In")
+
+CONFIRM_BATCHES = 64
+CONFIRM_BYTES = 1 << 20
+"""After so many batches or bytes a confirmation is sent at once, not with the next heartbeat."""
+
+
+class _Head(msgspec.Struct, array_like=True):
+    """`number` 0 is a batch without messages, which needs no confirmation."""
+
+    number: int
+    confirmed: int
+    frames: list[int]
+    messages: list[Any]
+
+
+_encoder = msgspec.msgpack.Encoder()
+
+
+def decoder_of(messages: Any) -> msgspec.msgpack.Decoder[Any]:
+    """Decodes the heads of batches whose messages are of the union `messages`, and refuses all others."""
+    head = msgspec.defstruct(
+        "Head",
+        [("number", int), ("confirmed", int), ("frames", list[int]), ("messages", list[messages])],  # type: ignore[valid-type]
+        array_like=True,
+    )
+    return msgspec.msgpack.Decoder(head)
+
+
+class _Sent(NamedTuple):
+    """A batch that the other end has not confirmed."""
+
+    number: int
+    batch: list[Buffer]
+    messages: list[Any]
+    counts: list[int]
+
+
+class Session(Generic[In]):
+    """One end of a conversation.
+
+    Parameters
+    ----------
+    id : names the session at both ends.
+    decoder : from `decoder_of`: what the other end may say.
+    on_message : called with each message and its frames, in order, on the loop's thread. It must not block.
+    peer : for people.
+    """
+
+    def __init__(
+        self,
+        id: str,
+        decoder: msgspec.msgpack.Decoder[Any],
+        on_message: Callable[[In, Sequence[memoryview]], None],
+        peer: str = "",
+    ) -> None:
+        self.id, self.peer = id, peer
+        self.received = 0
+        self.heard = time.monotonic()
+        """When the other end last said anything."""
+        self.channel: Channel | None = None
+        self.lost: float | None = None
+        """Since when there is no channel."""
+        self._decoder, self._on_message = decoder, on_message
+        self._number = 0
+        self._next: list[Any] = []
+        self._next_frames: list[Buffer] = []
+        self._next_counts: list[int] = []
+        self._kept: deque[_Sent] = deque()
+        self._unconfirmed = 0
+        self._unconfirmed_bytes = 0
+        self._flushing = False
+        self._said = 0.0
+        self._loop = asyncio.get_running_loop()
+
+    @property
+    def connected(self) -> bool:
+        return self.channel is not None
+
+    def send(self, message: Any, *frames: Buffer) -> None:
+        """Send `message` at the end of this turn of the loop. Frames must not change until they are confirmed."""
+        self._next.append(message)
+        self._next_counts.append(len(frames))
+        if frames:
+            self._next_frames.extend(frames)
+        if not self._flushing:
+            self._flushing = True
+            self._loop.call_soon(self.flush)
+
+    def flush(self) -> None:
+        """Send now what has been put in."""
+        self._flushing = False
+        if self._next:
+            self._number += 1
+            head = _encoder.encode(_Head(self._number, self.received, self._next_counts, self._next))
+            batch: list[Buffer] = [head, *self._next_frames]
+            self._kept.append(_Sent(self._number, batch, self._next, self._next_counts))
+            self._next, self._next_frames, self._next_counts = [], [], []
+            self._write(batch)
+        elif self._unconfirmed:
+            self._write([_encoder.encode(_Head(0, self.received, [], []))])
+
+    def beat(self, now: float, every: float, silence: float) -> None:
+        """To be called now and then: says something if nothing was said for `every` seconds, and ends a channel on
+        which nothing was heard for `silence` seconds."""
+        if self.channel is None:
+            return
+        if now - self.heard > silence:
+            self.channel.close()
+        elif now - self._said >= every:
+            self._write([_encoder.encode(_Head(0, self.received, [], []))])
+
+    async def run(self, channel: Channel, peer_received: int) -> None:
+        """Go on over `channel`; returns when it ends. `peer_received` is the last batch that the other end has."""
+        if self.channel is not None:
+            self.channel.close()  # the newer connection is the right one
+        self.channel, self.lost = channel, None
+        self.heard = time.monotonic()
+        try:
+            self._confirm(peer_received)
+            for sent in self._kept:
+                self._write(sent.batch)
+            await self._read(channel)
+        except ChannelClosed:
+            pass
+        finally:
+            channel.close()
+            if self.channel is channel:
+                self.channel, self.lost = None, time.monotonic()
+
+    async def _read(self, channel: Channel) -> None:
+        while self.channel is channel:
+            frames = await channel.read()
+            self.heard = time.monotonic()
+            try:
+                head = self._decoder.decode(frames[0])
+            except msgspec.DecodeError as error:
+                raise MalformedFrames(f"{channel.peer} said what it may not say: {error}") from error
+            self._confirm(head.confirmed)
+            if head.number <= self.received:
+                continue  # a heartbeat, or a batch that came through before its channel ended
+            self.received = head.number
+            at = 1
+            for message, count in zip(head.messages, head.frames):
+                self._on_message(message, frames[at : at + count])
+                at += count
+            self._unconfirmed += 1
+            self._unconfirmed_bytes += sum(map(nbytes, frames))
+            if not self._flushing and (
+                self._unconfirmed >= CONFIRM_BATCHES or self._unconfirmed_bytes >= CONFIRM_BYTES
+            ):
+                self._flushing = True
+                self._loop.call_soon(self.flush)
+            await asyncio.sleep(0)  # others have their turn, and answers leave as one batch
+
+    def _confirm(self, number: int) -> None:
+        kept = self._kept
+        while kept and kept[0].number <= number:
+            kept.popleft()
+
+    def _write(self, batch: Sequence[Buffer]) -> None:
+        if self.channel is None:
+            return
+        self._said = time.monotonic()
+        self._unconfirmed = self._unconfirmed_bytes = 0
+        try:
+            self.channel.write(batch)
+        except ChannelClosed:
+            pass  # the reader ends too, and what was written is kept for the next channel
+
+    def unconfirmed(self) -> list[tuple[Any, list[Buffer]]]:
+        """Messages with their frames that the other end may not have: what a new session may have to say again."""
+        self.flush()
+        found: list[tuple[Any, list[Buffer]]] = []
+        for sent in self._kept:
+            at = 1
+            for message, count in zip(sent.messages, sent.counts):
+                found.append((message, sent.batch[at : at + count]))
+                at += count
+        return found
+
+    def close(self) -> None:
+        """Say what is left to say, and end the channel."""
+        if self.channel is not None:
+            self.flush()
+            self.channel.close()
+
+    async def farewell(self, message: Any, timeout: float = 1.0) -> None:
+        """Send a last message, wait until the socket has it, and end the channel."""
+        channel = self.channel
+        if channel is None:
+            return
+        self.send(message)
+        self.flush()
+        deadline = time.monotonic() + timeout
+        while not channel.closed and channel.stream.writing() and time.monotonic() < deadline:
+            await asyncio.sleep(0.005)
+        channel.close()

@@ -1,0 +1,185 @@
+"""Aggregates in three steps that trees can combine: partial states, combined states, the value.
+
+Each entry of `PARTS` says which states a partition gives, how states of one group are put together, and what comes of
+them. `run` evaluates the steps; `nodes.Aggregate` holds `Agg`s. Dtypes are what pandas gives on samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pandas as pd
+import polars as pl
+
+from howdah.engine.expr.columns import Binary, Cast, Col, Column, Either, Lit, ask
+from howdah.engine.expr.dtypes import BOOL, INT64, DType
+from howdah.errors import NotSupported, SchemaError
+
+NAMES = ("sum", "mean", "min", "max", "count", "size", "nunique", "var", "std", "first", "last")
+"""Aggregates that people can ask for."""
+
+NEED_NUMBERS = ("sum", "mean", "var", "std")
+
+
+@dataclass(frozen=True, slots=True)
+class Agg:
+    """An aggregate by name of a column expression; `source` is None for the number of rows ("size").
+
+    grouped : whether per group; pandas' dtypes differ from those of a reduction of a whole column.
+
+    >>> Agg("mean", Col("x", INT64)).dtype.pandas, Agg("count", Col("x", INT64)).dtype.pandas
+    ('float64', 'int64')
+    """
+
+    name: str
+    source: Column | None
+    grouped: bool = True
+    ddof: int = 1
+    dtype: DType = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "dtype", self._derive())
+
+    def _derive(self) -> DType:
+        if self.name in ("count", "size", "nunique"):
+            return INT64
+        if self.name == "any":
+            return BOOL
+        if self.source is None or self.name not in NAMES:
+            raise NotSupported(f"{self}: not there yet: there are {', '.join(NAMES)}")
+        have = self.source.dtype
+        if have.kind == "decimal" and self.name in ("mean", "var", "std"):
+            raise NotSupported(f'{self}: of Decimals: use .astype("float64") first')
+        if self.name in NEED_NUMBERS and not (have.is_number or have.kind in ("bool", "decimal")):
+            words = ": text cannot be summed yet: choose the number columns" if have.kind == "str" else ""
+            raise SchemaError(f"{self}: needs numbers, got {have}{words}")
+        if have.kind in ("none", "anybool", "unsupported", "time", "bytes") and self.name not in ("first", "last"):
+            raise NotSupported(f"{self}: of {have}: use .fillna and .astype first")
+        if self.name == "sum" and (have.is_integer or have.kind == "bool"):
+            return DType("uint64" if have.kind.startswith("uint") else "int64")
+        if self.name == "mean" and have.kind == "float32" and self.grouped:
+            return DType("float32", nullable=True)
+        if self.name in ("min", "max", "first", "last"):
+            return have if not have.may_miss else have.missing("nan" if have.pandas == "object" else None)
+        if self.name == "sum" and have.kind == "decimal":
+            return have.present()
+        sample = have.values()
+        pair = pd.concat([sample, sample], ignore_index=True)
+        return ask(str(self), None, lambda: pd.Series([getattr(pair, self.name)()]))
+
+    def __str__(self) -> str:
+        return f"{self.name}({self.source})" if self.source is not None else "rows"
+
+
+States = list[pl.Expr]
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """How an aggregate is computed. States are columns named by their number; `many` states per aggregate.
+
+    partial : expression of the (clean) values -> states. combine : states' expressions -> states. finish : -> value.
+    """
+
+    partial: Callable[[pl.Expr, Agg], States]
+    combine: Callable[[States], States]
+    finish: Callable[[States, Agg], pl.Expr]
+
+
+def _sum(x: pl.Expr, agg: Agg) -> States:
+    assert agg.source is not None
+    have = agg.source.dtype
+    if have.kind == "bool" or have.is_integer:
+        return [x.cast(pl.UInt64 if have.kind.startswith("uint") else pl.Int64).sum()]
+    return [x.cast(pl.Float64).sum() if have.kind == "float32" else x.sum()]
+
+
+def _add(states: States) -> States:
+    return [s.sum() for s in states]
+
+
+def _same(states: States, agg: Agg) -> pl.Expr:
+    return states[0].cast(agg.dtype.polars)
+
+
+def _mean(x: pl.Expr, agg: Agg) -> States:
+    return [x.cast(pl.Float64).sum(), x.count()]
+
+
+def _ratio(states: States, agg: Agg) -> pl.Expr:
+    return (states[0] / states[1]).fill_nan(None).cast(agg.dtype.polars)
+
+
+def _moments(x: pl.Expr, agg: Agg) -> States:
+    x = x.cast(pl.Float64)
+    return [x.count(), x.mean().fill_null(0.0), (x.var(ddof=0) * x.count()).fill_null(0.0)]
+
+
+def _chan(states: States) -> States:
+    """Chan, Golub and LeVeque's combination of means and sums of squares, over all parts at once."""
+    n, mean, squares = states
+    whole = (n * mean).sum() / n.sum()
+    return [n.sum(), whole.fill_nan(0.0), squares.sum() + (n * (mean - whole.fill_nan(0.0)) ** 2).sum()]
+
+
+def _variance(states: States, agg: Agg) -> pl.Expr:
+    n, _, squares = states
+    out = pl.when(n > agg.ddof).then(squares / (n - agg.ddof))
+    return (out.sqrt() if agg.name == "std" else out).cast(agg.dtype.polars)
+
+
+def _either_end(name: str) -> Steps:
+    def pick(x: pl.Expr) -> pl.Expr:
+        out: pl.Expr = getattr(x.drop_nulls(), name)()
+        return out
+
+    return Steps(lambda x, agg: [pick(x)], lambda s: [pick(s[0])], _same)
+
+
+def _distinct(x: pl.Expr, agg: Agg) -> States:
+    return [x.drop_nulls().unique().implode()]
+
+
+PARTS: dict[str, Steps] = {
+    "sum": Steps(_sum, _add, _same),
+    "mean": Steps(_mean, _add, _ratio),
+    "min": Steps(lambda x, agg: [x.min()], lambda s: [s[0].min()], _same),
+    "max": Steps(lambda x, agg: [x.max()], lambda s: [s[0].max()], _same),
+    "count": Steps(lambda x, agg: [x.count().cast(pl.Int64)], _add, _same),
+    "size": Steps(lambda x, agg: [pl.len().cast(pl.Int64)], _add, _same),
+    "nunique": Steps(
+        _distinct,
+        lambda s: [s[0].explode().drop_nulls().unique().implode()],
+        lambda s, agg: s[0].list.len().cast(pl.Int64),
+    ),
+    "var": Steps(_moments, _chan, _variance),
+    "std": Steps(_moments, _chan, _variance),
+    "first": _either_end("first"),
+    "last": _either_end("last"),
+    "any": Steps(lambda x, agg: [x.any()], lambda s: [s[0].any()], lambda s, agg: s[0].fill_null(False)),
+}
+
+STATES = {"mean": 2, "var": 3, "std": 3}
+"""How many states an aggregate has, where it is not one."""
+
+
+def as_pandas_reads(name: str, agg: Agg) -> Column:
+    """The result column `name` as pandas types it: sums of narrow integers stay narrow while every group's sum fits."""
+    out = Col(name, agg.dtype)
+    if agg.name != "sum" or not agg.grouped or agg.source is None:
+        return out
+    have = agg.source.dtype
+    if not have.is_integer or have.kind in ("int64", "uint64"):
+        return out
+    bits = int(have.kind.lstrip("uint"))
+    low, high = (0, 2**bits - 1) if have.kind.startswith("u") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+    outside = Binary("|", Binary("<", out, Lit(low)), Binary(">", out, Lit(high)))
+    return Either(outside, out, Cast(out, DType(have.kind)))
+
+
+def result_states(name: str, agg: Agg) -> list[str]:
+    """The names of an aggregate's state columns."""
+    return [f"{name}\0{i}" for i in range(STATES.get(agg.name, 1))]
+
+

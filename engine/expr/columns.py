@@ -1,0 +1,347 @@
+"""Column expressions: immutable, typed when they are built, named by content; they compute nothing.
+
+`Col`, `Lit`, `Binary`, `Call`, `Cast` and `Either` are all there is. A node derives its dtype at construction by asking
+pandas on one-row samples (`dtypes`), so what pandas refuses is refused on the line that writes it. `lower` turns them
+into Polars expressions. Built by `frame` and by the rules; anybody may read them.
+"""
+
+from __future__ import annotations
+
+import operator
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from howdah.engine.expr.dtypes import BOOL, DType, is_missing, of_pandas
+from howdah.errors import NotSupported, SchemaError
+
+
+ARITHMETIC: dict[str, Callable[[Any, Any], Any]] = {
+    "+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv,
+    "//": operator.floordiv, "%": operator.mod, "**": operator.pow,
+}  # fmt: skip
+COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
+    "==": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
+}  # fmt: skip
+LOGIC: dict[str, Callable[[Any, Any], Any]] = {"&": operator.and_, "|": operator.or_, "^": operator.xor}
+OPERATORS = ARITHMETIC | COMPARISONS | LOGIC
+
+
+class Column:
+    """Base of all column expressions."""
+
+    dtype: DType
+    __slots__ = ()
+
+    def children(self) -> tuple[Column, ...]:
+        return tuple(v for f in fields(self) if isinstance(v := getattr(self, f.name), Column))  # type: ignore[arg-type]
+
+    def rebuild(self, turn: Callable[[Column], Column]) -> Column:
+        """A copy whose children went through `turn`; types are derived anew. Itself when nothing changed."""
+        changed = {
+            f.name: new
+            for f in fields(self)  # type: ignore[arg-type]
+            if isinstance(old := getattr(self, f.name), Column) and (new := turn(old)) is not old
+        }
+        return replace(self, **changed) if changed else self  # type: ignore[type-var]
+
+    def walk(self) -> Iterator[Column]:
+        """This node and all below it."""
+        yield self
+        for child in self.children():
+            yield from child.walk()
+
+    def names(self) -> frozenset[str]:
+        """Columns that the expression reads."""
+        return frozenset(node.name for node in self.walk() if isinstance(node, Col))
+
+    def token(self) -> str:
+        """The content, as text: equal for equal expressions, in every process."""
+        return repr(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Col(Column):
+    """A column of the relation that the expression is evaluated on."""
+
+    name: str
+    dtype: DType
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Lit(Column):
+    """A scalar. As an operand it takes part by pandas' rules for scalars, so it has no dtype of its own until then."""
+
+    value: Any
+    dtype: DType = field(init=False)
+
+    def __post_init__(self) -> None:
+        value = self.value.item() if isinstance(self.value, np.ndarray) and self.value.ndim == 0 else self.value
+        object.__setattr__(self, "value", value)
+        found = of_pandas(pd.Series([value], dtype=object if isinstance(value, bytes) else None))
+        if found.kind == "unsupported":
+            raise NotSupported(
+                f"a scalar of type {type(value).__name__} cannot be used in a column yet: use a number, str, bool, date, "
+                "datetime or Decimal"
+            )
+        object.__setattr__(self, "dtype", found)
+
+    def __repr__(self) -> str:
+        return f"Lit({type(self.value).__name__}:{self.value!r})"
+
+    def __str__(self) -> str:
+        return repr(self.value.item() if isinstance(self.value, np.generic) else self.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Binary(Column):
+    """An arithmetic, comparison or logical operation of two columns, or of a column and a scalar.
+
+    >>> Binary("*", Col("price", DType("float64")), Lit(2)).dtype.pandas
+    'float64'
+    >>> Binary("+", Col("a", DType("int8")), Col("b", DType("int16"))).dtype.pandas
+    'int16'
+    >>> Binary("<", Col("name", DType("str")), Lit(1))
+    Traceback (most recent call last):
+    ...
+    howdah.errors.SchemaError: name < 1: pandas refuses: Invalid comparison between dtype=str and int
+    """
+
+    op: str
+    left: Column
+    right: Column
+    dtype: DType = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "dtype", self._derive())
+
+    def _derive(self) -> DType:
+        left, right = self.left.dtype, self.right.dtype
+        kinds = {left.kind, right.kind}
+        if "decimal" in kinds and self.op in ("/", "//", "%", "**"):
+            raise NotSupported(f'{self}: Decimals cannot be divided yet: use .astype("float64") first')
+        if self.op in LOGIC and not (kinds == {"bool"} or (left.is_integer and right.is_integer)):
+            raise NotSupported(f"{self}: only bools with bools, or integers with integers: compare or .astype first")
+        if self.op in ("//", "%", "**") and "bool" in kinds:
+            raise NotSupported(f'{self}: use .astype("int64") on the bools first')
+        series = not (isinstance(self.left, Lit) or isinstance(self.right, Lit))
+        if series and self.op in COMPARISONS and ("decimal" in kinds and (left.is_float or right.is_float)):
+            raise NotSupported(f'{self}: a Decimal column beside a float column: use .astype("float64") on the Decimals')
+        if series and self.op not in ("==", "!=") and self.op in COMPARISONS and kinds == {"date", "datetime"}:
+            raise NotSupported(f'{self}: dates beside times: use .astype("datetime64[us]") on the dates')
+        if "anybool" in kinds and self.op not in COMPARISONS:
+            raise NotSupported(f"{self}: bools with missing values: use .fillna(False).astype(bool) first")
+        a, b = (n.value if isinstance(n, Lit) else n.dtype.values() for n in (self.left, self.right))
+        found = ask(str(self), _key("binary", self.op, a, b), lambda: OPERATORS[self.op](a, b))
+        if self.op in ("//", "%") and found.kind == "float32":
+            raise NotSupported(f'{self}: the dtype would depend on whether a divisor is zero: use .astype("float64") first')
+        if self.op in COMPARISONS or found.kind == "bool":
+            return BOOL
+        hole = {"decimal": "nan", "date": "NaT"}.get(found.kind, "None")
+        return found.missing(hole) if found.is_float or left.may_miss or right.may_miss else found.present()
+
+    def __str__(self) -> str:
+        return f"{_inner(self.left)} {self.op} {_inner(self.right)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Column):
+    """A row-wise function by name (`functions.FUNCTIONS`) of one or two columns, with literal parameters."""
+
+    function: str
+    source: Column
+    other: Column | None = None
+    params: tuple[tuple[str, Any], ...] = ()
+    dtype: DType = field(init=False)
+
+    def __post_init__(self) -> None:
+        from howdah.engine.expr.functions import FUNCTIONS
+
+        function = FUNCTIONS[self.function]
+        have = self.source.dtype
+        sample = have.values_and_hole() if self.function == "fillna" and have.may_miss else have.values()
+        if self.source.dtype.kind == "str" and str(dict(self.params).get("dtype")).startswith("datetime64"):
+            sample = pd.Series(["2020-01-01"], dtype="str")  # the usual sample text is no date
+        other = self.other.value if isinstance(self.other, Lit) else self.other.dtype.values() if self.other else None
+        key = _key(self.function, repr(self.params), sample, other)
+        found = ask(str(self), key, lambda: function.ask(sample, other, **dict(self.params)))
+        may_miss = self.source.dtype.may_miss or bool(self.other and self.other.dtype.may_miss)
+        if self.function == "fillna":
+            may_miss = bool(self.other and self.other.dtype.may_miss)
+        hole = "NaT" if self.function == "dt.date" else have.hole
+        keeps = found.is_float or (may_miss and found.kind != "bool")
+        object.__setattr__(self, "dtype", found.missing(hole) if keeps else found.present())
+
+    def __str__(self) -> str:
+        others = [str(self.other)] if self.other else []
+        inside = ", ".join(others + [f"{k}={v!r}" for k, v in self.params if v is not None])
+        return f"{_inner(self.source)}.{self.function}({inside})"
+
+
+@dataclass(frozen=True, slots=True)
+class Cast(Column):
+    """Another dtype for the same values, where Polars and numpy agree on what comes out (`functions.astype` decides)."""
+
+    source: Column
+    dtype: DType
+
+    def __str__(self) -> str:
+        return f"{_inner(self.source)}.astype({self.dtype.pandas!r})"
+
+
+@dataclass(frozen=True, slots=True)
+class Either(Column):
+    """One of two expressions, by a fact about the data: whether `asks` is true for any row of the relation.
+
+    Some dtypes of pandas depend on values (an integer column that a left join left with holes becomes float64). Until
+    `answer` is known the dtype shown is that of `yes`; `questions.settle` finds out before anything is computed.
+    """
+
+    asks: Column
+    yes: Column
+    no: Column
+    answer: bool | None = None
+
+    @property
+    def dtype(self) -> DType:  # type: ignore[override]
+        return self.no.dtype if self.answer is False else self.yes.dtype
+
+    def chosen(self) -> Column:
+        return self.no if self.answer is False else self.yes
+
+    def __str__(self) -> str:
+        return str(self.chosen()) if self.answer is not None else f"({self.yes} if any {self.asks} else {self.no})"
+
+
+# -- asking pandas --------------------------------------------------------------------------------------------------
+
+_ASKED: dict[Any, DType] = {}
+_MOST = 4096
+
+
+def ask(what: str, key: Any, how: Callable[[], Any]) -> DType:
+    """The type of the Series that pandas makes of `how()`; pandas' refusals become SchemaErrors that name `what`."""
+    if key is not None and key in _ASKED:
+        return _ASKED[key]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            found = of_pandas(how())
+        except (TypeError, ValueError, OverflowError, NotImplementedError, AttributeError, ArithmeticError) as error:
+            raise SchemaError(f"{what}: pandas refuses: {error}{_remedy(str(error))}") from None
+    if found.kind == "unsupported":
+        raise NotSupported(f"{what}: gives {found.unit}, which howdah cannot carry yet: use map_partitions")
+    if key is not None:
+        if len(_ASKED) >= _MOST:
+            _ASKED.clear()
+        _ASKED[key] = found
+    return found
+
+
+def _remedy(message: str) -> str:
+    if "decimal.Decimal" in message:
+        return ': use .astype("float64") on the Decimals, or Decimal scalars'
+    if "datetime.date" in message or "and date" in message:
+        return ': compare dates with datetime.date, or use .astype("datetime64[us]") and compare with pandas.Timestamp'
+    return ""
+
+
+def _key(*parts: Any) -> Any:
+    """A dictionary key for an operation on samples; None when a part cannot be hashed."""
+    out: list[Any] = []
+    for part in parts:
+        if isinstance(part, pd.Series):
+            value = part.iloc[0] if part.dtype == object else None
+            out.append((str(part.dtype), type(value), repr(value)))
+        else:
+            out.append((type(part), repr(part)))
+    return tuple(out)
+
+
+# -- building -------------------------------------------------------------------------------------------------------
+
+
+def column(value: Any) -> Column:
+    """`value` as an expression: itself, or a scalar."""
+    return value if isinstance(value, Column) else Lit(value)
+
+
+def binary(op: str, left: Any, right: Any) -> Column:
+    """An operation as pandas does it, with whatever depends on the data made an `Either`."""
+    left, right = _parsed(op, column(left), column(right)), _parsed(op, column(right), column(left))
+    node = Binary(op, left, right)
+    whole = left.dtype.is_integer and right.dtype.is_integer
+    if op in ("//", "%") and whole and not (isinstance(right, Lit) and right.value):
+        zeros = Binary("==", right, Lit(0)) if not isinstance(right, Lit) else Lit(True)
+        exact = Binary(op, _as_float(left), _as_float(right))
+        return exact if isinstance(right, Lit) else Either(zeros, exact, node)
+    return node
+
+
+def _as_float(node: Column) -> Column:
+    return Lit(float(node.value)) if isinstance(node, Lit) else Cast(node, DType("float64", nullable=True))
+
+
+def _parsed(op: str, node: Column, beside: Column) -> Column:
+    """Text beside a datetime means the moment that it spells, as in pandas."""
+    if isinstance(node, Lit) and isinstance(node.value, str) and beside.dtype.kind == "datetime" and op in COMPARISONS:
+        try:
+            return Lit(pd.Timestamp(node.value, tz=beside.dtype.tz or None))
+        except ValueError as error:
+            raise SchemaError(f"{beside} {op} {node.value!r}: not a date or time: {error}") from None
+    return node
+
+
+def call(function: str, source: Column, other: Any = None, **params: Any) -> Column:
+    """A row-wise function. When pandas' dtype depends on whether values are missing, an `Either`."""
+    from howdah.engine.expr.functions import FUNCTIONS
+
+    known = FUNCTIONS[function]
+    extra = None if other is None else column(other)
+    if function == "fillna" and not source.dtype.may_miss:
+        return source
+    node = Call(function, source, extra, tuple(sorted(params.items())))
+    if source.dtype.may_miss and not source.dtype.is_float and (node.dtype.is_number or node.dtype.kind == "bool"):
+        pair = source.dtype.values_and_hole()
+        beside = extra.value if isinstance(extra, Lit) else None
+        found = ask(str(node), None, lambda: known.ask(pair, beside, **params))
+        if found.kind != node.dtype.kind:
+            return Either(missing(source), Cast(node, found.missing("nan")), node)
+    return node
+
+
+
+
+def missing(source: Column) -> Column:
+    """Whether a value is missing; a constant where none can be."""
+    return Call("isna", source)
+
+
+def substitute(node: Column, by: dict[str, Column]) -> Column:
+    """The expression with column references replaced, types derived anew."""
+    if isinstance(node, Col):
+        return by.get(node.name, node)
+    return node.rebuild(lambda child: substitute(child, by))
+
+
+def open_questions(node: Column) -> bool:
+    """Whether the expression has an `Either` without an answer."""
+    return any(isinstance(n, Either) and n.answer is None for n in node.walk())
+
+
+def _inner(node: Column) -> str:
+    return f"({node})" if isinstance(node, Binary) else str(node)
+
+
+def missing_literal(node: Column) -> bool:
+    """Whether it is a scalar None, NaN or NaT."""
+    return isinstance(node, Lit) and is_missing(node.value)
+
+

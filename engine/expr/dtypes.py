@@ -1,0 +1,231 @@
+"""What a column is: the dtype that pandas would show, and the Polars dtype that carries it.
+
+pandas is the answer key, so it is also whom we ask: every type has a tiny pandas sample, an operation is tried on the
+samples, and the dtype of what comes out is the dtype of the expression (`howdah.engine.expr.columns`). Everything in
+`expr` and `frame` may use this module.
+
+Missing values are nulls in Polars. Columns that pandas holds in numpy without room for them (integers, bools) are
+never null, unless the type says ``nullable``: such a column must be settled first (see `columns.Either`).
+Floating-point columns may hold NaN *or* null for missing; whoever must tell missing from present calls `lower.known`.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import decimal
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+
+from howdah.errors import NotSupported
+
+INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
+FLOATS = ("float32", "float64")
+OBJECTS = ("date", "decimal", "anybool", "time", "bytes", "none")
+"""Kinds that pandas shows as dtype object: dates, Decimals, bools with missing values, times, bytes, nothing at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class DType:
+    """The type of a column.
+
+    kind : a numpy name (``int8`` to ``uint64``, ``float32``, ``float64``, ``bool``), ``str``, ``datetime``,
+        ``timedelta``, one of `OBJECTS`, or ``unsupported``.
+    unit, tz : of datetimes and timedeltas ("s", "ms", "us", "ns"); for ``unsupported``, what it is.
+    scale : digits behind the point of a decimal.
+    nullable : False promises that no value is missing. Floats are always taken to be nullable.
+    hole : how pandas shows a missing value of an object column: "None", "nan" or "NaT".
+
+    >>> DType("datetime", unit="us").pandas, DType("date").pandas, DType("int64").polars
+    ('datetime64[us]', 'object', Int64)
+    """
+
+    kind: str
+    unit: str = ""
+    tz: str = ""
+    scale: int = 0
+    nullable: bool = False
+    hole: str = "None"
+
+    def __str__(self) -> str:
+        return f"{self.pandas} ({self.kind})" if self.kind in OBJECTS else self.pandas
+
+    @property
+    def is_integer(self) -> bool:
+        return self.kind in INTEGERS
+
+    @property
+    def is_float(self) -> bool:
+        return self.kind in FLOATS
+
+    @property
+    def is_number(self) -> bool:
+        return self.is_integer or self.is_float
+
+    @property
+    def may_miss(self) -> bool:
+        return self.nullable or self.is_float
+
+    @property
+    def pandas(self) -> str:
+        """The dtype as pandas spells it."""
+        if self.kind == "datetime":
+            return f"datetime64[{self.unit}, {self.tz}]" if self.tz else f"datetime64[{self.unit}]"
+        if self.kind == "timedelta":
+            return f"timedelta64[{self.unit}]"
+        return "object" if self.kind in OBJECTS or self.kind == "unsupported" else self.kind
+
+    @property
+    def polars(self) -> pl.DataType:
+        """The dtype of the column in Polars."""
+        if self.kind == "datetime":
+            return pl.Datetime(_unit(self.unit), self.tz or None)
+        if self.kind == "timedelta":
+            return pl.Duration(_unit(self.unit))
+        if self.kind == "decimal":
+            return pl.Decimal(38, self.scale)
+        if self.kind == "unsupported":
+            raise NotSupported(f"a column of type {self.unit} cannot be used yet: leave it out with columns=[...]")
+        return _POLARS[self.kind]()
+
+    def present(self) -> DType:
+        """The same type without missing values."""
+        return replace(self, nullable=False)
+
+    def missing(self, hole: str | None = None) -> DType:
+        """The same type with room for missing values."""
+        return replace(self, nullable=True, hole=hole or self.hole)
+
+    def values(self) -> Any:
+        """One value of this type, as a pandas Series of one row."""
+        return _sample(replace(self, nullable=False, hole="None"), False)
+
+    def values_and_hole(self) -> Any:
+        """One value and one missing value, as a pandas Series of two rows."""
+        return _sample(replace(self, nullable=False, hole="None"), True)
+
+
+_POLARS: dict[str, type[pl.DataType]] = {
+    **{k: getattr(pl, k.capitalize().replace("Uint", "UInt")) for k in INTEGERS},
+    "float32": pl.Float32, "float64": pl.Float64, "bool": pl.Boolean, "anybool": pl.Boolean, "str": pl.String,
+    "date": pl.Date, "time": pl.Time, "bytes": pl.Binary, "none": pl.Null,
+}  # fmt: skip
+
+INT64 = DType("int64")
+BOOL = DType("bool")
+FLOAT64 = DType("float64", nullable=True)
+
+
+def _unit(unit: str) -> Any:
+    return "ms" if unit == "s" else unit  # Polars has no seconds; to_pandas gives them back
+
+
+@lru_cache(maxsize=512)
+def _sample(dtype: DType, hole: bool) -> Any:
+    value: Any
+    match dtype.kind:
+        case "str":
+            value = "1"
+        case "datetime":
+            value = pd.Timestamp("2020-01-01", tz=dtype.tz or None)
+        case "timedelta":
+            value = pd.Timedelta(1, "D")
+        case "date":
+            value = dt.date(2020, 1, 1)
+        case "decimal":
+            value = decimal.Decimal(1).scaleb(0).quantize(decimal.Decimal(1).scaleb(-dtype.scale))
+        case "anybool":
+            value = True
+        case "time":
+            value = dt.time(1)
+        case "bytes":
+            value = b"1"
+        case "none":
+            value = None
+        case "unsupported":
+            _ = dtype.polars
+        case "bool":
+            return pd.Series([True] * (1 + hole), dtype=object if hole else "bool")
+        case _ if dtype.is_integer:
+            return pd.Series([1, None], dtype="float64") if hole else pd.Series([1], dtype=dtype.kind)
+        case _:
+            value = 1.0
+    return pd.Series([value, None] if hole else [value], dtype=dtype.pandas)
+
+
+def of_arrow(kind: pa.DataType, nulls: bool) -> DType:
+    """The type that `pd.read_parquet` gives a column of this Arrow type; `nulls`: whether any value may be missing."""
+    if pa.types.is_boolean(kind):
+        return DType("bool", nullable=nulls)
+    if pa.types.is_integer(kind):
+        return DType(str(kind), nullable=nulls)
+    if pa.types.is_float32(kind) or pa.types.is_float64(kind):
+        return DType("float32" if pa.types.is_float32(kind) else "float64", nullable=True)
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        return DType("str", nullable=nulls)
+    if pa.types.is_timestamp(kind):
+        return DType("datetime", unit=kind.unit, tz=kind.tz or "", nullable=nulls)
+    if pa.types.is_duration(kind):
+        return DType("timedelta", unit=kind.unit, nullable=nulls)
+    if pa.types.is_date32(kind):
+        return DType("date", nullable=nulls)
+    if pa.types.is_decimal(kind) and kind.scale >= 0 and kind.precision <= 38:
+        return DType("decimal", scale=kind.scale, nullable=nulls)
+    if pa.types.is_time(kind):
+        return DType("time", nullable=nulls)
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind):
+        return DType("bytes", nullable=nulls)
+    if pa.types.is_null(kind):
+        return DType("none", nullable=True)
+    return DType("unsupported", unit=str(kind))
+
+
+def of_pandas(values: Any) -> DType:
+    """The type of a pandas Series; the values of object columns decide, and must be of one of `OBJECTS`."""
+    kind = values.dtype
+    nulls = bool(values.isna().any())
+    if isinstance(kind, np.dtype):
+        if kind.kind in "iu" or kind == bool or str(kind) in FLOATS:
+            return DType(str(kind), nullable=str(kind) in FLOATS)
+        if kind.kind in "mM":
+            return DType("datetime" if kind.kind == "M" else "timedelta", unit=np.datetime_data(kind)[0], nullable=nulls)
+        if kind == object:
+            return _of_objects(values.dropna(), nulls, values)
+    if isinstance(kind, pd.DatetimeTZDtype):
+        return DType("datetime", unit=kind.unit, tz=str(kind.tz), nullable=nulls)
+    if isinstance(kind, pd.StringDtype) and kind.na_value is np.nan:
+        return DType("str", nullable=nulls)
+    return DType("unsupported", unit=f"pandas {kind}")
+
+
+def _of_objects(present: Any, nulls: bool, values: Any) -> DType:
+    hole = "None"
+    if nulls:
+        first = values[values.isna()].iloc[0]
+        hole = "None" if first is None else "NaT" if first is pd.NaT else "nan"
+    kinds = {type(v) for v in present}
+    if not kinds:
+        return DType("none", nullable=True, hole=hole)
+    if kinds <= {bool, np.bool_}:
+        return DType("anybool", nullable=nulls, hole=hole)
+    if kinds == {dt.date}:
+        return DType("date", nullable=nulls, hole=hole)
+    if kinds == {dt.time}:
+        return DType("time", nullable=nulls, hole=hole)
+    if kinds == {bytes}:
+        return DType("bytes", nullable=nulls, hole=hole)
+    if kinds == {decimal.Decimal}:
+        exponents = [v.as_tuple().exponent for v in present]
+        if all(isinstance(e, int) for e in exponents):
+            return DType("decimal", scale=max(0, *(-e for e in exponents)), nullable=nulls, hole=hole)
+    return DType("unsupported", unit="object holding " + ", ".join(sorted(k.__name__ for k in kinds)[:3]))
+
+
+def is_missing(value: object) -> bool:
+    """Whether a scalar is one of pandas' missing values (None, NaN, NaT, NA)."""
+    return value is None or value is pd.NaT or value is pd.NA or (isinstance(value, float) and value != value)

@@ -1,0 +1,301 @@
+"""Column expressions as Polars expressions that give pandas' values.
+
+The one rule about missing values: a floating-point value is missing when it is null *or* NaN. Arithmetic lets both
+pass; every operation that must tell missing from present asks for `known` first, so a chain of arithmetic is
+normalised once, at its end. Called by `run`; nobody else needs Polars expressions.
+"""
+
+from __future__ import annotations
+
+import decimal
+import math
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+
+from howdah.engine.expr.columns import (
+    ARITHMETIC,
+    COMPARISONS,
+    OPERATORS,
+    Binary,
+    Call,
+    Cast,
+    Col,
+    Column,
+    Either,
+    Lit,
+    missing_literal,
+)
+from howdah.engine.expr.convert import from_pandas, to_series
+from howdah.engine.expr.dtypes import DType, is_missing
+from howdah.engine.expr.functions import FUNCTIONS
+
+
+@dataclass(frozen=True, slots=True)
+class Low:
+    """A Polars expression, and whether it may hold NaN (which means missing, as null does)."""
+
+    expr: pl.Expr
+    nan: bool = False
+
+
+def lower(node: Column) -> Low:
+    """The Polars form of an expression."""
+    match node:
+        case Col(name, dtype):
+            return Low(pl.col(name), dtype.is_float)
+        case Lit(value):
+            return Low(literal(value, node.dtype), isinstance(value, float) and math.isnan(value))
+        case Cast(source, dtype):
+            return _cast(source, dtype)
+        case Either():
+            return lower(node.chosen())
+        case Binary():
+            return _binary(node)
+        case Call():
+            return _call(node)
+    raise TypeError(f"not a column expression: {node!r}")
+
+
+def known(node: Column) -> pl.Expr:
+    """The expression with every missing value a null."""
+    low = lower(node)
+    return low.expr.fill_nan(None) if low.nan else low.expr
+
+
+def literal(value: Any, dtype: DType) -> pl.Expr:
+    """A scalar as a Polars literal of the type `dtype`."""
+    if is_missing(value) and not dtype.is_float:
+        return pl.lit(None, dtype=dtype.polars if dtype.kind != "none" else None)
+    if dtype.kind in ("datetime", "timedelta"):
+        moment = (pd.Timestamp(value) if dtype.kind == "datetime" else pd.Timedelta(value)).as_unit(dtype.unit)
+        ticks = moment.as_unit("ms" if dtype.unit == "s" else dtype.unit)
+        number = ticks.value if not hasattr(ticks, "asm8") else int(ticks.asm8.view("int64"))
+        if dtype.tz:
+            naive = pl.lit(number, dtype=pl.Int64).cast(pl.Datetime(ticks.unit, "UTC"))  # type: ignore[arg-type]
+            return naive.dt.convert_time_zone(dtype.tz)
+        return pl.lit(number, dtype=pl.Int64).cast(dtype.polars)
+    if isinstance(value, np.generic):
+        value = value.item()
+    if dtype.kind == "decimal":
+        return pl.lit(decimal.Decimal(value)).cast(dtype.polars)
+    return pl.lit(value, dtype=dtype.polars)
+
+
+# -- operators ------------------------------------------------------------------------------------------------------
+
+
+def _binary(node: Binary) -> Low:
+    if node.op in COMPARISONS:
+        return Low(_comparison(node))
+    if node.op not in ARITHMETIC:
+        return Low(_logic(node))
+    return _arithmetic(node)
+
+
+def _logic(node: Binary) -> pl.Expr:
+    sides = [_operand(n, node.dtype) for n in (node.left, node.right)]
+    out: pl.Expr = OPERATORS[node.op](sides[0], sides[1])
+    return out
+
+
+def _arithmetic(node: Binary) -> Low:
+    dtype, op = node.dtype, node.op
+    sides = (node.left.dtype, node.right.dtype)
+    divisor = node.right
+    if dtype.is_number and op in ("+", "-", "*", "/"):
+        out = OPERATORS[op](_operand(node.left, dtype), _operand(divisor, dtype))
+        return Low(out, dtype.is_float)
+    if op in ("//", "%") and dtype.is_integer and isinstance(divisor, Lit) and divisor.value not in (0, -1):
+        return Low(OPERATORS[op](_operand(node.left, dtype), _operand(divisor, dtype)))
+    if dtype.kind == "decimal":
+        return Low(OPERATORS[op](_operand(node.left, dtype), _operand(divisor, dtype)))
+    if dtype.kind == "bool" and op in ("+", "*"):
+        return Low((operator.or_ if op == "+" else operator.and_)(lower(node.left).expr, lower(divisor).expr))
+    if dtype.kind == "str" and op == "+":
+        return Low(_operand(node.left, dtype) + _operand(divisor, dtype))
+    times = ("datetime", "timedelta")
+    if dtype.kind in times and op in ("+", "-") and all(s.kind in times for s in sides):
+        return Low(OPERATORS[op](*(_operand(n, _tick(n.dtype, dtype.unit)) for n in (node.left, divisor))))
+    return Low(_as_pandas(node, [node.left, divisor], lambda a, b: OPERATORS[op](a, b)), dtype.is_float)
+
+
+def _tick(dtype: DType, unit: str) -> DType:
+    return DType(dtype.kind, unit=unit, tz=dtype.tz)
+
+
+def _operand(node: Column, dtype: DType) -> pl.Expr:
+    """One side of an operation, as the type that pandas computes in."""
+    if isinstance(node, Lit):
+        return literal(node.value, dtype)
+    expr = lower(node).expr
+    if node.dtype.kind == "bool" and dtype.kind == "decimal":
+        expr = expr.cast(pl.Int8)
+    same = node.dtype.polars == dtype.polars and node.dtype.kind != "decimal"
+    return expr if same else expr.cast(dtype.polars)
+
+
+def _comparison(node: Binary) -> pl.Expr:
+    left, right, op = node.left, node.right, node.op
+    unequal = op == "!="
+    if isinstance(left, Lit) and not isinstance(right, Lit):
+        flip = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
+        left, right, op = right, left, flip.get(op, op)
+    if missing_literal(left) or missing_literal(right):
+        return _constant(left, unequal)
+    kinds = (left.dtype, right.dtype)
+    if not _comparable(*kinds):
+        return _constant(left, unequal)
+    if isinstance(right, Lit):
+        out = _against_scalar(left, right, op)
+        if out is None:
+            return _constant(left, unequal)
+    else:
+        a, b = _common(left, right)
+        out = OPERATORS[op](a, b)
+    if kinds[0].may_miss or kinds[1].may_miss:
+        out = out.fill_null(unequal)
+    return out
+
+
+def _constant(like: Column, value: bool) -> pl.Expr:
+    names = sorted(like.names())
+    return pl.lit(value) if not names else pl.when(pl.col(names[0]).is_null()).then(value).otherwise(value)
+
+
+def _comparable(a: DType, b: DType) -> bool:
+    numeric = {*("bool", "anybool", "decimal")}
+    if (a.is_number or a.kind in numeric) and (b.is_number or b.kind in numeric):
+        return True
+    return a.kind == b.kind
+
+
+def _against_scalar(left: Column, right: Lit, op: str) -> pl.Expr | None:
+    """A comparison with a scalar; None when no value can be equal to it."""
+    value = right.value.item() if isinstance(right.value, np.generic) and not left.dtype.is_number else right.value
+    low, dtype = lower(left), left.dtype
+    if dtype.kind == "decimal":
+        return _decimal_against(low.expr, dtype.scale, value, op)
+    if dtype.kind in ("datetime", "timedelta"):
+        a, b = _common(left, right)
+        out: pl.Expr = OPERATORS[op](a, b)
+        return out
+    if dtype.kind in ("bool", "anybool") and not isinstance(value, bool):
+        return OPERATORS[op](low.expr.cast(pl.Int8), pl.lit(value))  # type: ignore[no-any-return]
+    if dtype.is_number:
+        value = float(value) if isinstance(value, decimal.Decimal) else value
+        if isinstance(value, np.generic):
+            value = value.item()
+        if isinstance(value, bool):
+            value = int(value)
+        out = OPERATORS[op](low.expr, pl.lit(value))
+        # Polars holds NaN to be greater than everything; pandas holds it to be missing.
+        return out & low.expr.is_not_nan() if low.nan and op in (">", ">=") else out
+    return OPERATORS[op](low.expr, literal(value, right.dtype))  # type: ignore[no-any-return]
+
+
+def _decimal_against(expr: pl.Expr, scale: int, value: Any, op: str) -> pl.Expr | None:
+    """Decimals compare exactly, with floats too: by the nearest value below that the column can hold."""
+    if isinstance(value, float) and math.isinf(value):
+        return pl.when(expr.is_not_null()).then((op in ("<", "<=") and value > 0) or (op in (">", ">=") and value < 0)
+                                                or op == "!=")  # fmt: skip
+    with decimal.localcontext(decimal.Context(prec=1100)):
+        exact = decimal.Decimal(value)
+        below = exact.quantize(decimal.Decimal(1).scaleb(-scale), rounding=decimal.ROUND_FLOOR)
+    bound = pl.lit(below).cast(pl.Decimal(38, scale))
+    if exact == below:
+        return OPERATORS[op](expr, bound)  # type: ignore[no-any-return]
+    if op in ("==", "!="):
+        return None
+    return expr <= bound if op in ("<", "<=") else expr > bound
+
+
+def _common(left: Column, right: Column) -> tuple[pl.Expr, pl.Expr]:
+    """Both sides as one Polars type in which they can be compared."""
+    a, b = left.dtype, right.dtype
+    if a.kind == b.kind == "decimal":
+        wide = DType("decimal", scale=max(a.scale, b.scale))
+        return _operand(left, wide), _operand(right, wide)
+    if "decimal" in (a.kind, b.kind):
+        mine = a if a.kind == "decimal" else b
+        return _operand(left, mine), _operand(right, mine)
+    if a.kind in ("datetime", "timedelta"):
+        order = ["s", "ms", "us", "ns"]
+        unit = order[max(order.index(a.unit), order.index(b.unit))]
+        return tuple(_operand(n, DType(a.kind, unit=unit, tz=n.dtype.tz)) for n in (left, right))  # type: ignore[return-value]
+    sides = [known(n) for n in (left, right)]
+    for i, dtype in enumerate((a, b)):
+        if dtype.kind in ("bool", "anybool") and a.kind != b.kind:
+            sides[i] = sides[i].cast(pl.Int8)
+    return sides[0], sides[1]
+
+
+# -- functions ------------------------------------------------------------------------------------------------------
+
+
+def _cast(source: Column, dtype: DType) -> Low:
+    low = lower(source)
+    if source.dtype.polars == dtype.polars:
+        return low
+    return Low(low.expr.cast(dtype.polars, wrap_numerical=source.dtype.is_integer and dtype.is_integer), low.nan)
+
+
+def _call(node: Call) -> Low:
+    function = FUNCTIONS[node.function]
+    params = dict(node.params)
+    if native_form(node):
+        assert function.native is not None
+        other: Any = None
+        if node.other is not None:
+            other = literal(node.other.value, node.dtype) if isinstance(node.other, Lit) else _operand(node.other, node.dtype)
+        source = known(node.source)
+        if node.function == "fillna" and node.source.dtype.polars != node.dtype.polars:
+            source = source.cast(node.dtype.polars)
+        out = function.native(source, node.source.dtype, other, **params)
+        assert out is not None
+        return Low(out, False)
+    inputs = [node.source] + ([node.other] if node.other is not None else [])
+    run: Callable[..., Any] = lambda s, other=None: function.ask(s, other, **params)  # noqa: E731
+    return Low(_as_pandas(node, inputs, run), node.dtype.is_float)
+
+
+def native_form(node: Call) -> bool:
+    """Whether Polars can do it; otherwise it runs as pandas on the partition."""
+    native = FUNCTIONS[node.function].native
+    if native is None or (node.other is not None and node.function != "fillna"):
+        return False
+    return native(pl.col("x"), node.source.dtype, pl.col("y"), **dict(node.params)) is not None
+
+
+def runs_as_pandas(node: Column) -> bool:
+    """Whether this one node (not those below it) has no Polars form."""
+    if isinstance(node, Call):
+        return not native_form(node)
+    if not isinstance(node, Binary) or node.op not in ARITHMETIC:
+        return False
+    return _PANDAS_MARK in lower(node).expr.meta.serialize(format="json") if node.op in ("//", "%", "**") else False
+
+
+_PANDAS_MARK = "python_function"
+
+
+def _as_pandas(node: Column, inputs: list[Column], run: Callable[..., Any]) -> pl.Expr:
+    """`run` on pandas Series of the partition's values; scalars are passed as they are."""
+    columns = [n for n in inputs if not isinstance(n, Lit)]
+    dtype = node.dtype
+
+    def work(packed: pl.Series) -> pl.Series:
+        parts = iter(packed.struct.unnest().get_columns())
+        values = [n.value if isinstance(n, Lit) else to_series(next(parts), n.dtype) for n in inputs]
+        with np.errstate(all="ignore"):
+            return from_pandas(run(*values), dtype)
+
+    packed = pl.struct([known(n).alias(str(i)) for i, n in enumerate(columns)])
+    return packed.map_batches(work, return_dtype=dtype.polars, is_elementwise=True)
+
+

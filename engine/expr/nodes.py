@@ -1,0 +1,408 @@
+"""Relations: immutable logical nodes, each with a schema derived at construction and a name made of its content.
+
+A node's rows have an order, and it is pandas' order. `Scan`, `InMemory`, `Persisted` and `Slot` are leaves; `Filter`,
+`Head`, `Tail`, `Sort`, `Top` and `Tally` keep their source's columns; the others make a new schema. Nodes hold data and
+never execute: `rules` rewrite them, `physical` lowers them to layers, `run` evaluates them inside one task.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
+from typing import Any
+
+from howdah.engine.expr.aggregates import Agg
+from howdah.engine.expr.columns import Column
+from howdah.engine.expr.dtypes import INT64, DType
+from howdah.errors import SchemaError, UnknownColumn, near
+
+INDEX = "__index__"
+"""The hidden column of row labels that pandas would have given; index levels with names are INDEX + "0", "1", ..."""
+
+Schema = dict[str, DType]
+Named = tuple[tuple[str, Column], ...]
+
+
+class Relation:
+    """Base of all relations. `schema` maps column names to types, in order."""
+
+    schema: Schema
+
+    def sources(self) -> tuple[Relation, ...]:
+        return tuple(v for f in fields(self) if isinstance(v := getattr(self, f.name), Relation))  # type: ignore[arg-type]
+
+    def rebuild(self, turn: Callable[[Relation], Relation]) -> Relation:
+        """A copy whose sources went through `turn`; itself when nothing changed."""
+        changed = {
+            f.name: new
+            for f in fields(self)  # type: ignore[arg-type]
+            if isinstance(old := getattr(self, f.name), Relation) and (new := turn(old)) is not old
+        }
+        return replace(self, **changed) if changed else self  # type: ignore[type-var]
+
+    def expressions(self) -> tuple[Column, ...]:
+        """The column expressions of this node, evaluated on its (first) source."""
+        return ()
+
+    def walk(self) -> Iterator[Relation]:
+        """This node and all below it, sources first."""
+        for source in self.sources():
+            yield from source.walk()
+        yield self
+
+    @property
+    def positional(self) -> bool:
+        """Whether the row labels are known to be 0, 1, 2, ... in order."""
+        return False
+
+    @cached_property
+    def key(self) -> bytes:
+        """16 bytes that are equal for equal content."""
+        digest = hashlib.blake2b(type(self).__name__.encode(), digest_size=16)
+        for f in fields(self):  # type: ignore[arg-type]
+            value = getattr(self, f.name)
+            digest.update(b"\0" + f.name.encode() + b"=")
+            digest.update(value.key if isinstance(value, Relation) else self._content(f.name, value))
+        return digest.digest()
+
+    def _content(self, name: str, value: Any) -> bytes:
+        return repr(value).encode()
+
+    def describe(self) -> str:
+        """One line for people, without the sources."""
+        return type(self).__name__.lower()
+
+    def tree(self, indent: str = "") -> str:
+        """The plan as text, one node a line, sources below and indented."""
+        return "\n".join([indent + self.describe(), *(s.tree(indent + "  ") for s in self.sources())])
+
+    def has(self, name: str, where: str) -> None:
+        """Raise UnknownColumn, with near names, unless `name` is a column."""
+        if name not in self.schema:
+            shown = [c for c in self.schema if not c.startswith(INDEX)]
+            raise UnknownColumn(f"{where}: no column {name!r}: {near(str(name), shown)}")
+
+
+def check(relation: Relation, columns: Sequence[Column], where: str) -> None:
+    """Every column that the expressions read must be there."""
+    for expression in columns:
+        for name in expression.names():
+            relation.has(name, where)
+
+
+# -- leaves ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Slot(Relation):
+    """Input `number` of a stage: what a task was handed. `many`: a list of tables to be put end to end."""
+
+    number: int
+    schema: Schema
+    many: bool = False
+
+    def describe(self) -> str:
+        return f"input {self.number}"
+
+
+@dataclass(frozen=True)
+class Scan(Relation):
+    """Columns of a Parquet table. `table` is what `io.plan_parquet` gave; `whole` pieces are set inside stages.
+
+    `conditions` exclude row groups by their statistics; they do not filter rows. With INDEX in `columns` the global
+    row number is among the columns.
+    """
+
+    table: Any
+    columns: tuple[str, ...]
+    types: Schema
+    conditions: tuple[tuple[str, str, Any], ...] = ()
+    pieces: tuple[Any, ...] | None = None
+
+    @cached_property
+    def schema(self) -> Schema:  # type: ignore[override]
+        return {c: INT64 if c == INDEX else self.types[c] for c in self.columns}
+
+    @property
+    def positional(self) -> bool:
+        return True
+
+    def stored(self) -> tuple[str, ...]:
+        """The columns that are in the files."""
+        return tuple(c for c in self.columns if c != INDEX)
+
+    def _content(self, name: str, value: Any) -> bytes:
+        if name == "table":
+            return repr([(f.path, f.size, f.mtime) for f in value.files]).encode()
+        return repr(value).encode()
+
+    def describe(self) -> str:
+        where = "".join(f" [{c} {op} {v!r}]" for c, op, v in self.conditions)
+        return f"scan {_short(self.table)}: {', '.join(_visible(self.columns)) or 'row counts'}{where}"
+
+
+@dataclass(frozen=True)
+class InMemory(Relation):
+    """Rows that the client holds, as Arrow tables, one per partition."""
+
+    parts: tuple[Any, ...]
+    schema: Schema
+    digest: bytes
+    is_range: bool = True
+
+    @property
+    def positional(self) -> bool:
+        return self.is_range
+
+    def _content(self, name: str, value: Any) -> bytes:
+        return self.digest if name == "parts" else repr(value).encode()
+
+    def describe(self) -> str:
+        return f"in memory: {', '.join(_visible(tuple(self.schema)))} ({sum(p.num_rows for p in self.parts)} rows)"
+
+
+@dataclass(frozen=True)
+class Persisted(Relation):
+    """Rows that workers hold: `held` keeps them (see `engine.execute.persist_graph`)."""
+
+    held: Any
+    schema: Schema
+    n: int
+    is_range: bool = False
+
+    @property
+    def positional(self) -> bool:
+        return self.is_range
+
+    def _content(self, name: str, value: Any) -> bytes:
+        return bytes(value.layer) if name == "held" else repr(value).encode()
+
+    def describe(self) -> str:
+        return f"persisted: {', '.join(_visible(tuple(self.schema)))} ({self.n} partitions)"
+
+
+# -- same columns as the source -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Filter(Relation):
+    """The rows where `predicate` is true."""
+
+    source: Relation
+    predicate: Column
+
+    def __post_init__(self) -> None:
+        check(self.source, [self.predicate], "filter")
+        if self.predicate.dtype.kind != "bool":
+            raise SchemaError(f"filter: {self.predicate} is {self.predicate.dtype}: a mask must be bool without missing values")
+
+    @property
+    def schema(self) -> Schema:  # type: ignore[override]
+        return self.source.schema
+
+    def expressions(self) -> tuple[Column, ...]:
+        return (self.predicate,)
+
+    def describe(self) -> str:
+        return f"filter {self.predicate}"
+
+
+@dataclass(frozen=True)
+class Head(Relation):
+    """The first `n` rows; all but the last -n when negative."""
+
+    source: Relation
+    n: int
+
+    @property
+    def schema(self) -> Schema:  # type: ignore[override]
+        return self.source.schema
+
+    @property
+    def positional(self) -> bool:
+        return self.source.positional
+
+    def describe(self) -> str:
+        return f"head {self.n}"
+
+
+@dataclass(frozen=True)
+class Tail(Relation):
+    """The last `n` rows."""
+
+    source: Relation
+    n: int
+
+    @property
+    def schema(self) -> Schema:  # type: ignore[override]
+        return self.source.schema
+
+    def describe(self) -> str:
+        return f"tail {self.n}"
+
+
+@dataclass(frozen=True)
+class Sort(Relation):
+    """Rows in the order of `by` (columns of the source); missing values last or first; `kind` as in pandas."""
+
+    source: Relation
+    by: tuple[str, ...]
+    ascending: tuple[bool, ...]
+    na_last: bool = True
+    kind: str = "quicksort"
+
+    @property
+    def schema(self) -> Schema:  # type: ignore[override]
+        return self.source.schema
+
+    def describe(self) -> str:
+        return "sort by " + ", ".join(b if a else f"{b} descending" for b, a in zip(self.by, self.ascending))
+
+
+@dataclass(frozen=True)
+class Top(Relation):
+    """The `n` rows with the largest (or smallest) values of `by`, best first; ties in the order of the rows."""
+
+    source: Relation
+    n: int
+    by: tuple[str, ...]
+    largest: bool
+
+    @property
+    def schema(self) -> Schema:  # type: ignore[override]
+        return self.source.schema
+
+    def describe(self) -> str:
+        return f"{'largest' if self.largest else 'smallest'} {self.n} by {', '.join(self.by)}"
+
+
+# -- new columns ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Project(Relation):
+    """Columns computed row by row."""
+
+    source: Relation
+    columns: Named
+
+    def __post_init__(self) -> None:
+        check(self.source, [e for _, e in self.columns], "project")
+
+    @cached_property
+    def schema(self) -> Schema:  # type: ignore[override]
+        return {name: e.dtype for name, e in self.columns}
+
+    @property
+    def positional(self) -> bool:
+        return self.source.positional
+
+    def expressions(self) -> tuple[Column, ...]:
+        return tuple(e for _, e in self.columns)
+
+    def describe(self) -> str:
+        shown = [n if str(e) == n else f"{n} = {e}" for n, e in self.columns if not n.startswith(INDEX)]
+        return f"project {', '.join(shown)}"
+
+
+@dataclass(frozen=True)
+class Number(Relation):
+    """The rows with labels 0, 1, 2, ... in the column INDEX."""
+
+    source: Relation
+
+    @cached_property
+    def schema(self) -> Schema:  # type: ignore[override]
+        return {**self.source.schema, INDEX: INT64}
+
+    @property
+    def positional(self) -> bool:
+        return True
+
+    def describe(self) -> str:
+        return "number the rows"
+
+
+@dataclass(frozen=True)
+class Aggregate(Relation):
+    """One row per distinct `keys`; one row in all when there are none."""
+
+    source: Relation
+    keys: Named
+    aggs: tuple[tuple[str, Agg], ...]
+    sort: bool = True
+    dropna: bool = True
+
+    def __post_init__(self) -> None:
+        check(self.source, self.expressions(), "groupby")
+
+    @cached_property
+    def schema(self) -> Schema:  # type: ignore[override]
+        keys = {n: e.dtype.present() if self.dropna else e.dtype for n, e in self.keys}
+        return keys | {n: a.dtype for n, a in self.aggs}
+
+    def expressions(self) -> tuple[Column, ...]:
+        return (*(e for _, e in self.keys), *(a.source for _, a in self.aggs if a.source is not None))
+
+    def describe(self) -> str:
+        what = ", ".join(f"{n} = {a}" if not n.startswith("__") else str(a) for n, a in self.aggs)
+        return f"group by {', '.join(str(e) for _, e in self.keys)}: {what}" if self.keys else f"reduce to {what}"
+
+
+@dataclass(frozen=True)
+class Join(Relation):
+    """Rows of `left` beside the rows of `right` with equal keys (missing equals missing), in pandas' order.
+
+    `take` says, for each column of the result, the side ("left", "right", "key") and its column there; "key" is the
+    left value, or the right one where there is no left. `small`: the side that goes to every task ("" is undecided).
+    """
+
+    left: Relation
+    right: Relation
+    left_on: tuple[str, ...]
+    right_on: tuple[str, ...]
+    how: str
+    take: tuple[tuple[str, str, str, DType], ...]
+    small: str = ""
+    ordered: bool = True
+
+    @cached_property
+    def schema(self) -> Schema:  # type: ignore[override]
+        return {name: dtype for name, _, _, dtype in self.take}
+
+    def describe(self) -> str:
+        on = ", ".join(a if a == b else f"{a} = {b}" for a, b in zip(self.left_on, self.right_on))
+        side = f", {self.small} side to every task" if self.small else ""
+        return f"{self.how} join on {on}{side}"
+
+
+@dataclass(frozen=True)
+class MapPartitions(Relation):
+    """`fn` on the pandas frame of each partition. `code` is the function's content, `labels` pandas' column names."""
+
+    source: Relation
+    fn: Callable[..., Any]
+    code: bytes
+    columns: tuple[str, ...]
+    index: tuple[tuple[Any, str], ...]
+    schema: Schema
+    index_out: tuple[str, ...] = field(default=())
+
+    def _content(self, name: str, value: Any) -> bytes:
+        return b"" if name == "fn" else repr(value).encode()
+
+    def describe(self) -> str:
+        return f"map partitions, as pandas: {getattr(self.fn, '__name__', 'function')}"
+
+
+def _visible(columns: tuple[str, ...]) -> list[str]:
+    return [c if c != INDEX else "row number" for c in columns if c == INDEX or not c.startswith(INDEX)]
+
+
+def _short(table: Any) -> str:
+    files = table.files
+    if not files:
+        return "nothing"
+    return str(files[0].path).rsplit("/", 1)[0] if len(files) > 1 else str(files[0].path)

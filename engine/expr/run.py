@@ -1,0 +1,339 @@
+"""A relation evaluated inside one task, as one lazy Polars query.
+
+`Bound` says what the leaves are. Called by the stages of `physical`; runs on workers and in the client's process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import polars as pl
+
+from howdah.engine.expr import aggregates, nodes
+from howdah.engine.expr.columns import Col, Column
+from howdah.engine.expr.convert import frame_from_pandas, frame_to_pandas, to_series
+from howdah.engine.expr.dtypes import DType
+from howdah.engine.expr.lower import known, lower
+from howdah.errors import SchemaError
+
+
+@dataclass(slots=True)
+class Bound:
+    """The leaves of a stage: `inputs` by slot number, the `piece` of the scan, the task's own number and offsets."""
+
+    inputs: Sequence[Any] = ()
+    piece: Any = None
+    offset: int = 0
+    made: dict[int, pl.LazyFrame] = field(default_factory=dict)
+
+
+def evaluate(node: nodes.Relation, bound: Bound) -> pl.LazyFrame:
+    """The lazy query of `node`; equal subtrees (the same object) are built once."""
+    found = bound.made.get(id(node))
+    if found is None:
+        found = bound.made[id(node)] = _STEPS[type(node)](node, bound)
+    return found
+
+
+def collect(query: pl.LazyFrame) -> pl.DataFrame:
+    """Run the query. Errors that Python functions raised inside it come out as themselves."""
+    try:
+        return query.collect()
+    except pl.exceptions.ComputeError as error:
+        cause = error.__cause__ or error.__context__
+        if cause is not None and not isinstance(cause, pl.exceptions.PolarsError):
+            raise cause from None
+        raise
+
+
+def columns(named: nodes.Named) -> list[pl.Expr]:
+    return [lower(e).expr.alias(n) for n, e in named]
+
+
+# -- leaves ---------------------------------------------------------------------------------------------------------
+
+
+def _slot(node: nodes.Slot, bound: Bound) -> pl.LazyFrame:
+    value = bound.inputs[node.number]
+    parts = [as_polars(t) for t in (value if node.many else [value])]
+    if not parts:
+        return pl.LazyFrame(schema={n: d.polars for n, d in node.schema.items()})
+    return (parts[0] if len(parts) == 1 else pl.concat(parts, rechunk=False)).lazy()
+
+
+def as_polars(table: Any) -> pl.DataFrame:
+    """An Arrow table as Polars, without a copy where possible."""
+    frame = pl.from_arrow(table)
+    assert isinstance(frame, pl.DataFrame)
+    return frame
+
+
+def _scan(node: nodes.Scan, bound: Bound) -> pl.LazyFrame:
+    from howdah.io import scan_piece, scan_whole
+
+    stored, index = list(node.stored()), nodes.INDEX if nodes.INDEX in node.columns else None
+    if node.pieces is None:
+        query: pl.LazyFrame = scan_piece(bound.piece, stored, row_index=index)
+    else:
+        whole = scan_whole(node.table, stored, row_index=index) if _every_row_group(node) else None
+        query = whole if whole is not None else _one_after_another(node, stored, index)
+    return query.select(_stored(n, d) for n, d in node.schema.items())
+
+
+def _every_row_group(node: nodes.Scan) -> bool:
+    return sum(p.rows for p in node.pieces or ()) == sum(f.rows for f in node.table.files)
+
+
+def _one_after_another(node: nodes.Scan, stored: list[str], index: str | None) -> pl.LazyFrame:
+    from howdah.io import scan_piece
+
+    if not node.pieces:
+        empty = {n: d.polars for n, d in node.schema.items()}
+        return pl.LazyFrame(schema=empty)
+    return pl.concat([scan_piece(p, stored, row_index=index) for p in node.pieces], rechunk=False)
+
+
+def _stored(name: str, dtype: DType) -> pl.Expr:
+    """A stored column in the Polars dtype that its kind has (times in seconds, decimals of any precision, ...)."""
+    if dtype.kind in ("str", "bool", "date", "bytes", "none", "anybool", "time"):
+        return pl.col(name)
+    return pl.col(name) if name != nodes.INDEX and dtype.is_number else pl.col(name).cast(dtype.polars)
+
+
+def _in_memory(node: nodes.InMemory, bound: Bound) -> pl.LazyFrame:
+    return pl.concat([as_polars(t) for t in node.parts], rechunk=False).lazy().select(list(node.schema))
+
+
+# -- row by row -----------------------------------------------------------------------------------------------------
+
+
+def _filter(node: nodes.Filter, bound: Bound) -> pl.LazyFrame:
+    return evaluate(node.source, bound).filter(lower(node.predicate).expr)
+
+
+def _project(node: nodes.Project, bound: Bound) -> pl.LazyFrame:
+    source = evaluate(node.source, bound)
+    fixed = [n for n, e in node.columns if not e.names()]
+    if fixed and len(fixed) == len(node.columns):  # constants alone would give one row
+        return source.with_row_index("\0n").select("\0n", *columns(node.columns)).drop("\0n")
+    return source.select(columns(node.columns)) if node.columns else source.select([])
+
+
+def _number(node: nodes.Number, bound: Bound) -> pl.LazyFrame:
+    numbered = evaluate(node.source, bound).with_row_index("\0n")
+    index = (pl.col("\0n").cast(pl.Int64) + bound.offset).alias(nodes.INDEX)
+    return numbered.with_columns(index).drop("\0n")
+
+
+def _map_partitions(node: nodes.MapPartitions, bound: Bound) -> pl.LazyFrame:
+    table = collect(evaluate(node.source, bound))
+    schema = node.source.schema
+    frame = frame_to_pandas(table, schema, [(c, c) for c in node.columns], node.index)
+    out = node.fn(frame)
+    out = out.to_frame(name=next(iter(node.schema))) if not hasattr(out, "columns") else out
+    visible = [c for c in node.schema if c not in node.index_out]
+    if list(out.columns) != visible:
+        raise SchemaError(f"map_partitions: the function gave the columns {list(out.columns)}, its meta said {visible}")
+    labels = out.index.to_frame(index=False)
+    labels.columns = [*node.index_out]
+    out = out.reset_index(drop=True)
+    for name in node.index_out:
+        out[name] = labels[name]
+    return frame_from_pandas(out, node.schema).lazy()
+
+
+# -- order ----------------------------------------------------------------------------------------------------------
+
+
+def _head(node: nodes.Head, bound: Bound) -> pl.LazyFrame:
+    source = evaluate(node.source, bound)
+    return source.head(node.n) if node.n >= 0 else collect(source).head(node.n).lazy()
+
+
+def _tail(node: nodes.Tail, bound: Bound) -> pl.LazyFrame:
+    source = evaluate(node.source, bound)
+    return source.tail(node.n) if node.n >= 0 else collect(source).tail(node.n).lazy()
+
+
+def _clean(node: nodes.Relation, names: Sequence[str]) -> list[pl.Expr]:
+    return [known(Col(n, node.schema[n])) for n in names]
+
+
+def _sort(node: nodes.Sort, bound: Bound) -> pl.LazyFrame:
+    source = evaluate(node.source, bound)
+    if len(node.by) > 1 or node.kind in ("stable", "mergesort"):
+        return source.sort(
+            _clean(node, node.by), descending=[not a for a in node.ascending], nulls_last=node.na_last, maintain_order=True
+        )
+    # One column by numpy's unstable sort: only pandas itself gives pandas' order of ties.
+    table = collect(source)
+    values = to_series(table[node.by[0]], node.schema[node.by[0]])
+    order = values.sort_values(
+        ascending=node.ascending[0], na_position="last" if node.na_last else "first", kind=node.kind
+    ).index.to_numpy()
+    return table[order].lazy()
+
+
+def _top(node: nodes.Top, bound: Bound) -> pl.LazyFrame:
+    source = evaluate(node.source, bound)
+    if node.n <= 0:
+        return source.head(0)
+    first = _clean(node, node.by[:1])[0]
+    if node.schema[node.by[0]].kind == "bool":
+        first = first.cast(pl.UInt8)
+    best = first.top_k(node.n).min() if node.largest else first.bottom_k(node.n).max()
+    within = first >= best if node.largest else first <= best
+    kept = source.filter(within.fill_null(False) | (first.is_null() & (first.count() < node.n)))
+    keys = _clean(node, node.by)
+    return kept.sort(keys, descending=node.largest, nulls_last=True, maintain_order=True).head(node.n)
+
+
+# -- groups ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Partial(nodes.Relation):
+    """The first step of an `Aggregate` on one partition: keys and states."""
+
+    whole: nodes.Aggregate
+
+    def describe(self) -> str:
+        return "partial " + self.whole.describe()
+
+
+@dataclass(frozen=True)
+class Combine(nodes.Relation):
+    """States of several partitions put together, in the order of the partitions."""
+
+    source: nodes.Relation
+    whole: nodes.Aggregate
+
+    def sources(self) -> tuple[nodes.Relation, ...]:
+        return (self.source,)
+
+    def describe(self) -> str:
+        return "combine " + self.whole.describe()
+
+
+@dataclass(frozen=True)
+class Finish(nodes.Relation):
+    """The values that come of combined states."""
+
+    source: nodes.Relation
+    whole: nodes.Aggregate
+
+    @property
+    def schema(self) -> nodes.Schema:  # type: ignore[override]
+        return self.whole.schema
+
+    def sources(self) -> tuple[nodes.Relation, ...]:
+        return (self.source,)
+
+    def describe(self) -> str:
+        return "finish " + self.whole.describe()
+
+
+def _partial(node: Partial, bound: Bound) -> pl.LazyFrame:
+    whole = node.whole
+    states: list[pl.Expr] = []
+    for name, agg in whole.aggs:
+        values = known(agg.source) if agg.source is not None else pl.len()
+        made = aggregates.PARTS[agg.name].partial(values, agg)
+        states += [s.alias(n) for s, n in zip(made, aggregates.result_states(name, agg))]
+    source = evaluate(whole.source, bound)
+    if not whole.keys:
+        return source.select(states)
+    keys = [known(e).alias(n) for n, e in whole.keys]
+    if whole.dropna:
+        misses = [known(e).is_not_null() for _, e in whole.keys if e.dtype.may_miss]
+        source = source.filter(*misses) if misses else source
+    return source.group_by(keys, maintain_order=not whole.sort).agg(states)
+
+
+def _combine(node: Combine, bound: Bound) -> pl.LazyFrame:
+    whole = node.whole
+    states: list[pl.Expr] = []
+    for name, agg in whole.aggs:
+        names = aggregates.result_states(name, agg)
+        states += [s.alias(n) for s, n in zip(aggregates.PARTS[agg.name].combine([pl.col(n) for n in names]), names)]
+    source = evaluate(node.source, bound)
+    if not whole.keys:
+        return source.select(states)
+    return source.group_by([n for n, _ in whole.keys], maintain_order=not whole.sort).agg(states)
+
+
+def _finish(node: Finish, bound: Bound) -> pl.LazyFrame:
+    whole = node.whole
+    out = [pl.col(n).cast(e.dtype.polars) for n, e in whole.keys]
+    for name, agg in whole.aggs:
+        names = aggregates.result_states(name, agg)
+        out.append(aggregates.PARTS[agg.name].finish([pl.col(n) for n in names], agg).alias(name))
+    source = evaluate(node.source, bound).select(out)
+    return source.sort([n for n, _ in whole.keys], nulls_last=True) if whole.keys and whole.sort else source
+
+
+def _aggregate(node: nodes.Aggregate, bound: Bound) -> pl.LazyFrame:
+    return _finish(Finish(Partial(node), node), bound)
+
+
+# -- joins ----------------------------------------------------------------------------------------------------------
+
+_HOW: dict[str, tuple[Any, Any]] = {
+    "inner": ("inner", "left_right"),
+    "left": ("left", "left_right"),
+    "right": ("right", "right_left"),
+    "outer": ("full", "left_right"),
+}
+
+
+def _join(node: nodes.Join, bound: Bound) -> pl.LazyFrame:
+    sides = {
+        "left": _side(node.left, node.left_on, [c for _, s, c, _ in node.take if s == "left"], "l", bound),
+        "right": _side(node.right, node.right_on, [c for _, s, c, _ in node.take if s == "right"], "r", bound),
+    }
+    how, order = _HOW[node.how]
+    on = [f"\0k{i}" for i in range(len(node.left_on))]
+    wide = [_wider(node.left.schema[a], node.right.schema[b]) for a, b in zip(node.left_on, node.right_on)]
+    left, right = (s.with_columns(pl.col(k).cast(w.polars) for k, w in zip(on, wide)) for s in sides.values())
+    joined = left.join(right, on=on, how=how, nulls_equal=True, maintain_order=order if node.ordered else None,
+                       coalesce=True)  # fmt: skip
+    if node.how == "outer":
+        joined = joined.sort(on, nulls_last=True, maintain_order=True)
+    out = []
+    for name, side, source, dtype in node.take:
+        value = pl.col(on[node.left_on.index(source)] if side == "key" else f"\0{side[0]}{source}")
+        out.append((value.cast(dtype.polars) if side == "key" else value).alias(name))
+    return joined.select(out)
+
+
+def _side(node: nodes.Relation, on: Sequence[str], take: Sequence[str], mark: str, bound: Bound) -> pl.LazyFrame:
+    keys = [known(Col(c, node.schema[c])).alias(f"\0k{i}") for i, c in enumerate(on)]
+    return evaluate(node, bound).select(*keys, *(pl.col(c).alias(f"\0{mark}{c}") for c in dict.fromkeys(take)))
+
+
+def _wider(a: DType, b: DType) -> DType:
+    """One type in which keys of two types can be compared."""
+    if a.polars == b.polars:
+        return a
+    if a.kind == b.kind == "decimal":
+        return a if a.scale >= b.scale else b
+    if a.kind in ("datetime", "timedelta"):
+        order = ["s", "ms", "us", "ns"]
+        return a if order.index(a.unit) >= order.index(b.unit) else b
+    if a.is_number and b.is_number:
+        signed = a.is_integer and b.is_integer and "uint64" not in (a.kind, b.kind)
+        return DType("int64") if signed else DType("float64")
+    raise SchemaError(f"merge: keys of {a} and {b} cannot be compared")
+
+
+def _column_names(expressions: Sequence[Column]) -> set[str]:
+    return {n for e in expressions for n in e.names()}
+
+
+_STEPS: dict[type, Any] = {
+    nodes.Slot: _slot, nodes.Scan: _scan, nodes.InMemory: _in_memory, nodes.Filter: _filter, nodes.Project: _project,
+    nodes.Number: _number, nodes.MapPartitions: _map_partitions, nodes.Head: _head, nodes.Tail: _tail, nodes.Sort: _sort,
+    nodes.Top: _top, nodes.Aggregate: _aggregate, Partial: _partial, Combine: _combine, Finish: _finish, nodes.Join: _join,
+}  # fmt: skip

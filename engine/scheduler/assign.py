@@ -1,0 +1,291 @@
+"""Giving runs to workers: how long a run is, how much a worker may hold, whose turn it is, and taking tails back.
+
+Sizes: a run should take about TARGET seconds by the layer's own measure; a layer nobody has timed starts with one
+item and doubles with every run that comes back; and no run is larger than its share of what is ready, so that the
+end of a layer is spread over all workers. Credit: each slot has one run and one more waiting (more when they are so
+short that two do not last until the next report). Turns: the most urgent priority first, then the client with the
+least virtual time (seconds received divided by its weight), then depth first.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+
+from howdah.engine.graph.layer import Span
+from howdah.engine.scheduler import placement
+from howdah.engine.scheduler.books import DONE, READY, RUNNING, Account, Book, Client, Run, Worker
+from howdah.engine.scheduler.core import Core
+from howdah.engine.scheduler.placement import Found
+from howdah.engine.scheduler.records import RecallRun, StartRun
+from howdah.engine.scheduler.spans import SpanSet, add, equal_stretches
+
+TARGET = 0.03
+"""Seconds that a run should take: long against a message's cost, short against a person's patience."""
+
+MOST_RUNS = 64
+"""Runs that a slot may hold when they are very short (layers of one tiny item)."""
+
+LONGEST_RUN = 1 << 15
+"""Items in one run at most, so that a report stays a small message."""
+
+RECALL_WORTH = 0.05
+"""Seconds of work that must wait behind other work before it is asked back for an idle worker."""
+
+MOST_NAMES = 10_000
+"""Names of layers whose seconds per item are remembered."""
+
+LOOK_AT = 64
+"""Workers considered in one event, besides the one that reported."""
+
+
+def note_room(core: Core, worker: Worker) -> None:
+    """Keep the lists of workers that may be given work; after each change of what a worker holds."""
+    held, slots, index = len(worker.runs), worker.slots, worker.index
+    if held < slots:
+        core.idle[index] = worker
+        core.open.pop(index, None)
+    else:
+        core.idle.pop(index, None)
+        if _has_room(worker):
+            core.open[index] = worker
+        else:
+            core.open.pop(index, None)
+
+
+def _has_room(worker: Worker) -> bool:
+    held, slots = len(worker.runs), worker.slots
+    return held < 2 * slots or (held < MOST_RUNS * slots and worker.backlog < TARGET * slots)
+
+
+def schedule(core: Core, first: Worker | None) -> None:
+    """Hand out ready work to workers with credit, idle slots first, a run each in turn; then see who idles."""
+    if core.ready and (core.idle or core.open):
+        asked = [first] if first is not None else []
+        asked += [w for w in islice(core.idle.values(), LOOK_AT) if w is not first and w.declined != core.stamp]
+        if len(asked) < LOOK_AT:
+            asked += [w for w in islice(core.open.values(), LOOK_AT) if w is not first and w.declined != core.stamp]
+        for prefetch in (False, True):
+            turn = asked
+            while turn and core.ready:
+                turn = [w for w in turn if (_has_room(w) if prefetch else len(w.runs) < w.slots) and give(core, w)]
+    if core.idle:
+        rebalance(core)
+
+
+def give(core: Core, worker: Worker) -> bool:
+    """Start the best run for this worker; False if there is none for it now."""
+    best: Found | None = None
+    turn: Client | None = None
+    for client in core.clients.values():
+        if client.queues:
+            found = placement.look(client, worker)
+            if found is not None and (
+                best is None or turn is None or (found[0][0], client.virtual) < (best[0][0], turn.virtual)
+            ):
+                best, turn = found, client
+    if best is None and len(worker.runs) < worker.slots:
+        for client in (
+            sorted(core.clients.values(), key=lambda c: c.virtual) if len(core.clients) > 1 else (core.clients.values())
+        ):
+            best = placement.steal(core, client, worker) if client.queues else None
+            if best is not None:
+                turn = client
+                break
+    if best is None or turn is None:
+        worker.declined = core.stamp
+        if worker.index in core.idle:  # to the end of the line, so that others are asked next time
+            core.idle[worker.index] = core.idle.pop(worker.index)
+        return False
+    start(core, turn, worker, best[2], best[1])
+    return True
+
+
+def run_size(core: Core, book: Book) -> int:
+    """How many items the next run of the layer should have."""
+    seconds = book.seconds if book.seconds is not None else core.seconds_of.get(book.name)
+    size = book.limit
+    if seconds is not None and seconds * size > TARGET:
+        size = max(1, int(TARGET / seconds))
+    share = -(-book.counts[READY] // (2 * max(1, core.slots)))
+    return max(1, min(size, share, LONGEST_RUN))
+
+
+def start(core: Core, client: Client, worker: Worker, book: Book, group: int) -> None:
+    """Cut a run from the group and give it to the worker."""
+    spans = book.ready[group]
+    lo, hi = spans.take(1 if book.n == 1 else run_size(core, book))
+    if book.deaths:  # suspects run alone, so that the innocent are not blamed twice
+        suspects = sorted(i for i in book.deaths if lo <= i < hi)
+        if suspects:
+            cut = lo + 1 if suspects[0] == lo else suspects[0]
+            if cut < hi:
+                spans.add(cut, hi)
+            hi = cut
+    if not spans:
+        del book.ready[group]
+    core.move(book, lo, hi, READY, RUNNING)
+    add(book.tries, lo, hi, 1)
+    attempt = (
+        int(book.tries[lo]) if hi - lo == 1 else int(max(book.tries[lo:hi]) if book.small else book.tries[lo:hi].max())
+    )
+    core.next_run += 1
+    run = Run(core.next_run, attempt, book, lo, hi, worker)
+    run.client, run.group, run.started = client.name, group, core.now
+    if book.host_sets is not None:
+        run.level = placement.taken(core, book, group, worker)
+    seconds = book.seconds if book.seconds is not None else core.seconds_of.get(book.name)
+    run.expected = None if seconds is None else seconds * (hi - lo)
+    core.runs[run.ident] = run
+    book.runs[run] = None
+    worker.runs[run.ident] = run
+    charge = TARGET if run.expected is None else run.expected
+    worker.backlog += charge
+    core.clock = client.virtual
+    client.virtual += charge / client.weight
+    client.running += 1
+    note_room(core, worker)
+    sources = _sources(core, run) if book.ins else ()
+    core.out.append(StartRun(worker.name, run.ident, attempt, Span(book.key, lo, hi), sources))
+
+
+def _sources(core: Core, run: Run) -> tuple[tuple[Span, str], ...]:
+    """Who has the inputs that the run's worker lacks."""
+    book, mine = run.book, run.worker.index
+    found: list[tuple[Span, str]] = []
+    local = moved = 0
+    for edge in book.ins:
+        source = edge.source
+        have = source.copies.get(mine) if source.copies else None
+        for lo, hi in edge.wiring.cover(run.lo, run.hi):
+            for a, b, holder in equal_stretches(source.holder, lo, hi):
+                if holder == mine:
+                    local += source.bytes_of(a, b)
+                    continue
+                for c, d in have.gaps(a, b) if have is not None else ((a, b),):
+                    found.append((Span(source.key, c, d), core.by_index[holder].name))
+                    run.fetched.append((source, c, d))
+                    moved += source.bytes_of(c, d)
+    if book.account is None:
+        book.account = Account()
+    book.account.inputs_local += local
+    book.account.inputs_moved += moved
+    return tuple(found)
+
+
+def retire(core: Core, run: Run) -> None:
+    """The run is over, one way or another; its items are the caller's to move on."""
+    worker = run.worker
+    del core.runs[run.ident], worker.runs[run.ident], run.book.runs[run]
+    worker.backlog -= TARGET if run.expected is None else run.expected
+    if not worker.runs:
+        worker.backlog = 0.0
+    client = core.clients.get(run.client)
+    if client is not None:
+        client.running -= 1
+    note_room(core, worker)
+
+
+def keep_copies(run: Run) -> None:
+    """What the run fetched, its worker has now."""
+    mine = run.worker.index
+    for source, lo, hi in run.fetched:
+        for a, b in source.where(lo, hi, DONE):
+            for c, d, holder in equal_stretches(source.holder, a, b):
+                if holder != mine:
+                    if source.copies is None:
+                        source.copies = {}
+                    if mine not in source.copies:
+                        source.copies[mine] = SpanSet()
+                    source.copies[mine].add(c, d)
+
+
+def learn(core: Core, run: Run, tried: int, seconds: float) -> None:
+    """What the run's length says about its layer, and about its client's turn."""
+    book = run.book
+    client = core.clients.get(run.client)
+    if client is not None:
+        charged = TARGET if run.expected is None else run.expected
+        client.virtual += (seconds - charged) / client.weight
+    if tried:
+        each = max(seconds, 1e-9) / tried
+        book.seconds = each if book.seconds is None else (book.seconds + each) / 2
+        book.limit = max(book.limit, min(2 * tried, LONGEST_RUN))
+        if len(core.seconds_of) >= MOST_NAMES and book.name not in core.seconds_of:
+            core.seconds_of.clear()
+        core.seconds_of[book.name] = book.seconds
+    if book.account is None:
+        book.account = Account()
+    book.account.runs += 1
+    book.account.seconds += seconds
+
+
+def credit(core: Core, run: Run, lo: int, hi: int) -> None:
+    """Enter completed items of the run into their layer's account."""
+    account, count = run.book.account, hi - lo
+    if account is None:
+        account = run.book.account = Account()
+    account.tasks += count
+    if run.level >= 0:
+        read = run.book.source_bytes(lo, hi)
+        if run.level == placement.NODE:
+            account.tasks_node += count
+            account.bytes_node += read
+        elif run.level == placement.RACK:
+            account.tasks_rack += count
+            account.bytes_rack += read
+        else:
+            account.tasks_remote += count
+            account.bytes_remote += read
+
+
+def shorten(core: Core, run: Run, hi: int) -> None:
+    """The run ends before `hi` now."""
+    if run.expected is not None:
+        less = run.expected * (run.hi - hi) / (run.hi - run.lo)
+        run.expected -= less
+        run.worker.backlog -= less
+        client = core.clients.get(run.client)
+        if client is not None:
+            client.virtual -= less / client.weight
+    run.hi = hi
+    note_room(core, run.worker)
+
+
+def rebalance(core: Core) -> None:
+    """Ask for the unstarted tail of the run that would otherwise wait longest, if workers have nothing to do."""
+    if core.now - core.rebalanced < 0.01:
+        return
+    core.rebalanced = core.now
+    idle = sum([w.slots - len(w.runs) for w in core.idle.values()])
+    for run in core.runs.values():
+        if run.recalled:
+            idle -= 1
+    while idle > 0:
+        best: Run | None = None
+        most = RECALL_WORTH
+        for worker in core.workers.values():
+            if len(worker.runs) <= worker.slots and all(run.hi - run.lo == 1 for run in worker.runs.values()):
+                continue
+            run, waits = _longest_wait(core, worker)
+            if run is not None and waits > most:
+                best, most = run, waits
+        if best is None:
+            return
+        best.recalled = True
+        core.out.append(RecallRun(best.worker.name, best.ident, best.attempt))
+        idle -= 1
+
+
+def _longest_wait(core: Core, worker: Worker) -> tuple[Run | None, float]:
+    """The worker's newest run that can be asked back, and the seconds that its last item has to wait there."""
+    before = 0.0
+    run = None
+    for at, run in enumerate(worker.runs.values()):
+        elapsed = core.now - run.started if at < worker.slots else 0.0
+        rest = elapsed if run.expected is None else max(run.expected - elapsed, 0.0)
+        if at == len(worker.runs) - 1:
+            if run.recalled or (at < worker.slots and run.hi - run.lo == 1):
+                return None, 0.0
+            return run, before / worker.slots if at >= worker.slots else rest
+        before += rest
+    return run, 0.0

@@ -1,0 +1,248 @@
+"""The scheduler's books: what it knows of layers, workers, clients and runs.
+
+A layer's facts about its items stand in columns (`spans.Column`), about 30 bytes an item; a layer of one item costs
+about a kilobyte. Plain data with the few questions that only one book is needed to answer. Written by the modules of
+this folder alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from howdah.engine.graph.layer import Key
+from howdah.engine.graph.patterns import Wiring
+from howdah.engine.scheduler.records import LayerSpec, TaskError, WorkerInfo
+from howdah.engine.scheduler.spans import SMALL, SpanSet, Stretch, column, stretches
+
+IDLE, WAITING, READY, RUNNING, DONE, FAILED = range(6)
+STATE_NAMES = ("idle", "waiting", "ready", "running", "done", "failed")
+
+ANYWHERE = -1
+"""The group of ready items that have no better place than another, and the place where all workers look."""
+
+NOBODY = -1
+"""The holder of an item that has no result."""
+
+Order: TypeAlias = tuple[int, int, int]
+"""(-priority, graph number, -depth): least first."""
+
+Place: TypeAlias = int | str
+"""Where ready work is looked for: a worker's index, "host:..." or "rack:...", or ANYWHERE."""
+
+Origin: TypeAlias = tuple[TaskError, Key, int, int]
+"""An error and the span whose failure it was."""
+
+
+class Edge:
+    """`target`'s items need items of `source` in the manner of `wiring`."""
+
+    __slots__ = ("every", "source", "target", "wiring")
+
+    def __init__(self, source: Book, target: Book, wiring: Wiring):
+        self.source, self.target, self.wiring, self.every = source, target, wiring, wiring.every
+
+
+class Book:
+    """One layer.
+
+    Columns: `code` the state; `missing` how many inputs are not there (counts for waiting items only); `need` how
+    many waiting, ready or running items need it; `wanted` how many clients do; `holder` the worker that has the
+    result; `size` its bytes; `tries` how often it was started. Broadcast inputs count once in `missing`; what
+    broadcast needs of this layer is in `claims`, for all items at once.
+    """
+
+    __slots__ = (
+        "account", "claims", "clients", "code", "copies", "counts", "deaths", "errors", "failures", "group_level",
+        "group_since", "holder", "host_index", "host_sets", "ident", "ins", "key", "limit", "missing", "n", "name",
+        "nbytes", "need", "out", "ready", "retries", "runs", "seconds", "size", "small", "tries", "wanted", "wanters",
+    )  # fmt: skip
+
+    def __init__(self, ident: int, spec: LayerSpec) -> None:
+        n = spec.n
+        self.ident, self.key, self.name, self.n, self.retries = ident, spec.key, spec.name, n, spec.retries
+        self.small = n <= SMALL
+        self.code = column(n, "u1", IDLE)
+        self.missing = column(n, "i4")
+        self.need = column(n, "i4")
+        self.wanted = column(n, "i2")
+        self.holder = column(n, "i4", NOBODY)
+        self.size = column(n, "i8")
+        self.tries = column(n, "i2")
+        self.counts = [n, 0, 0, 0, 0, 0]
+        self.claims = 0
+        self.ins: list[Edge] = []
+        self.out: dict[Edge, None] = {}
+        self.clients: dict[str, Order] = {}
+        self.wanters: dict[str, SpanSet] = {}
+        self.runs: dict[Run, None] = {}
+        self.ready: dict[int, SpanSet] = {}
+        self.copies: dict[int, SpanSet] | None = None
+        self.errors: dict[int, tuple[int, Origin]] | None = None
+        self.deaths: dict[int, list[str]] | None = None
+        self.failures: dict[int, int] | None = None
+        self.host_sets: tuple[tuple[str, ...], ...] | None = None
+        self.host_index: Any = None
+        self.group_since: dict[int, float] | None = None
+        self.group_level: dict[int, int] | None = None
+        self.nbytes: Any = None
+        if spec.host_sets:
+            self.host_sets = tuple(tuple(host.lower() for host in hosts) for hosts in spec.host_sets)
+            self.host_index = list(spec.host_index) if self.small else np.array(spec.host_index, "u4")
+            self.group_since, self.group_level = {}, {}
+        if spec.nbytes:
+            self.nbytes = list(spec.nbytes) if self.small else np.array(spec.nbytes, "i8")
+        self.limit = 1
+        self.seconds: float | None = None
+        self.account: Account | None = None
+
+    def where(self, lo: int, hi: int, code: int) -> list[Stretch]:
+        """The stretches of lo..hi in that state."""
+        codes = self.code
+        if hi - lo == 1:
+            return [(lo, hi)] if codes[lo] == code else []
+        if self.small:
+            return _where(lambda i: codes[i] == code, lo, hi)
+        if self.counts[code] == 0:
+            return []
+        if self.counts[code] == self.n:
+            return [(lo, hi)] if hi > lo else []
+        return stretches(codes[lo:hi] == code, lo)
+
+    def complete_stretches(self, lo: int, hi: int) -> list[Stretch]:
+        """Items of lo..hi that wait and whose inputs are all there."""
+        code, missing = self.code, self.missing
+        if hi - lo == 1:
+            return [(lo, hi)] if code[lo] == WAITING and missing[lo] == 0 else []
+        if self.small:
+            return _where(lambda i: code[i] == WAITING and missing[i] == 0, lo, hi)
+        return stretches((missing[lo:hi] == 0) & (code[lo:hi] == WAITING), lo)
+
+    def unneeded(self, lo: int, hi: int, code: int) -> list[Stretch]:
+        """Items of lo..hi in that state that neither a client nor an unfinished item needs."""
+        if self.claims or self.counts[code] == 0:
+            return []
+        codes, need, wanted = self.code, self.need, self.wanted
+        if hi - lo == 1:
+            return [(lo, hi)] if codes[lo] == code and need[lo] == 0 and wanted[lo] == 0 else []
+        if self.small:
+            return _where(lambda i: codes[i] == code and need[i] == 0 and wanted[i] == 0, lo, hi)
+        mask = need[lo:hi] == 0
+        if self.wanters:
+            mask &= wanted[lo:hi] == 0
+        if self.counts[code] != self.n:
+            mask &= codes[lo:hi] == code
+        return stretches(mask, lo)
+
+    def unneeded_by_items(self, lo: int, hi: int) -> list[Stretch]:
+        """Items of lo..hi that no unfinished item needs, whatever clients do."""
+        if self.claims:
+            return []
+        need = self.need
+        if self.small:
+            return _where(lambda i: need[i] == 0, lo, hi)
+        return stretches(need[lo:hi] == 0, lo)
+
+    def bytes_of(self, lo: int, hi: int) -> int:
+        """Bytes of the results of lo..hi."""
+        if hi - lo == 1:
+            return int(self.size[lo])
+        part = self.size[lo:hi]
+        return sum(part) if self.small else int(part.sum())
+
+    def source_bytes(self, lo: int, hi: int) -> int:
+        """Bytes that lo..hi read from outside the engine."""
+        if self.nbytes is None:
+            return 0
+        part = self.nbytes[lo:hi]
+        return sum(part) if self.small else int(part.sum())
+
+    def done_flags(self) -> Any:
+        """One byte per item: 1 where there is a result. A numpy array also for small layers."""
+        return (np.array(self.code, "u1") if self.small else self.code) == DONE
+
+
+def _where(test: Any, lo: int, hi: int) -> list[Stretch]:
+    found, start = [], -1
+    for i in range(lo, hi):
+        if test(i):
+            if start < 0:
+                start = i
+        elif start >= 0:
+            found.append((start, i))
+            start = -1
+    if start >= 0:
+        found.append((start, hi))
+    return found
+
+
+class Account:
+    """A layer's account of what ran where; see `summary.LayerSummary` for the meaning of each."""
+
+    __slots__ = (
+        "bytes_node", "bytes_rack", "bytes_remote", "inputs_local", "inputs_moved", "runs", "seconds", "tasks",
+        "tasks_node", "tasks_rack", "tasks_remote",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.tasks = self.runs = 0
+        self.seconds = 0.0
+        self.tasks_node = self.tasks_rack = self.tasks_remote = 0
+        self.bytes_node = self.bytes_rack = self.bytes_remote = 0
+        self.inputs_local = self.inputs_moved = 0
+
+    def add(self, other: Account) -> None:
+        for name in self.__slots__:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+
+class Run:
+    """Items `lo` to `hi` of a layer, given to a worker. `expected` seconds are None while nobody timed the layer."""
+
+    __slots__ = (
+        "attempt", "book", "client", "expected", "fetched", "group", "hi", "ident", "level", "lo", "recalled",
+        "started", "worker",
+    )  # fmt: skip
+
+    def __init__(self, ident: int, attempt: int, book: Book, lo: int, hi: int, worker: Worker) -> None:
+        self.ident, self.attempt, self.book, self.lo, self.hi, self.worker = ident, attempt, book, lo, hi, worker
+        self.client: str = ""
+        self.expected: float | None = None
+        self.started = 0.0
+        self.group = ANYWHERE
+        self.level = -1
+        self.recalled = False
+        self.fetched: list[tuple[Book, int, int]] = []
+
+
+class Worker:
+    """A worker: its runs in the order in which they were given, and what they are expected to take."""
+
+    __slots__ = (
+        "backlog", "declined", "host", "host_place", "index", "info", "items", "name", "nbytes", "places", "rack", "rack_place",
+        "runs", "slots",
+    )  # fmt: skip
+
+    def __init__(self, index: int, info: WorkerInfo) -> None:
+        self.index, self.info, self.name, self.slots = index, info, info.name, max(1, info.slots)
+        self.host, self.rack = info.host.lower(), info.rack
+        self.host_place, self.rack_place = f"host:{self.host}", f"rack:{self.rack}"
+        self.places: tuple[Place, ...] = (index, self.host_place, self.rack_place, ANYWHERE)
+        self.runs: dict[int, Run] = {}
+        self.backlog = 0.0
+        self.declined = -1
+        self.items = 0
+        self.nbytes = 0
+
+
+class Client:
+    """A client: its ready work by place, each a heap of (order, group, book); and its virtual time."""
+
+    __slots__ = ("books", "name", "queues", "running", "virtual", "weight")
+
+    def __init__(self, name: str, weight: float, virtual: float) -> None:
+        self.name, self.weight, self.virtual = name, max(weight, 1e-6), virtual
+        self.books: dict[Book, None] = {}
+        self.queues: dict[Place, list[tuple[Order, int, Book]]] = {}
+        self.running = 0

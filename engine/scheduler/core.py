@@ -1,0 +1,141 @@
+"""All that the scheduler knows, in one object, and the few deeds that every module of this folder does with it.
+
+`move` is the only function that changes an item's state, and it keeps the counters. Instructions are collected in
+`out`; what workers may drop is collected in `frees` and said before anything new is started.
+"""
+
+from __future__ import annotations
+
+from howdah.engine.graph.layer import Key, Span
+from howdah.engine.scheduler.books import (
+    DONE,
+    FAILED,
+    IDLE,
+    READY,
+    RUNNING,
+    STATE_NAMES,
+    WAITING,
+    Account,
+    Book,
+    Client,
+    Origin,
+    Run,
+    Worker,
+)
+from howdah.engine.scheduler.records import FreeSpans, Instruction, TellDone, TellFailed, TellLost
+from howdah.engine.scheduler.spans import SpanSet, equal_stretches, put
+
+TRANSITIONS: dict[tuple[int, int], str] = {
+    (IDLE, WAITING): "a client wants it, or an unfinished item needs it; it claims its inputs",
+    (WAITING, READY): "all its inputs have results",
+    (READY, WAITING): "an input was lost with its worker",
+    (READY, RUNNING): "given to a worker, as part of a run",
+    (RUNNING, WAITING): "given back, its worker died, its inputs could not be had, or it raised and may try again",
+    (RUNNING, DONE): "the worker has the result; the claims on its inputs end",
+    (WAITING, DONE): "a worker that came back holds the result",
+    (READY, DONE): "a worker that came back holds the result",
+    (RUNNING, FAILED): "it raised, or too many workers died of it",
+    (WAITING, FAILED): "an input failed, or it was cancelled",
+    (READY, FAILED): "it was cancelled",
+    (WAITING, IDLE): "nobody needs it any more",
+    (READY, IDLE): "nobody needs it any more",
+    (RUNNING, IDLE): "nobody needs it any more, and it was not begun",
+    (DONE, IDLE): "nobody needs it any more, or the result was lost",
+    (FAILED, IDLE): "nobody wants it any more",
+}
+"""(from, to): why. An item makes no other step; `move` refuses."""
+
+
+def table() -> str:
+    """The transitions, as printed in the documentation."""
+    return "\n".join(f"{STATE_NAMES[a]:>8} -> {STATE_NAMES[b]:<8} {why}" for (a, b), why in TRANSITIONS.items())
+
+
+class Core:
+    """The scheduler's memory. `now` is the time of the event being handled."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.books: dict[Key, Book] = {}
+        self.workers: dict[str, Worker] = {}
+        self.by_index: dict[int, Worker] = {}
+        self.clients: dict[str, Client] = {}
+        self.runs: dict[int, Run] = {}
+        self.out: list[Instruction] = []
+        self.frees: dict[str, dict[Key, SpanSet]] = {}
+        self.closing: dict[Book, None] = {}
+        # counters that only grow: dense ids of layers, workers, runs, graphs
+        self.next_book = self.next_worker = self.next_run = self.next_graph = 0
+        self.ready = 0  # items in READY, over all layers
+        self.slots = 0  # of all workers
+        # placement
+        self.stamp = 0  # grows whenever work appears somewhere: a worker that declined need not look before it does
+        self.host_workers: dict[str, int] = {}
+        self.rack_workers: dict[str, int] = {}
+        self.rack_of: dict[str, str] = {}
+        self.waits: list[tuple[float, int, Book, int]] = []
+        self.next_wait = 0
+        self.idle: dict[int, Worker] = {}  # workers with a slot that has nothing
+        self.open: dict[int, Worker] = {}  # workers whose slots are busy but that may hold one run more
+        # fairness and run sizes
+        self.clock = 0.0  # virtual time of the client served last
+        self.seconds_of: dict[str, float] = {}  # by layer name, for layers that nobody has timed yet
+        self.rebalanced = float("-inf")
+        # accounts
+        self.past: dict[str, Account] = {}  # by name, of forgotten layers
+        self.stale_reports = 0
+
+    def move(self, book: Book, lo: int, hi: int, old: int, new: int) -> None:
+        """All of lo..hi goes from `old` to `new`."""
+        if (old, new) not in TRANSITIONS:
+            raise RuntimeError(f"no transition from {STATE_NAMES[old]} to {STATE_NAMES[new]} (layer {book.name})")
+        count = hi - lo
+        if count == 1:
+            book.code[lo] = new
+        else:
+            put(book.code, lo, hi, new)
+        book.counts[old] -= count
+        book.counts[new] += count
+        if new == READY:
+            self.ready += count
+        elif old == READY:
+            self.ready -= count
+
+    def free(self, worker: str, book_key: Key, lo: int, hi: int) -> None:
+        """The worker may drop these."""
+        spans = self.frees.setdefault(worker, {})
+        have = spans.get(book_key)
+        if have is None:
+            spans[book_key] = SpanSet(lo, hi)
+        else:
+            have.add(lo, hi)
+
+    def flush_frees(self) -> None:
+        for worker, layers in self.frees.items():
+            spans = tuple([Span(key, lo, hi) for key, parts in layers.items() for lo, hi in parts])
+            if spans and worker in self.workers:
+                self.out.append(FreeSpans(worker, spans))
+        self.frees = {}
+
+    # -- what clients hear ------------------------------------------------------------------------------------------
+
+    def tell_done(self, book: Book, lo: int, hi: int, only: str | None = None) -> None:
+        """lo..hi, all done, to the clients that want them (to `only` one of them, if given)."""
+        for client, spans in book.wanters.items():
+            if only is not None and client != only:
+                continue
+            for a, b in spans.overlap(lo, hi):
+                for start, stop, holder in equal_stretches(book.holder, a, b):
+                    self.out.append(TellDone(client, Span(book.key, start, stop), self.by_index[holder].name))
+
+    def tell_failed(self, book: Book, lo: int, hi: int, origin: Origin, only: str | None = None) -> None:
+        error, key, first, last = origin
+        for client, spans in book.wanters.items():
+            if only is None or client == only:
+                for a, b in spans.overlap(lo, hi):
+                    self.out.append(TellFailed(client, Span(book.key, a, b), error, Span(key, first, last)))
+
+    def tell_lost(self, book: Book, lo: int, hi: int) -> None:
+        for client, spans in book.wanters.items():
+            for a, b in spans.overlap(lo, hi):
+                self.out.append(TellLost(client, Span(book.key, a, b)))

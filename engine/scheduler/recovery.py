@@ -1,0 +1,259 @@
+"""What happens when workers go, come back, or turn out not to have what they should.
+
+A worker's death costs its unfinished runs and the results that only it had. Of these, those still needed are made
+again, and of their inputs those that are gone too, and so on (lineage, `lifecycle.lose`). An item is *blamed* when a
+worker dies while it may have been executing it; blamed MOST_DEATHS times, it fails with kind "lost" and the reasons,
+so that one poisonous task cannot eat the cluster.
+"""
+
+from __future__ import annotations
+
+from howdah.engine.graph.layer import Key, Span
+from howdah.engine.scheduler import placement
+from howdah.engine.scheduler.assign import note_room, retire
+from howdah.engine.scheduler.books import DONE, FAILED, IDLE, READY, RUNNING, WAITING, Book, Run, Worker
+from howdah.engine.scheduler.core import Core
+from howdah.engine.scheduler.lifecycle import (
+    Stack,
+    complete,
+    demand,
+    doom,
+    enter,
+    fail,
+    lose,
+    settle,
+    unclaim,
+)
+from howdah.engine.scheduler.records import TaskError, WorkerInfo
+from howdah.engine.scheduler.spans import SpanSet, Stretch, equal_stretches, put
+
+MOST_DEATHS = 3
+"""So many workers may die of an item before it is given up."""
+
+MOST_TRIES = 50
+"""So often an item is started before it is given up: something is wrong that deaths do not explain."""
+
+
+def unstart(core: Core, book: Book, lo: int, hi: int, spread: bool = False) -> None:
+    """Items that were given to a worker are not on their way to a result any more: begin again, or drop them."""
+    loose: Stack = []
+    again: Stack = []
+    doomed: Stack = []
+    for a, b in book.unneeded(lo, hi, RUNNING):
+        core.move(book, a, b, RUNNING, IDLE)
+        unclaim(book, a, b, loose)
+    for a, b in book.where(lo, hi, RUNNING):
+        enter(core, book, a, b, RUNNING, again, doomed, spread)
+    demand(core, again)
+    for book_, a, b in doomed:
+        doom(core, book_, a, b)
+    loose.append((book, lo, hi))
+    settle(core, loose)
+
+
+def join(core: Core, info: WorkerInfo) -> Worker:
+    """A worker that is not known: give it an index and its places."""
+    worker = Worker(core.next_worker, info)
+    core.next_worker += 1
+    core.workers[worker.name] = worker
+    core.by_index[worker.index] = worker
+    core.slots += worker.slots
+    placement.worker_came(core, worker)
+    note_room(core, worker)
+    return worker
+
+
+def rejoin(
+    core: Core,
+    worker: Worker,
+    holdings: tuple[tuple[Span, tuple[int, ...]], ...],
+    running: tuple[tuple[int, int], ...],
+) -> None:
+    """A worker says what it holds and runs; whatever the books say beyond that is not so."""
+    alive = set(running)
+    for run in [run for run in worker.runs.values() if (run.ident, run.attempt) not in alive]:
+        retire(core, run)
+        unstart(core, run.book, run.lo, run.hi)
+    held: dict[Key, SpanSet] = {}
+    for span, _ in holdings:
+        held.setdefault(span.layer, SpanSet()).add(span.start, span.stop)
+    if worker.items:
+        losses: Stack = []
+        for book in list(core.books.values()):
+            mine = held.get(book.key)
+            for a, b in _held_by(book, worker.index):
+                losses.extend([(book, c, d) for c, d in (mine.gaps(a, b) if mine is not None else [(a, b)])])
+        _without(core, worker, losses)
+    for book in core.books.values():
+        if book.copies:
+            book.copies.pop(worker.index, None)
+    for span, sizes in holdings:
+        _adopt(core, worker, span, sizes)
+
+
+def _adopt(core: Core, worker: Worker, span: Span, sizes: tuple[int, ...]) -> None:
+    """Results that a worker brings along: taken where they spare work, dropped where nobody needs them."""
+    book = core.books.get(span.layer)
+    if book is None or span.stop > book.n:
+        core.free(worker.name, span.layer, span.start, span.stop)
+        return
+    own = [run for run in worker.runs.values() if run.book is book]  # it will still report these itself
+    for code in (IDLE, FAILED, RUNNING, DONE, WAITING, READY):
+        for lo, hi in book.where(span.start, span.stop, code):
+            if code in (WAITING, READY):
+                accept(core, book, lo, hi, code, worker, sizes[lo - span.start : hi - span.start])
+                continue
+            for a, b, holder in equal_stretches(book.holder, lo, hi):
+                if holder == worker.index:
+                    continue
+                mine = SpanSet(a, b)
+                for run in own:
+                    mine.remove(run.lo, run.hi)
+                for c, d in mine:
+                    core.free(worker.name, book.key, c, d)
+
+
+def accept(core: Core, book: Book, lo: int, hi: int, old: int, worker: Worker, sizes: tuple[int, ...]) -> None:
+    """lo..hi, in state `old`, have results of these sizes on the worker."""
+    if old == READY:
+        placement.unplace(book, lo, hi)
+    core.move(book, lo, hi, old, DONE)
+    put(book.holder, lo, hi, worker.index)
+    if hi - lo == 1:
+        book.size[lo] = sizes[0]
+        worker.nbytes += sizes[0]
+    else:
+        book.size[lo:hi] = sizes
+        worker.nbytes += sum(sizes)
+    worker.items += hi - lo
+    complete(core, book, lo, hi)
+    loose: Stack = [(book, lo, hi)]
+    unclaim(book, lo, hi, loose)
+    settle(core, loose)
+
+
+def leave(core: Core, worker: Worker, reason: str, clean: bool) -> None:
+    """The worker is gone, with its runs and all that it held."""
+    del core.workers[worker.name]
+    core.idle.pop(worker.index, None)
+    core.open.pop(worker.index, None)
+    core.slots -= worker.slots
+    runs = list(worker.runs.values())
+    for run in runs:
+        retire(core, run)
+    core.idle.pop(worker.index, None)
+    core.open.pop(worker.index, None)
+    for book in core.books.values():
+        if book.copies:
+            book.copies.pop(worker.index, None)
+    losses = [(book, a, b) for book in core.books.values() for a, b in _held_by(book, worker.index)]
+    _without(core, worker, losses)
+    for at, run in enumerate(runs):
+        if not clean and at < worker.slots:
+            blame(core, run, f"{worker.name} on {worker.info.host}: {reason or 'no reason given'}")
+        unstart(core, run.book, run.lo, run.hi)
+    placement.worker_went(core, worker)
+    del core.by_index[worker.index]
+
+
+def blame(core: Core, run: Run, reason: str) -> None:
+    """A worker died while it may have been executing items of this run."""
+    book = run.book
+    if book.deaths is None:
+        book.deaths = {}
+    for item in range(run.lo, run.hi):
+        reasons = book.deaths.setdefault(item, [])
+        reasons.append(reason)
+        if len(reasons) >= MOST_DEATHS and book.code[item] == RUNNING:
+            message = f"{book.name}[{item}] was given up: {len(reasons)} workers died while running it. " + "; ".join(
+                reasons
+            )
+            give_up(core, book, item, item + 1, message, run.worker)
+
+
+def raised(core: Core, book: Book, item: int, error: TaskError) -> None:
+    """The item's function raised: again while it has retries, else it fails. What nobody needs any more just ends."""
+    if book.retries and error.kind == "raised" and not book.unneeded(item, item + 1, RUNNING):
+        if book.failures is None:
+            book.failures = {}
+        book.failures[item] = book.failures.get(item, 0) + 1
+        if book.failures[item] <= book.retries:
+            unstart(core, book, item, item + 1)
+            return
+    fail(core, book, item, item + 1, RUNNING, (error, book.key, item, item + 1))
+
+
+def give_up(core: Core, book: Book, lo: int, hi: int, message: str, worker: Worker) -> None:
+    info = worker.info
+    error = TaskError("lost", message, worker=info.name, host=info.host, container=info.container)
+    fail(core, book, lo, hi, RUNNING, (error, book.key, lo, hi))
+
+
+def missing_at(core: Core, holder: str, spans: tuple[Span, ...]) -> None:
+    """These could not be had from `holder`: it is taken not to have them. Other copies serve, or they are made again."""
+    worker = core.workers.get(holder)
+    if worker is None:
+        return
+    losses: Stack = []
+    for span in spans:
+        book = core.books.get(span.layer)
+        if book is None:
+            continue
+        if book.copies and worker.index in book.copies:
+            book.copies[worker.index].remove(span.start, span.stop)
+            if not book.copies[worker.index]:
+                del book.copies[worker.index]
+        for lo, hi in book.where(max(span.start, 0), min(span.stop, book.n), DONE):
+            losses.extend([(book, a, b) for a, b, h in equal_stretches(book.holder, lo, hi) if h == worker.index])
+        core.free(worker.name, span.layer, span.start, span.stop)
+    _without(core, worker, losses)
+
+
+def run_without_inputs(core: Core, run: Run, holder: str, spans: tuple[Span, ...]) -> None:
+    """The run could not start for want of inputs."""
+    retire(core, run)
+    missing_at(core, holder, spans)
+    others = [other for other in run.worker.runs.values() if other.fetched]
+    for source, lo, hi in run.fetched:  # what it did fetch is of no use now, unless another run counts on it
+        if not any(s is source and a < hi and b > lo for other in others for s, a, b in other.fetched):
+            core.free(run.worker.name, source.key, lo, hi)
+    if run.attempt >= MOST_TRIES:
+        give_up(
+            core,
+            run.book,
+            run.lo,
+            run.hi,
+            f"{run.book.name}: its inputs could not be had {run.attempt} times",
+            run.worker,
+        )
+    else:
+        unstart(core, run.book, run.lo, run.hi)
+
+
+def _held_by(book: Book, index: int) -> list[Stretch]:
+    if book.counts[DONE] == 0 or (book.n == 1 and book.holder[0] != index):
+        return []
+    return [(a, b) for a, b, holder in equal_stretches(book.holder, 0, book.n) if holder == index]
+
+
+def _without(core: Core, worker: Worker, losses: Stack) -> None:
+    """The worker does not hold these: other workers' copies take their place, the rest is lost."""
+    gone: Stack = []
+    for book, lo, hi in losses:
+        worker.items -= hi - lo
+        worker.nbytes -= book.bytes_of(lo, hi)
+        left = SpanSet(lo, hi)
+        for index, spans in list((book.copies or {}).items()):
+            for a, b in left:
+                for c, d in spans.overlap(a, b):
+                    put(book.holder, c, d, index)
+                    other = core.by_index[index]
+                    other.items += d - c
+                    other.nbytes += book.bytes_of(c, d)
+                    spans.remove(c, d)
+                    left.remove(c, d)
+                    core.tell_done(book, c, d)
+            if not spans and book.copies:
+                del book.copies[index]
+        gone.extend([(book, a, b) for a, b in left])
+    lose(core, gone)

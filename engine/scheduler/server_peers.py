@@ -1,0 +1,110 @@
+"""The server's view of those who are connected: their sessions, what they were told, since when they are silent."""
+
+from __future__ import annotations
+
+import time
+from array import array
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from howdah.engine.comm.frames import Buffer
+from howdah.engine.comm.identity import Role
+from howdah.engine.comm.messages import (
+    NOT_INLINE,
+    Addresses,
+    Done,
+    ForgetLayers,
+    Health,
+    Hello,
+    Run,
+)
+from howdah.engine.comm.session import Session
+from howdah.engine.graph.layer import Key, Span
+from howdah.engine.scheduler.records import StartRun, WorkerInfo
+from howdah.engine.scheduler.server_layers import LayerFrames
+
+
+class Peer:
+    """A client, owner or worker for as long as its session may go on."""
+
+    def __init__(self, role: Role, hello: Hello, session: Session[Any], lease: float) -> None:
+        self.role, self.session, self.lease = role, session, lease
+        self.name, self.host, self.purpose = hello.name, hello.host, hello.purpose
+        self.since = time.time()
+
+    def overdue(self, now: float) -> bool:
+        """Whether it has been without a connection for longer than its lease."""
+        return self.session.lost is not None and now - self.session.lost > self.lease
+
+
+class ClientPeer(Peer):
+    """A client: knows which workers' addresses it has been told."""
+
+    def __init__(self, role: Role, hello: Hello, session: Session[Any], lease: float) -> None:
+        super().__init__(role, hello, session, lease)
+        self.id = f"{role.name}/{hello.name}" if role.name else hello.name
+        self.cleanup: list[str] = []
+        self._told: dict[str, str] = {}
+
+    def tell_done(self, span: Span, holder: str, address: str, inline: Inline | None) -> None:
+        if self._told.get(holder) != address:
+            self._told[holder] = address
+            self.session.send(Addresses({holder: address}))
+        frames = inline.of(span) if inline is not None else ()
+        self.session.send(Done(span, holder), *frames)
+
+
+class WorkerPeer(Peer):
+    """A worker: knows which layers it has been told."""
+
+    def __init__(self, role: Role, hello: Hello, session: Session[Any], lease: float) -> None:
+        super().__init__(role, hello, session, lease)
+        self.info: WorkerInfo | None = None
+        self.health = Health(0, 0)
+        self.running = 0
+        self._defined: set[Key] = set()
+
+    def start(
+        self, run: StartRun, layers: LayerFrames, inline: bool, address_of: Callable[[str], str]
+    ) -> None:
+        key = run.span.layer
+        if key not in self._defined:
+            self._defined.add(key)
+            define, code, _, _ = layers.get(key)
+            self.session.send(define, code)
+        sources = tuple((span, holder, address_of(holder)) for span, holder in run.sources)
+        self.session.send(Run(run.run, run.attempt, run.span, inline, sources), *layers.slice(run.span))
+
+    def forget(self, key: Key) -> None:
+        if key in self._defined:
+            self._defined.discard(key)
+            self.session.send(ForgetLayers((key,)))
+
+
+class Inline:
+    """Small results that came with a report: lengths per item (NOT_INLINE for none) and their pickles, joined."""
+
+    def __init__(self, first: int, frames: Sequence[memoryview]) -> None:
+        self.first = first
+        self._lengths, self._blob = frames
+        self._ends: list[int] = []
+
+    def of(self, span: Span) -> tuple[Buffer, Buffer]:
+        """The same for a part of the run."""
+        a, b = span.start - self.first, span.stop - self.first
+        if a == 0 and 4 * b == self._lengths.nbytes:
+            return self._lengths, self._blob
+        if not self._ends:
+            self._ends = _ends(self._lengths)
+        return self._lengths[4 * a : 4 * b], self._blob[self._ends[a] : self._ends[b]]
+
+
+def _ends(lengths: memoryview) -> list[int]:
+    values = array("I", bytes(lengths))
+    ends, at = [0], 0
+    for length in values:
+        if length != NOT_INLINE:
+            at += length
+        ends.append(at)
+    return ends
+

@@ -1,0 +1,102 @@
+"""Layers as a worker knows them: code that is opened once, and inputs that are found by pattern.
+
+Everything here runs on slot threads: opening a user's function imports her modules.
+"""
+
+from __future__ import annotations
+
+import inspect
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from howdah.engine.comm.messages import DefineLayer
+from howdah.engine.comm.references import REFERENCE, AnyInput, opening
+from howdah.engine.comm.serialize import Buffer, loads
+from howdah.engine.comm.transfer import MISSING
+from howdah.engine.graph.layer import Broadcast, Dependency, OneToOne, Span
+
+LookUp = Callable[[bytes, int], Any]
+
+
+class InputGone(Exception):
+    """An input that was said to be here is not. No user sees it: the run is given back."""
+
+    def __init__(self, span: Span) -> None:
+        super().__init__(span)
+        self.span = span
+
+
+class Code:
+    """One layer's function with what goes to every item. Opened at the first use, on the thread that needs it."""
+
+    def __init__(self, layer: DefineLayer, frame: Buffer) -> None:
+        self.layer = layer
+        self.frame = frame
+        self.fn: Callable[..., Any] = _unopened
+        self.kwargs: Mapping[str, Any] = {}
+        self.pass_inputs = True
+        self.is_async = False
+        self.per_item = False
+        """Whether the keyword arguments refer to inputs, and are opened anew for each item."""
+        self._opened = False
+        self._lock = threading.Lock()
+
+    def open(self) -> None:
+        """Unpickle the function. Raises whatever the user's modules raise when they are imported."""
+        if self._opened:
+            return
+        with self._lock:
+            if self._opened:
+                return
+            self.per_item = REFERENCE in bytes(self.frame)
+            with opening(AnyInput()):
+                self.fn, self.kwargs, self.pass_inputs = loads(self.frame)
+            self.is_async = inspect.iscoroutinefunction(self.fn)
+            self._opened = True
+
+    def inputs(self, item: int, look_up: LookUp) -> list[Any]:
+        """One entry per dependency: the value for one-to-one, else the list of values. Raises InputGone."""
+        found: list[Any] = []
+        for dependency, n_source in zip(self.layer.deps, self.layer.dep_ns):
+            layer = dependency.layer
+            if isinstance(dependency.pattern, OneToOne):
+                found.append(_present(layer, item, look_up))
+            else:
+                found.append([_present(layer, i, look_up) for i in _needed(dependency, item, n_source)])
+        return found
+
+    def call(self, item: int, arguments: Buffer | None, look_up: LookUp) -> Any:
+        """Compute one item. Raises what the function raises, or InputGone before it was called."""
+        inputs = self.inputs(item, look_up)
+        kwargs = self.kwargs
+        if arguments is None and not self.per_item:
+            args = ()
+        else:
+            with opening(inputs):
+                args = loads(arguments) if arguments is not None else ()
+                if self.per_item:
+                    kwargs = loads(self.frame)[1]
+        if self.pass_inputs:
+            return self.fn(*inputs, *args, **kwargs)
+        inputs.clear()
+        return self.fn(*args, **kwargs)
+
+
+def _needed(dependency: Dependency, item: int, n_source: int) -> Sequence[int]:
+    if isinstance(dependency.pattern, Broadcast):
+        return range(n_source)
+    from howdah.engine.graph.patterns import inputs_of  # not before it is needed: it loads numpy
+
+    return inputs_of(dependency.pattern, item, n_source)
+
+
+def _present(layer: bytes, item: int, look_up: LookUp) -> Any:
+    value = look_up(layer, item)
+    if value is MISSING:
+        raise InputGone(Span(layer, item, item + 1))
+    return value
+
+
+def _unopened(*_: Any, **__: Any) -> Any:
+    raise RuntimeError("the layer's code was not opened")

@@ -1,0 +1,114 @@
+"""A run's inputs, fetched from the workers that hold them, in bulk, before the run goes to a slot.
+
+What was fetched stays in the store as a copy until the scheduler frees it. Two runs that need the same items while
+they are on their way wait for the same transfer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from typing import Any
+
+from howdah.engine.comm.transfer import Packed, Peers, items_of
+from howdah.engine.graph.layer import Key, Span
+from howdah.engine.worker.store import Store, size_of_value
+from howdah.errors import HowdahError, Unpicklable
+
+Source = tuple[Span, str, str]
+"""What, from which worker, at which address."""
+
+OPENED_ON_LOOP = 64 << 10
+"""Bytes up to which fetched results are unpickled at once; more go to a thread."""
+
+
+class SourceFailed(Exception):
+    """These could not be had from `holder`. `fault` is for the log; `final` says that trying elsewhere is useless."""
+
+    def __init__(self, holder: str, spans: Sequence[Span], fault: str, final: bool = False) -> None:
+        super().__init__(fault)
+        self.holder, self.spans, self.fault, self.final = holder, tuple(spans), fault, final
+
+
+class Fetching:
+    """Gets inputs into `store` by `peers`; unpickles on `pool`."""
+
+    def __init__(self, store: Store, peers: Peers, pool: Executor) -> None:
+        self.store, self.peers, self.pool = store, peers, pool
+        self._coming: dict[tuple[Key, int], asyncio.Future[None]] = {}
+
+    async def fetch(self, sources: Sequence[Source]) -> None:
+        """Return when all of `sources` is in the store. Raises SourceFailed."""
+        by_holder: dict[tuple[str, str], list[Span]] = {}
+        waits: list[asyncio.Future[None]] = []
+        for span, holder, address in sources:
+            wanted = self._not_here(span, waits)
+            if wanted:
+                by_holder.setdefault((holder, address), []).extend(wanted)
+        jobs = [
+            asyncio.ensure_future(self._from(holder, address, spans)) for (holder, address), spans in by_holder.items()
+        ]
+        outcomes = await asyncio.gather(*jobs, *waits, return_exceptions=True)
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
+
+    def _not_here(self, span: Span, waits: list[asyncio.Future[None]]) -> list[Span]:
+        wanted: list[Span] = []
+        for item in range(span.start, span.stop):
+            name = (span.layer, item)
+            if self.store.has(*name):
+                continue
+            if name in self._coming:
+                waits.append(self._coming[name])
+            elif wanted and wanted[-1].stop == item:
+                wanted[-1] = Span(span.layer, wanted[-1].start, item + 1)
+            else:
+                wanted.append(Span(span.layer, item, item + 1))
+        return wanted
+
+    async def _from(self, holder: str, address: str, spans: list[Span]) -> None:
+        arrival: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        arrival.add_done_callback(lambda done: done.exception())  # nobody else may be waiting
+        names = list(items_of(spans))
+        for name in names:
+            self._coming[name] = arrival
+        try:
+            await self._transfer(holder, address, spans)
+            arrival.set_result(None)
+        except SourceFailed as failed:
+            arrival.set_exception(failed)
+            raise
+        except BaseException:
+            arrival.cancel()
+            raise
+        finally:
+            for name in names:
+                del self._coming[name]
+
+    async def _transfer(self, holder: str, address: str, spans: list[Span]) -> None:
+        got: list[tuple[Key, int, Packed]] = []
+        try:
+            missing = await self.peers.fetch(address, spans, lambda *part: got.append(part))
+        except (HowdahError, OSError) as error:
+            raise SourceFailed(holder, spans, f"{holder} at {address}: {error}") from error
+        if sum(packed.nbytes for _, _, packed in got) <= OPENED_ON_LOOP:
+            fault = self._open(got)
+        else:
+            fault = await asyncio.get_running_loop().run_in_executor(self.pool, self._open, got)
+        if fault:
+            raise SourceFailed(holder, spans, fault, final=True)
+        if missing:
+            lacking = [Span(layer, item, item + 1) for layer, item in missing]
+            raise SourceFailed(holder, lacking, f"{holder} does not have {len(missing)} of the results any more")
+
+    def _open(self, got: list[tuple[Key, int, Packed]]) -> str:
+        while got:
+            layer, item, packed = got.pop()
+            try:
+                value: Any = packed.open()
+            except Unpicklable as error:
+                return str(error)
+            self.store.put(layer, (item,), (value,), (max(size_of_value(value), 1),))
+        return ""

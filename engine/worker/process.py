@@ -1,0 +1,71 @@
+"""A worker process from its options to its exit code: logging, signals, its parent's death."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+
+from howdah.engine.comm.identity import Security
+from howdah.engine.scheduler.records import WorkerInfo
+from howdah.engine.worker.server import Worker
+from howdah.errors import HowdahError
+
+log = logging.getLogger("howdah.engine.worker")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Be the worker that `options` describe (see `__main__`); returns the exit code."""
+    logging.basicConfig(
+        level=os.environ.get("HOWDAH_LOG", "WARNING"),
+        format=f"%(asctime)s {options.name} %(levelname)s %(message)s",
+        stream=sys.stderr,
+    )
+    try:
+        return asyncio.run(_serve(options))
+    except HowdahError as error:
+        log.error("%s", error)
+        return 4
+
+
+async def _serve(options: argparse.Namespace) -> int:
+    host = options.host or socket.gethostname()
+    info = WorkerInfo(
+        name=options.name,
+        host=host,
+        rack=options.rack,
+        slots=options.slots,
+        memory=options.memory_limit,
+        container=options.container,
+        pid=os.getpid(),
+    )
+    security = Security.load(options.security) if options.security else None
+    worker = Worker(
+        info,
+        options.scheduler,
+        security,
+        options.listen or f"tls://{host}:0",
+        lease=options.lease,
+        memory_limit=options.memory_limit,
+    )
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, worker.leave, "SIGTERM")
+    loop.add_signal_handler(signal.SIGINT, lambda: None)  # Ctrl-C is for the client; it ends its workers
+    if options.die_with_parent:
+        os.set_blocking(0, False)
+        loop.add_reader(0, _parent_said, worker)
+    return await worker.run()
+
+
+def _parent_said(worker: Worker) -> None:
+    try:
+        ended = os.read(0, 4096) == b""
+    except BlockingIOError:
+        return
+    if ended:
+        # The parent is gone, and the scheduler with it: there is nobody to say good-bye to.
+        os._exit(3)

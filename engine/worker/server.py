@@ -1,0 +1,296 @@
+"""A worker's process: one session with the scheduler, one data server for peers, slots that run.
+
+It follows instructions and reports. When the scheduler is lost it keeps what it holds, goes on with its runs, tries
+again until its lease is over, and introduces itself anew with its holdings if the scheduler has forgotten it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from array import array
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import msgspec
+
+from howdah.engine.comm.frames import Channel, ChannelClosed
+from howdah.engine.comm.identity import Role, Security
+from howdah.engine.comm.joining import obtain_certificate
+from howdah.engine.comm.messages import (
+    Bye,
+    DefineLayer,
+    ForgetLayers,
+    Free,
+    Hello,
+    Introduce,
+    Leave,
+    Recall,
+    Run,
+    RunBlocked,
+    RunCut,
+    RunFinished,
+    SchedulerTellsWorker,
+    Welcome,
+)
+from howdah.engine.comm.session import Session, decoder_of
+from howdah.engine.comm.transfer import Peers, serve
+from howdah.engine.comm.transport import Listener, connect, send_greeting
+from howdah.engine.graph.layer import Key
+from howdah.engine.scheduler.records import InputsMissing, WorkerInfo
+from howdah.engine.worker.code import Code
+from howdah.engine.worker.fetching import Fetching, SourceFailed
+from howdah.engine.worker.health import Memory
+from howdah.engine.worker.slots import Report, Slots, Work, unpicklable_input
+from howdah.engine.worker.store import Store
+from howdah.errors import DeadlineExceeded, EnvironmentMismatch, HowdahError, PeerRefused
+
+log = logging.getLogger(__name__)
+
+BEAT = 1.0
+"""Seconds between heartbeats."""
+
+
+class Worker:
+    """One worker. `run` returns the exit code: 0 told to leave, 3 the scheduler is lost.
+
+    Parameters
+    ----------
+    info : who this is; `address` is filled in when the data server listens.
+    scheduler : the scheduler's address.
+    security : None over Unix sockets.
+    listen : where the data server listens.
+    lease : seconds for which a lost scheduler is looked for.
+    memory_limit : bytes; 0 for none.
+    """
+
+    def __init__(
+        self,
+        info: WorkerInfo,
+        scheduler: str,
+        security: Security | None,
+        listen: str,
+        lease: float = 60.0,
+        memory_limit: int = 0,
+    ) -> None:
+        self.info, self.scheduler, self.security, self.lease = info, scheduler, security, lease
+        self.listen = listen
+        self.store = Store()
+        self.memory = Memory(memory_limit)
+        self._where = (info.name, info.host, info.container)
+        self._loop = asyncio.get_running_loop()
+        self._pool = ThreadPoolExecutor(2, "howdah-transfer")
+        self._slots = Slots(info.slots, self.store, self._finished, *self._where)
+        self._codes: dict[Key, Code] = {}
+        self._works: dict[tuple[int, int], Work] = {}
+        self._held_back: list[Work] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._decoder = decoder_of(SchedulerTellsWorker)
+        self._session: Session[SchedulerTellsWorker] | None = None
+        self._epoch = ""
+        self._leave: asyncio.Future[str] = self._loop.create_future()
+
+    # -- life -----------------------------------------------------------------------------------------------------
+
+    async def run(self) -> int:
+        if self.security is not None and not self.security.certificate:
+            container = self.info.container or self.info.name
+            self.security = await obtain_certificate(self.scheduler, self.security, container)
+        listener = Listener({"data": self._serve_data}, self.security)
+        self.info = msgspec.structs.replace(self.info, address=listener.open(self.listen))
+        self._peers = Peers(self.info.name, self.security)
+        self._fetching = Fetching(self.store, self._peers, self._pool)
+        beating = asyncio.ensure_future(self._beat())
+        connecting = asyncio.ensure_future(self._stay_connected())
+        try:
+            await asyncio.wait([connecting, self._leave], return_when=asyncio.FIRST_COMPLETED)
+            if self._leave.done():
+                if self._session is not None:
+                    await self._session.farewell(Bye(self._leave.result()))
+                return 0
+            return connecting.result()
+        finally:
+            beating.cancel()
+            connecting.cancel()
+            listener.close()
+            self._peers.close()
+            self._slots.close()
+
+    def leave(self, reason: str) -> None:
+        """Go, saying so. On the loop's thread."""
+        if not self._leave.done():
+            self._leave.set_result(reason)
+
+    async def _stay_connected(self) -> int:
+        lost_since = time.monotonic()
+        pause = 0.05
+        while True:
+            session = self._session
+            hello = Hello("worker", self.info.name, host=self.info.host, lease=self.lease)
+            if session is not None:
+                hello.session, hello.received = session.id, session.received
+            try:
+                channel, answer = await connect(self.scheduler, hello, self.security, expect="scheduler")
+            except (PeerRefused, EnvironmentMismatch) as error:
+                log.error("the scheduler at %s refused this worker: %s", self.scheduler, error)
+                return 4
+            except (ChannelClosed, OSError, DeadlineExceeded) as error:
+                if time.monotonic() - lost_since > self.lease:
+                    log.error("no scheduler at %s for %.0f s (%s); leaving", self.scheduler, self.lease, error)
+                    return 3
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, 2.0)
+                continue
+            session = self._resume(session, answer)
+            await session.run(channel, answer.received)
+            lost_since, pause = time.monotonic(), 0.05
+
+    def _resume(
+        self, session: Session[SchedulerTellsWorker] | None, answer: Welcome
+    ) -> Session[SchedulerTellsWorker]:
+        if session is not None and answer.resumed:
+            return session
+        unsaid = session.unconfirmed() if session is not None else []
+        fresh: Session[SchedulerTellsWorker] = Session(answer.session, self._decoder, self._told, "the scheduler")
+        if answer.details.get("epoch") != self._epoch:
+            # Another scheduler: its numbers of runs are its own, and what the old one told us to run is void.
+            self._epoch = answer.details.get("epoch", "")
+            for work in self._works.values():
+                work.void = True
+            self._works.clear()
+            self._held_back.clear()
+            unsaid = []
+        self._codes = {work.code.layer.key: work.code for work in self._works.values()}
+        reports = [
+            (message, frames) for message, frames in unsaid if isinstance(message, RunFinished | RunBlocked | RunCut)
+        ]
+        running = dict.fromkeys([*self._works, *((m.report.run, m.report.attempt) for m, _ in reports)])
+        fresh.send(Introduce(self.info, tuple(self.store.holdings()), tuple(running)))
+        for message, frames in reports:
+            fresh.send(message, *frames)
+        self._session = fresh
+        return fresh
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(BEAT)
+            now = time.monotonic()
+            if self._session is None:
+                continue
+            health = self.memory.look(self.store.nbytes)
+            if health is not None:
+                self._session.send(health)
+            self._session.beat(now, BEAT, max(self.lease / 3, 5 * BEAT))
+            self._let_go()
+
+    # -- what the scheduler says ----------------------------------------------------------------------------------
+
+    def _told(self, message: SchedulerTellsWorker, frames: Sequence[memoryview]) -> None:
+        match message:
+            case Run():
+                self._take(message, frames)
+            case DefineLayer():
+                self._codes[message.key] = Code(message, frames[0])
+            case Free(spans):
+                self.store.free(spans)
+            case Recall(run, attempt):
+                self._recall((run, attempt))
+            case ForgetLayers(keys):
+                for key in keys:
+                    self._codes.pop(key, None)
+            case Leave(reason):
+                self.leave(reason or "asked to go")
+
+    def _take(self, message: Run, frames: Sequence[memoryview]) -> None:
+        offsets = array("Q")
+        offsets.frombytes(frames[0])
+        if offsets and offsets[0]:
+            first = offsets[0]
+            offsets = array("Q", [offset - first for offset in offsets])
+        work = Work(message, self._codes[message.span.layer], offsets, frames[1])
+        self._works[message.run, message.attempt] = work
+        if message.sources:
+            self._background(self._prepare(work))
+        else:
+            self._enqueue(work)
+
+    async def _prepare(self, work: Work) -> None:
+        """Get what the run needs, then let it run."""
+        try:
+            await self._fetching.fetch(work.message.sources)
+        except SourceFailed as failed:
+            if work.void:
+                return
+            if failed.final:
+                self._said(unpicklable_input(work, failed.fault, *self._where))
+                return
+            log.info("run %d is given back: %s", work.message.run, failed.fault)
+            self._blocked(work, failed.holder, failed.spans)
+        else:
+            self._enqueue(work)
+
+    def _enqueue(self, work: Work) -> None:
+        if self.memory.paused and self._slots.busy:
+            self._held_back.append(work)  # one slot goes on: a worker that stops altogether frees nothing
+        else:
+            self._slots.put(work)
+
+    def _let_go(self) -> None:
+        while self._held_back and (not self.memory.paused or not self._slots.busy):
+            self._slots.put(self._held_back.pop(0))
+            if self.memory.paused:
+                return
+
+    def _recall(self, name: tuple[int, int]) -> None:
+        work = self._works.get(name)
+        returned = self._slots.recall(work) if work is not None else None
+        if returned is None or self._session is None:
+            return
+        if returned.start == 0:
+            del self._works[name]
+        self._session.send(RunCut(returned))
+
+    # -- what this worker says ------------------------------------------------------------------------------------
+
+    def _finished(self, report: Report) -> None:
+        self._loop.call_soon_threadsafe(self._said, report)
+
+    def _said(self, report: Report) -> None:
+        work = report.work
+        self._works.pop((work.message.run, work.message.attempt), None)
+        self._let_go()
+        if work.void or self._session is None:
+            return
+        if report.missing:
+            self._blocked(work, self.info.name, report.missing)
+            return
+        done = report.done
+        assert done is not None
+        if report.blob:
+            self._session.send(RunFinished(done), report.lengths.tobytes(), report.blob)
+        else:
+            self._session.send(RunFinished(done))
+
+    def _blocked(self, work: Work, holder: str, spans: Sequence[object]) -> None:
+        self._works.pop((work.message.run, work.message.attempt), None)
+        if self._session is not None:
+            missing = InputsMissing(self.info.name, work.message.run, work.message.attempt, holder, tuple(spans))  # type: ignore[arg-type]
+            self._session.send(RunBlocked(missing))
+
+    def _background(self, work: object) -> None:
+        task = asyncio.ensure_future(work)  # type: ignore[arg-type,var-annotated]
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("a fetch failed in an unforeseen way", exc_info=task.exception())
+            self.leave("an error of howdah's own; see this worker's log")
+
+    # -- peers ----------------------------------------------------------------------------------------------------
+
+    async def _serve_data(self, channel: Channel, role: Role, hello: Hello) -> None:
+        await send_greeting(channel, Welcome(""))
+        await serve(channel, self.store.get, self.store.size_of, self._pool)

@@ -1,0 +1,253 @@
+"""Slots: threads that each run whole runs, with no trip to the event loop per task.
+
+A slot opens the run's arguments one by one, calls the function, keeps the results, and hands over one `Report` per
+run. Small results that a client waits for are pickled here, next to the cache they are still in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+import queue
+import threading
+import time
+from array import array
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from howdah.engine.comm.failure import task_error
+from howdah.engine.comm.messages import INLINE_BYTES, NOT_INLINE, Run
+from howdah.engine.comm.serialize import PLAIN, Buffer, dumps, dumps_apart
+from howdah.engine.scheduler.records import RunDone, RunReturned, TaskError
+from howdah.engine.worker.code import Code, InputGone
+from howdah.engine.worker.store import Store, size_of_value
+from howdah.errors import Unpicklable
+
+INLINE_RUN_BYTES = 4 << 20
+"""What one report may carry of results; the rest is fetched from the store."""
+
+TRIED_BYTES = 1 << 20
+"""A result of unknown kind up to this size is pickled at once, to tell in time that it cannot travel."""
+
+
+_EXACT = frozenset({"numpy", "pandas", "polars", "pyarrow"})
+"""Whose values tell their bytes, and are known to travel."""
+
+
+@dataclass(slots=True)
+class Work:
+    """A run on its way through a slot. `next` is written by the slot alone, `stop` by the loop alone."""
+
+    message: Run
+    code: Code
+    offsets: Sequence[int]
+    arguments: Buffer
+    start: int = field(init=False)
+    next: int = field(init=False)
+    stop: int = field(init=False)
+    begun: bool = False
+    void: bool = False
+    """The scheduler has no use for it any more: nothing is kept and nothing reported."""
+
+    def __post_init__(self) -> None:
+        self.start = self.next = self.message.span.start
+        self.stop = self.message.span.stop
+
+
+@dataclass(slots=True)
+class Report:
+    """What came of a run: a report with inline results, or the inputs that were not there."""
+
+    work: Work
+    done: RunDone | None = None
+    lengths: array[int] = field(default_factory=lambda: array("I"))
+    blob: bytes = b""
+    missing: tuple[Any, ...] = ()
+
+
+class Slots:
+    """`count` threads that take work in order.
+
+    Parameters
+    ----------
+    report : called on a slot's thread with each finished run.
+    worker, host, container : for the errors' sake.
+    """
+
+    def __init__(
+        self, count: int, store: Store, report: Callable[[Report], None], worker: str, host: str, container: str
+    ) -> None:
+        self.count, self.store = count, store
+        self.busy = 0
+        self._report = report
+        self._where = (worker, host, container)
+        self._queue: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        for number in range(count):
+            threading.Thread(target=self._serve, name=f"howdah-slot-{number}", daemon=True).start()
+
+    def put(self, work: Work) -> None:
+        self._queue.put(work)
+
+    def recall(self, work: Work) -> RunReturned | None:
+        """Take back the items that are not begun; None when there are none. On the loop's thread."""
+        with self._lock:
+            # A slot that runs may have read `stop` just now, before it took its next item: leave it that one.
+            cut = min(work.next + 1, work.stop) if work.begun else work.start
+            if cut >= work.stop:
+                return None
+            work.stop = cut
+        return RunReturned(self._where[0], work.message.run, work.message.attempt, cut - work.start)
+
+    def close(self) -> None:
+        """Slots end after what they are running; nobody waits for them."""
+        for _ in range(self.count):
+            self._queue.put(None)
+
+    def _serve(self) -> None:
+        runner = asyncio.Runner()  # makes its loop when the first async function comes
+        while True:
+            work = self._queue.get()
+            if work is None:
+                runner.close()
+                return
+            with self._lock:
+                if work.void or work.stop <= work.start:
+                    continue
+                work.begun = True
+                self.busy += 1
+            try:
+                self._report(self._execute(work, runner))
+            finally:
+                with self._lock:
+                    self.busy -= 1
+            del work
+
+    def _execute(self, work: Work, runner: asyncio.Runner) -> Report:
+        begun = time.perf_counter()
+        code = work.code
+        errors: list[tuple[int, TaskError]] = []
+        try:
+            code.open()
+        except BaseException as error:  # noqa: BLE001  # importing the user's modules may raise anything at all
+            error.add_note(f"while opening the function of layer {code.layer.name!r}")
+            failure = task_error(error, *self._where)
+            work.next = work.stop
+            n = work.stop - work.start
+            failed = tuple((i, failure) for i in range(n))
+            return Report(work, self._done(work, [-1] * n, begun, failed))
+        simple = not code.layer.deps and not code.is_async and not code.per_item
+        try:
+            results = self._simple(work, errors) if simple else self._general(work, errors, runner)
+        except InputGone as gone:
+            return Report(work, missing=(gone.span,))
+        return self._keep(work, results, errors, begun)
+
+    def _simple(self, work: Work, errors: list[tuple[int, TaskError]]) -> list[Any]:
+        """Items without inputs: the tight loop."""
+        fn, kwargs = work.code.fn, work.code.kwargs
+        offsets, arguments, start = work.offsets, work.arguments, work.start
+        results: list[Any] = []
+        keep, loads = results.append, pickle.loads
+        while (item := work.next) < work.stop:
+            work.next = item + 1
+            try:
+                if offsets:
+                    at = item - start
+                    keep(fn(*loads(arguments[offsets[at] : offsets[at + 1]]), **kwargs))
+                else:
+                    keep(fn(**kwargs))
+            except BaseException as error:  # noqa: BLE001  # user code, SystemExit included; reported, not swallowed
+                keep(None)
+                errors.append((item - start, task_error(error, *self._where)))
+        return results
+
+    def _general(
+        self, work: Work, errors: list[tuple[int, TaskError]], runner: asyncio.Runner
+    ) -> list[Any]:
+        code, offsets, start = work.code, work.offsets, work.start
+        get = self.store.get
+        results: list[Any] = []
+        while (item := work.next) < work.stop:
+            work.next = item + 1
+            at = item - start
+            try:
+                made = code.call(item, work.arguments[offsets[at] : offsets[at + 1]] if offsets else None, get)
+                results.append(runner.run(made) if code.is_async else made)
+                del made
+            except InputGone:
+                raise
+            except BaseException as error:  # noqa: BLE001  # user code, SystemExit included; reported, not swallowed
+                results.append(None)
+                errors.append((at, task_error(error, *self._where)))
+        return results
+
+    def _keep(
+        self, work: Work, results: list[Any], errors: list[tuple[int, TaskError]], begun: float
+    ) -> Report:
+        """Count the results' bytes, pickle the small ones that a client waits for, and put all in the store."""
+        failed = {at for at, _ in errors}
+        sizes: list[int] = []
+        lengths = array("I")
+        pieces: list[bytes] = []
+        inline, room = work.message.inline, INLINE_RUN_BYTES
+        for at, value in enumerate(results):
+            piece = b""
+            if at in failed:
+                sizes.append(-1)
+            elif type(value) in PLAIN:
+                piece = dumps(value)
+                sizes.append(len(piece))
+            else:
+                size = size_of_value(value)
+                try:
+                    if inline and size <= (INLINE_BYTES if type(value).__module__.partition(".")[0] in _EXACT else TRIED_BYTES):
+                        piece, size = _tried(value, size)
+                    sizes.append(size)
+                except Unpicklable as error:
+                    failed.add(at)
+                    sizes.append(-1)
+                    errors.append((at, task_error(_unpicklable(error), *self._where, kind="unpicklable")))
+            if inline and piece and len(piece) <= INLINE_BYTES and room >= len(piece):
+                room -= len(piece)
+                lengths.append(len(piece))
+                pieces.append(piece)
+            else:
+                lengths.append(NOT_INLINE)
+        if not work.void:
+            layer, first = work.code.layer.key, work.start
+            if failed:
+                good = [at for at in range(len(results)) if at not in failed]
+                self.store.put(layer, [first + a for a in good], [results[a] for a in good], [sizes[a] for a in good])
+            else:
+                self.store.put(layer, range(first, first + len(results)), results, sizes)
+        return Report(work, self._done(work, sizes, begun, tuple(sorted(errors))), lengths, b"".join(pieces))
+
+    def _done(
+        self, work: Work, sizes: list[int], begun: float, errors: tuple[tuple[int, TaskError], ...]
+    ) -> RunDone:
+        seconds = time.perf_counter() - begun
+        return RunDone(self._where[0], work.message.run, work.message.attempt, tuple(sizes), seconds, errors)
+
+
+def _tried(value: Any, size: int) -> tuple[bytes, int]:
+    """A result of unknown kind as a pickle, if it is small enough to go along; and its bytes."""
+    data, buffers = dumps_apart(value)
+    whole = len(data) + sum(buffer.nbytes for buffer in buffers)
+    if whole > INLINE_BYTES:
+        return b"", max(size, whole)
+    return (dumps(value) if buffers else data), max(size, whole)
+
+
+def _unpicklable(error: Unpicklable) -> Unpicklable:
+    return Unpicklable(f"the result cannot travel: {error}")
+
+
+def unpicklable_input(work: Work, fault: str, worker: str, host: str, container: str) -> Report:
+    """The report of a run that has an input which cannot travel to this worker."""
+    work.next = work.stop
+    n = work.stop - work.start
+    failure = task_error(Unpicklable(f"an input cannot travel: {fault}"), worker, host, container, kind="unpicklable")
+    errors = tuple((at, failure) for at in range(n))
+    return Report(work, RunDone(worker, work.message.run, work.message.attempt, (-1,) * n, 0.0, errors))

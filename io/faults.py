@@ -1,0 +1,126 @@
+"""Which failures of a file system pass by themselves, how long they are waited for, and howdah's words for the rest.
+
+For this folder alone. A *platform fault* is a NameNode or DataNode that is away for a moment: refused and broken
+connections, safe mode after a restart, a standby. Everything else (missing path, no permission) is told at once.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import re
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from howdah.errors import HowdahError, NotSupported, PathExists, PathMissing, StorageError
+
+logger = logging.getLogger("howdah.io")
+T = TypeVar("T")
+
+PATIENCE = 60.0
+"""Seconds that a platform fault is waited for: a NameNode's restart with a big image takes longer only rarely."""
+FIRST_CONTACT = 15.0
+"""Seconds for a file system that nobody has reached yet: more likely a wrong address than a restart."""
+_TELL_AFTER = 3.0
+
+_ERRNOS = frozenset({
+    errno.ECONNREFUSED, errno.ECONNRESET, errno.ECONNABORTED, errno.EPIPE, errno.ETIMEDOUT, errno.EHOSTUNREACH,
+    errno.ENETUNREACH, errno.ENOTCONN, errno.EHOSTDOWN,
+})  # fmt: skip
+_PASSING = re.compile(
+    r"SafeModeException|RetriableException|StandbyException|ServerTooBusyException|ObserverRetryOnActive|"
+    r"NotReplicatedYetException|could only be written to 0 of|BlocksNotFound|Zero blocklocations|"
+    r"RPC listener disconnected|early eof|unexpected (end of file|eof)|connection (reset|refused|closed|aborted)|"
+    r"timed out|broken pipe|DataTransferError|DataNode|No valid (DataNode|locations)",
+    re.IGNORECASE,
+)
+_JAVA = re.compile(r'^\w*RPCError\("([^"]*)", "(.*)"\)$', re.DOTALL)
+
+
+def is_platform_fault(error: BaseException) -> bool:
+    """That the same call may well succeed in a moment.
+
+    >>> is_platform_fault(ConnectionRefusedError()), is_platform_fault(FileNotFoundError("/x"))
+    (True, False)
+    """
+    if isinstance(error, HowdahError | FileNotFoundError | FileExistsError | PermissionError | IsADirectoryError):
+        return False
+    if isinstance(error, ConnectionError | TimeoutError):
+        return True
+    if isinstance(error, OSError):
+        number = error.errno
+        if number is None:  # hdfs-native passes Rust's words on, without the number
+            found = re.search(r"os error (\d+)", str(error))
+            number = int(found[1]) if found else None
+        return number in _ERRNOS or (number is None and _PASSING.search(str(error)) is not None)
+    return isinstance(error, RuntimeError) and _PASSING.search(str(error)) is not None
+
+
+def patiently(act: Callable[[], T], *, where: str, patience: float, now: Callable[[], float] = time.monotonic) -> T:
+    """Call `act` again, a little later each time, until it works or `patience` seconds of platform faults are over.
+
+    Anything but a platform fault is raised at once, and so is the last platform fault.
+
+    Parameters
+    ----------
+    where : for the log: the address that does not answer.
+    """
+    started = now()
+    pause, told = 0.1, False
+    while True:
+        try:
+            return act()
+        except (OSError, RuntimeError) as error:
+            waited = now() - started
+            if not is_platform_fault(error) or waited + pause > patience:
+                raise
+            if waited > _TELL_AFTER and not told:
+                told = True
+                logger.warning("%s: %s; trying again for up to %.0f s", where, plain_words(error), patience)
+        time.sleep(pause)
+        pause = min(pause * 2, 2.0)
+
+
+def plain_words(error: BaseException) -> str:
+    """The one line of an error that a person wants to read: no Java class names, no stack.
+
+    >>> plain_words(RuntimeError('RPCError("org.x.SafeModeException", "Name node is in safe mode.\\\\nat org.x")'))
+    'SafeModeException: Name node is in safe mode.'
+    """
+    text = str(error)
+    java = _JAVA.match(text)
+    if java:
+        return f"{java[1].rpartition('.')[2]}: {java[2]}".split("\\n")[0].split("\n")[0]
+    return text.split("\n")[0] or type(error).__name__
+
+
+def translate(error: Exception, *, url: str, action: str, where: str, waited: float | None = None) -> HowdahError:
+    """howdah's error for a client's.
+
+    Parameters
+    ----------
+    url : the path at which it happened.
+    action : what was tried: "read", "list", ...
+    where : the NameNode's address, or "" for local files.
+    waited : the seconds that platform faults were waited for.
+    """
+    words = plain_words(error)
+    if isinstance(error, HowdahError):
+        return error
+    if isinstance(error, FileNotFoundError):
+        return PathMissing(f"{url}: no such file or folder")
+    if isinstance(error, FileExistsError) or "FileAlreadyExistsException" in str(error):
+        return PathExists(f"{url}: exists already")
+    if isinstance(error, PermissionError) or "AccessControlException" in words or "Permission denied" in words:
+        return StorageError(f"{url}: no permission to {action}: {words}. Choose another path, or ask its owner")
+    if isinstance(error, NotADirectoryError) or "ParentNotDirectoryException" in words:
+        return StorageError(f"{url}: cannot {action}: a part of the path is a file, not a folder")
+    if isinstance(error, IsADirectoryError):
+        return StorageError(f"{url}: cannot {action}: it is a folder")
+    if isinstance(error, NotImplementedError):
+        return NotSupported(f"{url}: the HDFS client cannot {action} this: {words}. Set HOWDAH_HDFS_CLIENT=pyarrow")
+    if where and is_platform_fault(error):
+        tried = f" (tried for {waited:.0f} s)" if waited is not None else ""
+        return StorageError(f"{url}: cannot {action}: NameNode {where}: {words}{tried}. Is HDFS up, the address right?")
+    return StorageError(f"{url}: cannot {action}: {words}")

@@ -1,0 +1,227 @@
+"""Fleet: how many worker containers there should be, where, and when to stop trying. Pure.
+
+`fleet.look(now, wanted, containers, joined)` hears what skein's application master says about the containers and
+answers with orders. No clock, no YARN, no randomness: same reports, same orders. The master (`master.py`) plays them;
+nobody else but tests uses it.
+
+The rules, in order:
+
+1. A container that ended without having been asked to is *lost*: told once, with YARN's exit message and its node.
+2. More than `failures_allowed` losses within `WINDOW` seconds: give up, with the last exit message (a crash loop
+   fails the application instead of running for ever).
+3. A node on which `NODE_STRIKES` containers ended before their worker had joined is excluded: what YARN puts there
+   afterwards is given back, and its own service is not asked any more. (skein cannot tell the ResourceManager.)
+   If that would exclude every node that was ever seen, nothing is excluded.
+4. Fewer containers than wanted: add, on the service that has fewest of its share; after a loss only when the backoff
+   of `BACKOFF` * 2**k seconds (at most `BACKOFF_MOST`) is over, k being the losses since a worker last joined.
+5. More than wanted: give back those that YARN has not granted yet, then those whose worker has not joined, then the newest.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+
+WINDOW = 600.0
+NODE_STRIKES = 2
+GIVEN_BACK_MOST = 5
+BACKOFF = 0.5
+BACKOFF_MOST = 30.0
+MOST_GROUPS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """One skein service: `instances` at the start, preferably on `host` ("" is anywhere)."""
+
+    service: str
+    instances: int
+    host: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A container as the application master reports it. `state` is one of skein's five words."""
+
+    name: str
+    service: str
+    state: str
+    host: str = ""
+    container: str = ""
+    message: str = ""
+
+    @property
+    def pending(self) -> bool:
+        return self.state in ("WAITING", "REQUESTED")
+
+    @property
+    def active(self) -> bool:
+        return self.pending or self.state == "RUNNING"
+
+
+@dataclass(frozen=True, slots=True)
+class Add:
+    """Ask for one more container of this service."""
+
+    service: str
+
+
+@dataclass(frozen=True, slots=True)
+class Remove:
+    """Give this container back."""
+
+    name: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """This container ended by itself. `joined`: its worker had been at work."""
+
+    name: str
+    host: str
+    container: str
+    message: str
+    joined: bool
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """End the application: its workers keep dying."""
+
+    reason: str
+
+
+Order = Add | Remove | Lost | GiveUp
+
+
+@dataclass(slots=True)
+class Fleet:
+    """See the module. `failures_allowed` None is without end."""
+
+    groups: Sequence[Group]
+    failures_allowed: int | None
+    _ended: set[str] = field(default_factory=set)  # told of, or given back by us
+    _joined: set[str] = field(default_factory=set)
+    _losses: deque[float] = field(default_factory=deque)
+    _since_joined: int = 0
+    _next_add: float = 0.0
+    _strikes: Counter[str] = field(default_factory=Counter)
+    _hosts: set[str] = field(default_factory=set)
+    _given_back: int = 0
+    _last: Lost | None = None
+
+    @property
+    def excluded(self) -> frozenset[str]:
+        """Nodes that get no worker any more."""
+        struck = {host for host, strikes in self._strikes.items() if strikes >= NODE_STRIKES}
+        every = self._hosts | {group.host for group in self.groups if group.host}
+        return frozenset() if struck >= every else frozenset(struck)
+
+    def look(self, now: float, wanted: int, containers: Iterable[Seen], joined: Collection[str]) -> list[Order]:
+        """What to do now. `joined`: names of the workers that the scheduler knows at this moment.
+
+        >>> fleet = Fleet([Group("w.0", 1, "node1"), Group("w.1", 1, "node2")], failures_allowed=4)
+        >>> fleet.look(0.0, 3, [Seen("w.0_0", "w.0", "RUNNING", "node1")], set())
+        [Add(service='w.1'), Add(service='w.0')]
+        """
+        seen = list(containers)
+        self._hosts |= {one.host for one in seen if one.host}
+        fresh = set(joined) - self._joined
+        if fresh:
+            self._joined |= fresh
+            self._since_joined, self._next_add = 0, now
+        orders: list[Order] = [*self._mourn(now, seen)]
+        while self._losses and self._losses[0] < now - WINDOW:
+            self._losses.popleft()
+        if self.failures_allowed is not None and len(self._losses) > self.failures_allowed:
+            return [*orders, GiveUp(self._why())]
+        orders += self._give_back(seen)
+        active = [one for one in seen if one.active and one.name not in self._ended]
+        if len(active) < wanted:
+            orders += self._add(now, wanted - len(active), active)
+        elif len(active) > wanted:
+            orders += self._shrink(len(active) - wanted, active)
+        return orders
+
+    def _mourn(self, now: float, seen: Sequence[Seen]) -> Iterable[Lost]:
+        for one in seen:
+            if one.active or one.name in self._ended:
+                continue
+            self._ended.add(one.name)
+            had_joined = one.name in self._joined
+            message = one.message.strip() or f"the container ended ({one.state.lower()})"
+            self._losses.append(now)
+            self._next_add = now + min(BACKOFF_MOST, BACKOFF * 2**self._since_joined)
+            self._since_joined += 1
+            if not had_joined and one.host:
+                self._strikes[one.host] += 1
+            self._last = Lost(one.name, one.host, one.container, message, had_joined)
+            yield self._last
+
+    def _why(self) -> str:
+        last = self._last
+        assert last is not None, "nothing was lost, and yet too much"
+        where = f" on {last.host}" if last.host else ""
+        return (
+            f"{len(self._losses)} worker containers failed within {WINDOW / 60:.0f} minutes, and "
+            f"{self.failures_allowed} are allowed (max_failures). The last one, {last.container or last.name}{where}: {last.message}"
+        )
+
+    def _give_back(self, seen: Sequence[Seen]) -> Iterable[Remove]:
+        """What landed on an excluded node; a bounded number of times, for YARN may have no other place."""
+        excluded = self.excluded
+        for one in seen:
+            if one.state != "RUNNING" or one.host not in excluded or one.name in self._joined | self._ended:
+                continue
+            if self._given_back < GIVEN_BACK_MOST:
+                self._given_back += 1
+                self._ended.add(one.name)
+                yield Remove(one.name, f"{self._strikes[one.host]} containers failed to start on {one.host}")
+
+    def _add(self, now: float, missing: int, active: Sequence[Seen]) -> Iterable[Add]:
+        if now < self._next_add:
+            return
+        usable = [group for group in self.groups if group.host not in self.excluded] or list(self.groups)
+        count = Counter(one.service for one in active)
+        for _ in range(missing):
+            group = min(usable, key=lambda g: (count[g.service] - g.instances, g.service))
+            count[group.service] += 1
+            yield Add(group.service)
+
+    def _shrink(self, surplus: int, active: Sequence[Seen]) -> Iterable[Remove]:
+        def rank(one: Seen) -> tuple[bool, bool, int]:
+            return (not one.pending, one.name in self._joined, -_instance(one.name))
+
+        for one in sorted(active, key=rank)[:surplus]:
+            self._ended.add(one.name)
+            yield Remove(one.name, "fewer workers are wanted")
+
+
+def _instance(name: str) -> int:
+    """skein numbers a service's containers from 0: 'howdah.worker.1_7' is number 7.
+
+    >>> _instance("howdah.worker.1_7")
+    7
+    """
+    number = name.rpartition("_")[2]
+    return int(number) if number.isdigit() else 0
+
+
+def spread(n_workers: int, hosts: Sequence[str], *, service: str = "howdah.worker") -> list[Group]:
+    """The services to declare: one per host for at most 32 hosts, workers dealt out in turn; else a single one.
+
+    Hosts that get no worker now get a service nonetheless, so that a later `scale` can use them.
+
+    >>> spread(3, ["node1", "node2"], service="w")
+    [Group(service='w.0', instances=2, host='node1'), Group(service='w.1', instances=1, host='node2')]
+    >>> spread(3, [])
+    [Group(service='howdah.worker', instances=3, host='')]
+    """
+    if not hosts or len(hosts) > MOST_GROUPS:
+        return [Group(service, n_workers)]
+    return [
+        Group(f"{service}.{index}", n_workers // len(hosts) + (index < n_workers % len(hosts)), host)
+        for index, host in enumerate(hosts)
+    ]

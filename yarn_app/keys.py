@@ -1,0 +1,34 @@
+"""Names in skein's key-value store, through which the edge, the master and its workers find one another. Values stay small
+(the application master's Java has 128 MB).
+
+The master writes SCHEDULER, STATUS and FINAL; the edge writes what begins with IN; workers write WORDS and UNPACKED.
+"""
+
+SCHEDULER = "howdah.scheduler"
+"""The scheduler's address; there once it listens."""
+
+STATUS = "howdah.status"
+"""JSON, renewed at most twice a second: see `master.Board`."""
+
+FINAL = "howdah.final"
+"""JSON, once: STATUS as it was at the end, with exit code, diagnostics and the ends of the driver program's output."""
+
+IN = "howdah.in."
+LEASE = IN + "lease"
+"""Renewed by every client that wants the application to live on; any change of the value counts."""
+
+WATCH = IN + "watch"
+"""Renewed by who watches the end: the master then waits a moment until FINAL was SEEN."""
+
+SEEN = IN + "seen"
+SCALE = IN + "scale"
+"""How many workers are wanted, as a number in ASCII."""
+
+END = IN + "end"
+"""JSON {"status", "diagnostics"}: end the application cleanly."""
+
+WORDS = "howdah.words."
+"""By skein's name of the container: why it could not start."""
+
+UNPACKED = "howdah.unpacked."
+"""By skein's name of the container: YARN's LOCALIZATION_COUNTERS (bytes fetched, bytes cached, files fetched, files cached, ms)."""

@@ -1,0 +1,116 @@
+"""Child processes of the master and of the edge: the scheduler and the driver program, their output and their end.
+
+For `master` and `submit`. It promises that a child's last words can be had after its end, and that `stop` leaves no process.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+import psutil
+
+TAIL_BYTES = 8192
+STOP_SECONDS = 5.0
+
+# A child that outlives a parent killed with SIGKILL would keep a cluster busy for nobody. PR_SET_PDEATHSIG (1) survives exec.
+_DIE_WITH_PARENT = """
+import ctypes, os, sys
+ctypes.CDLL(None).prctl(1, 15, 0, 0, 0)
+if os.getppid() != int(sys.argv[1]):
+    sys.exit(143)
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+def dying_with_us(command: Sequence[str]) -> list[str]:
+    """The command, so that it gets SIGTERM when the thread that started it dies, however that happens (Linux)."""
+    if not sys.platform.startswith("linux"):
+        return list(command)
+    return [sys.executable, "-I", "-S", "-c", _DIE_WITH_PARENT, str(os.getpid()), *command]
+
+
+class Program:
+    """A child process with its output in files.
+
+    Parameters
+    ----------
+    command : the program and its arguments.
+    out, err : files for its output, the same for both together.
+    env : its whole environment; None: ours.
+    """
+
+    def __init__(self, command: Sequence[str], *, out: Path, err: Path, env: Mapping[str, str] | None = None, cwd: Path | None = None):
+        self.out, self.err = out, err
+        with open(out, "ab") as stdout:
+            stderr: int | IO[bytes] = subprocess.STDOUT if out == err else open(err, "ab")
+            try:
+                self.process = subprocess.Popen(
+                    list(command), stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, env=env, cwd=cwd
+                )
+            finally:
+                if not isinstance(stderr, int):
+                    stderr.close()
+
+    def poll(self) -> int | None:
+        """Its exit code as a shell has it (128 + n for signal n), or None while it runs."""
+        code = self.process.poll()
+        return None if code is None else exit_code(code)
+
+    def stop(self, seconds: float = STOP_SECONDS) -> None:
+        """SIGTERM to it and all that it started, then SIGKILL. Returns when none is left."""
+        stop_tree(self.process, seconds)
+
+    def tail(self, most: int = TAIL_BYTES) -> str:
+        """The end of its output, both kinds in one file; else that of stderr."""
+        return tail(self.err, most)
+
+
+def exit_code(code: int) -> int:
+    """What a shell would say.
+
+    >>> exit_code(3), exit_code(-9)
+    (3, 137)
+    """
+    return 128 - code if code < 0 else code
+
+
+def stop_tree(process: subprocess.Popen[bytes], seconds: float = STOP_SECONDS) -> None:
+    """End a process and all that it started: SIGTERM, and SIGKILL for what is still there after `seconds`."""
+    if process.poll() is not None:
+        return
+    family = [psutil.Process(process.pid)]
+    try:
+        family += family[0].children(recursive=True)
+    except psutil.NoSuchProcess:
+        family = []
+    for one in family:
+        _signal(one, signal.SIGTERM)
+    _, alive = psutil.wait_procs(family, timeout=seconds)
+    for one in alive:
+        _signal(one, signal.SIGKILL)
+    process.wait()
+
+
+def _signal(process: psutil.Process, number: int) -> None:
+    try:
+        process.send_signal(number)
+    except psutil.NoSuchProcess:
+        return
+
+
+def tail(path: Path, most: int = TAIL_BYTES) -> str:
+    """The last bytes of a text file from a line's beginning; "" where there is no file."""
+    try:
+        with open(path, "rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - most))
+            text = file.read().decode(errors="replace")
+    except OSError:
+        return ""
+    return text if size <= most else text.partition("\n")[2]

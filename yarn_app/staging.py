@@ -1,0 +1,156 @@
+"""A user's folder in HDFS, `/user/<me>/.howdah`: environments, one staging folder per application, and its cleaning.
+
+    .howdah/envs/              packed environments (`howdah.envpack`)
+    .howdah/apps/<app id>/     0700: job folders of unfinished writes, what a second shell needs to join (client/),
+                               and the list of paths to remove if the application ends unclean (cleanup.json)
+    .skein/<app id>/           skein's own: scripts, jar, certificates
+
+For `yarn_app`, on the edge and in the master. It promises that `remove` leaves nothing of an application, whoever ended it
+and however, and that `collect` removes only what belongs to applications that YARN says have ended.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from howdah.errors import HowdahError, PathMissing
+from howdah.yarn_app import edge
+
+
+class Staging:
+    """The folder of one user. `fs` is an fsspec file system, `base` the URL that its paths belong to (`hdfs://host:port`)."""
+
+    def __init__(self, fs: Any, base: str, home: str) -> None:
+        self.fs, self.base, self.home = fs, base.rstrip("/"), home.rstrip("/")
+
+    @classmethod
+    def of_user(cls) -> Staging:
+        """The folder of whoever runs this, on the cluster's default file system.
+
+        Raises
+        ------
+        HadoopNotFound
+            There is no configuration.
+        """
+        from howdah.io import load_hadoop_config, open_filesystem
+
+        default = (load_hadoop_config().get("fs.defaultFS") or "").rstrip("/")
+        facade, _ = open_filesystem(f"{default}/")
+        return cls(facade.fs, default, f"/user/{edge.user()}")
+
+    # -- where things are
+
+    @property
+    def root(self) -> str:
+        return f"{self.home}/.howdah"
+
+    @property
+    def environments(self) -> str:
+        return f"{self.root}/envs"
+
+    def app(self, app_id: str) -> str:
+        return f"{self.root}/apps/{app_id}"
+
+    def skein(self, app_id: str) -> str:
+        return f"{self.home}/.skein/{app_id}"
+
+    def url(self, path: str) -> str:
+        """The whole URL of a path of this file system."""
+        return path if "://" in path else self.base + path
+
+    # -- one application's folder
+
+    def create(self, app_id: str) -> str:
+        """Make the folder, for its owner alone; returns its path."""
+        path = self.app(app_id)
+        self.fs.mkdir(f"{self.root}/apps", permission=0o700)
+        self.fs.mkdir(path, permission=0o700)
+        return path
+
+    def write(self, app_id: str, name: str, content: bytes) -> None:
+        """Write a small file of the application, whole or not at all."""
+        path = f"{self.app(app_id)}/{name}"
+        self.fs.mkdir(path.rpartition("/")[0], permission=0o700)
+        self.fs.pipe_file(path + ".new", content)
+        self.fs.mv(path + ".new", path, overwrite=True)
+
+    def read(self, app_id: str, name: str) -> bytes:
+        """A small file of the application.
+
+        Raises
+        ------
+        PathMissing
+            The application has ended, or is somebody else's, or never had one.
+        """
+        path = f"{self.app(app_id)}/{name}"
+        try:
+            return bytes(self.fs.cat_file(path))
+        except FileNotFoundError as error:
+            raise PathMissing(f"{self.url(path)} is not there: {app_id} has ended, or is not yours") from error
+
+    def skein_pair(self, app_id: str) -> tuple[bytes, bytes]:
+        """The certificate and key with which the application's master can be talked to."""
+        try:
+            folder = self.skein(app_id)
+            return bytes(self.fs.cat_file(f"{folder}/.skein.crt")), bytes(self.fs.cat_file(f"{folder}/.skein.pem"))
+        except (FileNotFoundError, PermissionError) as error:
+            raise PathMissing(f"{self.url(self.skein(app_id))} cannot be read: {app_id} has ended, or is not yours") from error
+
+    def exists(self, app_id: str) -> bool:
+        """Whether anything of the application is left."""
+        return bool(self.fs.exists(self.app(app_id)) or self.fs.exists(self.skein(app_id)))
+
+    # -- cleaning
+
+    def cleanups(self, app_id: str) -> list[str]:
+        """URLs that the application wants removed if it ends unclean."""
+        try:
+            return [str(url) for url in json.loads(self.read(app_id, "cleanup.json"))]
+        except (PathMissing, ValueError):
+            return []
+
+    def remove(self, app_id: str, *, skein: bool = True) -> None:
+        """Remove all that the application left; what is not there is fine."""
+        self.remove_urls(self.cleanups(app_id))
+        for path in (self.app(app_id), *([self.skein(app_id)] if skein else [])):
+            if self.fs.exists(path):
+                self.fs.rm(path, recursive=True)
+
+    def remove_urls(self, urls: Sequence[str]) -> None:
+        """Remove these paths, each on its own file system."""
+        for url in urls:
+            fs, path = self.fs, url
+            if "://" in url and not url.startswith(self.base + "/"):
+                from howdah.io import open_filesystem
+
+                facade, path = open_filesystem(url)
+                fs = facade.fs
+            else:
+                path = url.removeprefix(self.base)
+            if fs.exists(path):
+                fs.rm(path, recursive=True)
+
+    def left(self) -> list[str]:
+        """Ids of applications of which a folder is there, living ones too."""
+        try:
+            rows = self.fs.ls(f"{self.root}/apps", detail=False)
+        except FileNotFoundError:
+            return []
+        return sorted(name for name in (row.rstrip("/").rpartition("/")[2] for row in rows) if name.startswith("application_"))
+
+    def collect(self, ended: Callable[[str], bool]) -> list[str]:
+        """Remove what dead applications left; `ended` asks YARN. Returns their ids."""
+        gone = [app_id for app_id in self.left() if ended(app_id)]
+        for app_id in gone:
+            self.remove(app_id)
+        return gone
+
+
+def collect_quietly(staging: Staging, ended: Callable[[str], bool]) -> list[str]:
+    """As `Staging.collect`, for commands that came for something else: a failure is theirs to find, not to fail of."""
+    try:
+        return staging.collect(ended)
+    except (HowdahError, OSError):
+        return []
