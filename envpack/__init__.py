@@ -1,0 +1,35 @@
+"""Python environments as artifacts: described, packed into one self-contained archive, checked, and kept by content in
+a store.
+
+What lives here
+---------------
+- `describe_environment`: the running (or another) conda, venv or uv environment and its content hash.
+- `pack`: a local `.tar.gz` that runs from any folder, read-only too, on nodes without Python. `check_archive` proves
+  it.
+- `EnvStore`: a folder of a file system (HDFS) with one archive per content, and names for them.
+- `check_compatible`: refuses an environment with another Python or howdah, with both versions in the message.
+- `exclusions`: the one list of what is left out.
+
+Who may call it: `yarn_app` and users. It imports nothing of howdah but `howdah.errors`. It promises to write nothing in
+the environment that it packs and nothing in a user's checkout.
+"""
+
+from howdah.envpack.archive import pack
+from howdah.envpack.check import check_archive, check_compatible
+from howdah.envpack.environment import describe_environment
+from howdah.envpack.records import Archive, Entry, Environment, Package, Progress, Published
+from howdah.envpack.store import EnvStore
+
+__all__ = [
+    "Archive",
+    "Entry",
+    "EnvStore",
+    "Environment",
+    "Package",
+    "Progress",
+    "Published",
+    "check_archive",
+    "check_compatible",
+    "describe_environment",
+    "pack",
+]

@@ -1,10 +1,10 @@
 """Packs an environment into one `.tar.gz` that runs wherever it is unpacked.
 
-Promises: the archive unpacks to `bin/python`, `lib/...` and `howdah-environment.json` at its top (YARN unpacks it into a folder
-named by the application's resource); it needs no activation, no `conda-unpack`, no Python on the node; it may be read-only. The same environment
-gives the same bytes: names sorted, times and owners fixed, modes 0755 and 0644. Nothing is written in the environment.
-tar.gz because YARN knows it by name (`.tar.zst` it does not; `.zip` loses exec bits before Hadoop 3.4).
-Anybody may call :func:`pack`; the store does it for `howdah env pack`.
+Promises: the archive unpacks to `bin/python`, `lib/...` and `howdah-environment.json` at its top (YARN unpacks it
+into a folder named by the application's resource); it needs no activation, no `conda-unpack`, no Python on the node;
+it may be read-only. The same environment gives the same bytes: names sorted, times and owners fixed, modes 0755 and
+0644. Nothing is written in the environment. tar.gz because YARN knows it by name (`.tar.zst` it does not; `.zip`
+loses exec bits before Hadoop 3.4). Anybody may call :func:`pack`; the store does it for `howdah env pack`.
 """
 
 from __future__ import annotations
@@ -16,17 +16,22 @@ import os
 import tarfile
 import tempfile
 import time
-from typing import cast
+from typing import BinaryIO, cast
 
 from howdah.envpack import base, bytecode, conda
+from howdah.envpack.collect import sha256
 from howdah.envpack.environment import describe
 from howdah.envpack.gzip_blocks import ParallelGzip
 from howdah.envpack.interpreter import Interpreter
 from howdah.envpack.records import FACTS_FILE, LAYOUT, Archive, Environment, Member, Progress
-from howdah.errors import StorageError
+from howdah.errors import EnvironmentMismatch, StorageError
 
 # 1980-01-01, as in reproducible wheels: tar warns about 1970
 _TIME = 315532800
+
+
+class Changed(EnvironmentMismatch):
+    """A file was edited between hashing and packing."""
 
 
 def pack(
@@ -86,9 +91,7 @@ def pack_described(
                 members = [*base.python_members(python), *environment.members]
             needed = base.needs(members)
             compiling = (lambda done, total: progress("compiling", done, total)) if progress else None
-            members += bytecode.compiled(
-                members, python, threads=threads, spare_folder=scratch, progress=compiling
-            )
+            members += bytecode.compiled(members, python, threads=threads, spare_folder=scratch, progress=compiling)
             members.append(Member(FACTS_FILE, data=_facts(environment, needed)))
             members.sort(key=lambda m: m.name)
             seconds["compiling"] = time.perf_counter() - started
@@ -133,7 +136,9 @@ def _write(path: str, members: list[Member], threads: int, progress: Progress | 
     total, done = sum(sizes), 0
     with open(path, "wb") as raw, ParallelGzip(raw, threads=threads) as stream:
         # mode "w" wants no more of its file object than write and tell
-        with tarfile.TarFile(fileobj=cast(io.BufferedWriter, stream), mode="w", format=tarfile.PAX_FORMAT, copybufsize=1 << 20) as tar:
+        with tarfile.TarFile(
+            fileobj=cast(io.BufferedWriter, stream), mode="w", format=tarfile.PAX_FORMAT, copybufsize=1 << 20
+        ) as tar:
             for folder in _folders(members):
                 info = _info(folder)
                 info.type, info.mode = tarfile.DIRTYPE, 0o755
@@ -150,11 +155,19 @@ def _write(path: str, members: list[Member], threads: int, progress: Progress | 
                     tar.addfile(info, io.BytesIO(member.data))
                 else:
                     with open(member.source, "rb") as file:
-                        tar.addfile(info, file)
+                        tar.addfile(info, _unchanged(member, file) if member.read else file)
                 done += size
                 if progress:
                     progress("packing", done, total)
     return total
+
+
+def _unchanged(member: Member, file: BinaryIO) -> BinaryIO:
+    """The file's bytes, if they are still those that the content hash is about."""
+    data = file.read()
+    if sha256(data) != member.digest:
+        raise Changed(f"{member.source} was changed while the environment was packed: pack again")
+    return io.BytesIO(data)
 
 
 def _info(name: str) -> tarfile.TarInfo:

@@ -1,14 +1,14 @@
 """Python itself as part of an archive: the program, its shared library, and the trimmed standard library.
 
-Promises: the packed program finds its own libpython and standard library wherever the archive is unpacked, so that nodes need
-no Python. A virtual environment only points to the Python that made it; here that Python goes along. Three things make it
-movable:
+Promises: the packed program finds its own libpython and standard library wherever the archive is unpacked, so that
+nodes need no Python. A virtual environment only points to the Python that made it; here that Python goes along. Three
+things make it movable:
 
 - There is no `pyvenv.cfg`: Python looks upward from its program for `lib/pythonX.Y/os.py`, and takes that folder as
   its prefix.
 - A Python built with ``--enable-shared`` (pyenv often, Fedora, conda-less docker images) is a shell around
-  `libpythonX.Y.so`, which the loader finds by an absolute search path in the program, or in the system's folders. The library goes into `lib/`, and the
-  program's search path becomes ``$ORIGIN/../lib`` (`elf`).
+  `libpythonX.Y.so`, which the loader finds by an absolute search path in the program, or in the system's folders. The
+  library goes into `lib/`, and the program's search path becomes ``$ORIGIN/../lib`` (`elf`).
 - Libraries that extension modules find through a search path of their own, outside the system's folders (OpenSSL of a
   home-built Python), go into `lib/` too. Those of the system (libc, libssl, libffi, libsqlite3) do not: the nodes must
   have them, as the archive's facts say.
@@ -89,7 +89,8 @@ def needs(members: list[Member]) -> dict[str, object]:
         inside |= {base, facts.soname}
         wanted |= {os.path.basename(n) for n in facts.needed}
         newest = max(newest, facts.glibc)
-    return {"glibc": ".".join(map(str, newest)), "libraries": sorted(wanted - inside)}
+    wanted = {name for name in wanted - inside if not name.startswith("ld-linux")}
+    return {"glibc": ".".join(map(str, newest)), "libraries": sorted(wanted)}
 
 
 def _stdlib(python: Interpreter) -> Iterator[tuple[str, str]]:

@@ -1,13 +1,14 @@
 """Compiled modules for an archive: every `.py` travels with its `.pyc`.
 
-Why: the unpacked folder is read-only in YARN's cache, so Python could never keep what it compiles: ``import polars, pandas,
-pyarrow`` takes 2.1 s without and 0.5 s with them, in every container. Why not the `.pyc` files that are there: they hold the
-source's modification time and are void when an unpacker or a reproducible archive changes it, and uv makes none. Ours are of the
-kind that is never checked against its source (PEP 552, unchecked hash-based): the folder never changes.
+Why: the unpacked folder is read-only in YARN's cache, so Python could never keep what it compiles: ``import polars,
+pandas, pyarrow`` takes 2.1 s without and 0.5 s with them, in every container. Why not the `.pyc` files that are
+there: they hold the source's modification time and are void when an unpacker or a reproducible archive changes it,
+and uv makes none. Ours are of the kind that is never checked against its source (PEP 552, unchecked hash-based): the
+folder never changes.
 
 Promises: nothing is written in the environment. Results are kept in a cache folder, named by interpreter and by the
-source's SHA-256, so that a second pack compiles only what changed. A file that does not compile (a template, Python 2) goes
-without. Called by `archive`.
+source's SHA-256, so that a second pack compiles only what changed. A file that does not compile (a template, Python
+2) goes without. Called by `archive`.
 """
 
 from __future__ import annotations
@@ -139,8 +140,8 @@ def _compile(
             words = child.stderr.read() if child.stderr else b""
             if child.wait():
                 raise EnvironmentMismatch(
-                    f"{command[0]} failed to compile its modules (exit code {child.returncode}): is the disk full, or the "
-                    f"environment broken?\n{words.decode(errors='replace').strip()[-2000:]}"
+                    f"{command[0]} failed to compile its modules (exit code {child.returncode}): is the disk full, "
+                    f"or the environment broken?\n{words.decode(errors='replace').strip()[-2000:]}"
                 )
 
 

@@ -1,9 +1,10 @@
 """Starts a packed environment the way a node will, before anybody relies on it.
 
-Promises: the archive itself is unpacked (with GNU tar, as YARN does, where there is one) into a temporary folder, its Python is started with an empty environment
-in an empty folder, and imports howdah and the main packages that are inside. Then every loaded module, every mapped library and
-``sys.prefix`` must lie in the unpacked folder (the system's libraries aside). What fails is an `EnvironmentMismatch` that names the module and shows the
-traceback. The temporary folder is gone afterwards. Called by `store` and the command line.
+Promises: the archive itself is unpacked (with GNU tar, as YARN does, where there is one) into a temporary folder, its
+Python is started with an empty environment in an empty folder, and imports howdah and the main packages that are
+inside. Then every loaded module, every mapped library and ``sys.prefix`` must lie in the unpacked folder (the
+system's libraries aside). What fails is an `EnvironmentMismatch` that names the module and shows the traceback. The
+temporary folder is gone afterwards. Called by `store` and the command line.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ import time
 from howdah.envpack.records import Archive, Environment, Progress
 from howdah.errors import EnvironmentMismatch, StorageError
 
-# Distribution -> modules to import: howdah and what it stands on. Users' own packages are located, not imported: importing may do
-# anything. Submodules stand for shared libraries of their own.
+# Distribution -> modules to import: howdah and what it stands on; submodules stand for shared libraries of their own.
+# Users' own packages are located, not imported: importing may do anything.
 IMPORTS = {
     "howdah": ("howdah",),
     "polars": ("polars",),
@@ -141,15 +142,14 @@ def _start(folder: str, scratch: str, environment: Environment) -> None:
     except subprocess.TimeoutExpired as error:
         raise EnvironmentMismatch(f"{what} did not finish its imports within {TIMEOUT:.0f} s") from error
     if ran.returncode or not ran.stdout.strip():
-        raise EnvironmentMismatch(
-            f"{what} does not start (exit code {ran.returncode}):\n{ran.stderr.strip()[-3000:]}"
-        )
+        raise EnvironmentMismatch(f"{what} does not start (exit code {ran.returncode}):\n{ran.stderr.strip()[-3000:]}")
     answer = json.loads(ran.stdout.splitlines()[-1])
     if answer["failed"]:
         name, trace = answer["failed"]
         raise EnvironmentMismatch(
             f"{what} cannot import {name!r}; if it works where it is installed, something that it needs is not in the "
-            f"environment's own folders, or was left out (howdah env pack --include NAME keeps all of a package):\n{trace.strip()}"
+            "environment's own folders, or was left out (howdah env pack --include NAME keeps all of a package):\n"
+            + trace.strip()
         )
     if answer["missing"]:
         raise EnvironmentMismatch(
@@ -186,9 +186,10 @@ def check_compatible(
 
     Examples
     --------
-    >>> check_compatible(python="3.12.4", howdah="0.1.0", python_version="3.11.7", howdah_version="0.1.0", what="'etl'")
+    >>> check_compatible(python="3.11.9", howdah="0.1.0", python_version="3.11.7", howdah_version="0.1.0")
+    >>> theirs = {"python": "3.12.4", "howdah": "0.1.0", "what": "'etl'"}
+    >>> check_compatible(**theirs, python_version="3.11.7", howdah_version="0.1.0")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    ...
     howdah.errors.EnvironmentMismatch: 'etl' has Python 3.12.4 and this program runs on Python 3.11.7: ...
     """
     if python.split(".")[:2] != python_version.split(".")[:2]:
@@ -202,6 +203,6 @@ def check_compatible(
         raise EnvironmentMismatch(f"{what} has no howdah in it: pip install howdah there and pack it again")
     if howdah != howdah_version:
         raise EnvironmentMismatch(
-            f"{what} has howdah {howdah} and this program uses howdah {howdah_version}: install the same version in both "
-            "and pack the environment again (howdah env pack)"
+            f"{what} has howdah {howdah} and this program uses howdah {howdah_version}: install the same version in "
+            "both and pack the environment again (howdah env pack)"
         )

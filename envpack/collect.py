@@ -1,10 +1,10 @@
 """Which files of the installed packages go into an archive, and each one's digest.
 
-Promises: the result depends on content alone, so that two machines with the same packages agree: a file is known by its
-SHA-256. A digest comes from the distribution's RECORD where the file has the recorded size and is not newer than RECORD; any
-other file (changed by hand, not recorded, of an editable project) is read. So an edit in site-packages is noticed, unless it
-keeps the size AND sets the time back. Takes a fraction of a second for tens of thousands of files; writes nothing.
-Called by `environment`.
+Promises: the result depends on content alone, so that two machines with the same packages agree: a file is known by
+its SHA-256. A digest comes from the distribution's RECORD where the file has the recorded size and is not newer than
+RECORD; any other file (changed by hand, not recorded, of an editable project) is read. So an edit in site-packages is
+noticed, unless it keeps the size AND sets the time back. Takes a fraction of a second for tens of thousands of files;
+writes nothing. Called by `environment`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from howdah.envpack.exclusions import Exclusions, drops_package_file, drops_pack
 from howdah.envpack.interpreter import Interpreter
 from howdah.envpack.records import Member, Package
 
-_NOT_OF_A_PLAIN_INSTALL = {"RECORD", "direct_url.json", "uv_cache.json", "uv_build.json"}
+# What an installer notes for itself: it differs from machine to machine, and nothing on a worker asks for it.
+_INSTALLERS_NOTES = {"INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json", "uv_build.json"}
 
 
 @dataclass(slots=True)
@@ -32,6 +33,7 @@ class Collected:
     members: list[Member] = field(default_factory=list)
     packages: list[Package] = field(default_factory=list)
     left_out: list[Package] = field(default_factory=list)
+    own_modules: set[str] = field(default_factory=set)  # of editable projects
 
 
 def collect(python: Interpreter, rules: Exclusions, also_known: frozenset[str] = frozenset()) -> Collected:
@@ -77,6 +79,8 @@ def collect(python: Interpreter, rules: Exclusions, also_known: frozenset[str] =
         here = _Site(site, kept, gone, whole)
         for member in here.members(python):
             files.setdefault(member.name, member)
+        for _, plain in here.plain:
+            out.own_modules |= {name.partition("/")[0].partition(".")[0] for name in plain.files}
     for dist in kept:
         for member in _outside(dist, python):
             files.setdefault(member.name, member)
@@ -118,11 +122,17 @@ class _Site:
             digest, size = dist.files[rel] if dist else ("", -1)
             trusted = dist is not None and size == stat.st_size and stat.st_mtime_ns <= dist.recorded_at
             name = f"{python.site}/{rel}"
+            folder, _, base = rel.rpartition("/")
+            if folder.endswith(".dist-info") and base in _INSTALLERS_NOTES:
+                continue
+            if folder.endswith(".dist-info") and base == "RECORD":
+                yield Member(name, data=_without_scripts(entry.path))
+                continue
             if "/" not in rel and rel.endswith(".pth") and (folders := editable.outside_folders(self.site, rel)):
                 yield Member(name, data=_without_folders(entry.path, folders))
-                for folder in folders:
-                    if not any(os.path.realpath(folder).startswith(site) for site in python.sites):
-                        for inner, path in editable.importable(folder).items():
+                for added in folders:
+                    if not any(os.path.realpath(added).startswith(site) for site in python.sites):
+                        for inner, path in editable.importable(added).items():
                             yield Member(f"{python.site}/{inner}", path, executable=os.access(path, os.X_OK))
                 continue
             yield Member(name, entry.path, digest if trusted else "", executable=bool(stat.st_mode & 0o100))
@@ -155,6 +165,13 @@ def _without_folders(pth: str, folders: list[str]) -> bytes:
     return "".join(lines).encode("utf-8", "surrogateescape")
 
 
+def _without_scripts(record: str) -> bytes:
+    """A RECORD without scripts, whose digests depend on the environment's path, and without compiled modules."""
+    with open(record, encoding="utf-8", errors="surrogateescape") as file:
+        lines = [line for line in file if not line.startswith("../") and ".pyc," not in line]
+    return "".join(lines).encode("utf-8", "surrogateescape")
+
+
 def _metadata(dist: Distribution, plain: editable.Plain, site: str) -> Iterator[Member]:
     """A dist-info as a plain installation has it, so that `importlib.metadata` finds version and entry points."""
     if dist.info.endswith(".egg-link"):
@@ -166,7 +183,7 @@ def _metadata(dist: Distribution, plain: editable.Plain, site: str) -> Iterator[
     names = sorted(plain.files)
     for name, folder in folders:
         for path, _, files in os.walk(folder):
-            for file in sorted(set(files) - _NOT_OF_A_PLAIN_INSTALL):
+            for file in sorted(set(files) - _INSTALLERS_NOTES - {"RECORD"}):
                 rel = os.path.relpath(os.path.join(path, file), folder)
                 names.append(f"{name}/{rel}")
                 yield Member(f"{site}/{name}/{rel}", os.path.join(path, file))
@@ -181,7 +198,7 @@ def _outside(dist: Distribution, python: Interpreter) -> Iterator[Member]:
         if not rel.startswith("../"):
             continue
         path = os.path.normpath(os.path.join(dist.site, rel))
-        name = os.path.relpath(path, python.prefix)
+        name = os.path.relpath(path, os.path.realpath(python.prefix))
         if name.startswith("..") or drops_prefix_path(name) or not os.path.isfile(path):
             continue
         if name.startswith("bin/") and not is_program(path):
@@ -211,7 +228,7 @@ def _digest_of(member: Member) -> Member:
         return replace(member, digest=sha256(member.data))
     with open(member.source, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").digest()
-    return replace(member, digest=base64.urlsafe_b64encode(digest).rstrip(b"=").decode())
+    return replace(member, digest=base64.urlsafe_b64encode(digest).rstrip(b"=").decode(), read=True)
 
 
 def _digested(members: list[Member]) -> list[Member]:

@@ -1,8 +1,9 @@
 """A conda environment's files, made movable by conda-pack.
 
-Promises: the same selection as for other environments (`collect`, `exclusions`); conda-pack rewrites what holds the environment's
-path, and `conda-unpack` is not needed: programs find their libraries by ``$ORIGIN``, and Python is started by its path. Only scripts and some
-configuration files of non-Python packages would need it; scripts are left out. Called by `archive`.
+Promises: the same selection as for other environments (`collect`, `exclusions`); conda-pack rewrites what holds the
+environment's path, and `conda-unpack` is not needed: programs find their libraries by ``$ORIGIN``, and Python is
+started by its path. Only scripts and some configuration files of non-Python packages would need it; scripts are left
+out. Called by `archive`.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ def members(environment: Environment, python: Interpreter, scratch: str) -> list
     Raises
     ------
     EnvironmentMismatch
-        conda-pack is missing, or refuses (its words are in the message): as a rule because pip replaced files of a conda
-        package.
+        conda-pack is missing, or refuses (its words are in the message): as a rule because pip replaced files of a
+        conda package.
     """
     try:
         import conda_pack

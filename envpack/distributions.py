@@ -43,7 +43,7 @@ def read_site(site: str) -> list[Distribution]:
     """Every distribution of a folder of packages, by name."""
     found = []
     for entry in sorted(os.listdir(site)):
-        stem, dot, kind = entry.rpartition(".")
+        stem, _, kind = entry.rpartition(".")
         if kind == "dist-info" and "-" in stem and os.path.isdir(os.path.join(site, entry)):
             name, _, version = stem.rpartition("-")
             found.append(_read(Distribution(name, version, site, entry), "METADATA"))

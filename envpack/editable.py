@@ -1,10 +1,10 @@
 """Editable installations made plain: which files of a checkout are the packages that `import` finds there.
 
 Promises: nothing is built, run or written in the user's tree: the mapping is read from what the installer left in
-site-packages (setuptools' finder, `.pth` paths of hatch, poetry, flit, uv and pdm, `editables`, `setup.py develop`), and the
-files are taken as they are at this moment, compiled extensions among them. A kind that is not known is an error that says to install without `-e`.
-Why not build a wheel: it takes seconds, needs the project's build backend installed, and may give other files than those that
-the user just tested. Called by `collect`.
+site-packages (setuptools' finder, `.pth` paths of hatch, poetry, flit, uv and pdm, `editables`, `setup.py develop`),
+and the files are taken as they are at this moment, compiled extensions among them. A kind that is not known is an
+error that says to install without `-e`. Why not build a wheel: it takes seconds, needs the project's build backend
+installed, and may give other files than those that the user just tested. Called by `collect`.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Describes a Python environment: what it is, what is in it, and a content hash.
 
-Promises: :func:`describe_environment` reads and never writes; an unchanged environment gives the same hash on every machine, and
-well within a second for a thousand packages' files on a warm disk. The hash covers the layout's version, Python's own
-build (``sys.version``: it changes with every rebuild and update; the standard library is not read), the conda packages' names and
-builds, and the name and SHA-256 of every package file that goes into the archive (see `collect`). What is left out does
-not count: a new `ruff` makes no new archive. Anybody may call it.
+Promises: :func:`describe_environment` reads and never writes; an unchanged environment gives the same hash on every
+machine, and well within a second for a thousand packages' files on a warm disk. The hash covers the layout's version,
+Python's own build (``sys.version``: it changes with every rebuild and update; the standard library is not read), the
+conda packages' names and builds, and the name and SHA-256 of every package file that goes into the archive (see
+`collect`). What is left out does not count: a new `ruff` makes no new archive. Anybody may call it.
 """
 
 from __future__ import annotations
@@ -55,13 +55,13 @@ def describe(
     """As :func:`describe_environment`, with the interpreter's facts, for `pack`."""
     python = probe(prefix)
     meta = os.path.join(python.prefix, "conda-meta")
-    conda = sorted(n.removesuffix(".json") for n in os.listdir(meta) if n.endswith(".json")) if os.path.isdir(meta) else []
+    conda = (
+        sorted(n.removesuffix(".json") for n in os.listdir(meta) if n.endswith(".json")) if os.path.isdir(meta) else []
+    )
     rules = Exclusions(frozenset(map(normalised, exclude)), frozenset(map(normalised, include)))
     found = collect(python, rules, frozenset(normalised(name.rsplit("-", 2)[0]) for name in conda))
-    if conda:
-        kind = "conda"
-    else:
-        kind = "venv" if os.path.exists(os.path.join(python.prefix, "pyvenv.cfg")) else "interpreter"
+    in_venv = os.path.exists(os.path.join(python.prefix, "pyvenv.cfg"))
+    kind = "conda" if conda else "venv" if in_venv else "interpreter"
     digest = hashlib.sha256()
     head = [f"layout {LAYOUT}", kind, python.build, python.soabi, python.platform, *conda]
     head.append("without " + " ".join(sorted(rules.exclude)) if conda else "")
@@ -77,6 +77,8 @@ def describe(
         packages=tuple(found.packages),
         left_out=tuple(found.left_out),
         platform=python.platform,
+        base=python.executable,
+        own_modules=tuple(sorted(found.own_modules)),
         excluded=rules.exclude,
         members=tuple(found.members),
     )

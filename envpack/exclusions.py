@@ -136,7 +136,9 @@ _PACKAGE_FILE = _any_of(PACKAGE_FILES)
 _PREFIX_FOLDER = _any_of(PREFIX_FOLDERS)
 _PREFIX_FILE = _any_of(PREFIX_FILES)
 _TEST_MODULE = re.compile(r"test_.*\.py$|.*_test\.py$|conftest\.py$")
-_IMPORTS_TESTS = re.compile(r"^\s*(from\s+[\w.]*\.tests\b|from\s+\.\s+import\s+.*\btests\b|import\s+\S+\.tests\b)", re.M)
+_IMPORTS_TESTS = re.compile(
+    r"^\s*(from\s+[\w.]*\.tests\b|from\s+\.\s+import\s+.*\btests\b|import\s+\S+\.tests\b)", re.M
+)
 
 
 def is_developer_tool(name: str) -> bool:
@@ -178,13 +180,11 @@ def drops_package_folder(path: str, top_level: str) -> bool:
 
 
 def _has_test_modules(folder: str, deeper: int = 1) -> bool:
-    folders = []
-    for entry in os.scandir(folder):
-        if _TEST_MODULE.match(entry.name):
-            return True
-        if deeper and entry.is_dir():
-            folders.append(entry.path)
-    return any(_has_test_modules(below, deeper - 1) for below in folders)
+    with os.scandir(folder) as found:
+        entries = list(found)
+    if any(_TEST_MODULE.match(entry.name) for entry in entries):
+        return True
+    return deeper > 0 and any(_has_test_modules(entry.path, deeper - 1) for entry in entries if entry.is_dir())
 
 
 def _imports_tests(package: str) -> bool:

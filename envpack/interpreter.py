@@ -2,64 +2,17 @@
 
 Promises: :func:`probe` looks at the running interpreter or, through a short-lived child, at another prefix's; it
 changes nothing and takes well under 0.1 s. Called by `environment` and `base`; nobody else needs it.
-
-The part between the two marks is also run, as text, inside another environment's Python: it may use nothing but the
-standard library.
 """
 
-# -- begin: also run in the other interpreter --
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
-import site
 import subprocess
 import sys
-import sysconfig
-
-
-def look_at_self() -> dict[str, object]:
-    """Facts about the interpreter that runs this, as JSON values."""
-    version = f"{sys.version_info[0]}.{sys.version_info[1]}"
-    pure = sysconfig.get_path("purelib")
-    sites = [pure, sysconfig.get_path("platlib"), *site.getsitepackages()]
-    if site.ENABLE_USER_SITE:
-        sites.insert(0, site.getusersitepackages())
-    with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as maps:
-        mapped = {line.split(None, 5)[5].strip() for line in maps if "libpython" in line}
-    stdlib = os.path.dirname(os.path.realpath(os.__file__))
-    dynload = [p for p in sys.path if os.path.basename(p) == "lib-dynload" and os.path.isdir(p)]
-    seen: dict[str, str] = {}
-    for path in sites:
-        if os.path.isdir(path) and path in sys.path:
-            seen.setdefault(os.path.realpath(path), path)
-    return {
-        "version": ".".join(map(str, sys.version_info[:3])),
-        "short": version + getattr(sys, "abiflags", ""),
-        "build": sys.version,
-        "implementation": sys.implementation.name,
-        "cache_tag": sys.implementation.cache_tag or "",
-        "magic": importlib.util.MAGIC_NUMBER.hex(),
-        "soabi": str(sysconfig.get_config_var("SOABI") or ""),
-        "platform": sysconfig.get_platform(),
-        "glibc": (os.confstr("CS_GNU_LIBC_VERSION") or "") if "CS_GNU_LIBC_VERSION" in os.confstr_names else "",
-        "prefix": sys.prefix,
-        "base_prefix": sys.base_prefix,
-        "executable": os.path.realpath("/proc/self/exe"),
-        "libpython": min(mapped) if mapped else "",
-        "stdlib": stdlib,
-        "dynload": os.path.realpath(dynload[0]) if dynload else "",
-        "platlibdir": getattr(sys, "platlibdir", "lib"),
-        "sites": list(seen),
-        "dist_packages": any(os.path.basename(p) == "dist-packages" for p in site.getsitepackages()),
-    }
-
-
-# -- end --
-
 from dataclasses import dataclass
 
+from howdah.envpack import look
 from howdah.errors import EnvironmentMismatch, bad_value
 
 
@@ -119,15 +72,15 @@ def probe(prefix: str | None = None) -> Interpreter:
     True
     """
     if prefix is None or os.path.realpath(prefix) == os.path.realpath(sys.prefix):
-        facts = look_at_self()
+        facts = look.look_at_self()
     else:
         facts = _look_at_other(prefix)
     facts["sites"] = tuple(facts["sites"])  # type: ignore[arg-type]
     found = Interpreter(**facts)  # type: ignore[arg-type]
     if tuple(map(int, found.version.split(".")[:2])) < (3, 11) or found.implementation != "cpython":
         raise EnvironmentMismatch(
-            f"the environment {found.prefix} has {found.implementation} {found.version}; howdah needs CPython 3.11 or newer: "
-            "make the environment anew with one"
+            f"the environment {found.prefix} has {found.implementation} {found.version}; howdah needs CPython 3.11 or "
+            "newer: make the environment anew with one"
         )
     return found
 
@@ -135,11 +88,13 @@ def probe(prefix: str | None = None) -> Interpreter:
 def _look_at_other(prefix: str) -> dict[str, object]:
     python = os.path.join(prefix, "bin", "python")
     if not os.path.exists(python):
-        raise bad_value("prefix", prefix, "give the folder of a virtual or conda environment (there is no bin/python in it)")
-    with open(__file__, encoding="utf-8") as source:
-        text = source.read().partition("# -- begin")[2].partition("\n")[2].partition("# -- end --")[0]
+        raise bad_value(
+            "prefix", prefix, "give the folder of a virtual or conda environment (there is no bin/python in it)"
+        )
+    with open(look.__file__, encoding="utf-8") as source:
+        text = source.read()
     # -E: our own PYTHONPATH and PYTHONHOME are not that environment's business
-    command = [python, "-E", "-c", text + "\nprint('\\n' + json.dumps(look_at_self()))"]
+    command = [python, "-E", "-c", text + "\nimport json\nprint('\\n' + json.dumps(look_at_self()))"]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     if ran.returncode:
         raise EnvironmentMismatch(

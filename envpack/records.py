@@ -15,7 +15,8 @@ FACTS_FILE = "howdah-environment.json"
 """At the top of every archive: the hash, Python and packages, for whoever looks at an unpacked folder."""
 
 Progress: TypeAlias = Callable[[str, int, int], None]
-"""``progress(phase, done, total)``: phases are hashing, compiling, packing, checking, uploading; units are files or bytes."""
+"""``progress(phase, done, total)``: phases are hashing, compiling, packing, checking, uploading; units are files or
+bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,7 @@ class Member:
     data: bytes | None = None
     link: str = ""
     executable: bool = False
+    read: bool = False  # the digest is of what was read, not from a RECORD: the file may still be edited
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,8 @@ class Environment:
     packages: tuple[Package, ...]
     left_out: tuple[Package, ...]
     platform: str  # "linux-x86_64"
+    base: str = ""  # the program of the Python that the environment is made of
+    own_modules: tuple[str, ...] = ()  # top-level modules of editable projects
     excluded: frozenset[str] = frozenset()  # names that the user asked to leave out
     members: tuple[Member, ...] = field(repr=False, compare=False, default=())  # packages' files; not Python's own
 

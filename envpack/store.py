@@ -1,15 +1,17 @@
 """Packed environments in a folder of a file system, named by content.
 
 Promises: ``<root>/<hash>.tar.gz`` is complete or absent (uploaded under another name, then renamed), and so is
-``<hash>.json``, which comes after it: what has no `.json` is not there. An archive is never replaced while its `.json`
-stands. Two publishers of the same environment end with one archive; the slower one throws its copy away. A name (`etl`) points to one hash at a
-time; pointing it elsewhere has no moment without it: each change is a new file in `names/`, the newest counts.
-Works on any fsspec file system that renames; of HDFS it asks no more. The folder is made private (0700) where the file system
-knows modes: an archive holds the user's own code. A folder that exists keeps its modes.
+``<hash>.json``, which comes after it: what has no `.json` is not there. An archive is never replaced while its
+`.json` stands. Two publishers of the same environment end with one archive; the slower one throws its copy away. A
+name (`etl`) points to one hash at a time; pointing it elsewhere has no moment without it: each change is a new file
+in `names/`, the newest counts. Works on any fsspec file system that renames; of HDFS it asks no more. The folder is
+made private (0700) where the file system knows modes: an archive holds the user's own code. A folder that exists
+keeps its modes.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import posixpath
@@ -17,17 +19,21 @@ import re
 import tempfile
 import time
 import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
-from howdah.envpack.archive import pack_described
+from howdah.envpack import names
+from howdah.envpack.archive import Changed, pack_described
 from howdah.envpack.check import check_archive
 from howdah.envpack.environment import describe
 from howdah.envpack.records import Archive, Entry, Environment, Package, Progress, Published, entry_from_json
-from howdah.errors import EnvironmentMismatch, InputError, PathMissing, StorageError, bad_value, near
+from howdah.errors import EnvironmentMismatch, HowdahError, PathMissing, StorageError, bad_value, near
 
 _HASH = re.compile(r"[0-9a-f]{32}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _CHUNK = 4 << 20
+_EDITS = 3  # so often a change of sources during packing is met by packing again
 _STALE = 24 * 3600.0  # seconds after which a half upload is nobody's
 
 
@@ -89,7 +95,27 @@ class EnvStore:
             The file system refused.
         """
         if name is not None and not _NAME.fullmatch(name):
-            raise bad_value("name", name, "use 1 to 64 letters, digits, '.', '_' and '-', beginning with a letter or digit")
+            raise bad_value(
+                "name", name, "use 1 to 64 letters, digits, '.', '_' and '-', beginning with a letter or digit"
+            )
+        for left in reversed(range(_EDITS)):
+            try:
+                return self._publish(prefix, name, progress, exclude, include, threads, without_howdah)
+            except Changed:  # somebody edits a project that is installed as editable: look again
+                if not left:
+                    raise
+        raise AssertionError("the last turn returns or raises")
+
+    def _publish(
+        self,
+        prefix: str | None,
+        name: str | None,
+        progress: Progress | None,
+        exclude: tuple[str, ...],
+        include: tuple[str, ...],
+        threads: int | None,
+        without_howdah: bool,
+    ) -> Published:
         started = time.perf_counter()
         if progress:
             progress("hashing", 0, 1)
@@ -102,8 +128,9 @@ class EnvStore:
                 f"the environment {environment.prefix} has no howdah in it, so no worker could start there: "
                 f"{environment.prefix}/bin/python -m pip install howdah"
             )
-        there = self._entry(environment.hash)
-        size = there.size if there else self._adopt(environment)
+        with self._told("look into"):
+            there = self._entry(environment.hash)
+            size = there.size if there else self._adopt(environment)
         uploaded = size is None
         if size is None:
             with tempfile.TemporaryDirectory(prefix="howdah-publish-") as scratch:
@@ -112,10 +139,12 @@ class EnvStore:
                 seconds |= archive.seconds
                 seconds["checking"] = check_archive(archive, environment, progress=progress)
                 started = time.perf_counter()
-                size, uploaded = self._upload(archive, environment, progress)
+                with self._told("upload to"):
+                    size, uploaded = self._upload(archive, environment, progress)
                 seconds["uploading"] = time.perf_counter() - started
         if name is not None:
-            self._point(name, environment.hash)
+            with self._told("name an environment in"):
+                names.point(self.fs, self.root, name, environment.hash)
         path = self._path(environment.hash + ".tar.gz")
         return Published(
             environment.hash, path, uploaded, size, seconds, url=self.url + path, name=name, python=environment.python
@@ -124,7 +153,9 @@ class EnvStore:
     def _adopt(self, environment: Environment) -> int | None:
         """The size of an archive whose publisher died before its `.json`: renamed, so complete."""
         path = self._path(environment.hash + ".tar.gz")
-        if self._path(environment.hash + ".json") in self._files(self.root):  # it speaks of another size: damaged
+        if self._path(environment.hash + ".json") in names.files(
+            self.fs, self.root
+        ):  # it speaks of another size: damaged
             self.fs.rm(self._path(environment.hash + ".json"))
             if self._size(path) is not None:
                 self.fs.rm(path)
@@ -147,13 +178,12 @@ class EnvStore:
                     if progress:
                         progress("uploading", done, archive.size)
             ours = self._rename(half, path)
-        except OSError as error:
-            if isinstance(error, StorageError):
-                raise
-            raise StorageError(f"cannot upload to {self.url}{path}: {error}") from error
-        finally:
-            if self._size(half) is not None:
+        except BaseException:
+            with contextlib.suppress(OSError, RuntimeError):  # the first error is the one to tell
                 self.fs.rm(half)
+            raise
+        if not ours:
+            self.fs.rm(half)
         size = self._size(path)
         if size is None:
             raise StorageError(f"{self.url}{path} disappeared while it was published: publish again")
@@ -167,14 +197,14 @@ class EnvStore:
             return False
         try:
             self.fs.mv(source, target)
-        except OSError:
+        except (OSError, RuntimeError):
             if self._size(target) is None:
                 raise
             return False
         return self._size(target) is not None
 
     def _describe(self, environment: Environment, size: int, archive: Archive | None) -> None:
-        def plain(packages: tuple[Package, ...]) -> list[dict[str, object]]:
+        def plain(packages: Iterable[Package]) -> Sequence[dict[str, object]]:
             return [{"name": p.name, "version": p.version, "editable": p.editable} for p in packages]
 
         facts = {
@@ -200,61 +230,27 @@ class EnvStore:
         if self.fs.exists(self.root):
             return
         self.fs.makedirs(self.root, exist_ok=True)
-        if hasattr(self.fs, "chmod"):
-            self.fs.chmod(self.root, 0o700)
-        elif "file" in (self.fs.protocol if isinstance(self.fs.protocol, tuple) else (self.fs.protocol,)):
+        hdfs = getattr(self.fs, "client", None)  # fsspec itself knows no modes
+        if hdfs is not None and hasattr(hdfs, "set_permission"):
+            hdfs.set_permission(self.root, 0o700)
+        elif "file" in self.fs.protocol:
             os.chmod(self.root, 0o700)
 
     def _sweep(self) -> None:
         """Remove what publishers left half uploaded a day or more ago."""
-        for path, info in self._files(self.root).items():
-            if posixpath.basename(path).startswith(".") and path.endswith(".tmp"):
-                if 0 < _modified(info) < time.time() - _STALE:
-                    self.fs.rm(path)
-
-    # -- names --------------------------------------------------------------------------------------------------------
-
-    def _pointers(self) -> dict[str, list[tuple[int, str, str]]]:
-        """Name -> (counter, hash, path), oldest first."""
-        found: dict[str, list[tuple[int, str, str]]] = {}
-        for path in self._files(posixpath.join(self.root, "names")):
-            parts = posixpath.basename(path).split("@")
-            if len(parts) == 3 and parts[1].isdigit():
-                found.setdefault(parts[0], []).append((int(parts[1]), parts[2], path))
-        return {name: sorted(pointers) for name, pointers in found.items()}
-
-    def _point(self, name: str, hash_: str) -> None:
-        before = self._pointers().get(name, [])
-        if before and before[-1][1] == hash_:
-            return
-        folder = posixpath.join(self.root, "names")
-        self._make_root()
-        self.fs.makedirs(folder, exist_ok=True)
-        counter = max(time.time_ns(), before[-1][0] + 1 if before else 0)
-        self.fs.touch(posixpath.join(folder, f"{name}@{counter}@{hash_}"))
-        self._unpoint([path for _, _, path in before])
-
-    def _unpoint(self, paths: list[str]) -> None:
-        for path in paths:
-            try:
+        for path, info in names.files(self.fs, self.root).items():
+            half = posixpath.basename(path).startswith(".") and path.endswith(".tmp")
+            if half and 0 < _modified(info) < time.time() - _STALE:
                 self.fs.rm(path)
-            except FileNotFoundError:  # another publisher tidies as well
-                continue
 
     # -- look ---------------------------------------------------------------------------------------------------------
 
     def list(self) -> list[Entry]:
         """Every environment, newest first."""
-        files = self._files(self.root)
-        pointers = self._pointers()
-        found = []
-        for path in files:
-            base = posixpath.basename(path)
-            if base.endswith(".json") and _HASH.fullmatch(base.removesuffix(".json")):
-                entry = self._entry(base.removesuffix(".json"), pointers)
-                if entry is not None:
-                    found.append(entry)
-        return sorted(found, key=lambda e: -e.created)
+        with self._told("list"):
+            pointers = names.pointers(self.fs, self.root)
+            found = [self._entry(hash_, pointers) for hash_ in self._hashes()]
+        return sorted((e for e in found if e is not None), key=lambda e: -e.created)
 
     def resolve(self, name_or_hash: str) -> Entry:
         """The environment of a name, a hash, or the unambiguous beginning of a hash (4 characters at least).
@@ -266,7 +262,10 @@ class EnvStore:
         InputError
             More than one hash begins so.
         """
-        pointers = self._pointers()
+        with self._told("look into"):
+            return self._resolve(name_or_hash, names.pointers(self.fs, self.root))
+
+    def _resolve(self, name_or_hash: str, pointers: names.Pointers) -> Entry:
         if name_or_hash in pointers:
             hash_ = pointers[name_or_hash][-1][1]
             entry = self._entry(hash_, pointers)
@@ -279,7 +278,9 @@ class EnvStore:
         hashes = self._hashes()
         matches = [h for h in hashes if h.startswith(name_or_hash)] if len(name_or_hash) >= 4 else []
         if len(matches) > 1:
-            raise bad_value("environment", name_or_hash, "more than one hash begins so: " + ", ".join(sorted(matches)[:5]))
+            raise bad_value(
+                "environment", name_or_hash, "more than one hash begins so: " + ", ".join(sorted(matches)[:5])
+            )
         entry = self._entry(matches[0], pointers) if matches else None
         if entry is None:
             known = [*pointers, *(h[:12] for h in hashes)]
@@ -302,19 +303,30 @@ class EnvStore:
         Entry
             What is gone: `names` has the names that were removed, `size` is 0 where the archive stays.
         """
-        pointers = self._pointers()
-        entry = self.resolve(name_or_hash)
-        if name_or_hash in pointers and len(entry.names) > 1:
-            self._unpoint([path for _, _, path in pointers[name_or_hash]])
-            return _replaced(entry, names=(name_or_hash,), size=0)
-        for suffix in (".json", ".tar.gz"):  # the .json first: without it the environment is not there
-            path = self._path(entry.hash + suffix)
-            if self._size(path) is not None:
-                self.fs.rm(path)
-        self._unpoint([path for name in entry.names for _, _, path in pointers[name]])
+        with self._told("remove from"):
+            pointers = names.pointers(self.fs, self.root)
+            entry = self._resolve(name_or_hash, pointers)
+            if name_or_hash in pointers and len(entry.names) > 1:
+                names.forget(self.fs, [path for _, _, path in pointers[name_or_hash]])
+                return replace(entry, names=(name_or_hash,), size=0)
+            for suffix in (".json", ".tar.gz"):  # the .json first: without it the environment is not there
+                path = self._path(entry.hash + suffix)
+                if self._size(path) is not None:
+                    self.fs.rm(path)
+            names.forget(self.fs, [path for name in entry.names for _, _, path in pointers[name]])
         return entry
 
-    def _entry(self, hash_: str, pointers: dict[str, Any] | None = None) -> Entry | None:
+    @contextlib.contextmanager
+    def _told(self, action: str) -> Iterator[None]:
+        """What the file system raises becomes howdah's, with the store's place."""
+        try:
+            yield
+        except HowdahError:
+            raise
+        except (OSError, RuntimeError) as error:  # hdfs-native raises RuntimeError for what has no errno
+            raise StorageError(f"cannot {action} the environment store {self.url}{self.root}: {error}") from error
+
+    def _entry(self, hash_: str, pointers: names.Pointers | None = None) -> Entry | None:
         """None where the `.json` is not there, or speaks of an archive of another size."""
         path = self._path(hash_ + ".tar.gz")
         self.fs.invalidate_cache()
@@ -323,28 +335,24 @@ class EnvStore:
         except FileNotFoundError:
             return None
         if pointers is None:
-            pointers = self._pointers()
-        names = tuple(sorted(name for name, known in pointers.items() if known[-1][1] == hash_))
+            pointers = names.pointers(self.fs, self.root)
+        own = tuple(sorted(name for name, known in pointers.items() if known[-1][1] == hash_))
         try:
-            entry = entry_from_json(text, names=names, path=path, url=self.url + path)
+            entry = entry_from_json(text, names=own, path=path, url=self.url + path)
         except (ValueError, TypeError, KeyError) as error:
-            raise StorageError(f"{self.url}{self._path(hash_ + '.json')} is not what howdah wrote: {error}: remove it") from error
+            raise StorageError(
+                f"{self.url}{self._path(hash_ + '.json')} is not what howdah wrote: {error}: remove it"
+            ) from error
         return entry if entry.size == self._size(path) else None
 
-    def _hashes(self) -> list[str]:
-        stems = (posixpath.basename(p).removesuffix(".json") for p in self._files(self.root) if p.endswith(".json"))
+    def _hashes(self) -> Sequence[str]:
+        stems = (
+            posixpath.basename(p).removesuffix(".json") for p in names.files(self.fs, self.root) if p.endswith(".json")
+        )
         return [s for s in stems if _HASH.fullmatch(s)]
 
     def _path(self, name: str) -> str:
         return posixpath.join(self.root, name)
-
-    def _files(self, folder: str) -> dict[str, dict[str, Any]]:
-        self.fs.invalidate_cache()
-        try:
-            found = self.fs.ls(folder, detail=True)
-        except FileNotFoundError:
-            return {}
-        return {posixpath.join(folder, posixpath.basename(f["name"])): f for f in found if f["type"] == "file"}
 
     def _size(self, path: str) -> int | None:
         self.fs.invalidate_cache()
@@ -354,14 +362,10 @@ class EnvStore:
             return None
 
 
-def _replaced(entry: Entry, **changes: Any) -> Entry:
-    from dataclasses import replace
-
-    return replace(entry, **changes)
-
-
 def _modified(info: dict[str, Any]) -> float:
     """Seconds since 1970 of a listing's entry, 0.0 where it does not say."""
-    value = next((info[key] for key in ("mtime", "modification_time", "last_modified", "created") if info.get(key)), 0.0)
+    value = next(
+        (info[key] for key in ("mtime", "modification_time", "last_modified", "created") if info.get(key)), 0.0
+    )
     value = value.timestamp() if hasattr(value, "timestamp") else float(value)
     return value / 1000 if value > 1e11 else value

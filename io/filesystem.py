@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, BinaryIO, TypeVar
 from urllib.parse import unquote
 
-from howdah.errors import HadoopNotFound, NotSupported, PathExists, PathMissing, StorageError, bad_value
+from howdah.errors import HadoopNotFound, PathMissing, bad_value
 from howdah.io import faults
 from howdah.io.clients import Range, Sink, StorageClient, choose_client, make_client
 from howdah.io.hadoop_config import HadoopConfig, load_hadoop_config
@@ -34,11 +34,12 @@ class FileSystem:
     ----------
     scheme : ``"file"``, ``"hdfs"`` or ``"viewfs"``.
     root_url : ``file://`` or ``hdfs://authority``; a path appended to it is a URL that `open_filesystem` understands.
+    client_name : which client is under it (`howdah.io.clients.CLIENTS`, or ``local``).
     config : Hadoop's configuration, as far as this file system needs it.
     """
 
     def __init__(self, scheme: str, authority: str, config: HadoopConfig, client: str, known: bool = False) -> None:
-        self.scheme, self.authority, self.config, self._client_name = scheme, authority, config, client
+        self.scheme, self.authority, self.config, self.client_name = scheme, authority, config, client
         self.root_url = f"{scheme}://{authority}"
         self._opened: tuple[int, StorageClient] | None = None
         self._lock = threading.Lock()
@@ -70,7 +71,7 @@ class FileSystem:
                 self._lock = threading.Lock()  # the old one may have been held at the fork
             with self._lock:
                 if self._opened is None or self._opened[0] != os.getpid():
-                    self._opened = (os.getpid(), make_client(self._client_name, self.root_url, self.config))
+                    self._opened = (os.getpid(), make_client(self.client_name, self.root_url, self.config))
                 return self._opened[1]
         return opened[1]
 
@@ -124,7 +125,7 @@ class FileSystem:
         if locate and not self.is_local:
             from howdah.io.locations import locate_listing
 
-            found = locate_listing(self, path)
+            found = self._must("list", path, lambda _: locate_listing(self, path))
             if found is not None:
                 return found
         info = self.info(path) if self.is_local else None
@@ -285,17 +286,18 @@ def is_glob(path: str) -> bool:
     return _MAGIC.search(path) is not None
 
 
-_known: dict[tuple[Any, ...], FileSystem] = {}
+_known: dict[FileSystem, FileSystem] = {}
 _known_lock = threading.Lock()
 
 
 def _restore(scheme: str, authority: str, client: str, properties: Iterable[tuple[str, str]]) -> FileSystem:
     """A thousand pieces of one table share one file system, and so one client, per process."""
-    key = (scheme, authority, client, properties)
+    return _shared(FileSystem(scheme, authority, HadoopConfig(dict(properties)), client, known=True))
+
+
+def _shared(made: FileSystem) -> FileSystem:
     with _known_lock:
-        if key not in _known:
-            _known[key] = FileSystem(scheme, authority, HadoopConfig(dict(properties)), client, known=True)
-        return _known[key]
+        return _known.setdefault(made, made)
 
 
 def open_filesystem(url: str | os.PathLike[str], *, config: HadoopConfig | None = None) -> tuple[FileSystem, str]:
@@ -339,7 +341,7 @@ def open_filesystem(url: str | os.PathLike[str], *, config: HadoopConfig | None 
             raise config.wrong("fs.defaultFS", config.get("fs.defaultFS"), f"{text} needs an hdfs:// address there")
         scheme, authority = default[1], default[2]
     kept = HadoopConfig(config.connection(), config.conf_dir)
-    return FileSystem(scheme, authority, kept, choose_client()), posixpath.normpath(path or "/")
+    return _shared(FileSystem(scheme, authority, kept, choose_client())), posixpath.normpath(path or "/")
 
 
 def _config_for(url: str, authority: str, config: HadoopConfig | None) -> HadoopConfig:
@@ -354,15 +356,4 @@ def _config_for(url: str, authority: str, config: HadoopConfig | None) -> Hadoop
         return HadoopConfig()
 
 
-_local = FileSystem("file", "", HadoopConfig(), "local", known=True)
-_known[_local._identity] = _local
-__all__ = [
-    "Block",
-    "FileInfo",
-    "FileSystem",
-    "NotSupported",
-    "PathExists",
-    "StorageError",
-    "is_glob",
-    "open_filesystem",
-]
+_local = _shared(FileSystem("file", "", HadoopConfig(), "local", known=True))

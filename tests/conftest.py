@@ -1,8 +1,8 @@
 """What every test shares: one small real Hadoop for the whole session, and nothing written under the user's home.
 
 A test that needs Hadoop is marked `hadoop` and takes the fixture `hadoop`. It starts at its first use, and from then on
-the environment has what a user's shell has after `eval "$(howdah mini env)"`. While working on one test, start a Hadoop by
-hand and name its folder in HOWDAH_TEST_HADOOP: that one is used then, and left running.
+the environment has what a user's shell has after `eval "$(howdah mini env)"`. While working on one test, start a Hadoop
+by hand and name its folder in HOWDAH_TEST_HADOOP: that one is used then, and left running.
 """
 
 from __future__ import annotations

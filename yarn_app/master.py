@@ -33,6 +33,7 @@ SEEN_SECONDS = 3.0
 WATCHED_WITHIN = 6.0
 WORDS_SECONDS = 7.0  # skein hears of an ended container within 5 s
 DIAGNOSTICS_MOST = 6000
+_SHOWN = frozenset({"tasks", "placed", "bytes", "moved", "clients", "first_task"})  # of the scheduler's status
 
 
 @dataclass(slots=True)
@@ -135,18 +136,23 @@ class Supervisor:
     def _await_scheduler(self) -> None:
         assert self.scheduler is not None and self.skein is not None
         deadline = time.monotonic() + SCHEDULER_SECONDS
-        while not (self.address_file.exists() and self.address_file.read_text().strip()):
+        while not self.address_file.exists():  # it comes complete
             code = self.scheduler.poll()
             if code is not None:
                 raise HowdahError(f"the scheduler ended with exit code {code}:\n{self.scheduler.tail()}")
             if time.monotonic() > deadline:
-                raise HowdahError(f"the scheduler did not listen within {SCHEDULER_SECONDS:.0f} s:\n{self.scheduler.tail()}")
+                raise HowdahError(
+                    f"the scheduler did not listen within {SCHEDULER_SECONDS:.0f} s:\n{self.scheduler.tail()}"
+                )
             if self.terminated.wait(0.02):
                 raise HowdahError("YARN ended the application while it started")
-        self.board.scheduler = self.address_file.read_text().strip()
+        found = json.loads(self.address_file.read_text())
+        self.board.scheduler = found["address"]
         self.board.mark("scheduler")
         self.skein.put(keys.SCHEDULER, self.board.scheduler.encode())
         self.link = SchedulerLink(self.board.scheduler, self.security)
+        if found.get("status"):
+            self.skein.add_page("howdah", found["status"], "howdah")
 
     def _start_driver(self) -> None:
         self.board.phase = "running"
@@ -213,9 +219,9 @@ class Supervisor:
         assert self.skein is not None
         now = time.monotonic()
         fresh = self.skein.get_prefix(keys.IN)
-        if fresh.get(keys.LEASE) != self.heard.get(keys.LEASE):
+        if fresh.get(keys.LEASE) != self.heard.get(keys.LEASE) or self.board.work.get("clients"):
             self.lease_renewed = now
-        if fresh.get(keys.WATCH) != self.heard.get(keys.WATCH):
+        if any(fresh.get(key) != self.heard.get(key) for key in (keys.LEASE, keys.WATCH)):
             self.watched, self.was_watched = now, True
         if fresh.get(keys.SCALE) != self.heard.get(keys.SCALE):
             self.board.wanted = int(fresh[keys.SCALE])
@@ -254,7 +260,7 @@ class Supervisor:
 
     def _note(self, status: dict[str, Any], seen: list[Any]) -> None:
         board = self.board
-        board.work = status
+        board.work = {name: value for name, value in status.items() if name in _SHOWN}
         board.joined = len(self.link.joined) if self.link else 0
         board.running = sum(one.state == "RUNNING" for one in seen)
         board.pending = sum(one.pending for one in seen)
@@ -272,12 +278,13 @@ class Supervisor:
                 name.removeprefix(keys.UNPACKED): [int(part) for part in value.decode().split(",")]
                 for name, value in found.items()
             }
-        cleanups = [str(url) for url in status.get("cleanup", [])]
+        cleanups = [str(url) for url in status.get("cleanup", ())]
         if cleanups != self.cleanups:
             self.cleanups = cleanups
             self.staging.write(self.app_id, "cleanup.json", json.dumps(cleanups).encode())
-        if board.work.get("total"):
-            self.skein.progress(board.work["done"] / board.work["total"]) if self.skein else None
+        tasks = status.get("tasks") or {}
+        if self.skein is not None and tasks.get("total"):
+            self.skein.progress(tasks["done"] / tasks["total"])
 
     def _mourn(self, lost: Lost) -> None:
         """Tell the scheduler and people why a container ended."""
@@ -321,7 +328,7 @@ class Supervisor:
         if quick:
             self._clean(unclean=True)
         if self.link is not None:
-            self.board.work = self.link.status() or self.board.work
+            self._note(self.link.status() or dict(self.board.work), [])
         if self.driver is not None:
             self.driver.stop(0.1 if quick else 5.0)
         if not quick:

@@ -32,7 +32,9 @@ def versions() -> dict[str, str]:
     return {"python": "{}.{}".format(*sys.version_info[:2]), "howdah": howdah.__version__}
 
 
-def write(folder: Path, config: Mapping[str, Any], conf_dir: Path, overrides: Mapping[str, str], user: str) -> tuple[Path, Path]:
+def write(
+    folder: Path, config: Mapping[str, Any], conf_dir: Path, overrides: Mapping[str, str], user: str
+) -> tuple[Path, Path]:
     """Make `master.tar.gz` and `worker.tar.gz` in `folder`, and leave the client's own security directory in `folder`/client.
 
     A fresh authority is made for `config["token"]`, the cluster's name in all certificates.
@@ -56,7 +58,10 @@ def write(folder: Path, config: Mapping[str, Any], conf_dir: Path, overrides: Ma
         else:
             authority.write_worker_dir(tree / "security" / "worker")
         target = folder / f"{role}.tar.gz"
-        with open(os.open(target, os.O_CREAT | os.O_WRONLY, 0o600), "wb") as file, tarfile.open(fileobj=file, mode="w:gz", compresslevel=1) as tar:
+        with (
+            open(os.open(target, os.O_CREAT | os.O_WRONLY, 0o600), "wb") as file,
+            tarfile.open(fileobj=file, mode="w:gz", compresslevel=1) as tar,
+        ):
             for entry in sorted(tree.iterdir()):
                 tar.add(entry, entry.name)
         shutil.rmtree(tree)
@@ -93,7 +98,9 @@ def read_config(container: Path) -> dict[str, Any]:
     try:
         config: dict[str, Any] = json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise HowdahError(f"{path} cannot be read ({error}): this runs only inside a container that howdah started") from error
+        raise HowdahError(
+            f"{path} cannot be read ({error}): this runs only inside a container that howdah started"
+        ) from error
     here, edge = versions(), config["versions"]
     for what in ("python", "howdah"):
         if here[what] != edge[what]:

@@ -45,7 +45,15 @@ class Program:
     env : its whole environment; None: ours.
     """
 
-    def __init__(self, command: Sequence[str], *, out: Path, err: Path, env: Mapping[str, str] | None = None, cwd: Path | None = None):
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        out: Path,
+        err: Path,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+    ):
         self.out, self.err = out, err
         with open(out, "ab") as stdout:
             stderr: int | IO[bytes] = subprocess.STDOUT if out == err else open(err, "ab")

@@ -1,5 +1,62 @@
-"""The master's (and the edge's) view of the scheduler process: progress and accounts in, news of containers out.
+"""The master's view of the scheduler process: progress and accounts in, news of containers out.
 
-A thin wrapper over the engine's client messages, so that `master` need not know them. It promises to answer within
-seconds or to say that it cannot; it never raises for a question that the scheduler is too busy to answer.
+A thin wrapper over the engine's link, for `master` alone. It promises to answer within seconds: a scheduler that is too busy to
+answer gives an empty status, never an error; whether it lives is seen from its process.
 """
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from howdah.errors import HowdahError
+
+ASK_SECONDS = 5.0
+
+
+class SchedulerLink:
+    """The owner's connection. `joined` has the names of the workers that the scheduler knows, as of the last `status`."""
+
+    def __init__(self, address: str, security: Path) -> None:
+        from howdah.engine.client.owner import Owner
+
+        self.joined: frozenset[str] = frozenset()
+        self._ever: set[str] = set()
+        self._accounted: set[str] = set()
+        self._owner = Owner(address, security, timeout=ASK_SECONDS, lease=30.0)
+
+    def status(self) -> dict[str, Any]:
+        """The scheduler's `status`, {} when it does not answer."""
+        try:
+            found = self._owner.status()
+        except HowdahError:
+            return {}
+        workers = found.get("workers", {})
+        self.joined = frozenset(name for name, worker in workers.items() if worker.get("connected", True))
+        self._ever |= self.joined
+        return found
+
+    def missing(self) -> set[str]:
+        """Workers that were here, are not connected now, and of whose end nobody has told."""
+        return self._ever - self.joined - self._accounted
+
+    def worker_lost(self, name: str, reason: str) -> None:
+        """The container of this worker has ended; `reason` goes to whoever waits for its tasks."""
+        self._accounted.add(name)
+        try:
+            self._owner.worker_lost(name, reason)
+        except HowdahError as error:
+            print(f"howdah: the scheduler was not told of {name}: {error}", flush=True)
+
+    def retire(self, names: Sequence[str]) -> None:
+        """These workers are to go."""
+        self._accounted |= set(names)
+        try:
+            self._owner.retire(names)
+        except HowdahError as error:
+            print(f"howdah: the scheduler was not told to retire {names}: {error}", flush=True)
+
+    def close(self) -> None:
+        """Let go of it."""
+        self._owner.close()

@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import types
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -276,9 +277,16 @@ class DriverStart:
     """A `Driver` that is being started in the background; `get()` has it. Errors are raised there."""
 
     def __init__(self) -> None:
+        self.seconds = 0.0
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="skein-driver")
-        self._driver: Future[Driver] = self._pool.submit(Driver)
+        self._driver: Future[Driver] = self._pool.submit(self._start)
         self._pool.shutdown(wait=False)
+
+    def _start(self) -> Driver:
+        began = time.monotonic()
+        driver = Driver()
+        self.seconds = time.monotonic() - began
+        return driver
 
     def get(self) -> Driver:
         return self._driver.result()

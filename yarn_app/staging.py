@@ -13,17 +13,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from howdah.errors import HowdahError, PathMissing
+from howdah.errors import HowdahError, PathMissing, StorageError
 from howdah.yarn_app import edge
+
+if TYPE_CHECKING:
+    from howdah.io import FileSystem
 
 
 class Staging:
-    """The folder of one user. `fs` is an fsspec file system, `base` the URL that its paths belong to (`hdfs://host:port`)."""
+    """The folder of one user on one file system."""
 
-    def __init__(self, fs: Any, base: str, home: str) -> None:
-        self.fs, self.base, self.home = fs, base.rstrip("/"), home.rstrip("/")
+    def __init__(self, files: FileSystem, home: str) -> None:
+        self.files, self.home = files, home.rstrip("/")
 
     @classmethod
     def of_user(cls) -> Staging:
@@ -34,11 +37,19 @@ class Staging:
         HadoopNotFound
             There is no configuration.
         """
-        from howdah.io import load_hadoop_config, open_filesystem
+        from howdah.io import open_filesystem
 
-        default = (load_hadoop_config().get("fs.defaultFS") or "").rstrip("/")
-        facade, _ = open_filesystem(f"{default}/")
-        return cls(facade.fs, default, f"/user/{edge.user()}")
+        return cls(open_filesystem("hdfs:///")[0], f"/user/{edge.user()}")
+
+    @property
+    def fs(self) -> Any:
+        """The fsspec file system below."""
+        return self.files.fs
+
+    @property
+    def base(self) -> str:
+        """The URL that the paths belong to: `hdfs://host:port`."""
+        return self.files.root_url.rstrip("/")
 
     # -- where things are
 
@@ -86,7 +97,8 @@ class Staging:
         """
         path = f"{self.app(app_id)}/{name}"
         try:
-            return bytes(self.fs.cat_file(path))
+            with self.files.open(path) as file:
+                return bytes(file.read())
         except FileNotFoundError as error:
             raise PathMissing(f"{self.url(path)} is not there: {app_id} has ended, or is not yours") from error
 
@@ -94,13 +106,16 @@ class Staging:
         """The certificate and key with which the application's master can be talked to."""
         try:
             folder = self.skein(app_id)
-            return bytes(self.fs.cat_file(f"{folder}/.skein.crt")), bytes(self.fs.cat_file(f"{folder}/.skein.pem"))
-        except (FileNotFoundError, PermissionError) as error:
-            raise PathMissing(f"{self.url(self.skein(app_id))} cannot be read: {app_id} has ended, or is not yours") from error
+            with self.files.open(f"{folder}/.skein.crt") as certificate, self.files.open(f"{folder}/.skein.pem") as key:
+                return bytes(certificate.read()), bytes(key.read())
+        except StorageError as error:
+            raise PathMissing(
+                f"{self.url(self.skein(app_id))} cannot be read: {app_id} has ended, or is not yours"
+            ) from error
 
     def exists(self, app_id: str) -> bool:
         """Whether anything of the application is left."""
-        return bool(self.fs.exists(self.app(app_id)) or self.fs.exists(self.skein(app_id)))
+        return self.files.exists(self.app(app_id)) or self.files.exists(self.skein(app_id))
 
     # -- cleaning
 
@@ -115,30 +130,24 @@ class Staging:
         """Remove all that the application left; what is not there is fine."""
         self.remove_urls(self.cleanups(app_id))
         for path in (self.app(app_id), *([self.skein(app_id)] if skein else [])):
-            if self.fs.exists(path):
-                self.fs.rm(path, recursive=True)
+            self.files.rm(path, recursive=True, missing_ok=True)
 
     def remove_urls(self, urls: Sequence[str]) -> None:
         """Remove these paths, each on its own file system."""
-        for url in urls:
-            fs, path = self.fs, url
-            if "://" in url and not url.startswith(self.base + "/"):
-                from howdah.io import open_filesystem
+        from howdah.io import open_filesystem
 
-                facade, path = open_filesystem(url)
-                fs = facade.fs
-            else:
-                path = url.removeprefix(self.base)
-            if fs.exists(path):
-                fs.rm(path, recursive=True)
+        for url in urls:
+            files, path = open_filesystem(url)
+            files.rm(path, recursive=True, missing_ok=True)
 
     def left(self) -> list[str]:
         """Ids of applications of which a folder is there, living ones too."""
         try:
-            rows = self.fs.ls(f"{self.root}/apps", detail=False)
+            found = self.files.ls(f"{self.root}/apps")
         except FileNotFoundError:
             return []
-        return sorted(name for name in (row.rstrip("/").rpartition("/")[2] for row in rows) if name.startswith("application_"))
+        names = (one.path.rstrip("/").rpartition("/")[2] for one in found)
+        return sorted(name for name in names if name.startswith("application_"))
 
     def collect(self, ended: Callable[[str], bool]) -> list[str]:
         """Remove what dead applications left; `ended` asks YARN. Returns their ids."""

@@ -46,6 +46,13 @@ class Relation:
         """The column expressions of this node, evaluated on its (first) source."""
         return ()
 
+    def turn(self, change: Callable[[Column], Column]) -> Relation:
+        """A copy whose column expressions went through `change`."""
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
+
     def walk(self) -> Iterator[Relation]:
         """This node and all below it, sources first."""
         for source in self.sources():
@@ -135,7 +142,7 @@ class Scan(Relation):
 
     def _content(self, name: str, value: Any) -> bytes:
         if name == "table":
-            return repr([(f.path, f.size, f.mtime) for f in value.files]).encode()
+            return b"" if value is None else repr([(f.path, f.size, f.mtime) for f in value.files]).encode()
         return repr(value).encode()
 
     def describe(self) -> str:
@@ -204,6 +211,9 @@ class Filter(Relation):
 
     def expressions(self) -> tuple[Column, ...]:
         return (self.predicate,)
+
+    def turn(self, change: Callable[[Column], Column]) -> Relation:
+        return replace(self, predicate=change(self.predicate))
 
     def describe(self) -> str:
         return f"filter {self.predicate}"
@@ -302,6 +312,9 @@ class Project(Relation):
     def expressions(self) -> tuple[Column, ...]:
         return tuple(e for _, e in self.columns)
 
+    def turn(self, change: Callable[[Column], Column]) -> Relation:
+        return replace(self, columns=tuple((n, change(e)) for n, e in self.columns))
+
     def describe(self) -> str:
         shown = [n if str(e) == n else f"{n} = {e}" for n, e in self.columns if not n.startswith(INDEX)]
         return f"project {', '.join(shown)}"
@@ -309,17 +322,18 @@ class Project(Relation):
 
 @dataclass(frozen=True)
 class Number(Relation):
-    """The rows with labels 0, 1, 2, ... in the column INDEX."""
+    """The rows with their numbers 0, 1, 2, ... in the column `name`."""
 
     source: Relation
+    name: str = INDEX
 
     @cached_property
     def schema(self) -> Schema:  # type: ignore[override]
-        return {**self.source.schema, INDEX: INT64}
+        return {**self.source.schema, self.name: INT64}
 
     @property
     def positional(self) -> bool:
-        return True
+        return self.name == INDEX or self.source.positional
 
     def describe(self) -> str:
         return "number the rows"
@@ -345,6 +359,10 @@ class Aggregate(Relation):
 
     def expressions(self) -> tuple[Column, ...]:
         return (*(e for _, e in self.keys), *(a.source for _, a in self.aggs if a.source is not None))
+
+    def turn(self, change: Callable[[Column], Column]) -> Relation:
+        aggs = tuple((n, replace(a, source=change(a.source)) if a.source is not None else a) for n, a in self.aggs)
+        return replace(self, keys=tuple((n, change(e)) for n, e in self.keys), aggs=aggs)
 
     def describe(self) -> str:
         what = ", ".join(f"{n} = {a}" if not n.startswith("__") else str(a) for n, a in self.aggs)
@@ -402,7 +420,7 @@ def _visible(columns: tuple[str, ...]) -> list[str]:
 
 
 def _short(table: Any) -> str:
-    files = table.files
+    files = table.files if table is not None else ()
     if not files:
-        return "nothing"
+        return "a piece"
     return str(files[0].path).rsplit("/", 1)[0] if len(files) > 1 else str(files[0].path)

@@ -123,7 +123,7 @@ def _project(node: nodes.Project, bound: Bound) -> pl.LazyFrame:
 
 def _number(node: nodes.Number, bound: Bound) -> pl.LazyFrame:
     numbered = evaluate(node.source, bound).with_row_index("\0n")
-    index = (pl.col("\0n").cast(pl.Int64) + bound.offset).alias(nodes.INDEX)
+    index = (pl.col("\0n").cast(pl.Int64) + bound.offset).alias(node.name)
     return numbered.with_columns(index).drop("\0n")
 
 
@@ -326,10 +326,6 @@ def _wider(a: DType, b: DType) -> DType:
         signed = a.is_integer and b.is_integer and "uint64" not in (a.kind, b.kind)
         return DType("int64") if signed else DType("float64")
     raise SchemaError(f"merge: keys of {a} and {b} cannot be compared")
-
-
-def _column_names(expressions: Sequence[Column]) -> set[str]:
-    return {n for e in expressions for n in e.names()}
 
 
 _STEPS: dict[type, Any] = {

@@ -25,6 +25,9 @@ TARGET = 0.03
 MOST_RUNS = 64
 """Runs that a slot may hold when they are very short (layers of one tiny item)."""
 
+LEAST = 0.002
+"""Seconds that a run should take at least, however little is left to share out."""
+
 LONGEST_RUN = 1 << 15
 """Items in one run at most, so that a report stays a small message."""
 
@@ -103,10 +106,10 @@ def give(core: Core, worker: Worker) -> bool:
 def run_size(core: Core, book: Book) -> int:
     """How many items the next run of the layer should have."""
     seconds = book.seconds if book.seconds is not None else core.seconds_of.get(book.name)
-    size = book.limit
-    if seconds is not None and seconds * size > TARGET:
-        size = max(1, int(TARGET / seconds))
-    share = -(-book.counts[READY] // (2 * max(1, core.slots)))
+    size, least = book.limit, 1
+    if seconds is not None:
+        size, least = min(size, int(TARGET / seconds)), int(LEAST / seconds)
+    share = max(-(-book.counts[READY] // (2 * max(1, core.slots))), least)
     return max(1, min(size, share, LONGEST_RUN))
 
 

@@ -84,6 +84,8 @@ class Core:
         # accounts
         self.past: dict[str, Account] = {}  # by name, of forgotten layers
         self.stale_reports = 0
+        # by worker that left: the runs it may still be busy with, should it come back
+        self.ghosts: dict[str, dict[tuple[int, int], Span]] = {}
 
     def move(self, book: Book, lo: int, hi: int, old: int, new: int) -> None:
         """All of lo..hi goes from `old` to `new`."""

@@ -190,15 +190,15 @@ def settle(core: Core, stack: Stack) -> None:
                 core.move(book, a, b, FAILED, IDLE)
                 _drop_errors(book, a, b)
         if counts[RUNNING]:
-            recall_useless(core, book)
+            _recall_useless(core, book, lo, hi)
         if counts[IDLE] == book.n and not book.wanters:
             core.closing[book] = None
 
 
-def recall_useless(core: Core, book: Book) -> None:
+def _recall_useless(core: Core, book: Book, lo: int, hi: int) -> None:
     """Ask runs back of which nothing is needed any more."""
     for run in book.runs:
-        if not run.recalled and book.unneeded(run.lo, run.hi, RUNNING) == [(run.lo, run.hi)]:
+        if run.lo < hi and run.hi > lo and not run.recalled and book.unneeded(run.lo, run.hi, RUNNING) == [(run.lo, run.hi)]:
             run.recalled = True
             core.out.append(RecallRun(run.worker.name, run.ident, run.attempt))
 

@@ -24,11 +24,14 @@ from howdah.engine.scheduler.lifecycle import (
     settle,
     unclaim,
 )
-from howdah.engine.scheduler.records import TaskError, WorkerInfo
+from howdah.engine.scheduler.records import RecallRun, TaskError, WorkerInfo
 from howdah.engine.scheduler.spans import SpanSet, Stretch, equal_stretches, put
 
 MOST_DEATHS = 3
 """So many workers may die of an item before it is given up."""
+
+MOST_GHOSTS = 1000
+"""Workers that left with unfinished runs whose return is prepared for."""
 
 MOST_TRIES = 50
 """So often an item is started before it is given up: something is wrong that deaths do not explain."""
@@ -71,6 +74,10 @@ def rejoin(
 ) -> None:
     """A worker says what it holds and runs; whatever the books say beyond that is not so."""
     alive = set(running)
+    ghosts = core.ghosts.get(worker.name, {})
+    for run_attempt in running:
+        if run_attempt in ghosts:  # given to others meanwhile: what it has begun is taken if it comes in time
+            core.out.append(RecallRun(worker.name, *run_attempt))
     for run in [run for run in worker.runs.values() if (run.ident, run.attempt) not in alive]:
         retire(core, run)
         unstart(core, run.book, run.lo, run.hi)
@@ -88,10 +95,20 @@ def rejoin(
         if book.copies:
             book.copies.pop(worker.index, None)
     for span, sizes in holdings:
-        _adopt(core, worker, span, sizes)
+        adopt(core, worker, span, sizes)
 
 
-def _adopt(core: Core, worker: Worker, span: Span, sizes: tuple[int, ...]) -> None:
+def late(core: Core, worker: Worker, run: int, attempt: int, sizes: tuple[int, ...]) -> None:
+    """A report of a run that the worker was given before it was taken for dead."""
+    span = core.ghosts.get(worker.name, {}).pop((run, attempt), None)
+    if span is not None:
+        tried = sizes[: len(span)]
+        for start, stop, good in equal_stretches([size >= 0 for size in tried], 0, len(tried)):
+            if good:
+                adopt(core, worker, Span(span.layer, span.start + start, span.start + stop), tried[start:stop])
+
+
+def adopt(core: Core, worker: Worker, span: Span, sizes: tuple[int, ...]) -> None:
     """Results that a worker brings along: taken where they spare work, dropped where nobody needs them."""
     book = core.books.get(span.layer)
     if book is None or span.stop > book.n:
@@ -141,6 +158,11 @@ def leave(core: Core, worker: Worker, reason: str, clean: bool) -> None:
     runs = list(worker.runs.values())
     for run in runs:
         retire(core, run)
+    core.ghosts.pop(worker.name, None)
+    if runs and not clean:
+        core.ghosts[worker.name] = {(run.ident, run.attempt): Span(run.book.key, run.lo, run.hi) for run in runs}
+        if len(core.ghosts) > MOST_GHOSTS:
+            del core.ghosts[next(iter(core.ghosts))]
     core.idle.pop(worker.index, None)
     core.open.pop(worker.index, None)
     for book in core.books.values():

@@ -313,7 +313,7 @@ class Server:
         self._wanted.update(span.layer for span in message.wanted)
         self.event(GraphSubmitted(client.id, message.layers, message.wanted, message.priority))
         for key in new:
-            if not self.state.knows(key):
+            if key not in self.state.core.books:
                 self.layers.forget(key)
 
     def _client_left(self, client: ClientPeer) -> None:
@@ -360,9 +360,9 @@ class Server:
     def _run_finished(self, worker: WorkerPeer, report: RunDone, frames: Sequence[memoryview]) -> None:
         span = self._runs.pop((report.run, report.attempt), None)
         inline = Inline(span, frames) if span is not None and len(frames) == 2 else None
-        before = self.state.stale_reports
+        before = self.state.core.stale_reports
         self.event(_by(worker, report), inline)
-        if self.state.stale_reports != before and span is not None:
+        if self.state.core.stale_reports != before and span is not None:
             self._free_strays(worker, span)
 
     def _free_strays(self, worker: WorkerPeer, span: Span) -> None:

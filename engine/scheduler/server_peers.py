@@ -84,14 +84,19 @@ class WorkerPeer(Peer):
 class Inline:
     """Small results that came with a report: lengths per item (NOT_INLINE for none) and their pickles, joined."""
 
-    def __init__(self, first: int, frames: Sequence[memoryview]) -> None:
-        self.first = first
+    def __init__(self, span: Span, frames: Sequence[memoryview]) -> None:
+        self.span = span
         self._lengths, self._blob = frames
         self._ends: list[int] = []
 
+    def covers(self, span: Span) -> bool:
+        own = self.span
+        last = own.start + self._lengths.nbytes // 4
+        return span.layer == own.layer and own.start <= span.start and span.stop <= last
+
     def of(self, span: Span) -> tuple[Buffer, Buffer]:
         """The same for a part of the run."""
-        a, b = span.start - self.first, span.stop - self.first
+        a, b = span.start - self.span.start, span.stop - self.span.start
         if a == 0 and 4 * b == self._lengths.nbytes:
             return self._lengths, self._blob
         if not self._ends:

@@ -88,7 +88,7 @@ from howdah.engine.scheduler.records import (
     WorkerLeft,
 )
 from howdah.engine.scheduler.spans import SpanSet, add, equal_stretches
-from howdah.engine.scheduler.summary import LayerSummary, Summary, layer_summary, summarise
+from howdah.engine.scheduler.summary import LayerSummary, layer_summary, summarise, to_dict
 
 __all__ = ["State", "table"]
 
@@ -150,9 +150,12 @@ class State:
         """When a `Tick` is due at the latest, if nothing else happens before."""
         return self.core.waits[0][0] if self.core.waits else None
 
-    def summary(self, layers: bool = True) -> Summary:
-        """Progress per layer, and the accounts of locality and movement; without `layers`, the sums alone."""
-        return summarise(self.core, layers)
+    def summary(self, layers: bool = True) -> dict[str, Any]:
+        """Progress per layer, and the accounts of locality and movement, for JSON; without `layers`, the sums alone.
+
+        The fields are those of `summary.Summary`, and in "layers" those of `summary.LayerSummary`.
+        """
+        return to_dict(summarise(self.core, layers))
 
     def progress(self, client: str) -> list[LayerSummary]:
         """The layers that the client has an interest in."""
@@ -360,7 +363,10 @@ class State:
     def on_run_done(self, event: RunDone) -> Worker | None:
         run = self._run_of(event)
         if run is None:
-            return None
+            known = self.core.workers.get(event.worker)
+            if known is not None:
+                recovery.late(self.core, known, event.run, event.attempt, event.sizes)
+            return known
         core, book, worker = self.core, run.book, run.worker
         lo, tried = run.lo, min(len(event.sizes), run.hi - run.lo)
         sizes = event.sizes if tried == len(event.sizes) else event.sizes[:tried]

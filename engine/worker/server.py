@@ -244,11 +244,12 @@ class Worker:
 
     def _recall(self, name: tuple[int, int]) -> None:
         work = self._works.get(name)
-        returned = self._slots.recall(work) if work is not None else None
-        if returned is None or self._session is None:
-            return
+        if work is None or self._session is None:
+            return  # it has ended, and its report is on its way
+        returned = self._slots.recall(work)
         if returned.start == 0:
             del self._works[name]
+            work.void = True
         self._session.send(RunCut(returned))
 
     # -- what this worker says ------------------------------------------------------------------------------------
@@ -260,7 +261,7 @@ class Worker:
         work = report.work
         self._works.pop((work.message.run, work.message.attempt), None)
         self._let_go()
-        if work.void or self._session is None:
+        if work.void or self._session is None or not (report.missing or report.done):
             return
         if report.missing:
             self._blocked(work, self.info.name, report.missing)

@@ -90,15 +90,12 @@ class Slots:
     def put(self, work: Work) -> None:
         self._queue.put(work)
 
-    def recall(self, work: Work) -> RunReturned | None:
-        """Take back the items that are not begun; None when there are none. On the loop's thread."""
+    def recall(self, work: Work) -> RunReturned:
+        """Take back the items that are not begun, if there are any. On the loop's thread."""
         with self._lock:
             # A slot that runs may have read `stop` just now, before it took its next item: leave it that one.
-            cut = min(work.next + 1, work.stop) if work.begun else work.start
-            if cut >= work.stop:
-                return None
-            work.stop = cut
-        return RunReturned(self._where[0], work.message.run, work.message.attempt, cut - work.start)
+            work.stop = min(work.next + 1, work.stop) if work.begun else work.start
+        return RunReturned(self._where[0], work.message.run, work.message.attempt, work.stop - work.start)
 
     def close(self) -> None:
         """Slots end after what they are running; nobody waits for them."""

@@ -171,6 +171,17 @@ class TestRunning:
         assert "directory.info" not in told
         until(lambda: not containers_of(hadoop.folder), "no container process left")
 
+    def test_a_nodemanager_dies_with_or_without_its_containers(self, hadoop: MiniHadoop) -> None:
+        fake = os.environ | {"LOCAL_DIRS": f"{hadoop.folder}/daemons/nodemanager-2/data/local"}
+        with subprocess.Popen(["sleep", "600"], env=fake) as container:
+            hadoop.kill("nodemanager-2")
+            assert container.poll() is None
+            hadoop.kill("nodemanager-2", containers=True)
+            assert container.wait(10) < 0
+        assert not hadoop.is_ready("nodemanager-2")  # though the ResourceManager still counts it
+        hadoop.restart("nodemanager-2")
+        assert hadoop.is_ready("nodemanager-2")
+
 
 # -- on one of its own
 
@@ -218,6 +229,7 @@ def test_start_stop_start_from_the_command_line(tmp_path: Path) -> None:
             assert not daemons_of(folder)
             assert not any(alive(pid, tag(folder, "")) for pid in pids)
         assert CliRunner().invoke(command, ["status", *where]).exit_code == 1
+        assert "no daemon ran" in CliRunner().invoke(command, ["stop", *where]).output
         fewer = CliRunner().invoke(command, ["start", "--nodes", "1", *where])
         assert fewer.exit_code == 1
         assert "would lose blocks" in fewer.output

@@ -1,11 +1,28 @@
-"""The `howdah` command: a click group whose commands are loaded on first use, each from the file of its name."""
+"""The `howdah` command: a click group whose commands are loaded on first use, each from the file of its name.
+
+It promises: howdah's own errors are one message on stderr and an exit code (2 for a wrong argument or specification, the
+driver program's own code where an application failed, else 1); anything else is a bug and keeps its traceback.
+"""
 
 from __future__ import annotations
 
 import importlib
 from pathlib import Path
+from typing import Any
 
 import click
+
+from howdah.errors import ApplicationFailed, HowdahError, InputError
+
+
+class _Refusal(click.ClickException):
+    """One of our errors, as click shows it."""
+
+    def __init__(self, error: HowdahError) -> None:
+        super().__init__("\n".join([str(error), *getattr(error, "__notes__", ())]))
+        self.exit_code = 2 if isinstance(error, InputError) else 1
+        if isinstance(error, ApplicationFailed):
+            self.exit_code = error.exit_code or 1
 
 
 class _Lazy(click.Group):
@@ -18,7 +35,30 @@ class _Lazy(click.Group):
         found: click.Command = importlib.import_module(f"howdah.yarn_app.cli.{name}").command
         return found
 
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except HowdahError as error:
+            raise _Refusal(error) from error
 
-@click.command(cls=_Lazy)
+
+def _version(context: click.Context, option: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        import platform
+
+        import howdah
+
+        click.echo(f"howdah {howdah.__version__} (Python {platform.python_version()})")
+        context.exit()
+
+
+@click.command(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version.")
 def main() -> None:
-    """Python on Hadoop."""
+    """Python on Hadoop: ship an environment, run a script as one YARN application, see what it does.
+
+    \b
+        howdah env pack --name etl
+        howdah submit --env etl --workers 4 --worker-memory 2GiB job.py arguments ...
+        howdah list | status APP | logs APP | kill APP
+    """

@@ -76,9 +76,8 @@ def stop(folder: Path | None) -> None:
     """End every daemon and container. HDFS keeps its files for the next start."""
     with _friendly():
         hadoop = MiniHadoop(folder or default_folder())
-        alive = sum(process is not None for process in hadoop.daemons.values())
-        hadoop.stop()
-        click.echo(f"stopped {alive} daemons" if alive else f"no daemon ran in {hadoop.folder}")
+        ended = hadoop.stop()
+        click.echo(f"stopped {ended} daemons" if ended else f"no daemon ran in {hadoop.folder}")
 
 
 @command.command()

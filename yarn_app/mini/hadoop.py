@@ -212,15 +212,17 @@ class MiniHadoop:
             self._remove_if_temporary()
             raise
 
-    def stop(self) -> None:
+    def stop(self) -> int:
         """End every daemon and container; return when none is left. Stopping a stopped one does nothing.
 
-        A kept folder keeps its HDFS; a temporary one is removed.
+        A kept folder keeps its HDFS; a temporary one is removed. Returns how many daemons ran.
         """
-        if self.folder.exists():
+        ended = 0
+        if self.folder.exists() or daemons_of(self.folder):
             with self._only_one():
-                self._end_all(grace=0 if self.temporary else 10)
+                ended = self._end_all(grace=0 if self.temporary else 10)
         self._remove_if_temporary()
+        return ended
 
     def kill(self, daemon: str, *, containers: bool = False) -> None:
         """Kill one daemon (SIGKILL), as a crash would; returns when it is gone. Killing a dead one does nothing.
@@ -341,13 +343,14 @@ class MiniHadoop:
             if waiting:
                 time.sleep(_POLL)
 
-    def _end_all(self, grace: float) -> None:
+    def _end_all(self, grace: float) -> int:
         # NodeManagers first: while they end their containers they still talk to HDFS.
         alive = daemons_of(self.folder)
         end([process for name, process in alive.items() if name.startswith("nodemanager")], grace)
         end(alive.values(), grace)
         end(containers_of(self.folder), grace=0)
         self._reap()
+        return len(alive)
 
     def _reap(self) -> None:
         """Take the exit codes of children that ended, so that no zombie stays."""

@@ -120,7 +120,8 @@ def _compile_quick(java: Path, jars: Path, work: Path) -> None:
     if not javac.exists():  # a JRE
         return
     classes = work / "classes"
-    command = [javac, "-nowarn", "-proc:none", "--release", "11", "-cp", f"{jars}/*", "-d", classes, QUICK]
+    options = ["-nowarn", "-proc:none", "--release", "11", "-cp", f"{jars}/*", "-d", str(classes)]
+    command = [str(javac), *options, str(QUICK)]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     if done.returncode:
         raise HadoopNotFound(f"{javac} could not compile {QUICK}:\n{done.stdout}")

@@ -10,8 +10,9 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import psutil
 
@@ -19,6 +20,7 @@ from howdah.errors import DeadlineExceeded
 
 _TAG = "-Dhowdah.mini="
 _POLL = 0.02  # seconds
+T = TypeVar("T")
 
 
 def tag(folder: Path, daemon: str) -> str:
@@ -35,7 +37,7 @@ def daemons_of(folder: Path) -> dict[str, psutil.Process]:
     mine = f"{_TAG}{folder}:"
     found = {}
     for process in _own_processes():
-        for argument in _read(process.cmdline):
+        for argument in _read(process.cmdline) or []:
             if argument.startswith(mine):
                 found[argument.removeprefix(mine)] = process
     return found
@@ -50,7 +52,7 @@ def containers_of(folder: Path, nodemanager: str = "") -> list[psutil.Process]:
     found = []
     for process in _own_processes():
         environment = _read(process.environ) or {}
-        where = [environment.get(name, "") for name in ("LOCAL_DIRS", "LOG_DIRS", "NM_AUX_SERVICE_DIR")]
+        where = [environment.get(name, "") for name in ("LOCAL_DIRS", "LOG_DIRS")]
         if any(value.startswith(mine) for value in where):
             found.append(process)
     return found
@@ -106,8 +108,9 @@ def _own_processes() -> Iterator[psutil.Process]:
             yield process
 
 
-def _read(get):  # type: ignore[no-untyped-def]
+def _read(get: Callable[[], T]) -> T | None:
+    """What /proc says, or None for a process that has ended meanwhile or is not ours to look at."""
     try:
         return get()
     except (psutil.NoSuchProcess, psutil.AccessDenied, ProcessLookupError):
-        return ()
+        return None

@@ -1,0 +1,223 @@
+"""A client's connection to the scheduler, as seen from any thread: messages out, messages in, questions, its loss.
+
+What is sent from several calls in a row travels together. A connection that ends is opened again for as long as the
+lease lasts; after that, or when the scheduler says good-bye, `fault` says why and everybody who waits is told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from howdah.engine.comm.frames import Buffer, ChannelClosed
+from howdah.engine.comm.identity import Security
+from howdah.engine.comm.loop import loop_thread
+from howdah.engine.comm.messages import Answer, Ask, Bye, Hello, SchedulerTellsClient, WhoHas
+from howdah.engine.comm.session import Session, decoder_of
+from howdah.engine.comm.transport import connect
+from howdah.errors import DeadlineExceeded, EnvironmentMismatch, HowdahError, PeerRefused
+
+log = logging.getLogger(__name__)
+
+BEAT = 1.0
+SILENCE = 20.0
+
+
+class Link:
+    """One session with the scheduler.
+
+    Parameters
+    ----------
+    purpose : "client" or "owner".
+    on_message : called on the loop's thread with everything but answers.
+    on_fault : called once on the loop's thread when the link is lost for good.
+    lease : seconds for which a lost scheduler is looked for.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        security: Security | None,
+        hello: Hello,
+        on_message: Callable[[SchedulerTellsClient, Sequence[memoryview]], None],
+        on_fault: Callable[[HowdahError], None],
+    ) -> None:
+        self.address, self.security, self.hello = address, security, hello
+        self.lease = hello.lease
+        self.fault: HowdahError | None = None
+        self._thread = loop_thread()
+        self._on_message, self._on_fault = on_message, on_fault
+        self._session: Session[SchedulerTellsClient] | None = None
+        self._outbox: deque[tuple[Any, Sequence[Buffer]]] = deque()
+        self._woken = False
+        self._answers: dict[int, asyncio.Future[Any]] = {}
+        self._asked = 0
+        self._tasks: list[asyncio.Task[None]] = []
+        self.cluster_name = ""
+
+    # -- from any thread ------------------------------------------------------------------------------------------
+
+    def open(self, timeout: float) -> None:
+        """Connect. Raises what `transport.connect` raises, DeadlineExceeded when nobody answers in time."""
+        self._thread.call(self._open(timeout))
+
+    def send(self, message: Any, *frames: Buffer) -> None:
+        """Send soon, in order. Raises the fault of a link that is lost."""
+        if self.fault is not None:
+            raise self.fault
+        self._outbox.append((message, frames))
+        if not self._woken:
+            self._woken = True
+            self._thread.loop.call_soon_threadsafe(self.drain)
+
+    def ask(self, what: str, timeout: float = 30.0, **about: Any) -> Any:
+        """The scheduler's answer. Raises HowdahError with what it said is wrong."""
+        return self._thread.call(self.asked(Ask(0, what, about), timeout))
+
+    def who_has(self, spans: Sequence[Any], timeout: float = 30.0) -> Any:
+        return self._thread.call(self.asked(WhoHas(0, tuple(spans)), timeout))
+
+    def close(self, timeout: float = 5.0) -> None:
+        """Say good-bye. Closing twice is fine, and so is closing a lost link."""
+        if self._thread.thread.is_alive():
+            self._thread.call(self._close(), timeout)
+
+    # -- on the loop's thread -------------------------------------------------------------------------------------
+
+    def drain(self) -> None:
+        """Hand over to the session what `send` has been given."""
+        self._woken = False
+        session = self._session
+        if session is None:
+            return
+        while self._outbox:
+            message, frames = self._outbox.popleft()
+            session.send(message, *frames)
+
+    async def asked(self, question: Ask | WhoHas, timeout: float) -> Any:
+        if self.fault is not None:
+            raise self.fault
+        self.drain()
+        self._asked += 1
+        number = self._asked
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._answers[number] = future
+        assert self._session is not None
+        if isinstance(question, Ask):
+            self._session.send(Ask(number, question.what, question.about))
+        else:
+            self._session.send(WhoHas(number, question.spans))
+        try:
+            return await asyncio.wait_for(future, timeout)
+        except asyncio.TimeoutError as error:
+            raise DeadlineExceeded(f"the scheduler at {self.address} did not answer within {timeout:.0f} s") from error
+        finally:
+            self._answers.pop(number, None)
+
+    async def _open(self, timeout: float) -> None:
+        deadline = time.monotonic() + timeout
+        while True:
+            try:
+                channel, welcome = await connect(
+                    self.address, self.hello, self.security, expect="scheduler", timeout=max(0.1, min(timeout, 10.0))
+                )
+                break
+            except (ChannelClosed, OSError, DeadlineExceeded) as error:
+                if time.monotonic() > deadline:
+                    raise DeadlineExceeded(
+                        f"no scheduler at {self.address} within {timeout:.0f} s ({error}); is the cluster running?"
+                    ) from error
+                await asyncio.sleep(0.1)
+        self.cluster_name = welcome.app
+        self._session = Session(welcome.session, decoder_of(SchedulerTellsClient), self._heard, "the scheduler")
+        self._tasks = [
+            asyncio.ensure_future(self._stay_connected(self._session, channel)),
+            asyncio.ensure_future(self._beat(self._session)),
+        ]
+
+    def _heard(self, message: SchedulerTellsClient, frames: Sequence[memoryview]) -> None:
+        if isinstance(message, Answer):
+            waiting = self._answers.get(message.id)
+            if waiting is not None and not waiting.done():
+                if message.error:
+                    waiting.set_exception(HowdahError(message.error))
+                else:
+                    waiting.set_result(message.value)
+        elif isinstance(message, Bye):
+            self._lose(HowdahError(f"the cluster at {self.address} has ended: {message.reason or 'it was closed'}"))
+        else:
+            self._on_message(message, frames)
+
+    async def _stay_connected(self, session: Session[SchedulerTellsClient], channel: Any) -> None:
+        received = 0
+        while True:
+            try:
+                await session.run(channel, received)
+            except HowdahError as error:
+                self._lose(error)
+                return
+            if self.fault is not None:
+                return
+            log.info("the connection to the scheduler at %s was lost; trying again", self.address)
+            lost, pause = time.monotonic(), 0.02
+            while True:
+                self.hello.session, self.hello.received = session.id, session.received
+                try:
+                    channel, welcome = await connect(self.address, self.hello, self.security, expect="scheduler")
+                except (PeerRefused, EnvironmentMismatch) as error:
+                    self._lose(error)
+                    return
+                except (ChannelClosed, OSError, DeadlineExceeded) as error:
+                    if time.monotonic() - lost > self.lease:
+                        self._lose(
+                            HowdahError(
+                                f"the scheduler at {self.address} is lost: no connection for {self.lease:.0f} s "
+                                f"({error}); what was not yet fetched is gone with it, start the cluster again"
+                            )
+                        )
+                        return
+                    await asyncio.sleep(pause)
+                    pause = min(2 * pause, 1.0)
+                    continue
+                break
+            if not welcome.resumed:
+                channel.close()
+                self._lose(
+                    HowdahError(
+                        f"the scheduler at {self.address} does not know this client any more (it was restarted, or the "
+                        f"connection was lost for longer than the lease); results must be computed again"
+                    )
+                )
+                return
+            received = welcome.received
+
+    async def _beat(self, session: Session[SchedulerTellsClient]) -> None:
+        while self.fault is None:
+            await asyncio.sleep(BEAT)
+            session.beat(time.monotonic(), BEAT, SILENCE)
+
+    def _lose(self, fault: HowdahError) -> None:
+        if self.fault is not None:
+            return
+        self.fault = fault
+        for waiting in self._answers.values():
+            if not waiting.done():
+                waiting.set_exception(fault)
+        if self._session is not None and self._session.channel is not None:
+            self._session.channel.close()
+        self._on_fault(fault)
+
+    async def _close(self) -> None:
+        self.drain()
+        session = self._session
+        if session is not None and self.fault is None:
+            self.fault = HowdahError("this client is closed")
+            self._on_fault(self.fault)
+            await session.farewell(Bye())
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -1,0 +1,184 @@
+"""Calls to layers: functions and arguments pickled, futures inside them found and made dependencies.
+
+Runs on the user's thread. An argument may hold futures at any depth; each is a reference in the pickle (see
+`comm.references`), and its layer a dependency of the new one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from array import array
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from howdah.engine.client.results import Results
+from howdah.engine.comm.references import noting
+from howdah.engine.comm.serialize import dumps, dumps_each
+from howdah.engine.graph.layer import Dependency, Free, Key, OneToOne
+from howdah.engine.scheduler.records import LayerSpec
+
+
+class Packed(NamedTuple):
+    """One layer, ready to be sent: what the scheduler reads, and the three frames that it does not."""
+
+    spec: LayerSpec
+    code: bytes
+    offsets: bytes
+    arguments: bytes
+
+
+def name_of(fn: Callable[..., Any]) -> str:
+    """What people call the function.
+
+    >>> name_of(len), name_of(print)
+    ('len', 'print')
+    """
+    while hasattr(fn, "func") and callable(fn.func):  # a partial
+        fn = fn.func
+    return str(getattr(fn, "__name__", "") or type(fn).__name__)
+
+
+def pack(
+    fn: Callable[..., Any],
+    items: Sequence[tuple[Any, ...]],
+    kwargs: Mapping[str, Any],
+    *,
+    retries: int = 0,
+    pure: bool = True,
+    hosts: Sequence[tuple[str, ...]] | None = None,
+) -> Packed:
+    """A layer that computes ``fn(*items[i], **kwargs)`` for each i.
+
+    Raises Unpicklable, which names what cannot travel.
+    """
+    n = len(items)
+    noted = _Noted(n)
+    with noting(noted.note_shared):
+        code = dumps((fn, dict(kwargs), False))
+    whole = _whole_layer(items) if not noted.keys else None
+    if whole is not None:
+        code = dumps((fn, dict(kwargs), True))
+        offsets, blob, deps = b"", b"", (Dependency(whole.key, OneToOne()),)
+    else:
+        with noting(noted.note):
+            blob, ends = dumps_each(_Numbered(items, noted))
+        offsets = array("Q", ends).tobytes()
+        deps = noted.dependencies()
+    key = _key(code, blob, offsets, deps, b"" if pure else os.urandom(16))
+    host_sets, host_index = encoded_hosts(hosts)
+    spec = LayerSpec(key, name_of(fn), n, deps, host_sets, host_index, (), retries)
+    return Packed(spec, code, offsets, blob)
+
+
+def encoded_hosts(hosts: Sequence[tuple[str, ...]] | None) -> tuple[tuple[tuple[str, ...], ...], tuple[int, ...]]:
+    """Preferred hosts per item, each different set once.
+
+    >>> encoded_hosts([("a",), ("b", "a"), ("a",)])
+    ((('a',), ('b', 'a')), (0, 1, 0))
+    """
+    if not hosts:
+        return (), ()
+    sets: dict[tuple[str, ...], int] = {}
+    index = tuple(sets.setdefault(tuple(item), len(sets)) for item in hosts)
+    return tuple(sets), index
+
+
+def _key(code: bytes, blob: bytes, offsets: bytes, deps: Sequence[Dependency], salt: bytes) -> Key:
+    digest = hashlib.blake2b(salt, digest_size=16, person=b"howdah-call")
+    for part in (code, offsets, blob):
+        digest.update(len(part).to_bytes(8, "little"))
+        digest.update(part)
+    for dep in deps:
+        digest.update(dep.layer)
+        if isinstance(dep.pattern, Free):
+            digest.update(dep.pattern.indptr + dep.pattern.indices)
+    return digest.digest()
+
+
+def _whole_layer(items: Sequence[tuple[Any, ...]]) -> Results | None:
+    """The layer whose futures, all of them and in order, are the only arguments of `items`; None otherwise."""
+    from howdah.engine.client.future import Future
+
+    first = items[0] if items else ()
+    if len(first) != 1 or type(first[0]) is not Future:
+        return None
+    results = first[0].results
+    if results.n != len(items) or results.n == 1:
+        return None
+    for number, item in enumerate(items):
+        future = item[0] if len(item) == 1 else None
+        if type(future) is not Future or future.results is not results or future.item != number:
+            return None
+    return results
+
+
+class _Noted:
+    """Futures met while arguments are pickled: per layer, which of its items each item of the new layer needs."""
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+        self.item = 0
+        self.keys: dict[Key, int] = {}
+        self._needs: list[list[dict[int, int]]] = []
+        self._shared: list[dict[int, int]] = []
+
+    def note(self, future: Any) -> tuple[int, int]:
+        """The place of `future` among the inputs of the item that is being pickled."""
+        number = self._layer(future)
+        needs = self._needs[number]
+        while len(needs) <= self.item:
+            needs.append(dict(self._shared[number]))
+        mine = needs[self.item]
+        return number, mine.setdefault(future.item, len(mine))
+
+    def note_shared(self, future: Any) -> tuple[int, int]:
+        """The same for keyword arguments, which every item gets."""
+        number = self._layer(future)
+        mine = self._shared[number]
+        return number, mine.setdefault(future.item, len(mine))
+
+    def _layer(self, future: Any) -> int:
+        number = self.keys.setdefault(future.results.key, len(self.keys))
+        if number == len(self._needs):
+            self._needs.append([])
+            self._shared.append({})
+        return number
+
+    def restart(self) -> None:
+        """The items are pickled again, in another way."""
+        self.item = 0
+        for needs in self._needs:
+            needs.clear()
+
+    def dependencies(self) -> tuple[Dependency, ...]:
+        found: list[Dependency] = []
+        for key, number in self.keys.items():
+            needs, shared = self._needs[number], self._shared[number]
+            while len(needs) < self.n:
+                needs.append(shared)
+            indptr, indices = array("I", [0]), array("I")
+            for mine in needs:
+                indices.extend(mine)
+                indptr.append(len(indices))
+            found.append(Dependency(key, Free(indptr.tobytes(), indices.tobytes())))
+        return tuple(found)
+
+
+class _Numbered(Sequence[tuple[Any, ...]]):
+    """The items; tells `noted` which one is being pickled."""
+
+    def __init__(self, items: Sequence[tuple[Any, ...]], noted: _Noted) -> None:
+        self._items, self._noted = items, noted
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._items[index]
+
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        self._noted.restart()
+        for number, item in enumerate(self._items):
+            self._noted.item = number
+            yield item

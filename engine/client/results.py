@@ -1,0 +1,206 @@
+"""What a client knows of one layer's results: which are there, where, and which came along.
+
+One `Results` serves all futures of a layer, so that a hundred thousand of them cost a few bytes each here. It is
+changed on the loop's thread only, and read from any.
+"""
+
+from __future__ import annotations
+
+import threading
+from array import array
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
+from typing import NamedTuple
+
+from howdah.engine.comm.messages import NOT_INLINE
+from howdah.engine.graph.layer import Key, Span
+from howdah.engine.scheduler.records import TaskError
+
+PENDING, DONE, FAILED = 0, 1, 2
+STATUS = ("pending", "finished", "error")
+
+_guard = threading.Lock()
+"""Held while lists of parts are changed or cut; for microseconds, so one serves all layers."""
+
+Listener = Callable[["Results", int, int], None]
+"""Called on the loop's thread after items start to stop of a layer have changed."""
+
+
+class Part:
+    """Neighbouring items that became known together: who holds them, and the small ones themselves."""
+
+    __slots__ = ("_ends", "alive", "blob", "holder", "lengths", "start", "stop")
+
+    def __init__(self, start: int, stop: int, holder: str, frames: Sequence[memoryview]) -> None:
+        self.start, self.stop, self.holder = start, stop, holder
+        self.alive = stop - start
+        self.lengths: array[int] = array("I")
+        self.blob = memoryview(b"")
+        if len(frames) == 2:
+            self.lengths.frombytes(frames[0])
+            self.blob = frames[1]
+        self._ends: list[int] = []
+
+    def pickles(self, start: int, stop: int) -> Iterator[memoryview | None]:
+        """The pickle of each item, None for one that must be fetched."""
+        if not self.lengths:
+            for _ in range(start, stop):
+                yield None
+            return
+        if not self._ends:
+            self._ends = [0, *accumulate(0 if length == NOT_INLINE else length for length in self.lengths)]
+        blob, ends, lengths, first = self.blob, self._ends, self.lengths, self.start
+        for at in range(start - first, stop - first):
+            yield None if lengths[at] == NOT_INLINE else blob[ends[at] : ends[at + 1]]
+
+
+class Failure(NamedTuple):
+    error: TaskError
+    origin: Span
+
+
+class Results:
+    """One layer of `n` items under `key`, of which this client has futures."""
+
+    __slots__ = ("failures", "key", "listeners", "n", "name", "parts", "refs", "starts", "state")
+
+    def __init__(self, key: Key, name: str, n: int) -> None:
+        self.key, self.name, self.n = key, name, n
+        self.state = bytearray(n)
+        self.refs: array[int] = array("I", bytes(4 * n))
+        """How many futures there are of each item. Guarded by the client's lock."""
+        self.starts: list[int] = []
+        self.parts: list[Part] = []
+        self.failures: list[tuple[int, int, Failure]] = []
+        self.listeners: list[Listener] = []
+
+    # -- changes, on the loop's thread ------------------------------------------------------------------------------
+
+    def done(self, start: int, stop: int, holder: str, frames: Sequence[memoryview]) -> None:
+        part = Part(start, stop, holder, frames)
+        with _guard:
+            self._uncover(start, stop)
+            at = bisect_right(self.starts, start)
+            self.starts.insert(at, start)
+            self.parts.insert(at, part)
+        self._mark(start, stop, DONE)
+
+    def failed(self, start: int, stop: int, failure: Failure) -> None:
+        self.failures.append((start, stop, failure))
+        self._mark(start, stop, FAILED)
+
+    def lost(self, start: int, stop: int) -> None:
+        with _guard:
+            self._uncover(start, stop)
+        self._mark(start, stop, PENDING)
+
+    def _mark(self, start: int, stop: int, state: int) -> None:
+        self.state[start:stop] = bytes((state,)) * (stop - start)
+        for listener in tuple(self.listeners):
+            listener(self, start, stop)
+
+    def _uncover(self, start: int, stop: int) -> None:
+        """Cut what is known about these items out of the parts."""
+        at = max(bisect_right(self.starts, start) - 1, 0)
+        while at < len(self.parts):
+            part = self.parts[at]
+            if part.start >= stop:
+                return
+            if part.stop <= start:
+                at += 1
+                continue
+            del self.starts[at], self.parts[at]
+            for a, b in ((part.start, start), (stop, part.stop)):
+                if a < b:
+                    self.starts.insert(at, a)
+                    self.parts.insert(at, _cut(part, a, b))
+                    at += 1
+
+    def released(self, start: int, stop: int) -> None:
+        """Nobody holds futures of these items any more."""
+        with _guard:
+            at = max(bisect_right(self.starts, start) - 1, 0)
+            while at < len(self.parts) and self.parts[at].start < stop:
+                part = self.parts[at]
+                part.alive -= max(0, min(stop, part.stop) - max(start, part.start))
+                if part.alive <= 0:
+                    del self.starts[at], self.parts[at]
+                else:
+                    at += 1
+
+    # -- questions, from any thread ---------------------------------------------------------------------------------
+
+    def settled(self, start: int, stop: int) -> bool:
+        """Whether each of these is done or has failed."""
+        return self.state.find(PENDING, start, stop) < 0
+
+    def first_failed(self, start: int, stop: int) -> int:
+        """The first of these that failed, -1 if none has."""
+        return self.state.find(FAILED, start, stop)
+
+    def failure_of(self, item: int) -> Failure:
+        for start, stop, failure in reversed(self.failures):
+            if start <= item < stop:
+                return failure
+        raise KeyError(item)
+
+    def known(self, start: int, stop: int) -> list[tuple[Part, int, int]]:
+        """The parts that cover these items, with the bounds of what each covers."""
+        with _guard:
+            at = max(bisect_right(self.starts, start) - 1, 0)
+            parts = self.parts[at : bisect_right(self.starts, stop - 1)]
+        cuts = [(part, max(part.start, start), min(part.stop, stop)) for part in parts]
+        return [cut for cut in cuts if cut[1] < cut[2]]
+
+
+def _cut(part: Part, start: int, stop: int) -> Part:
+    if not part.lengths:
+        return Part(start, stop, part.holder, ())
+    ends = [0, *accumulate(0 if length == NOT_INLINE else length for length in part.lengths)]
+    a, b = start - part.start, stop - part.start
+    lengths = memoryview(part.lengths[a:b].tobytes())
+    return Part(start, stop, part.holder, (lengths, part.blob[ends[a] : ends[b]]))
+
+
+class Watch:
+    """Waits until spans of results are settled.
+
+    `event` is set when all are, when one has failed and `first_failure` is asked for, or when the link is lost.
+    """
+
+    def __init__(self, spans: Sequence[tuple[Results, int, int]], first_failure: bool = False) -> None:
+        self.spans = spans
+        self.event = threading.Event()
+        self._first_failure = first_failure
+        self._waiting = list(spans)
+        self._layers = {id(results): results for results, _, _ in spans}
+
+    def start(self) -> None:
+        """Begin to listen. On the loop's thread."""
+        for results in self._layers.values():
+            results.listeners.append(self._changed)
+        self.check()
+
+    def stop(self) -> None:
+        for results in self._layers.values():
+            if self._changed in results.listeners:
+                results.listeners.remove(self._changed)
+
+    def _changed(self, results: Results, start: int, stop: int) -> None:
+        if self._first_failure and results.state[start] == FAILED:
+            self.check()
+            return
+        # Look only at what is still waited for; a hundred thousand futures must not be looked at for each report.
+        while self._waiting and self._waiting[-1][0].settled(*self._waiting[-1][1:]):
+            self._waiting.pop()
+        if not self._waiting:
+            self.check()
+
+    def check(self) -> None:
+        if self._first_failure and any(r.first_failed(a, b) >= 0 for r, a, b in self.spans):
+            self.event.set()
+        elif all(results.settled(a, b) for results, a, b in self.spans):
+            self.event.set()
+        else:
+            self._waiting = [span for span in self.spans if not span[0].settled(*span[1:])]

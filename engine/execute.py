@@ -1,0 +1,100 @@
+"""Where graphs are run: what every collection's `compute` and `persist` call.
+
+With a client (the one given, or the current one) graphs run on its cluster; without, on threads of this process.
+Answers are the same either way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, Protocol, TypeAlias
+
+from howdah.engine.current import get_current
+from howdah.engine.graph.fuse import fuse
+from howdah.engine.graph.graph import Graph, Held
+from howdah.engine.graph.layer import Span
+from howdah.engine.held import Kept, as_layer
+from howdah.engine.local import Progress, compute_local
+from howdah.errors import InputError, bad_value, near
+
+
+class Cluster(Protocol):
+    """What is needed of a `Client`. A `Held` that it gives has a `keep` with `values()` and a `client` of this one."""
+
+    def compute_graph(self, graph: Graph, wanted: Sequence[Span], progress: Progress | None) -> list[list[Any]]: ...
+
+    def persist_graph(self, graph: Graph, wanted: Sequence[Span]) -> list[Held]: ...
+
+
+Scheduler: TypeAlias = Cluster | Literal["threads", "inline"] | None
+
+
+def compute_graph(
+    graph: Graph, wanted: Sequence[Span], *, scheduler: Scheduler = None, progress: Progress | None = None
+) -> list[list[Any]]:
+    """The values of each wanted span, in order.
+
+    Parameters
+    ----------
+    scheduler : a `Client`; "threads" (one per core) or "inline" (the calling thread) of this process; None is the
+        current client, or "threads" when there is none.
+    progress : called now and then as progress(done tasks, all tasks, layer name), and once at the end.
+
+    Raises
+    ------
+    Whatever a task raises, as it is, with notes that say which task and where.
+
+    Examples
+    --------
+    >>> from howdah.engine.graph.layer import Layer
+    >>> graph = Graph()
+    >>> key = graph.add(Layer("abs", abs, 2, args=[(-1,), (2,)]))
+    >>> compute_graph(graph, [graph.wanted(key)], scheduler="inline")
+    [[1, 2]]
+    """
+    client, threads = _resolve(scheduler)
+    if client is None:
+        return compute_local(graph, wanted, threads=threads, progress=progress)
+    return client.compute_graph(_for_cluster(client, graph, wanted), wanted, progress)
+
+
+def persist_graph(graph: Graph, wanted: Sequence[Span], *, scheduler: Scheduler = None) -> list[Held]:
+    """Start computing the wanted spans, each a whole layer, and keep the results while the returned objects live.
+
+    With a client the call returns at once and the results stay on the workers; without, they are computed now and
+    stay in this process. Put what is returned into another graph's `held` to use it.
+
+    Raises
+    ------
+    InputError : a span that is not a whole layer.
+    """
+    for span in wanted:
+        if (span.start, span.stop) != (0, graph.length(span.layer)):
+            raise InputError(f"wanted: items {span.start} to {span.stop}: only whole layers can be persisted")
+    client, threads = _resolve(scheduler)
+    if client is None:
+        values = compute_local(graph, wanted, threads=threads)
+        return [Held(span.layer, span.stop, Kept(v)) for span, v in zip(wanted, values)]
+    return client.persist_graph(_for_cluster(client, graph, wanted), wanted)
+
+
+def _resolve(scheduler: Scheduler) -> tuple[Cluster | None, int | None]:
+    """The client, or None and the number of threads for `compute_local`."""
+    if scheduler is None:
+        return get_current(), None
+    if isinstance(scheduler, str):
+        if scheduler not in ("threads", "inline"):
+            raise bad_value("scheduler", scheduler, near(scheduler, ["threads", "inline"]) + " (or pass a Client)")
+        return None, 0 if scheduler == "inline" else None
+    return scheduler, None
+
+
+def _for_cluster(client: Cluster, graph: Graph, wanted: Sequence[Span]) -> Graph:
+    """The layers that are needed, chains fused; what is held elsewhere goes along as values."""
+    culled = graph.cull(wanted)
+    foreign = [held for held in culled.held.values() if getattr(held.keep, "client", None) is not client]
+    if foreign:
+        layers = {held.layer: as_layer(held) for held in foreign}
+        culled.layers = {**layers, **culled.layers}
+        culled.held = {key: held for key, held in culled.held.items() if key not in layers}
+    return fuse(culled, wanted)

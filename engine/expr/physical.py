@@ -1,0 +1,387 @@
+"""From an optimised plan to layers: which work is one task, and what goes between tasks.
+
+A `Stream` is a relation still being fused: its tree, how many partitions it has, and what its tasks need. Operators
+that work row by row only grow the tree; those that bring rows together (groups, joins, order) cut it into a layer and
+start a new one. `Stage` is what runs. Small inputs are one partition, so small plans are one task that Polars runs
+whole. Called by `howdah.engine.frame`; uses `engine.graph`'s records only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import polars as pl
+
+from howdah.engine.expr import nodes
+from howdah.engine.expr.columns import Col
+from howdah.engine.expr.dtypes import INT64
+from howdah.engine.expr.run import Bound, Combine, Finish, Partial, collect, evaluate
+from howdah.engine.expr.sizes import BROADCAST, FAN_IN, SMALL, stored_bytes
+from howdah.engine.graph.layer import Broadcast, Dependency, Key, KToOne, Layer, OneToOne, Pattern
+from howdah.errors import NotSupported
+
+class Plan(Protocol):
+    """What is needed of `howdah.engine.graph.graph.Graph`."""
+
+    held: dict[Key, Any]
+
+    def add(self, layer: Layer) -> Key: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One task's work: inputs and arguments in, an Arrow table out. A module-level class, so it pickles by name.
+
+    tree : what to compute. scans : whether the first argument is the piece that the tree's scan reads.
+    numbered : whether the last argument is the task's number and the last input the row counts of all partitions.
+    """
+
+    tree: nodes.Relation
+    scans: bool = False
+    numbered: bool = False
+
+    def __call__(self, *arguments: Any) -> Any:
+        rest = list(arguments)
+        offset = 0
+        if self.numbered:
+            number = rest.pop()
+            counts = rest.pop()
+            offset = sum(counts[:number])
+        piece = rest.pop() if self.scans else None
+        return self.table(rest, piece, offset)
+
+    def table(self, inputs: Sequence[Any], piece: Any, offset: int) -> Any:
+        """The stage's rows as an Arrow table."""
+        frame = collect(evaluate(self.tree, Bound(inputs=inputs, piece=piece, offset=offset)))
+        return frame.to_arrow(compat_level=pl.CompatLevel.newest())
+
+
+def count_rows(table: Any) -> int:
+    """The number of rows of a partition."""
+    return int(table.num_rows)
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A relation being fused. `inputs` are (layer, pattern) by slot number; `pieces` are what its scan reads."""
+
+    tree: nodes.Relation
+    n: int
+    inputs: tuple[tuple[Key, Pattern], ...] = ()
+    pieces: tuple[Any, ...] | None = None
+    numbered: bool = False
+
+    def grow(self, make: Callable[[nodes.Relation], nodes.Relation]) -> Stream:
+        return replace(self, tree=make(self.tree))
+
+
+@dataclass(frozen=True)
+class LayerNote:
+    """A line of the physical plan, for people."""
+
+    name: str
+    n: int
+    tree: nodes.Relation | None
+    needs: tuple[str, ...]
+
+
+@dataclass
+class Lowering:
+    """One lowering into `graph`. `whole`: every scan is one task (the plan runs where the client is)."""
+
+    graph: Plan
+    whole: bool = False
+    notes: list[LayerNote] = field(default_factory=list)
+    names: dict[Key, str] = field(default_factory=dict)
+    done: dict[bytes, Stream] = field(default_factory=dict)
+
+    def lower(self, node: nodes.Relation) -> Stream:
+        """The stream of `node`; a subtree that occurs twice is lowered, and computed, once if it needs a layer."""
+        if node.key not in self.done:
+            self.done[node.key] = _LOWER[type(node)](self, node)
+        return self.done[node.key]
+
+    def cut(self, stream: Stream, label: str = "") -> tuple[Key, int]:
+        """Make the stream a layer (unless it already is one), and give the layer's key and length."""
+        tree = stream.tree
+        if isinstance(tree, nodes.Slot) and not tree.many and len(stream.inputs) == 1 and not stream.numbered:
+            key, pattern = stream.inputs[0]
+            if isinstance(pattern, OneToOne):
+                return key, stream.n
+        stage = Stage(slim(tree), stream.pieces is not None, stream.numbered)
+        args: list[tuple[Any, ...]] | None = None
+        if stream.pieces is not None:
+            args = [(p,) for p in stream.pieces]
+        if stream.numbered:
+            args = [(*(args[i] if args else ()), i) for i in range(stream.n)]
+        layer = Layer(
+            name=label or summary(tree),
+            fn=stage,
+            n=stream.n,
+            deps=tuple(Dependency(k, p) for k, p in stream.inputs),
+            args=args,
+            hosts=_hosts(stream, tree),
+            nbytes=_nbytes(stream, tree),
+            key=_name(stream),
+        )
+        return self.put(layer, tree), stream.n
+
+    def put(self, layer: Layer, tree: nodes.Relation | None) -> Key:
+        key = self.graph.add(layer)
+        if key not in self.names:
+            self.names[key] = f"{len(self.notes) + 1}"
+            needs = tuple(f"{_pattern(d.pattern)} of {self.names.get(d.layer, 'held')}" for d in layer.deps)
+            self.notes.append(LayerNote(layer.name, layer.n, tree, needs))
+        return key
+
+    # -- leaves
+
+    def scan(self, node: nodes.Scan) -> Stream:
+        table = node.table
+        pieces = tuple(table.pieces(list(node.stored()), filters=list(node.conditions)))
+        small = sum(p.nbytes for p in pieces) <= SMALL
+        if self.whole or small or len(pieces) <= 1:
+            return Stream(replace(node, pieces=pieces), 1)
+        return Stream(node, len(pieces), pieces=pieces)
+
+    def in_memory(self, node: nodes.InMemory) -> Stream:
+        if self.whole or len(node.parts) == 1:
+            return Stream(node, 1)
+        args = [(p,) for p in node.parts]
+        key = self.put(Layer("rows of the client", _given, len(node.parts), args=args, key=_given_key(node)), None)
+        return Stream(nodes.Slot(0, node.schema), len(node.parts), ((key, OneToOne()),))
+
+    def persisted(self, node: nodes.Persisted) -> Stream:
+        self.graph.held[node.held.layer] = node.held
+        return Stream(nodes.Slot(0, node.schema), node.n, ((node.held.layer, OneToOne()),))
+
+    # -- row by row
+
+    def fused(self, node: nodes.Relation) -> Stream:
+        (source,) = node.sources()
+        return self.lower(source).grow(lambda tree: node.rebuild(lambda _: tree))
+
+    def number(self, node: nodes.Number) -> Stream:
+        stream = self.lower(node.source)
+        if stream.n == 1:
+            return stream.grow(lambda tree: replace(node, source=tree))
+        key, n = self.cut(stream)
+        counted = hashlib.blake2b(b"howdah.count" + key, digest_size=16).digest()
+        counts = self.put(Layer("count rows", count_rows, n, (Dependency(key, OneToOne()),), key=counted), None)
+        tree = replace(node, source=nodes.Slot(0, node.source.schema))
+        ready = Stream(tree, n, ((key, OneToOne()), (counts, Broadcast())), numbered=True)
+        key, n = self.cut(ready, "number rows")
+        return Stream(nodes.Slot(0, node.schema), n, ((key, OneToOne()),))
+
+    # -- order
+
+    def gathered(self, stream: Stream, label: str = "") -> Stream:
+        """The same rows as one partition."""
+        if stream.n == 1:
+            return stream
+        key, n = self.cut(stream, label)
+        return Stream(nodes.Slot(0, stream.tree.schema, many=True), 1, ((key, KToOne(n)),))
+
+    def tree_of(self, stream: Stream, step: Callable[[nodes.Relation], nodes.Relation], label: str) -> Stream:
+        """`step` on every partition, then on groups of `FAN_IN` results, until one partition is left."""
+        stream = stream.grow(step)
+        while stream.n > 1:
+            key, n = self.cut(stream)
+            rows = nodes.Slot(0, stream.tree.schema, many=True)
+            stream = Stream(step(rows), -(-n // FAN_IN), ((key, KToOne(FAN_IN)),))
+        return stream
+
+    def head(self, node: nodes.Head) -> Stream:
+        stream = self.lower(node.source)
+        if stream.n > 1 and node.n < 0:
+            stream = self.gathered(stream)
+        stream = _first_pieces(stream, node.n)
+        return self.tree_of(stream, lambda tree: nodes.Head(tree, node.n), "head")
+
+    def tail(self, node: nodes.Tail) -> Stream:
+        stream = self.lower(node.source)
+        if stream.n > 1 and node.n < 0:
+            stream = self.gathered(stream)
+        return self.tree_of(stream, lambda tree: nodes.Tail(tree, node.n), "tail")
+
+    def top(self, node: nodes.Top) -> Stream:
+        return self.tree_of(self.lower(node.source), lambda tree: replace(node, source=tree), "top")
+
+    def sort(self, node: nodes.Sort) -> Stream:
+        return self.gathered(self.lower(node.source)).grow(lambda tree: replace(node, source=tree))
+
+    # -- groups
+
+    def aggregate(self, node: nodes.Aggregate) -> Stream:
+        stream = self.lower(node.source)
+        if stream.n == 1:
+            return stream.grow(lambda tree: replace(node, source=tree))
+        stream = stream.grow(lambda tree: Partial(replace(node, source=tree)))
+        thin = replace(node, source=nodes.Slot(0, node.source.schema))
+        while stream.n > 1:
+            key, n = self.cut(stream)
+            states = Combine(nodes.Slot(0, {}, many=True), thin)
+            stream = Stream(states, -(-n // FAN_IN), ((key, KToOne(FAN_IN)),))
+        return stream.grow(lambda tree: Finish(tree, thin))
+
+    # -- joins
+
+    def join(self, node: nodes.Join) -> Stream:
+        left, right = self.lower(node.left), self.lower(node.right)
+        if left.n == 1 and right.n == 1:
+            return _side_by_side(node, left, right)
+        small = node.small or ("right" if right.n == 1 else "left")
+        self._check_broadcast(node, small)
+        if small == "left" and node.how == "inner" and node.ordered:
+            return self._in_left_order(node)
+        other, stream = (right, left) if small == "right" else (left, right)
+        key, n = self.cut(other, "small side of join")
+        many = n > 1
+        slot = len(stream.inputs)
+        table = nodes.Slot(slot, getattr(node, small).schema, many=True)
+        sides = {"left": stream.tree, "right": table} if small == "right" else {"left": table, "right": stream.tree}
+        pattern: Pattern = Broadcast() if many or stream.n > 1 else OneToOne()
+        joined = replace(node, small=small, **sides)
+        return replace(stream, tree=joined, inputs=(*stream.inputs, (key, pattern)))
+
+    def _in_left_order(self, node: nodes.Join) -> Stream:
+        """A join whose left side goes to every task: the tasks' rows come together and into the left side's order."""
+        mark = "\0left row"
+        numbered = nodes.Number(node.left, mark)
+        take = (*node.take, (mark, "left", mark, INT64))
+        loose = replace(node, left=numbered, take=take, small="left", ordered=False)
+        rows = self.gathered(self.lower(loose))
+        wanted = tuple((n, Col(n, d)) for n, d in node.schema.items())
+        return rows.grow(lambda tree: nodes.Project(nodes.Sort(tree, (mark,), (True,), kind="stable"), wanted))
+
+    def _check_broadcast(self, node: nodes.Join, small: str) -> None:
+        keeps = {"inner": ("left", "right"), "left": ("right",), "right": ("left",), "outer": ()}[node.how]
+        size = stored_bytes(getattr(node, small))
+        if size > BROADCAST:
+            raise NotSupported(
+                f"merge: the smaller side holds {size / 2**20:,.0f} MiB (stored) of the columns that are needed, and up to "
+                f"{BROADCAST / 2**20:,.0f} MiB can be sent to every task: choose fewer columns, filter or aggregate it "
+                "before merging"
+            )
+        if small not in keeps:
+            raise NotSupported(
+                f"merge(how={node.how!r}): the {small} side is the small one, and its rows without a partner can be told "
+                "only when it is in one place: swap the sides, use how='inner', or make the other side smaller"
+            )
+
+
+def _name(stream: Stream) -> Key:
+    """The layer's content hash: the tree (which names its files, their sizes and times), the inputs and the pieces."""
+    digest = hashlib.blake2b(b"howdah.frame\0" + stream.tree.key, digest_size=16)
+    for part in (stream.n, stream.inputs, stream.pieces, stream.numbered):
+        digest.update(b"\0" + repr(part).encode())
+    return digest.digest()
+
+
+def _given(table: Any) -> Any:
+    return table
+
+
+def _given_key(node: nodes.InMemory) -> Key:
+    return hashlib.blake2b(b"howdah.given" + node.digest + repr(len(node.parts)).encode(), digest_size=16).digest()
+
+
+def _side_by_side(node: nodes.Join, left: Stream, right: Stream) -> Stream:
+    """Both sides in one task; the right side's slots come after the left's."""
+    shift = len(left.inputs)
+    tree = renumber(right.tree, shift)
+    return Stream(replace(node, left=left.tree, right=tree), 1, (*left.inputs, *right.inputs))
+
+
+def renumber(tree: nodes.Relation, shift: int) -> nodes.Relation:
+    """The tree with its slots `shift` further on."""
+    if isinstance(tree, nodes.Slot):
+        return replace(tree, number=tree.number + shift)
+    return tree.rebuild(lambda source: renumber(source, shift))
+
+
+def slim(tree: nodes.Relation) -> nodes.Relation:
+    """The tree as a task needs it: a scan whose piece is an argument does not carry the table's files."""
+    if isinstance(tree, nodes.Scan):
+        return replace(tree, table=None) if tree.pieces is None else tree
+    return tree.rebuild(slim)
+
+
+def _first_pieces(stream: Stream, n: int) -> Stream:
+    """Only the pieces that hold the first `n` rows, where every row of the scan is kept."""
+    node = stream.tree
+    while isinstance(node, (nodes.Project,)):
+        node = node.source
+    if stream.pieces is None or not isinstance(node, nodes.Scan) or len(stream.inputs) or n < 0:
+        return stream
+    rows, kept = 0, 0
+    for piece in stream.pieces:
+        rows, kept = rows + piece.rows, kept + 1
+        if rows >= n:
+            break
+    return replace(stream, pieces=stream.pieces[:kept], n=kept)
+
+
+def _scan_of(tree: nodes.Relation) -> list[Any]:
+    return [p for node in tree.walk() if isinstance(node, nodes.Scan) for p in node.pieces or ()]
+
+
+def _hosts(stream: Stream, tree: nodes.Relation) -> list[tuple[str, ...]] | None:
+    if stream.pieces is not None:
+        return [tuple(p.hosts) for p in stream.pieces]
+    bytes_of: dict[str, int] = {}
+    for piece in _scan_of(tree):
+        for host in piece.hosts:
+            bytes_of[host] = bytes_of.get(host, 0) + piece.nbytes
+    best = sorted(bytes_of, key=lambda host: (-bytes_of[host], host))
+    return [tuple(best[:3])] if best and stream.n == 1 else None
+
+
+def _nbytes(stream: Stream, tree: nodes.Relation) -> list[int] | None:
+    if stream.pieces is not None:
+        return [p.nbytes for p in stream.pieces]
+    read = sum(p.nbytes for p in _scan_of(tree))
+    return [read] if read and stream.n == 1 else None
+
+
+def _pattern(pattern: Pattern) -> str:
+    match pattern:
+        case OneToOne():
+            return "one"
+        case KToOne(k):
+            return f"{k} to one"
+    return "all"
+
+
+_WORDS: dict[type, str] = {
+    nodes.Scan: "scan", nodes.Filter: "filter", nodes.Project: "derive", nodes.Aggregate: "group", Partial: "partial sums",
+    Combine: "combine", Finish: "finish", nodes.Join: "join", nodes.Top: "top", nodes.Sort: "sort", nodes.Head: "head",
+    nodes.Tail: "tail", nodes.MapPartitions: "pandas", nodes.Number: "number",
+}  # fmt: skip
+
+
+def summary(tree: nodes.Relation) -> str:
+    """The name of a stage: its steps, in order.
+
+    >>> summary(nodes.Head(nodes.Slot(0, {"a": INT64}), 3))
+    'head'
+    """
+    words: list[str] = []
+    for node in tree.walk():
+        word = _WORDS.get(type(node))
+        if isinstance(node, nodes.Aggregate) and isinstance(tree, Partial) and node is tree.whole:
+            continue
+        if word and (not words or words[-1] != word):
+            words.append(word)
+    return "+".join(words) or "gather"
+
+
+_LOWER: dict[type, Callable[[Lowering, Any], Stream]] = {
+    nodes.Scan: Lowering.scan, nodes.InMemory: Lowering.in_memory, nodes.Persisted: Lowering.persisted,
+    nodes.Filter: Lowering.fused, nodes.Project: Lowering.fused, nodes.MapPartitions: Lowering.fused,
+    nodes.Number: Lowering.number, nodes.Head: Lowering.head, nodes.Tail: Lowering.tail, nodes.Top: Lowering.top,
+    nodes.Sort: Lowering.sort, nodes.Aggregate: Lowering.aggregate, nodes.Join: Lowering.join,
+}  # fmt: skip

@@ -1,0 +1,90 @@
+"""Settling dtypes that depend on data, before anything else is computed.
+
+pandas decides some dtypes by values: a left join turns an integer column into float64 only if a row found no partner.
+Such a column is an `Either` in the plan. `settle` asks its question (does any row ...?) with a small query over just
+the columns that the question needs, and puts the answer into the plan; types above are derived anew. A plan without
+open questions is given back as it is, so most plans cost nothing here. Called by `howdah.engine.frame`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from howdah.engine.expr import nodes
+from howdah.engine.expr.aggregates import Agg
+from howdah.engine.expr.columns import Call, Col, Column, Either
+from howdah.engine.expr.nodes import Relation
+
+Ask = Callable[[Relation], list[bool]]
+"""Computes a relation of one row of bools."""
+
+
+def settle(plan: Relation, ask: Ask) -> Relation:
+    """The plan with every question that matters answered, innermost first."""
+    if not any(_questions(node) for node in plan.walk()):
+        return plan
+    known: dict[bytes, Relation] = {}
+
+    def visit(node: Relation) -> Relation:
+        if node.key not in known:
+            known[node.key] = _answered(retyped(node.rebuild(visit)), ask)
+        return known[node.key]
+
+    return visit(plan)
+
+
+def _questions(node: Relation) -> list[Either]:
+    """Open questions whose answer can be seen: dtypes inside a filter's predicate never leave it."""
+    if isinstance(node, nodes.Filter):
+        return []
+    found = [n for e in node.expressions() for n in e.walk() if isinstance(n, Either) and n.answer is None]
+    return list(dict.fromkeys(found))
+
+
+def _answered(node: Relation, ask: Ask) -> Relation:
+    questions = _questions(node)
+    if not questions:
+        return node
+    (source,) = node.sources()
+    aggs = tuple((f"q{i}", Agg("any", q.asks, grouped=False)) for i, q in enumerate(questions))
+    answers = dict(zip(questions, ask(nodes.Aggregate(source, (), aggs))))
+
+    def change(e: Column) -> Column:
+        if isinstance(e, Either) and e in answers:
+            return (e.yes if answers[e] else e.no).rebuild(change)
+        return e.rebuild(change)
+
+    return _answered(node.turn(change), ask)
+
+
+def retyped(node: Relation) -> Relation:
+    """The node with column references that have the types that its source now has."""
+    sources = node.sources()
+    if isinstance(node, nodes.Join):
+        return _retyped_join(node)
+    if len(sources) != 1:
+        return node
+    schema = sources[0].schema
+
+    def change(e: Column) -> Column:
+        if isinstance(e, Col):
+            now = schema[e.name]
+            return e if now == e.dtype else Col(e.name, now)
+        turned = e.rebuild(change)
+        if isinstance(turned, Call) and turned.function == "fillna" and not turned.source.dtype.may_miss:
+            return turned.source
+        return turned
+
+    return node.turn(change)
+
+
+def _retyped_join(node: nodes.Join) -> nodes.Join:
+    take = []
+    for name, side, source, dtype in node.take:
+        now = (node.left if side != "right" else node.right).schema[source]
+        keeps = side == "key" or now.kind == dtype.kind
+        take.append((name, side, source, dtype if keeps else replace(now, nullable=now.nullable or dtype.nullable)))
+    return replace(node, take=tuple(take))
+
+

@@ -1,0 +1,45 @@
+"""Which side of a join goes to every task, and whether its order matters."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from howdah.engine.expr import nodes
+from howdah.engine.expr.nodes import Relation
+from howdah.engine.expr.sizes import BROADCAST, stored_bytes
+
+_ORDERLESS = {"sum", "mean", "min", "max", "count", "size", "nunique", "var", "std", "any"}
+
+
+def choose_join(plan: Relation) -> Relation:
+    """Send the smaller side of a join to every task of the other, as far as pandas' order and missing rows allow.
+
+    >>> from howdah.engine.expr.dtypes import INT64
+    >>> side = nodes.InMemory((), {"k": INT64}, b"t")
+    >>> take = (("k", "key", "k", INT64),)
+    >>> before = nodes.Join(side, side, ("k",), ("k",), "left", take)
+    >>> print(before.describe()); print(choose_join(before).describe())
+    left join on k
+    left join on k, right side to every task
+    """
+    return _choose(plan, ordered=True)
+
+
+def _choose(node: Relation, ordered: bool) -> Relation:
+    below = ordered
+    if isinstance(node, nodes.Aggregate):
+        below = not (node.sort and all(a.name in _ORDERLESS for _, a in node.aggs))
+    elif not isinstance(node, (nodes.Filter, nodes.Project, nodes.Join)):
+        below = True
+    node = node.rebuild(lambda source: _choose(source, below))
+    return _sides(node, ordered) if isinstance(node, nodes.Join) and not node.small else node
+
+
+def _sides(node: nodes.Join, ordered: bool) -> nodes.Join:
+    if node.how in ("left", "outer"):
+        return replace(node, small="right", ordered=ordered)
+    if node.how == "right":
+        return replace(node, small="left", ordered=ordered)
+    left, right = stored_bytes(node.left), stored_bytes(node.right)
+    keep_order = ordered and right <= BROADCAST  # the left side's order is the join's
+    return replace(node, small="right" if keep_order or right <= left else "left", ordered=ordered)

@@ -1,0 +1,26 @@
+"""What is small: the sizes at which plans take another shape, and the estimate that they are held against."""
+
+from __future__ import annotations
+
+from howdah.engine.expr import nodes
+
+SMALL = 16 * 2**20
+"""Stored bytes of the needed columns up to which a table is one task."""
+
+BROADCAST = 64 * 2**20
+"""Stored bytes of a join's smaller side up to which it goes to every task."""
+
+FAN_IN = 8
+"""Partitions that one combining task takes."""
+
+
+def stored_bytes(node: nodes.Relation) -> int:
+    """An estimate from above of the bytes that a relation brings: those that its scans read."""
+    if isinstance(node, nodes.Scan):
+        pieces = node.table.pieces(list(node.stored()), filters=list(node.conditions))
+        return sum(int(p.nbytes) for p in pieces)
+    if isinstance(node, nodes.InMemory):
+        return sum(int(p.nbytes) for p in node.parts)
+    if isinstance(node, (nodes.Top, nodes.Head, nodes.Tail, nodes.Aggregate, nodes.Persisted)):
+        return 0  # one partition, or unknown until it has run
+    return sum(stored_bytes(source) for source in node.sources())

@@ -1,0 +1,167 @@
+"""From a frame to its answer: settle, optimise, lower, run, and give pandas what is pandas'. Internal to `frame`."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import polars as pl
+
+from howdah.engine.expr import nodes
+from howdah.engine.expr.columns import Either
+from howdah.engine.expr.convert import frame_to_pandas
+from howdah.engine.expr.dtypes import DType
+from howdah.engine.expr.nodes import Relation
+from howdah.engine.expr.physical import Lowering, Stream
+from howdah.engine.expr.questions import retyped, settle
+from howdah.engine.expr.rules import optimise
+from howdah.engine.expr.run import as_polars
+from howdah.engine.frame.frame import Rows, physical
+from howdah.engine.graph.graph import Graph
+
+LOCAL_MEMORY = 0.25
+"""Share of the free memory that the stored bytes of a local plan may have to be run as one stage."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The rows of a plan as one table, with the types that they turned out to have."""
+
+    table: pl.DataFrame
+    schema: dict[str, DType]
+
+
+def cluster_of(scheduler: Any) -> Any:
+    """The client that the work goes to; None when it is done in this process."""
+    if scheduler in ("threads", "inline"):
+        return None
+    if scheduler is not None:
+        return scheduler
+    from howdah.engine import execute
+
+    return execute.current_client()
+
+
+def ready(plan: Relation, scheduler: Any) -> Relation:
+    """The plan with its dtypes settled, optimised."""
+
+    def ask(question: Relation) -> list[bool]:
+        row = run(optimise(question), scheduler)
+        return [bool(row[name].item()) for name in question.schema]
+
+    plan = optimise(plan)
+    return optimise(settle(plan, ask))
+
+
+def lower(plan: Relation, scheduler: Any) -> tuple[Lowering, Stream]:
+    """The plan as layers; one stage for all of it when it runs here and fits."""
+    lowering = Lowering(Graph(), whole=cluster_of(scheduler) is None and _fits(plan))
+    return lowering, lowering.lower(plan)
+
+
+def _fits(plan: Relation) -> bool:
+    import psutil
+
+    tables = [node for node in plan.walk() if isinstance(node, nodes.Scan)]
+    if any(not node.table.filesystem.is_local for node in tables):
+        return False
+    stored = sum(node.table.stored_bytes(node.stored()) for node in tables)
+    return bool(stored <= LOCAL_MEMORY * psutil.virtual_memory().available)
+
+
+def run(plan: Relation, scheduler: Any) -> pl.DataFrame:
+    """All rows of an optimised plan, in order."""
+    from howdah.engine import execute
+
+    lowering, stream = lower(plan, scheduler)
+    key, n = lowering.cut(stream)
+    graph: Any = lowering.graph
+    (tables,) = execute.compute_graph(graph, [graph.wanted(key)], scheduler=scheduler)
+    return together(tables)
+
+
+def together(tables: Sequence[Any]) -> pl.DataFrame:
+    parts = [as_polars(t) for t in tables]
+    return parts[0] if len(parts) == 1 else pl.concat(parts, rechunk=False)
+
+
+def answer(rows: Rows, scheduler: Any = None) -> Answer:
+    """The frame's rows; its index too, unless that is 0, 1, 2, ... anyway."""
+    plan: Relation = rows.plan(index=not rows.is_range)
+    plan = optimise(plan)
+    if not isinstance(plan, nodes.Project):
+        plan = ready(plan, scheduler)
+        return Answer(run(plan, scheduler), dict(plan.schema))
+    # Questions about the very rows that come back need no query of their own: both answers come along.
+    source = ready(plan.source, scheduler)
+    top = retyped(replace(plan, source=_same_columns(source, plan.source)))
+    assert isinstance(top, nodes.Project)
+    return _with_answers(top, scheduler)
+
+
+def _same_columns(new: Relation, old: Relation) -> Relation:
+    return new if set(old.schema) <= set(new.schema) else old
+
+
+def _with_answers(top: nodes.Project, scheduler: Any) -> Answer:
+    open_ones = {n: e for n, e in top.columns if isinstance(e, Either) and e.answer is None}
+    inner = any(
+        isinstance(node, Either) and node.answer is None
+        for n, e in top.columns
+        for node in ([c for x in (e.asks, e.yes, e.no) for c in x.walk()] if n in open_ones and isinstance(e, Either) else e.walk())
+    )
+    if inner or not open_ones:
+        plan = ready(top, scheduler)
+        return Answer(run(plan, scheduler), dict(plan.schema))
+    columns = [(n, e) for n, e in top.columns if n not in open_ones]
+    for n, either in open_ones.items():
+        columns += [(n + "\0yes", either.yes), (n + "\0no", either.no), (n + "\0asks", either.asks)]
+    table = run(optimise(replace(top, columns=tuple(columns))), scheduler)
+    schema = dict(top.schema)
+    out = []
+    for n, e in top.columns:
+        if n not in open_ones:
+            out.append(table[n])
+            continue
+        either = open_ones[n]
+        said = bool(table[n + "\0asks"].any())
+        schema[n] = either.yes.dtype if said else either.no.dtype
+        out.append(table[n + ("\0yes" if said else "\0no")].alias(n))
+    return Answer(pl.DataFrame(out), schema)
+
+
+def to_pandas(rows: Rows, found: Answer) -> Any:
+    """The pandas frame."""
+    columns = [(label, physical(label)) for label, _ in rows.columns]
+    levels = [] if rows.is_range else [(lv.label, n) for lv, n in zip(rows.index, rows.level_names())]
+    return frame_to_pandas(found.table, found.schema, columns, levels)
+
+
+def persisted(rows: Rows, scheduler: Any = None) -> Rows:
+    """The same frame, computed and kept where it was computed, while somebody refers to it."""
+    from howdah.engine import execute
+
+    plan = ready(rows.plan(index=not rows.is_range), scheduler)
+    lowering, stream = lower(plan, scheduler)
+    key, n = lowering.cut(stream)
+    graph: Any = lowering.graph
+    (held,) = execute.persist_graph(graph, [graph.wanted(key)], scheduler=scheduler)
+    kept: Relation = nodes.Persisted(held, dict(plan.schema), n)
+    if rows.is_range:
+        kept = nodes.Number(kept)
+    return rows.over(kept)
+
+
+def in_memory(table: pl.DataFrame, schema: dict[str, DType], npartitions: int, is_range: bool) -> nodes.InMemory:
+    """A relation of rows that the client has."""
+    step = max(1, -(-table.height // npartitions))
+    slices = [table[i : i + step] for i in range(0, table.height, step)] or [table]
+    parts = tuple(s.to_arrow(compat_level=pl.CompatLevel.newest()) for s in slices)
+    digest = hashlib.blake2b(digest_size=16)
+    for name, dtype in schema.items():
+        digest.update(f"{name}\0{dtype!r}\0".encode())
+    digest.update(table.hash_rows(1, 2, 3, 4).to_numpy().tobytes() if table.width else b"")
+    digest.update(table.hash_rows(5, 6, 7, 8).to_numpy().tobytes() if table.width else b"")
+    return nodes.InMemory(parts, schema, digest.digest(), is_range)

@@ -1,0 +1,122 @@
+"""What DataFrame and Series share: a relation, expressions over it, and row labels. Internal to `frame`.
+
+A frame is a `base` relation and, per column, an expression over it; deriving a column only adds an expression, so any
+two frames over the same base can be combined row by row. The index is expressions too: the hidden column INDEX where
+pandas would have 0, 1, 2, ..., or the keys of a group-by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from howdah.engine.expr import nodes
+from howdah.engine.expr.columns import Col, Column, open_questions
+from howdah.engine.expr.dtypes import INT64, DType
+from howdah.engine.expr.nodes import INDEX, Relation
+from howdah.errors import SchemaError
+
+Label = Hashable
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """A level of the index: pandas' name of it, and its values."""
+
+    label: Label
+    values: Column
+
+
+DEFAULT = (Level(None, Col(INDEX, INT64)),)
+"""pandas' default index: the number of the row where it was born."""
+
+
+def physical(label: Label) -> str:
+    """The name in a relation of the column that people call `label`."""
+    return label if isinstance(label, str) else f"\0{label!r}"
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A frame without its face: `columns` are (label, expression over `base`)."""
+
+    base: Relation
+    columns: tuple[tuple[Label, Column], ...]
+    index: tuple[Level, ...] = DEFAULT
+
+    @property
+    def default_index(self) -> bool:
+        return self.index == DEFAULT
+
+    @property
+    def is_range(self) -> bool:
+        """Whether the index is known to be 0, 1, 2, ... in order."""
+        return self.default_index and self.base.positional
+
+    def level_names(self) -> list[str]:
+        return [INDEX] if self.default_index else [f"{INDEX}{i}" for i in range(len(self.index))]
+
+    def plan(self, *, index: bool = True) -> nodes.Project:
+        """The relation that people see: their columns, and the index' levels under hidden names."""
+        named = [(physical(label), e) for label, e in self.columns]
+        if index:
+            named += list(zip(self.level_names(), (level.values for level in self.index)))
+        for _, e in named:
+            _ = e.dtype.polars  # refuses columns of types that cannot be carried
+        return nodes.Project(self.base, tuple(named))
+
+    def pinned(self) -> Rows:
+        """The same frame over its own plan: expressions are computed there, and columns are plain references."""
+        plan = self.plan()
+        return self.over(plan)
+
+    def over(self, base: Relation) -> Rows:
+        """The same columns and index, found by name in another relation."""
+        columns = tuple((label, Col(physical(label), base.schema[physical(label)])) for label, _ in self.columns)
+        if self.default_index:
+            return Rows(base, columns, DEFAULT)
+        levels = zip(self.index, self.level_names())
+        return Rows(base, columns, tuple(Level(level.label, Col(name, base.schema[name])) for level, name in levels))
+
+    def through(self, make: Callable[[Relation], Relation]) -> Rows:
+        """The frame after an operation that keeps columns and drops rows. Questions are pinned to the rows they are of."""
+        everything = (*(e for _, e in self.columns), *(level.values for level in self.index))
+        if any(open_questions(e) for e in everything):
+            pinned = self.pinned()
+            return replace(pinned, base=make(pinned.base))
+        return replace(self, base=make(self.base))
+
+    def resolve(self, base: Relation, column: Column, what: str) -> Column:
+        """An expression over another base as one over this base.
+
+        Raises
+        ------
+        SchemaError : the two have different rows. (pandas would align them by label; howdah never does that silently.)
+        """
+        mine: Relation = self.base
+        while mine.key != base.key:
+            if not isinstance(mine, (nodes.Filter, nodes.Head, nodes.Tail)) or open_questions(column):
+                raise SchemaError(
+                    f"{what}: the column belongs to another frame: columns of one frame can be combined row by row; "
+                    "merge two frames on a key, or take the column from the frame that you assign to"
+                )
+            mine = mine.source
+        return column
+
+    def column(self, label: Label) -> Column:
+        for known, e in self.columns:
+            if known == label and type(known) is type(label):
+                return e
+        raise KeyError(label)
+
+    def labels(self) -> list[Label]:
+        return [label for label, _ in self.columns]
+
+    def dtypes(self) -> dict[Label, DType]:
+        return {label: e.dtype for label, e in self.columns}
+
+
+def numbered(base: Relation) -> Relation:
+    """The relation with a fresh default index."""
+    return nodes.Number(base)

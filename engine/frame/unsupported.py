@@ -1,0 +1,100 @@
+"""What of pandas is not there yet, and what to use instead. Raised on the line that names it."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+from howdah.errors import NotSupported
+
+_MAP = "map_partitions(function), which runs pandas on each partition"
+_SMALL = "compute() once the data is small, then pandas"
+
+INSTEAD: dict[str, str] = {
+    "apply": _MAP + ", or column arithmetic",
+    "map": _MAP + ", or column arithmetic",
+    "applymap": _MAP,
+    "transform": _MAP,
+    "pipe": "a plain function call",
+    "eval": "column arithmetic: df.a + df.b",
+    "query": "a boolean mask: df[df.a > 1]",
+    "where": "a boolean mask, or fillna",
+    "mask": "a boolean mask, or fillna",
+    "loc": "a boolean mask for rows, df[[...]] for columns",
+    "iloc": "head(n), tail(n) or nlargest(n, columns)",
+    "at": _SMALL,
+    "iat": _SMALL,
+    "join": "merge(other, on=...)",
+    "concat": "read_parquet of one folder that holds all files",
+    "append": "read_parquet of one folder that holds all files",
+    "pivot_table": "groupby on both keys, compute(), then pandas' unstack",
+    "pivot": "groupby on both keys, compute(), then pandas' unstack",
+    "describe": "agg by name: df.x.mean(), df.x.std(), ...",
+    "drop_duplicates": "groupby(keys).first()",
+    "duplicated": "groupby(keys).size()",
+    "unique": "value_counts(), whose index holds the distinct values",
+    "sort_index": "sort_values(by=...)",
+    "iterrows": "compute(), then pandas",
+    "itertuples": "compute(), then pandas",
+    "to_csv": "to_parquet, or compute() and pandas' to_csv",
+    "to_sql": "to_parquet, or compute() and pandas' to_sql",
+    "values": "compute().values",
+    "to_numpy": "compute().to_numpy()",
+    "T": "compute().T",
+    "sample": "head(n)",
+    "median": "mean, min or max; exact medians need all values in one place",
+    "quantile": "mean, min or max; exact quantiles need all values in one place",
+    "rolling": _SMALL,
+    "shift": _SMALL,
+    "cumsum": _SMALL,
+    "diff": _SMALL,
+    "rank": "nlargest(n, columns)",
+    "plot": "compute().plot",
+    "hist": "compute().hist",
+    "info": "dtypes and columns",
+    "memory_usage": "explain(), which tells the bytes that will be read",
+    "copy": "the frame itself: frames are never changed in place by others",
+    "iterating": "compute(), then pandas",
+}
+
+
+@lru_cache(maxsize=8)
+def _pandas_names(kind: str) -> frozenset[str]:
+    import pandas as pd
+
+    groups: dict[str, Any] = {
+        "DataFrame": pd.DataFrame,
+        "Series": pd.Series,
+        "DataFrameGroupBy": pd.api.typing.DataFrameGroupBy,
+        "SeriesGroupBy": pd.api.typing.SeriesGroupBy,
+        "str": pd.Series.str,
+        "dt": _Times(),
+    }
+    return frozenset(dir(groups[kind]))
+
+
+class _Times:
+    """The names of pandas' `.dt`."""
+
+    def __dir__(self) -> list[str]:
+        import pandas as pd
+
+        return dir(pd.Series([], dtype="datetime64[us]").dt)
+
+
+def is_pandas(kind: str, name: str) -> bool:
+    """Whether pandas' class `kind` has a public attribute `name`."""
+    return not name.startswith("_") and name in _pandas_names(kind)
+
+
+def not_there(kind: str, name: str) -> NotSupported:
+    """The error for a name of pandas that howdah does not have."""
+    remedy = INSTEAD.get(name, f"{_MAP}, or {_SMALL}")
+    return NotSupported(f"pandas' {kind}.{name} is not there yet: use {remedy}")
+
+
+def only(what: str, **given: Any) -> None:
+    """Refuse arguments that differ from the only value that is there: only("merge", indicator=(indicator, False))."""
+    for name, (value, allowed) in given.items():
+        if value is not allowed and value != allowed:
+            raise NotSupported(f"{what}({name}={value!r}) is not there yet: only {name}={allowed!r}")

@@ -1,0 +1,210 @@
+"""Graphs: layers in topological order, checked as they are added, culled before they run.
+
+A `Graph` is what collections build and hand to `engine.execute`. Adding a layer is linear in its size, whatever the
+graph holds already. Layers are immutable; sharing them between graphs is free.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from howdah.engine.graph.keys import layer_key
+from howdah.engine.graph.layer import Key, Layer, OneToOne, Span
+from howdah.engine.graph.patterns import problem_of
+from howdah.errors import InputError
+
+
+class CollisionError(InputError):
+    """Two different contents under one key: an explicit key was given twice, or (2**-64) a hash collided."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Results that are kept elsewhere (by workers, or in this process) while this object lives.
+
+    layer, n : their layer's key and number of items. keep : whatever keeps them; not part of comparison or pickles.
+    """
+
+    layer: Key
+    n: int
+    keep: Any = field(default=None, compare=False, repr=False)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Held, (self.layer, self.n)
+
+    def __howdah_content__(self) -> Key:
+        return self.layer
+
+
+class Graph:
+    """Layers by key, in topological order: a layer is added after everything that it needs.
+
+    `held` are layers whose results exist already, by key: other layers may depend on them.
+
+    Examples
+    --------
+    >>> from howdah.engine.graph.layer import Dependency, KToOne
+    >>> graph = Graph()
+    >>> numbers = graph.add(Layer("float", float, 4, args=[(i,) for i in range(4)]))
+    >>> total = graph.add(Layer("sum", sum, 2, deps=(Dependency(numbers, KToOne(2)),)))
+    >>> len(graph), graph.wanted(total)
+    (2, Span(layer=b'...', start=0, stop=2))
+    >>> graph.add(Layer("bad", sum, 3, deps=(Dependency(numbers, OneToOne()),)))
+    Traceback (most recent call last):
+    howdah.errors.InputError: layer 'bad': OneToOne needs layers of the same length: ...
+    """
+
+    def __init__(self, layers: Iterable[Layer] = (), held: dict[Key, Held] | None = None) -> None:
+        self.layers: dict[Key, Layer] = {}
+        self.held: dict[Key, Held] = dict(held or {})
+        for layer in layers:
+            self.add(layer)
+
+    def add(self, layer: Layer) -> Key:
+        """Check the layer, give it its key if it has none, and keep it. Returns the key.
+
+        A layer that is there already is not added twice. What it depends on must have been added (or be `held`), so
+        a cycle cannot be written.
+
+        Raises
+        ------
+        InputError : a dependency that is not there, lengths that do not fit the pattern, wrong numbers of arguments.
+        CollisionError : another layer has this key.
+        """
+        problem = _problem_of(layer, self.length)
+        if problem is not None:
+            raise InputError(f"layer {layer.name!r}: {problem}")
+        if not layer.key:
+            layer = replace(layer, key=layer_key(layer))
+        known = self.layers.get(layer.key)
+        if known is None:
+            self.layers[layer.key] = layer
+        elif known is not layer and not _alike(known, layer):
+            raise CollisionError(
+                f"layer {layer.name!r}: its key {layer.key.hex()} is that of {known.name!r}, which is other work; "
+                "leave `key` empty to have it computed from the content"
+            )
+        return layer.key
+
+    def length(self, key: Key) -> int | None:
+        """How many items a layer has; None if it is neither in the graph nor held."""
+        if key in self.layers:
+            return self.layers[key].n
+        held = self.held.get(key)
+        return None if held is None else held.n
+
+    def wanted(self, key: Key) -> Span:
+        """The span of all items of a layer."""
+        n = self.length(key)
+        if n is None:
+            raise InputError(f"layer {key.hex()} is not in the graph")
+        return Span(key, 0, n)
+
+    def update(self, other: Graph) -> None:
+        """Add all layers of another graph."""
+        self.held.update(other.held)
+        for layer in other.layers.values():
+            self.add(layer)
+
+    def cull(self, wanted: Sequence[Span]) -> Graph:
+        """The layers that the wanted spans need, directly or not, in the same order.
+
+        Whole layers are kept or left out: which items of a kept layer are needed, whoever runs them finds.
+        """
+        needed: set[Key] = set()
+        stack = [span.layer for span in wanted]
+        for span in wanted:
+            self._check(span)
+        while stack:
+            key = stack.pop()
+            if key not in needed:
+                needed.add(key)
+                if key not in self.held and key in self.layers:
+                    stack.extend([dep.layer for dep in self.layers[key].deps])
+        culled = Graph()
+        culled.layers = {k: layer for k, layer in self.layers.items() if k in needed and k not in self.held}
+        culled.held = {k: held for k, held in self.held.items() if k in needed}
+        return culled
+
+    def _check(self, span: Span) -> None:
+        n = self.length(span.layer)
+        if n is None:
+            raise InputError(f"wanted: layer {span.layer.hex()} is not in the graph")
+        if not 0 <= span.start <= span.stop <= n:
+            raise InputError(f"wanted: items {span.start} to {span.stop} of layer {span.layer.hex()}, which has {n}")
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self.layers or key in self.held
+
+    def __repr__(self) -> str:
+        names = ", ".join(f"{layer.name}[{layer.n}]" for layer in list(self.layers.values())[:8])
+        return f"<Graph of {len(self.layers)} layers: {names}{', ...' if len(self.layers) > 8 else ''}>"
+
+
+def from_layers(layers: Iterable[Layer]) -> Graph:
+    """A graph of layers in any order, whose keys are given. A cycle is an `InputError` that names its layers.
+
+    >>> from howdah.engine.graph.layer import Dependency
+    >>> a = Layer("a", abs, 1, deps=(Dependency(b"b", OneToOne()),), key=b"a")
+    >>> b = Layer("b", abs, 1, deps=(Dependency(b"a", OneToOne()),), key=b"b")
+    >>> from_layers([a, b])
+    Traceback (most recent call last):
+    howdah.errors.InputError: the graph has a cycle: a -> b -> a
+    """
+    by_key = {layer.key: layer for layer in layers}
+    graph = Graph()
+    path: dict[Key, None] = {}
+    for root in by_key:
+        stack: list[tuple[Key, int]] = [(root, 0)]
+        while stack:
+            key, at = stack.pop()
+            if key in graph.layers:
+                continue
+            layer = by_key[key]
+            path[key] = None
+            while at < len(layer.deps) and (layer.deps[at].layer in graph.layers or layer.deps[at].layer not in by_key):
+                at += 1
+            if at == len(layer.deps):
+                graph.add(layer)
+                del path[key]
+                continue
+            below = layer.deps[at].layer
+            if below in path:
+                cycle = [*list(path)[list(path).index(below) :], below]
+                raise InputError("the graph has a cycle: " + " -> ".join(by_key[k].name for k in cycle))
+            stack += [(key, at), (below, 0)]
+    return graph
+
+
+def _problem_of(layer: Layer, length: Callable[[Key], int | None]) -> str | None:
+    n = layer.n
+    if n < 0:
+        return f"n is {n}"
+    if layer.args is not None and len(layer.args) != n:
+        return f"args for {len(layer.args)} items, where n is {n}"
+    for name in ("hosts", "nbytes"):
+        entries = getattr(layer, name)
+        if entries is not None and len(entries) != n:
+            return f"{name} for {len(entries)} items, where n is {n}"
+    if not callable(layer.fn):
+        return f"fn is {layer.fn!r}, which cannot be called"
+    for dep in layer.deps:
+        n_source = length(dep.layer)
+        if n_source is None:
+            return f"needs layer {dep.layer.hex()}, which is not in the graph: add what a layer needs before it"
+        if type(dep.pattern) is OneToOne and n == n_source:
+            continue
+        problem = problem_of(dep.pattern, n, n_source)
+        if problem is not None:
+            return problem
+    return None
+
+
+def _alike(one: Layer, other: Layer) -> bool:
+    """Whether two layers of one key can be the same work: what is cheap to compare agrees."""
+    return one.n == other.n and one.deps == other.deps and one.pass_inputs == other.pass_inputs

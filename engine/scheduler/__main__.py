@@ -1,0 +1,83 @@
+"""`python -m howdah.engine.scheduler`: a scheduler in a process of its own, as an application's master starts it.
+
+When it listens, it writes `--address-file`: JSON with `address`, `status` (the URL of the status page) and `pid`,
+complete at once. It ends on SIGTERM, telling clients and workers to go.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+
+from howdah.engine.comm.identity import Security
+from howdah.engine.scheduler.server import Server
+from howdah.errors import HowdahError
+
+log = logging.getLogger("howdah.engine.scheduler")
+
+
+def arguments(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m howdah.engine.scheduler", description="One howdah scheduler.")
+    parser.add_argument("--listen", required=True, help="tls://HOST:0 or unix:///path")
+    parser.add_argument("--security", default="", help="the scheduler's security directory; none over Unix sockets")
+    parser.add_argument("--address-file", required=True, help="where to write the address once it listens (JSON)")
+    parser.add_argument("--name", default="howdah", help="the cluster's name")
+    parser.add_argument("--lease", type=float, default=60.0, help="seconds for which a lost client's work is kept")
+    parser.add_argument("--worker-lease", type=float, default=8.0, help="the same for a lost worker's")
+    parser.add_argument("--status-host", default="127.0.0.1", help="where the status page listens")
+    parser.add_argument("--status-port", type=int, default=0, help="0: any; -1: no status page")
+    parser.add_argument("--die-with-parent", action="store_true", help="leave when standard input ends")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = arguments(argv)
+    logging.basicConfig(
+        level=os.environ.get("HOWDAH_LOG", "INFO"),
+        format="%(asctime)s scheduler %(levelname)s %(message)s",
+        stream=sys.stderr,
+    )
+    try:
+        return asyncio.run(serve(options))
+    except HowdahError as error:
+        log.error("%s", error)
+        return 4
+
+
+async def serve(options: argparse.Namespace) -> int:
+    security = Security.load(options.security) if options.security else None
+    server = Server(security, options.name, options.lease, options.worker_lease)
+    address = server.open(options.listen)
+    status = ""
+    if options.status_port >= 0:
+        from howdah.engine.observe.status import StatusPage
+
+        status = StatusPage(server).open(options.status_host, options.status_port)
+    _write(options.address_file, {"address": address, "status": status, "pid": os.getpid()})
+    log.info("serving at %s, status at %s", address, status or "no port")
+    done = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, done.set)
+    if options.die_with_parent:
+        os.set_blocking(0, False)
+        loop.add_reader(0, lambda: os.read(0, 4096) or done.set())
+    await done.wait()
+    await server.close()
+    return 0
+
+
+def _write(path: str, found: dict[str, object]) -> None:
+    part = Path(f"{path}.part")
+    part.write_text(json.dumps(found))
+    part.rename(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
