@@ -126,7 +126,7 @@ class _Site:
             if folder.endswith(".dist-info") and base in _INSTALLERS_NOTES:
                 continue
             if folder.endswith(".dist-info") and base == "RECORD":
-                yield Member(name, data=_without_scripts(entry.path))
+                yield Member(name, data=_plain_record(entry.path))
                 continue
             if "/" not in rel and rel.endswith(".pth") and (folders := editable.outside_folders(self.site, rel)):
                 yield Member(name, data=_without_folders(entry.path, folders))
@@ -165,11 +165,15 @@ def _without_folders(pth: str, folders: list[str]) -> bytes:
     return "".join(lines).encode("utf-8", "surrogateescape")
 
 
-def _without_scripts(record: str) -> bytes:
-    """A RECORD without scripts, whose digests depend on the environment's path, and without compiled modules."""
+def _plain_record(record: str) -> bytes:
+    """A RECORD that is the same for every installer: sorted, without compiled modules and installers' notes.
+
+    And without scripts, whose digests depend on the environment's path.
+    """
     with open(record, encoding="utf-8", errors="surrogateescape") as file:
         lines = [line for line in file if not line.startswith("../") and ".pyc," not in line]
-    return "".join(lines).encode("utf-8", "surrogateescape")
+    kept = [line for line in lines if os.path.basename(line.partition(",")[0]) not in _INSTALLERS_NOTES]
+    return "".join(sorted(kept)).encode("utf-8", "surrogateescape")
 
 
 def _metadata(dist: Distribution, plain: editable.Plain, site: str) -> Iterator[Member]:

@@ -57,7 +57,8 @@ class EnvStore:
     """
 
     def __init__(self, fs: Any, root: str, *, url: str = ""):
-        self.fs, self.root, self.url = fs, root.rstrip("/") or "/", url.rstrip("/")
+        self.fs, self.root = fs, root.rstrip("/") or "/"
+        self.url = url if url.endswith("://") else url.rstrip("/")
 
     # -- publish ------------------------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ import importlib.util
 import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol, cast
 
 from howdah.errors import HadoopNotFound, StorageError, bad_value
 from howdah.io.hadoop_config import HadoopConfig
@@ -143,7 +143,7 @@ class NativeClient:
 
     def open(self, path: str, mode: str) -> BinaryIO:
         if mode == "rb":
-            return self._client.read(path)  # type: ignore[no-any-return]
+            return cast(BinaryIO, self._client.read(path))
         return self.fsspec.open(path, mode)  # type: ignore[no-any-return]
 
     def read_ranges(self, path: str, ranges: Iterable[Range], size: int, sink: Sink) -> None:

@@ -22,7 +22,8 @@ PATIENCE = 60.0
 """Seconds that a platform fault is waited for: a NameNode's restart with a big image takes longer only rarely."""
 FIRST_CONTACT = 15.0
 """Seconds for a file system that nobody has reached yet: more likely a wrong address than a restart."""
-_TELL_AFTER = 3.0
+_TELL_AFTER, _TELL_AGAIN = 3.0, 60.0
+_told: dict[str, float] = {}  # when the log last said that an address does not answer: many threads, one line
 
 _ERRNOS = frozenset({
     errno.ECONNREFUSED, errno.ECONNRESET, errno.ECONNABORTED, errno.EPIPE, errno.ETIMEDOUT, errno.EHOSTUNREACH,
@@ -35,6 +36,7 @@ _PASSING = re.compile(
     r"timed out|broken pipe|DataTransferError|DataNode|No valid (DataNode|locations)",
     re.IGNORECASE,
 )
+_HOST = re.compile(r'host_name: "([^"]*)"')
 _JAVA = re.compile(r'^\w*RPCError\("([^"]*)", "(.*)"\)$', re.DOTALL)
 
 
@@ -66,8 +68,7 @@ def patiently(act: Callable[[], T], *, where: str, patience: float, now: Callabl
     ----------
     where : for the log: the address that does not answer.
     """
-    started = now()
-    pause, told = 0.1, False
+    started, pause = now(), 0.1
     while True:
         try:
             return act()
@@ -75,8 +76,8 @@ def patiently(act: Callable[[], T], *, where: str, patience: float, now: Callabl
             waited = now() - started
             if not is_platform_fault(error) or waited + pause > patience:
                 raise
-            if waited > _TELL_AFTER and not told:
-                told = True
+            if waited > _TELL_AFTER and now() - _told.get(where, -_TELL_AGAIN) >= _TELL_AGAIN:
+                _told[where] = now()
                 logger.warning("%s: %s; trying again for up to %.0f s", where, plain_words(error), patience)
         time.sleep(pause)
         pause = min(pause * 2, 2.0)
@@ -89,6 +90,9 @@ def plain_words(error: BaseException) -> str:
     'SafeModeException: Name node is in safe mode.'
     """
     text = str(error)
+    if "All DataNodes failed" in text:
+        hosts = ", ".join(dict.fromkeys(_HOST.findall(text.replace("\\", ""))))
+        return f"no DataNode that holds the block could be read ({hosts or 'none is known'})"
     java = _JAVA.match(text)
     if java:
         return f"{java[1].rpartition('.')[2]}: {java[2]}".split("\\n")[0].split("\n")[0]
@@ -108,19 +112,21 @@ def translate(error: Exception, *, url: str, action: str, where: str, waited: fl
     words = plain_words(error)
     if isinstance(error, HowdahError):
         return error
+    if isinstance(error, IsADirectoryError) or "Path is not a file" in words:
+        return StorageError(f"{url}: cannot {action}: it is a folder")
     if isinstance(error, FileNotFoundError):
         return PathMissing(f"{url}: no such file or folder")
-    if isinstance(error, FileExistsError) or "FileAlreadyExistsException" in str(error):
+    if isinstance(error, FileExistsError) or re.search("FileAlreadyExists|must both be directories", str(error)):
         return PathExists(f"{url}: exists already")
     if isinstance(error, PermissionError) or "AccessControlException" in words or "Permission denied" in words:
         return StorageError(f"{url}: no permission to {action}: {words}. Choose another path, or ask its owner")
     if isinstance(error, NotADirectoryError) or "ParentNotDirectoryException" in words:
         return StorageError(f"{url}: cannot {action}: a part of the path is a file, not a folder")
-    if isinstance(error, IsADirectoryError):
-        return StorageError(f"{url}: cannot {action}: it is a folder")
     if isinstance(error, NotImplementedError):
         return NotSupported(f"{url}: the HDFS client cannot {action} this: {words}. Set HOWDAH_HDFS_CLIENT=pyarrow")
     if where and is_platform_fault(error):
-        tried = f" (tried for {waited:.0f} s)" if waited is not None else ""
-        return StorageError(f"{url}: cannot {action}: NameNode {where}: {words}{tried}. Is HDFS up, the address right?")
+        tried = f", tried for {waited:.0f} s" if waited is not None else ""
+        return StorageError(
+            f"{url}: cannot {action}: {words} (NameNode {where}{tried}). Is HDFS up, the address right?"
+        )
     return StorageError(f"{url}: cannot {action}: {words}")

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, BinaryIO, TypeVar
 from urllib.parse import unquote
 
-from howdah.errors import HadoopNotFound, PathMissing, bad_value
+from howdah.errors import HadoopNotFound, PathExists, PathMissing, bad_value
 from howdah.io import faults
 from howdah.io.clients import Range, Sink, StorageClient, choose_client, make_client
 from howdah.io.hadoop_config import HadoopConfig, load_hadoop_config
@@ -245,7 +245,10 @@ class FileSystem:
                     return
                 raise
 
-        self._must(f"rename to {self.url(target)}", source, act)
+        try:
+            self._must(f"rename to {self.url(target)}", source, act)
+        except PathExists as error:
+            raise PathExists(f"{self.url(target)}: exists already") from error
 
     def rm(self, path: str, *, recursive: bool = False, missing_ok: bool = False) -> None:
         """Delete a file or folder. Raises `PathMissing` unless `missing_ok`."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import posixpath
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -327,10 +328,28 @@ def _files(filesystem: FileSystem, path: str) -> list[FileInfo]:
             raise PathMissing(f"{filesystem.url(path)}: no file matches")
         found = [file for match in matches for file in (_walk(filesystem, match.path) if match.is_dir else [match])]
     else:
-        found = _walk(filesystem, path)
+        try:
+            found = _walk(filesystem, path)
+        except PathMissing as error:
+            raise _left_aside(filesystem, path, error) from error
     if not found:
         raise PathMissing(f"{filesystem.url(path)}: no Parquet file in this folder")
     return found
+
+
+def _left_aside(filesystem: FileSystem, path: str, error: PathMissing) -> PathMissing:
+    """The table may be missing because an overwrite was killed between its two renames (`parquet_write`)."""
+    parent, name = posixpath.split(path)
+    try:
+        aside = [entry for entry in filesystem.ls(parent) if entry.name.startswith(f".{name}.howdah-old-")]
+    except PathMissing:
+        return error
+    if not aside:
+        return error
+    return PathMissing(
+        f"{error}. An overwrite of it was killed; the data before that is whole in {filesystem.url(aside[0].path)}: "
+        "rename it back, or run that write again"
+    )
 
 
 def _walk(filesystem: FileSystem, path: str) -> list[FileInfo]:

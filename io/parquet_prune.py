@@ -154,7 +154,7 @@ def _nanoseconds(value: Any, *, aware: bool) -> int | None:
         moment = pd.Timestamp(value)
     except (ValueError, TypeError, OverflowError):
         return None
-    if moment is pd.NaT or (moment.tzinfo is not None) != aware:
+    if pd.isna(moment) or (moment.tzinfo is not None) != aware:
         return None
     plain = moment.tz_convert("UTC").tz_localize(None) if aware else moment
     return int(plain.asm8.astype("int64")) * _UNITS[plain.unit]

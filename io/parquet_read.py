@@ -109,7 +109,7 @@ def _fetch(piece: Piece, columns: Sequence[str]) -> BinaryIO:
 def _memory_file() -> BinaryIO:
     if hasattr(os, "memfd_create"):
         return os.fdopen(os.memfd_create("howdah-parquet"), "w+b")
-    return tempfile.TemporaryFile()  # type: ignore[return-value]
+    return tempfile.TemporaryFile()
 
 
 def _chunk_ranges(footer: Footer, piece: Piece, columns: Sequence[str]) -> list[tuple[int, int]]:

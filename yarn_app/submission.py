@@ -28,8 +28,8 @@ from howdah.yarn_app.application import Application
 from howdah.yarn_app.fleet import Group, spread
 from howdah.yarn_app.progress import Show
 from howdah.yarn_app.resource_manager import Node, NotTold, ResourceManager
-from howdah.yarn_app.skein_port import DriverStart, Order, Resource
 from howdah.yarn_app.sizes import show_memory
+from howdah.yarn_app.skein_port import DriverStart, Order, Resource
 from howdah.yarn_app.specification import RESERVED, Specification
 from howdah.yarn_app.staging import Staging, collect_quietly
 
@@ -38,7 +38,7 @@ TAG = "howdah"
 # `exec`, so that YARN's signals reach Python; -s, so that nobody's ~/.local leaks into the environment.
 _SCRIPT = """
 umask 077
-export HADOOP_CONF_DIR="$PWD/howdah_app/conf" PYTHONNOUSERSITE=1 PYTHONPATH="{pythonpath}"
+export HADOOP_CONF_DIR="$PWD/howdah_app/conf" PYTHONNOUSERSITE=1 PYTHONPATH="{pythonpath}${{PYTHONPATH:+:$PYTHONPATH}}"
 unset PYTHONHOME
 exec environment/bin/python -s -m {module}
 """

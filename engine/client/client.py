@@ -2,42 +2,40 @@
 
 from __future__ import annotations
 
+import atexit
 import getpass
 import os
 import secrets
 import socket
 import threading
 import time
-from collections import deque
+import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from inspect import signature
+from itertools import accumulate, pairwise
+from typing import TYPE_CHECKING, Any
 
 from howdah.engine.client.future import Future, Hold
 from howdah.engine.client.gathering import Gathering, nested_futures, with_values
+from howdah.engine.client.ledger import Ledger, Spans, spans_of, still_waiting
 from howdah.engine.client.link import Link
-from howdah.engine.client.packing import Packed, pack
-from howdah.engine.client.results import DONE, FAILED, Failure, Results, Watch
+from howdah.engine.client.packing import pack
+from howdah.engine.client.results import DONE, Results, Watch
 from howdah.engine.comm.identity import Security
 from howdah.engine.comm.loop import loop_thread
 from howdah.engine.comm.messages import (
-    Addresses,
     Cancel,
-    Done,
-    Failed,
     Hello,
-    Lost,
-    Release,
-    SchedulerTellsClient,
     Submit,
 )
-from howdah.engine.graph.layer import Key, Span
-from howdah.engine.scheduler.records import TaskError
-from howdah.errors import DeadlineExceeded, HowdahError, InputError, bad_value
+from howdah.engine.current import drop_current, set_current
+from howdah.engine.graph.encode import Encoded, encode
+from howdah.engine.graph.layer import Span
+from howdah.errors import DeadlineExceeded, HowdahError, InputError, bad_value, near
 
-DROP_DELAY = 0.02
-"""Seconds for which dropped futures are collected before the scheduler is told."""
-
-Spans = list[tuple[Results, int, int]]
+if TYPE_CHECKING:
+    from howdah.engine.graph.graph import Graph, Held
+    from howdah.engine.local import Progress
 
 
 class Client:
@@ -80,26 +78,22 @@ class Client:
         self.address: str = address
         self.name = name or f"{getpass.getuser()}-{os.getpid()}"
         self._gathering: Gathering | None = None
-        self._registry: dict[Key, Results] = {}
-        self._lock = threading.RLock()
-        self._dropped: deque[tuple[Results, int, int]] = deque()
-        self._drop_scheduled = False
-        self._addresses: dict[str, str] = {}
-        self._names: dict[Key, str] = {}
+        self.ledger = Ledger()
         self._watches: set[Watch] = set()
         self._thread = loop_thread()
         hello = Hello("client", f"{self.name}-{secrets.token_hex(4)}", lease=lease, host=socket.gethostname())
         identity = Security.load(security) if security is not None else None
-        self._link = Link(address, identity, hello, self._heard, self._lost_link)
+        self._link = Link(address, identity, hello, self.ledger.heard, self._lost_link)
+        self.ledger.attach(self._link)
         try:
             self._link.open(timeout)
         except BaseException:
-            if self._own_cluster is not None:
-                self._own_cluster.close()
+            self._close_own_cluster()
             raise
-        self._gathering = Gathering(self._link, self.name, identity, self._addresses, self._send_unfetched)
+        self._gathering = Gathering(self._link, self.name, identity, self.ledger.addresses)
         self._closed = False
-        _make_current(self)
+        _open.add(self)
+        set_current(self)
 
     def _find(self, given: Any, security: Any, local: Mapping[str, Any]) -> tuple[str, Any]:
         if isinstance(given, str):
@@ -112,6 +106,9 @@ class Client:
         if given is None:
             from howdah.engine.local_cluster import LocalCluster
 
+            unknown = [option for option in local if option not in signature(LocalCluster).parameters]
+            if unknown:
+                raise InputError(f"Client: unknown option {unknown[0]!r}; {near(unknown[0], _OPTIONS)}")
             given = self._own_cluster = LocalCluster(**local)
         if not hasattr(given, "scheduler_address"):
             raise bad_value("address", given, "give an address, a cluster, or nothing")
@@ -173,9 +170,7 @@ class Client:
         where = None if hosts is None else [tuple(h) for h in hosts]
         if where is not None and len(where) != len(items):
             raise bad_value("hosts", f"{len(where)} entries", f"give one per element: {len(items)}")
-        results = self._submit(
-            pack(fn, items, kwargs, retries=retries, pure=pure, hosts=where), priority
-        )
+        results = self._submit(pack(fn, items, kwargs, retries=retries, pure=pure, hosts=where), priority)
         return [Future(self, results, item) for item in range(len(items))]
 
     def scatter(self, data: Any) -> Any:
@@ -189,47 +184,53 @@ class Client:
             return type(data)(self.map(_itself, list(data)))
         return self.submit(_itself, data)
 
-    def _submit(self, packed: Packed, priority: int) -> Results:
-        spec = packed.spec
-        with self._lock:
-            results = self._hold(spec.key, spec.name, spec.n, 0, spec.n)
-            self._link.send(
-                Submit((spec,), (Span(spec.key, 0, spec.n),), priority), packed.code, packed.offsets, packed.arguments
-            )
-        return results
-
-    def _hold(self, key: Key, name: str, n: int, start: int, stop: int) -> Results:
-        """Count one more reference to each of these items. Under the lock."""
-        results = self._registry.get(key)
-        if results is None:
-            results = self._registry[key] = Results(key, name, n)
-        refs = results.refs
-        for item in range(start, stop):
-            refs[item] += 1
+    def _submit(self, layer: Encoded, priority: int) -> Results:
+        spec = layer.spec
+        with self.ledger.lock:
+            results = self.ledger.hold(spec.key, spec.name, spec.n, 0, spec.n)
+            self._link.send(Submit((spec,), (Span(spec.key, 0, spec.n),), priority), *_frames_of(layer))
         return results
 
     # -- collections (engine/execute.py) ----------------------------------------------------------------------------
 
-    def start_graph(
-        self, layers: Sequence[Packed], wanted: Sequence[Span], priority: int = 0
-    ) -> tuple[Spans, Hold]:
-        """Send layers in topological order; the wanted spans, and what keeps them while it lives."""
-        lengths = {packed.spec.key: packed.spec for packed in layers}
-        spans: Spans = []
-        with self._lock:
+    def compute_graph(self, graph: Graph, wanted: Sequence[Span], progress: Progress | None = None) -> list[list[Any]]:
+        """Values per wanted span, for `engine.execute`. `progress` gets (done, all, layer) now and then."""
+        spans, hold = self._start_graph(graph, wanted)
+        values = self._results_of(spans, None, progress)
+        del hold
+        cuts = [0, *accumulate(stop - start for _, start, stop in spans)]
+        return [values[a:b] for a, b in pairwise(cuts)]
+
+    def persist_graph(self, graph: Graph, wanted: Sequence[Span]) -> list[Held]:
+        """Start whole layers and keep their results while what is returned lives, for `engine.execute`."""
+        from howdah.engine.graph.graph import Held
+
+        spans, hold = self._start_graph(graph, wanted)
+        self.ledger.again(spans)
+        del hold
+        return [Held(span.layer, span.stop, Hold(self, [mine])) for span, mine in zip(wanted, spans)]
+
+    def _start_graph(self, graph: Graph, wanted: Sequence[Span]) -> tuple[list[tuple[Results, int, int]], Hold]:
+        """Send what of the graph is not held; the wanted spans, and what keeps them while it lives."""
+        layers = [encode(layer) for layer in graph.layers.values()]
+        lengths = {layer.spec.key: layer.spec for layer in layers}
+        spans: list[tuple[Results, int, int]] = []
+        with self.ledger.lock:
             for key, start, stop in wanted:
-                spec = lengths.get(key)
-                known = self._registry.get(key)
-                if spec is None and known is None:
-                    raise HowdahError(f"layer {key.hex()} is wanted and neither in the graph nor held")
-                name, n = (spec.name, spec.n) if spec is not None else (known.name, known.n)  # type: ignore[union-attr]
-                spans.append((self._hold(key, name, n, start, stop), start, stop))
+                known = self.ledger.known(key)
+                if key in lengths:
+                    name, n = lengths[key].name, lengths[key].n
+                elif known is not None:
+                    name, n = known.name, known.n
+                else:
+                    raise HowdahError(f"layer {key.hex()} is wanted and neither in the graph nor held by this client")
+                spans.append((self.ledger.hold(key, name, n, start, stop), start, stop))
             hold = Hold(self, spans)
             for spec in lengths.values():
-                self._names[spec.key] = spec.name
-            frames = [frame for packed in layers for frame in (packed.code, packed.offsets, packed.arguments)]
-            specs = tuple(packed.spec for packed in layers)
-            self._link.send(Submit(specs, tuple(wanted), priority), *frames)
+                self.ledger.names[spec.key] = spec.name
+            frames = [frame for layer in layers for frame in _frames_of(layer)]
+            specs = tuple(layer.spec for layer in layers)
+            self._link.send(Submit(specs, tuple(wanted)), *frames)
         return spans, hold
 
     def progress(self) -> list[dict[str, Any]]:
@@ -249,20 +250,18 @@ class Client:
         if errors not in ("raise", "skip"):
             raise bad_value("errors", errors, "write 'raise' or 'skip'")
         found = nested_futures(futures)
-        spans = _spans_of(found)
+        spans = spans_of(found)
         if errors == "skip":
             self._wait(spans, None)
             found = [future for future in found if future.results.state[future.item] == DONE]
-            values = self._results_of(_spans_of(found), None)
+            values = self._results_of(spans_of(found), None)
             return with_values(futures, dict(zip(map(id, found), values)), skip=True)
         values = self._results_of(spans, None)
         if type(futures) is list and len(found) == len(futures):
             return values
         return with_values(futures, dict(zip(map(id, found), values)))
 
-    def _results_of(
-        self, spans: Spans, timeout: float | None, progress: Callable[[list[dict[str, Any]]], None] | None = None
-    ) -> list[Any]:
+    def _results_of(self, spans: Spans, timeout: float | None, progress: Progress | None = None) -> list[Any]:
         """Values of spans, item by item. Raises the first failure that is known."""
         deadline = None if timeout is None else time.monotonic() + timeout
         assert self._gathering is not None
@@ -272,7 +271,7 @@ class Client:
             for results, start, stop in spans:
                 failed = results.first_failed(start, stop)
                 if failed >= 0:
-                    raise self._failure(results, failed) or HowdahError("a task failed without a reason")
+                    raise self.ledger.failure(results, failed) or HowdahError("a task failed without a reason")
             values = self._gathering.collect(spans)
             if values is not None:
                 return values
@@ -283,7 +282,7 @@ class Client:
         spans: Spans,
         timeout: float | None,
         first_failure: bool = False,
-        progress: Callable[[list[dict[str, Any]]], None] | None = None,
+        progress: Progress | None = None,
     ) -> None:
         """Return when all is settled (or one has failed). Raises DeadlineExceeded, or the link's fault."""
         if all(results.settled(start, stop) for results, start, stop in spans) and self._link.fault is None:
@@ -295,17 +294,26 @@ class Client:
             while not watch.event.is_set():
                 left = None if deadline is None else deadline - time.monotonic()
                 if left is not None and left <= 0:
-                    raise DeadlineExceeded(_still_waiting(spans, timeout or 0.0))
+                    raise DeadlineExceeded(still_waiting(spans, timeout or 0.0))
                 if progress is None:
                     watch.event.wait(left)
                 elif not watch.event.wait(0.2 if left is None else min(0.2, left)):
-                    progress(self.progress())
+                    self._report(progress)
             if progress is not None and self._link.fault is None:
-                progress(self.progress())
+                self._report(progress)
         finally:
             self._thread.loop.call_soon_threadsafe(self._end, watch)
         if self._link.fault is not None and not all(r.settled(a, b) for r, a, b in spans):
             raise self._link.fault
+
+    def _report(self, progress: Progress) -> None:
+        layers = self.progress()
+        open_layers = [layer for layer in layers if layer["done"] + layer["idle"] < layer["n"]]
+        progress(
+            sum(layer["done"] for layer in layers),
+            sum(layer["n"] - layer["idle"] for layer in layers),
+            open_layers[0]["name"] if open_layers else "",
+        )
 
     def _begin(self, watch: Watch) -> None:
         self._watches.add(watch)
@@ -317,44 +325,13 @@ class Client:
         self._watches.discard(watch)
         watch.stop()
 
-    def _failure(self, results: Results, item: int) -> BaseException | None:
-        """The exception of a failed item, made anew each time; None if it has not failed."""
-        if results.state[item] != FAILED:
-            return None
-        from howdah.engine.comm.failure import raised_again
-
-        failure = results.failure_of(item)
-        return raised_again(failure.error, self._where(results, item, failure))
-
-    def _where(self, results: Results, item: int, failure: Failure) -> str:
-        error, origin = failure
-        name = self._names.get(origin.layer) or (results.name if origin.layer == results.key else "")
-        task = f"{name or origin.layer.hex()[:8]}[{origin.start}]"
-        place = f" on worker {error.worker} (host {error.host}" if error.worker else ""
-        if place:
-            place += f", container {error.container})" if error.container else ")"
-        text = f"howdah: task {task} {'failed' if error.kind != 'cancelled' else 'was cancelled'}{place}"
-        if origin.layer != results.key or not origin.start <= item < origin.stop:
-            text += f"; {results.name}[{item}] needs it"
-        return text
-
     def cancel(self, futures: Any) -> None:
         """Do not compute these, unless another client wants them; waiting for them raises Cancelled."""
-        spans = _spans_of(nested_futures(futures))
-        with self._lock:
-            for results, _, _ in spans:
-                # The same call made again is another task: it must not find the cancelled one.
-                if self._registry.get(results.key) is results:
-                    del self._registry[results.key]
+        spans = spans_of(nested_futures(futures))
+        with self.ledger.lock:
+            self.ledger.disown(spans)
             self._link.send(Cancel(tuple(Span(r.key, a, b) for r, a, b in spans)))
-        self._thread.call(self._cancelled(spans))
-
-    async def _cancelled(self, spans: Spans) -> None:
-        for results, start, stop in spans:
-            for item in range(start, stop):
-                if not results.settled(item, item + 1):
-                    error = TaskError("cancelled", f"{results.name}[{item}] was cancelled")
-                    results.failed(item, item + 1, Failure(error, Span(results.key, item, item + 1)))
+        self._thread.call(self.ledger.cancelled(spans))
 
     def _call_when_done(self, future: Future, fn: Callable[[Future], object]) -> None:
         assert self._gathering is not None
@@ -371,71 +348,9 @@ class Client:
 
         self._thread.loop.call_soon_threadsafe(begin)
 
-    # -- what the scheduler says, on the loop's thread --------------------------------------------------------------
-
-    def _heard(self, message: SchedulerTellsClient, frames: Sequence[memoryview]) -> None:
-        match message:
-            case Done(span, holder):
-                results = self._registry.get(span.layer)
-                if results is not None:
-                    results.done(span.start, span.stop, holder, frames)
-            case Failed(span, error, origin):
-                results = self._registry.get(span.layer)
-                if results is not None:
-                    results.failed(span.start, span.stop, Failure(error, origin))
-            case Lost(span):
-                results = self._registry.get(span.layer)
-                if results is not None:
-                    results.lost(span.start, span.stop)
-            case Addresses(of):
-                self._addresses.update(of)
-
     def _lost_link(self, fault: HowdahError) -> None:
         for watch in tuple(self._watches):
             watch.event.set()
-
-    def _send_unfetched(self, message: Any) -> None:
-        self._link.send(message)
-
-    # -- release ----------------------------------------------------------------------------------------------------
-
-    def _drop(self, results: Results, start: int, stop: int) -> None:
-        """One reference less to each of these. Called by destructors, on any thread, at any time: takes no lock."""
-        self._dropped.append((results, start, stop))
-        if not self._drop_scheduled:
-            self._drop_scheduled = True
-            loop = self._thread.loop
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(loop.call_later, DROP_DELAY, self._release)
-
-    def _release(self) -> None:
-        """Tell the scheduler what nobody holds any more. On the loop's thread."""
-        self._drop_scheduled = False
-        free: list[Span] = []
-        with self._lock:
-            if self._link.fault is not None:
-                self._dropped.clear()
-                return
-            while self._dropped:
-                results, start, stop = self._dropped.popleft()
-                refs = results.refs
-                for item in range(start, stop):
-                    refs[item] -= 1
-                    if refs[item]:
-                        continue
-                    results.released(item, item + 1)
-                    if self._registry.get(results.key) is not results:
-                        continue  # cancelled; the scheduler knows
-                    if free and free[-1].layer == results.key and free[-1].stop == item:
-                        free[-1] = Span(results.key, free[-1].start, item + 1)
-                    else:
-                        free.append(Span(results.key, item, item + 1))
-            for key in {span.layer for span in free}:
-                if not any(self._registry[key].refs):
-                    del self._registry[key]
-                    self._names.pop(key, None)
-            if free:
-                self._link.send(Release(tuple(free)))
 
     # -- the cluster ------------------------------------------------------------------------------------------------
 
@@ -480,10 +395,14 @@ class Client:
         if self._closed:
             return
         self._closed = True
-        _forget_current(self)
+        _open.discard(self)
+        drop_current(self)
         self._link.close()
         if self._gathering is not None:
             self._gathering.close()
+        self._close_own_cluster()
+
+    def _close_own_cluster(self) -> None:
         if self._own_cluster is not None:
             self._own_cluster.close()
 
@@ -508,28 +427,16 @@ class Client:
         return f"<b>Client</b> <code>{html.escape(repr(self))}</code>"
 
 
-def _spans_of(futures: Sequence[Future]) -> Spans:
-    """Neighbouring futures of one layer as one span."""
-    spans: Spans = []
-    current: Results | None = None
-    start = stop = 0
-    for future in futures:
-        if future.results is current and future.item == stop:
-            stop += 1
-            continue
-        if current is not None:
-            spans.append((current, start, stop))
-        current, start = future.results, future.item
-        stop = start + 1
-    if current is not None:
-        spans.append((current, start, stop))
-    return spans
+_OPTIONS = ("address", "security", "name", "timeout", "lease", "n_workers", "threads_per_worker", "memory_limit")
+
+_open: weakref.WeakSet[Client] = weakref.WeakSet()
 
 
-def _still_waiting(spans: Spans, timeout: float) -> str:
-    names = [f"{r.name}[{a}:{b}]" if b - a > 1 else f"{r.name}[{a}]" for r, a, b in spans if not r.settled(a, b)]
-    shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-    return f"not done after {timeout:g} s: {shown}"
+@atexit.register
+def _close_all() -> None:
+    """Part from the scheduler when the program ends: it need not keep this client's work for a lease."""
+    for client in list(_open):
+        client.close()
 
 
 def _called_back(fn: Callable[[Future], object], future: Future) -> None:
@@ -550,14 +457,5 @@ def _check_callable(fn: Any) -> None:
         raise bad_value("fn", fn, "give a function (or another callable) first, then its arguments")
 
 
-def _make_current(client: Client) -> None:
-    from howdah.engine import current
-
-    current.set_current(client)
-
-
-def _forget_current(client: Client) -> None:
-    from howdah.engine import current
-
-    if current.get_current() is client:
-        current.set_current(None)
+def _frames_of(layer: Encoded) -> tuple[bytes, bytes, bytes]:
+    return layer.code, layer.offsets.tobytes(), layer.args

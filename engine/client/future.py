@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import html
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -35,14 +36,12 @@ class Future:
     __slots__ = ("__weakref__", "client", "item", "results")
 
     def __init__(self, client: Client, results: Results, item: int) -> None:
-        # The client has counted this reference already (`Client._hold`).
+        # The client has counted this reference already (`Ledger.hold`).
         self.client, self.results, self.item = client, results, item
 
     def __del__(self) -> None:
-        try:
-            self.client._drop(self.results, self.item, self.item + 1)
-        except AttributeError:
-            pass  # never finished being made
+        with contextlib.suppress(AttributeError):  # one that was never finished being made
+            self.client.ledger.drop(self.results, self.item, self.item + 1)
 
     @property
     def key(self) -> str:
@@ -55,7 +54,7 @@ class Future:
 
     @property
     def status(self) -> str:
-        """"pending", "finished", "error" or "cancelled"."""
+        """ "pending", "finished", "error" or "cancelled"."""
         state = self.results.state[self.item]
         if state == FAILED and self.results.failure_of(self.item).error.kind == "cancelled":
             return "cancelled"
@@ -82,7 +81,7 @@ class Future:
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """The exception that `result` would raise for a failed task, None for a finished one; waits."""
         self.client._wait([(self.results, self.item, self.item + 1)], timeout)
-        return self.client._failure(self.results, self.item)
+        return self.client.ledger.failure(self.results, self.item)
 
     def cancel(self) -> None:
         """Do not compute it, unless somebody else wants it; `result` raises Cancelled."""
@@ -91,6 +90,9 @@ class Future:
     def add_done_callback(self, fn: Callable[[Future], object]) -> None:
         """Call ``fn(future)`` once it has ended, on a thread of the client's own; at once if it has already."""
         self.client._call_when_done(self, fn)
+
+    def __howdah_content__(self) -> Any:
+        return self.results.key, self.item
 
     def __reduce__(self) -> Any:
         place = noted(self)
@@ -118,9 +120,11 @@ class Hold:
     def __init__(self, client: Client, spans: list[tuple[Results, int, int]]) -> None:
         self.client, self.spans = client, spans
 
+    def values(self) -> list[Any]:
+        """The values of all items, brought here."""
+        return self.client._results_of(self.spans, None)
+
     def __del__(self) -> None:
-        try:
+        with contextlib.suppress(AttributeError):
             for results, start, stop in self.spans:
-                self.client._drop(results, start, stop)
-        except AttributeError:
-            pass
+                self.client.ledger.drop(results, start, stop)

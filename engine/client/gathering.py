@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -33,9 +33,8 @@ class Gathering:
         name: str,
         security: Security | None,
         addresses: Mapping[str, str],
-        tell: Callable[[Unfetched], None],
     ) -> None:
-        self._link, self._addresses, self._tell = link, addresses, tell
+        self._link, self._addresses = link, addresses
         self._thread = loop_thread()
         self._peers = self._thread.call(_made(name, security))
         self.callbacks = ThreadPoolExecutor(1, "howdah-callbacks")
@@ -106,7 +105,7 @@ class Gathering:
         for results, item in items:
             if (results.key, item) in lost and results.known(item, item + 1):
                 results.lost(item, item + 1)
-        self._tell(Unfetched(holder, tuple(_as_spans(missing))))
+        self._link.send(Unfetched(holder, tuple(_as_spans(missing))))
         return False
 
     def close(self) -> None:

@@ -113,7 +113,7 @@ class Link:
             self._session.send(WhoHas(number, question.spans))
         try:
             return await asyncio.wait_for(future, timeout)
-        except asyncio.TimeoutError as error:
+        except TimeoutError as error:
             raise DeadlineExceeded(f"the scheduler at {self.address} did not answer within {timeout:.0f} s") from error
         finally:
             self._answers.pop(number, None)

@@ -6,26 +6,17 @@ Runs on the user's thread. An argument may hold futures at any depth; each is a 
 
 from __future__ import annotations
 
-import hashlib
-import os
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import Any
 
 from howdah.engine.client.results import Results
 from howdah.engine.comm.references import noting
 from howdah.engine.comm.serialize import dumps, dumps_each
-from howdah.engine.graph.layer import Dependency, Free, Key, OneToOne
-from howdah.engine.scheduler.records import LayerSpec
-
-
-class Packed(NamedTuple):
-    """One layer, ready to be sent: what the scheduler reads, and the three frames that it does not."""
-
-    spec: LayerSpec
-    code: bytes
-    offsets: bytes
-    arguments: bytes
+from howdah.engine.graph.encode import Encoded, spec_of
+from howdah.engine.graph.keys import layer_key
+from howdah.engine.graph.layer import Dependency, Free, Key, Layer, OneToOne
 
 
 def name_of(fn: Callable[..., Any]) -> str:
@@ -47,53 +38,28 @@ def pack(
     retries: int = 0,
     pure: bool = True,
     hosts: Sequence[tuple[str, ...]] | None = None,
-) -> Packed:
+) -> Encoded:
     """A layer that computes ``fn(*items[i], **kwargs)`` for each i.
 
     Raises Unpicklable, which names what cannot travel.
     """
-    n = len(items)
-    noted = _Noted(n)
+    layer = Layer(
+        name_of(fn), fn, len(items), kwargs=kwargs, hosts=hosts, retries=retries, pass_inputs=False, pure=pure
+    )
+    noted = _Noted(layer.n)
     with noting(noted.note_shared):
         code = dumps((fn, dict(kwargs), False))
     whole = _whole_layer(items) if not noted.keys else None
     if whole is not None:
-        code = dumps((fn, dict(kwargs), True))
-        offsets, blob, deps = b"", b"", (Dependency(whole.key, OneToOne()),)
-    else:
-        with noting(noted.note):
-            blob, ends = dumps_each(_Numbered(items, noted))
-        offsets = array("Q", ends).tobytes()
-        deps = noted.dependencies()
-    key = _key(code, blob, offsets, deps, b"" if pure else os.urandom(16))
-    host_sets, host_index = encoded_hosts(hosts)
-    spec = LayerSpec(key, name_of(fn), n, deps, host_sets, host_index, (), retries)
-    return Packed(spec, code, offsets, blob)
+        layer = replace(layer, deps=(Dependency(whole.key, OneToOne()),), pass_inputs=True)
+        return _encoded(layer, dumps((fn, dict(kwargs), True)), b"", array("Q"))
+    with noting(noted.note):
+        blob, ends = dumps_each(_Numbered(items, noted))
+    return _encoded(replace(layer, args=items, deps=noted.dependencies()), code, blob, array("Q", ends))
 
 
-def encoded_hosts(hosts: Sequence[tuple[str, ...]] | None) -> tuple[tuple[tuple[str, ...], ...], tuple[int, ...]]:
-    """Preferred hosts per item, each different set once.
-
-    >>> encoded_hosts([("a",), ("b", "a"), ("a",)])
-    ((('a',), ('b', 'a')), (0, 1, 0))
-    """
-    if not hosts:
-        return (), ()
-    sets: dict[tuple[str, ...], int] = {}
-    index = tuple(sets.setdefault(tuple(item), len(sets)) for item in hosts)
-    return tuple(sets), index
-
-
-def _key(code: bytes, blob: bytes, offsets: bytes, deps: Sequence[Dependency], salt: bytes) -> Key:
-    digest = hashlib.blake2b(salt, digest_size=16, person=b"howdah-call")
-    for part in (code, offsets, blob):
-        digest.update(len(part).to_bytes(8, "little"))
-        digest.update(part)
-    for dep in deps:
-        digest.update(dep.layer)
-        if isinstance(dep.pattern, Free):
-            digest.update(dep.pattern.indptr + dep.pattern.indices)
-    return digest.digest()
+def _encoded(layer: Layer, code: bytes, blob: bytes, offsets: array[int]) -> Encoded:
+    return Encoded(spec_of(replace(layer, key=layer_key(layer))), code, blob, offsets)
 
 
 def _whole_layer(items: Sequence[tuple[Any, ...]]) -> Results | None:

@@ -63,17 +63,51 @@ class Failure(NamedTuple):
 class Results:
     """One layer of `n` items under `key`, of which this client has futures."""
 
-    __slots__ = ("failures", "key", "listeners", "n", "name", "parts", "refs", "starts", "state")
+    __slots__ = ("failures", "key", "listeners", "live", "n", "name", "parts", "refs", "starts", "state")
 
     def __init__(self, key: Key, name: str, n: int) -> None:
         self.key, self.name, self.n = key, name, n
         self.state = bytearray(n)
         self.refs: array[int] = array("I", bytes(4 * n))
-        """How many futures there are of each item. Guarded by the client's lock."""
+        """How many futures there are of each item, and of how many items there are any. Under the ledger's lock."""
+        self.live = 0
         self.starts: list[int] = []
         self.parts: list[Part] = []
         self.failures: list[tuple[int, int, Failure]] = []
         self.listeners: list[Listener] = []
+
+    # -- references, under the ledger's lock --------------------------------------------------------------------------
+
+    def hold(self, start: int, stop: int) -> None:
+        """One reference more to each of these."""
+        refs = self.refs
+        if not self.live:
+            refs[start:stop] = array("I", (1,)) * (stop - start)
+            self.live = stop - start
+            return
+        for item in range(start, stop):
+            if not refs[item]:
+                self.live += 1
+            refs[item] += 1
+
+    def unhold(self, start: int, stop: int) -> list[tuple[int, int]]:
+        """One reference less to each of these; the stretches of which none is left."""
+        refs = self.refs
+        n = stop - start
+        if refs[start:stop] == array("I", (1,)) * n:
+            refs[start:stop] = array("I", bytes(4 * n))
+            self.live -= n
+            return [(start, stop)]
+        gone: list[tuple[int, int]] = []
+        for item in range(start, stop):
+            refs[item] -= 1
+            if not refs[item]:
+                self.live -= 1
+                if gone and gone[-1][1] == item:
+                    gone[-1] = (gone[-1][0], item + 1)
+                else:
+                    gone.append((item, item + 1))
+        return gone
 
     # -- changes, on the loop's thread ------------------------------------------------------------------------------
 
@@ -198,9 +232,7 @@ class Watch:
             self.check()
 
     def check(self) -> None:
-        if self._first_failure and any(r.first_failed(a, b) >= 0 for r, a, b in self.spans):
+        self._waiting = [span for span in self.spans if not span[0].settled(*span[1:])]
+        failed = self._first_failure and any(results.first_failed(a, b) >= 0 for results, a, b in self.spans)
+        if failed or not self._waiting:
             self.event.set()
-        elif all(results.settled(a, b) for results, a, b in self.spans):
-            self.event.set()
-        else:
-            self._waiting = [span for span in self.spans if not span[0].settled(*span[1:])]

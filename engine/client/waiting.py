@@ -19,7 +19,7 @@ class DoneAndNotDone(NamedTuple):
     not_done: set[Future]
 
 
-class as_completed:  # noqa: N801  # the name that everybody knows
+class as_completed:  # the name that everybody knows
     """Futures in the order in which they end; more may be added while it runs.
 
     Parameters
@@ -110,9 +110,7 @@ class as_completed:  # noqa: N801  # the name that everybody knows
         return (future, future.result()) if self._with_results else future
 
 
-def wait(
-    futures: Iterable[Future], timeout: float | None = None, return_when: str = ALL_COMPLETED
-) -> DoneAndNotDone:
+def wait(futures: Iterable[Future], timeout: float | None = None, return_when: str = ALL_COMPLETED) -> DoneAndNotDone:
     """Wait until futures have ended: all, one (``"FIRST_COMPLETED"``), or one has failed (``"FIRST_EXCEPTION"``).
 
     Raises DeadlineExceeded after `timeout` seconds, and the fault of a client that loses its cluster.

@@ -122,5 +122,3 @@ def rebuilt(frames: Sequence[Frame]) -> types.TracebackType | None:
             assert inner.tb_next is not None
             made = types.TracebackType(made, inner.tb_next.tb_frame, inner.tb_next.tb_lasti, line)
     return made
-
-

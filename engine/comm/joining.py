@@ -20,8 +20,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from howdah.engine.comm.identity import WORKER_LIFE, Authority, Role, Security, new_key, role_of_pem
 from howdah.engine.comm.frames import Channel, ChannelClosed
+from howdah.engine.comm.identity import WORKER_LIFE, Authority, Role, Security, new_key, role_of_pem
 from howdah.engine.comm.messages import Hello, JoinGranted, JoinRequest, Welcome
 from howdah.engine.comm.transport import dial, receive_greeting, send_greeting
 from howdah.errors import DeadlineExceeded, PeerRefused
@@ -73,7 +73,7 @@ async def obtain_certificate(address: str, security: Security, container: str, l
         try:
             channel = await dial(address, security, expect="scheduler")
             try:
-                server_certificate = channel.stream.socket.getpeercert(True)
+                server_certificate = _certificate_of(channel)
                 await send_greeting(channel, Hello("join", container, host=socket.gethostname()))
                 await receive_greeting(channel, Welcome)
                 await send_greeting(channel, applicant.request(server_certificate))
@@ -86,6 +86,13 @@ async def obtain_certificate(address: str, security: Security, container: str, l
             await asyncio.sleep(0.2)
         else:
             return applicant.accept(granted.certificate)
+
+
+def _certificate_of(channel: Channel) -> bytes:
+    shown = channel.stream.socket.getpeercert(True) if isinstance(channel.stream.socket, ssl.SSLSocket) else None
+    if not shown:
+        raise PeerRefused(f"{channel.peer} showed no certificate; workers join over tls:// only")
+    return shown
 
 
 async def answer_request(channel: Channel, registrar: Registrar) -> None:
@@ -118,9 +125,7 @@ class Registrar:
         if self.may_join is not None and not self.may_join(request.container):
             raise PeerRefused(f"container {request.container!r} is not a running container of {self.authority.app}")
         public: Any = csr.public_key()
-        spelled = public.public_bytes(
-            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
+        spelled = public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
         if self._joined.setdefault(request.container, spelled) != spelled:
             raise PeerRefused(f"container {request.container!r} has joined already, with another key")
         return self.authority.leaf(Role(self.authority.app, "worker", request.container), public, WORKER_LIFE)

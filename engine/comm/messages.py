@@ -83,7 +83,7 @@ class Message(msgspec.Struct, frozen=True, array_like=True, tag=True):
 # -- client to scheduler --------------------------------------------------------------------------------------------
 
 
-class Submit(Message):
+class Submit(Message, frozen=True):
     """Three frames a layer: its code, the offsets of its items' arguments (u64), the arguments."""
 
     layers: tuple[LayerSpec, ...]
@@ -91,22 +91,22 @@ class Submit(Message):
     priority: int = 0
 
 
-class Release(Message):
+class Release(Message, frozen=True):
     spans: tuple[Span, ...]
 
 
-class Unfetched(Message):
+class Unfetched(Message, frozen=True):
     """These results could not be had from `holder`, which does not have them or is gone."""
 
     holder: str
     spans: tuple[Span, ...]
 
 
-class Cancel(Message):
+class Cancel(Message, frozen=True):
     spans: tuple[Span, ...]
 
 
-class Ask(Message):
+class Ask(Message, frozen=True):
     """A question with a JSON-like answer; `what` is a key of the server's table of questions."""
 
     id: int
@@ -114,14 +114,14 @@ class Ask(Message):
     about: dict[str, Any] = {}
 
 
-class WhoHas(Message):
+class WhoHas(Message, frozen=True):
     """Asks for the holders of these tasks; answered as `Answer` of [[start, stop, worker or None], ...] per span."""
 
     id: int
     spans: tuple[Span, ...]
 
 
-class Bye(Message):
+class Bye(Message, frozen=True):
     """This end leaves for good."""
 
     reason: str = ""
@@ -132,30 +132,30 @@ ClientSays: TypeAlias = Submit | Release | Unfetched | Cancel | Ask | WhoHas | B
 # -- scheduler to client --------------------------------------------------------------------------------------------
 
 
-class Addresses(Message):
+class Addresses(Message, frozen=True):
     """Where results are fetched from, by worker name. Always sent before a `Done` that needs it."""
 
     of: dict[str, str]
 
 
-class Done(Message):
+class Done(Message, frozen=True):
     """With two frames when small results come along: lengths per item (u32, NOT_INLINE for none) and pickles."""
 
     span: Span
     holder: str
 
 
-class Failed(Message):
+class Failed(Message, frozen=True):
     span: Span
     error: TaskError
     origin: Span
 
 
-class Lost(Message):
+class Lost(Message, frozen=True):
     span: Span
 
 
-class Answer(Message):
+class Answer(Message, frozen=True):
     id: int
     value: Any = None
     error: str = ""
@@ -166,7 +166,7 @@ SchedulerTellsClient: TypeAlias = Addresses | Done | Failed | Lost | Answer | By
 # -- scheduler to worker --------------------------------------------------------------------------------------------
 
 
-class DefineLayer(Message):
+class DefineLayer(Message, frozen=True):
     """One frame: the layer's code. Sent once, before the first run of the layer. `dep_ns`: items of each dependency."""
 
     key: Key
@@ -176,7 +176,7 @@ class DefineLayer(Message):
     dep_ns: tuple[int, ...]
 
 
-class Run(Message):
+class Run(Message, frozen=True):
     """Two frames: offsets and arguments of the span's items; both empty where items have none.
 
     `inline`: a client waits for these, so small results come with the report. `sources`: what to fetch, from
@@ -190,20 +190,20 @@ class Run(Message):
     sources: tuple[tuple[Span, str, str], ...] = ()
 
 
-class Recall(Message):
+class Recall(Message, frozen=True):
     run: int
     attempt: int
 
 
-class Free(Message):
+class Free(Message, frozen=True):
     spans: tuple[Span, ...]
 
 
-class ForgetLayers(Message):
+class ForgetLayers(Message, frozen=True):
     keys: tuple[Key, ...]
 
 
-class Leave(Message):
+class Leave(Message, frozen=True):
     """Finish nothing more and go: the cluster ends, or this worker was asked to go."""
 
     reason: str = ""
@@ -214,7 +214,7 @@ SchedulerTellsWorker: TypeAlias = DefineLayer | Run | Recall | Free | ForgetLaye
 # -- worker to scheduler --------------------------------------------------------------------------------------------
 
 
-class Introduce(Message):
+class Introduce(Message, frozen=True):
     """The first message of a worker's new session."""
 
     worker: WorkerInfo
@@ -222,21 +222,21 @@ class Introduce(Message):
     running: tuple[tuple[int, int], ...] = ()
 
 
-class RunFinished(Message):
+class RunFinished(Message, frozen=True):
     """With two frames when small results come along, as in `Done`."""
 
     report: RunDone
 
 
-class RunBlocked(Message):
+class RunBlocked(Message, frozen=True):
     report: InputsMissing
 
 
-class RunCut(Message):
+class RunCut(Message, frozen=True):
     report: RunReturned
 
 
-class Health(Message):
+class Health(Message, frozen=True):
     """What the worker's process uses; sent with the heartbeat when it changed. Bytes."""
 
     rss: int
@@ -249,11 +249,11 @@ WorkerSays: TypeAlias = Introduce | RunFinished | RunBlocked | RunCut | Health |
 # -- to a worker's data server --------------------------------------------------------------------------------------
 
 
-class Fetch(Message):
+class Fetch(Message, frozen=True):
     spans: tuple[Span, ...]
 
 
-class Fetched(Message):
+class Fetched(Message, frozen=True):
     """The answer to `Fetch`, in the order asked. `parts`: frames per item: 0 missing, else a pickle and its buffers.
 
     `errors`: by position in `parts`, why an item that is there cannot travel.

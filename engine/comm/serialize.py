@@ -274,6 +274,27 @@ _REDUCERS: dict[type, Callable[[Any], Any]] = {}
 """What reduces an Arrow or Polars type; filled as types are met."""
 
 
+_IMPORTABLE: dict[str, bool] = {"builtins": True, "__main__": True}
+"""Per top-level module whether another process with our import path finds it. (`__main__` is dealt with apart.)"""
+
+
+def _importable(module: str) -> bool:
+    """Whether a reference to this module means something to a worker.
+
+    A module that was loaded by its file's path (a test, a plugin) is known here under a name that nobody else can
+    import; what is in it must travel by value.
+    """
+    root = module.partition(".")[0]
+    known = _IMPORTABLE.get(root)
+    if known is None:
+        known = _IMPORTABLE[root] = any(
+            finder.find_spec(root, None) is not None for finder in sys.meta_path if hasattr(finder, "find_spec")
+        )
+    if not known and module in sys.modules:
+        cloudpickle.register_pickle_by_value(sys.modules[module])
+    return known
+
+
 def _reduce(obj: Any) -> Any:
     kind = type(obj)
     reduce = _REDUCERS.get(kind)
@@ -299,6 +320,8 @@ def _reduce(obj: Any) -> Any:
 
 class _Pickler(pickle.Pickler):
     def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, types.FunctionType | type) and not _importable(obj.__module__ or ""):
+            raise pickle.PicklingError(f"{obj.__module__} cannot be imported elsewhere")
         return _reduce(obj)
 
 

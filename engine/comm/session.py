@@ -11,6 +11,7 @@ Used by scheduler, worker and client alike; only on the event loop's thread. It 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -43,7 +44,7 @@ def decoder_of(messages: Any) -> msgspec.msgpack.Decoder[Any]:
     """Decodes the heads of batches whose messages are of the union `messages`, and refuses all others."""
     head = msgspec.defstruct(
         "Head",
-        [("number", int), ("confirmed", int), ("frames", list[int]), ("messages", list[messages])],  # type: ignore[valid-type]
+        [("number", int), ("confirmed", int), ("frames", list[int]), ("messages", list[messages])],
         array_like=True,
     )
     return msgspec.msgpack.Decoder(head)
@@ -185,10 +186,8 @@ class Session(Generic[In]):
             return
         self._said = time.monotonic()
         self._unconfirmed = self._unconfirmed_bytes = 0
-        try:
+        with contextlib.suppress(ChannelClosed):  # the reader ends too, and the batch is kept for the next channel
             self.channel.write(batch)
-        except ChannelClosed:
-            pass  # the reader ends too, and what was written is kept for the next channel
 
     def unconfirmed(self) -> list[tuple[Any, list[Buffer]]]:
         """Messages with their frames that the other end may not have: what a new session may have to say again."""

@@ -16,7 +16,7 @@ import ssl
 import stat
 import struct
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from tornado.iostream import IOStream, SSLIOStream, StreamClosedError
@@ -70,7 +70,7 @@ async def receive_greeting(channel: Channel, *kinds: type[G]) -> G:
         greeting = _greetings.decode(frames[0])
     except msgspec.DecodeError as error:
         raise MalformedFrames(f"{channel.peer} does not speak howdah: {error}") from error
-    except asyncio.TimeoutError as error:
+    except TimeoutError as error:
         raise DeadlineExceeded(f"{channel.peer} said nothing for {GREETING_SECONDS:.0f} s after connecting") from error
     if isinstance(greeting, Refused):
         raise (EnvironmentMismatch if greeting.kind == "versions" else PeerRefused)(greeting.message)
@@ -83,11 +83,7 @@ async def receive_greeting(channel: Channel, *kinds: type[G]) -> G:
 def version_complaint(hello: Hello) -> str:
     """Why this process cannot work with the one that said `hello`; '' when it can."""
     mine, theirs = python_version(), hello.python
-    if (
-        hello.protocol == PROTOCOL
-        and hello.howdah == _own_version()
-        and mine.split(".")[:2] == theirs.split(".")[:2]
-    ):
+    if hello.protocol == PROTOCOL and hello.howdah == _own_version() and mine.split(".")[:2] == theirs.split(".")[:2]:
         return ""
     return (
         f"the two ends differ: here howdah {_own_version()} (protocol {PROTOCOL}) on Python {mine}; {hello.purpose} "
@@ -136,7 +132,7 @@ async def dial(address: str, security: Security | None, *, expect: str, timeout:
     """Open a connection and check who answers; nothing is said yet."""
     try:
         return await asyncio.wait_for(_dial(address, parse(address), security, expect), timeout)
-    except asyncio.TimeoutError as error:
+    except TimeoutError as error:
         raise DeadlineExceeded(f"{address} did not answer within {timeout:.0f} s") from error
 
 
@@ -146,7 +142,7 @@ async def _dial(text: str, address: Address, security: Security | None, expect: 
             socket.socket(socket.AF_UNIX, socket.SOCK_STREAM), max_buffer_size=_NO_LIMIT, read_chunk_size=_CHUNK
         )
         try:
-            await stream.connect(address.path)  # type: ignore[arg-type]  # a path is an AF_UNIX address
+            await stream.connect(address.path)  # a path is an AF_UNIX address
             _check_same_user(stream.socket, text)
         except StreamClosedError as error:
             raise ChannelClosed(f"nobody listens at {text}: {error.real_error or error}") from error
@@ -176,15 +172,15 @@ async def _dial(text: str, address: Address, security: Security | None, expect: 
     raise ChannelClosed(f"nobody answers at {text}: {last}")
 
 
-async def _reach(sock: socket.socket, target: object, address: Address, security: Security | None) -> IOStream:
+async def _reach(sock: socket.socket, target: tuple[Any, ...], address: Address, security: Security | None) -> IOStream:
     if address.scheme == "tcp" or security is None:
         stream = IOStream(sock, max_buffer_size=_NO_LIMIT, read_chunk_size=_CHUNK)
-        await stream.connect(target)  # type: ignore[arg-type]  # what getaddrinfo gave
+        await stream.connect(target)  # what getaddrinfo gave
     else:
         stream = SSLIOStream(
             sock, ssl_options=security.context(server=False), max_buffer_size=_NO_LIMIT, read_chunk_size=_CHUNK
         )
-        await stream.connect(target, server_hostname=address.host)  # type: ignore[arg-type]
+        await stream.connect(target, server_hostname=address.host)
     stream.set_nodelay(True)
     return stream
 
@@ -269,7 +265,7 @@ class Listener(TCPServer):
         if self._tls is not None:
             self._tls = security.context(server=True, anonymous="join" in self.handlers)
 
-    async def handle_stream(self, stream: IOStream, address: object) -> None:  # type: ignore[override]
+    async def handle_stream(self, stream: IOStream, address: object) -> None:
         channel = Channel(stream, f"{address}" if address else "a local process")
         try:
             role = await self._identify(stream, channel)
@@ -308,11 +304,12 @@ class Listener(TCPServer):
     async def _secure(self, stream: IOStream, channel: Channel) -> ssl.SSLSocket:
         stream.set_nodelay(True)
         secured: SSLIOStream = await asyncio.wait_for(
-            stream.start_tls(True, self._tls), GREETING_SECONDS  # type: ignore[arg-type]
+            stream.start_tls(True, self._tls),
+            GREETING_SECONDS,
         )
         secured.max_buffer_size, secured.read_chunk_size = _NO_LIMIT, _CHUNK
         channel.stream = secured
-        return secured.socket  # type: ignore[no-any-return]
+        return secured.socket
 
     def _admit(self, role: Role | None, hello: Hello) -> Role:
         if hello.purpose not in self.handlers or hello.purpose not in MAY:
@@ -327,5 +324,3 @@ class Listener(TCPServer):
         if own is not None and role is not ANONYMOUS and role.app != own.app:
             raise PeerRefused(f"{role.uri} belongs to another application than {own.app!r}")
         return role
-
-

@@ -180,6 +180,6 @@ def as_pandas_reads(name: str, agg: Agg) -> Column:
 
 def result_states(name: str, agg: Agg) -> list[str]:
     """The names of an aggregate's state columns."""
-    return [f"{name}\0{i}" for i in range(STATES.get(agg.name, 1))]
+    return [f"{name}\1{i}" for i in range(STATES.get(agg.name, 1))]
 
 

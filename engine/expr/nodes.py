@@ -70,7 +70,7 @@ class Relation:
         digest = hashlib.blake2b(type(self).__name__.encode(), digest_size=16)
         for f in fields(self):  # type: ignore[arg-type]
             value = getattr(self, f.name)
-            digest.update(b"\0" + f.name.encode() + b"=")
+            digest.update(b"\1" + f.name.encode() + b"=")
             digest.update(value.key if isinstance(value, Relation) else self._content(f.name, value))
         return digest.digest()
 

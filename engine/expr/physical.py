@@ -9,17 +9,17 @@ whole. Called by `howdah.engine.frame`; uses `engine.graph`'s records only.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import polars as pl
 
-from howdah.engine.expr import nodes
+from howdah.engine.expr import nodes, sizes
 from howdah.engine.expr.columns import Col
 from howdah.engine.expr.dtypes import INT64
 from howdah.engine.expr.run import Bound, Combine, Finish, Partial, collect, evaluate
-from howdah.engine.expr.sizes import BROADCAST, FAN_IN, SMALL, stored_bytes
 from howdah.engine.graph.layer import Broadcast, Dependency, Key, KToOne, Layer, OneToOne, Pattern
 from howdah.errors import NotSupported
 
@@ -141,8 +141,8 @@ class Lowering:
 
     def scan(self, node: nodes.Scan) -> Stream:
         table = node.table
-        pieces = tuple(table.pieces(list(node.stored()), filters=list(node.conditions)))
-        small = sum(p.nbytes for p in pieces) <= SMALL
+        pieces = tuple(table.pieces(list(node.stored()), filters=list(node.conditions), target_bytes=sizes.PIECE))
+        small = sum(p.nbytes for p in pieces) <= sizes.SMALL
         if self.whole or small or len(pieces) <= 1:
             return Stream(replace(node, pieces=pieces), 1)
         return Stream(node, len(pieces), pieces=pieces)
@@ -186,12 +186,12 @@ class Lowering:
         return Stream(nodes.Slot(0, stream.tree.schema, many=True), 1, ((key, KToOne(n)),))
 
     def tree_of(self, stream: Stream, step: Callable[[nodes.Relation], nodes.Relation], label: str) -> Stream:
-        """`step` on every partition, then on groups of `FAN_IN` results, until one partition is left."""
+        """`step` on every partition, then on groups of `sizes.FAN_IN` results, until one partition is left."""
         stream = stream.grow(step)
         while stream.n > 1:
             key, n = self.cut(stream)
             rows = nodes.Slot(0, stream.tree.schema, many=True)
-            stream = Stream(step(rows), -(-n // FAN_IN), ((key, KToOne(FAN_IN)),))
+            stream = Stream(step(rows), -(-n // sizes.FAN_IN), ((key, KToOne(sizes.FAN_IN)),))
         return stream
 
     def head(self, node: nodes.Head) -> Stream:
@@ -224,7 +224,7 @@ class Lowering:
         while stream.n > 1:
             key, n = self.cut(stream)
             states = Combine(nodes.Slot(0, {}, many=True), thin)
-            stream = Stream(states, -(-n // FAN_IN), ((key, KToOne(FAN_IN)),))
+            stream = Stream(states, -(-n // sizes.FAN_IN), ((key, KToOne(sizes.FAN_IN)),))
         return stream.grow(lambda tree: Finish(tree, thin))
 
     # -- joins
@@ -249,7 +249,7 @@ class Lowering:
 
     def _in_left_order(self, node: nodes.Join) -> Stream:
         """A join whose left side goes to every task: the tasks' rows come together and into the left side's order."""
-        mark = "\0left row"
+        mark = "\1left row"
         numbered = nodes.Number(node.left, mark)
         take = (*node.take, (mark, "left", mark, INT64))
         loose = replace(node, left=numbered, take=take, small="left", ordered=False)
@@ -259,11 +259,11 @@ class Lowering:
 
     def _check_broadcast(self, node: nodes.Join, small: str) -> None:
         keeps = {"inner": ("left", "right"), "left": ("right",), "right": ("left",), "outer": ()}[node.how]
-        size = stored_bytes(getattr(node, small))
-        if size > BROADCAST:
+        size = sizes.stored_bytes(getattr(node, small))
+        if size > sizes.BROADCAST:
             raise NotSupported(
                 f"merge: the smaller side holds {size / 2**20:,.0f} MiB (stored) of the columns that are needed, and up to "
-                f"{BROADCAST / 2**20:,.0f} MiB can be sent to every task: choose fewer columns, filter or aggregate it "
+                f"{sizes.BROADCAST / 2**20:,.0f} MiB can be sent to every task: choose fewer columns, filter or aggregate it "
                 "before merging"
             )
         if small not in keeps:
@@ -275,9 +275,9 @@ class Lowering:
 
 def _name(stream: Stream) -> Key:
     """The layer's content hash: the tree (which names its files, their sizes and times), the inputs and the pieces."""
-    digest = hashlib.blake2b(b"howdah.frame\0" + stream.tree.key, digest_size=16)
+    digest = hashlib.blake2b(b"howdah.frame\1" + stream.tree.key, digest_size=16)
     for part in (stream.n, stream.inputs, stream.pieces, stream.numbered):
-        digest.update(b"\0" + repr(part).encode())
+        digest.update(b"\1" + repr(part).encode())
     return digest.digest()
 
 
@@ -304,9 +304,11 @@ def renumber(tree: nodes.Relation, shift: int) -> nodes.Relation:
 
 
 def slim(tree: nodes.Relation) -> nodes.Relation:
-    """The tree as a task needs it: a scan whose piece is an argument does not carry the table's files."""
+    """The tree as a task needs it: a scan carries the table's files only if it reads all of them here, as one."""
     if isinstance(tree, nodes.Scan):
-        return replace(tree, table=None) if tree.pieces is None else tree
+        at_once = tree.pieces is not None and tree.table is not None and tree.table.filesystem.is_local
+        every = at_once and sum(p.rows for p in tree.pieces or ()) == tree.table.rows
+        return tree if every else replace(tree, table=None)
     return tree.rebuild(slim)
 
 
@@ -385,3 +387,11 @@ _LOWER: dict[type, Callable[[Lowering, Any], Stream]] = {
     nodes.Number: Lowering.number, nodes.Head: Lowering.head, nodes.Tail: Lowering.tail, nodes.Top: Lowering.top,
     nodes.Sort: Lowering.sort, nodes.Aggregate: Lowering.aggregate, nodes.Join: Lowering.join,
 }  # fmt: skip
+
+
+def write_layer(lowering: Lowering, stream: Stream, part: Callable[[Any, int], Any]) -> tuple[Key, int]:
+    """A layer that gives each partition of the stream, and its number, to `part`. Its key is never shared."""
+    key, n = lowering.cut(stream)
+    args = [(i,) for i in range(n)]
+    layer = Layer("write", part, n, (Dependency(key, OneToOne()),), args=args, pure=False, key=os.urandom(16))
+    return lowering.put(layer, None), n

@@ -77,13 +77,9 @@ def _scan(node: nodes.Scan, bound: Bound) -> pl.LazyFrame:
     if node.pieces is None:
         query: pl.LazyFrame = scan_piece(bound.piece, stored, row_index=index)
     else:
-        whole = scan_whole(node.table, stored, row_index=index) if _every_row_group(node) else None
+        whole = scan_whole(node.table, stored, row_index=index) if node.table is not None else None
         query = whole if whole is not None else _one_after_another(node, stored, index)
     return query.select(_stored(n, d) for n, d in node.schema.items())
-
-
-def _every_row_group(node: nodes.Scan) -> bool:
-    return sum(p.rows for p in node.pieces or ()) == sum(f.rows for f in node.table.files)
 
 
 def _one_after_another(node: nodes.Scan, stored: list[str], index: str | None) -> pl.LazyFrame:
@@ -117,14 +113,14 @@ def _project(node: nodes.Project, bound: Bound) -> pl.LazyFrame:
     source = evaluate(node.source, bound)
     fixed = [n for n, e in node.columns if not e.names()]
     if fixed and len(fixed) == len(node.columns):  # constants alone would give one row
-        return source.with_row_index("\0n").select("\0n", *columns(node.columns)).drop("\0n")
+        return source.with_row_index("\1n").select("\1n", *columns(node.columns)).drop("\1n")
     return source.select(columns(node.columns)) if node.columns else source.select([])
 
 
 def _number(node: nodes.Number, bound: Bound) -> pl.LazyFrame:
-    numbered = evaluate(node.source, bound).with_row_index("\0n")
-    index = (pl.col("\0n").cast(pl.Int64) + bound.offset).alias(node.name)
-    return numbered.with_columns(index).drop("\0n")
+    numbered = evaluate(node.source, bound).with_row_index("\1n")
+    index = (pl.col("\1n").cast(pl.Int64) + bound.offset).alias(node.name)
+    return numbered.with_columns(index).drop("\1n")
 
 
 def _map_partitions(node: nodes.MapPartitions, bound: Bound) -> pl.LazyFrame:
@@ -294,7 +290,7 @@ def _join(node: nodes.Join, bound: Bound) -> pl.LazyFrame:
         "right": _side(node.right, node.right_on, [c for _, s, c, _ in node.take if s == "right"], "r", bound),
     }
     how, order = _HOW[node.how]
-    on = [f"\0k{i}" for i in range(len(node.left_on))]
+    on = [f"\1k{i}" for i in range(len(node.left_on))]
     wide = [_wider(node.left.schema[a], node.right.schema[b]) for a, b in zip(node.left_on, node.right_on)]
     left, right = (s.with_columns(pl.col(k).cast(w.polars) for k, w in zip(on, wide)) for s in sides.values())
     joined = left.join(right, on=on, how=how, nulls_equal=True, maintain_order=order if node.ordered else None,
@@ -303,14 +299,14 @@ def _join(node: nodes.Join, bound: Bound) -> pl.LazyFrame:
         joined = joined.sort(on, nulls_last=True, maintain_order=True)
     out = []
     for name, side, source, dtype in node.take:
-        value = pl.col(on[node.left_on.index(source)] if side == "key" else f"\0{side[0]}{source}")
+        value = pl.col(on[node.left_on.index(source)] if side == "key" else f"\1{side[0]}{source}")
         out.append((value.cast(dtype.polars) if side == "key" else value).alias(name))
     return joined.select(out)
 
 
 def _side(node: nodes.Relation, on: Sequence[str], take: Sequence[str], mark: str, bound: Bound) -> pl.LazyFrame:
-    keys = [known(Col(c, node.schema[c])).alias(f"\0k{i}") for i, c in enumerate(on)]
-    return evaluate(node, bound).select(*keys, *(pl.col(c).alias(f"\0{mark}{c}") for c in dict.fromkeys(take)))
+    keys = [known(Col(c, node.schema[c])).alias(f"\1k{i}") for i, c in enumerate(on)]
+    return evaluate(node, bound).select(*keys, *(pl.col(c).alias(f"\1{mark}{c}") for c in dict.fromkeys(take)))
 
 
 def _wider(a: DType, b: DType) -> DType:

@@ -10,6 +10,9 @@ SMALL = 16 * 2**20
 BROADCAST = 64 * 2**20
 """Stored bytes of a join's smaller side up to which it goes to every task."""
 
+PIECE = 32 * 2**20
+"""Stored bytes of the needed columns that one task reads, about: a second of work, some 200 MB in memory."""
+
 FAN_IN = 8
 """Partitions that one combining task takes."""
 

@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from howdah.engine.expr import nodes
-from howdah.engine.expr.columns import Either
+from howdah.engine.expr.columns import Either, open_questions
 from howdah.engine.expr.convert import frame_to_pandas
 from howdah.engine.expr.dtypes import DType
 from howdah.engine.expr.nodes import Relation
@@ -39,9 +39,9 @@ def cluster_of(scheduler: Any) -> Any:
         return None
     if scheduler is not None:
         return scheduler
-    from howdah.engine import execute
+    from howdah.engine.current import get_current
 
-    return execute.current_client()
+    return get_current()
 
 
 def ready(plan: Relation, scheduler: Any) -> Relation:
@@ -94,41 +94,31 @@ def answer(rows: Rows, scheduler: Any = None) -> Answer:
     if not isinstance(plan, nodes.Project):
         plan = ready(plan, scheduler)
         return Answer(run(plan, scheduler), dict(plan.schema))
-    # Questions about the very rows that come back need no query of their own: both answers come along.
     source = ready(plan.source, scheduler)
-    top = retyped(replace(plan, source=_same_columns(source, plan.source)))
+    top = retyped(replace(plan, source=source))
     assert isinstance(top, nodes.Project)
     return _with_answers(top, scheduler)
 
 
-def _same_columns(new: Relation, old: Relation) -> Relation:
-    return new if set(old.schema) <= set(new.schema) else old
-
-
 def _with_answers(top: nodes.Project, scheduler: Any) -> Answer:
-    open_ones = {n: e for n, e in top.columns if isinstance(e, Either) and e.answer is None}
-    inner = any(
-        isinstance(node, Either) and node.answer is None
-        for n, e in top.columns
-        for node in ([c for x in (e.asks, e.yes, e.no) for c in x.walk()] if n in open_ones and isinstance(e, Either) else e.walk())
-    )
-    if inner or not open_ones:
+    """Questions about the very rows that come back need no query of their own: both answers come along."""
+    asking = {n: e for n, e in top.columns if isinstance(e, Either) and e.answer is None}
+    deep = any(open_questions(c) for n, e in top.columns for c in (e.children() if n in asking else (e,)))
+    if deep or not asking:
         plan = ready(top, scheduler)
         return Answer(run(plan, scheduler), dict(plan.schema))
-    columns = [(n, e) for n, e in top.columns if n not in open_ones]
-    for n, either in open_ones.items():
-        columns += [(n + "\0yes", either.yes), (n + "\0no", either.no), (n + "\0asks", either.asks)]
+    columns = [(n, e) for n, e in top.columns if n not in asking]
+    for n, either in asking.items():
+        columns += [(n + "\1yes", either.yes), (n + "\1no", either.no), (n + "\1asks", either.asks)]
     table = run(optimise(replace(top, columns=tuple(columns))), scheduler)
-    schema = dict(top.schema)
-    out = []
-    for n, e in top.columns:
-        if n not in open_ones:
+    schema, out = dict(top.schema), []
+    for n in schema:
+        if n in asking:
+            said = bool(table[n + "\1asks"].any())
+            schema[n] = (asking[n].yes if said else asking[n].no).dtype
+            out.append(table[n + ("\1yes" if said else "\1no")].alias(n))
+        else:
             out.append(table[n])
-            continue
-        either = open_ones[n]
-        said = bool(table[n + "\0asks"].any())
-        schema[n] = either.yes.dtype if said else either.no.dtype
-        out.append(table[n + ("\0yes" if said else "\0no")].alias(n))
     return Answer(pl.DataFrame(out), schema)
 
 
@@ -161,7 +151,6 @@ def in_memory(table: pl.DataFrame, schema: dict[str, DType], npartitions: int, i
     parts = tuple(s.to_arrow(compat_level=pl.CompatLevel.newest()) for s in slices)
     digest = hashlib.blake2b(digest_size=16)
     for name, dtype in schema.items():
-        digest.update(f"{name}\0{dtype!r}\0".encode())
-    digest.update(table.hash_rows(1, 2, 3, 4).to_numpy().tobytes() if table.width else b"")
-    digest.update(table.hash_rows(5, 6, 7, 8).to_numpy().tobytes() if table.width else b"")
+        digest.update(f"{name}\1{dtype!r}\1".encode())
+    digest.update(table.rechunk().write_ipc(None).getvalue())
     return nodes.InMemory(parts, schema, digest.digest(), is_range)

@@ -34,7 +34,7 @@ DEFAULT = (Level(None, Col(INDEX, INT64)),)
 
 def physical(label: Label) -> str:
     """The name in a relation of the column that people call `label`."""
-    return label if isinstance(label, str) else f"\0{label!r}"
+    return label if isinstance(label, str) else f"\1{label!r}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +78,11 @@ class Rows:
             return Rows(base, columns, DEFAULT)
         levels = zip(self.index, self.level_names())
         return Rows(base, columns, tuple(Level(level.label, Col(name, base.schema[name])) for level, name in levels))
+
+    def by_label(self) -> Rows:
+        """The same columns, each read from the column of the base that has its label."""
+        schema = self.base.schema
+        return replace(self, columns=tuple((label, Col(physical(label), schema[physical(label)])) for label in self.labels()))
 
     def through(self, make: Callable[[Relation], Relation]) -> Rows:
         """The frame after an operation that keeps columns and drops rows. Questions are pinned to the rows they are of."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -67,10 +68,17 @@ async def serve(options: argparse.Namespace) -> int:
         loop.add_signal_handler(number, done.set)
     if options.die_with_parent:
         os.set_blocking(0, False)
-        loop.add_reader(0, lambda: os.read(0, 4096) or done.set())
+        loop.add_reader(0, _parent_said, done)
     await done.wait()
     await server.close()
     return 0
+
+
+def _parent_said(done: asyncio.Event) -> None:
+    with contextlib.suppress(BlockingIOError):
+        if not os.read(0, 4096):
+            asyncio.get_running_loop().remove_reader(0)
+            done.set()
 
 
 def _write(path: str, found: dict[str, object]) -> None:

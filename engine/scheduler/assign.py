@@ -188,11 +188,13 @@ def retire(core: Core, run: Run) -> None:
     note_room(core, worker)
 
 
-def keep_copies(run: Run) -> None:
-    """What the run fetched, its worker has now."""
+def keep_copies(core: Core, run: Run) -> None:
+    """What the run fetched, its worker has now; what is no result any more (lost meanwhile) it drops."""
     mine = run.worker.index
     for source, lo, hi in run.fetched:
+        stray = SpanSet(lo, hi)
         for a, b in source.where(lo, hi, DONE):
+            stray.remove(a, b)
             for c, d, holder in equal_stretches(source.holder, a, b):
                 if holder != mine:
                     if source.copies is None:
@@ -200,6 +202,8 @@ def keep_copies(run: Run) -> None:
                     if mine not in source.copies:
                         source.copies[mine] = SpanSet()
                     source.copies[mine].add(c, d)
+        for a, b in stray:
+            core.free_stray(run.worker, source.key, a, b)
 
 
 def learn(core: Core, run: Run, tried: int, seconds: float) -> None:

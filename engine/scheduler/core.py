@@ -112,6 +112,15 @@ class Core:
         else:
             have.add(lo, hi)
 
+    def free_stray(self, worker: Worker, book_key: Key, lo: int, hi: int) -> None:
+        """The worker may have these, though the books do not say so: it drops them, unless it is making them now."""
+        stray = SpanSet(lo, hi)
+        for run in worker.runs.values():
+            if run.book.key == book_key:
+                stray.remove(run.lo, run.hi)
+        for a, b in stray:
+            self.free(worker.name, book_key, a, b)
+
     def flush_frees(self) -> None:
         for worker, layers in self.frees.items():
             spans = tuple([Span(key, lo, hi) for key, parts in layers.items() for lo, hi in parts])

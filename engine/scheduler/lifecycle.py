@@ -251,10 +251,12 @@ def errors_in(book: Book, lo: int, hi: int) -> list[tuple[int, int, Origin]]:
 
 
 def fail(core: Core, book: Book, lo: int, hi: int, old: int, origin: Origin) -> None:
-    """lo..hi, all in state `old`, and whatever waits for them will have no result."""
+    """Those of lo..hi that are in state `old`, and whatever waits for them, will have no result."""
     loose: Stack = []
-    _fail_items(core, book, lo, hi, old, origin, loose)
-    stack: Stack = [(book, lo, hi)]
+    stack: Stack = []
+    for a, b in book.where(lo, hi, old):
+        _fail_items(core, book, a, b, old, origin, loose)
+        stack.append((book, a, b))
     while stack:
         book, lo, hi = stack.pop()
         for edge in book.out:

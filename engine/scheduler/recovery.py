@@ -74,10 +74,10 @@ def rejoin(
 ) -> None:
     """A worker says what it holds and runs; whatever the books say beyond that is not so."""
     alive = set(running)
-    ghosts = core.ghosts.get(worker.name, {})
-    for run_attempt in running:
-        if run_attempt in ghosts:  # given to others meanwhile: what it has begun is taken if it comes in time
-            core.out.append(RecallRun(worker.name, *run_attempt))
+    ghosts = {key: span for key, span in core.ghosts.pop(worker.name, {}).items() if key in alive}
+    if ghosts:  # given to others meanwhile: what it has begun is taken if it comes in time
+        core.ghosts[worker.name] = ghosts
+        core.out.extend([RecallRun(worker.name, run, attempt) for run, attempt in ghosts])
     for run in [run for run in worker.runs.values() if (run.ident, run.attempt) not in alive]:
         retire(core, run)
         unstart(core, run.book, run.lo, run.hi)
@@ -158,9 +158,9 @@ def leave(core: Core, worker: Worker, reason: str, clean: bool) -> None:
     runs = list(worker.runs.values())
     for run in runs:
         retire(core, run)
-    core.ghosts.pop(worker.name, None)
     if runs and not clean:
-        core.ghosts[worker.name] = {(run.ident, run.attempt): Span(run.book.key, run.lo, run.hi) for run in runs}
+        ghosts = core.ghosts.setdefault(worker.name, {})
+        ghosts.update({(run.ident, run.attempt): Span(run.book.key, run.lo, run.hi) for run in runs})
         if len(core.ghosts) > MOST_GHOSTS:
             del core.ghosts[next(iter(core.ghosts))]
     core.idle.pop(worker.index, None)
@@ -227,7 +227,7 @@ def missing_at(core: Core, holder: str, spans: tuple[Span, ...]) -> None:
                 del book.copies[worker.index]
         for lo, hi in book.where(max(span.start, 0), min(span.stop, book.n), DONE):
             losses.extend([(book, a, b) for a, b, h in equal_stretches(book.holder, lo, hi) if h == worker.index])
-        core.free(worker.name, span.layer, span.start, span.stop)
+        core.free_stray(worker, span.layer, span.start, span.stop)
     _without(core, worker, losses)
 
 
@@ -235,10 +235,15 @@ def run_without_inputs(core: Core, run: Run, holder: str, spans: tuple[Span, ...
     """The run could not start for want of inputs."""
     retire(core, run)
     missing_at(core, holder, spans)
-    others = [other for other in run.worker.runs.values() if other.fetched]
+    core.free(run.worker.name, run.book.key, run.lo, run.hi)  # it may have copies from before they were lost
     for source, lo, hi in run.fetched:  # what it did fetch is of no use now, unless another run counts on it
-        if not any(s is source and a < hi and b > lo for other in others for s, a, b in other.fetched):
-            core.free(run.worker.name, source.key, lo, hi)
+        stray = SpanSet(lo, hi)
+        for other in run.worker.runs.values():
+            for book, a, b in other.fetched:
+                if book is source:
+                    stray.remove(a, b)
+        for a, b in stray:
+            core.free_stray(run.worker, source.key, a, b)
     if run.attempt >= MOST_TRIES:
         give_up(
             core,

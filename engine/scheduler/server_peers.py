@@ -64,9 +64,7 @@ class WorkerPeer(Peer):
         self.running = 0
         self._defined: set[Key] = set()
 
-    def start(
-        self, run: StartRun, layers: LayerFrames, inline: bool, address_of: Callable[[str], str]
-    ) -> None:
+    def start(self, run: StartRun, layers: LayerFrames, inline: bool, address_of: Callable[[str], str]) -> None:
         key = run.span.layer
         if key not in self._defined:
             self._defined.add(key)
@@ -112,4 +110,3 @@ def _ends(lengths: memoryview) -> list[int]:
             at += length
         ends.append(at)
     return ends
-

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from howdah.engine.comm.messages import Answer, Ask
-from howdah.engine.scheduler.summary import LayerSummary, to_dict
+from howdah.engine.scheduler.summary import LayerSummary
 from howdah.errors import near
 
 if TYPE_CHECKING:
     from howdah.engine.scheduler.server import Server
     from howdah.engine.scheduler.server_peers import ClientPeer
+
+PLACES = ("node", "rack", "remote")
 
 MOST_LAYERS = 50
 """Layers that `status` lists; the newest are of interest."""
@@ -58,7 +60,7 @@ def info(server: Server, client: ClientPeer | None = None, about: dict[str, Any]
 
 def summary(server: Server, client: ClientPeer | None = None, about: dict[str, Any] | None = None) -> dict[str, Any]:
     """Everything that the state's accounts say (`howdah.engine.scheduler.summary.Summary`)."""
-    return to_dict(server.state.summary())
+    return server.state.summary()
 
 
 def progress(server: Server, client: ClientPeer, about: dict[str, Any]) -> list[dict[str, Any]]:
@@ -69,7 +71,7 @@ def progress(server: Server, client: ClientPeer, about: dict[str, Any]) -> list[
 def status(server: Server, client: ClientPeer | None = None, about: dict[str, Any] | None = None) -> dict[str, Any]:
     """What the page and the application's master show; cheap enough to be asked twice a second."""
     found = server.state.summary()
-    layers = [layer for layer in found.layers if layer.live]
+    layers = [layer for layer in found["layers"] if layer["live"]]
     connected = [peer for peer in server.clients.values() if peer.session.connected]
     return {
         "name": server.name,
@@ -80,16 +82,16 @@ def status(server: Server, client: ClientPeer | None = None, about: dict[str, An
         "clients": len(connected),
         "seconds_without_client": 0.0 if server.clients else time.time() - server.last_client,
         "tasks": {
-            "done": found.tasks,
-            "total": found.tasks + sum(layer.waiting + layer.running for layer in layers),
-            "running": sum(layer.running for layer in layers),
-            "waiting": sum(layer.waiting for layer in layers),
-            "failed": sum(layer.failed for layer in layers),
+            "done": found["tasks"],
+            "total": found["tasks"] + sum(layer["waiting"] + layer["running"] for layer in layers),
+            "running": sum(layer["running"] for layer in layers),
+            "waiting": sum(layer["waiting"] for layer in layers),
+            "failed": sum(layer["failed"] for layer in layers),
         },
-        "layers": [_as_dict(layer) for layer in layers[-MOST_LAYERS:]],
-        "placed": {"node": found.tasks_node, "rack": found.tasks_rack, "remote": found.tasks_remote},
-        "bytes": {"node": found.bytes_node, "rack": found.bytes_rack, "remote": found.bytes_remote},
-        "moved": {"local": found.inputs_local, "moved": found.inputs_moved},
+        "layers": layers[-MOST_LAYERS:],
+        "placed": {place: found[f"tasks_{place}"] for place in PLACES},
+        "bytes": {place: found[f"bytes_{place}"] for place in PLACES},
+        "moved": {"local": found["inputs_local"], "moved": found["inputs_moved"]},
         "cleanup": list(server.cleanup),
     }
 

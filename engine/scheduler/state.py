@@ -212,6 +212,10 @@ class State:
             self._interest(client, book, order)
         for span in event.wanted:
             self._want(client.name, core.books[span.layer], span.start, span.stop)
+        for spec in event.layers:
+            book = core.books[spec.key]
+            if book.counts[IDLE] == book.n and not book.out:
+                core.closing[book] = None
 
     def _problem_of(self, event: GraphSubmitted) -> str | None:
         lengths: dict[Key, int] = {}
@@ -372,7 +376,7 @@ class State:
         sizes = event.sizes if tried == len(event.sizes) else event.sizes[:tried]
         assign.retire(core, run)
         if run.fetched:
-            assign.keep_copies(run)
+            assign.keep_copies(core, run)
         assign.learn(core, run, tried, event.seconds)
         failed = {offset: error for offset, error in event.errors if offset < tried}
         at = 0
@@ -396,10 +400,11 @@ class State:
         if cut < run.hi:
             tail = (cut, run.hi)
             add(run.book.tries, *tail, -1)
+            self.core.free(run.worker.name, run.book.key, *tail)  # it may have copies from before they were lost
             if cut == run.lo:
                 assign.retire(self.core, run)
                 if run.fetched:
-                    assign.keep_copies(run)
+                    assign.keep_copies(self.core, run)
             else:
                 assign.shorten(self.core, run, cut)
             recovery.unstart(self.core, run.book, *tail, spread=True)

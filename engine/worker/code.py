@@ -44,8 +44,6 @@ class Code:
 
     def open(self) -> None:
         """Unpickle the function. Raises whatever the user's modules raise when they are imported."""
-        if self._opened:
-            return
         with self._lock:
             if self._opened:
                 return

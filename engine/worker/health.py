@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from pathlib import Path
 
 from howdah.engine.comm.messages import Health
 
@@ -17,8 +18,7 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 def resident_bytes() -> int:
     """Memory of this process that is in RAM."""
-    with open("/proc/self/statm", "rb") as file:
-        return int(file.read().split()[1]) * _PAGE
+    return int(Path("/proc/self/statm").read_bytes().split()[1]) * _PAGE
 
 
 class Memory:

@@ -10,8 +10,9 @@ import asyncio
 import logging
 import time
 from array import array
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import msgspec
 
@@ -44,7 +45,7 @@ from howdah.engine.worker.fetching import Fetching, SourceFailed
 from howdah.engine.worker.health import Memory
 from howdah.engine.worker.slots import Report, Slots, Work, unpicklable_input
 from howdah.engine.worker.store import Store
-from howdah.errors import DeadlineExceeded, EnvironmentMismatch, HowdahError, PeerRefused
+from howdah.errors import DeadlineExceeded, EnvironmentMismatch, PeerRefused
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +105,8 @@ class Worker:
         beating = asyncio.ensure_future(self._beat())
         connecting = asyncio.ensure_future(self._stay_connected())
         try:
-            await asyncio.wait([connecting, self._leave], return_when=asyncio.FIRST_COMPLETED)
+            either: list[asyncio.Future[Any]] = [connecting, self._leave]
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             if self._leave.done():
                 if self._session is not None:
                     await self._session.farewell(Bye(self._leave.result()))
@@ -146,9 +148,7 @@ class Worker:
             await session.run(channel, answer.received)
             lost_since, pause = time.monotonic(), 0.05
 
-    def _resume(
-        self, session: Session[SchedulerTellsWorker] | None, answer: Welcome
-    ) -> Session[SchedulerTellsWorker]:
+    def _resume(self, session: Session[SchedulerTellsWorker] | None, answer: Welcome) -> Session[SchedulerTellsWorker]:
         if session is not None and answer.resumed:
             return session
         unsaid = session.unconfirmed() if session is not None else []
@@ -279,8 +279,8 @@ class Worker:
             missing = InputsMissing(self.info.name, work.message.run, work.message.attempt, holder, tuple(spans))  # type: ignore[arg-type]
             self._session.send(RunBlocked(missing))
 
-    def _background(self, work: object) -> None:
-        task = asyncio.ensure_future(work)  # type: ignore[arg-type,var-annotated]
+    def _background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
 

@@ -160,9 +160,7 @@ class Slots:
                 errors.append((item - start, task_error(error, *self._where)))
         return results
 
-    def _general(
-        self, work: Work, errors: list[tuple[int, TaskError]], runner: asyncio.Runner
-    ) -> list[Any]:
+    def _general(self, work: Work, errors: list[tuple[int, TaskError]], runner: asyncio.Runner) -> list[Any]:
         code, offsets, start = work.code, work.offsets, work.start
         get = self.store.get
         results: list[Any] = []
@@ -180,9 +178,7 @@ class Slots:
                 errors.append((at, task_error(error, *self._where)))
         return results
 
-    def _keep(
-        self, work: Work, results: list[Any], errors: list[tuple[int, TaskError]], begun: float
-    ) -> Report:
+    def _keep(self, work: Work, results: list[Any], errors: list[tuple[int, TaskError]], begun: float) -> Report:
         """Count the results' bytes, pickle the small ones that a client waits for, and put all in the store."""
         failed = {at for at, _ in errors}
         sizes: list[int] = []
@@ -199,7 +195,9 @@ class Slots:
             else:
                 size = size_of_value(value)
                 try:
-                    if inline and size <= (INLINE_BYTES if type(value).__module__.partition(".")[0] in _EXACT else TRIED_BYTES):
+                    if inline and size <= (
+                        INLINE_BYTES if type(value).__module__.partition(".")[0] in _EXACT else TRIED_BYTES
+                    ):
                         piece, size = _tried(value, size)
                     sizes.append(size)
                 except Unpicklable as error:
@@ -221,9 +219,7 @@ class Slots:
                 self.store.put(layer, range(first, first + len(results)), results, sizes)
         return Report(work, self._done(work, sizes, begun, tuple(sorted(errors))), lengths, b"".join(pieces))
 
-    def _done(
-        self, work: Work, sizes: list[int], begun: float, errors: tuple[tuple[int, TaskError], ...]
-    ) -> RunDone:
+    def _done(self, work: Work, sizes: list[int], begun: float, errors: tuple[tuple[int, TaskError], ...]) -> RunDone:
         seconds = time.perf_counter() - begun
         return RunDone(self._where[0], work.message.run, work.message.attempt, tuple(sizes), seconds, errors)
 

@@ -122,9 +122,11 @@ def _size_of_container(value: Any) -> int:
     parts = list(value.values()) if isinstance(value, dict) else list(value)
     sample = parts if len(parts) <= 100 else parts[:: len(parts) // 100]
     if sample:
-        size += sum(sys.getsizeof(part, 64) if _nested(part) else size_of_value(part) for part in sample) * len(
-            parts
-        ) // len(sample)
+        size += (
+            sum(sys.getsizeof(part, 64) if _nested(part) else size_of_value(part) for part in sample)
+            * len(parts)
+            // len(sample)
+        )
     return size
 
 

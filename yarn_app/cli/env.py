@@ -57,9 +57,7 @@ def _json_option(function: Callable[..., None]) -> Callable[..., None]:
 )
 @_store_option
 @click.option("--exclude", multiple=True, metavar="PACKAGE", help="Leave this one out as well. May be repeated.")
-@click.option(
-    "--include", multiple=True, metavar="PACKAGE", help="Keep all of this one, a developer tool too. May be repeated."
-)
+@click.option("--include", multiple=True, metavar="PACKAGE", help="Keep all of this one. May be repeated.")
 @click.option(
     "--output", metavar="FILE", type=click.Path(dir_okay=False), help="Pack into a file here; upload nothing."
 )

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from howdah.engine.expr import nodes
+from howdah.engine.expr import nodes, sizes
 from howdah.engine.expr.nodes import Relation
-from howdah.engine.expr.sizes import BROADCAST, stored_bytes
 
 _ORDERLESS = {"sum", "mean", "min", "max", "count", "size", "nunique", "var", "std", "any"}
 
@@ -40,6 +39,6 @@ def _sides(node: nodes.Join, ordered: bool) -> nodes.Join:
         return replace(node, small="right", ordered=ordered)
     if node.how == "right":
         return replace(node, small="left", ordered=ordered)
-    left, right = stored_bytes(node.left), stored_bytes(node.right)
-    keep_order = ordered and right <= BROADCAST  # the left side's order is the join's
+    left, right = sizes.stored_bytes(node.left), sizes.stored_bytes(node.right)
+    keep_order = ordered and right <= sizes.BROADCAST  # the left side's order is the join's
     return replace(node, small="right" if keep_order or right <= left else "left", ordered=ordered)

@@ -1,0 +1,282 @@
+"""Group-bys: keys, the columns that are aggregated, and pandas' shapes of the result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from howdah.engine.expr import nodes
+from howdah.engine.expr.aggregates import NAMES, NEED_NUMBERS, Agg, as_pandas_reads
+from howdah.engine.expr.columns import Col, Column, open_questions
+from howdah.engine.expr.nodes import INDEX
+from howdah.engine.frame.frame import DEFAULT, Label, Level, Rows, numbered, physical
+from howdah.engine.frame.series import Series
+from howdah.engine.frame.unsupported import is_pandas, not_there, only
+from howdah.errors import NotSupported, SchemaError, UnknownColumn, near
+
+if TYPE_CHECKING:
+    from howdah.engine.frame.dataframe import DataFrame
+
+Keys = list[tuple[Label, Column]]
+
+
+class _GroupBy:
+    """Keys over the rows of a frame. Questions about dtypes are pinned to the rows before grouping."""
+
+    _kind: str
+
+    def __init__(self, rows: Rows, keys: Keys, *, sort: bool = True, dropna: bool = True, as_index: bool = True):
+        for label, e in keys:
+            if e.dtype.kind in ("anybool", "none", "unsupported", "bytes", "time"):
+                raise NotSupported(f"groupby({label!r}): keys of {e.dtype}: use .fillna(...).astype(...) first")
+        if any(open_questions(e) for _, e in (*rows.columns, *keys)):
+            hidden = [(f"{INDEX}key{i}", e) for i, (_, e) in enumerate(keys)]
+            visible = [(physical(c), e) for c, e in rows.columns]
+            base = nodes.Project(rows.base, (*visible, *hidden))
+            rows = Rows(base, rows.columns).by_label()
+            keys = [(label, Col(n, base.schema[n])) for (label, _), (n, _) in zip(keys, hidden)]
+        self._rows, self._keys = rows, keys
+        self._sort, self._dropna, self._as_index = sort, dropna, as_index
+
+    def _result(self, aggs: Sequence[tuple[Label, Agg]]) -> DataFrame:
+        """The frame of aggregates; the keys are its index, or its first columns."""
+        from howdah.engine.frame.dataframe import DataFrame
+
+        names = [f"{INDEX}{i}" for i in range(len(self._keys))]
+        keys = tuple((n, e) for n, (_, e) in zip(names, self._keys))
+        made = tuple((physical(label), agg) for label, agg in aggs)
+        if len({n for n, _ in made}) < len(made):
+            raise NotSupported("agg: two results of one name are not there yet: use distinct names")
+        node = nodes.Aggregate(self._rows.base, keys, made, self._sort, self._dropna)
+        columns = tuple((label, as_pandas_reads(physical(label), agg)) for label, agg in aggs)
+        levels = tuple(Level(label, Col(n, node.schema[n])) for n, (label, _) in zip(names, self._keys))
+        if self._as_index:
+            return DataFrame(Rows(node, columns, levels))
+        shown = [(label if label is not None else f"level_{i}", Col(n, node.schema[n]))
+                 for i, (n, (label, _)) in enumerate(zip(names, self._keys))]  # fmt: skip
+        taken = {label for label, _ in shown}
+        both = (*shown, *((c, e) for c, e in columns if c not in taken))
+        plain = nodes.Project(node, tuple((physical(c), e) for c, e in both))
+        return DataFrame(Rows(numbered(plain), both, DEFAULT).by_label())
+
+    def _agg(self, name: Any, e: Column | None, where: Label) -> Agg:
+        if name == "size":
+            return Agg("size", None)
+        if not isinstance(name, str):
+            raise NotSupported(f"agg({name!r}): functions are not there yet: use a name, one of {', '.join(NAMES)}")
+        if name not in NAMES:
+            raise NotSupported(f"groupby(...).{name} is not there yet: there are {', '.join(NAMES)}")
+        assert e is not None
+        try:
+            return Agg(name, e)
+        except SchemaError as error:
+            raise type(error)(f"groupby: column {where!r}: {error}") from None
+
+    def __iter__(self) -> Any:
+        raise NotSupported("groups cannot be iterated: compute() first, then pandas")
+
+    def __getattr__(self, name: str) -> Any:
+        if not name.startswith("_") and is_pandas(self._kind, name):
+            raise not_there(self._kind, name)
+        raise AttributeError(f"{self._kind} has no attribute {name!r}")
+
+
+class DataFrameGroupBy(_GroupBy):
+    """`df.groupby(...)`. Choose columns by `["x"]`, `.x` or `[["x", "y"]]`; without a choice, all but the keys.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import howdah as hd
+    >>> df = hd.from_pandas(pd.DataFrame({"k": [1, 2, 1], "x": [1, 2, 3]}))
+    >>> df.groupby("k", as_index=False).agg(total=("x", "sum"), n=("x", "size")).compute()
+       k  total  n
+    0  1      4  2
+    1  2      2  1
+    """
+
+    _kind = "DataFrameGroupBy"
+
+    def __init__(self, rows: Rows, keys: Keys, chosen: Sequence[Label] | None, by: Sequence[Label], **how: Any):
+        super().__init__(rows, keys, **how)
+        self._how, self._by = how, by
+        self._chosen = list(chosen) if chosen is not None else [c for c in rows.labels() if c not in by]
+
+    def __getitem__(self, key: Any) -> Any:
+        if isinstance(key, list):
+            for label in key:
+                self._known(label)
+            return DataFrameGroupBy(self._rows, self._keys, key, self._by, **self._how)
+        self._known(key)
+        return SeriesGroupBy(self._rows, self._keys, key, **self._how)
+
+    def _known(self, label: Label) -> Column:
+        try:
+            return self._rows.column(label)
+        except KeyError:
+            known = [str(c) for c in self._rows.labels()]
+            raise UnknownColumn(f"groupby: no column {label!r}: {near(str(label), known)}") from None
+
+    def __getattr__(self, name: str) -> Any:
+        rows = self.__dict__.get("_rows")
+        if rows is not None and name in rows.labels():
+            return self[name]
+        return super().__getattr__(name)
+
+    def _all(self, name: str, numeric_only: bool = False) -> DataFrame:
+        chosen = [(c, self._known(c)) for c in self._chosen]
+        if numeric_only:
+            chosen = [(c, e) for c, e in chosen if e.dtype.is_number or e.dtype.kind == "bool"]
+        elif name in NEED_NUMBERS:
+            text = [c for c, e in chosen if e.dtype.kind == "str"]
+            if text:
+                raise SchemaError(f"groupby(...).{name}(): column {text[0]!r} is text: choose columns, as in "
+                                  f"groupby(...)[[...]], or use numeric_only=True")  # fmt: skip
+        return self._result([(c, self._agg(name, e, c)) for c, e in chosen])
+
+    def sum(self, numeric_only: bool = False) -> DataFrame:
+        return self._all("sum", numeric_only)
+
+    def mean(self, numeric_only: bool = False) -> DataFrame:
+        return self._all("mean", numeric_only)
+
+    def min(self, numeric_only: bool = False) -> DataFrame:
+        return self._all("min", numeric_only)
+
+    def max(self, numeric_only: bool = False) -> DataFrame:
+        return self._all("max", numeric_only)
+
+    def std(self, ddof: int = 1, *, numeric_only: bool = False) -> DataFrame:
+        only("std", ddof=(ddof, 1))
+        return self._all("std", numeric_only)
+
+    def var(self, ddof: int = 1, *, numeric_only: bool = False) -> DataFrame:
+        only("var", ddof=(ddof, 1))
+        return self._all("var", numeric_only)
+
+    def first(self) -> DataFrame:
+        return self._all("first")
+
+    def last(self) -> DataFrame:
+        return self._all("last")
+
+    def count(self) -> DataFrame:
+        return self._all("count")
+
+    def nunique(self, dropna: bool = True) -> DataFrame:
+        only("nunique", dropna=(dropna, True))
+        return self._all("nunique")
+
+    def size(self) -> Any:
+        """Rows per group: a Series without a name, or a frame with the column "size"."""
+        out = self._result([("size", Agg("size", None))])
+        return out["size"].rename(None) if self._as_index else out
+
+    def agg(self, func: Any = None, **named: Any) -> DataFrame:
+        """Aggregates by name: agg("sum"), agg({"x": "sum"}), agg(total=("x", "sum"))."""
+        if func is None:
+            pairs = []
+            for label, pair in named.items():
+                if not (isinstance(pair, tuple) and len(pair) == 2):
+                    raise SchemaError(f"agg({label}={pair!r}): give (column, aggregate), as in agg({label}=('x', 'sum'))")
+                pairs.append((label, self._agg(pair[1], self._known(pair[0]), pair[0])))
+            if not pairs:
+                raise SchemaError("agg: give an aggregate, a mapping, or name=(column, aggregate)")
+            return self._result(pairs)
+        if isinstance(func, str):
+            return self.size() if func == "size" else self._all(func)  # type: ignore[no-any-return]
+        if isinstance(func, Mapping) and all(isinstance(f, str) for f in func.values()):
+            return self._result([(c, self._agg(f, self._known(c), c)) for c, f in func.items()])
+        raise NotSupported(f"agg({func!r}): several aggregates of one column give two levels of labels, which are not there "
+                           "yet: use agg(total=('x', 'sum'), mean=('x', 'mean'))")  # fmt: skip
+
+    aggregate = agg
+
+
+class SeriesGroupBy(_GroupBy):
+    """`df.groupby(...)["x"]`: aggregates of one column."""
+
+    _kind = "SeriesGroupBy"
+
+    def __init__(self, rows: Rows, keys: Keys, name: Label, **how: Any):
+        super().__init__(rows, keys, **how)
+        self._name = name
+
+    def _one(self, name: str) -> Any:
+        out = self._result([(self._name, self._agg(name, self._rows.column(self._name), self._name))])
+        if not self._as_index:
+            return out
+        rows = out._rows
+        return Series(rows)
+
+    def sum(self, *, min_count: int = 0) -> Any:
+        only("sum", min_count=(min_count, 0))
+        return self._one("sum")
+
+    def mean(self) -> Any:
+        return self._one("mean")
+
+    def min(self) -> Any:
+        return self._one("min")
+
+    def max(self) -> Any:
+        return self._one("max")
+
+    def std(self, ddof: int = 1) -> Any:
+        only("std", ddof=(ddof, 1))
+        return self._one("std")
+
+    def var(self, ddof: int = 1) -> Any:
+        only("var", ddof=(ddof, 1))
+        return self._one("var")
+
+    def first(self) -> Any:
+        return self._one("first")
+
+    def last(self) -> Any:
+        return self._one("last")
+
+    def count(self) -> Any:
+        return self._one("count")
+
+    def nunique(self, dropna: bool = True) -> Any:
+        only("nunique", dropna=(dropna, True))
+        return self._one("nunique")
+
+    def size(self) -> Any:
+        if not self._as_index:
+            return self._result([("size", Agg("size", None))])
+        return Series(self._result([(self._name, Agg("size", None))])._rows)
+
+    def agg(self, func: Any = None, **named: Any) -> Any:
+        """Aggregates by name: agg("sum") gives a Series; agg(["sum", "mean"]) and agg(total="sum") give a frame."""
+        e = self._rows.column(self._name)
+        if isinstance(func, str):
+            return self.size() if func == "size" else self._one(func)
+        if isinstance(func, (list, tuple)) and func:
+            return self._result([(f, self._agg(f, e, self._name)) for f in func])
+        if func is None and named:
+            return self._result([(label, self._agg(f, e, self._name)) for label, f in named.items()])
+        raise NotSupported(f"agg({func!r}): use the name of an aggregate, a list of names, or total='sum'")
+
+    aggregate = agg
+
+
+def group(frame: DataFrame, by: Any, **how: Any) -> DataFrameGroupBy:
+    """`DataFrame.groupby`."""
+    if by is None or callable(by) and not isinstance(by, Series) or isinstance(by, Mapping):
+        raise NotSupported(f"groupby({by!r}): use column names, or Series of the frame")
+    keys: Keys = []
+    names: list[Label] = []
+    for key in by if isinstance(by, (list, tuple)) else [by]:
+        if isinstance(key, Series):
+            e = frame._rows.resolve(key._rows.base, key._expression, "groupby")
+            keys.append((key.name, e))
+            if key.name in frame._rows.labels() and frame._rows.column(key.name) == e:
+                names.append(key.name)
+        else:
+            keys.append((key, frame._column(key, "groupby")))
+            names.append(key)
+    if not keys:
+        raise SchemaError("groupby: give at least one key")
+    return DataFrameGroupBy(frame._rows, keys, None, names, **how)

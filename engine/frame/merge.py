@@ -1,0 +1,154 @@
+"""Joins, in pandas' shape: which columns, which names, which dtypes."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from howdah.engine.expr import nodes
+from howdah.engine.expr.columns import Cast, Col, Column, Either, missing
+from howdah.engine.expr.dtypes import DType
+from howdah.engine.frame.frame import Label, Rows, numbered
+from howdah.engine.frame.series import Series
+from howdah.engine.frame.unsupported import only
+from howdah.errors import NotSupported, SchemaError
+
+if TYPE_CHECKING:
+    from howdah.engine.frame.dataframe import DataFrame
+
+HOW = ("inner", "left", "right", "outer")
+
+
+def merge(left: DataFrame, right: Any, how: str, on: Any, left_on: Any, right_on: Any,
+          suffixes: Sequence[str | None], others: Mapping[str, Any]) -> DataFrame:  # fmt: skip
+    """See `DataFrame.merge`."""
+    from howdah.engine.frame.dataframe import DataFrame
+
+    if isinstance(right, Series):
+        right = right.to_frame()
+    if not isinstance(right, DataFrame):
+        raise NotSupported(f"merge with a {type(right).__name__}: use howdah.from_pandas(...) for a pandas frame")
+    allowed = {"left_index": False, "right_index": False, "sort": False, "indicator": False, "validate": None, "copy": None}
+    for name, value in others.items():
+        if name not in allowed:
+            raise SchemaError(f"merge: unknown argument {name!r}")
+        only("merge", **{name: (value, allowed[name])})
+    if how not in HOW:
+        raise NotSupported(f"merge(how={how!r}) is not there yet: there are {', '.join(HOW)}")
+    left, right = _with_named_levels(left, on, left_on), _with_named_levels(right, on, right_on)
+    mine, theirs = _keys(left, right, on, left_on, right_on)
+    a, b = left._rows.pinned(), right._rows.pinned()
+    _check_keys(left, right, mine, theirs)
+    take = _columns(left, right, mine, theirs, how, tuple(suffixes))
+    plans = a.plan(index=False), b.plan(index=False)
+    node = nodes.Join(*plans, tuple(mine), tuple(theirs), how, tuple(t[:4] for t in take))
+    settled = tuple((name, _as_pandas_reads(name, dtype, hole)) for name, _, _, dtype, hole in take)
+    base = numbered(nodes.Project(node, settled))
+    columns: tuple[tuple[Label, Column], ...] = tuple((name, Col(name, base.schema[name])) for name, *_ in take)
+    return DataFrame(Rows(base, columns))
+
+
+def _with_named_levels(frame: DataFrame, on: Any, side_on: Any) -> DataFrame:
+    """Index levels that are named as keys take part as columns, as in pandas."""
+    wanted = on if on is not None else side_on
+    labels = [wanted] if isinstance(wanted, str) else list(wanted or [])
+    levels = {level.label for level in frame._rows.index}
+    if any(label in levels and label not in frame._rows.labels() for label in labels):
+        return frame.reset_index()
+    return frame
+
+
+def _keys(left: DataFrame, right: DataFrame, on: Any, left_on: Any, right_on: Any) -> tuple[list[str], list[str]]:
+    if on is None and left_on is None and right_on is None:
+        on = [c for c in left._rows.labels() if c in right._rows.labels()]
+        if not on:
+            raise SchemaError("merge: the frames have no column in common: give on=, or left_on= and right_on=")
+    if on is not None:
+        if left_on is not None or right_on is not None:
+            raise SchemaError("merge: give on=, or left_on= and right_on=, not both")
+        left_on = right_on = on
+    if left_on is None or right_on is None:
+        raise SchemaError("merge: give both left_on= and right_on=")
+    mine, theirs = ([k] if isinstance(k, str) else list(k) for k in (left_on, right_on))
+    if len(mine) != len(theirs) or not mine:
+        raise SchemaError(f"merge: {len(mine)} keys on the left and {len(theirs)} on the right")
+    for frame, keys, side in ((left, mine, "left"), (right, theirs, "right")):
+        for key in keys:
+            frame._column(key, f"merge, {side} side")
+    return mine, theirs
+
+
+def _check_keys(left: DataFrame, right: DataFrame, mine: list[str], theirs: list[str]) -> None:
+    for a, b in zip(mine, theirs):
+        one, other = left._rows.column(a).dtype, right._rows.column(b).dtype
+        same = one.kind == other.kind and one.tz == other.tz
+        if not same and not (one.is_number and other.is_number):
+            raise SchemaError(f"merge: the left key {a!r} is {one}, the right key {b!r} is {other}: .astype one of them")
+        if one.kind in ("anybool", "none", "bytes", "time"):
+            raise NotSupported(f"merge: keys of {one} are not there yet: use .fillna(...).astype(...) first")
+
+
+Take = list[tuple[str, str, str, DType, DType | None]]
+"""Per column of the result: its name, side, source, type in Polars; and pandas' type if a row found no partner."""
+
+
+def _columns(left: DataFrame, right: DataFrame, mine: list[str], theirs: list[str], how: str,
+             suffixes: tuple[str | None, ...]) -> Take:  # fmt: skip
+    shared = {a for a, b in zip(mine, theirs) if a == b}
+    names = {"left": _labels(left), "right": [c for c in _labels(right) if c not in shared]}
+    both = set(names["left"]) & set(names["right"])
+    take: Take = []
+    for side, frame in (("left", left), ("right", right)):
+        for label in names[side]:
+            suffix = suffixes[0 if side == "left" else 1] or ""
+            name = label + suffix if label in both else label
+            have = frame._rows.column(label).dtype
+            if side == "left" and label in shared:
+                other = right._rows.column(label).dtype
+                take.append((name, "key", label, _key_type(have, other, how), None))
+                continue
+            loses = how in {"left": ("right", "outer"), "right": ("left", "outer")}[side]
+            take.append((name, side, label, *_with_holes(have)) if loses else (name, side, label, have, None))
+    found = [name for name, *_ in take]
+    twice = sorted({name for name in found if found.count(name) > 1})
+    if twice:
+        raise SchemaError(f"merge: suffixes {suffixes!r} give two columns {twice[0]!r}: choose other suffixes, or rename")
+    return take
+
+
+def _labels(frame: DataFrame) -> list[str]:
+    for label in frame._rows.labels():
+        if not isinstance(label, str):
+            raise NotSupported(f"merge: the column label {label!r} is not text: rename it")
+    return [str(label) for label in frame._rows.labels()]
+
+
+def _with_holes(have: DType) -> tuple[DType, DType | None]:
+    """The type of a column some of whose rows may have no partner, and what pandas makes of it if that happens."""
+    if have.is_integer:
+        return have.missing(), DType("float64", nullable=True)
+    if have.kind == "bool":
+        return have.missing(), DType("anybool", nullable=True, hole="nan")
+    return have.missing("nan" if have.pandas == "object" else None), None
+
+
+def _as_pandas_reads(name: str, dtype: DType, hole: DType | None) -> Column:
+    column = Col(name, dtype)
+    return column if hole is None else Either(missing(column), Cast(column, hole), Cast(column, dtype.present()))
+
+
+def _key_type(a: DType, b: DType, how: str) -> DType:
+    """The dtype of a key that both sides share: pandas is asked, with one row on each side."""
+    import pandas as pd
+
+    from howdah.engine.expr.dtypes import of_pandas
+
+    if a == b or a.pandas == b.pandas == "object":
+        wide = a if a.scale >= b.scale else b
+        return wide.missing() if a.nullable or b.nullable else wide
+    one, other = pd.DataFrame({"k": a.values()}), pd.DataFrame({"k": b.values()})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = of_pandas(one.merge(other, on="k", how=how)["k"])  # type: ignore[call-overload]
+    return found.missing(a.hole) if found.is_float or a.nullable or b.nullable else found

@@ -1,0 +1,129 @@
+"""Where frames come from: Parquet, and pandas."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from howdah.engine.expr import nodes
+from howdah.engine.expr.columns import Col, Column
+from howdah.engine.expr.convert import from_pandas as _carried
+from howdah.engine.expr.dtypes import DType, of_arrow, of_pandas
+from howdah.engine.expr.functions import settled
+from howdah.engine.expr.nodes import INDEX
+from howdah.engine.frame.compute import in_memory
+from howdah.engine.frame.dataframe import DataFrame
+from howdah.engine.frame.frame import DEFAULT, Label, Level, Rows
+from howdah.errors import NotSupported, SchemaError, UnknownColumn, near
+
+_REMEDY = {
+    "category": '.astype("str")',
+    "object": '.astype("str"), or a numpy dtype',
+}
+
+
+def read_parquet(url: Any, columns: Sequence[str] | None = None) -> DataFrame:
+    """A frame over a Parquet file or a folder of them; nothing but footers is read now.
+
+    The rows are those of `pandas.read_parquet` of all files in the order of their names, put end to end with a fresh
+    index, with the same dtypes (dates and decimals are Python objects in pandas: `.astype` them where it matters).
+
+    Parameters
+    ----------
+    url : ``hdfs:///tpch/lineitem``, ``file:///data/x.parquet``, or a plain path. Names that begin with "_" or "." are
+        passed over.
+    columns : only these, in this order. (Columns that nobody uses are not read in any case.)
+
+    Raises
+    ------
+    PathMissing, CorruptFile : naming the file.
+    UnknownColumn : naming near columns.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> pd.DataFrame({"a": [1, 2, 3], "b": ["x", "y", "z"]}).to_parquet("t.parquet")
+    >>> read_parquet("t.parquet").a.sum().compute()
+    np.int64(6)
+    """
+    from howdah.io import plan_parquet
+
+    table = plan_parquet(str(url))
+    schema, levels = table.schema, list(table.index_columns)
+    names = list(schema.names)
+    wanted = [c for c in names if c not in levels] if columns is None else list(columns)
+    for name in wanted:
+        if name not in names:
+            raise UnknownColumn(f"read_parquet({str(url)!r}): no column {name!r}: {near(str(name), names)}")
+        if name.startswith(INDEX) and not name.startswith("__index_level_"):
+            raise SchemaError(f"read_parquet({str(url)!r}): the name {name!r} is kept by howdah for itself: rename the column")
+    used = list(dict.fromkeys([*wanted, *levels]))
+    types: dict[str, DType] = {}
+    fixed: dict[str, Column] = {}
+    for name in used:
+        kind = schema.field(name).type
+        nulls = table.null_counts.get(name) if schema.field(name).nullable else 0
+        stored = of_arrow(kind, nulls != 0)
+        types[name] = stored
+        fixed[name] = settled(name, Col(name, stored), None if nulls is None else nulls > 0)
+    scan = nodes.Scan(table, (*used, INDEX) if not levels else tuple(used), types)
+    shown = tuple((name, fixed[name]) for name in wanted)
+    index = DEFAULT if not levels else tuple(Level(_level_label(table, n), fixed[n]) for n in levels)
+    return DataFrame(Rows(scan, shown, index))
+
+
+def _level_label(table: Any, name: str) -> Label:
+    for column in table.pandas_metadata.get("columns", []):
+        if column.get("field_name") == name:
+            label: Label = column.get("name")
+            return label
+    return None if name.startswith("__index_level_") else name
+
+
+def from_pandas(frame: Any, npartitions: int = 1) -> DataFrame:
+    """A frame over rows that this process has; they travel with the plan, so keep them small.
+
+    Parameters
+    ----------
+    frame : a pandas DataFrame with text column names, and columns of numpy dtypes, str, or objects that are dates,
+        Decimals or bools. The index is kept.
+    npartitions : how many tasks share the rows.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from_pandas(pd.DataFrame({"a": [1, 2]})).a.mean().compute()
+    np.float64(1.5)
+    """
+    import pandas as pd
+    import polars as pl
+
+    if isinstance(frame, pd.Series):
+        frame = frame.to_frame()
+    if not isinstance(frame, pd.DataFrame):
+        raise SchemaError(f"from_pandas: needs a pandas DataFrame, got {type(frame).__name__}")
+    if npartitions < 1:
+        raise SchemaError(f"from_pandas(npartitions={npartitions}): give 1 or more")
+    if frame.columns.has_duplicates or not all(isinstance(c, str) for c in frame.columns):
+        raise SchemaError("from_pandas: column names must be distinct text: rename them first")
+    labels = list(frame.columns)
+    positional = frame.index.name is None and frame.index.equals(pd.RangeIndex(len(frame)))
+    plain = frame.index.nlevels == 1 and frame.index.name is None and frame.index.dtype == "int64"
+    levels = [INDEX] if plain else [f"{INDEX}{i}" for i in range(frame.index.nlevels)]
+    series = {c: frame[c].reset_index(drop=True) for c in labels}
+    series |= {n: pd.Series(frame.index.get_level_values(i)).reset_index(drop=True) for i, n in enumerate(levels)}
+    schema: dict[str, DType] = {}
+    data: dict[str, Any] = {}
+    for name, values in series.items():
+        if name in labels and name.startswith(INDEX):
+            raise SchemaError(f"from_pandas: the name {name!r} is kept by howdah for itself: rename the column")
+        dtype = of_pandas(values)
+        if dtype.kind == "unsupported":
+            remedy = _REMEDY.get(str(values.dtype), "a numpy dtype or str")
+            raise NotSupported(f"from_pandas: column {name!r} is {values.dtype} ({dtype.unit}): use {remedy} first")
+        schema[name], data[name] = dtype, _carried(values, dtype)
+    node = in_memory(pl.DataFrame(data), schema, npartitions, positional)
+    columns = tuple((c, Col(c, schema[c])) for c in labels)
+    names = list(frame.index.names)
+    index = DEFAULT if plain else tuple(Level(a, Col(n, schema[n])) for a, n in zip(names, levels))
+    return DataFrame(Rows(node, columns, index))

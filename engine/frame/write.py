@@ -1,0 +1,92 @@
+"""Frames to Parquet: a part per partition written where it is computed, then one commit by the caller."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from howdah.engine.expr.convert import frame_to_pandas
+from howdah.engine.expr.dtypes import DType
+from howdah.engine.expr.physical import write_layer
+from howdah.engine.expr.run import as_polars
+from howdah.engine.frame import compute as _compute
+from howdah.engine.frame.frame import Rows, physical
+from howdah.errors import SchemaError
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Writes one partition: a module-level class, so that it pickles by name. Parts without rows write nothing,
+    except the first, which keeps the schema."""
+
+    job: Any
+    schema: tuple[tuple[str, str, DType], ...]
+    metadata: bytes
+
+    def __call__(self, table: Any, number: int) -> Any:
+        if table.num_rows == 0 and number > 0:
+            return None
+        return self.job.write_part(number, self.arrow(table))
+
+    def arrow(self, table: Any) -> pa.Table:
+        """The partition with the names and types that pandas would store."""
+        frame = as_polars(table)
+        arrays = [_stored(frame[source], dtype) for _, source, dtype in self.schema]
+        out = pa.table(arrays, names=[name for name, _, _ in self.schema])
+        return out.replace_schema_metadata({b"pandas": self.metadata})
+
+
+def _stored(values: Any, dtype: DType) -> Any:
+    if dtype.is_float:
+        values = values.fill_nan(None)
+    array = values.to_arrow()
+    if pa.types.is_large_string(array.type) or pa.types.is_string_view(array.type):
+        return array.cast(pa.string())
+    if dtype.kind in ("datetime", "timedelta") and dtype.unit == "s":
+        return array.cast(pa.timestamp("s") if dtype.kind == "datetime" else pa.duration("s"))
+    return array
+
+
+def write(rows: Rows, url: str, *, overwrite: bool, index: bool | None, scheduler: Any) -> Any:
+    """See `Collection.to_parquet`."""
+    from howdah.engine import execute
+    from howdah.io import begin_write
+
+    client = _compute.cluster_of(scheduler)
+    job = begin_write(str(url), overwrite=overwrite, scratch=getattr(client, "scratch_root", None))
+    try:
+        if client is not None and hasattr(client, "add_cleanup"):
+            client.add_cleanup(job.scratch_path)
+        levels = index is True or (index is None and not rows.is_range)
+        plan = _compute.ready(rows.plan(index=levels), scheduler)
+        part = Part(job, *_layout(rows, plan.schema, levels))
+        lowering, stream = _compute.lower(plan, scheduler)
+        key, _ = write_layer(lowering, stream, part)
+        graph: Any = lowering.graph
+        (parts,) = execute.compute_graph(graph, [graph.wanted(key)], scheduler=scheduler)
+        return job.commit([p for p in parts if p is not None])
+    except BaseException:  # a KeyboardInterrupt too must leave nothing behind
+        job.abort()
+        raise
+
+
+def _layout(rows: Rows, schema: dict[str, DType], levels: bool) -> tuple[tuple[tuple[str, str, DType], ...], bytes]:
+    """(stored name, column of the plan, type) of every stored column, and pandas' metadata about them."""
+    stored = []
+    for label, _ in rows.columns:
+        if not isinstance(label, str):
+            raise SchemaError(f"to_parquet: the column label {label!r} is not text: use rename or to_frame(name)")
+        stored.append((label, physical(label), schema[physical(label)]))
+    index = list(zip(rows.index, rows.level_names())) if levels else []
+    import polars as pl
+
+    empty = pl.DataFrame(schema={n: d.polars for n, d in schema.items()})
+    pairs = [(level.label, name) for level, name in index]
+    frame = frame_to_pandas(empty, schema, [(label, source) for label, source, _ in stored], pairs)
+    for i, (level, name) in enumerate(index):
+        title = level.label if isinstance(level.label, str) and level.label not in rows.labels() else f"__index_level_{i}__"
+        stored.append((title, name, schema[name]))
+    arrow = pa.Schema.from_pandas(frame, preserve_index=bool(index) or None)
+    return tuple(stored), arrow.metadata[b"pandas"]

@@ -1,0 +1,120 @@
+"""Sessions over connections that break: everything arrives once, in order."""
+
+import asyncio
+import random
+import socket
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from tornado.iostream import IOStream
+
+from howdah.engine.comm.frames import Channel, MalformedFrames
+from howdah.engine.comm.messages import Ask, Bye, ClientSays, Leave, SchedulerTellsWorker
+from howdah.engine.comm.session import Session, decoder_of
+
+DECODER = decoder_of(ClientSays)
+
+
+class End:
+    """One end, with all that it has heard."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[int, list[bytes]]] = []
+        self.session: Session[Any] = Session("s", DECODER, self.hear)
+
+    def hear(self, message: Ask, frames: Sequence[memoryview]) -> None:
+        self.heard.append((message.id, [bytes(frame) for frame in frames]))
+
+
+def connect(a: End, b: End, tasks: list[asyncio.Task[None]]) -> tuple[Channel, Channel]:
+    ends = [Channel(IOStream(s, max_buffer_size=1 << 62)) for s in socket.socketpair()]
+    for end in ends:
+        end.trust()
+    tasks.append(asyncio.ensure_future(a.session.run(ends[0], b.session.received)))
+    tasks.append(asyncio.ensure_future(b.session.run(ends[1], a.session.received)))
+    return ends[0], ends[1]
+
+
+async def until(condition: Any, seconds: float = 20.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_all_arrives_once_and_in_order_whatever_the_link_does(seed: int) -> None:
+    async def story() -> None:
+        dice = random.Random(seed)
+        a, b, tasks = End(), End(), []
+        channels = connect(a, b, tasks)
+        count = 400
+        for number in range(count):
+            a.session.send(Ask(number, "x"), bytes(dice.randrange(50_000)))
+            b.session.send(Ask(number, "y"))
+            if dice.random() < 0.3:
+                await asyncio.sleep(0)
+            if dice.random() < 0.05:
+                dice.choice(channels).close()
+                await asyncio.sleep(0.001 * dice.randrange(3))
+                channels = connect(a, b, tasks)
+        await until(lambda: len(a.heard) >= count and len(b.heard) >= count)
+        assert [number for number, _ in a.heard] == list(range(count))
+        assert [number for number, _ in b.heard] == list(range(count))
+        assert all(len(frames) == 1 for _, frames in b.heard)
+        for channel in channels:
+            channel.close()
+        await asyncio.gather(*tasks)
+
+    asyncio.run(story())
+
+
+def test_what_is_confirmed_is_not_kept() -> None:
+    async def story() -> None:
+        a, b, tasks = End(), End(), []
+        channels = connect(a, b, tasks)
+        for number in range(10):
+            a.session.send(Ask(number, "x"), bytes(300_000))
+        assert len(a.session.unconfirmed()) == 10
+        await until(lambda: not a.session.unconfirmed())
+        for channel in channels:
+            channel.close()
+        await asyncio.gather(*tasks)
+
+    asyncio.run(story())
+
+
+def test_silence_ends_the_channel_and_heartbeats_prevent_it() -> None:
+    async def story() -> None:
+        a, b, tasks = End(), End(), []
+        connect(a, b, tasks)
+        await asyncio.sleep(0)
+        heard = a.session.heard
+        b.session.beat(heard + 100, every=1.0, silence=1e9)
+        await until(lambda: a.session.heard > heard)
+        a.session.beat(a.session.heard + 5.0, every=1e9, silence=10.0)
+        assert a.session.connected
+        a.session.beat(a.session.heard + 11.0, every=1e9, silence=10.0)
+        await asyncio.gather(*tasks)
+        assert not a.session.connected
+        assert a.session.lost is not None
+
+    asyncio.run(story())
+
+
+def test_a_peer_may_only_say_what_its_role_allows() -> None:
+    async def story() -> None:
+        here, there = (Channel(IOStream(s)) for s in socket.socketpair())
+        worker: Session[SchedulerTellsWorker] = Session("s", decoder_of(SchedulerTellsWorker), lambda m, f: None)
+        client: Session[ClientSays] = Session("s", DECODER, lambda m, f: None)
+        there.trust()
+        running = asyncio.ensure_future(worker.run(here, 0))
+        client.channel = there
+        worker.send(Bye("I am no worker"))
+        with pytest.raises(MalformedFrames, match="may not say"):
+            client.send(Leave("out of turn"))
+            await client.run(there, 0)
+        here.close()
+        await asyncio.gather(running, return_exceptions=True)
+
+    asyncio.run(story())

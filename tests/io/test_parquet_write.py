@@ -1,0 +1,302 @@
+"""Writing a table: whole or not at all, whoever dies in between."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from howdah.errors import PathExists, SchemaError, StorageError
+from howdah.io import PartInfo, WriteJob, begin_write, open_filesystem, plan_parquet
+
+
+def numbers(*values: int) -> pa.Table:
+    return pa.table({"v": pa.array(values, pa.int64())})
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(os.listdir(folder))
+
+
+def read(folder: Path) -> list[int]:
+    assert (folder / "_SUCCESS").exists()
+    return [v for f in plan_parquet(folder).files for v in pq.read_table(f.path)["v"].to_pylist()]
+
+
+def test_a_table_appears_whole(tmp_path: Path) -> None:
+    job = begin_write(tmp_path / "deep" / "out")
+    parts = [job.write_part(i, numbers(i, i * 10)) for i in (2, 0, 1)]
+    assert names(tmp_path / "deep") == [Path(job.folder).name]
+    assert job.scratch_path == f"{tmp_path}/deep/{Path(job.folder).name}"
+    result = job.commit(parts)
+    assert names(tmp_path / "deep") == ["out"]
+    assert names(tmp_path / "deep" / "out") == ["_SUCCESS", *(f"part-0000{i}.parquet" for i in range(3))]
+    assert read(tmp_path / "deep" / "out") == [0, 0, 1, 10, 2, 20]
+    assert (result.rows, len(result.files)) == (6, 3)
+    assert result.nbytes == sum(os.path.getsize(file) for file in result.files)
+
+
+def test_pandas_metadata_and_settings_of_the_files(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"v": pd.Categorical(["a", "b"])}, index=pd.Index([5, 6], name="k"))
+    job = begin_write(tmp_path / "out")
+    job.commit([job.write_part(0, pa.Table.from_pandas(frame))])
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "out"), frame)
+    column = pq.read_metadata(tmp_path / "out" / "part-00000.parquet").row_group(0).column(0)
+    assert column.compression == "SNAPPY"
+    assert column.is_stats_set
+
+
+def test_row_groups_of_a_million_rows(tmp_path: Path) -> None:
+    job = begin_write(tmp_path / "out")
+    job.commit([job.write_part(0, pa.table({"v": pa.nulls(2_500_000, pa.int8())}))])
+    metadata = pq.read_metadata(tmp_path / "out" / "part-00000.parquet")
+    assert [metadata.row_group(i).num_rows for i in range(3)] == [1 << 20, 1 << 20, 2_500_000 - (1 << 21)]
+
+
+def test_empty_parts_are_left_out_unless_all_are(tmp_path: Path) -> None:
+    job = begin_write(tmp_path / "some")
+    job.commit([job.write_part(0, numbers()), job.write_part(1, numbers(1)), job.write_part(2, numbers())])
+    assert names(tmp_path / "some") == ["_SUCCESS", "part-00001.parquet"]
+    job = begin_write(tmp_path / "none")
+    assert job.commit([job.write_part(i, numbers()) for i in range(3)]).rows == 0
+    assert names(tmp_path / "none") == ["_SUCCESS", "part-00000.parquet"]
+    assert plan_parquet(tmp_path / "none").schema.names == ["v"]
+
+
+def test_of_two_attempts_the_first_wins(tmp_path: Path) -> None:
+    job = begin_write(tmp_path / "out")
+    first = job.write_part(0, numbers(1), attempt="task 7/1")
+    second = job.write_part(0, numbers(1), attempt="task 7/2")
+    assert first.won
+    assert not second.won
+    assert names(Path(job.folder)) == ["part-00000.parquet"]
+    job.commit([second])
+    assert read(tmp_path / "out") == [1]
+
+
+def test_many_attempts_at_once_leave_one_file(tmp_path: Path) -> None:
+    job = pickle.loads(pickle.dumps(begin_write(tmp_path / "out")))
+    done: list[PartInfo] = []
+    threads = [threading.Thread(target=lambda: done.append(job.write_part(0, numbers(*range(1000))))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(part.won for part in done) == [False] * 7 + [True]
+    assert names(Path(job.folder)) == ["part-00000.parquet"]
+
+
+def test_a_straggler_cannot_bring_the_job_folder_back(tmp_path: Path) -> None:
+    for end in ("commit", "abort"):
+        job = begin_write(tmp_path / end)
+        part = job.write_part(0, numbers(1))
+        if end == "commit":
+            job.commit([part])
+        else:
+            job.abort()
+        with pytest.raises(StorageError, match="the job folder is gone"):
+            job.write_part(1, numbers(2))
+        assert not os.path.exists(job.folder)
+
+
+def test_leftovers_of_attempts_do_not_become_visible(tmp_path: Path) -> None:
+    job = begin_write(tmp_path / "out")
+    part = job.write_part(0, numbers(1))
+    Path(job.folder, ".attempt-half-written").write_bytes(b"PAR1")
+    job.commit([part])
+    assert names(tmp_path / "out") == ["_SUCCESS", "part-00000.parquet"]
+
+
+@pytest.mark.parametrize("what", ["missing index", "missing file", "short file", "no parts"])
+def test_an_incomplete_job_is_not_committed(what: str, tmp_path: Path) -> None:
+    job = begin_write(tmp_path / "out")
+    parts = [job.write_part(i, numbers(i)) for i in range(3)]
+    if what == "missing index":
+        parts = [parts[0], parts[2]]
+    elif what == "missing file":
+        os.unlink(Path(job.folder, "part-00001.parquet"))
+    elif what == "short file":
+        os.truncate(Path(job.folder, "part-00001.parquet"), 10)
+    else:
+        parts = []
+    with pytest.raises(StorageError, match="part-00001.parquet: (is not there|has 10 bytes)|part.* was never written"):
+        job.commit(parts)
+    assert not (tmp_path / "out").exists()
+    job.abort()
+    assert names(tmp_path) == []
+
+
+def test_problems_with_the_target_are_told_before_any_work(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(PathExists, match=f"{tmp_path}/there exists already: nothing of it"):
+        begin_write(tmp_path / "there")
+    with pytest.raises(StorageError, match="file"):
+        begin_write(tmp_path / "file" / "out")
+    with pytest.raises(StorageError, match="file"):
+        begin_write(tmp_path / "file" / "more" / "out")
+    with pytest.raises(ValueError, match="below the root"):
+        begin_write("/")
+    assert names(tmp_path) == ["file", "there"]
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may write everywhere")
+def test_no_permission_is_told_before_any_work(tmp_path: Path) -> None:
+    (tmp_path / "closed").mkdir(mode=0o500)
+    with pytest.raises(StorageError, match=f"{tmp_path}/closed.*no permission"):
+        begin_write(tmp_path / "closed" / "out")
+
+
+def test_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+    job = begin_write(tmp_path / "out")
+    with pytest.raises(SchemaError, match="'v'"):
+        job.write_part(0, pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["v", "v"]))
+
+
+def test_abort_leaves_nothing_and_may_be_repeated(tmp_path: Path) -> None:
+    job = begin_write(tmp_path / "a" / "b" / "out", scratch=f"{tmp_path}/s/t")
+    job.write_part(0, numbers(1))
+    assert names(tmp_path / "s" / "t") == [Path(job.folder).name]
+    job.abort()
+    job.abort()
+    assert names(tmp_path) == []
+
+
+def test_scratch_elsewhere_is_used_and_cleaned(tmp_path: Path) -> None:
+    job = begin_write(tmp_path / "out", scratch=f"file://{tmp_path}/scratch")
+    assert job.folder.startswith(f"{tmp_path}/scratch/out.howdah-")
+    job.commit([job.write_part(0, numbers(1))])
+    assert names(tmp_path) == ["out"]
+    other = begin_write(tmp_path / "out2", scratch="hdfs://127.0.0.1:9/tmp")
+    assert Path(other.folder).parent == tmp_path
+
+
+def old(tmp_path: Path) -> Path:
+    job = begin_write(tmp_path / "out")
+    job.commit([job.write_part(i, numbers(-1)) for i in range(3)])
+    return tmp_path / "out"
+
+
+def test_overwrite_keeps_the_old_until_the_new_is_complete(tmp_path: Path) -> None:
+    out = old(tmp_path)
+    job = begin_write(out, overwrite=True)
+    part = job.write_part(0, numbers(1, 2))
+    assert read(out) == [-1, -1, -1]
+    job.commit([part])
+    assert read(out) == [1, 2]
+    assert names(tmp_path) == ["out"]
+
+
+def test_overwrite_restores_the_old_when_the_last_rename_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = old(tmp_path)
+    job = begin_write(out, overwrite=True)
+    part = job.write_part(0, numbers(1))
+    rename = type(job.filesystem).rename
+
+    def fail(self: object, source: str, target: str) -> None:
+        if source == job.folder:
+            raise StorageError("quota")
+        rename(self, source, target)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(type(job.filesystem), "rename", fail)
+    with pytest.raises(StorageError, match="quota"):
+        job.commit([part])
+    monkeypatch.undo()
+    assert read(out) == [-1, -1, -1]
+    job.commit([part])  # and it can be tried again
+    assert read(out) == [1]
+    assert names(tmp_path) == ["out"]
+
+
+def test_a_target_that_appeared_meanwhile_is_not_touched(tmp_path: Path) -> None:
+    job = begin_write(tmp_path / "out")
+    part = job.write_part(0, numbers(1))
+    old(tmp_path)
+    with pytest.raises(PathExists, match="out: exists already"):
+        job.commit([part])
+    job.abort()
+    assert read(tmp_path / "out") == [-1, -1, -1]
+    assert names(tmp_path) == ["out"]
+
+
+# -- a process killed in the middle ---------------------------------------------------------------------------------
+
+SCRIPT = """
+import os, pickle, signal, sys
+import pyarrow as pa
+from howdah.io import begin_write
+from howdah.io.filesystem import FileSystem
+
+target, kill_at, overwrite, job_file = sys.argv[1], int(sys.argv[2]), sys.argv[3] == "True", sys.argv[4]
+steps = 0
+
+def counted(name):
+    act = getattr(FileSystem, name)
+    def step(*args, **kwargs):
+        global steps
+        steps += 1
+        if steps == kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return act(*args, **kwargs)
+    setattr(FileSystem, name, step)
+
+job = begin_write(target, overwrite=overwrite)
+with open(job_file, "wb") as file:
+    pickle.dump(job, file)
+for name in ("create", "rename", "rm", "ls", "exists"):
+    counted(name)
+parts = [job.write_part(i, pa.table({"v": pa.array([i], pa.int64())})) for i in range(2)]
+job.commit(parts)
+print("steps", steps)
+"""
+
+
+def run_until(target: Path, kill_at: int, overwrite: bool, job_file: Path) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-c", SCRIPT, str(target), str(kill_at), str(overwrite), str(job_file)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_killed_at_every_step_the_target_is_old_or_new_and_never_half(overwrite: bool, tmp_path: Path) -> None:
+    seen = set()
+    for kill_at in range(1, 40):
+        folder = tmp_path / str(kill_at)
+        folder.mkdir()
+        out = folder / "out"
+        if overwrite:
+            old(folder)
+        job_file = tmp_path / "job"
+        ended = run_until(out, kill_at, overwrite, job_file)
+        if ended.returncode == 0:
+            break
+        assert ended.returncode == -signal.SIGKILL, ended.stderr
+        job: WriteJob = pickle.loads(job_file.read_bytes())
+        before_cleaning = read(out) if out.exists() else None
+        assert before_cleaning in ([-1, -1, -1], [0, 1], None)
+        seen.add(str(before_cleaning))
+        job.abort()  # as whoever cleans up after a dead application does
+        after = read(out) if out.exists() else None
+        assert after == ([-1, -1, -1] if overwrite and before_cleaning is None else before_cleaning)
+        assert names(folder) == (["out"] if out.exists() else [])
+    else:
+        pytest.fail("the script never came to its end")
+    assert kill_at > 5
+    assert seen == ({"[-1, -1, -1]", "None", "[0, 1]"} if overwrite else {"None", "[0, 1]"})
+
+
+def test_the_next_write_brings_back_what_a_killed_overwrite_put_aside(tmp_path: Path) -> None:
+    out = old(tmp_path)
+    filesystem, path = open_filesystem(out)
+    filesystem.rename(path, f"{tmp_path}/.out.howdah-old-0123456789ab")
+    with pytest.raises(PathExists):
+        begin_write(out)
+    assert read(out) == [-1, -1, -1]

@@ -1,0 +1,121 @@
+"""`howdah doctor`: is everything here that a submission needs? One line per thing, with the remedy where it is not."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+
+import click
+
+from howdah.errors import HadoopNotFound, HowdahError
+from howdah.yarn_app import edge, payload
+from howdah.yarn_app.resource_manager import NotTold, ResourceManager
+from howdah.yarn_app.sizes import show_memory
+
+
+@dataclass
+class Finding:
+    """`state` is "ok", "warning" or "wrong"."""
+
+    what: str
+    state: str
+    text: str
+
+
+@click.command(name="doctor")
+@click.option("--queue", default="default", help="The YARN queue to look at.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
+def command(queue: str, as_json: bool) -> None:
+    """Check what howdah needs on this machine and of the cluster. Exit code 1 if something is wrong."""
+    wrong = False
+    marks = {"ok": click.style("ok     ", fg="green"), "warning": click.style("warning", fg="yellow")}
+    for finding in examine(queue):
+        wrong |= finding.state == "wrong"
+        if as_json:
+            click.echo(json.dumps(asdict(finding)))
+        else:
+            click.echo(
+                f"{marks.get(finding.state, click.style('wrong  ', fg='red'))} {finding.what:<16} {finding.text}"
+            )
+    raise SystemExit(1 if wrong else 0)
+
+
+def examine(queue: str) -> Iterator[Finding]:
+    """One finding after the other; a later one may need an earlier one, and is left out then."""
+    yield Finding("python", "ok", "howdah {howdah} on Python {python}".format(**payload.versions()))
+    configured = False
+    for what, look in (("configuration", _configuration), ("yarn command", _yarn), ("java", _java), ("skein", _skein)):
+        found = _try(what, look)
+        configured |= what == "configuration" and found.state == "ok"
+        yield found
+    if not configured:
+        return
+    from howdah.io import load_hadoop_config
+
+    manager = ResourceManager(load_hadoop_config())
+    reached = _try("ResourceManager", lambda: _manager(manager))
+    yield reached
+    if reached.state == "ok":
+        yield _try("nodes", lambda: _nodes(manager))
+        yield _try("queue", lambda: manager.queue_state(queue))
+    yield _try("HDFS", _hdfs)
+
+
+def _try(what: str, look: Callable[[], str]) -> Finding:
+    try:
+        return Finding(what, "ok", look())
+    except NotTold as error:
+        return Finding(what, "warning", f"not told over REST: {error}")
+    except (HowdahError, OSError) as error:
+        return Finding(what, "wrong", str(error))
+
+
+def _configuration() -> str:
+    return f"HADOOP_CONF_DIR is {edge.conf_dir()}"
+
+
+def _yarn() -> str:
+    found = shutil.which("yarn")
+    if found is None:
+        raise HadoopNotFound("not on PATH: add $HADOOP_HOME/bin")
+    return found
+
+
+def _java() -> str:
+    major = edge.java_major()
+    if not edge.OLDEST_JAVA <= major <= edge.NEWEST_JAVA:
+        raise HadoopNotFound(f"Java {major}; set JAVA_HOME to one of {edge.OLDEST_JAVA} to {edge.NEWEST_JAVA}")
+    return f"Java {major}"
+
+
+def _skein() -> str:
+    from howdah.yarn_app.skein_port import Credentials
+
+    Credentials.new()
+    return "can be imported"
+
+
+def _manager(manager: ResourceManager) -> str:
+    manager.check()
+    return ", ".join(manager.addresses)
+
+
+def _nodes(manager: ResourceManager) -> str:
+    nodes = manager.nodes()
+    if not nodes:
+        raise HadoopNotFound("no NodeManager runs: containers cannot start")
+    largest = max(node.memory for node in nodes)
+    return f"{len(nodes)} run, the largest has {show_memory(largest)} and {max(node.cores for node in nodes)} cores"
+
+
+def _hdfs() -> str:
+    from howdah.yarn_app.staging import Staging
+
+    staging = Staging.of_user()
+    if not staging.files.exists(staging.home):
+        raise HadoopNotFound(
+            f"{staging.url(staging.home)} does not exist: ask for it (hdfs dfs -mkdir -p {staging.home}; -chown {edge.user()})"
+        )
+    return f"{staging.url(staging.home)} is there"

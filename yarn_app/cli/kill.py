@@ -1,0 +1,31 @@
+"""`howdah kill APP`: end an application, and leave nothing of it."""
+
+from __future__ import annotations
+
+import click
+
+from howdah.yarn_app import edge
+from howdah.yarn_app.application import Application
+from howdah.yarn_app.cli import _find
+
+
+@click.command(name="kill")
+@click.argument("app_ids", metavar="APP...", nargs=-1, required=True)
+def command(app_ids: tuple[str, ...]) -> None:
+    """End applications. Each master is asked first, so that it can clean up; what does not answer is killed by YARN.
+
+    What an application had written and not finished is removed; finished outputs stay.
+    """
+    manager, staging = _find.hadoop()
+    for app_id in app_ids:
+        report = _find.report(manager, app_id)
+        if report.ended:
+            staging.remove(app_id)
+            click.echo(f"{app_id} has ended already ({report.final_status})")
+            continue
+        application = Application.find(app_id, manager, staging)
+        try:
+            application.kill(f"killed by {edge.user()} (howdah kill)")
+        finally:
+            application.close()
+        click.echo(f"{app_id} is killed")

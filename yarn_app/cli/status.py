@@ -1,0 +1,63 @@
+"""`howdah status APP`: what YARN says of one application, and what its master says of workers and work."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import click
+
+from howdah.errors import HowdahError
+from howdah.yarn_app import summary
+from howdah.yarn_app.application import Application
+from howdah.yarn_app.cli import _find
+from howdah.yarn_app.records import Report
+from howdah.yarn_app.sizes import show_memory
+
+
+@click.command(name="status")
+@click.argument("app_id", metavar="APP")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(app_id: str, as_json: bool) -> None:
+    """Show the state of the application APP. Exit code 0 while it runs or when it succeeded, else 1."""
+    manager, staging = _find.hadoop()
+    report = _find.report(manager, app_id)
+    said: dict[str, Any] = {}
+    if not report.ended:
+        application = Application.find(app_id, manager, staging)
+        try:
+            said = application.status()
+        except HowdahError:
+            said = {}  # somebody else's, or just starting or ending: YARN's own words are shown
+        finally:
+            application.close()
+    if as_json:
+        click.echo(json.dumps({**_find.as_json(report), "master": said}))
+    else:
+        for name, value in _facts(report, said):
+            click.echo(f"{name:<13} {value}")
+    raise SystemExit(0 if not report.ended or report.final_status == "SUCCEEDED" else 1)
+
+
+def _facts(report: Report, said: dict[str, Any]) -> list[tuple[str, str]]:
+    state = report.state + (f", {report.final_status}" if report.ended else "")
+    found = [
+        ("application", f"{report.app_id} ({report.name})"),
+        ("state", f"{state}, {_find.seconds(report, time.time())} in queue {report.queue}, user {report.user}"),
+    ]
+    if not report.ended:
+        found.append(("containers", f"{report.containers} with {show_memory(report.memory)} and {report.cores} cores"))
+    if said:
+        done = summary.work(said)
+        tasks = (said.get("work") or {}).get("tasks") or {}
+        found.append(("workers", f"{said.get('joined', 0)} at work, {said.get('wanted', 0)} wanted"))
+        found.append(
+            ("tasks", f"{tasks.get('done', 0)} of {tasks.get('total', 0)} done, {tasks.get('running', 0)} run")
+        )
+        found += [("lost", text) for text in done["lost_containers"]]
+    if report.tracking_url:
+        found.append(("page", report.tracking_url))
+    if report.diagnostics:
+        found.append(("diagnostics", report.diagnostics))
+    return found
