@@ -40,7 +40,7 @@ def python_members(python: Interpreter) -> list[Member]:
     """
     out: dict[str, Member] = {}
     for name, path in _stdlib(python):
-        out[name] = Member(name, path, executable=name.endswith(".so"))
+        out[name] = _library(name, path) if name.endswith(".so") else Member(name, path)
     with open(python.executable, "rb") as file:
         program = file.read()
     facts = elf.read(program)
@@ -52,10 +52,10 @@ def python_members(python: Interpreter) -> list[Member]:
     shared = next((n for n in facts.needed if os.path.basename(n).startswith("libpython")), "")
     if shared:
         name = os.path.basename(shared)
-        out[f"lib/{name}"] = Member(f"lib/{name}", python.libpython, executable=True)
+        out[f"lib/{name}"] = _library(f"lib/{name}", python.libpython)
         if "/" not in shared and "$ORIGIN/../lib" not in facts.search:
             program = _moved(program, "$ORIGIN/../lib", python.executable)
-    out["bin/python"] = Member("bin/python", data=program, executable=True)
+    out["bin/python"] = Member("bin/python", data=elf.without_debug(program), source=python.executable, executable=True)
     for alias in ("python3", f"python{python.short}"):
         out[f"bin/{alias}"] = Member(f"bin/{alias}", link="python")
     _bundle(out, python)
@@ -65,6 +65,14 @@ def python_members(python: Interpreter) -> list[Member]:
         where = f"lib/python{python.short.partition('.')[0]}/dist-packages"
         out[where] = Member(where, link=f"../python{python.short}/site-packages")
     return list(out.values())
+
+
+def _library(name: str, path: str) -> Member:
+    """A library of Python's own, without what only debuggers read."""
+    with open(path, "rb") as file:
+        data = file.read()
+    less = elf.without_debug(data)
+    return Member(name, path, data=less if len(less) < len(data) else None, executable=True)
 
 
 def needs(members: list[Member]) -> dict[str, object]:
@@ -120,7 +128,7 @@ def _moved(data: bytes, path: str, name: str) -> bytes:
 
 def _bundle(out: dict[str, Member], python: Interpreter) -> None:
     """Add libraries that are found by search path outside the system's folders, and theirs."""
-    waiting = [(m.name, m.source or python.executable) for m in out.values() if m.executable and not m.link]
+    waiting = [(m.name, m.source) for m in out.values() if m.executable and not m.link]
     while waiting:
         name, path = waiting.pop()
         member = out[name]
@@ -149,7 +157,7 @@ def _bundle(out: dict[str, Member], python: Interpreter) -> None:
         here = os.path.dirname(name)
         reached = {os.path.normpath(p.replace("$ORIGIN", here)) for p in facts.search if p.startswith("$ORIGIN")}
         if found and "lib" not in reached:
-            out[name] = Member(name, data=_moved(data, target, path), executable=True)
+            out[name] = Member(name, path, data=_moved(data, target, path), executable=True)
 
 
 def _search_of(path: str) -> tuple[str, ...]:

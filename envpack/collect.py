@@ -150,12 +150,12 @@ class _Site:
             if entry.is_dir():
                 if entry.name == "__pycache__":
                     continue
-                if base and first not in self.whole and drops_package_folder(entry.path, first):
+                if base and first not in self.whole and drops_package_folder(entry.path):
                     continue
                 yield from self._walk(entry.path, rel + "/", first)
             elif not entry.is_file() or (rel in self.owner and self.owner[rel] is None):
                 continue  # a dangling link or a socket; or a file of what is left out
-            elif first in self.whole or not drops_package_file(entry.name, first):
+            elif first in self.whole or not drops_package_file(rel):
                 yield rel, entry
 
 

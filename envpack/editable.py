@@ -142,7 +142,7 @@ def _importable(folder: str, dist: Distribution | None) -> Iterator[tuple[str, s
         if not wanted and is_root and entry.name in _NOT_INSTALLED:
             continue
         if entry.is_dir():
-            if not entry.name.isidentifier():
+            if not entry.name.isidentifier() or _is_environment(entry.path):
                 continue
             plain = os.path.exists(os.path.join(entry.path, "__init__.py"))
             namespace = entry.name in wanted or own.split("_")[0] == entry.name or own == entry.name or not is_root
@@ -154,14 +154,16 @@ def _importable(folder: str, dist: Distribution | None) -> Iterator[tuple[str, s
 
 def walk(folder: str, target: str) -> Iterator[tuple[str, str]]:
     """The files of a package in a checkout: no caches, tests, hidden folders or environments."""
-    top = target.partition("/")[0]
     for entry in sorted(os.scandir(folder), key=lambda e: e.name):
         name = f"{target}/{entry.name}"
         if entry.is_dir():
             skipped = entry.name.startswith(".") or entry.name == "node_modules" or entry.name.endswith(".egg-info")
-            skipped = skipped or drops_package_folder(entry.path, top)
-            inside = ("pyvenv.cfg", "conda-meta")
-            if not skipped and not any(os.path.exists(os.path.join(entry.path, mark)) for mark in inside):
+            skipped = skipped or drops_package_folder(entry.path)
+            if not skipped and not _is_environment(entry.path):
                 yield from walk(entry.path, name)
-        elif entry.is_file() and not entry.name.endswith(".pyc") and not drops_package_file(entry.name, top):
+        elif entry.is_file() and not entry.name.endswith(".pyc") and not drops_package_file(name):
             yield name, entry.path
+
+
+def _is_environment(folder: str) -> bool:
+    return any(os.path.exists(os.path.join(folder, mark)) for mark in ("pyvenv.cfg", "conda-meta"))

@@ -1,8 +1,8 @@
 """Reads where a program or shared library looks for its libraries, and changes it in place.
 
-Promises: 64-bit little-endian ELF only (x86-64, aarch64); a file keeps its size and every address in it; nothing here
-touches a disk. Called by `base`, which packs an interpreter. patchelf would do the same and more, but it is a program
-that an edge node does not have, and all that is needed is one short string.
+Promises: 64-bit little-endian ELF only (x86-64, aarch64); every address in a file stays; nothing here touches a disk.
+Called by `base`, which packs an interpreter. patchelf would do the same and more, but it is a program that an edge
+node does not have, and all that is needed is one short string.
 
 Source of the layouts: the System V ABI, chapters 4 and 5, and elf(5).
 """
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 _NEEDED, _STRTAB, _STRSZ, _SONAME, _RPATH, _RUNPATH = 1, 5, 10, 14, 15, 29
 _PT_LOAD, _PT_DYNAMIC = 1, 2
+_SHT_NULL, _SHT_NOBITS, _SHF_ALLOC = 0, 8, 2
 
 # Weak, never defined, in whatever GCC links: its name in the string table is room for a string of our own.
 _SPARE_NAME = b"\0_ITM_deregisterTMCloneTable\0"
@@ -127,3 +128,43 @@ def with_search_path(data: bytes, path: str) -> bytes | None:
     else:
         return None
     return bytes(changed)
+
+
+def without_debug(data: bytes) -> bytes:
+    """The same file without its debugger's sections, as ``strip --strip-debug`` leaves it; symbols stay.
+
+    Pythons built on the spot (pyenv) carry three times their own size of them. A file of another kind, or laid out in
+    another way than linkers do (all that is loaded first), comes back as it is.
+    """
+    if _layout(data) is None:
+        return data
+    shoff = struct.unpack_from("<Q", data, 40)[0]
+    shentsize, shnum, shstrndx = struct.unpack_from("<HHH", data, 58)
+    headers = [list(struct.unpack_from("<IIQQQQIIQQ", data, shoff + i * shentsize)) for i in range(shnum)]
+    if shentsize != 64 or shstrndx >= shnum:
+        return data
+    names = headers[shstrndx][4]
+
+    def is_debug(header: list[int]) -> bool:
+        at = names + header[0]
+        return not header[2] & _SHF_ALLOC and data[at : at + 7] == b".debug_"
+
+    phoff, phentsize, phnum = struct.unpack_from("<Q14xHH", data, 32)
+    loaded = phoff + phentsize * phnum
+    for i in range(phnum):
+        _kind, _flags, offset, _address, _physical, length = struct.unpack_from("<IIQQQQ", data, phoff + i * phentsize)
+        loaded = max(loaded, offset + length)
+    rest = [h for h in headers if not h[2] & _SHF_ALLOC and h[1] not in (_SHT_NULL, _SHT_NOBITS)]
+    if not any(is_debug(h) for h in rest) or any(h[4] < loaded for h in rest):
+        return data
+    out = bytearray(data[:loaded])
+    for header in rest:  # their order in the table stays: symbols and links count in it
+        out += bytes(-len(out) % max(header[8], 1))
+        start, header[4] = header[4], len(out)
+        if is_debug(header):
+            header[1], header[5] = _SHT_NOBITS, 0
+        else:
+            out += data[start : start + header[5]]
+    out += bytes(-len(out) % 8)
+    struct.pack_into("<Q", out, 40, len(out))
+    return bytes(out) + b"".join(struct.pack("<IIQQQQIIQQ", *header) for header in headers)

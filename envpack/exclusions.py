@@ -55,11 +55,9 @@ STDLIB_FILES = (
 
 # Of installed packages, wherever they lie below a package.
 PACKAGE_FOLDERS = ("__pycache__", "tests")
-PACKAGE_FILES = (
-    *("*.pyx", "*.pxd", "*.pxi", "*.pyi"),  # Cython's sources and type stubs
-    *("*.h", "*.hh", "*.hpp", "*.hxx", "*.c", "*.cc", "*.cpp", "*.cxx", "*.a", "*.la", "*.lib"),
-    *("*.exe", "*.pdb", "*.dll"),
-)
+PACKAGE_FILES = ("*.pyx", "*.pxd", "*.pxi", "*.pyi", "*.a", "*.la", "*.exe", "*.dll")  # Cython's sources, type stubs
+HEADER_FOLDERS = ("include", "src")  # elsewhere a header may be data: cffi reads some when a package is imported
+HEADERS = ("*.h", "*.hh", "*.hpp", "*.hxx", "*.c", "*.cc", "*.cpp", "*.cxx")
 KEPT_FILES = ("__init__.pyi",)  # lazy_loader reads them when a package is imported
 # Top-level packages that compile at run time, and read their own headers then.
 KEEPS_HEADERS = ("triton", "cupy", "cupyx", "cupy_backends", "nvidia", "pycuda", "pyopencl", "torch", "pythran")
@@ -133,6 +131,7 @@ _STDLIB_TOP = _any_of(STDLIB_FOLDERS)
 _STDLIB_ANY = _any_of(STDLIB_FOLDERS_ANYWHERE)
 _STDLIB_FILE = _any_of(STDLIB_FILES)
 _PACKAGE_FILE = _any_of(PACKAGE_FILES)
+_HEADER = _any_of(HEADERS)
 _PREFIX_FOLDER = _any_of(PREFIX_FOLDERS)
 _PREFIX_FILE = _any_of(PREFIX_FILES)
 _TEST_MODULE = re.compile(r"test_.*\.py$|.*_test\.py$|conftest\.py$")
@@ -156,18 +155,23 @@ def drops_stdlib_file(name: str) -> bool:
     return _STDLIB_FILE.match(name) is not None
 
 
-def drops_package_file(name: str, top_level: str) -> bool:
-    """Whether a file of an installed package stays behind, by its own name.
+def drops_package_file(path: str) -> bool:
+    """Whether a file of an installed package stays behind; `path` is relative to site-packages.
 
-    >>> drops_package_file("lib.pxd", "pyarrow"), drops_package_file("cuda.h", "triton")
-    (True, False)
+    >>> drops_package_file("pyarrow/lib.pxd"), drops_package_file("pyarrow/include/arrow/api.h")
+    (True, True)
+    >>> drops_package_file("triton/include/cuda.h"), drops_package_file("xcffib/decl.h")
+    (False, False)
     """
-    if name in KEPT_FILES or top_level in KEEPS_HEADERS:
+    *folders, name = path.split("/")
+    if name in KEPT_FILES or (folders and folders[0] in KEEPS_HEADERS):
         return False
-    return _PACKAGE_FILE.match(name) is not None
+    if _PACKAGE_FILE.match(name):
+        return True
+    return _HEADER.match(name) is not None and any(folder in folders for folder in HEADER_FOLDERS)
 
 
-def drops_package_folder(path: str, top_level: str) -> bool:
+def drops_package_folder(path: str) -> bool:
     """Whether a folder below an installed package stays behind; looks at the disk for `tests`.
 
     A folder of tests has test modules in it (or one level down), and the package above it does not import it, as

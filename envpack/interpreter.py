@@ -86,8 +86,11 @@ def probe(prefix: str | None = None) -> Interpreter:
 
 
 def _look_at_other(prefix: str) -> dict[str, object]:
-    python = os.path.join(prefix, "bin", "python")
-    if not os.path.exists(python):
+    programs = [
+        os.path.join(prefix, "bin", name) for name in ("python", "python3")
+    ]  # Debian's /usr has only the second
+    python = next((program for program in programs if os.path.exists(program)), None)
+    if python is None:
         raise bad_value(
             "prefix", prefix, "give the folder of a virtual or conda environment (there is no bin/python in it)"
         )

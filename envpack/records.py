@@ -30,10 +30,10 @@ class Package:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One file of an archive: from `source` on this machine, or the bytes `data`, or a symbolic link to `link`."""
+    """One file of an archive: the bytes `data` where given, else those of `source`; or a symbolic link to `link`."""
 
     name: str  # relative, with "/"
-    source: str = ""
+    source: str = ""  # where it is on this machine
     digest: str = ""  # sha256, urlsafe base64 without padding, as in RECORD files
     data: bytes | None = None
     link: str = ""

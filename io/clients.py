@@ -294,10 +294,10 @@ def _libhdfs(url: str) -> Any:
 
 
 def _webhdfs(url: str, config: HadoopConfig) -> Any:
-    from fsspec.implementations.webhdfs import WebHDFS
-
     if importlib.util.find_spec("requests") is None:
         raise HadoopNotFound(f"{url}: WebHDFS needs the package requests: pip install requests")
+    from fsspec.implementations.webhdfs import WebHDFS
+
     node = config.namenodes(url.partition("://")[2])[0]
     host, _, port = (node.http or node.https).rpartition(":")
     secure = (config.get("hadoop.security.authentication") or "simple") == "kerberos"

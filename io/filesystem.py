@@ -196,7 +196,7 @@ class FileSystem:
 
         After a platform fault the half-written file of the first try is removed: `path` must be this caller's own.
         """
-        view, tries = memoryview(data), 0
+        view, tries = memoryview(data).cast("B"), 0  # Arrow's buffers are signed bytes, which hdfs-native refuses
 
         def act(client: StorageClient) -> None:
             nonlocal tries

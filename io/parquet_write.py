@@ -312,10 +312,10 @@ def _make_folders(filesystem: FileSystem, path: str) -> list[str]:
     while above not in ("/", "") and not filesystem.exists(above):
         new.append(above)
         above = posixpath.dirname(above)
-    if new or not filesystem.isdir(path):
-        filesystem.mkdirs(path)  # a file on the way is told here
-    if not filesystem.isdir(path):
-        raise StorageError(f"{filesystem.url(path)}: it is a file, and the target would have to be in it")
+    if above not in ("/", "") and not filesystem.isdir(above):
+        raise StorageError(f"{filesystem.url(above)}: it is a file, and the target would have to be in it")
+    if new:
+        filesystem.mkdirs(path)
     return new[::-1]
 
 

@@ -1,7 +1,7 @@
 """One YARN application: what is asked for, how it is submitted, what runs in its containers, and the `howdah` command.
 
-Called by users (`Specification`, `YarnCluster`) and by the command line; uses all other rooms of the house and is used by
-none. It promises: nothing waits without end; what the edge can see to be wrong is refused before anything is
+Called by users (`Specification`, `YarnCluster`) and by the command line; uses all other rooms of the house and is
+used by none. It promises: nothing waits without end; what the edge can see to be wrong is refused before anything is
 submitted; after any end nothing is left in YARN, in HDFS's staging or on this machine.
 
     specification, translate, sizes   what is asked for               skein_port          the one door to skein

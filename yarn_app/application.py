@@ -1,8 +1,8 @@
 """One submitted application as the edge sees it: its state, its signs of life, its end.
 
-For `cluster` and the commands. It promises: every wait has a deadline and looks at YARN's report meanwhile; an application that
-ends unexpectedly is an `ApplicationFailed` with YARN's, the driver's and the containers' words; after `end` or `kill`
-nothing of it is left in YARN or in HDFS.
+For `cluster` and the commands. It promises: every wait has a deadline and looks at YARN's report meanwhile; an
+application that ends unexpectedly is an `ApplicationFailed` with YARN's, the driver's and the containers' words;
+after `end` or `kill` nothing of it is left in YARN or in HDFS.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ class Application:
     # -- being there
 
     def keep_alive(self, key: str, every: float) -> None:
-        """Renew a sign of life (`keys.LEASE` or `keys.WATCH`) on a thread of its own until `let_go` or the application's end."""
+        """Renew a sign of life (`keys.LEASE`, `keys.WATCH`) on a thread of its own, until `let_go`."""
         stop = self._beating = threading.Event()
 
         def beat() -> None:
@@ -266,7 +266,7 @@ class Application:
         return Outcome(self.app_id, status, code, diagnostics, self._final)
 
     def failed(self, report: Report) -> ApplicationFailed:
-        """The error for an application that ended when it should not have: with the master's log where YARN's words say little."""
+        """The error for an application that ended when it should not have, with the log where YARN says little."""
         for _ in range(50):
             if report.ended:
                 break

@@ -1,7 +1,8 @@
 """YarnCluster: a howdah cluster as one YARN application, held from a program or a notebook.
 
-For users. It promises: when the constructor returns, the scheduler listens and a worker is at work; the application ends with the
-`with` block, with `shutdown`, or `lease` seconds after this process has gone, however it went; nothing is left behind.
+For users. It promises: when the constructor returns, the scheduler listens and a worker is at work; the application
+ends with the `with` block, with `shutdown`, or `lease` seconds after this process has gone, however it went; nothing
+is left behind.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 
 from howdah.errors import HowdahError, bad_value
-from howdah.yarn_app import keys, logs, progress, submission
+from howdah.yarn_app import edge, keys, logs, progress, submission
 from howdah.yarn_app.application import Application
 from howdah.yarn_app.skein_port import MasterGone
 from howdah.yarn_app.specification import Specification
@@ -72,7 +73,7 @@ class YarnCluster:
         """
         manager, staging = submission.connect_hadoop()
         application = Application.find(app_id, manager, staging)
-        folder = submission.private_folder()
+        folder = edge.private_folder()
         client = folder / "client"
         client.mkdir(mode=0o700)
         for name in ("ca.pem", "cert.pem", "key.pem"):
@@ -132,6 +133,7 @@ class YarnCluster:
     ) -> None:
         self._application, self._folder, self._owner = application, folder, owner
         self.scheduler_address: str = status.get("scheduler", "")
+        self.expected_workers = int(status.get("wanted", 0))
         self.scratch_root: str | None = status.get("staging") or None
         if lease:
             application.keep_alive(keys.LEASE, min(5.0, lease / 4))
@@ -265,7 +267,7 @@ class YarnCluster:
 
 
 class CurrentCluster:
-    """The cluster around a driver program: `Client(YarnCluster.from_current())`. It ends with the program, not with this object."""
+    """The cluster around a driver program: `Client(YarnCluster.from_current())`. It ends with the program."""
 
     def __init__(self) -> None:
         self.app_id = os.environ["HOWDAH_APPLICATION"]
@@ -273,6 +275,7 @@ class CurrentCluster:
         self.scheduler_address = os.environ["HOWDAH_SCHEDULER"]
         self.security = os.environ["HOWDAH_SECURITY"]
         self.scratch_root: str | None = os.environ.get("HOWDAH_STAGING") or None
+        self.expected_workers = int(os.environ.get("HOWDAH_WORKERS") or 0)
 
     def scale(self, n: int) -> None:
         """Ask for `n` workers; returns at once. Only for driver programs that run in YARN (cluster mode)."""

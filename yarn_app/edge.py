@@ -5,12 +5,16 @@ For `yarn_app` alone. It promises that what is missing is a `HadoopNotFound` wit
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
 import re
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
+
+import psutil
 
 from howdah.errors import HadoopNotFound
 
@@ -21,6 +25,20 @@ _MINI = '(for the small Hadoop of this machine: eval "$(howdah mini env)")'
 def user() -> str:
     """Who HDFS and YARN take us for: HADOOP_USER_NAME, as everywhere in Hadoop, or the login name."""
     return os.environ.get("HADOOP_USER_NAME") or getpass.getuser()
+
+
+def private_folder() -> Path:
+    """A folder of this process on this machine, 0700. Its maker removes it; `collect_folders` does after a SIGKILL."""
+    return Path(tempfile.mkdtemp(prefix=f"howdah-app-{os.getpid()}-"))
+
+
+def collect_folders() -> None:
+    """Remove the private folders of processes of ours that are no more."""
+    for old in Path(tempfile.gettempdir()).glob("howdah-app-*-*"):
+        number = old.name.split("-")[2]
+        with contextlib.suppress(OSError):
+            if number.isdigit() and old.stat().st_uid == os.getuid() and not psutil.pid_exists(int(number)):
+                shutil.rmtree(old, ignore_errors=True)
 
 
 def conf_dir() -> Path:
@@ -39,7 +57,8 @@ def conf_dir() -> Path:
         )
     if not (Path(given) / "yarn-site.xml").is_file():
         raise HadoopNotFound(
-            f"HADOOP_CONF_DIR is {given}, and there is no yarn-site.xml in it: point it at Hadoop's configuration {_MINI}"
+            f"HADOOP_CONF_DIR is {given}, and there is no yarn-site.xml in it: "
+            f"point it at Hadoop's configuration {_MINI}"
         )
     return Path(given)
 

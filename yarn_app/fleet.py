@@ -14,7 +14,8 @@ The rules, in order:
    If that would exclude every node that was ever seen, nothing is excluded.
 4. Fewer containers than wanted: add, on the service that has fewest of its share; after a loss only when the backoff
    of `BACKOFF` * 2**k seconds (at most `BACKOFF_MOST`) is over, k being the losses since a worker last joined.
-5. More than wanted: give back those that YARN has not granted yet, then those whose worker has not joined, then the newest.
+5. More than wanted: give back those that YARN has not granted yet, then those whose worker has not joined, then the
+   newest.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A container as the application master reports it. `state` is one of skein's five words."""
+    """A container as the application master reports it; `state` in skein's words, `address` of its node's pages."""
 
     name: str
     service: str
@@ -50,6 +51,7 @@ class Seen:
     host: str = ""
     container: str = ""
     message: str = ""
+    address: str = ""
 
     @property
     def pending(self) -> bool:
@@ -166,7 +168,8 @@ class Fleet:
         where = f" on {last.host}" if last.host else ""
         return (
             f"{len(self._losses)} worker containers failed within {WINDOW / 60:.0f} minutes, and "
-            f"{self.failures_allowed} are allowed (max_failures). The last one, {last.container or last.name}{where}: {last.message}"
+            f"{self.failures_allowed} are allowed (max_failures). "
+            f"The last one, {last.container or last.name}{where}: {last.message}"
         )
 
     def _give_back(self, seen: Sequence[Seen]) -> Iterable[Remove]:

@@ -1,5 +1,5 @@
-"""Names in skein's key-value store, through which the edge, the master and its workers find one another. Values stay small
-(the application master's Java has 128 MB).
+"""Names in skein's key-value store, through which the edge, the master and its workers find one another. Values stay
+small (the application master's Java has 128 MB).
 
 The master writes SCHEDULER, STATUS and FINAL; the edge writes what begins with IN; workers write WORDS and UNPACKED.
 """
@@ -31,4 +31,4 @@ WORDS = "howdah.words."
 """By skein's name of the container: why it could not start."""
 
 UNPACKED = "howdah.unpacked."
-"""By skein's name of the container: YARN's LOCALIZATION_COUNTERS (bytes fetched, bytes cached, files fetched, files cached, ms)."""
+"""By skein's name of the container: YARN's LOCALIZATION_COUNTERS (bytes and files fetched and cached, ms)."""

@@ -1,6 +1,7 @@
 """The logs of an application's containers: from the nodes while it runs, from YARN's aggregated files afterwards.
 
-For `howdah logs`, `YarnCluster.logs` and error messages. It promises bounded waits, and an error that says why there is nothing.
+For `howdah logs`, `YarnCluster.logs` and error messages. It promises bounded waits, and an error that says why there
+is nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _POLL = 0.5
 
 
 def running(manager: ResourceManager, app_id: str, *, most: int = 0) -> dict[str, dict[str, str]]:
-    """Container id -> file name -> text, of a running application's live containers; `most`: only the last bytes of each."""
+    """Container id -> file name -> text, of the live containers; `most`: only the last bytes of each."""
     found: dict[str, dict[str, str]] = {}
     for container, address in _containers(manager, app_id):
         base = f"http://{address}/ws/v1/node/containers/{container}/logs"
@@ -30,7 +31,7 @@ def running(manager: ResourceManager, app_id: str, *, most: int = 0) -> dict[str
         infos = rows.get("containerLogsInfo") or {}
         listed = infos if isinstance(infos, list) else [infos]
         names = [file["fileName"] for info in listed for file in info.get("containerLogInfo") or []]
-        texts = {name: _text(f"{base}/{name}", most) for name in sorted(names)}
+        texts = {name: text_at(f"{base}/{name}", most) for name in sorted(names)}
         found[container] = {name: text for name, text in texts.items() if text}
     return found
 
@@ -50,9 +51,10 @@ def _containers(manager: ResourceManager, app_id: str) -> Iterator[tuple[str, st
                 yield row["id"], node.address
 
 
-def _text(url: str, most: int) -> str:
+def text_at(url: str, most: int = 0) -> str:
+    """One log file over a NodeManager's REST; "" where it cannot be had."""
     try:
-        with urllib.request.urlopen(url + (f"?size=-{most}" if most else ""), timeout=10) as answer:
+        with urllib.request.urlopen(url + (f"?size=-{most}" if most else ""), timeout=5) as answer:
             text: str = answer.read().decode(errors="replace")
     except (urllib.error.URLError, OSError):
         return ""
@@ -73,7 +75,12 @@ def aggregated(app_id: str, *, wait: float = AGGREGATION_SECONDS) -> dict[str, d
     while True:
         try:
             done = subprocess.run(
-                ["yarn", "logs", "-applicationId", app_id], capture_output=True, text=True, timeout=60, errors="replace"
+                ["yarn", "logs", "-applicationId", app_id],
+                capture_output=True,
+                check=False,
+                text=True,
+                timeout=60,
+                errors="replace",
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             raise HowdahError(f"`yarn logs -applicationId {app_id}` did not work: {error}") from error

@@ -1,17 +1,19 @@
 """The application master's program: `environment/bin/python -s -m howdah.yarn_app.master`, a supervisor.
 
-It starts the scheduler, tells everybody its address, runs the driver program in cluster mode, keeps the fleet of workers as it
-should be, publishes progress, lets the application end when its last client has gone, and at every kind of end removes what
-the application left in HDFS before it tells YARN how it ended. Started by skein's application master in the same
-container; nothing imports it but tests.
+It starts the scheduler, tells everybody its address, runs the driver program in cluster mode, keeps the fleet of
+workers as it should be, publishes progress, lets the application end when its last client has gone, and at every kind
+of end removes what the application left in HDFS before it tells YARN how it ended. Started by skein's application
+master in the same container; nothing imports it but tests.
 
 One thread, one loop: every half second it hears (skein's store, containers, scheduler, children) and acts.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
+import re
 import signal
 import sys
 import threading
@@ -22,8 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from howdah.errors import HowdahError
-from howdah.yarn_app import keys, payload
-from howdah.yarn_app.fleet import Add, Fleet, GiveUp, Group, Lost, Remove
+from howdah.yarn_app import keys, logs, payload
+from howdah.yarn_app.fleet import Add, Fleet, GiveUp, Group, Lost, Remove, Seen
 from howdah.yarn_app.programs import Program, tail
 from howdah.yarn_app.scheduler_link import SchedulerLink
 
@@ -33,6 +35,7 @@ SEEN_SECONDS = 3.0
 WATCHED_WITHIN = 6.0
 WORDS_SECONDS = 7.0  # skein hears of an ended container within 5 s
 DIAGNOSTICS_MOST = 6000
+_CONTAINER_FOLDER = re.compile(r"/[^\s\"']*/container_[0-9a-z_]+/")
 _SHOWN = frozenset({"tasks", "placed", "bytes", "moved", "clients", "first_task"})  # of the scheduler's status
 
 
@@ -88,6 +91,7 @@ class Supervisor:
         self.was_watched = False
         self.published = b""
         self.cleanups: list[str] = []
+        self.words: dict[str, str] = {}
 
     # -- the whole of it
 
@@ -134,7 +138,8 @@ class Supervisor:
             self.staging.write(self.app_id, f"client/{file.name}", file.read_bytes())
 
     def _await_scheduler(self) -> None:
-        assert self.scheduler is not None and self.skein is not None
+        assert self.scheduler is not None
+        assert self.skein is not None
         deadline = time.monotonic() + SCHEDULER_SECONDS
         while not self.address_file.exists():  # it comes complete
             code = self.scheduler.poll()
@@ -165,6 +170,7 @@ class Supervisor:
             "HOWDAH_SECURITY": str(self.container / "private" / "client"),
             "HOWDAH_STAGING": self.board.staging,
             "HOWDAH_APPLICATION": self.app_id,
+            "HOWDAH_WORKERS": str(self.config["n_workers"]),
             "PYTHONUNBUFFERED": "1",
         }
         command = [sys.executable, "-s", wanted["script"], *wanted["arguments"]]
@@ -211,8 +217,12 @@ class Supervisor:
         script = self.config["driver"]["script"]
         if code == 0:
             return Ending("SUCCEEDED", f"{script} ended with exit code 0", 0)
-        why = self.driver.tail(4000).strip()
+        why = self._readable(self.driver.tail(8000)).strip()[-4000:]
         return Ending("FAILED", f"{script} ended with exit code {code}" + (f":\n{why}" if why else ""), code)
+
+    def _readable(self, text: str) -> str:
+        """Without the folders of containers, which are long, and gone when somebody reads this."""
+        return _CONTAINER_FOLDER.sub("", text)
 
     def _hear(self) -> Ending | None:
         """The edge's wishes and signs of life."""
@@ -241,9 +251,10 @@ class Supervisor:
 
     def _look_after(self, fleet: Fleet) -> Ending | None:
         """Hear of containers and of the scheduler; play the fleet's orders."""
-        assert self.skein is not None and self.link is not None
+        assert self.skein is not None
+        assert self.link is not None
         status = self.link.status()
-        seen = self.skein.containers()
+        seen = [self._with_words(one) for one in self.skein.containers()]
         self._note(status, seen)
         for order in fleet.look(time.monotonic(), self.board.wanted, seen, self.link.joined):
             match order:
@@ -258,7 +269,7 @@ class Supervisor:
                     return Ending("FAILED", reason, 1)
         return None
 
-    def _note(self, status: dict[str, Any], seen: list[Any]) -> None:
+    def _note(self, status: dict[str, Any], seen: list[Seen]) -> None:
         board = self.board
         board.work = {name: value for name, value in status.items() if name in _SHOWN}
         board.joined = len(self.link.joined) if self.link else 0
@@ -286,18 +297,28 @@ class Supervisor:
         if self.skein is not None and tasks.get("total"):
             self.skein.progress(tasks["done"] / tasks["total"])
 
+    def _with_words(self, one: Seen) -> Seen:
+        """A container that ended, with its own last words where YARN only says that it failed."""
+        if one.state != "FAILED" or "see logs" not in one.message:
+            return one
+        if one.name not in self.words:
+            told = self.skein.get(keys.WORDS + one.name) if self.skein is not None else None
+            log = f"http://{one.address}/ws/v1/node/containers/{one.container}/logs/{one.service}.log"
+            text = told.decode(errors="replace") if told else logs.text_at(log, 2000)
+            last = self._readable(text).strip().splitlines()[-6:]
+            self.words[one.name] = "\n    ".join([one.message.partition(", see logs")[0], *last])
+        return dataclasses.replace(one, message=self.words[one.name])
+
     def _mourn(self, lost: Lost) -> None:
         """Tell the scheduler and people why a container ended."""
-        assert self.skein is not None and self.link is not None
-        words = self.skein.get(keys.WORDS + lost.name)
-        message = words.decode(errors="replace") if words else lost.message
-        self.link.worker_lost(lost.name, message)
-        self.board.lost.append(f"{lost.container or lost.name} on {lost.host or 'no node'}: {message}")
+        assert self.link is not None
+        self.link.worker_lost(lost.name, lost.message)
+        self.board.lost.append(f"{lost.container or lost.name} on {lost.host or 'no node'}: {lost.message}")
         del self.board.lost[:-8]
         print(f"howdah: lost {self.board.lost[-1]}", flush=True)
 
     def _hear_last_words(self, fleet: Fleet) -> None:
-        """A failed driver may have failed of a container of which skein has not heard yet: wait for that, not longer."""
+        """A driver may have failed of a container of which skein has not heard yet: wait for that, not longer."""
         assert self.link is not None
         deadline = time.monotonic() + WORDS_SECONDS
         while self.link.missing() and time.monotonic() < deadline and not self.terminated.wait(0.25):
@@ -364,7 +385,7 @@ class Supervisor:
             "exit_code": ending.exit_code,
             "diagnostics": ending.diagnostics,
             "out": tail(self.logs / "driver.out", 4000),
-            "err": tail(self.logs / "driver.err", 8000),
+            "err": self._readable(tail(self.logs / "driver.err", 16000))[-8000:],
         }
         try:
             self.skein.put(keys.FINAL, json.dumps(final).encode())

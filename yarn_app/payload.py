@@ -35,7 +35,7 @@ def versions() -> dict[str, str]:
 def write(
     folder: Path, config: Mapping[str, Any], conf_dir: Path, overrides: Mapping[str, str], user: str
 ) -> tuple[Path, Path]:
-    """Make `master.tar.gz` and `worker.tar.gz` in `folder`, and leave the client's own security directory in `folder`/client.
+    """Make `master.tar.gz` and `worker.tar.gz` in `folder`, and the client's own security directory, `client`.
 
     A fresh authority is made for `config["token"]`, the cluster's name in all certificates.
     """

@@ -1,24 +1,27 @@
 """Child processes of the master and of the edge: the scheduler and the driver program, their output and their end.
 
-For `master` and `submit`. It promises that a child's last words can be had after its end, and that `stop` leaves no process.
+For `master` and `submit`. It promises that a child's last words can be had after its end, and that `stop` leaves no
+process.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO
 
 import psutil
 
 TAIL_BYTES = 8192
 STOP_SECONDS = 5.0
 
-# A child that outlives a parent killed with SIGKILL would keep a cluster busy for nobody. PR_SET_PDEATHSIG (1) survives exec.
+# A child that outlives a parent killed with SIGKILL would keep a cluster busy for nobody. PR_SET_PDEATHSIG (1)
+# survives exec.
 _DIE_WITH_PARENT = """
 import ctypes, os, sys
 ctypes.CDLL(None).prctl(1, 15, 0, 0, 0)
@@ -55,15 +58,10 @@ class Program:
         cwd: Path | None = None,
     ):
         self.out, self.err = out, err
-        with open(out, "ab") as stdout:
-            stderr: int | IO[bytes] = subprocess.STDOUT if out == err else open(err, "ab")
-            try:
-                self.process = subprocess.Popen(
-                    list(command), stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, env=env, cwd=cwd
-                )
-            finally:
-                if not isinstance(stderr, int):
-                    stderr.close()
+        with open(out, "ab") as stdout, open(err, "ab") as stderr:
+            self.process = subprocess.Popen(
+                list(command), stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, env=env, cwd=cwd
+            )
 
     def poll(self) -> int | None:
         """Its exit code as a shell has it (128 + n for signal n), or None while it runs."""
@@ -92,17 +90,23 @@ def stop_tree(process: subprocess.Popen[bytes], seconds: float = STOP_SECONDS) -
     """End a process and all that it started: SIGTERM, and SIGKILL for what is still there after `seconds`."""
     if process.poll() is not None:
         return
-    family = [psutil.Process(process.pid)]
     try:
-        family += family[0].children(recursive=True)
+        children = psutil.Process(process.pid).children(recursive=True)
     except psutil.NoSuchProcess:
-        family = []
-    for one in family:
+        children = []
+    process.terminate()
+    for one in children:
         _signal(one, signal.SIGTERM)
-    _, alive = psutil.wait_procs(family, timeout=seconds)
+    deadline = time.monotonic() + seconds
+    # The child itself only through Popen: psutil would take its exit code away.
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(seconds)
+    _, alive = psutil.wait_procs(children, timeout=max(0.0, deadline - time.monotonic()))
     for one in alive:
         _signal(one, signal.SIGKILL)
+    process.kill()
     process.wait()
+    psutil.wait_procs(alive, timeout=5.0)
 
 
 def _signal(process: psutil.Process, number: int) -> None:

@@ -1,8 +1,8 @@
 """What a person sees while an application starts and runs: one line per phase, a bar while it works, a summary.
 
-For `submission`, `application`, `cluster` and the commands. On a terminal the current phase has a spinner and seconds; where
-output goes elsewhere (cron, a pipe) nothing is printed but problems; `Lines` prints JSON lines for scripts. Everything goes to
-stderr: stdout belongs to the user's program.
+For `submission`, `application`, `cluster` and the commands. On a terminal the current phase has a spinner and
+seconds; where output goes elsewhere (cron, a pipe) nothing is printed but problems; `Lines` prints JSON lines for
+scripts. Everything goes to stderr: stdout belongs to the user's program.
 """
 
 from __future__ import annotations
@@ -131,9 +131,9 @@ class Terminal:
     def amount(self, done: float, total: float, text: str = "") -> None:
         if self._now is not None:
             # A task that has reached its total would be shown as ended.
-            self._bars.update(
-                self._now[1], completed=min(done, total - 1e-9), total=total, **({"text": text} if text else {})
-            )
+            self._bars.update(self._now[1], completed=min(done, total - 1e-9), total=total)
+            if text:
+                self._bars.update(self._now[1], text=text)
 
     def note(self, text: str) -> None:
         self._console.print(f"[yellow]![/yellow] {text}", markup=True)

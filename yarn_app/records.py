@@ -10,7 +10,7 @@ ENDED = frozenset({"FINISHED", "FAILED", "KILLED"})
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What YARN says about an application. `state` and `final_status` are YARN's words; times are seconds since 1970."""
+    """What YARN says about an application, in YARN's words; times are seconds since 1970, memory is bytes."""
 
     app_id: str
     name: str

@@ -163,7 +163,8 @@ class ResourceManager:
             if queue in (row.get("queueName"), row.get("queuePath")):
                 pending = int(row.get("pendingContainers") or 0)
                 waits = f", {pending} containers waiting" if pending else ""
-                return f"queue {queue} is {float(row.get('absoluteUsedCapacity') or row.get('usedCapacity') or 0):.0f} % full{waits}"
+                used = float(row.get("absoluteUsedCapacity") or row.get("usedCapacity") or 0)
+                return f"queue {queue} is {used:.0f} % full{waits}"
         raise NotTold(f"YARN tells nothing of a queue {queue!r}")
 
     def queue_names(self) -> list[str]:
@@ -208,7 +209,7 @@ class ResourceManager:
 
 
 def fetch_json(urls: Sequence[str], query: Mapping[str, str] | None = None) -> Any:
-    """JSON from the first of these addresses that answers (a standby ResourceManager sends elsewhere or says nothing of use)."""
+    """JSON from the first of these addresses that answers with it."""
     suffix = "?" + urllib.parse.urlencode(query) if query else ""
     unreached, untold = [], []
     for url in urls:

@@ -1,7 +1,7 @@
 """The master's view of the scheduler process: progress and accounts in, news of containers out.
 
-A thin wrapper over the engine's link, for `master` alone. It promises to answer within seconds: a scheduler that is too busy to
-answer gives an empty status, never an error; whether it lives is seen from its process.
+A thin wrapper over the engine's link, for `master` alone. It promises to answer within seconds: a scheduler that is
+too busy to answer gives an empty status, never an error; whether it lives is seen from its process.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ ASK_SECONDS = 5.0
 
 
 class SchedulerLink:
-    """The owner's connection. `joined` has the names of the workers that the scheduler knows, as of the last `status`."""
+    """The owner's connection. `joined`: names of the workers that were connected at the last `status`."""
 
     def __init__(self, address: str, security: Path) -> None:
         from howdah.engine.client.owner import Owner

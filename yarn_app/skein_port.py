@@ -15,7 +15,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 import types
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from howdah.errors import DeadlineExceeded, HadoopNotFound, HowdahError, ResourceRefused
-from howdah.yarn_app.edge import check_edge
+from howdah.yarn_app.edge import check_edge, private_folder
 from howdah.yarn_app.fleet import Group, Seen
 from howdah.yarn_app.records import ENDED, Report
 
@@ -78,7 +77,7 @@ class Credentials:
         return _skein().Security(cert_bytes=self.certificate, key_bytes=self.key)
 
 
-def _skein() -> types.ModuleType:
+def _skein() -> Any:
     """skein, imported late: it takes half a second, and reads HOME and the container's environment when imported."""
     if importlib.util.find_spec("distutils") is None and "distutils" not in sys.modules:
         _stub_distutils()
@@ -123,7 +122,7 @@ class Driver:
     """
 
     def __init__(self) -> None:
-        self._log = Path(tempfile.mkdtemp(prefix="howdah-driver-")) / "log"
+        self._log = private_folder() / "log"
         self._client: Any = None
         try:
             check_edge()
@@ -136,7 +135,7 @@ class Driver:
     def _start(self) -> Any:
         skein = _skein()
 
-        class Bounded(skein.Client):  # type: ignore[misc]  # skein has no types
+        class Bounded(skein.Client):  # type: ignore[misc, name-defined]  # skein has no types
             def _call(self, method: str, request: Any, timeout: float | None = None) -> Any:
                 limit = SUBMIT_SECONDS if method == "submit" else CALL_SECONDS
                 return super()._call(method, request, timeout=timeout or limit)
@@ -303,7 +302,7 @@ class Master:
     def __init__(self, address: str, app_id: str, credentials: Credentials) -> None:
         skein = _skein()
 
-        class Bounded(skein.ApplicationClient):  # type: ignore[misc]  # skein has no types
+        class Bounded(skein.ApplicationClient):  # type: ignore[misc, name-defined]  # skein has no types
             def _call(self, method: str, request: Any, timeout: float | None = None) -> Any:
                 return super()._call(method, request, timeout=timeout or CALL_SECONDS)
 
@@ -432,6 +431,7 @@ def _seen(found: Any) -> Seen:
         host=address.rpartition(":")[0],
         container=found.yarn_container_id or "",
         message=found.exit_message or "",
+        address=address,
     )
 
 

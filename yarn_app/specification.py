@@ -2,7 +2,8 @@
 
 For users (`Specification`, `YarnCluster(**fields)`, YAML files) and for `howdah submit`, whose options are these
 fields. It promises: an object that exists is valid in itself (whether the cluster can satisfy it is
-`preflight`'s question); a wrong field or value is a `SpecificationError` that names it and the remedy; `from_yaml(to_yaml())` is the same object.
+`preflight`'s question); a wrong field or value is a `SpecificationError` that names it and the remedy;
+`from_yaml(to_yaml())` is the same object.
 """
 
 from __future__ import annotations
@@ -291,7 +292,7 @@ class Specification:
             raise
 
     @classmethod
-    def from_any(cls, source: Specification | Mapping[str, Any] | str | Path) -> Specification:
+    def from_any(cls, source: object) -> Specification:
         """From whatever `YarnCluster.from_specification` was given: one of these, a mapping, a path or YAML text."""
         if isinstance(source, Specification):
             return source

@@ -5,8 +5,8 @@
                                and the list of paths to remove if the application ends unclean (cleanup.json)
     .skein/<app id>/           skein's own: scripts, jar, certificates
 
-For `yarn_app`, on the edge and in the master. It promises that `remove` leaves nothing of an application, whoever ended it
-and however, and that `collect` removes only what belongs to applications that YARN says have ended.
+For `yarn_app`, on the edge and in the master. It promises that `remove` leaves nothing of an application, whoever
+ended it and however, and that `collect` removes only what belongs to applications that YARN says have ended.
 """
 
 from __future__ import annotations

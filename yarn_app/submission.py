@@ -1,7 +1,8 @@
 """From a specification to a running application: environment, preflight, payload, skein's order.
 
-For `cluster` and `howdah submit`. It promises: what can be found wrong on the edge is found before anything is submitted, in
-seconds; the Java driver starts while the rest is done; a failure leaves neither application nor file behind.
+For `cluster` and `howdah submit`. It promises: what can be found wrong on the edge is found before anything is
+submitted, in seconds; the Java driver starts while the rest is done; a failure leaves neither application nor file
+behind.
 """
 
 from __future__ import annotations
@@ -9,18 +10,14 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import getpass
-import os
 import re
 import secrets
 import shutil
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-import psutil
 
 from howdah.errors import EnvironmentMismatch, HowdahError, PathMissing, SpecificationError, bad_value
 from howdah.yarn_app import edge, payload
@@ -103,7 +100,7 @@ def submit(spec: Specification, show: Show, *, program: tuple[str, Sequence[str]
     _check_files(spec, program)
     manager, staging = connect_hadoop()
     starting = DriverStart()
-    folder = private_folder()
+    folder = edge.private_folder()
     try:
         collect_leftovers(manager, staging)
         nodes = _nodes(manager)
@@ -126,6 +123,8 @@ def submit(spec: Specification, show: Show, *, program: tuple[str, Sequence[str]
         credentials = driver.credentials
         for archive in (master, worker):
             archive.unlink()
+        if program is not None:
+            shutil.rmtree(folder, ignore_errors=True)  # the client is in the application
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -136,18 +135,9 @@ def submit(spec: Specification, show: Show, *, program: tuple[str, Sequence[str]
     return Submitted(application, spec, token, folder, seconds, groups, time.time())
 
 
-def private_folder() -> Path:
-    """A folder of this process on this machine, 0700; what processes that were killed left is removed on the way."""
-    for old in Path(tempfile.gettempdir()).glob("howdah-app-*-*"):
-        number = old.name.split("-")[2]
-        with contextlib.suppress(OSError):
-            if number.isdigit() and old.stat().st_uid == os.getuid() and not psutil.pid_exists(int(number)):
-                shutil.rmtree(old, ignore_errors=True)
-    return Path(tempfile.mkdtemp(prefix=f"howdah-app-{os.getpid()}-"))
-
-
 def collect_leftovers(manager: ResourceManager, staging: Staging) -> list[str]:
-    """Remove what dead applications of this user left in HDFS; returns their ids."""
+    """Remove what dead applications of this user left in HDFS, and killed commands on this machine; returns the ids."""
+    edge.collect_folders()
 
     def ended(app_id: str) -> bool:
         try:
@@ -251,7 +241,7 @@ def _same_python(what: str, python: str) -> None:
 
 
 def _visibility(staging: Staging, url: str) -> str:
-    """How widely YARN may share its unpacked copy: over users where everybody may read it, else over this user's applications."""
+    """How widely YARN may share its unpacked copy: over users only where everybody may read it."""
     if not url.startswith(staging.base + "/"):
         return "application" if url.startswith("file:") else "private"
     path = url.removeprefix(staging.base)

@@ -9,16 +9,17 @@ from collections.abc import Mapping
 from typing import Any
 
 PHASES = ("driver", "submit", "AM", "containers", "environment", "workers", "compute")
-"""In order. driver: skein's Java on the edge, beside packing and checking. AM: from YARN's taking it to our master's start.
-containers: until the first worker's container. environment: YARN unpacking for workers. workers: until the first has joined.
-compute: the driver program's own time, or from the first worker to the end."""
+"""In order. driver: skein's Java on the edge, beside packing and checking. AM: from YARN's yes to our master's start.
+containers: until the first worker's container. environment: YARN unpacking for workers. workers: until the first has
+joined. compute: the driver program's own time, or from the first worker to the end."""
 
 
 def phases(edge: Mapping[str, float], submitted_at: float, final: Mapping[str, Any]) -> dict[str, float]:
     """Seconds by phase; phases of which nothing is known are left out. They overlap, and so need not add up.
 
-    >>> found = phases({"driver": 2.7, "submitting": 0.8}, 100.0, {"times": {"master": 105.0, "first_container": 106.5,
-    ...     "first_worker": 108.0, "driver": 106.0, "driver_end": 120.0}, "unpacked": {"howdah.worker_0": [0, 5, 0, 5, 300]}})
+    >>> times = {"master": 105.0, "first_container": 106.5, "first_worker": 108.0, "driver": 106.0, "driver_end": 120.0}
+    >>> final = {"times": times, "unpacked": {"howdah.worker_0": [0, 5, 0, 5, 300]}}
+    >>> found = phases({"driver": 2.7, "submitting": 0.8}, 100.0, final)
     >>> found["AM"], found["containers"], found["environment"], found["workers"], found["compute"]
     (5.0, 1.5, 0.3, 1.5, 14.0)
     """
@@ -63,8 +64,9 @@ def work(final: Mapping[str, Any]) -> dict[str, Any]:
 def lines(app_id: str, status: str, total: float, by_phase: Mapping[str, float], done: Mapping[str, Any]) -> list[str]:
     """The summary for people.
 
-    >>> for line in lines("application_1_0001", "SUCCEEDED", 21.5, {"driver": 2.7, "AM": 5.0},
-    ...     {"tasks": 20, "placed": {"node": 19, "rack": 0, "remote": 1}, "bytes": {"node": 3 << 20, "rack": 0, "remote": 1 << 10}}):
+    >>> placed, size = {"node": 19, "rack": 0, "remote": 1}, {"node": 3 << 20, "rack": 0, "remote": 1 << 10}
+    >>> done = {"tasks": 20, "placed": placed, "bytes": size}
+    >>> for line in lines("application_1_0001", "SUCCEEDED", 21.5, {"driver": 2.7, "AM": 5.0}, done):
     ...     print(line)
     application_1_0001 SUCCEEDED in 21.5 s: driver 2.7 s, AM 5.0 s
     20 tasks; of those that read stored data 95 % were on its node (19 node, 0 rack, 1 remote)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import getpass
 import os
 import secrets
@@ -36,6 +37,9 @@ from howdah.errors import DeadlineExceeded, HowdahError, InputError, bad_value, 
 if TYPE_CHECKING:
     from howdah.engine.graph.graph import Graph, Held
     from howdah.engine.local import Progress
+
+EXPECTED_SECONDS = 30.0
+"""How long work with preferred hosts waits for workers that were asked for (as Spark does)."""
 
 
 class Client:
@@ -74,6 +78,7 @@ class Client:
         self.cluster: Any = None
         self.scratch_root: str | None = None
         """Where collections put the job folders of their writes; None: beside the output."""
+        self._expected = 0  # workers that are asked for and may still be on their way
         address, security = self._find(address, security, local)
         self.address: str = address
         self.name = name or f"{getpass.getuser()}-{os.getpid()}"
@@ -102,6 +107,7 @@ class Client:
             return given, security
         if given is None and "HOWDAH_SCHEDULER" in os.environ and not local:
             self.scratch_root = os.environ.get("HOWDAH_STAGING") or None
+            self._expected = int(os.environ.get("HOWDAH_WORKERS") or 0)
             return os.environ["HOWDAH_SCHEDULER"], security or os.environ.get("HOWDAH_SECURITY") or None
         if given is None:
             from howdah.engine.local_cluster import LocalCluster
@@ -114,6 +120,7 @@ class Client:
             raise bad_value("address", given, "give an address, a cluster, or nothing")
         self.cluster = given
         self.scratch_root = getattr(given, "scratch_root", None)
+        self._expected = int(getattr(given, "expected_workers", 0))
         return given.scheduler_address, security or getattr(given, "security", None)
 
     # -- work -----------------------------------------------------------------------------------------------------
@@ -213,6 +220,8 @@ class Client:
     def _start_graph(self, graph: Graph, wanted: Sequence[Span]) -> tuple[list[tuple[Results, int, int]], Hold]:
         """Send what of the graph is not held; the wanted spans, and what keeps them while it lives."""
         layers = [encode(layer) for layer in graph.layers.values()]
+        if any(layer.spec.host_sets for layer in layers):
+            self._await_expected()
         lengths = {layer.spec.key: layer.spec for layer in layers}
         spans: list[tuple[Results, int, int]] = []
         with self.ledger.lock:
@@ -232,6 +241,17 @@ class Client:
             specs = tuple(layer.spec for layer in layers)
             self._link.send(Submit(specs, tuple(wanted)), *frames)
         return spans, hold
+
+    def _await_expected(self) -> None:
+        """Work that knows where its data lies waits once, and not for long, for the workers that were asked for.
+
+        The first worker to come would otherwise take everything, wherever it lies. Spark has the same rule
+        (`minRegisteredResourcesRatio`, `maxRegisteredResourcesWaitingTime`).
+        """
+        expected, self._expected = self._expected, 0
+        if expected:
+            with contextlib.suppress(DeadlineExceeded):  # it is then begun with those that are there
+                self.wait_for_workers(expected, EXPECTED_SECONDS)
 
     def progress(self) -> list[dict[str, Any]]:
         """The layers that this client waits for: name, n, done, running, waiting, failed and bytes of each."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from howdah.engine.client.link import Link
@@ -141,13 +141,16 @@ class Ledger:
         if results.state[item] != FAILED:
             return None
         failure = results.failure_of(item)
-        return raised_again(failure.error, where(results, item, failure, self.names))
+        origin = failure.origin.layer
+        known = self._results.get(origin)
+        name = known.name if known is not None else self.names.get(origin, "")
+        return raised_again(failure.error, where(results, item, failure, name))
 
 
-def where(results: Results, item: int, failure: Failure, names: Mapping[Key, str]) -> str:
-    """The note under a task's exception: which task, and where it ran."""
+def where(results: Results, item: int, failure: Failure, name: str) -> str:
+    """The note under a task's exception: which task (of the layer `name`), and where it ran."""
     error, origin = failure
-    name = names.get(origin.layer) or (results.name if origin.layer == results.key else "")
+    name = name or (results.name if origin.layer == results.key else "")
     task = f"{name or origin.layer.hex()[:8]}[{origin.start}]"
     place = f" on worker {error.worker} (host {error.host}" if error.worker else ""
     if place:

@@ -279,9 +279,8 @@ def binary(op: str, left: Any, right: Any) -> Column:
     node = Binary(op, left, right)
     whole = left.dtype.is_integer and right.dtype.is_integer
     if op in ("//", "%") and whole and not (isinstance(right, Lit) and right.value):
-        zeros = Binary("==", right, Lit(0)) if not isinstance(right, Lit) else Lit(True)
-        exact = Binary(op, _as_float(left), _as_float(right))
-        return exact if isinstance(right, Lit) else Either(zeros, exact, node)
+        zeros = Call("notna", left) if isinstance(right, Lit) else Binary("==", right, Lit(0))  # all rows, or some
+        return Either(zeros, Binary(op, _as_float(left), _as_float(right)), node)
     return node
 
 

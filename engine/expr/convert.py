@@ -26,6 +26,8 @@ def to_pandas(values: pl.Series, dtype: DType) -> Any:
     >>> to_pandas(pl.Series(["a", None]), DType("str")).dtype
     <StringDtype(na_value=nan)>
     """
+    if (dtype.is_integer or dtype.kind == "bool") and values.null_count():
+        values = values.fill_null(False if dtype.kind == "bool" else 0)  # only where the other side of an `Either` is taken
     if dtype.is_number:
         return values.to_numpy(writable=True).astype(dtype.kind, copy=False)
     if dtype.kind == "bool":

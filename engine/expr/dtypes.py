@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import datetime as dt
 import decimal
+import warnings
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -224,6 +225,23 @@ def _of_objects(present: Any, nulls: bool, values: Any) -> DType:
         if all(isinstance(e, int) for e in exponents):
             return DType("decimal", scale=max(0, *(-e for e in exponents)), nullable=nulls, hole=hole)
     return DType("unsupported", unit="object holding " + ", ".join(sorted(k.__name__ for k in kinds)[:3]))
+
+
+def key_type(left: DType, right: DType, how: str) -> DType:
+    """The type of a key column that both sides of a join share: pandas is asked, with one row on each side."""
+    if left == right or left.pandas == right.pandas == "object":
+        wide = left if left.scale >= right.scale else right
+        return wide.missing() if left.nullable or right.nullable else wide
+    found = _merged(left.present(), right.present(), how)
+    return found.missing(left.hole) if found.is_float or left.nullable or right.nullable else found
+
+
+@lru_cache(maxsize=256)
+def _merged(left: DType, right: DType, how: str) -> DType:
+    one, other = pd.DataFrame({"k": left.values()}), pd.DataFrame({"k": right.values()})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return of_pandas(one.merge(other, on="k", how=how)["k"])  # type: ignore[call-overload]
 
 
 def is_missing(value: object) -> bool:

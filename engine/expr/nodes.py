@@ -354,7 +354,7 @@ class Aggregate(Relation):
 
     @cached_property
     def schema(self) -> Schema:  # type: ignore[override]
-        keys = {n: e.dtype.present() if self.dropna else e.dtype for n, e in self.keys}
+        keys = {n: e.dtype.present() if self.dropna else replace(e.dtype, hole="nan") for n, e in self.keys}
         return keys | {n: a.dtype for n, a in self.aggs}
 
     def expressions(self) -> tuple[Column, ...]:

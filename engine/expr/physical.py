@@ -234,6 +234,8 @@ class Lowering:
         if left.n == 1 and right.n == 1:
             return _side_by_side(node, left, right)
         small = node.small or ("right" if right.n == 1 else "left")
+        if small not in _CAN_SEND[node.how] and self._fit_together(node):
+            return _side_by_side(node, self.gathered(left), self.gathered(right))
         self._check_broadcast(node, small)
         if small == "left" and node.how == "inner" and node.ordered:
             return self._in_left_order(node)
@@ -247,6 +249,9 @@ class Lowering:
         joined = replace(node, small=small, **sides)
         return replace(stream, tree=joined, inputs=(*stream.inputs, (key, pattern)))
 
+    def _fit_together(self, node: nodes.Join) -> bool:
+        return sizes.stored_bytes(node.left) + sizes.stored_bytes(node.right) <= sizes.BROADCAST
+
     def _in_left_order(self, node: nodes.Join) -> Stream:
         """A join whose left side goes to every task: the tasks' rows come together and into the left side's order."""
         mark = "\1left row"
@@ -258,7 +263,6 @@ class Lowering:
         return rows.grow(lambda tree: nodes.Project(nodes.Sort(tree, (mark,), (True,), kind="stable"), wanted))
 
     def _check_broadcast(self, node: nodes.Join, small: str) -> None:
-        keeps = {"inner": ("left", "right"), "left": ("right",), "right": ("left",), "outer": ()}[node.how]
         size = sizes.stored_bytes(getattr(node, small))
         if size > sizes.BROADCAST:
             raise NotSupported(
@@ -266,11 +270,16 @@ class Lowering:
                 f"{sizes.BROADCAST / 2**20:,.0f} MiB can be sent to every task: choose fewer columns, filter or aggregate it "
                 "before merging"
             )
-        if small not in keeps:
+        if small not in _CAN_SEND[node.how]:
             raise NotSupported(
-                f"merge(how={node.how!r}): the {small} side is the small one, and its rows without a partner can be told "
-                "only when it is in one place: swap the sides, use how='inner', or make the other side smaller"
+                f"merge(how={node.how!r}): rows without a partner are wanted from both sides, and these can be told only "
+                f"when both are in one place, which takes at most {sizes.BROADCAST / 2**20:,.0f} MiB (stored) together: "
+                "use how='left' or how='inner', or make the sides smaller first"
             )
+
+
+_CAN_SEND = {"inner": ("left", "right"), "left": ("right",), "right": ("left",), "outer": ()}
+"""The side of a join that may go to every task: the one whose rows without a partner nobody wants."""
 
 
 def _name(stream: Stream) -> Key:

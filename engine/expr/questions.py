@@ -14,6 +14,7 @@ from dataclasses import replace
 from howdah.engine.expr import nodes
 from howdah.engine.expr.aggregates import Agg
 from howdah.engine.expr.columns import Call, Col, Column, Either
+from howdah.engine.expr.dtypes import key_type
 from howdah.engine.expr.nodes import Relation
 
 Ask = Callable[[Relation], list[bool]]
@@ -80,11 +81,13 @@ def retyped(node: Relation) -> Relation:
 
 
 def _retyped_join(node: nodes.Join) -> nodes.Join:
+    pairs = dict(zip(node.left_on, node.right_on))
     take = []
     for name, side, source, dtype in node.take:
         now = (node.left if side != "right" else node.right).schema[source]
-        keeps = side == "key" or now.kind == dtype.kind
-        take.append((name, side, source, dtype if keeps else replace(now, nullable=now.nullable or dtype.nullable)))
+        if side == "key":
+            dtype = key_type(now, node.right.schema[pairs[source]], node.how)
+        elif now.kind != dtype.kind:
+            dtype = now.missing() if dtype.nullable else now
+        take.append((name, side, source, dtype))
     return replace(node, take=tuple(take))
-
-

@@ -293,9 +293,14 @@ def _join(node: nodes.Join, bound: Bound) -> pl.LazyFrame:
     on = [f"\1k{i}" for i in range(len(node.left_on))]
     wide = [_wider(node.left.schema[a], node.right.schema[b]) for a, b in zip(node.left_on, node.right_on)]
     left, right = (s.with_columns(pl.col(k).cast(w.polars) for k, w in zip(on, wide)) for s in sides.values())
+    in_key_order = node.how == "outer"
+    if in_key_order:  # pandas sorts the keys of an outer join, but not when one side has no rows
+        one, other = collect(left), collect(right)
+        in_key_order = bool(one.height and other.height)
+        left, right = one.lazy(), other.lazy()
     joined = left.join(right, on=on, how=how, nulls_equal=True, maintain_order=order if node.ordered else None,
                        coalesce=True)  # fmt: skip
-    if node.how == "outer":
+    if in_key_order:
         joined = joined.sort(on, nulls_last=True, maintain_order=True)
     out = []
     for name, side, source, dtype in node.take:

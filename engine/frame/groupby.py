@@ -54,8 +54,10 @@ class _GroupBy:
             return DataFrame(Rows(node, columns, levels))
         shown = [(label if label is not None else f"level_{i}", Col(n, node.schema[n]))
                  for i, (n, (label, _)) in enumerate(zip(names, self._keys))]  # fmt: skip
-        taken = {label for label, _ in shown}
-        both = (*shown, *((c, e) for c, e in columns if c not in taken))
+        twice = [label for label, _ in shown if label in dict(columns)]
+        if twice:
+            raise NotSupported(f"agg: the result {twice[0]!r} has the name of a key: choose another, or use as_index=True")
+        both = (*shown, *columns)
         plain = nodes.Project(node, tuple((physical(c), e) for c, e in both))
         return DataFrame(Rows(numbered(plain), both, DEFAULT).by_label())
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from howdah.engine.expr import nodes
 from howdah.engine.expr.columns import Cast, Col, Column, Either, missing
-from howdah.engine.expr.dtypes import DType
+from howdah.engine.expr.dtypes import DType, key_type
 from howdah.engine.frame.frame import Label, Rows, numbered
 from howdah.engine.frame.series import Series
 from howdah.engine.frame.unsupported import only
@@ -106,7 +105,7 @@ def _columns(left: DataFrame, right: DataFrame, mine: list[str], theirs: list[st
             have = frame._rows.column(label).dtype
             if side == "left" and label in shared:
                 other = right._rows.column(label).dtype
-                take.append((name, "key", label, _key_type(have, other, how), None))
+                take.append((name, "key", label, key_type(have, other, how), None))
                 continue
             loses = how in {"left": ("right", "outer"), "right": ("left", "outer")}[side]
             take.append((name, side, label, *_with_holes(have)) if loses else (name, side, label, have, None))
@@ -136,19 +135,3 @@ def _with_holes(have: DType) -> tuple[DType, DType | None]:
 def _as_pandas_reads(name: str, dtype: DType, hole: DType | None) -> Column:
     column = Col(name, dtype)
     return column if hole is None else Either(missing(column), Cast(column, hole), Cast(column, dtype.present()))
-
-
-def _key_type(a: DType, b: DType, how: str) -> DType:
-    """The dtype of a key that both sides share: pandas is asked, with one row on each side."""
-    import pandas as pd
-
-    from howdah.engine.expr.dtypes import of_pandas
-
-    if a == b or a.pandas == b.pandas == "object":
-        wide = a if a.scale >= b.scale else b
-        return wide.missing() if a.nullable or b.nullable else wide
-    one, other = pd.DataFrame({"k": a.values()}), pd.DataFrame({"k": b.values()})
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        found = of_pandas(one.merge(other, on="k", how=how)["k"])  # type: ignore[call-overload]
-    return found.missing(a.hole) if found.is_float or a.nullable or b.nullable else found

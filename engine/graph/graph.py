@@ -191,8 +191,9 @@ def _problem_of(layer: Layer, length: Callable[[Key], int | None]) -> str | None
         entries = getattr(layer, name)
         if entries is not None and len(entries) != n:
             return f"{name} for {len(entries)} items, where n is {n}"
-    if not callable(layer.fn):
-        return f"fn is {layer.fn!r}, which cannot be called"
+    fn: object = layer.fn
+    if not callable(fn):
+        return f"fn is {fn!r}, which cannot be called"
     for dep in layer.deps:
         n_source = length(dep.layer)
         if n_source is None:

@@ -24,7 +24,7 @@ class Span(NamedTuple):
     start: int
     stop: int
 
-    def __len__(self) -> int:  # type: ignore[override]  # a span's length is its number of items
+    def __len__(self) -> int:  # a span's length is its number of items
         return self.stop - self.start
 
 

@@ -41,7 +41,8 @@ def inputs_of(pattern: Pattern, item: int, n_source: int) -> Sequence[int]:
             return range(max(0, item - before), min(n_source, item + after + 1))
         case Free(indptr, indices):
             lo, hi = np.frombuffer(indptr, "<u4", 2, item * 4).tolist()
-            return np.frombuffer(indices, "<u4", hi - lo, lo * 4).tolist()
+            needed: list[int] = np.frombuffer(indices, "<u4", hi - lo, lo * 4).tolist()
+            return needed
 
 
 def is_single(pattern: Pattern) -> bool:

@@ -37,6 +37,9 @@ RECALL_WORTH = 0.05
 MOST_NAMES = 10_000
 """Names of layers whose seconds per item are remembered."""
 
+RECALL_ANSWER = 0.5
+"""Seconds within which the answer to a recall is waited for before another run is asked for."""
+
 LOOK_AT = 64
 """Workers considered in one event, besides the one that reported."""
 
@@ -94,6 +97,8 @@ def give(core: Core, worker: Worker) -> bool:
             if best is not None:
                 turn = client
                 break
+    if best is not None and len(worker.runs) >= 2 * worker.slots and run_size(core, best[2]) < best[2].counts[READY]:
+        best = None  # more than two runs a slot is for layers that are one short run, not for shares of a long layer
     if best is None or turn is None:
         worker.declined = core.stamp
         if worker.index in core.idle:  # to the end of the line, so that others are asked next time
@@ -259,40 +264,40 @@ def shorten(core: Core, run: Run, hi: int) -> None:
 
 
 def rebalance(core: Core) -> None:
-    """Ask for the unstarted tail of the run that would otherwise wait longest, if workers have nothing to do."""
+    """Ask for the unstarted tails of the runs that would otherwise wait longest, if workers have nothing to do."""
     if core.now - core.rebalanced < 0.01:
         return
     core.rebalanced = core.now
     idle = sum([w.slots - len(w.runs) for w in core.idle.values()])
-    for run in core.runs.values():
-        if run.recalled:
-            idle -= 1
+    # Who has nothing to give back does not answer: so an old request is one that gave nothing.
+    idle -= sum([core.now - run.recalled < RECALL_ANSWER for run in core.runs.values() if run.recalled is not None])
     while idle > 0:
         best: Run | None = None
         most = RECALL_WORTH
         for worker in core.workers.values():
-            if len(worker.runs) <= worker.slots and all(run.hi - run.lo == 1 for run in worker.runs.values()):
-                continue
-            run, waits = _longest_wait(core, worker)
-            if run is not None and waits > most:
-                best, most = run, waits
+            last, waits = _longest_wait(core, worker)
+            if last is not None and waits > most:
+                best, most = last, waits
         if best is None:
             return
-        best.recalled = True
-        core.out.append(RecallRun(best.worker.name, best.ident, best.attempt))
+        recall(core, best)
         idle -= 1
+
+
+def recall(core: Core, run: Run) -> None:
+    """Ask for the unstarted tail of a run; once is enough."""
+    run.recalled = core.now
+    core.out.append(RecallRun(run.worker.name, run.ident, run.attempt))
 
 
 def _longest_wait(core: Core, worker: Worker) -> tuple[Run | None, float]:
     """The worker's newest run that can be asked back, and the seconds that its last item has to wait there."""
-    before = 0.0
-    run = None
-    for at, run in enumerate(worker.runs.values()):
-        elapsed = core.now - run.started if at < worker.slots else 0.0
-        rest = elapsed if run.expected is None else max(run.expected - elapsed, 0.0)
-        if at == len(worker.runs) - 1:
-            if run.recalled or (at < worker.slots and run.hi - run.lo == 1):
-                return None, 0.0
-            return run, before / worker.slots if at >= worker.slots else rest
-        before += rest
-    return run, 0.0
+    if len(worker.runs) <= worker.slots and all(run.hi - run.lo == 1 for run in worker.runs.values()):
+        return None, 0.0
+    runs, rests = list(worker.runs.values()), worker.rests(core.now)
+    while runs:
+        run, rest = runs.pop(), rests.pop()
+        queued = len(runs) >= worker.slots
+        if run.recalled is None and (queued or run.hi - run.lo > 1):
+            return run, sum(rests) / worker.slots if queued else rest
+    return None, 0.0

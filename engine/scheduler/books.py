@@ -14,7 +14,7 @@ import numpy as np
 from howdah.engine.graph.layer import Key
 from howdah.engine.graph.patterns import Wiring
 from howdah.engine.scheduler.records import LayerSpec, TaskError, WorkerInfo
-from howdah.engine.scheduler.spans import SMALL, SpanSet, Stretch, column, stretches
+from howdah.engine.scheduler.spans import SMALL, Column, SpanSet, Stretch, column, stretches
 
 IDLE, WAITING, READY, RUNNING, DONE, FAILED = range(6)
 STATE_NAMES = ("idle", "waiting", "ready", "running", "done", "failed")
@@ -63,13 +63,22 @@ class Book:
         n = spec.n
         self.ident, self.key, self.name, self.n, self.retries = ident, spec.key, spec.name, n, spec.retries
         self.small = n <= SMALL
-        self.code = column(n, "u1", IDLE)
-        self.missing = column(n, "i4")
-        self.need = column(n, "i4")
-        self.wanted = column(n, "i2")
-        self.holder = column(n, "i4", NOBODY)
-        self.size = column(n, "i8")
-        self.tries = column(n, "i2")
+        if n == 1:
+            self.code: Column = [IDLE]
+            self.missing: Column = [0]
+            self.need: Column = [0]
+            self.wanted: Column = [0]
+            self.holder: Column = [NOBODY]
+            self.size: Column = [0]
+            self.tries: Column = [0]
+        else:
+            self.code = column(n, "u1", IDLE)
+            self.missing = column(n, "i4")
+            self.need = column(n, "i4")
+            self.wanted = column(n, "i2")
+            self.holder = column(n, "i4", NOBODY)
+            self.size = column(n, "i8")
+            self.tries = column(n, "i2")
         self.counts = [n, 0, 0, 0, 0, 0]
         self.claims = 0
         self.ins: list[Edge] = []
@@ -193,8 +202,18 @@ class Account:
         self.inputs_local = self.inputs_moved = 0
 
     def add(self, other: Account) -> None:
-        for name in self.__slots__:
-            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.tasks += other.tasks
+        self.runs += other.runs
+        self.seconds += other.seconds
+        self.inputs_local += other.inputs_local
+        self.inputs_moved += other.inputs_moved
+        if other.tasks_node or other.tasks_rack or other.tasks_remote:
+            self.tasks_node += other.tasks_node
+            self.tasks_rack += other.tasks_rack
+            self.tasks_remote += other.tasks_remote
+            self.bytes_node += other.bytes_node
+            self.bytes_rack += other.bytes_rack
+            self.bytes_remote += other.bytes_remote
 
 
 class Run:
@@ -212,7 +231,7 @@ class Run:
         self.started = 0.0
         self.group = ANYWHERE
         self.level = -1
-        self.recalled = False
+        self.recalled: float | None = None
         self.fetched: list[tuple[Book, int, int]] = []
 
 
@@ -220,8 +239,8 @@ class Worker:
     """A worker: its runs in the order in which they were given, and what they are expected to take."""
 
     __slots__ = (
-        "backlog", "declined", "host", "host_place", "index", "info", "items", "name", "nbytes", "places", "rack", "rack_place",
-        "runs", "slots",
+        "backlog", "declined", "host", "host_place", "index", "info", "items", "name", "nbytes", "places", "rack",
+        "rack_place", "runs", "slots",
     )  # fmt: skip
 
     def __init__(self, index: int, info: WorkerInfo) -> None:
@@ -234,6 +253,19 @@ class Worker:
         self.declined = -1
         self.items = 0
         self.nbytes = 0
+
+    def rests(self, now: float) -> list[float]:
+        """Seconds that each of its runs will still take, as far as one can tell.
+
+        One that takes longer than expected, or of which nothing is expected, will take as long as it has: a wrong
+        estimate must not make a busy worker look free.
+        """
+        rests = []
+        for at, run in enumerate(self.runs.values()):
+            elapsed = now - run.started if at < self.slots else 0.0
+            expected = run.expected or 0.0
+            rests.append(expected - elapsed if elapsed < expected else elapsed)
+        return rests
 
 
 class Client:

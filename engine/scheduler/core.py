@@ -135,6 +135,9 @@ class Core:
         for client, spans in book.wanters.items():
             if only is not None and client != only:
                 continue
+            if book.n == 1:
+                self.out.append(TellDone(client, Span(book.key, 0, 1), self.by_index[book.holder[0]].name))
+                continue
             for a, b in spans.overlap(lo, hi):
                 for start, stop, holder in equal_stretches(book.holder, a, b):
                     self.out.append(TellDone(client, Span(book.key, start, stop), self.by_index[holder].name))

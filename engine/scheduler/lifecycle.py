@@ -198,9 +198,10 @@ def settle(core: Core, stack: Stack) -> None:
 def _recall_useless(core: Core, book: Book, lo: int, hi: int) -> None:
     """Ask runs back of which nothing is needed any more."""
     for run in book.runs:
-        if run.lo < hi and run.hi > lo and not run.recalled and book.unneeded(run.lo, run.hi, RUNNING) == [(run.lo, run.hi)]:
-            run.recalled = True
-            core.out.append(RecallRun(run.worker.name, run.ident, run.attempt))
+        if run.recalled is None and run.lo < hi and run.hi > lo:
+            if book.unneeded(run.lo, run.hi, RUNNING) == [(run.lo, run.hi)]:
+                run.recalled = core.now
+                core.out.append(RecallRun(run.worker.name, run.ident, run.attempt))
 
 
 def _drop_results(core: Core, book: Book, lo: int, hi: int) -> None:
@@ -216,8 +217,11 @@ def _drop_results(core: Core, book: Book, lo: int, hi: int) -> None:
 
 def forget_results(core: Core, book: Book, lo: int, hi: int) -> None:
     core.move(book, lo, hi, DONE, IDLE)
-    put(book.holder, lo, hi, NOBODY)
-    put(book.size, lo, hi, 0)
+    if hi - lo == 1:
+        book.holder[lo], book.size[lo] = NOBODY, 0
+    else:
+        put(book.holder, lo, hi, NOBODY)
+        put(book.size, lo, hi, 0)
 
 
 def drop_copies(core: Core, book: Book, lo: int, hi: int) -> None:

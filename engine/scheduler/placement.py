@@ -268,9 +268,9 @@ def worker_went(core: Core, worker: Worker) -> None:
         if book.host_sets is not None:
             for group in list(book.ready):
                 near = book.host_sets[group]
-                if worker.host in near and not any(core.host_workers.get(host) for host in near):
-                    if _levels(book)[group] == NODE:
-                        widen(core, book, group)
+                alone = worker.host in near and not any(core.host_workers.get(host) for host in near)
+                if alone and _levels(book)[group] == NODE:
+                    widen(core, book, group)
         elif worker.index in book.ready:
             for lo, hi in book.ready.pop(worker.index):
                 place(core, book, lo, hi)
@@ -321,7 +321,7 @@ def steal(core: Core, client: Client, worker: Worker) -> Found | None:
             continue
         order, group, book = top
         item = next(iter(book.ready[group]))[0]
-        if LATENCY + _input_bytes(book, item) / BANDWIDTH < victim.backlog / victim.slots:
+        if LATENCY + _input_bytes(book, item) / BANDWIDTH < sum(victim.rests(core.now)) / victim.slots:
             return order, group, book, at
         tried += 1
         if tried == 8:

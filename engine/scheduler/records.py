@@ -19,7 +19,7 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     """Base of all records."""
 
 
-class LayerSpec(Record):
+class LayerSpec(Record, frozen=True):
     """A layer without its code: all that the scheduler may know of it.
 
     `host_sets` and `host_index` say the preferred hosts per item, dictionary-encoded; empty when there are none.
@@ -36,7 +36,7 @@ class LayerSpec(Record):
     retries: int = 0
 
 
-class TaskError(Record):
+class TaskError(Record, frozen=True):
     """Why a task has no result. `frames` is the user's exception, pickled; the scheduler never opens it.
 
     kind: "raised" (user code), "lost" (its workers died), "cancelled", "unpicklable".
@@ -51,7 +51,7 @@ class TaskError(Record):
     container: str = ""
 
 
-class WorkerInfo(Record):
+class WorkerInfo(Record, frozen=True):
     """A worker as it introduced itself. `slots` tasks run at once; `address` is where peers fetch from."""
 
     name: str
@@ -67,18 +67,18 @@ class WorkerInfo(Record):
 # -- events ---------------------------------------------------------------------------------------------------------
 
 
-class ClientJoined(Record):
+class ClientJoined(Record, frozen=True):
     client: str
     weight: float = 1.0
 
 
-class ClientLeft(Record):
+class ClientLeft(Record, frozen=True):
     """The client has gone for good (closed, or its lease ran out): what only it wanted is released."""
 
     client: str
 
 
-class GraphSubmitted(Record):
+class GraphSubmitted(Record, frozen=True):
     """`layers` in topological order; a layer that is known already is not scheduled twice. `wanted` is kept until
     the client releases it; what it needs is kept until it is computed."""
 
@@ -88,17 +88,17 @@ class GraphSubmitted(Record):
     priority: int = 0
 
 
-class Released(Record):
+class Released(Record, frozen=True):
     client: str
     spans: tuple[Span, ...]
 
 
-class CancelRequested(Record):
+class CancelRequested(Record, frozen=True):
     client: str
     spans: tuple[Span, ...]
 
 
-class WorkerJoined(Record):
+class WorkerJoined(Record, frozen=True):
     """`holdings`: what a worker that comes back still holds, with sizes per item.
 
     `running`: the (run, attempt) that it still has queued, executing or not yet reported. Its other runs are void.
@@ -110,7 +110,7 @@ class WorkerJoined(Record):
     running: tuple[tuple[int, int], ...] = ()
 
 
-class WorkerLeft(Record):
+class WorkerLeft(Record, frozen=True):
     """`reason` is shown to people: exit code or signal, peak memory, YARN's message. `clean`: it was asked to go."""
 
     worker: str
@@ -118,7 +118,7 @@ class WorkerLeft(Record):
     clean: bool = False
 
 
-class RunDone(Record):
+class RunDone(Record, frozen=True):
     """All items of the run were tried. `sizes` per item (-1 for a failed one); `errors` by offset into the run."""
 
     worker: str
@@ -129,7 +129,7 @@ class RunDone(Record):
     errors: tuple[tuple[int, TaskError], ...] = ()
 
 
-class InputsMissing(Record):
+class InputsMissing(Record, frozen=True):
     """The run could not start: these spans could not be had from `holder`."""
 
     worker: str
@@ -139,7 +139,7 @@ class InputsMissing(Record):
     spans: tuple[Span, ...]
 
 
-class RunReturned(Record):
+class RunReturned(Record, frozen=True):
     """The answer to `RecallRun`: items from `start` (offset into the run) were not begun and are given back."""
 
     worker: str
@@ -148,7 +148,7 @@ class RunReturned(Record):
     start: int
 
 
-class ResultsMissing(Record):
+class ResultsMissing(Record, frozen=True):
     """A client could not have these results from `holder`, which is taken not to have them any more."""
 
     client: str
@@ -156,13 +156,13 @@ class ResultsMissing(Record):
     spans: tuple[Span, ...]
 
 
-class RacksKnown(Record):
+class RacksKnown(Record, frozen=True):
     """(host, rack) of hosts on which no worker lives: data there can still be near a worker of its rack."""
 
     racks: tuple[tuple[str, str], ...]
 
 
-class Tick(Record):
+class Tick(Record, frozen=True):
     """Time passed: bounded waits end."""
 
 
@@ -185,7 +185,7 @@ Event: TypeAlias = (
 # -- instructions ---------------------------------------------------------------------------------------------------
 
 
-class StartRun(Record):
+class StartRun(Record, frozen=True):
     """Run items of `span` on `worker`, in order, on one slot. `sources`: for inputs the worker lacks, who has them.
 
     What a worker fetches it keeps as a copy until `FreeSpans` names it: the next run that needs it has no source.
@@ -198,20 +198,20 @@ class StartRun(Record):
     sources: tuple[tuple[Span, str], ...] = ()
 
 
-class RecallRun(Record):
+class RecallRun(Record, frozen=True):
     worker: str
     run: int
     attempt: int
 
 
-class FreeSpans(Record):
+class FreeSpans(Record, frozen=True):
     """Nobody wants these any more: the worker drops them from its store."""
 
     worker: str
     spans: tuple[Span, ...]
 
 
-class TellDone(Record):
+class TellDone(Record, frozen=True):
     """These wanted tasks have results; `holder` has them."""
 
     client: str
@@ -219,7 +219,7 @@ class TellDone(Record):
     holder: str
 
 
-class TellFailed(Record):
+class TellFailed(Record, frozen=True):
     """These wanted tasks will have no result. `origin` is the task whose failure it was."""
 
     client: str
@@ -228,14 +228,14 @@ class TellFailed(Record):
     origin: Span
 
 
-class TellLost(Record):
+class TellLost(Record, frozen=True):
     """These tasks, told done before, were lost with their worker and are being made again."""
 
     client: str
     span: Span
 
 
-class ForgetLayer(Record):
+class ForgetLayer(Record, frozen=True):
     """No task of it can be asked for any more: its frames may be dropped."""
 
     layer: Key

@@ -135,18 +135,24 @@ def accept(core: Core, book: Book, lo: int, hi: int, old: int, worker: Worker, s
     if old == READY:
         placement.unplace(book, lo, hi)
     core.move(book, lo, hi, old, DONE)
-    put(book.holder, lo, hi, worker.index)
     if hi - lo == 1:
-        book.size[lo] = sizes[0]
+        book.holder[lo], book.size[lo] = worker.index, sizes[0]
         worker.nbytes += sizes[0]
     else:
+        put(book.holder, lo, hi, worker.index)
         book.size[lo:hi] = sizes
         worker.nbytes += sum(sizes)
     worker.items += hi - lo
-    complete(core, book, lo, hi)
-    loose: Stack = [(book, lo, hi)]
-    unclaim(book, lo, hi, loose)
-    settle(core, loose)
+    if book.out or book.wanters:
+        complete(core, book, lo, hi)
+    loose: Stack = []
+    if book.ins:
+        unclaim(book, lo, hi, loose)
+    if not book.claims:
+        for a, b in book.unneeded(lo, hi, DONE):
+            loose.append((book, a, b))
+    if loose:
+        settle(core, loose)
 
 
 def leave(core: Core, worker: Worker, reason: str, clean: bool) -> None:
@@ -212,7 +218,7 @@ def give_up(core: Core, book: Book, lo: int, hi: int, message: str, worker: Work
 
 
 def missing_at(core: Core, holder: str, spans: tuple[Span, ...]) -> None:
-    """These could not be had from `holder`: it is taken not to have them. Other copies serve, or they are made again."""
+    """These could not be had from `holder`: it is taken not to have them. Copies serve, or they are made again."""
     worker = core.workers.get(holder)
     if worker is None:
         return
@@ -231,11 +237,17 @@ def missing_at(core: Core, holder: str, spans: tuple[Span, ...]) -> None:
     _without(core, worker, losses)
 
 
+def drop_old_copies(core: Core, worker: Worker, book: Book, lo: int, hi: int) -> None:
+    """The worker made no results of lo..hi after all; copies that it fetched before they were lost are of no use."""
+    if any(tries > 1 for tries in book.tries[lo:hi]):
+        core.free(worker.name, book.key, lo, hi)
+
+
 def run_without_inputs(core: Core, run: Run, holder: str, spans: tuple[Span, ...]) -> None:
     """The run could not start for want of inputs."""
     retire(core, run)
     missing_at(core, holder, spans)
-    core.free(run.worker.name, run.book.key, run.lo, run.hi)  # it may have copies from before they were lost
+    drop_old_copies(core, run.worker, run.book, run.lo, run.hi)
     for source, lo, hi in run.fetched:  # what it did fetch is of no use now, unless another run counts on it
         stray = SpanSet(lo, hi)
         for other in run.worker.runs.values():

@@ -50,6 +50,10 @@ class SpanSet:
     def overlap(self, lo: int, hi: int) -> list[Stretch]:
         """What of lo..hi is in the set."""
         bounds = self.bounds
+        if len(bounds) == 2:
+            first, last = bounds
+            if first <= lo and hi <= last:
+                return [(lo, hi)]
         found = []
         i = bisect_right(bounds, lo) & ~1
         if i and bounds[i - 1] > lo:

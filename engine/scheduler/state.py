@@ -66,6 +66,7 @@ from howdah.engine.scheduler.books import (
 )
 from howdah.engine.scheduler.core import Core, table
 from howdah.engine.scheduler.lifecycle import Stack, demand, errors_in, fail, settle
+from howdah.engine.scheduler.order import depth_first
 from howdah.engine.scheduler.records import (
     CancelRequested,
     ClientJoined,
@@ -209,12 +210,13 @@ class State:
             if book is None:
                 book = self._add_book(spec)
             order = (-event.priority, core.next_graph, -depths.get(spec.key, 0))
-            self._interest(client, book, order)
+            if client.name not in book.clients:
+                self._interest(client, book, order)
         for span in event.wanted:
             self._want(client.name, core.books[span.layer], span.start, span.stop)
         for spec in event.layers:
             book = core.books[spec.key]
-            if book.counts[IDLE] == book.n and not book.out:
+            if not book.out and not book.wanters and book.counts[IDLE] == book.n:
                 core.closing[book] = None
 
     def _problem_of(self, event: GraphSubmitted) -> str | None:
@@ -280,6 +282,11 @@ class State:
         core = self.core
         spans = book.wanters.get(client)
         if spans is None:
+            if hi - lo == book.n > 0 and book.counts[IDLE] == book.n:  # the common case
+                book.wanters[client] = SpanSet(lo, hi)
+                add(book.wanted, lo, hi, 1)
+                demand(core, [(book, lo, hi)])
+                return
             spans = book.wanters[client] = SpanSet()
         for a, b in spans.gaps(lo, hi):
             add(book.wanted, a, b, 1)
@@ -304,6 +311,9 @@ class State:
         for a, b in spans.overlap(lo, hi):
             add(book.wanted, a, b, -1)
             loose.append((book, a, b))
+        if hi - lo == book.n:
+            del book.wanters[client]
+            return
         spans.remove(lo, hi)
         if not spans:
             del book.wanters[client]
@@ -387,8 +397,10 @@ class State:
                 recovery.accept(core, book, lo + at, lo + offset, RUNNING, worker, part)
             at = offset + 1
         for offset, error in failed.items():
+            recovery.drop_old_copies(core, worker, book, lo + offset, lo + offset + 1)
             recovery.raised(core, book, lo + offset, error)
         if lo + tried < run.hi:
+            recovery.drop_old_copies(core, worker, book, lo + tried, run.hi)
             recovery.unstart(core, book, lo + tried, run.hi)
         return worker
 
@@ -399,8 +411,8 @@ class State:
         cut = run.lo + max(0, event.start)
         if cut < run.hi:
             tail = (cut, run.hi)
+            recovery.drop_old_copies(self.core, run.worker, run.book, *tail)
             add(run.book.tries, *tail, -1)
-            self.core.free(run.worker.name, run.book.key, *tail)  # it may have copies from before they were lost
             if cut == run.lo:
                 assign.retire(self.core, run)
                 if run.fetched:
@@ -445,38 +457,3 @@ class State:
                 name = book.name if book.name in core.past or len(core.past) < MOST_PAST else "(others)"
                 core.past.setdefault(name, Account()).add(book.account)
             core.out.append(ForgetLayer(book.key))
-
-
-def depth_first(layers: tuple[LayerSpec, ...], wanted: tuple[Span, ...]) -> dict[Key, int]:
-    """How deep each layer is: a layer is deeper than what it needs, and the first wanted subtree deeper than the next.
-
-    Running the deepest ready layer first finishes one subtree before it begins another.
-
-    >>> from howdah.engine.graph.layer import Dependency
-    >>> one = lambda *keys: tuple(Dependency(k, OneToOne()) for k in keys)
-    >>> specs = tuple(LayerSpec(k, "", 1, one(*d)) for k, d in [(b"a", b""), (b"b", b""), (b"c", [b"a"]), (b"d", [b"b"])])
-    >>> depth_first(specs, (Span(b"c", 0, 1), Span(b"d", 0, 1)))
-    {b'b': 0, b'd': 1, b'a': 2, b'c': 3}
-    """
-    if len(layers) == 1:
-        return {layers[0].key: 0}
-    below = {spec.key: spec.deps for spec in layers}
-    depths: dict[Key, int] = {}
-    open_: set[Key] = set()
-    count = 0
-    roots = [*reversed([span.layer for span in wanted]), *[spec.key for spec in layers]]
-    for root in roots:
-        stack = [root]
-        while stack:
-            key = stack[-1]
-            if key in depths or key not in below:
-                stack.pop()
-            elif key in open_:
-                stack.pop()
-                depths[key] = count
-                count += 1
-            else:
-                open_.add(key)
-                # the last dependency first, so that the first is deepest
-                stack.extend([dep.layer for dep in below[key] if dep.layer not in depths])
-    return depths

@@ -11,7 +11,7 @@ from howdah.engine.scheduler.core import Core
 from howdah.engine.scheduler.records import Record
 
 
-class LayerSummary(Record):
+class LayerSummary(Record, frozen=True):
     """One layer, or all forgotten layers of one name together (`live` is False).
 
     `done` counts results that are there now; `tasks` all that were ever completed, those since freed and repeated ones
@@ -41,7 +41,7 @@ class LayerSummary(Record):
     seconds: float = 0.0
 
 
-class Summary(Record):
+class Summary(Record, frozen=True):
     """Everything at once; sums over layers in the same names as `LayerSummary`'s."""
 
     layers: tuple[LayerSummary, ...]

@@ -42,24 +42,30 @@ class Fetching:
         """Return when all of `sources` is in the store. Raises SourceFailed."""
         by_holder: dict[tuple[str, str], list[Span]] = {}
         waits: list[asyncio.Future[None]] = []
+        claimed: set[tuple[Key, int]] = set()  # two dependencies may name the same item
         for span, holder, address in sources:
-            wanted = self._not_here(span, waits)
+            wanted = self._not_here(span, waits, claimed)
             if wanted:
                 by_holder.setdefault((holder, address), []).extend(wanted)
+        # Who comes next must see at once what is on its way: no turn of the loop between looking and announcing.
         jobs = [
-            asyncio.ensure_future(self._from(holder, address, spans)) for (holder, address), spans in by_holder.items()
+            asyncio.ensure_future(self._from(holder, address, spans, self._announce(spans)))
+            for (holder, address), spans in by_holder.items()
         ]
         outcomes = await asyncio.gather(*jobs, *waits, return_exceptions=True)
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
                 raise outcome
 
-    def _not_here(self, span: Span, waits: list[asyncio.Future[None]]) -> list[Span]:
+    def _not_here(
+        self, span: Span, waits: list[asyncio.Future[None]], claimed: set[tuple[Key, int]]
+    ) -> list[Span]:
         wanted: list[Span] = []
         for item in range(span.start, span.stop):
             name = (span.layer, item)
-            if self.store.has(*name):
+            if name in claimed or self.store.has(*name):
                 continue
+            claimed.add(name)
             if name in self._coming:
                 waits.append(self._coming[name])
             elif wanted and wanted[-1].stop == item:
@@ -68,23 +74,22 @@ class Fetching:
                 wanted.append(Span(span.layer, item, item + 1))
         return wanted
 
-    async def _from(self, holder: str, address: str, spans: list[Span]) -> None:
+    def _announce(self, spans: list[Span]) -> asyncio.Future[None]:
         arrival: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        arrival.add_done_callback(lambda done: done.exception())  # nobody else may be waiting
-        names = list(items_of(spans))
-        for name in names:
+        arrival.add_done_callback(lambda done: done.cancelled() or done.exception())  # perhaps nobody else waits
+        for name in items_of(spans):
             self._coming[name] = arrival
+        return arrival
+
+    async def _from(self, holder: str, address: str, spans: list[Span], arrival: asyncio.Future[None]) -> None:
         try:
             await self._transfer(holder, address, spans)
             arrival.set_result(None)
-        except SourceFailed as failed:
-            arrival.set_exception(failed)
-            raise
-        except BaseException:
-            arrival.cancel()
+        except BaseException as error:
+            arrival.set_exception(error if isinstance(error, SourceFailed) else SourceFailed(holder, spans, repr(error)))
             raise
         finally:
-            for name in names:
+            for name in items_of(spans):
                 del self._coming[name]
 
     async def _transfer(self, holder: str, address: str, spans: list[Span]) -> None:

@@ -56,14 +56,18 @@ async def _serve(options: argparse.Namespace) -> int:
     loop.add_signal_handler(signal.SIGTERM, worker.leave, "SIGTERM")
     loop.add_signal_handler(signal.SIGINT, lambda: None)  # Ctrl-C is for the client; it ends its workers
     if options.die_with_parent:
-        os.set_blocking(0, False)
-        loop.add_reader(0, _parent_said, worker)
+        # Tasks get an empty standard input, which they may even close; the parent's line is ours.
+        line = os.dup(0)
+        with open(os.devnull, "rb") as empty:
+            os.dup2(empty.fileno(), 0)
+        os.set_blocking(line, False)
+        loop.add_reader(line, _parent_said, line)
     return await worker.run()
 
 
-def _parent_said(worker: Worker) -> None:
+def _parent_said(line: int) -> None:
     try:
-        ended = os.read(0, 4096) == b""
+        ended = os.read(line, 4096) == b""
     except BlockingIOError:
         return
     if ended:

@@ -54,7 +54,8 @@ BEAT = 1.0
 
 
 class Worker:
-    """One worker. `run` returns the exit code: 0 told to leave, 3 the scheduler is lost.
+    """One worker. `run` returns the exit code: 0 told to leave, 3 the scheduler is lost, 4 refused,
+    5 an error of howdah's own.
 
     Parameters
     ----------
@@ -90,6 +91,7 @@ class Worker:
         self._decoder = decoder_of(SchedulerTellsWorker)
         self._session: Session[SchedulerTellsWorker] | None = None
         self._epoch = ""
+        self._code = 0
         self._leave: asyncio.Future[str] = self._loop.create_future()
 
     # -- life -----------------------------------------------------------------------------------------------------
@@ -110,7 +112,7 @@ class Worker:
             if self._leave.done():
                 if self._session is not None:
                     await self._session.farewell(Bye(self._leave.result()))
-                return 0
+                return self._code
             return connecting.result()
         finally:
             beating.cancel()
@@ -288,6 +290,7 @@ class Worker:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             log.error("a fetch failed in an unforeseen way", exc_info=task.exception())
+            self._code = 5
             self.leave("an error of howdah's own; see this worker's log")
 
     # -- peers ----------------------------------------------------------------------------------------------------

@@ -114,10 +114,7 @@ def uv() -> str:
     return shutil.which("uv") or str(Path(sys.executable).parent / "uv")
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
-    """A checkout whose folders are mapped to sub-packages, with package data, as howdah's own."""
-    root = tmp_path / "checkout"
+def _make_project(root: Path) -> None:
     (root / "face").mkdir(parents=True)
     (root / "core" / "tests").mkdir(parents=True)
     (root / "pyproject.toml").write_text(
@@ -139,7 +136,19 @@ packages = ["revenue_kit", "revenue_kit.core"]
     (root / "core" / "__init__.py").write_text("RATE = 7\n")
     (root / "core" / "rates.txt").write_text("seven\n")
     (root / "core" / "tests" / "test_core.py").write_text("assert False\n")
-    return root
+
+
+@pytest.fixture(scope="session")
+def make_project() -> Callable[[Path], None]:
+    """Makes a checkout whose folders are mapped to sub-packages, with package data, as howdah's own."""
+    return _make_project
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """Such a checkout of one test."""
+    _make_project(tmp_path / "checkout")
+    return tmp_path / "checkout"
 
 
 def _unpack(archive: Path, folder: Path) -> Path:

@@ -97,7 +97,8 @@ def test_what_is_left_out_does_not_count(venv: Venv, tmp_path: Path) -> None:
     pip.rename(pip.with_name("pip-999.0.dist-info"))
     (other.site / "msgspec" / "tests").mkdir()
     (other.site / "msgspec" / "tests" / "test_new.py").touch()
-    (other.site / "msgspec" / "_core.h").touch()
+    (other.site / "msgspec" / "include").mkdir()
+    (other.site / "msgspec" / "include" / "core.h").touch()
     assert other.describe().hash == before
 
 

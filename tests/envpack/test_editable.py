@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,19 +21,28 @@ RunClean = Callable[[Path, str], dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
-def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("source")
+def edited(
+    venv: Venv, make_project: Callable[[Path], None], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Venv, Path]:
+    """`venv` with a project installed by `pip install -e`, and the project's folder."""
+    root = tmp_path_factory.mktemp("source") / "checkout"
+    make_project(root)
+    made = venv.copy(tmp_path_factory.mktemp("envs") / "edited")
+    made.pip("install", "-e", str(root))
+    return made, root
 
 
 @pytest.fixture
-def edited(venv: Venv, project: Path, tmp_path: Path) -> Venv:
-    """`venv` with `project` installed by `pip install -e`."""
-    made = venv.copy(tmp_path / "env")
-    command = [sys.executable, "-m", "pip", "--python", made.python, "-q", "install", "-e", project]
-    if subprocess.run([sys.executable, "-m", "pip", "--version"], capture_output=True, check=False).returncode:
-        command = [made.python, "-m", "pip", "-q", "install", "-e", project]
-    subprocess.run(command, check=True, timeout=240)
-    return made
+def env(edited: tuple[Venv, Path]) -> Venv:
+    return edited[0]
+
+
+@pytest.fixture
+def project(edited: tuple[Venv, Path], make_project: Callable[[Path], None]) -> Path:
+    """The checkout, as it was at first."""
+    shutil.rmtree(edited[1])
+    make_project(edited[1])
+    return edited[1]
 
 
 def names(environment: Any) -> set[str]:
@@ -47,10 +54,10 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 
 def test_setuptools_mapping_becomes_a_plain_package(
-    edited: Venv, project: Path, tmp_path: Path, unpack: Callable[[Path, Path], Path], run_clean: RunClean
+    env: Venv, project: Path, tmp_path: Path, unpack: Callable[[Path, Path], Path], run_clean: RunClean
 ) -> None:
     before = tree(project)
-    archive, environment = edited.pack(tmp_path / "env.tar.gz")
+    archive, environment = env.pack(tmp_path / "env.tar.gz")
     assert tree(project) == before
     assert environment.editable == ("revenue-kit",)
     assert {"revenue_kit/__init__.py", "revenue_kit/core/__init__.py", "revenue_kit/core/rates.txt"} <= names(
@@ -59,41 +66,44 @@ def test_setuptools_mapping_becomes_a_plain_package(
     assert not any("__editable__" in n or "tests" in n for n in names(environment))
 
     there = unpack(Path(archive.path), tmp_path / "there")
-    shutil.move(project, tmp_path / "gone")
     code = """
 import importlib.metadata as m, importlib.resources as r, revenue_kit
 result = [revenue_kit.RATE, m.version("revenue-kit"), r.files("revenue_kit.core").joinpath("rates.txt").read_text(),
           revenue_kit.core.__file__, m.distribution("revenue-kit").read_text("direct_url.json"),
           sorted(str(f) for f in m.files("revenue-kit"))]
 """
-    rate, version, text, file, direct, files = run_clean(there, code)["result"]
+    project.rename(project.with_name("moved"))
+    try:
+        rate, version, text, file, direct, files = run_clean(there, code)["result"]
+    finally:
+        project.with_name("moved").rename(project)
     assert (rate, version, text, direct) == (7, "1.2", "seven\n", None)
     assert file == str(next(there.glob("lib/python*/site-packages")) / "revenue_kit" / "core" / "__init__.py")
     assert "revenue_kit/core/__init__.py" in files
 
 
 def test_changed_source_is_another_environment_with_the_new_content(
-    edited: Venv, project: Path, tmp_path: Path, unpack: Callable[[Path, Path], Path], run_clean: RunClean
+    env: Venv, project: Path, tmp_path: Path, unpack: Callable[[Path, Path], Path], run_clean: RunClean
 ) -> None:
-    before = edited.describe().hash
+    before = env.describe().hash
     (project / "core" / "__init__.py").write_text("RATE = 8\n")
-    archive, environment = edited.pack(tmp_path / "env.tar.gz")
+    archive, environment = env.pack(tmp_path / "env.tar.gz")
     assert environment.hash != before
     there = unpack(Path(archive.path), tmp_path / "there")
     assert run_clean(there, "import revenue_kit; result = revenue_kit.RATE")["result"] == 8
     (project / "core" / "__init__.py").write_text("RATE = 7\n")
-    assert edited.describe().hash == before
+    assert env.describe().hash == before
 
 
-def test_a_new_module_and_no_caches_or_tests(edited: Venv, project: Path) -> None:
-    before = edited.describe()
+def test_a_new_module_and_no_caches_or_tests(env: Venv, project: Path) -> None:
+    before = env.describe()
     (project / "core" / "__pycache__").mkdir(exist_ok=True)
     (project / "core" / "__pycache__" / "x.cpython-311.pyc").write_bytes(b"x")
     (project / "core" / "tests" / "test_more.py").touch()
     (project / "notes.md").touch()
-    assert edited.describe().hash == before.hash
+    assert env.describe().hash == before.hash
     (project / "core" / "rates.py").touch()
-    assert "revenue_kit/core/rates.py" in names(edited.describe())
+    assert "revenue_kit/core/rates.py" in names(env.describe())
 
 
 def test_howdah_itself_in_its_checkout() -> None:
@@ -143,7 +153,7 @@ def test_a_path_to_src(tmp_path: Path) -> None:
 
 def test_a_path_to_a_flat_checkout_takes_the_package_only(tmp_path: Path) -> None:
     plain = materialise(installed(tmp_path, prices__pth="{source}\n"))
-    assert {n for n in plain.files if not n.startswith("env/")} == {"prices/__init__.py", "prices/deep/__init__.py"}
+    assert set(plain.files) == {"prices/__init__.py", "prices/deep/__init__.py"}
 
 
 def test_the_editables_library(tmp_path: Path) -> None:

@@ -73,3 +73,16 @@ def test_what_is_no_program_is_left_alone() -> None:
     assert elf.read(b"\x7fELF\x01\x01 a 32-bit one") is None
     assert elf.with_search_path(b"#!/bin/sh\n", "$ORIGIN") is None
     assert elf.read(Path(os.__file__).read_bytes()) is None
+
+
+def test_debug_information_goes_and_the_program_stays(parts: Path, tmp_path: Path) -> None:
+    data = program(parts, "-g3", "-Wl,-rpath,$ORIGIN/../lib")
+    less = elf.without_debug(data)
+    assert len(less) < 0.8 * len(data)
+    (tmp_path / "less").write_bytes(less)
+    assert run_moved(less, parts / "libanswer.so", tmp_path / "run") == 42
+    assert elf.without_debug(less) == less
+    said = subprocess.run(["readelf", "-WSs", tmp_path / "less"], capture_output=True, text=True, check=True)
+    assert said.stderr == ""
+    assert " main\n" in said.stdout, "symbols stay, for profilers"
+    assert elf.without_debug(b"no program") == b"no program"

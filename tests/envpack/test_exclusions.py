@@ -16,9 +16,17 @@ PAGE = Path(__file__).parents[2] / "docs" / "environments.md"
 def test_every_rule_is_documented() -> None:
     page = PAGE.read_text()
     rules = [name for names in exclusions.DEVELOPER_TOOLS.values() for name in names]
-    for group in ("STDLIB_FOLDERS", "STDLIB_FOLDERS_ANYWHERE", "STDLIB_FILES", "PACKAGE_FOLDERS", "PACKAGE_FILES"):
+    for group in (
+        "STDLIB_FOLDERS",
+        "STDLIB_FOLDERS_ANYWHERE",
+        "STDLIB_FILES",
+        "PACKAGE_FOLDERS",
+        "PACKAGE_FILES",
+        "HEADERS",
+    ):
         rules += getattr(exclusions, group)
     rules += [*exclusions.PREFIX_FOLDERS, *exclusions.PREFIX_FILES, *exclusions.KEPT_FILES, *exclusions.KEEPS_HEADERS]
+    rules += exclusions.HEADER_FOLDERS
     assert [rule for rule in rules if f"`{rule}`" not in page] == []
 
 
@@ -57,16 +65,18 @@ def test_tests_go_unless_the_package_imports_them(tmp_path: Path) -> None:
         (tmp_path / name / "__init__.py").write_text(init)
         if name != "data":
             (tmp_path / name / "tests" / "test_it.py").touch()
-    assert drops_package_folder(str(tmp_path / "plain" / "tests"), "plain")
-    assert not drops_package_folder(str(tmp_path / "astro" / "tests"), "astro")
-    assert not drops_package_folder(str(tmp_path / "data" / "tests"), "data"), "no test modules in it: not tests"
-    assert not drops_package_folder(str(tmp_path / "plain" / "testing"), "plain")
+    assert drops_package_folder(str(tmp_path / "plain" / "tests"))
+    assert not drops_package_folder(str(tmp_path / "astro" / "tests"))
+    assert not drops_package_folder(str(tmp_path / "data" / "tests")), "no test modules in it: not tests"
+    assert not drops_package_folder(str(tmp_path / "plain" / "testing"))
 
 
 def test_files() -> None:
-    assert drops_package_file("arrow_api.h", "pyarrow")
-    assert not drops_package_file("cuda.h", "triton")
-    assert not drops_package_file("__init__.pyi", "skimage")
-    assert not drops_package_file("table.parquet", "mine")
+    assert drops_package_file("pyarrow/include/arrow/api.h")
+    assert not drops_package_file("triton/backends/nvidia/include/cuda.h")
+    assert not drops_package_file("xcffib/declarations.h"), "cffi may read it"
+    assert drops_package_file("pandas/_libs/lib.pyi")
+    assert not drops_package_file("skimage/__init__.pyi")
+    assert not drops_package_file("mine/table.parquet")
     assert drops_prefix_path("share/jupyter/kernels/python3/kernel.json")
     assert not drops_prefix_path("share/proj/proj.db")

@@ -61,15 +61,14 @@ def leftovers(store: EnvStore) -> list[str]:
 def test_first_publish_uploads_and_the_second_does_not(with_howdah: Venv, store: EnvStore) -> None:
     phases: list[str] = []
     first = store.publish(str(with_howdah.path), name="etl", progress=lambda phase, done, total: phases.append(phase))
-    assert (
-        list(dict.fromkeys(phases)) == ["hashing", "compiling", "packing", "checking", "uploading"]
-        or "compiling" not in phases
-    )
+    order = [phase for phase in dict.fromkeys(phases) if phase != "compiling"]  # which may all be in the cache
+    assert order == ["hashing", "packing", "checking", "uploading"]
     assert first.uploaded
     assert set(first.seconds) == {"hashing", "compiling", "packing", "checking", "uploading"}
     assert first.path == f"{store.root}/{first.hash}.tar.gz"
     assert first.url == f"hdfs://namenode:8020{first.path}"
     assert os.path.getsize(first.path) == first.size
+    assert os.stat(store.root).st_mode & 0o777 == 0o700, "an archive holds the user's own code"
     assert leftovers(store) == []
 
     before = Path(first.path).stat().st_mtime_ns
@@ -80,15 +79,6 @@ def test_first_publish_uploads_and_the_second_does_not(with_howdah: Venv, store:
     assert (second.hash, second.path, second.size) == (first.hash, first.path, first.size)
     assert set(second.seconds) == {"hashing"}
     assert Path(first.path).stat().st_mtime_ns == before, "YARN takes a changed time for another archive"
-
-
-def test_the_folder_is_private_and_one_that_exists_is_left_alone(with_howdah: Venv, tmp_path: Path) -> None:
-    EnvStore(StrictFiles(), str(tmp_path / "new")).publish(str(with_howdah.path))
-    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
-    (tmp_path / "team").mkdir(mode=0o775)
-    (tmp_path / "team").chmod(0o775)
-    EnvStore(StrictFiles(), str(tmp_path / "team")).publish(str(with_howdah.path))
-    assert (tmp_path / "team").stat().st_mode & 0o777 == 0o775
 
 
 def test_what_the_store_knows(published: tuple[EnvStore, Published], with_howdah: Venv) -> None:
@@ -107,7 +97,7 @@ def test_what_the_store_knows(published: tuple[EnvStore, Published], with_howdah
     assert entry.packages == environment.packages
     assert "pip" in [p.name for p in entry.left_out]
     assert abs(entry.created - time.time()) < 600
-    assert entry.unpacked is not None and entry.unpacked > entry.size
+    assert (entry.unpacked or 0) > entry.size
     assert json.loads(json.dumps(entry.to_json()))["packages"][0]["name"] == environment.packages[0].name
 
 
@@ -117,6 +107,7 @@ def test_an_environment_without_howdah_is_refused_before_packing(venv: Venv, sto
     assert not os.path.exists(store.root)
 
 
+@pytest.mark.slow  # packs anew
 def test_a_broken_environment_is_not_uploaded(with_howdah: Venv, tmp_path: Path, store: EnvStore) -> None:
     own = with_howdah.copy(tmp_path / "env")
     next(own.site.glob("msgspec/_core*.so")).unlink()
@@ -242,6 +233,7 @@ class Meeting(StrictFiles):
         super().mv(path1, path2, **options)
 
 
+@pytest.mark.slow  # packs anew
 def test_two_publishers_of_one_environment(with_howdah: Venv, tmp_path: Path) -> None:
     files = Meeting()
     stores = [EnvStore(files, str(tmp_path / "envs")) for _ in range(2)]
@@ -267,6 +259,7 @@ def test_an_archive_whose_publisher_died_before_its_metadata_is_used(filled: Env
     assert filled.resolve("etl").packages == entry.packages
 
 
+@pytest.mark.slow  # packs anew
 def test_a_truncated_archive_is_replaced(filled: EnvStore, with_howdah: Venv) -> None:
     entry = filled.resolve("etl")
     os.truncate(entry.path, entry.size // 2)
@@ -290,6 +283,7 @@ class Full(StrictFiles):
         return file
 
 
+@pytest.mark.slow  # packs anew
 def test_a_failed_upload_leaves_nothing_and_says_where(with_howdah: Venv, tmp_path: Path) -> None:
     store = EnvStore(Full(), str(tmp_path / "envs"), url="hdfs://nn:8020")
     with pytest.raises(
@@ -299,16 +293,19 @@ def test_a_failed_upload_leaves_nothing_and_says_where(with_howdah: Venv, tmp_pa
     assert [p for p in (tmp_path / "envs").rglob("*") if p.is_file()] == []
 
 
-def test_old_half_uploads_are_swept(with_howdah: Venv, store: EnvStore) -> None:
+def test_old_half_uploads_are_swept_and_a_shared_folder_keeps_its_modes(with_howdah: Venv, store: EnvStore) -> None:
     os.makedirs(store.root)
+    os.chmod(store.root, 0o775)
     for name, age in (("old", 2 * 86400), ("new", 60)):
         half = Path(store.root) / f".{name}.tmp"
         half.touch()
         os.utime(half, (time.time() - age,) * 2)
     store.publish(str(with_howdah.path))
     assert leftovers(store) == [".new.tmp"]
+    assert os.stat(store.root).st_mode & 0o777 == 0o775
 
 
+@pytest.mark.slow  # packs anew
 def test_a_source_edited_during_packing_is_packed_again(with_howdah: Venv, tmp_path: Path, store: EnvStore) -> None:
     own = with_howdah.copy(tmp_path / "env")
     (own.site / "loose.py").write_text("x = 1\n")
@@ -337,6 +334,7 @@ def test_metadata_that_is_not_ours(filled: EnvStore) -> None:
         filled.list()
 
 
+@pytest.mark.slow  # packs anew
 def test_any_fsspec_file_system_will_do(with_howdah: Venv) -> None:
     store = EnvStore(fsspec.filesystem("memory"), "/howdah-test-envs")
     assert store.publish(str(with_howdah.path), name="etl").uploaded

@@ -64,7 +64,7 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
 
 def test_partitioned_folders_are_refused_with_what_to_do(tmp_path: Path) -> None:
     write(tmp_path / "day=1" / "p.parquet")
-    with pytest.raises(NotSupported, match="partitioned by 'day'.*read one partition by its own path.*day=1"):
+    with pytest.raises(NotSupported, match=r"partitioned by 'day'.*read one partition by its own path.*day=1"):
         plan_parquet(tmp_path)
     assert plan_parquet(tmp_path / "day=1").rows == 10
 

@@ -167,7 +167,7 @@ def test_a_file_rewritten_after_planning_is_told(planned: Callable[[Path], Parqu
     pq.write_table(pa.table({"v": [1, 2, 3]}), tmp_path / "a.parquet")
     (piece,) = planned(tmp_path).pieces(["v"])
     pq.write_table(pa.table({"v": np.arange(1000)}), tmp_path / "a.parquet")
-    with pytest.raises(StorageError, match="a.parquet: .*rewritten"):
+    with pytest.raises(StorageError, match=r"a.parquet: .*rewritten"):
         scan_piece(piece, ["v"]).collect()
 
 

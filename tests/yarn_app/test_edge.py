@@ -124,7 +124,11 @@ def container(tmp_path: Path) -> Path:
     )
     staged = tmp_path / "staged"
     staged.mkdir()
-    config = {"token": "etl-0001", "versions": payload.versions(), "driver": {"script": "x.py", "arguments": ["secret"]}}
+    config = {
+        "token": "etl-0001",
+        "versions": payload.versions(),
+        "driver": {"script": "x.py", "arguments": ["secret"]},
+    }
     master, worker = payload.write(staged, config, conf, {"a.b": "new", "c": "d"}, "me")
     for archive in (master, worker):
         folder = tmp_path / archive.name.partition(".")[0] / payload.FOLDER

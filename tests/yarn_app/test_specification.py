@@ -17,8 +17,12 @@ MIB = 1 << 20
 
 
 def test_names_of_dask_yarn_and_spark_are_taken() -> None:
-    dask = Specification(n_workers=3, worker_vcores=2, worker_memory="2 GiB", scheduler_memory="1GiB", worker_env={"A": "b"})
-    spark = Specification(num_executors=3, executor_cores=2, executor_memory="2g", master_memory="1g", env_vars={"A": "b"})
+    dask = Specification(
+        n_workers=3, worker_vcores=2, worker_memory="2 GiB", scheduler_memory="1GiB", worker_env={"A": "b"}
+    )
+    spark = Specification(
+        num_executors=3, executor_cores=2, executor_memory="2g", master_memory="1g", env_vars={"A": "b"}
+    )
     assert dask == spark
     assert Specification(deploy_mode="remote").deploy_mode == "cluster"
 
@@ -105,7 +109,11 @@ def test_yaml_and_dict_round_trip(fields: dict[str, object]) -> None:
 def test_a_file_is_read_and_named_in_errors(tmp_path: Path) -> None:
     path = tmp_path / "cluster.yaml"
     path.write_text("name: etl\nworker_memory: 3GiB\n")
-    assert Specification.from_yaml(path) == Specification.from_any(str(path)) == Specification(name="etl", worker_memory="3g")
+    assert (
+        Specification.from_yaml(path)
+        == Specification.from_any(str(path))
+        == Specification(name="etl", worker_memory="3g")
+    )
     path.write_text("worker_memory: 3\n")
     with pytest.raises(SpecificationError) as caught:
         Specification.from_yaml(path)
@@ -137,21 +145,27 @@ def test_skeins_specification_is_taken_where_it_is_howdahs() -> None:
             instances: 5
             resources: {memory: 1408, vcores: 3}
             env: {A: b}
-            files: {environment: "hdfs:///envs/etl.tar.gz", lookup.csv: data/lookup.csv, model: {source: m.zip, type: archive}}
+            files: {environment: "hdfs:///envs/etl.tar.gz", lookup.csv: data/lookup.csv, model: {source: m.zip, type:
+            archive}}
         """
     )
     assert spec == Specification(
-        name="etl", queue="prod", master_memory="2GiB", n_workers=5, worker_memory="1GiB", worker_cores=3, env_vars={"A": "b"},
-        environment="hdfs:///envs/etl.tar.gz", files={"lookup.csv": "data/lookup.csv"}, archives={"model": "m.zip"},
+        name="etl", queue="prod", master_memory="2GiB", n_workers=5, worker_memory="1GiB", worker_cores=3,
+        env_vars={"A": "b"}, environment="hdfs:///envs/etl.tar.gz",
+        files={"lookup.csv": "data/lookup.csv"}, archives={"model": "m.zip"},
     )  # fmt: skip
     assert spec.container_memory == 1408 * MIB, "skein counts containers"
 
 
 def test_a_skein_specification_of_something_else_is_refused() -> None:
     with pytest.raises(SpecificationError, match=r"services: got 'web'.*n_workers"):
-        Specification.from_dict({"services": {"web": {"script": "serve", "resources": {"memory": "1 GiB", "vcores": 1}}}})
+        Specification.from_dict(
+            {"services": {"web": {"script": "serve", "resources": {"memory": "1 GiB", "vcores": 1}}}}
+        )
     with pytest.raises(SpecificationError, match="howdah writes it itself"):
-        Specification.from_dict({"services": {"howdah.worker": {"script": "x", "resources": {"memory": "1 GiB", "vcores": 1}}}})
+        Specification.from_dict(
+            {"services": {"howdah.worker": {"script": "x", "resources": {"memory": "1 GiB", "vcores": 1}}}}
+        )
 
 
 DASK_SERVICES = """

@@ -38,14 +38,15 @@ def test_what_follows_the_script_is_its_own(arguments: tuple[str, ...]) -> None:
 
 def test_options_are_the_fields() -> None:
     spec, _, _ = parsed(
-        "--env", "etl", "-n", "4", "--worker-memory", "3g", "--worker-cores", "2", "--driver-memory", "2GiB", "--queue", "prod",
-        "--tags", "a,b", "--tags", "c", "--files", "x.csv,y.csv#z", "--py-files", "lib.zip", "--archives", "m.tar.gz#model",
-        "--conf", "dfs.replication=1", "--env-var", "URL=http://h/?a=b", "--env-var", "EMPTY=", "--lease", "90s",
+        "--env", "etl", "-n", "4", "--worker-memory", "3g", "--worker-cores", "2", "--driver-memory", "2GiB",
+        "--queue", "prod", "--tags", "a,b", "--tags", "c", "--files", "x.csv,y.csv#z", "--py-files", "lib.zip",
+        "--archives", "m.tar.gz#model", "--conf", "dfs.replication=1",
+        "--env-var", "URL=http://h/?a=b", "--env-var", "EMPTY=", "--lease", "90s",
         "--deploy-mode", "client", "--node-label", "gpu", "job.py",
     )  # fmt: skip
     assert spec == Specification(
-        name="job", environment="etl", n_workers=4, worker_memory="3GiB", worker_cores=2, driver_memory="2GiB", queue="prod",
-        tags=("a", "b", "c"), files={"x.csv": "x.csv", "z": "y.csv"}, py_files={"lib.zip": "lib.zip"},
+        name="job", environment="etl", n_workers=4, worker_memory="3GiB", worker_cores=2, driver_memory="2GiB",
+        queue="prod", tags=("a", "b", "c"), files={"x.csv": "x.csv", "z": "y.csv"}, py_files={"lib.zip": "lib.zip"},
         archives={"model": "m.tar.gz"}, conf={"dfs.replication": "1"}, env_vars={"URL": "http://h/?a=b", "EMPTY": ""},
         lease=90, deploy_mode="client", node_label="gpu",
     )  # fmt: skip

@@ -1,7 +1,7 @@
 """The `howdah` command: a click group whose commands are loaded on first use, each from the file of its name.
 
-It promises: howdah's own errors are one message on stderr and an exit code (2 for a wrong argument or specification, the
-driver program's own code where an application failed, else 1); anything else is a bug and keeps its traceback.
+It promises: howdah's own errors are one message on stderr and an exit code (2 for a wrong argument or specification,
+the driver program's own code where an application failed, else 1); anything else is a bug and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -20,9 +20,13 @@ class _Refusal(click.ClickException):
 
     def __init__(self, error: HowdahError) -> None:
         super().__init__("\n".join([str(error), *getattr(error, "__notes__", ())]))
-        self.exit_code = 2 if isinstance(error, InputError) else 1
+        self._code = 2 if isinstance(error, InputError) else 1
         if isinstance(error, ApplicationFailed):
-            self.exit_code = error.exit_code or 1
+            self._code = error.exit_code or 1
+
+    @property
+    def exit_code(self) -> int:  # type: ignore[override]  # click's is one for the class
+        return self._code
 
 
 class _Lazy(click.Group):

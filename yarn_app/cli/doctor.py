@@ -116,6 +116,7 @@ def _hdfs() -> str:
     staging = Staging.of_user()
     if not staging.files.exists(staging.home):
         raise HadoopNotFound(
-            f"{staging.url(staging.home)} does not exist: ask for it (hdfs dfs -mkdir -p {staging.home}; -chown {edge.user()})"
+            f"{staging.url(staging.home)} does not exist: "
+            f"ask HDFS's administrator for a folder that belongs to {edge.user()}"
         )
     return f"{staging.url(staging.home)} is there"

@@ -42,7 +42,7 @@ def _store_option(function: Callable[..., None]) -> Callable[..., None]:
         "--store",
         metavar="URL",
         default=None,
-        help="The folder of environments, hdfs:// or file://.  [default: /user/<me>/.howdah/envs on the cluster's HDFS]",
+        help="Where environments are kept, hdfs:// or file://.  [default: /user/<me>/.howdah/envs in HDFS]",
     )(function)
 
 

@@ -1,153 +1,37 @@
 """`howdah submit`: run a script as one YARN application.
 
-Cluster mode (the default): the script runs in YARN, beside the application master; this command only watches, and may go.
-Client mode: the script runs here, the workers in YARN; they end with this command, however it ends.
+Cluster mode (the default): the script runs in YARN, beside the application master; this command only watches, and may
+go. Client mode: the script runs here, the workers in YARN; they end with this command, however it ends.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
 import click
 
-from howdah.errors import ApplicationFailed, HowdahError, SpecificationError, bad_value
+from howdah.errors import HowdahError, PathMissing, SpecificationError, bad_value
 from howdah.yarn_app import keys, progress, submission, summary
 from howdah.yarn_app.application import Application, Outcome
+from howdah.yarn_app.cli._options import specification_options
 from howdah.yarn_app.programs import dying_with_us, exit_code, stop_tree
 from howdah.yarn_app.specification import Specification
 
-_MANY = ("files", "py_files", "archives", "tags")
-_PAIRS = ("conf", "env_vars")
+NOTICE_SECONDS = 20.0
 INTERRUPTED = 130
 
 
-def _pairs(context: click.Context, option: click.Parameter, given: tuple[str, ...]) -> dict[str, str] | None:
-    found = {}
-    for entry in given:
-        name, mark, value = entry.partition("=")  # a value may have '=' of its own
-        if not mark or not name:
-            raise click.BadParameter(f"{entry!r}: give NAME=VALUE")
-        found[name] = value
-    return found or None
-
-
-def _lists(context: click.Context, option: click.Parameter, given: tuple[str, ...]) -> list[str] | None:
-    return [part for entry in given for part in entry.split(",") if part] or None
-
-
-def _options(function: Callable[..., None]) -> Callable[..., None]:
-    """The specification's fields as options; a field that is not given is the file's, or the default."""
-    for declared, kind in reversed(
-        [
-            (
-                ("--env", "environment"),
-                {
-                    "metavar": "NAME",
-                    "help": "environment: a name or hash of `howdah env list`, an archive, or 'current'",
-                },
-            ),
-            (
-                ("-n", "--workers", "--num-executors", "n_workers"),
-                {"type": int, "metavar": "N", "help": "number of workers  [default: 2]"},
-            ),
-            (
-                ("--worker-memory", "--executor-memory", "worker_memory"),
-                {"metavar": "SIZE", "help": "memory of each, without the container's overhead  [default: 2GiB]"},
-            ),
-            (
-                ("--worker-cores", "--executor-cores", "worker_cores"),
-                {"type": int, "metavar": "N", "help": "slots of each  [default: 1]"},
-            ),
-            (
-                ("--driver-memory", "driver_memory"),
-                {"metavar": "SIZE", "help": "for the script, in cluster mode  [default: 1GiB]"},
-            ),
-            (("--driver-cores", "driver_cores"), {"type": int, "metavar": "N"}),
-            (
-                ("--master-memory", "master_memory"),
-                {"metavar": "SIZE", "help": "for the application master and scheduler  [default: 1GiB]"},
-            ),
-            (
-                ("--deploy-mode", "deploy_mode"),
-                {"metavar": "cluster|client", "help": "where the script runs: in YARN or here  [default: cluster]"},
-            ),
-            (("--name", "name"), {"metavar": "NAME", "help": "shown by YARN  [default: the script's name]"}),
-            (("--queue", "queue"), {"metavar": "QUEUE", "help": "YARN queue  [default: default]"}),
-            (("--tags", "tags"), {"multiple": True, "callback": _lists, "metavar": "A,B", "help": "YARN tags"}),
-            (
-                ("--files", "files"),
-                {
-                    "multiple": True,
-                    "callback": _lists,
-                    "metavar": "PATH[#NAME],...",
-                    "help": "files for every container's working folder",
-                },
-            ),
-            (
-                ("--py-files", "py_files"),
-                {"multiple": True, "callback": _lists, "metavar": "PATH,...", "help": ".py or .zip, put on PYTHONPATH"},
-            ),
-            (
-                ("--archives", "archives"),
-                {
-                    "multiple": True,
-                    "callback": _lists,
-                    "metavar": "PATH#NAME,...",
-                    "help": "archives, unpacked to NAME",
-                },
-            ),
-            (
-                ("--conf", "conf"),
-                {
-                    "multiple": True,
-                    "callback": _pairs,
-                    "metavar": "NAME=VALUE",
-                    "help": "a Hadoop property for this application",
-                },
-            ),
-            (
-                ("--env-var", "env_vars"),
-                {
-                    "multiple": True,
-                    "callback": _pairs,
-                    "metavar": "NAME=VALUE",
-                    "help": "an environment variable of all containers",
-                },
-            ),
-            (("--node-label", "node_label"), {"metavar": "LABEL", "help": "YARN node label"}),
-            (
-                ("--locality", "locality"),
-                {"metavar": "auto|off", "help": "spread workers over the nodes  [default: auto]"},
-            ),
-            (
-                ("--lease", "lease"),
-                {
-                    "metavar": "SECONDS",
-                    "help": "client mode: how long the application outlives this command  [default: 60]",
-                },
-            ),
-            (
-                ("--max-failures", "max_failures"),
-                {"type": int, "metavar": "N", "help": "worker containers that may fail in ten minutes"},
-            ),
-            (
-                ("--start-timeout", "start_timeout"),
-                {"metavar": "SECONDS", "help": "for YARN to start it  [default: 300]"},
-            ),
-        ]
-    ):
-        function = click.option(*declared, **{"default": None, **kind})(function)  # type: ignore[arg-type]
-    return function
-
-
 @click.command(name="submit", context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False})
-@_options
+@specification_options
 @click.option(
     "--spec", "spec_file", metavar="FILE", default=None, help="a specification in YAML; options above win over it"
 )
@@ -167,7 +51,8 @@ def command(
 ) -> None:
     """Run SCRIPT with its ARGUMENTS as one YARN application; exits with the script's own exit code.
 
-    Everything after SCRIPT reaches it exactly as given. In the script, `Client()` connects to the application's workers.
+    Everything after SCRIPT reaches it exactly as given. In the script, `Client()` connects to the application's
+    workers.
 
     Exit codes: the script's; 1 if the application failed otherwise; 2 for a wrong argument; 137 if it was killed;
     130 after Ctrl-C, which in cluster mode leaves the application running, and in client mode ends it.
@@ -207,7 +92,8 @@ def _in_yarn(
             submitted = submission.submit(spec, shown, program=(script, arguments))
             application = submitted.application
             if no_wait:
-                click.echo(application.app_id)
+                if not isinstance(shown, progress.Lines):
+                    click.echo(application.app_id)
                 return 0
             application.await_master(shown, spec.start_timeout)
             application.keep_alive(keys.WATCH, 1.0)
@@ -238,33 +124,35 @@ def _show(status: dict[str, Any], shown: progress.Show) -> None:
             shown.phase("running", workers)
 
 
-def _tell(submitted: submission.Submitted, outcome: Outcome, shown: progress.Show, began: float) -> int:
+def _tell(
+    submitted: submission.Submitted, outcome: Outcome, shown: progress.Show, began: float, *, here: bool = False
+) -> int:
     """The driver program's last words, the summary, and the exit code."""
     final = outcome.final
     by_phase = summary.phases(submitted.seconds, submitted.at, final)
     done = summary.work(final)
     total = time.time() - began
+    shown.fact(
+        "end",
+        app_id=outcome.app_id,
+        status=outcome.status,
+        exit_code=outcome.exit_code,
+        diagnostics=outcome.diagnostics,
+        seconds=by_phase,
+        total=round(total, 2),
+        first_task=summary.to_first_task(began, final),
+        **({} if here else {"out": final.get("out", ""), "err": final.get("err", "")}),
+        **done,
+    )
     if isinstance(shown, progress.Lines):
-        shown.fact(
-            "end",
-            app_id=outcome.app_id,
-            status=outcome.status,
-            exit_code=outcome.exit_code,
-            diagnostics=outcome.diagnostics,
-            seconds=by_phase,
-            total=round(total, 2),
-            first_task=summary.to_first_task(began, final),
-            out=final.get("out", ""),
-            err=final.get("err", ""),
-            **done,
-        )
         return outcome.exit_code
-    sys.stdout.write(final.get("out", ""))
-    sys.stdout.flush()
-    words = final.get("err", "") if outcome.succeeded else final.get("err") or outcome.diagnostics
-    click.echo(words.rstrip(), err=True, nl=bool(words.strip()))
-    if not outcome.succeeded and final.get("err") and done["lost_containers"] == []:
-        click.echo(f"howdah: {outcome.diagnostics.splitlines()[0]}", err=True)
+    if not here:
+        sys.stdout.write(final.get("out", ""))
+        sys.stdout.flush()
+        words = final.get("err", "").rstrip()
+        click.echo(words, err=True, nl=bool(words))
+        if not outcome.succeeded:
+            click.echo(f"howdah: {outcome.diagnostics if not words else outcome.diagnostics.splitlines()[0]}", err=True)
     for line in summary.lines(outcome.app_id, outcome.status, total, by_phase, done):
         click.echo(f"howdah: {line}", err=True)
     if not outcome.succeeded:
@@ -279,13 +167,10 @@ def _here(
     spec: Specification, script: str, arguments: Sequence[str], shown: progress.Show, began: float, no_wait: bool
 ) -> int:
     if not os.path.isfile(script):
-        from howdah.errors import PathMissing
-
         raise PathMissing(f"the script {script!r} does not exist (looked in {os.getcwd()})")
     signal.signal(signal.SIGTERM, _terminated)
     submitted: submission.Submitted | None = None
-    ended = ("KILLED", "its submitter was interrupted", 137)
-    application: Application | None = None
+    ending = Ending("FAILED", "its submitter failed", 1)
     try:
         with shown:
             submitted = submission.submit(spec, shown)
@@ -295,65 +180,81 @@ def _here(
             shown.phase("unpacking", "YARN unpacks the environment on the nodes, unless they have it")
             status = application.await_status(shown, "no scheduler", lambda s: bool(s["scheduler"]), spec.start_timeout)
             shown.phase("running", application.app_id)
-        code = _run_here(script, arguments, submitted, status)
+        code = _run_here(script, arguments, submitted, status, shown)
         verdict = "SUCCEEDED" if code == 0 else "FAILED"
-        ended = (verdict, f"{os.path.basename(script)} ended with exit code {code} (client mode)", code)
+        ending = Ending(verdict, f"{os.path.basename(script)} ended with exit code {code} (client mode)", code)
     except KeyboardInterrupt:
-        ended = ("KILLED", "its submitter was interrupted (Ctrl-C)", INTERRUPTED)
-    except ApplicationFailed:
-        application = None  # it is ended, and cleaned
-        raise
+        ending = Ending("KILLED", "its submitter was interrupted (Ctrl-C)", INTERRUPTED)
     except BaseException as error:
-        ended = ("FAILED", f"its submitter failed: {type(error).__name__}: {error}"[:2000], 1)
+        ending = Ending("FAILED", f"its submitter failed: {type(error).__name__}: {error}"[:2000], 1)
         raise
     finally:
-        if submitted is not None and application is not None:
-            _end_here(application, ended)
         if submitted is not None:
+            final = _end_here(submitted.application, ending)
             submitted.close()
-    outcome = Outcome(
-        submitted.application.app_id, ended[0], ended[2], ended[1], application.status() if application else {}
-    )
-    _tell_here(submitted, outcome, shown, began)
-    return ended[2]
+    if submitted is None:
+        click.echo("howdah: nothing was submitted", err=True)
+        return INTERRUPTED
+    if final.get("status") not in (None, ending.status):  # the application had ended by itself, and the script of that
+        ending = Ending(final["status"], final["diagnostics"], ending.exit_code or int(final["exit_code"]))
+        shown.note(ending.diagnostics)
+    outcome = Outcome(submitted.application.app_id, ending.status, ending.exit_code, ending.diagnostics, final)
+    _tell(submitted, outcome, shown, began, here=True)
+    return ending.exit_code
 
 
-def _run_here(script: str, arguments: Sequence[str], submitted: submission.Submitted, status: dict[str, Any]) -> int:
-    import subprocess
+@dataclass(frozen=True)
+class Ending:
+    """What YARN is told at the end."""
 
+    status: str
+    diagnostics: str
+    exit_code: int
+
+
+def _run_here(
+    script: str,
+    arguments: Sequence[str],
+    submitted: submission.Submitted,
+    status: dict[str, Any],
+    shown: progress.Show,
+) -> int:
+    """The script as a child that dies with us; its output is ours. Lost containers are told meanwhile."""
+    application = submitted.application
     env = {
         **os.environ,
         "HOWDAH_SCHEDULER": status["scheduler"],
         "HOWDAH_SECURITY": str(submitted.client_security),
         "HOWDAH_STAGING": status.get("staging", ""),
-        "HOWDAH_APPLICATION": submitted.application.app_id,
+        "HOWDAH_APPLICATION": application.app_id,
+        "HOWDAH_WORKERS": str(status.get("wanted", 0)),
     }
+    told = 0
     process = subprocess.Popen(dying_with_us([sys.executable, script, *arguments]), env=env)
     try:
-        return exit_code(process.wait())
+        while True:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return exit_code(process.wait(1.0))
+            status = application.status()
+            for text in status.get("lost", [])[told:]:
+                shown.note(f"worker container lost: {text}")
+                told += 1
+            if status.get("exit_code") is not None:
+                with contextlib.suppress(subprocess.TimeoutExpired):  # it hears of it from its client
+                    return exit_code(process.wait(NOTICE_SECONDS))
+                return 1
     finally:
         stop_tree(process)
 
 
-def _end_here(application: Application, ended: tuple[str, str, int]) -> None:
-    """Tell YARN; what the master says last is kept for the summary."""
+def _end_here(application: Application, ending: Ending) -> dict[str, Any]:
+    """Tell YARN; returns the master's last word."""
     try:
-        application.end(ended[0], ended[1], ended[2])
+        application.end(ending.status, ending.diagnostics, ending.exit_code)
+        return application.status()
     except HowdahError as error:
         click.echo(f"howdah: {application.app_id} could not be ended ({error}); its lease ends it", err=True)
-
-
-def _tell_here(submitted: submission.Submitted, outcome: Outcome, shown: progress.Show, began: float) -> None:
-    by_phase = summary.phases(submitted.seconds, submitted.at, outcome.final)
-    done = summary.work(outcome.final)
-    total = time.time() - began
-    shown.fact(
-        "end", app_id=outcome.app_id, status=outcome.status, exit_code=outcome.exit_code, seconds=by_phase,
-        total=round(total, 2), first_task=summary.to_first_task(began, outcome.final), **done,
-    )  # fmt: skip
-    if not isinstance(shown, progress.Lines):
-        for line in summary.lines(outcome.app_id, outcome.status, total, by_phase, done):
-            click.echo(f"howdah: {line}", err=True)
+        return {}
 
 
 def _terminated(number: int, frame: FrameType | None) -> None:

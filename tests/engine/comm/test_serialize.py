@@ -1,6 +1,7 @@
 """Objects to bytes and back."""
 
 import datetime
+import itertools
 import threading
 
 import numpy as np
@@ -100,7 +101,7 @@ def test_every_item_can_be_cut_out_alone() -> None:
     items = [(i, "x" * i, [i]) for i in range(100)]
     blob, offsets = dumps_each(items)
     assert len(offsets) == 101
-    assert [loads(blob[a:b]) for a, b in zip(offsets, offsets[1:])] == items
+    assert [loads(blob[a:b]) for a, b in itertools.pairwise(offsets)] == items
 
 
 def test_closures_travel_by_value() -> None:

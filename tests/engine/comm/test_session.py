@@ -10,7 +10,7 @@ import pytest
 from tornado.iostream import IOStream
 
 from howdah.engine.comm.frames import Channel, MalformedFrames
-from howdah.engine.comm.messages import Ask, Bye, ClientSays, Leave, SchedulerTellsWorker
+from howdah.engine.comm.messages import Ask, ClientSays, Leave, SchedulerTellsWorker
 from howdah.engine.comm.session import Session, decoder_of
 
 DECODER = decoder_of(ClientSays)
@@ -105,16 +105,14 @@ def test_silence_ends_the_channel_and_heartbeats_prevent_it() -> None:
 def test_a_peer_may_only_say_what_its_role_allows() -> None:
     async def story() -> None:
         here, there = (Channel(IOStream(s)) for s in socket.socketpair())
-        worker: Session[SchedulerTellsWorker] = Session("s", decoder_of(SchedulerTellsWorker), lambda m, f: None)
-        client: Session[ClientSays] = Session("s", DECODER, lambda m, f: None)
         there.trust()
-        running = asyncio.ensure_future(worker.run(here, 0))
-        client.channel = there
-        worker.send(Bye("I am no worker"))
+        liar: Session[SchedulerTellsWorker] = Session("s", decoder_of(SchedulerTellsWorker), lambda m, f: None)
+        victim = End()
+        lying = asyncio.ensure_future(liar.run(here, 0))
+        liar.send(Leave("only a scheduler says so"))
         with pytest.raises(MalformedFrames, match="may not say"):
-            client.send(Leave("out of turn"))
-            await client.run(there, 0)
-        here.close()
-        await asyncio.gather(running, return_exceptions=True)
+            await victim.session.run(there, 0)
+        assert victim.heard == []
+        await asyncio.gather(lying)
 
     asyncio.run(story())

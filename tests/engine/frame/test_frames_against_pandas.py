@@ -136,7 +136,9 @@ def keep(draw: Any, want: Any, other: Any) -> Any:
     if kind == "object":
         kinds = {type(v) for v in want[c].dropna()}
         assume(len(kinds) <= 1)
-        value: Any = {dt.date: dt.date(1995, 3, 15), decimal.Decimal: decimal.Decimal("1.50")}.get(next(iter(kinds), int), 1)
+        value: Any = {dt.date: dt.date(1995, 3, 15), decimal.Decimal: decimal.Decimal("1.50")}.get(
+            next(iter(kinds), int), 1
+        )
     else:
         value = draw(st.sampled_from(values.get(kind, [0, 1, -2, 1.5])))
 
@@ -183,6 +185,7 @@ def group(draw: Any, want: Any, other: Any) -> Any:
     if not options["dropna"]:
         # pandas may or may not put the group of missing keys where it was first seen
         options["sort"] = True
+        assume(not any(want[k].dtype == object for k in keys))
     return lambda df, _: df.groupby(keys, **options).agg(**named)
 
 
@@ -239,8 +242,19 @@ def run_both(draw: Any, got: Any, want: Any, other: Any, small: Any) -> tuple[An
     return got, want, story
 
 
+def plain(frame: Any) -> Any:
+    """Which missing value stands in an object column (None, NaN, NaT) is pandas' accident after a join: all None here."""
+    out = frame.copy()
+    for c in out.columns[[d == object for d in out.dtypes]]:
+        out[c] = out[c].where(out[c].notna(), None)
+    return out
+
+
 def same(got: Any, want: Any) -> None:
-    pd.testing.assert_frame_equal(got, want, rtol=1e-9, check_index_type="equiv", check_column_type=False)
+    check: Any = False if len(want) == 0 else "equiv"  # an empty level of objects has no type to compare
+    pd.testing.assert_frame_equal(plain(got), plain(want), rtol=1e-9, check_index_type=check, check_column_type=False)
+    if want.index.nlevels == 1:
+        assert got.index.dtype == want.index.dtype
 
 
 @settings(

@@ -64,7 +64,9 @@ def play(seed: int, faults: bool) -> Model:
     random = model.random
     hosts = ["h1", "h2", "h3"]
     for i in range(random.randint(1, 4)):
-        model.join_worker(f"w{i}", random.choice(hosts).upper() if i % 2 else hosts[i % 3], f"/r{i % 2}", random.choice([1, 1, 2]))
+        model.join_worker(
+            f"w{i}", random.choice(hosts).upper() if i % 2 else hosts[i % 3], f"/r{i % 2}", random.choice([1, 1, 2])
+        )
     specs = random_graph(random, "abcdef"[: random.randint(1, 6)])
     for i in range(random.choice([1, 1, 2, 3])):
         model.join_client(f"c{i}", random.choice([1.0, 4.0]))
@@ -105,7 +107,9 @@ def mishap(model: Model, specs: list[LayerSpec]) -> None:
     random = model.random
     workers, clients = list(model.workers), list(model.clients)
     linked = [n for n in workers if model.workers[n].linked]
-    what = random.choice(["join", "kill", "kill", "unlink", "relink", "rejoin", "cut", "release", "cancel", "leave", "more", "time"])
+    what = random.choice(
+        ["join", "kill", "kill", "unlink", "relink", "rejoin", "cut", "release", "cancel", "leave", "more", "time"]
+    )
     if what == "join":
         model.join_worker(f"w{model.next_pid + 10}", random.choice(["h1", "h2", "h9"]))
     elif what == "kill" and workers:

@@ -1,0 +1,28 @@
+"""Revenue per day from TPC-H `lineitem`: reads IN, writes OUT, prints the ten best days.
+
+    python examples/daily_revenue.py file:///data/lineitem file:///out/revenue               # here, without Hadoop
+    howdah submit --env etl examples/daily_revenue.py hdfs:///tpch/lineitem hdfs:///out/revenue   # on YARN
+
+Under `howdah submit`, `Client()` connects to the application's workers; elsewhere it starts a local cluster.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import howdah as hd
+
+
+def main(source: str, target: str) -> None:
+    """The job."""
+    with hd.Client():
+        lines = hd.read_parquet(source, columns=["l_shipdate", "l_extendedprice", "l_discount"])
+        daily = lines.assign(revenue=lines.l_extendedprice * (1 - lines.l_discount)).groupby("l_shipdate").revenue.sum()
+        daily.to_frame().to_parquet(target)
+        print(daily.sort_values(ascending=False).head(10).compute())
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit(f"usage: {sys.argv[0]} IN OUT")
+    main(sys.argv[1], sys.argv[2])

@@ -1,0 +1,102 @@
+"""What goes wrong under a running application, on the real YARN: containers, memory, the NameNode, an environment."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+pytestmark = pytest.mark.hadoop
+Yarn = Any  # `conftest.Yarn`, which cannot be imported under pytest's importlib mode
+
+
+def test_a_killed_worker_container_costs_only_its_own_tasks(yarn: Yarn, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    submitter = yarn.start(yarn.job("slow.py"), str(log), "150", "0.1")
+    yarn.until(lambda: len(yarn.executed(log)) > 20, "some tasks ran", 90)
+    victim = yarn.workers()[0]
+    victim.kill()
+    out, err = submitter.communicate(timeout=120)
+    assert submitter.returncode == 0, err
+    end = json.loads(out.splitlines()[-1])
+    counts = yarn.executed(log)
+    assert set(counts) == set(range(150))
+    again = [item for item, count in counts.items() if count > 1]
+    assert len(again) <= 10, f"only what the lost worker had in hand: {again}"
+    assert len(end["lost_containers"]) == 1
+    pids = {line.split()[1] for line in log.read_text().splitlines()}
+    assert len(pids) >= 2
+    yarn.nothing_left(end["app_id"])
+
+
+def test_a_container_over_its_memory_says_so_with_the_numbers(yarn: Yarn) -> None:
+    run = yarn.submit(yarn.job("hungry.py"), timeout=170)
+    assert run.code == 1
+    assert run.end["status"] == "FAILED"
+    assert "WorkerLost" in run.end["err"]
+    words = run.end["err"] + run.end["diagnostics"]
+    assert "physical memory" in words
+    assert "1 GB" in words, "the container's size"
+    assert "eat" in run.end["err"], "which task it was"
+    assert "GB" in run.end["err"], f"the numbers are in the user's own error: {run.end['err']}"
+    yarn.nothing_left(run.app_id)
+
+
+def test_workers_that_cannot_start_end_the_application_with_their_words(yarn: Yarn, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os\nif 'SKEIN_CONTAINER_ID' in os.environ:\n    os.write(2, b'no such library\\n')\n    os._exit(3)\n"
+    )
+    began = time.monotonic()
+    run = yarn.submit(
+        "--py-files", "sitecustomize.py", "--max-failures", "2", yarn.job("slow.py"), "/dev/null", "5", "0"
+    )
+    assert run.code == 1
+    assert time.monotonic() - began < 90
+    assert "3 worker containers failed" in run.end["diagnostics"]
+    assert "no such library" in run.end["diagnostics"]
+    yarn.nothing_left(run.app_id)
+
+
+def test_the_namenode_is_restarted_during_the_job(yarn: Yarn, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    job = [yarn.job("reads.py"), str(log), "hdfs:///in/small"]
+    files = yarn.command("--version")
+    assert files.returncode == 0
+    from howdah.yarn_app.staging import Staging
+
+    staging = Staging.of_user()
+    staging.files.mkdirs("/in/small")
+    for number in range(4):
+        staging.files.create(f"/in/small/{number}.txt", b"x" * 1000)
+    submitter = yarn.start(*job)
+    yarn.until(lambda: len(yarn.executed(log)) > 10, "some tasks ran", 90)
+    yarn.hadoop.kill("namenode")
+    yarn.hadoop.restart("namenode")
+    out, err = submitter.communicate(timeout=150)
+    assert submitter.returncode == 0, err + out
+    end = json.loads(out.splitlines()[-1])
+    assert set(yarn.executed(log)) == set(range(60))
+    yarn.nothing_left(end["app_id"])
+
+
+def test_a_nodemanager_with_its_containers_dies(yarn: Yarn, tmp_path: Path) -> None:
+    """A whole node is lost: YARN tells after its expiry, the scheduler at once; the job goes on elsewhere."""
+    log = tmp_path / "log"
+    submitter = yarn.start(yarn.job("slow.py"), str(log), "200", "0.1")
+    yarn.until(lambda: len(yarn.executed(log)) > 20, "some tasks ran", 90)
+    (app_id,) = (one for one in yarn.applications() if not yarn.ended(one))
+    master = yarn.application(app_id)["amHostHttpAddress"].partition(":")[0]
+    other = 2 if master == "127.0.0.2" else 1
+    yarn.hadoop.kill(f"nodemanager-{other}", containers=True)
+    try:
+        out, err = submitter.communicate(timeout=120)
+    finally:
+        yarn.hadoop.restart(f"nodemanager-{other}")
+    assert submitter.returncode == 0, err
+    assert set(yarn.executed(log)) == set(range(200))
+    assert all(psutil.pid_exists(p.pid) for p in yarn.hadoop.daemons.values() if p)
+    yarn.nothing_left(json.loads(out.splitlines()[-1])["app_id"])
