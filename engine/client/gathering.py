@@ -101,11 +101,15 @@ class Gathering:
             break
         if not missing:
             return True
-        lost = set(missing)
+        # The scheduler may know by now, and have told us of another holder: only what still points to this one is news.
+        missed = set(missing)
+        news: list[tuple[Key, int]] = []
         for results, item in items:
-            if (results.key, item) in lost and results.known(item, item + 1):
+            if (results.key, item) in missed and any(p.holder == holder for p, _, _ in results.known(item, item + 1)):
                 results.lost(item, item + 1)
-        self._link.send(Unfetched(holder, tuple(_as_spans(missing))))
+                news.append((results.key, item))
+        if news and self._link.fault is None:
+            self._link.send(Unfetched(holder, tuple(_as_spans(news))))
         return False
 
     def close(self) -> None:

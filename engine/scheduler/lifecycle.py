@@ -198,10 +198,11 @@ def settle(core: Core, stack: Stack) -> None:
 def _recall_useless(core: Core, book: Book, lo: int, hi: int) -> None:
     """Ask runs back of which nothing is needed any more."""
     for run in book.runs:
-        if run.recalled is None and run.lo < hi and run.hi > lo:
-            if book.unneeded(run.lo, run.hi, RUNNING) == [(run.lo, run.hi)]:
-                run.recalled = core.now
-                core.out.append(RecallRun(run.worker.name, run.ident, run.attempt))
+        if run.recalled is not None or run.lo >= hi or run.hi <= lo:
+            continue
+        if book.unneeded(run.lo, run.hi, RUNNING) == [(run.lo, run.hi)]:
+            run.recalled = core.now
+            core.out.append(RecallRun(run.worker.name, run.ident, run.attempt))
 
 
 def _drop_results(core: Core, book: Book, lo: int, hi: int) -> None:

@@ -260,3 +260,12 @@ class _Stubborn:
         self.client.rename(source, target)
         if self.calls == 1:
             raise self.error
+
+
+def test_libhdfs_that_is_not_there_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOWDAH_HDFS_CLIENT", "pyarrow")
+    for name in ("HADOOP_HOME", "ARROW_LIBHDFS_DIR"):
+        monkeypatch.setenv(name, "/nonexistent")
+    filesystem, path = open_filesystem("hdfs:///x", config=CONFIG)
+    with pytest.raises(HadoopNotFound, match="libhdfs cannot be used.*Set JAVA_HOME, HADOOP_HOME"):
+        filesystem.info(path)

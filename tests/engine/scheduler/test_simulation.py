@@ -6,6 +6,7 @@ from random import Random
 
 import numpy as np
 import pytest
+
 from howdah.engine.graph.layer import Broadcast, KToOne, OneToOne, Span, Window
 from howdah.engine.graph.patterns import free
 from howdah.engine.scheduler.check import check
