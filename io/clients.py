@@ -120,12 +120,18 @@ class NativeClient:
         from hdfs_native.fsspec import HdfsFileSystem, ViewfsFileSystem
 
         namenodes = len(properties.get(f"dfs.ha.namenodes.{url.partition('://')[2]}", "").split(","))
-        # Its own patience (3 minutes for a refused connection) gives way to ours, which tells and can be bounded.
+        # hdfs-native alone is patient for 3 minutes, silently. `FileSystem` is patient instead, and tells; libraries
+        # that use the fsspec object have some 20 seconds.
         given = {
             **properties,
             "dfs.client.failover.max.attempts": str(namenodes),
             "dfs.client.failover.sleep.base.millis": "50",
             "dfs.client.failover.sleep.max.millis": "500",
+        }
+        patient = {
+            **properties,
+            "dfs.client.failover.max.attempts": "6",
+            "dfs.client.failover.sleep.max.millis": "4000",
         }
         self._client = Client(url, given)
         self._permissions = 0o777 & ~int(properties.get("fs.permissions.umask-mode", "022"), 8)
@@ -133,7 +139,7 @@ class NativeClient:
         kind = ViewfsFileSystem if url.startswith("viewfs:") else HdfsFileSystem
         authority = url.partition("://")[2]
         host, _, port = authority.partition(":")
-        self.fsspec = kind(host or None, int(port) if port else None, skip_instance_cache=True, **given)
+        self.fsspec = kind(host or None, int(port) if port else None, skip_instance_cache=True, **patient)
 
     def info(self, path: str) -> FileInfo:
         return _native_info(self._client.get_file_info(path))

@@ -77,7 +77,7 @@ class FileSystem:
 
     @property
     def fs(self) -> Any:
-        """The fsspec file system below, for libraries that take one. No patience and no translation of errors."""
+        """The fsspec file system below, for libraries that take one. Its errors are its own, its patience 20 s."""
         return self.client.fsspec
 
     def url(self, path: str) -> str:

@@ -76,7 +76,7 @@ class Message:
 
     >>> m = Message(memoryview(encode((1, "/x"), (3, 5), (3, 6))))
     >>> m.text(1), m.number(3), m.number(9), m.numbers(3)
-    ('/x', 5, 0, [5, 6])
+    ('/x', 6, 0, [5, 6])
     """
 
     __slots__ = ("_fields",)

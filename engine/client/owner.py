@@ -58,3 +58,9 @@ class Owner:
 
     def close(self) -> None:
         self._link.close()
+
+    def __enter__(self) -> Owner:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()

@@ -280,7 +280,7 @@ def binary(op: str, left: Any, right: Any) -> Column:
     whole = left.dtype.is_integer and right.dtype.is_integer
     if op in ("//", "%") and whole and not (isinstance(right, Lit) and right.value):
         zeros = Call("notna", left) if isinstance(right, Lit) else Binary("==", right, Lit(0))  # all rows, or some
-        return Either(zeros, Binary(op, _as_float(left), _as_float(right)), node)
+        return Either(zeros, Binary(op, _as_float(left), _as_float(right)), left if isinstance(right, Lit) else node)
     return node
 
 

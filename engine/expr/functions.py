@@ -216,10 +216,10 @@ def _native_cast(have: DType, name: str) -> DType | None:
     return None
 
 
-def settled(name: str, source: Column, nulls: bool | None) -> Column:
-    """A stored integer or bool column as pandas reads it: with room for missing values only if any is missing."""
+def settled(source: Column, nulls: bool | None) -> Column:
+    """An integer or bool column that may hold nulls, as pandas has it: with room for them only if there are any."""
     have = source.dtype
     if not (have.is_integer or have.kind == "bool") or not have.nullable:
         return source
-    roomy = DType("float64", nullable=True) if have.is_integer else DType("anybool", nullable=True)
+    roomy = DType("float64", nullable=True) if have.is_integer else DType("anybool", nullable=True, hole=have.hole)
     return Either(missing(source), Cast(source, roomy), Cast(source, have.present()), nulls)

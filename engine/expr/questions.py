@@ -15,6 +15,7 @@ from howdah.engine.expr import nodes
 from howdah.engine.expr.aggregates import Agg
 from howdah.engine.expr.columns import Call, Col, Column, Either
 from howdah.engine.expr.dtypes import key_type
+from howdah.engine.expr.functions import settled
 from howdah.engine.expr.nodes import Relation
 
 Ask = Callable[[Relation], list[bool]]
@@ -71,7 +72,8 @@ def retyped(node: Relation) -> Relation:
     def change(e: Column) -> Column:
         if isinstance(e, Col):
             now = schema[e.name]
-            return e if now == e.dtype else Col(e.name, now)
+            fresh = settled(Col(e.name, now), None) if now.kind != e.dtype.kind else Col(e.name, now)
+            return e if now == e.dtype else fresh
         turned = e.rebuild(change)
         if isinstance(turned, Call) and turned.function == "fillna" and not turned.source.dtype.may_miss:
             return turned.source
@@ -88,6 +90,7 @@ def _retyped_join(node: nodes.Join) -> nodes.Join:
         if side == "key":
             dtype = key_type(now, node.right.schema[pairs[source]], node.how)
         elif now.kind != dtype.kind:
-            dtype = now.missing() if dtype.nullable else now
+            loses = node.how in {"left": ("right", "outer"), "right": ("left", "outer")}[side]
+            dtype = now.missing() if loses else now
         take.append((name, side, source, dtype))
     return replace(node, take=tuple(take))

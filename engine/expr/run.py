@@ -293,20 +293,25 @@ def _join(node: nodes.Join, bound: Bound) -> pl.LazyFrame:
     on = [f"\1k{i}" for i in range(len(node.left_on))]
     wide = [_wider(node.left.schema[a], node.right.schema[b]) for a, b in zip(node.left_on, node.right_on)]
     left, right = (s.with_columns(pl.col(k).cast(w.polars) for k, w in zip(on, wide)) for s in sides.values())
-    in_key_order = node.how == "outer"
-    if in_key_order:  # pandas sorts the keys of an outer join, but not when one side has no rows
-        one, other = collect(left), collect(right)
-        in_key_order = bool(one.height and other.height)
-        left, right = one.lazy(), other.lazy()
-    joined = left.join(right, on=on, how=how, nulls_equal=True, maintain_order=order if node.ordered else None,
-                       coalesce=True)  # fmt: skip
-    if in_key_order:
-        joined = joined.sort(on, nulls_last=True, maintain_order=True)
+    if node.how == "outer":
+        joined = _outer(left, right, on)
+    else:
+        joined = left.join(right, on=on, how=how, nulls_equal=True, maintain_order=order if node.ordered else None,
+                           coalesce=True)  # fmt: skip
     out = []
     for name, side, source, dtype in node.take:
         value = pl.col(on[node.left_on.index(source)] if side == "key" else f"\1{side[0]}{source}")
         out.append((value.cast(dtype.polars) if side == "key" else value).alias(name))
     return joined.select(out)
+
+
+def _outer(left: pl.LazyFrame, right: pl.LazyFrame, on: list[str]) -> pl.LazyFrame:
+    """An outer join in pandas' order: that of the keys, missing ones last; of the rows when one side has none."""
+    one = collect(left.with_row_index("\1left"))
+    other = collect(right.with_row_index("\1right"))
+    joined = one.lazy().join(other.lazy(), on=on, how="full", nulls_equal=True, coalesce=True)
+    by_key = on if one.height and other.height else []
+    return joined.sort([*by_key, "\1left", "\1right"], nulls_last=True)
 
 
 def _side(node: nodes.Relation, on: Sequence[str], take: Sequence[str], mark: str, bound: Bound) -> pl.LazyFrame:

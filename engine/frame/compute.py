@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from howdah.engine.expr import nodes
-from howdah.engine.expr.columns import Either, open_questions
+from howdah.engine.expr.columns import Cast, Either, open_questions
 from howdah.engine.expr.convert import frame_to_pandas
 from howdah.engine.expr.dtypes import DType
 from howdah.engine.expr.nodes import Relation
@@ -102,7 +102,7 @@ def answer(rows: Rows, scheduler: Any = None) -> Answer:
 
 def _with_answers(top: nodes.Project, scheduler: Any) -> Answer:
     """Questions about the very rows that come back need no query of their own: both answers come along."""
-    asking = {n: e for n, e in top.columns if isinstance(e, Either) and e.answer is None}
+    asking = {n: e for n, e in top.columns if isinstance(e, Either) and e.answer is None and isinstance(e.no, Cast)}
     deep = any(open_questions(c) for n, e in top.columns for c in (e.children() if n in asking else (e,)))
     if deep or not asking:
         plan = ready(top, scheduler)

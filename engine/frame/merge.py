@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from howdah.engine.expr import nodes
-from howdah.engine.expr.columns import Cast, Col, Column, Either, missing
+from howdah.engine.expr.columns import Col, Column
 from howdah.engine.expr.dtypes import DType, key_type
+from howdah.engine.expr.functions import settled
 from howdah.engine.frame.frame import Label, Rows, numbered
 from howdah.engine.frame.series import Series
 from howdah.engine.frame.unsupported import only
@@ -41,9 +42,8 @@ def merge(left: DataFrame, right: Any, how: str, on: Any, left_on: Any, right_on
     _check_keys(left, right, mine, theirs)
     take = _columns(left, right, mine, theirs, how, tuple(suffixes))
     plans = a.plan(index=False), b.plan(index=False)
-    node = nodes.Join(*plans, tuple(mine), tuple(theirs), how, tuple(t[:4] for t in take))
-    settled = tuple((name, _as_pandas_reads(name, dtype, hole)) for name, _, _, dtype, hole in take)
-    base = numbered(nodes.Project(node, settled))
+    node = nodes.Join(*plans, tuple(mine), tuple(theirs), how, tuple(take))
+    base = numbered(nodes.Project(node, tuple((name, settled(Col(name, d), None)) for name, _, _, d in take)))
     columns: tuple[tuple[Label, Column], ...] = tuple((name, Col(name, base.schema[name])) for name, *_ in take)
     return DataFrame(Rows(base, columns))
 
@@ -88,8 +88,8 @@ def _check_keys(left: DataFrame, right: DataFrame, mine: list[str], theirs: list
             raise NotSupported(f"merge: keys of {one} are not there yet: use .fillna(...).astype(...) first")
 
 
-Take = list[tuple[str, str, str, DType, DType | None]]
-"""Per column of the result: its name, side, source, type in Polars; and pandas' type if a row found no partner."""
+Take = list[tuple[str, str, str, DType]]
+"""Per column of the result: its name, side, source, and type; integers may be nullable (see `functions.settled`)."""
 
 
 def _columns(left: DataFrame, right: DataFrame, mine: list[str], theirs: list[str], how: str,
@@ -105,10 +105,10 @@ def _columns(left: DataFrame, right: DataFrame, mine: list[str], theirs: list[st
             have = frame._rows.column(label).dtype
             if side == "left" and label in shared:
                 other = right._rows.column(label).dtype
-                take.append((name, "key", label, key_type(have, other, how), None))
+                take.append((name, "key", label, key_type(have, other, how)))
                 continue
             loses = how in {"left": ("right", "outer"), "right": ("left", "outer")}[side]
-            take.append((name, side, label, *_with_holes(have)) if loses else (name, side, label, have, None))
+            take.append((name, side, label, _with_holes(have) if loses else have))
     found = [name for name, *_ in take]
     twice = sorted({name for name in found if found.count(name) > 1})
     if twice:
@@ -123,15 +123,6 @@ def _labels(frame: DataFrame) -> list[str]:
     return [str(label) for label in frame._rows.labels()]
 
 
-def _with_holes(have: DType) -> tuple[DType, DType | None]:
-    """The type of a column some of whose rows may have no partner, and what pandas makes of it if that happens."""
-    if have.is_integer:
-        return have.missing(), DType("float64", nullable=True)
-    if have.kind == "bool":
-        return have.missing(), DType("anybool", nullable=True, hole="nan")
-    return have.missing("nan" if have.pandas == "object" else None), None
-
-
-def _as_pandas_reads(name: str, dtype: DType, hole: DType | None) -> Column:
-    column = Col(name, dtype)
-    return column if hole is None else Either(missing(column), Cast(column, hole), Cast(column, dtype.present()))
+def _with_holes(have: DType) -> DType:
+    """The type of a column some of whose rows may have no partner."""
+    return have.missing("nan" if have.pandas == "object" or have.kind == "bool" else None)

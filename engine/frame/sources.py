@@ -62,10 +62,10 @@ def read_parquet(url: Any, columns: Sequence[str] | None = None) -> DataFrame:
     fixed: dict[str, Column] = {}
     for name in used:
         kind = schema.field(name).type
-        nulls = table.null_counts.get(name) if schema.field(name).nullable else 0
+        nulls = table.null_counts.get(name) if schema.field(name).nullable and table.rows else 0
         stored = of_arrow(kind, nulls != 0)
         types[name] = stored
-        fixed[name] = settled(name, Col(name, stored), None if nulls is None else nulls > 0)
+        fixed[name] = settled(Col(name, stored), None if nulls is None else nulls > 0)
     scan = nodes.Scan(table, (*used, INDEX) if not levels else tuple(used), types)
     shown = tuple((name, fixed[name]) for name in wanted)
     index = DEFAULT if not levels else tuple(Level(_level_label(table, n), fixed[n]) for n in levels)

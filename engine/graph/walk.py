@@ -97,7 +97,7 @@ _SIMPLE: dict[type, Describe] = {
 
 
 def _set(walk: Walk, obj: Any) -> None:
-    walk.write(b"{%d," % len(obj))
+    walk.write(b"{%d%d," % (type(obj) is set, len(obj)))
     for digest in sorted([walk.apart(item) for item in obj]):
         walk.write(digest)
 

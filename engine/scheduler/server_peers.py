@@ -42,7 +42,7 @@ class ClientPeer(Peer):
 
     def __init__(self, role: Role, hello: Hello, session: Session[Any], lease: float) -> None:
         super().__init__(role, hello, session, lease)
-        self.id = f"{role.name}/{hello.name}" if role.name else hello.name
+        self.id = f"{role.name}/{hello.name}" if role.name not in ("", hello.name) else hello.name
         self.cleanup: list[str] = []
         self._told: dict[str, str] = {}
 

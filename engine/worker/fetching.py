@@ -57,9 +57,7 @@ class Fetching:
             if isinstance(outcome, BaseException):
                 raise outcome
 
-    def _not_here(
-        self, span: Span, waits: list[asyncio.Future[None]], claimed: set[tuple[Key, int]]
-    ) -> list[Span]:
+    def _not_here(self, span: Span, waits: list[asyncio.Future[None]], claimed: set[tuple[Key, int]]) -> list[Span]:
         wanted: list[Span] = []
         for item in range(span.start, span.stop):
             name = (span.layer, item)
@@ -86,7 +84,9 @@ class Fetching:
             await self._transfer(holder, address, spans)
             arrival.set_result(None)
         except BaseException as error:
-            arrival.set_exception(error if isinstance(error, SourceFailed) else SourceFailed(holder, spans, repr(error)))
+            arrival.set_exception(
+                error if isinstance(error, SourceFailed) else SourceFailed(holder, spans, repr(error))
+            )
             raise
         finally:
             for name in items_of(spans):

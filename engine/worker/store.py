@@ -95,7 +95,7 @@ class Store:
         return found
 
 
-def size_of_value(value: Any) -> int:
+def size_of_value(value: Any, depth: int = 4) -> int:
     """Bytes that `value` takes, exact for arrays and tables (a slice counts its own), an estimate for the rest.
 
     >>> size_of_value(b"abc") - size_of_value(b"")
@@ -111,24 +111,16 @@ def size_of_value(value: Any) -> int:
     nbytes = getattr(value, "nbytes", None)
     if isinstance(nbytes, int):
         return nbytes
-    if isinstance(value, list | tuple | set | frozenset | dict):
-        return _size_of_container(value)
+    if isinstance(value, list | tuple | set | frozenset | dict) and depth:
+        return _size_of_container(value, depth - 1)
     return sys.getsizeof(value, 64)
 
 
-def _size_of_container(value: Any) -> int:
-    """A container: its own size and that of its parts, large ones by a sample of 100."""
+def _size_of_container(value: Any, depth: int) -> int:
+    """A container: its own size and that of its parts, of which a hundred stand for many."""
     size = sys.getsizeof(value, 64)
     parts = list(value.values()) if isinstance(value, dict) else list(value)
     sample = parts if len(parts) <= 100 else parts[:: len(parts) // 100]
     if sample:
-        size += (
-            sum(sys.getsizeof(part, 64) if _nested(part) else size_of_value(part) for part in sample)
-            * len(parts)
-            // len(sample)
-        )
+        size += sum(size_of_value(part, depth) for part in sample) * len(parts) // len(sample)
     return size
-
-
-def _nested(part: Any) -> bool:
-    return isinstance(part, list | tuple | set | frozenset | dict)

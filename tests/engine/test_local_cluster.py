@@ -129,6 +129,35 @@ def test_a_killed_worker_costs_only_what_it_held(root: Path, tmp_path: Path) -> 
         assert client.gather(client.map(abs, range(100))) == list(range(100))
 
 
+def test_a_workers_cut_link_costs_nothing_but_time(root: Path, tmp_path: Path) -> None:
+    with LocalCluster(2, local_directory=root) as cluster, Client(cluster) as client:
+        cluster.wait_for_workers()
+        futures = []
+        for step in range(5):
+            futures += client.map(count_runs, [str(tmp_path)] * 50, range(50 * step, 50 * step + 50))
+            for worker in list(cluster._server.workers.values()):
+                cluster._thread.loop.call_soon_threadsafe(
+                    lambda w=worker: w.session.channel and w.session.channel.close()
+                )
+        assert client.gather(futures) == list(range(250))
+        assert [len((tmp_path / str(i)).read_text()) for i in range(250)] == [1] * 250
+
+
+def test_a_worker_that_was_given_up_comes_back_with_what_it_holds(root: Path, tmp_path: Path) -> None:
+    """As after a partition that lasted longer than the lease: its results are used again, not made again."""
+    with LocalCluster(1, local_directory=root) as cluster, Client(cluster) as client:
+        cluster.wait_for_workers()
+        futures = client.map(count_runs, [str(tmp_path)] * 20, range(20))
+        wait(futures, timeout=30)
+        server = cluster._server
+        worker = server.workers["worker-0"]
+        cluster._thread.loop.call_soon_threadsafe(server._worker_left, worker, "it was silent for too long")
+        until(lambda: server.workers.get("worker-0") not in (None, worker))
+        assert client.gather(client.map(lambda x: x + 1, futures)) == list(range(1, 21))
+        assert [len((tmp_path / str(i)).read_text()) for i in range(20)] == [1] * 20
+        assert list(cluster._processes) == ["worker-0"]
+
+
 def test_a_worker_killed_in_the_middle_of_a_graph(root: Path, tmp_path: Path) -> None:
     def slow(i: int, folder: str) -> int:
         threading.Event().wait(0.02)

@@ -267,5 +267,5 @@ def test_libhdfs_that_is_not_there_says_what_it_needs(monkeypatch: pytest.Monkey
     for name in ("HADOOP_HOME", "ARROW_LIBHDFS_DIR"):
         monkeypatch.setenv(name, "/nonexistent")
     filesystem, path = open_filesystem("hdfs:///x", config=CONFIG)
-    with pytest.raises(HadoopNotFound, match="libhdfs cannot be used.*Set JAVA_HOME, HADOOP_HOME"):
+    with pytest.raises(HadoopNotFound, match=r"libhdfs cannot be used.*Set JAVA_HOME, HADOOP_HOME"):
         filesystem.info(path)

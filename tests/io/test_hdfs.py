@@ -30,6 +30,7 @@ import pytest
 from howdah.errors import CorruptFile, HadoopNotFound, PathExists, PathMissing, StorageError
 from howdah.io import begin_write, open_filesystem, plan_parquet, scan_piece
 from howdah.io.filesystem import FileSystem
+from howdah.io.hadoop_config import HadoopConfig
 from howdah.io.locations import FromNameNode, FromWebHdfs, hosts_for
 from howdah.io.parquet_footer import _cache
 from howdah.io.protobuf import Message, read_varint
@@ -295,6 +296,23 @@ def test_another_process_opens_its_own_client(hadoop: Any, filesystem: FileSyste
         [sys.executable, "-c", code], input=pickle.dumps(piece), env=bare, capture_output=True, timeout=60, check=True
     )
     assert int(done.stdout) == sum(range(2000))
+
+
+def test_a_nameservice_whose_first_namenode_is_dead(hadoop: Any, filesystem: FileSystem, folder: str) -> None:
+    parquet(filesystem, folder, files=2)
+    with socket.socket() as dead:
+        dead.bind(("127.0.0.1", 0))  # nobody listens
+        config = HadoopConfig({
+            "fs.defaultFS": "hdfs://ns1", "dfs.nameservices": "ns1", "dfs.ha.namenodes.ns1": "a,b",
+            "dfs.namenode.rpc-address.ns1.a": f"127.0.0.1:{dead.getsockname()[1]}",
+            "dfs.namenode.rpc-address.ns1.b": filesystem.authority,
+        })  # fmt: skip
+        both, path = open_filesystem(f"hdfs://{folder}", config=config)
+        assert both.root_url == "hdfs://ns1"
+        pieces = plan_parquet(path, filesystem=both).pieces(["id"])
+        assert all(set(piece.hosts) <= HOSTS and piece.hosts for piece in pieces)
+        read = [scan_piece(pickle.loads(pickle.dumps(piece)), ["id"]).collect() for piece in pieces]
+        assert pl.concat(read)["id"].to_list() == list(range(4000))
 
 
 def test_webhdfs_as_the_client_says_what_it_needs(

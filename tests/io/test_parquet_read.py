@@ -86,6 +86,14 @@ def test_columns_come_in_the_order_asked_for(planned: Callable[[Path], ParquetTa
     assert scan_piece(piece, ["s", "i"], row_index="#").collect().columns == ["#", "s", "i"]
 
 
+def test_no_columns_are_still_rows(planned: Callable[[Path], ParquetTable], tmp_path: Path) -> None:
+    pq.write_table(everything(25), tmp_path / "a.parquet", row_group_size=10)
+    pieces = planned(tmp_path).pieces([], target_bytes=1)
+    numbers = [scan_piece(piece, [], row_index="#").collect() for piece in pieces]
+    assert pl.concat(numbers)["#"].to_list() == list(range(25))
+    assert sum(piece.nbytes for piece in pieces) == 0
+
+
 def test_only_the_bytes_of_the_columns_are_fetched(tmp_path: Path) -> None:
     rows = 50_000
     noise = np.random.default_rng(0).integers(0, 2**62, (3, rows))

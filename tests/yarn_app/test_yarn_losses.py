@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ Yarn = Any  # `conftest.Yarn`, which cannot be imported under pytest's importlib
 def test_a_killed_worker_container_costs_only_its_own_tasks(yarn: Yarn, tmp_path: Path) -> None:
     log = tmp_path / "log"
     submitter = yarn.start(yarn.job("slow.py"), str(log), "150", "0.1")
-    yarn.until(lambda: len(yarn.executed(log)) > 20, "some tasks ran", 90)
+    yarn.until(lambda: len(workers(log)) == 2 and len(yarn.executed(log)) > 20, "both workers work", 90)
     victim = yarn.workers()[0]
     victim.kill()
     out, err = submitter.communicate(timeout=120)
@@ -25,12 +26,20 @@ def test_a_killed_worker_container_costs_only_its_own_tasks(yarn: Yarn, tmp_path
     end = json.loads(out.splitlines()[-1])
     counts = yarn.executed(log)
     assert set(counts) == set(range(150))
-    again = [item for item, count in counts.items() if count > 1]
-    assert len(again) <= 10, f"only what the lost worker had in hand: {again}"
+    again = {item for item, count in counts.items() if count > 1}
+    assert again <= workers(log)[victim.pid], "what another worker had done is not done again"
     assert len(end["lost_containers"]) == 1
-    pids = {line.split()[1] for line in log.read_text().splitlines()}
-    assert len(pids) >= 2
+    assert len(workers(log)) >= 2
     yarn.nothing_left(end["app_id"])
+
+
+def workers(log: Path) -> dict[int, set[int]]:
+    """Process id -> the items that it has worked on, as the jobs' tasks tell."""
+    found: dict[int, set[int]] = {}
+    for line in log.read_text().splitlines() if log.exists() else ():
+        item, pid = line.split()
+        found.setdefault(int(pid), set()).add(int(item))
+    return found
 
 
 def test_a_container_over_its_memory_says_so_with_the_numbers(yarn: Yarn) -> None:
@@ -56,7 +65,7 @@ def test_workers_that_cannot_start_end_the_application_with_their_words(yarn: Ya
     )
     assert run.code == 1
     assert time.monotonic() - began < 90
-    assert "3 worker containers failed" in run.end["diagnostics"]
+    assert re.search(r"\d worker containers failed within 10 minutes, and 2 are allowed", run.end["diagnostics"])
     assert "no such library" in run.end["diagnostics"]
     yarn.nothing_left(run.app_id)
 

@@ -56,14 +56,14 @@ def shape(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
     return request.param
 
 
-def write(folder: Path, rows: list[dict[str, Any]], cuts: list[int], group: int) -> Any:
+def write(folder: Path, rows: list[dict[str, Any]], cuts: list[int], group: int, statistics: bool = True) -> Any:
     """Files of the rows cut at `cuts`, with row groups of `group` rows; and what pandas reads from them."""
     folder.mkdir()
     bounds = sorted({0, len(rows), *(min(c, len(rows)) for c in cuts)})
     files = []
     for i, (a, b) in enumerate(list(zip(bounds, bounds[1:])) or [(0, 0)]):
         table = pa.table({c: pa.array([r[c] for r in rows[a:b]], t) for c, t in TYPES.items()})
-        pq.write_table(table, folder / f"part-{i:02}.parquet", row_group_size=group)
+        pq.write_table(table, folder / f"part-{i:02}.parquet", row_group_size=group, write_statistics=statistics)
         files.append(folder / f"part-{i:02}.parquet")
     return pd.read_parquet(files).reset_index(drop=True)
 
@@ -266,7 +266,7 @@ def test_random_pipelines(shape: str, tmp_path_factory: pytest.TempPathFactory, 
     draw = data.draw
     folder = tmp_path_factory.mktemp("table")
     rows = draw(st.lists(ROW, max_size=24))
-    want = write(folder / "big", rows, draw(st.lists(st.integers(0, 24), max_size=3)), draw(st.integers(1, 9)))
+    want = write(folder / "big", rows, draw(st.lists(st.integers(0, 24), max_size=3)), draw(st.integers(1, 9)), draw(st.booleans()))
     other = write(folder / "small", draw(st.lists(ROW, max_size=6)), [], 9)
     big, small = hd.read_parquet(folder / "big"), hd.read_parquet(folder / "small")
     got, want, story = run_both(draw, big, want, other, small)

@@ -135,7 +135,7 @@ def test_what_cannot_travel_is_named() -> None:
     layer = Layer("x", double, 3, args=[(1,), ({"a": [threading.Lock()]},), (3,)], key=b"k")
     with pytest.raises(Unpicklable, match=r"the arguments of x\[1\] cannot travel: .*\['a'\]\[0\] \(a lock\)"):
         encode(layer)
-    with pytest.raises(Unpicklable, match="keyword arguments of 'x'"):
+    with pytest.raises(Unpicklable, match=r"keyword arguments of .*x"):
         encode(Layer("x", double, 1, kwargs={"by": threading.Lock()}, key=b"k"))
 
 

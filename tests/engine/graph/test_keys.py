@@ -67,9 +67,11 @@ class Local:
     limit = 3
     def run(self): return self.limit
 things = [
-    {"b": {1, "x", (2, 3)}, "a": frozenset("hello world")}, outer(3), functools.partial(outer, k=2), Local, Local(), Local().run,
+    {"b": {1, "x", (2, 3)}, "a": frozenset("hello world")}, outer(3), functools.partial(outer, k=2), Local,
+    Local(), Local().run,
     np.arange(6).reshape(2, 3), pd.DataFrame({"a": [1, None], "b": ["x", "y"]}), pl.DataFrame({"a": [1]}),
-    pa.table({"a": [1, 2]}), decimal.Decimal("1.5"), pathlib.PurePosixPath("/a"), KToOne(3), content_hash, str.upper, len,
+    pa.table({"a": [1, 2]}), decimal.Decimal("1.5"), pathlib.PurePosixPath("/a"), KToOne(3), content_hash,
+    str.upper, len,
 ]
 print(" ".join(content_hash(t).hex() for t in things))
 """

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from random import Random
 
-import numpy as np
 import pytest
 
 from howdah.engine.graph.layer import Broadcast, KToOne, OneToOne, Span, Window
 from howdah.engine.graph.patterns import free
-from howdah.engine.scheduler.check import check
+from howdah.engine.scheduler.check import Broken, check
 from howdah.engine.scheduler.model import Model, layer, whole
 from howdah.engine.scheduler.records import LayerSpec
 
@@ -39,8 +38,10 @@ def random_graph(random: Random, letters: str) -> list[LayerSpec]:
             if source.n == n:
                 choices += [OneToOne(), Window(1, 1, random.random() < 0.5), Window(0, 2)]
             if source is first:
-                pattern = {"one": OneToOne(), "k": KToOne(k), "all": Broadcast(), "free": adjacency(random, n, source.n),
-                           "window": Window(random.randrange(3), random.randrange(3), random.random() < 0.5)}[kind]  # fmt: skip
+                window = Window(random.randrange(3), random.randrange(3), random.random() < 0.5)
+                some = adjacency(random, n, source.n)
+                kinds = {"one": OneToOne(), "k": KToOne(k), "all": Broadcast(), "free": some, "window": window}
+                pattern = kinds[kind]
             else:
                 pattern = random.choice(choices)
             deps.append((name, pattern))
@@ -188,4 +189,21 @@ def test_with_faults_every_answer_is_right_or_an_error_with_its_cause(block: int
 
 def test_same_events_same_instructions() -> None:
     assert play(1234, faults=True).story == play(1234, faults=True).story
-    assert np.random is not None
+
+
+def test_the_books_are_really_checked() -> None:
+    """A state with a lost count, a forgotten group or a missing holder does not pass."""
+    for damage in (
+        lambda book: book.need.__setitem__(0, 7),
+        lambda book: book.ready.clear(),
+        lambda book: book.counts.__setitem__(1, 3),
+        lambda book: book.wanted.__setitem__(1, 0),
+    ):
+        model = Model(1)
+        model.join_client("me")
+        spec = layer("a", 3)
+        model.submit("me", [spec], [whole(spec)])
+        check(model.state)
+        damage(model.state.core.books[spec.key])
+        with pytest.raises(Broken):
+            check(model.state)

@@ -1,0 +1,227 @@
+"""A cluster of real processes over TLS, as an application's master starts it: scheduler, workers, owner, clients."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+import numpy as np
+import pytest
+
+from howdah.engine.client import Client
+from howdah.engine.client.owner import Owner
+from howdah.engine.comm.identity import Authority
+from howdah.errors import HowdahError, PeerRefused, WorkerLost
+
+
+def until(condition: Callable[[], Any], seconds: float = 30.0) -> None:
+    deadline, pause = time.monotonic() + seconds, threading.Event()
+    while not condition():
+        assert time.monotonic() < deadline, "the condition did not come true"
+        pause.wait(0.02)
+
+
+class Application:
+    """Processes of one application; all are ended with it."""
+
+    def __init__(self, folder: Path, *scheduler_options: str) -> None:
+        self.folder = folder
+        self.authority = Authority.create("application_1")
+        self.owner_dir = self.authority.write_scheduler_dir(folder / "scheduler")
+        self.client_dir = self.authority.write_client_dir(folder / "client", "me")
+        self.worker_dir = self.authority.write_worker_dir(folder / "worker")
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.start(
+            "scheduler", "--listen", "tls://127.0.0.1:0", "--security", str(self.owner_dir),
+            "--address-file", str(folder / "address"), "--name", "application_1", *scheduler_options,
+        )  # fmt: skip
+        until((folder / "address").exists)
+        found = json.loads((folder / "address").read_text())
+        self.address, self.status_url = found["address"], found["status"]
+        assert found["pid"] == self.processes["scheduler"].pid
+
+    def start(self, name: str, *options: str) -> subprocess.Popen[bytes]:
+        kind = "scheduler" if name == "scheduler" else "worker"
+        with open(self.folder / f"{name}.log", "wb") as log:
+            process = subprocess.Popen([sys.executable, "-m", f"howdah.engine.{kind}", *options], stderr=log)
+        self.processes[name] = process
+        return process
+
+    def worker(self, name: str, *options: str, security: Path | None = None) -> subprocess.Popen[bytes]:
+        return self.start(
+            name, "--scheduler", self.address, "--security", str(security or self.worker_dir), "--name", name,
+            "--host", "127.0.0.1", "--rack", "/r1", "--slots", "1", "--memory-limit", str(2**30),
+            "--local-dir", str(self.folder), "--container", f"container_{name}", *options,
+        )  # fmt: skip
+
+    def client(self, **options: Any) -> Client:
+        return Client(self.address, security=self.client_dir, **options)
+
+    def log(self, name: str) -> str:
+        return (self.folder / f"{name}.log").read_text()
+
+    def end(self) -> None:
+        for process in self.processes.values():
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture
+def application(tmp_path: Path) -> Iterator[Callable[..., Application]]:
+    made: list[Application] = []
+
+    def make(*options: str) -> Application:
+        made.append(Application(tmp_path, *options))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.end()
+
+
+def test_a_job_over_tls_and_its_clean_end(application: Callable[..., Application]) -> None:
+    app = application()
+    workers = [app.worker("a"), app.worker("b")]
+    with app.client() as client, Owner(app.address, app.owner_dir) as owner:
+        client.wait_for_workers(2, timeout=30)
+        assert client.gather(client.map(lambda x: x + 1, range(1000))) == list(range(1, 1001))
+        blocks = client.map(lambda i: np.full(100_000, float(i)), range(10))
+        sums = client.map(lambda a, b: float(a[0] + b[-1]), blocks, reversed(blocks))  # from worker to worker
+        assert client.gather(sums) == [9.0] * 10
+        assert float(client.gather(blocks)[3][0]) == 3.0  # from worker to client
+        client.add_cleanup("hdfs:///out/.job")
+        status = owner.status()
+        assert status["clients"] == 1
+        assert status["cleanup"] == ["hdfs:///out/.job"]
+        assert status["tasks"]["done"] == 1020
+        assert status["workers"]["a"]["container"] == "container_a"
+        assert status["first_task"] > status["started"]
+        with urlopen(app.status_url + "status.json") as answer:
+            assert json.load(answer)["name"] == "application_1"
+        assert owner.retire(["b", "nobody"]) == ["b"]
+        assert workers[1].wait(20) == 0
+        app.processes["scheduler"].terminate()
+        assert app.processes["scheduler"].wait(20) == 0
+        assert workers[0].wait(20) == 0
+        with pytest.raises(HowdahError, match="has ended"):
+            client.submit(abs, 1).result(20)
+
+
+def test_who_has_no_business_here_is_refused(application: Callable[..., Application], tmp_path: Path) -> None:
+    app = application()
+    other = Authority.create("application_1")
+    wrong_key = app.authority.write_worker_dir(tmp_path / "wrong-key")
+    (wrong_key / "join.key").write_bytes(os.urandom(32))
+    assert app.worker("guesser", security=wrong_key).wait(30) == 4
+    assert "does not have the join key" in app.log("guesser")
+    assert app.worker("stranger", security=other.write_worker_dir(tmp_path / "other")).wait(30) == 4
+    assert "could not prove" in app.log("stranger")
+    with pytest.raises(PeerRefused, match="which may not be a owner"):
+        Owner(app.address, app.client_dir)
+    with pytest.raises(PeerRefused, match="could not prove"):
+        Client(app.address, security=other.write_client_dir(tmp_path / "eve", "eve"))
+    with pytest.raises(PeerRefused, match="a security directory is needed"):
+        Client(app.address)
+    app.worker("twin").send_signal(signal.SIGCONT)
+    with app.client() as client:
+        client.wait_for_workers(1, timeout=30)
+        double = app.start(
+            "double", "--scheduler", app.address, "--security", str(app.worker_dir), "--name", "other",
+            "--host", "127.0.0.1", "--container", "container_twin",
+        )  # fmt: skip
+        assert double.wait(30) == 4
+        assert "joined already, with another key" in app.log("double")
+
+
+def test_the_reason_of_a_lost_worker_reaches_the_error(application: Callable[..., Application]) -> None:
+    app = application("--worker-lease", "20")
+    with app.client() as client, Owner(app.address, app.owner_dir) as owner:
+        for attempt in range(8):
+            name = f"w{attempt}"
+            app.worker(name)
+            client.wait_for_workers(1, timeout=30)
+            if attempt == 0:
+                poison = client.submit(lambda: os.kill(os.getpid(), signal.SIGKILL))
+            app.processes[name].wait(30)
+            assert owner.worker_lost(f"container_{name}", "1.2 GB of 1 GB physical memory used")
+            if poison.done():
+                break
+        with pytest.raises(WorkerLost, match=r"1\.2 GB of 1 GB physical memory used"):
+            poison.result(10)
+
+
+def test_a_cut_link_costs_nothing_but_time(application: Callable[..., Application], tmp_path: Path) -> None:
+    app = application()
+
+    def note(i: int, folder: str) -> int:
+        with open(f"{folder}/ran-{i}", "a") as file:
+            file.write("x")
+        return i
+
+    app.worker("a")
+    with app.client() as client:
+        client.wait_for_workers(1, timeout=30)
+        futures = []
+        for step in range(5):
+            futures += client.map(note, range(50 * step, 50 * step + 50), folder=str(tmp_path))
+            until(lambda: client._link._session.connected)
+            client._thread.loop.call_soon_threadsafe(client._link._session.channel.close)
+        assert client.gather(futures) == list(range(250))
+        assert [len((tmp_path / f"ran-{i}").read_text()) for i in range(250)] == [1] * 250
+
+
+def test_a_lost_clients_work_is_released_after_its_lease(application: Callable[..., Application]) -> None:
+    app = application()
+    app.worker("a")
+    code = f"""
+from howdah.engine.client import Client
+client = Client({app.address!r}, security={str(app.client_dir)!r}, lease=1.0)
+futures = client.map(bytes, [100_000] * 20)
+client.gather(futures)
+print("ready", flush=True)
+import threading; threading.Event().wait()
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as lost:
+        assert lost.stdout is not None
+        assert lost.stdout.readline() == b"ready\n"
+        with Owner(app.address, app.owner_dir) as owner:
+            assert owner.status()["clients"] == 1
+            lost.kill()
+            until(lambda: owner.status()["clients"] == 0)
+            until(lambda: not owner.status()["layers"])
+            until(lambda: owner.status()["seconds_without_client"] > 0)
+            assert list(owner.status()["workers"]) == ["a"]
+
+
+def test_a_killed_scheduler_ends_all_waits_and_its_workers(application: Callable[..., Application]) -> None:
+    app = application()
+    worker = app.worker("a", "--lease", "1")
+    client = app.client(lease=1.0)
+    client.wait_for_workers(1, timeout=30)
+    future = client.submit(time.sleep, 60)
+    app.processes["scheduler"].kill()
+    with pytest.raises(HowdahError, match="is lost: no connection for 1 s"):
+        future.result(30)
+    with pytest.raises(HowdahError, match="is lost"):
+        client.submit(abs, 1)
+    assert "lost" in repr(client)
+    client.close()
+    assert worker.wait(30) == 3
+    assert "no scheduler at" in app.log("a")
+
+
+def test_a_worker_leaves_when_asked_by_a_signal(application: Callable[..., Application]) -> None:
+    app = application()
+    worker = app.worker("a")
+    with app.client() as client:
+        client.wait_for_workers(1, timeout=30)
+        worker.terminate()
+        assert worker.wait(20) == 0
+        until(lambda: not client.scheduler_info()["workers"], seconds=3)  # at once, not after a lease

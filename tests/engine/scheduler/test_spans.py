@@ -1,0 +1,60 @@
+"""`SpanSet` is a set of integers, whatever is done to it; columns do the same as lists and as arrays."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from howdah.engine.scheduler.spans import SMALL, SpanSet, add, column, equal_stretches, put, stretches
+
+bounds = st.tuples(st.integers(0, 30), st.integers(0, 30)).map(lambda ab: (min(ab), max(ab)))
+
+
+@given(st.lists(st.tuples(st.booleans(), bounds)), bounds)
+def test_a_set_of_integers(steps: list[tuple[bool, tuple[int, int]]], window: tuple[int, int]) -> None:
+    spans, plain = SpanSet(), set()
+    for adding, (lo, hi) in steps:
+        if lo == hi:
+            continue
+        if adding:
+            spans.add(lo, hi)
+            plain |= set(range(lo, hi))
+        else:
+            spans.remove(lo, hi)
+            plain -= set(range(lo, hi))
+        assert {i for a, b in spans for i in range(a, b)} == plain
+        assert spans.bounds == sorted(set(spans.bounds))
+    lo, hi = window
+    inside = [i for a, b in spans.overlap(lo, hi) for i in range(a, b)]
+    assert inside == sorted(i for i in plain if lo <= i < hi)
+    assert [i for a, b in spans.gaps(lo, hi) for i in range(a, b)] == [i for i in range(lo, hi) if i not in plain]
+    assert len(spans) == len(plain)
+    assert all((i in spans) == (i in plain) for i in range(31))
+    taken = []
+    while spans:
+        a, b = spans.take(3)
+        assert 1 <= b - a <= 3
+        taken += range(a, b)
+    assert taken == sorted(plain)
+
+
+@given(st.lists(st.integers(-1, 3), min_size=1, max_size=40), st.data())
+def test_lists_and_arrays_agree(values: list[int], data: st.DataObject) -> None:
+    lo = data.draw(st.integers(0, len(values) - 1))
+    hi = data.draw(st.integers(lo, len(values)))
+    array = np.array(values)
+    assert equal_stretches(values, lo, hi) == equal_stretches(array, lo, hi)
+    found = stretches(array == 1, base=5)
+    assert [i for a, b in found for i in range(a, b)] == [i + 5 for i, v in enumerate(values) if v == 1]
+    copy = list(values)
+    add(copy, lo, hi, 2)
+    add(array, lo, hi, 2)
+    put(copy, lo, hi, copy[0])
+    put(array, lo, hi, int(array[0]))
+    assert copy == array.tolist()
+
+
+def test_small_columns_are_lists() -> None:
+    assert column(SMALL, "i4", 3) == [3] * SMALL
+    assert column(SMALL + 1, "i4", 3).dtype == np.int32

@@ -1,0 +1,375 @@
+"""Stories: a few workers, a few events, and what the scheduler says. One per promise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pytest
+
+from howdah.engine.graph.layer import Broadcast, KToOne, OneToOne, Span
+from howdah.engine.scheduler.check import check
+from howdah.engine.scheduler.model import layer, whole
+from howdah.engine.scheduler.records import (
+    CancelRequested,
+    ClientJoined,
+    ClientLeft,
+    Event,
+    ForgetLayer,
+    FreeSpans,
+    GraphSubmitted,
+    InputsMissing,
+    Instruction,
+    LayerSpec,
+    RecallRun,
+    Released,
+    ResultsMissing,
+    RunDone,
+    RunReturned,
+    StartRun,
+    TaskError,
+    TellDone,
+    TellFailed,
+    TellLost,
+    Tick,
+    WorkerInfo,
+    WorkerJoined,
+    WorkerLeft,
+)
+from howdah.engine.scheduler.state import State
+
+
+class Story:
+    """A state, a clock, and shorthand. Every event is followed by a check of the books."""
+
+    def __init__(self, *workers: str, slots: int = 1) -> None:
+        self.state = State()
+        self.now = 0.0
+        self.started: list[StartRun] = []
+        for name in workers:
+            self.joins(name, slots=slots)
+
+    def say(self, event: Event, after: float = 0.001) -> list[Instruction]:
+        self.now += after
+        out = self.state.handle(event, self.now)
+        check(self.state)
+        self.started += of(StartRun, out)
+        return out
+
+    def joins(self, name: str, host: str = "h", slots: int = 1, pid: int = 1, **more: object) -> list[Instruction]:
+        return self.say(WorkerJoined(WorkerInfo(name, host, slots=slots, pid=pid), **more))
+
+    def submits(
+        self, *specs: LayerSpec, wanted: Iterable[Span] = (), client: str = "me", **more: object
+    ) -> list[Instruction]:
+        return self.say(GraphSubmitted(client, specs, tuple(wanted) or (whole(specs[-1]),), **more))
+
+    def dies(self, worker: str, reason: str = "exit code 137") -> list[Instruction]:
+        return self.say(WorkerLeft(worker, reason))
+
+    def done(self, run: StartRun, size: int = 8, each: float = 0.1, after: float = 0.001) -> list[Instruction]:
+        n = len(run.span)
+        return self.say(RunDone(run.worker, run.run, run.attempt, (size,) * n, each * n), after)
+
+    def fails(self, run: StartRun, message: str = "boom") -> list[Instruction]:
+        error = TaskError("raised", message, worker=run.worker)
+        return self.say(RunDone(run.worker, run.run, run.attempt, (-1,), 0.1, ((0, error),)))
+
+    def run_of(self, spec: LayerSpec, item: int = 0) -> StartRun:
+        """The last run that began the item."""
+        return [r for r in self.started if r.span.layer == spec.key and r.span.start <= item < r.span.stop][-1]
+
+    def run_all(self, *specs: LayerSpec, size: int = 8) -> None:
+        """Everything that is started of these layers is done, until nothing more is."""
+        keys, seen = {spec.key for spec in specs}, 0
+        while seen < len(self.started):
+            run = self.started[seen]
+            seen += 1
+            if run.span.layer in keys and run.run in self.state.core.runs:
+                self.done(run, size)
+
+    def code(self, spec: LayerSpec, item: int = 0) -> int:
+        return int(self.state.core.books[spec.key].code[item])
+
+
+def of(kind: type, out: Iterable[Instruction]) -> list:
+    return [instruction for instruction in out if isinstance(instruction, kind)]
+
+
+def test_a_layer_runs_is_told_and_is_forgotten_when_released() -> None:
+    story = Story("w1", "w2")
+    a = layer("a", 3)
+    story.submits(a)
+    story.run_all(a)
+    assert sorted(run.worker for run in story.started) == ["w1", "w1", "w2"]
+    out = story.say(Released("me", (whole(a),)))
+    assert {free.worker for free in of(FreeSpans, out)} == {"w1", "w2"}
+    assert of(ForgetLayer, out) == [ForgetLayer(a.key)]
+
+
+def test_wanted_twice_is_wanted_once_and_told_at_once() -> None:
+    story = Story("w")
+    a = layer("a", 1)
+    story.submits(a)
+    story.done(story.run_of(a))
+    assert of(TellDone, story.submits(a)) == [TellDone("me", whole(a), "w")]
+    assert of(TellDone, story.submits(a, client="you")) == [TellDone("you", whole(a), "w")]
+    assert not of(FreeSpans, story.say(Released("me", (whole(a),))))
+    assert of(FreeSpans, story.say(Released("you", (whole(a),))))
+    assert len(story.started) == 1
+
+
+def test_equal_layers_of_two_clients_run_once() -> None:
+    story = Story("w")
+    a = layer("a", 1)
+    story.submits(a, client="me")
+    story.submits(a, client="you")
+    out = story.done(story.run_of(a))
+    assert [tell.client for tell in of(TellDone, out)] == ["me", "you"]
+    assert len(story.started) == 1
+
+
+def test_inputs_are_freed_when_their_last_user_is_done() -> None:
+    story = Story("w")
+    a, b, c = layer("a", 1), layer("b", 1, ("a", OneToOne())), layer("c", 1, ("a", OneToOne()))
+    story.submits(a, b, c, wanted=[whole(b), whole(c)])
+    story.done(story.run_of(a))
+    assert not of(FreeSpans, story.done(story.run_of(b)))
+    assert of(FreeSpans, story.done(story.run_of(c))) == [FreeSpans("w", (whole(a),))]
+
+
+def test_only_the_items_that_are_needed_run() -> None:
+    story = Story("w", slots=8)
+    a, b = layer("a", 6), layer("b", 3, ("a", KToOne(2)))
+    story.submits(a, b, wanted=[Span(b.key, 1, 2)])
+    assert [run.span[1:] for run in story.started] == [(2, 3), (3, 4)]
+
+
+def test_a_dead_workers_results_are_made_again_only_where_they_are_needed() -> None:
+    """Three workers; the second dies after everything is done: only its part of the wanted layer is lost."""
+    story = Story("w1", "w2", "w3")
+    a, b = layer("a", 6), layer("b", 6, ("a", OneToOne()))
+    story.submits(a, b)
+    story.run_all(a, b)
+    lost = [span for span, worker in story.state.holder_of(whole(b)) if worker == "w2"]
+    before = len(story.started)
+    out = story.dies("w2")
+    assert [tell.span for tell in of(TellLost, out)] == lost
+    story.run_all(a, b)
+    again = story.started[before:]
+    items = {i for span in lost for i in range(*span[1:])}
+    for spec in (a, b):  # a's results had been freed: lineage makes those of the lost items again
+        assert {i for run in again if run.span.layer == spec.key for i in range(*run.span[1:])} == items
+    assert story.state.core.books[b.key].counts[4] == 6
+
+
+def test_a_dead_workers_runs_go_to_others() -> None:
+    story = Story("w1", "w2")
+    a = layer("a", 2)
+    story.submits(a)
+    story.joins("w3")
+    story.dies("w1")
+    again = story.run_of(a, 0)
+    assert (again.worker, again.attempt) == ("w3", 2)
+
+
+def test_late_reports_are_ignored_and_what_they_brought_is_dropped() -> None:
+    story = Story("w1")
+    a = layer("a", 1)
+    story.submits(a)
+    first = story.run_of(a)
+    story.dies("w1", "lost touch")
+    story.joins("w2")
+    story.joins("w1", running=((first.run, first.attempt),))
+    assert story.done(first) == [FreeSpans("w1", (whole(a),))]
+    assert of(TellDone, story.done(story.run_of(a))) == [TellDone("me", whole(a), "w2")]
+    assert not of(TellDone, story.done(story.run_of(a)))
+
+
+def test_a_worker_that_comes_back_brings_its_results() -> None:
+    story = Story("w1")
+    a = layer("a", 3)
+    story.submits(a)
+    story.done(story.run_of(a, 0))
+    story.dies("w1", "lost touch")
+    out = story.joins("w1", holdings=((Span(a.key, 0, 2), (8, 8)), (Span(b"?" * 16, 0, 1), (8,))))
+    assert of(TellDone, out) == [TellDone("me", Span(a.key, 0, 2), "w1")]
+    assert of(FreeSpans, out) == [FreeSpans("w1", (Span(b"?" * 16, 0, 1),))]
+    assert [run.span[1:] for run in of(StartRun, out)] == [(2, 3)]
+
+
+def test_a_new_process_under_an_old_name_has_nothing() -> None:
+    story = Story("w")
+    a = layer("a", 1)
+    story.submits(a)
+    story.done(story.run_of(a))
+    out = story.joins("w", pid=2)
+    assert of(TellLost, out) == [TellLost("me", whole(a))]
+    assert len(of(StartRun, out)) == 1
+
+
+def test_a_poisonous_task_is_given_up_with_the_reasons_and_spares_its_neighbours() -> None:
+    story = Story("w0")
+    a = layer("a", 4)
+    story.submits(a)
+    story.done(story.run_of(a, 0), each=0.001)
+    poisonous, deaths, told = 2, 0, []
+    while story.code(a, poisonous) != 5:
+        run = next(iter(story.state.core.runs.values()))
+        if run.lo <= poisonous < run.hi:
+            deaths += 1
+            out = story.dies(run.worker.name, f"exit code 139 ({deaths})")
+            told += of(TellFailed, out)
+            story.joins(f"w{deaths}")
+        else:
+            story.done(story.run_of(a, run.lo))
+    assert deaths == 3
+    (failed,) = told
+    assert failed.error.kind == "lost"
+    assert failed.span == Span(a.key, poisonous, poisonous + 1)
+    for text in ("a[2] was given up: 3 workers died", "exit code 139 (1)", "exit code 139 (3)", "w0 on h"):
+        assert text in failed.error.message
+    story.run_all(a)
+    assert [story.code(a, i) for i in range(4)] == [4, 4, 5, 4]
+
+
+def test_a_worker_that_was_asked_to_go_blames_nobody() -> None:
+    story = Story("w0")
+    a = layer("a", 1)
+    story.submits(a)
+    for i in range(5):
+        story.joins(f"w{i + 1}")
+        story.say(WorkerLeft(f"w{i}", "scaled down", clean=True))
+    assert not story.state.core.books[a.key].deaths
+
+
+def test_an_error_reaches_all_that_depend_on_it_with_its_origin() -> None:
+    story = Story("w")
+    a, b, c = layer("a", 3), layer("b", 3, ("a", OneToOne())), layer("c", 1, ("b", Broadcast()))
+    story.submits(a, b, c, wanted=[whole(b), whole(c)])
+    out = story.fails(story.run_of(a, 0))
+    assert {(t.span, t.origin, t.error.message) for t in of(TellFailed, out)} == {
+        (Span(b.key, 0, 1), Span(a.key, 0, 1), "boom"),
+        (whole(c), Span(a.key, 0, 1), "boom"),
+    }
+    story.run_all(a, b)
+    assert [story.code(b, i) for i in range(3)] == [5, 4, 4]
+    assert of(TellFailed, story.submits(a, b, c, client="you"))[0].error.message == "boom"
+
+
+def test_retries_are_for_what_raised() -> None:
+    story = Story("w")
+    a = layer("a", 1, retries=2)
+    story.submits(a)
+    assert not of(TellFailed, story.fails(story.run_of(a)))
+    assert not of(TellFailed, story.fails(story.run_of(a)))
+    assert story.run_of(a).attempt == 3
+    assert len(of(TellFailed, story.fails(story.run_of(a)))) == 1
+
+
+def test_a_missing_input_comes_from_another_copy_or_is_made_again() -> None:
+    story = Story("w1", "w2")
+    a, b = layer("a", 1), layer("b", 6, ("a", Broadcast()))
+    story.submits(a, b)
+    holder = story.run_of(a).worker
+    story.done(story.run_of(a))
+    run = next(run for run in story.started if run.sources)
+    assert run.sources == ((whole(a), holder),)
+    out = story.say(InputsMissing(run.worker, run.run, run.attempt, holder, (whole(a),)))
+    assert FreeSpans(holder, (whole(a),)) in out
+    assert story.run_of(a).attempt == 2
+    story.run_all(a, b)
+    assert {story.code(b, i) for i in range(6)} == {4}
+
+
+def test_a_result_that_a_client_could_not_fetch_is_made_again() -> None:
+    story = Story("w1", "w2")
+    a = layer("a", 1)
+    story.submits(a)
+    story.done(story.run_of(a))
+    out = story.say(ResultsMissing("me", story.run_of(a).worker, (whole(a),)))
+    assert of(TellLost, out) == [TellLost("me", whole(a))]
+    assert len(of(StartRun, out)) == 1
+
+
+def test_a_copy_takes_the_place_of_a_lost_result() -> None:
+    story = Story("w1", "w2")
+    a, b = layer("a", 1), layer("b", 6, ("a", Broadcast()))
+    story.submits(a, b, wanted=[whole(a), whole(b)])
+    story.done(story.run_of(a))
+    fetching = next(run for run in story.started if run.sources)
+    story.done(fetching)
+    holder = story.run_of(a).worker
+    out = story.dies(holder)
+    assert of(TellDone, out)[0] == TellDone("me", whole(a), fetching.worker)
+    assert not of(TellLost, [o for o in out if getattr(o, "span", None) == whole(a)])
+
+
+def test_cancel_stops_what_nobody_else_wants() -> None:
+    story = Story("w")
+    a, b = layer("a", 4), layer("b", 1, ("a", Broadcast()))
+    story.submits(a, b, wanted=[whole(a), whole(b)])
+    out = story.say(CancelRequested("me", (whole(a),)))
+    assert {tell.error.kind for tell in of(TellFailed, out)} == {"cancelled"}
+    assert whole(b) in [tell.span for tell in of(TellFailed, out)]
+    assert len(of(RecallRun, out)) == 2
+    for run in list(story.started):
+        out = story.say(RunReturned("w", run.run, run.attempt, 0))
+    assert not story.state.core.runs
+    assert not of(StartRun, out)
+
+
+def test_cancel_does_not_touch_what_others_want() -> None:
+    story = Story("w")
+    a = layer("a", 1)
+    story.submits(a, client="me")
+    story.submits(a, client="you")
+    out = story.say(CancelRequested("me", (whole(a),)))
+    assert [tell.client for tell in of(TellFailed, out)] == ["me"]
+    assert [tell.client for tell in of(TellDone, story.done(story.run_of(a)))] == ["you"]
+
+
+def test_a_client_that_leaves_takes_its_work_along() -> None:
+    story = Story("w")
+    a, b = layer("a", 3), layer("b", 3)
+    story.submits(a, client="me")
+    story.submits(b, client="you")
+    story.say(ClientLeft("me"))
+    story.run_all(a, b)
+    assert list(story.state.core.books) == [b.key]
+
+
+def test_two_contents_under_one_key_and_unknown_layers_are_refused() -> None:
+    story = Story("w")
+    story.submits(layer("a", 2))
+    out = story.submits(layer("a", 3), client="you")
+    assert [tell.error.kind for tell in of(TellFailed, out)] == ["invalid"]
+    assert "another layer of 2 items, not 3" in of(TellFailed, out)[0].error.message
+    out = story.submits(layer("d", 1, ("c", OneToOne())))
+    assert "needs a layer that is not in the graph" in of(TellFailed, out)[0].error.message
+    assert len(story.state.core.books) == 1
+
+
+def test_an_empty_layer_is_complete() -> None:
+    story = Story("w")
+    a, b = layer("a", 0), layer("b", 1, ("a", Broadcast()))
+    story.submits(a, b)
+    assert of(TellDone, story.done(story.run_of(b)))
+
+
+def test_no_workers_yet_is_no_problem() -> None:
+    story = Story()
+    a = layer("a", 2)
+    assert not story.submits(a)
+    assert len(of(StartRun, story.joins("w"))) == 2
+
+
+UNKNOWN = [
+    ClientLeft("?"), Released("?", (Span(b"?", 0, 1),)), WorkerLeft("?"), Tick(), RunDone("?", 1, 1, (), 0.0),
+    RunReturned("?", 1, 1, 0), ClientJoined("x"), InputsMissing("?", 1, 1, "?", ()),
+    CancelRequested("?", (Span(b"?", 0, 1),)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", UNKNOWN)
+def test_what_is_unknown_is_ignored(kind: Event) -> None:
+    assert Story("w").say(kind) == []
