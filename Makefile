@@ -18,12 +18,13 @@ demo: $(READY) java  ## start a small real Hadoop, ship the environment, run the
 	@$(BIN)/python examples/demo.py
 
 test: lint types $(READY) java  ## everything: lint, types and every test, those on the real Hadoop among them
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest --durations=15
+	@$(BIN)/python -m pytest -n 2 -m "not hadoop" --durations=10
+	@$(BIN)/python -m pytest -m hadoop --durations=10
 
 check: lint types unit  ## lint, types and the tests that need no Hadoop (3 minutes at most)
 
 unit: $(READY)  ## the tests that need no Hadoop
-	@$(BIN)/python -m pytest -m "not hadoop and not slow"
+	@$(BIN)/python -m pytest -n 2 -m "not hadoop and not slow"
 
 lint: $(READY)  ## ruff
 	@$(BIN)/ruff check .

@@ -168,12 +168,14 @@ class ResourceManager:
         raise NotTold(f"YARN tells nothing of a queue {queue!r}")
 
     def queue_names(self) -> list[str]:
-        """Queues that take applications."""
+        """Queues that take applications; [] where this scheduler makes queues as it goes, or shows none."""
         return [str(row["queueName"]) for row in self._queues() if not (row.get("queues") or {}).get("queue")]
 
     def _queues(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
         open_rows = [self.ask("scheduler").get("scheduler", {}).get("schedulerInfo", {})]
+        if open_rows[0].get("type") != "capacityScheduler":
+            raise NotTold("only the capacity scheduler's queues are read")
         while open_rows:
             row = open_rows.pop()
             found.append(row)

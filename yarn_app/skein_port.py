@@ -9,7 +9,8 @@ user's ~/.skein. Plain records (`Report`, `fleet.Seen`) go out, skein's own obje
 from __future__ import annotations
 
 import contextlib
-import importlib.util
+import datetime
+import importlib
 import os
 import re
 import shutil
@@ -29,6 +30,8 @@ from howdah.yarn_app.fleet import Group, Seen
 from howdah.yarn_app.records import ENDED, Report
 
 CALL_SECONDS = 30.0
+CLOCKS_DIFFER = datetime.timedelta(hours=1)
+CERTIFICATE_LIFE = datetime.timedelta(days=365)
 SUBMIT_SECONDS = 600.0  # local files are uploaded in it
 
 
@@ -69,29 +72,53 @@ class Credentials:
 
     @classmethod
     def new(cls) -> Credentials:
-        """A fresh pair, in memory."""
-        made = _skein().Security.new_credentials()
-        return cls(made._get_bytes("cert"), made._get_bytes("key"))
+        """A fresh pair, in memory. As skein makes it, but valid for clocks that are behind ours, too."""
+        from cryptography import x509
+        from cryptography.hazmat.primitives import hashes, serialization
+        from cryptography.hazmat.primitives.asymmetric import rsa
+        from cryptography.x509.oid import NameOID
+
+        key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "skein-internal")])
+        now = datetime.datetime.now(datetime.UTC)
+        certificate = (
+            x509.CertificateBuilder()
+            .subject_name(name)
+            .issuer_name(name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - CLOCKS_DIFFER)
+            .not_valid_after(now + CERTIFICATE_LIFE)
+            .sign(key, hashes.SHA256())
+        )
+        pem = serialization.Encoding.PEM
+        plain = (serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        return cls(certificate.public_bytes(pem), key.private_bytes(pem, *plain))
 
     def for_skein(self) -> Any:
         return _skein().Security(cert_bytes=self.certificate, key_bytes=self.key)
 
 
 def _skein() -> Any:
-    """skein, imported late: it takes half a second, and reads HOME and the container's environment when imported."""
-    if importlib.util.find_spec("distutils") is None and "distutils" not in sys.modules:
-        _stub_distutils()
-    try:
-        import skein
-    except ImportError as error:
-        raise HadoopNotFound(
-            f"skein, through which howdah talks to YARN, cannot be imported ({error}): pip install 'howdah[yarn]'"
-        ) from error
+    """skein, imported late: it takes a third of a second, and reads the environment when it is imported."""
+    if "skein" in sys.modules:
+        return sys.modules["skein"]
+    with _without_distutils():
+        try:
+            import skein
+        except ImportError as error:
+            raise HadoopNotFound(
+                f"skein, through which howdah talks to YARN, cannot be imported ({error}): pip install 'howdah[yarn]'"
+            ) from error
     return skein
 
 
-def _stub_distutils() -> None:
-    """skein 0.8.2 wants `distutils.version.LooseVersion` (gone in Python 3.12) for one comparison with grpcio 1.18."""
+@contextlib.contextmanager
+def _without_distutils() -> Iterator[None]:
+    """A stand-in for `distutils.version.LooseVersion`, which skein 0.8.2 wants for one comparison with grpcio 1.18.
+
+    Python 3.12 has no distutils; and setuptools' way of providing it can deadlock when two threads import (3.11).
+    """
 
     class LooseVersion(str):
         def parts(self) -> tuple[int, ...]:
@@ -100,10 +127,20 @@ def _stub_distutils() -> None:
         def __lt__(self, other: str) -> bool:
             return self.parts() < LooseVersion(other).parts()
 
-    package, version = types.ModuleType("distutils"), types.ModuleType("distutils.version")
+    names = ("distutils", "distutils.version")
+    before = {name: sys.modules.get(name) for name in names}
+    package, version = (types.ModuleType(name) for name in names)
     version.LooseVersion = LooseVersion  # type: ignore[attr-defined]
     package.version = version  # type: ignore[attr-defined]
-    sys.modules.update({"distutils": package, "distutils.version": version})
+    sys.modules.update(dict(zip(names, (package, version))))
+    try:
+        yield
+    finally:
+        for name, module in before.items():
+            if module is None:
+                del sys.modules[name]
+            else:
+                sys.modules[name] = module
 
 
 def _message(error: Exception) -> str:
@@ -277,6 +314,10 @@ class DriverStart:
 
     def __init__(self) -> None:
         self.seconds = 0.0
+        # On this thread: imports of two threads at once can deadlock (Python 3.11).
+        _skein()
+        importlib.import_module("cryptography.hazmat.primitives.asymmetric.rsa")
+        importlib.import_module("cryptography.x509")
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="skein-driver")
         self._driver: Future[Driver] = self._pool.submit(self._start)
         self._pool.shutdown(wait=False)

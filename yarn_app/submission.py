@@ -19,7 +19,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from howdah.errors import EnvironmentMismatch, HowdahError, PathMissing, SpecificationError, bad_value
+from howdah.errors import (
+    EnvironmentMismatch,
+    HowdahError,
+    PathMissing,
+    ResourceRefused,
+    SpecificationError,
+    bad_value,
+    near,
+)
 from howdah.yarn_app import edge, payload
 from howdah.yarn_app.application import Application
 from howdah.yarn_app.fleet import Group, spread
@@ -105,6 +113,7 @@ def submit(spec: Specification, show: Show, *, program: tuple[str, Sequence[str]
         collect_leftovers(manager, staging)
         nodes = _nodes(manager)
         manager.refuse_impossible(_containers(spec, with_driver=program is not None), nodes)
+        _known_queue(manager, spec.queue)
         seconds["checking"] = time.monotonic() - began
         environment = _environment(spec, staging, show, seconds)
         hosts = [node.host for node in nodes] if spec.locality == "auto" else []
@@ -175,6 +184,16 @@ def _check_files(spec: Specification, program: tuple[str, Sequence[str]] | None)
 
 def _packed(source: str) -> bool:
     return source.endswith((".tar.gz", ".tgz", ".tar", ".zip", ".jar"))
+
+
+def _known_queue(manager: ResourceManager, queue: str) -> None:
+    """That the queue is there, where YARN tells; a path may still be made by YARN when it is first used."""
+    try:
+        known = manager.queue_names()
+    except NotTold:
+        return
+    if known and "." not in queue and queue not in known:
+        raise ResourceRefused(f"queue: YARN has no queue {queue!r}; {near(queue, known)}")
 
 
 def _nodes(manager: ResourceManager) -> list[Node]:

@@ -35,9 +35,11 @@ if TYPE_CHECKING:
 
 SCHEME = "howdah"
 LEAF_LIFE = datetime.timedelta(days=7)
-WORKER_LIFE = datetime.timedelta(hours=24)
+"""Of every leaf. As long as HDFS delegation tokens live: an application that outlives both needs new ones."""
+
 AUTHORITY_LIFE = datetime.timedelta(days=30)
-BACKDATED = datetime.timedelta(hours=1)  # clocks of nodes differ
+BACKDATED = datetime.timedelta(hours=1)
+"""Clocks of nodes differ."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from dataclasses import replace
 from typing import Any
 
 from howdah.engine.comm.frames import Channel, ChannelClosed
-from howdah.engine.comm.identity import WORKER_LIFE, Authority, Role, Security, new_key, role_of_pem
+from howdah.engine.comm.identity import Authority, Role, Security, new_key, role_of_pem
 from howdah.engine.comm.messages import Hello, JoinGranted, JoinRequest, Welcome
 from howdah.engine.comm.transport import dial, receive_greeting, send_greeting
 from howdah.errors import DeadlineExceeded, PeerRefused
@@ -128,7 +128,7 @@ class Registrar:
         spelled = public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
         if self._joined.setdefault(request.container, spelled) != spelled:
             raise PeerRefused(f"container {request.container!r} has joined already, with another key")
-        return self.authority.leaf(Role(self.authority.app, "worker", request.container), public, WORKER_LIFE)
+        return self.authority.leaf(Role(self.authority.app, "worker", request.container), public)
 
     @staticmethod
     def load(directory: str | os.PathLike[str]) -> Registrar:

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from howdah.engine.expr import nodes
 from howdah.engine.expr.aggregates import Agg
-from howdah.engine.expr.columns import Call, Col, Column, Either
+from howdah.engine.expr.columns import Binary, Call, Col, Column, Either, binary, call
 from howdah.engine.expr.dtypes import key_type
 from howdah.engine.expr.functions import settled
 from howdah.engine.expr.nodes import Relation
@@ -37,11 +37,16 @@ def settle(plan: Relation, ask: Ask) -> Relation:
 
 
 def _questions(node: Relation) -> list[Either]:
-    """Open questions whose answer can be seen: dtypes inside a filter's predicate never leave it."""
-    if isinstance(node, nodes.Filter):
-        return []
+    """Open questions whose answer makes a difference."""
     found = [n for e in node.expressions() for n in e.walk() if isinstance(n, Either) and n.answer is None]
+    if isinstance(node, nodes.Filter):
+        found = [q for q in found if not _small_whole(q)]
     return list(dict.fromkeys(found))
+
+
+def _small_whole(question: Either) -> bool:
+    """Parts of dates and lengths of text are the same numbers as floats: a predicate need not know which they are."""
+    return isinstance(question.no, Call) and question.no.function.startswith(("dt.", "str."))
 
 
 def _answered(node: Relation, ask: Ask) -> Relation:
@@ -54,10 +59,25 @@ def _answered(node: Relation, ask: Ask) -> Relation:
 
     def change(e: Column) -> Column:
         if isinstance(e, Either) and e in answers:
-            return (e.yes if answers[e] else e.no).rebuild(change)
-        return e.rebuild(change)
+            return again((e.yes if answers[e] else e.no), change)
+        return again(e, change)
 
     return _answered(node.turn(change), ask)
+
+
+def again(e: Column, change: Callable[[Column], Column]) -> Column:
+    """The expression with changed operands, built as it would be if it were written on them now."""
+    turned = e.rebuild(change)
+    kinds = [c.dtype.kind for c in e.children()]
+    if turned is e or kinds == [c.dtype.kind for c in turned.children()]:
+        if isinstance(turned, Call) and turned.function == "fillna" and not turned.source.dtype.may_miss:
+            return turned.source
+        return turned
+    if isinstance(turned, Binary):
+        return binary(turned.op, turned.left, turned.right)
+    if isinstance(turned, Call):
+        return call(turned.function, turned.source, turned.other, **dict(turned.params))
+    return turned
 
 
 def retyped(node: Relation) -> Relation:
@@ -74,10 +94,7 @@ def retyped(node: Relation) -> Relation:
             now = schema[e.name]
             fresh = settled(Col(e.name, now), None) if now.kind != e.dtype.kind else Col(e.name, now)
             return e if now == e.dtype else fresh
-        turned = e.rebuild(change)
-        if isinstance(turned, Call) and turned.function == "fillna" and not turned.source.dtype.may_miss:
-            return turned.source
-        return turned
+        return again(e, change)
 
     return node.turn(change)
 

@@ -105,7 +105,7 @@ class Collection:
             raise SchemaError(f"{what}: the mask {mask.name!r} may hold missing values: use .fillna(False).astype(bool)")
         if e.dtype.kind != "bool":
             raise SchemaError(f"{what}: the mask is {e.dtype}, not bool: compare it with something")
-        return type(self)(self._rows.through(lambda base: nodes.Filter(base, e)))
+        return type(self)(self._rows.where(e))
 
     def __len__(self) -> int:
         """The number of rows: from the files' footers where nothing was filtered, otherwise computed now."""

@@ -32,6 +32,9 @@ DEFAULT = (Level(None, Col(INDEX, INT64)),)
 """pandas' default index: the number of the row where it was born."""
 
 
+_MASK = "\1mask"
+
+
 def physical(label: Label) -> str:
     """The name in a relation of the column that people call `label`."""
     return label if isinstance(label, str) else f"\1{label!r}"
@@ -84,10 +87,22 @@ class Rows:
         schema = self.base.schema
         return replace(self, columns=tuple((label, Col(physical(label), schema[physical(label)])) for label in self.labels()))
 
+    def where(self, mask: Column) -> Rows:
+        """The rows in which `mask`, an expression over the base, is true."""
+        if not self.asks(mask):
+            return replace(self, base=nodes.Filter(self.base, mask))
+        plan = self.plan()
+        both = nodes.Project(self.base, (*plan.columns, (_MASK, mask)))
+        return self.over(nodes.Filter(both, Col(_MASK, mask.dtype)))
+
+    def asks(self, *more: Column) -> bool:
+        """Whether a dtype of the frame is still a question about its rows, as they are now."""
+        everything = (*(e for _, e in self.columns), *(level.values for level in self.index), *more)
+        return any(open_questions(e) for e in everything)
+
     def through(self, make: Callable[[Relation], Relation]) -> Rows:
         """The frame after an operation that keeps columns and drops rows. Questions are pinned to the rows they are of."""
-        everything = (*(e for _, e in self.columns), *(level.values for level in self.index))
-        if any(open_questions(e) for e in everything):
+        if self.asks():
             pinned = self.pinned()
             return replace(pinned, base=make(pinned.base))
         return replace(self, base=make(self.base))

@@ -69,9 +69,10 @@ async def serve(options: argparse.Namespace) -> int:
     if options.die_with_parent:
         os.set_blocking(0, False)
         loop.add_reader(0, _parent_said, done)
-    await done.wait()
-    await server.close()
-    return 0
+    waits = [asyncio.ensure_future(event.wait()) for event in (done, server.failed)]
+    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    await server.close(server.failure or "the scheduler was asked to end")
+    return 1 if server.failure else 0
 
 
 def _parent_said(done: asyncio.Event) -> None:

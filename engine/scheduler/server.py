@@ -110,6 +110,8 @@ class Server:
         self.first_task: float | None = None
         self.last_client = time.time()
         self.started = time.time()
+        self.failure = ""
+        self.failed = asyncio.Event()
         self._sessions: dict[str, Peer] = {}
         self._runs: dict[tuple[int, int], Span] = {}
         self._wanted: set[Key] = set()
@@ -134,7 +136,7 @@ class Server:
 
     async def close(self, reason: str = "the cluster was closed") -> None:
         """Tell everybody to go and stop."""
-        if self._beating is not None:
+        if self._beating is not None and self._beating is not asyncio.current_task():
             self._beating.cancel()
         farewells = [w.session.farewell(Leave(reason)) for w in self.workers.values()]
         farewells += [c.session.farewell(Bye(reason)) for c in (*self.clients.values(), *self.owners.values())]
@@ -151,6 +153,13 @@ class Server:
                     self._give_up(peer)
             self.event(Tick())
 
+    def _broken(self, error: Exception) -> None:
+        """The state is not what it should be: end everything, and say so to everybody who waits."""
+        self.failure = f"an error of howdah's own in the scheduler: {type(error).__name__}: {error}"
+        log.critical("%s", self.failure, exc_info=error)
+        self.failed.set()
+        self._closing = asyncio.ensure_future(self.close(self.failure))
+
     def _give_up(self, peer: Peer) -> None:
         if isinstance(peer, WorkerPeer):
             self._worker_left(peer, f"its connection was lost and did not come back within {peer.lease:.0f} s")
@@ -162,8 +171,14 @@ class Server:
 
     def event(self, event: Event, inline: Inline | None = None) -> None:
         """Let the state handle `event` and do what it says."""
-        for instruction in self.state.handle(event, time.monotonic()):
-            self._follow(instruction, inline)
+        if self.failure:
+            return
+        try:
+            for instruction in self.state.handle(event, time.monotonic()):
+                self._follow(instruction, inline)
+        except Exception as error:  # noqa: BLE001  # a fault of howdah's own: all waits end, before one hangs
+            self._broken(error)
+            return
         wake = self.state.wake_at
         if self._wake is not None:
             self._wake.cancel()

@@ -269,6 +269,47 @@ def test_options_are_checked() -> None:
         LocalCluster(1, memory_limit="2 apples")
 
 
+def test_a_client_finds_the_cluster_that_its_program_was_started_in(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with LocalCluster(1, local_directory=root) as cluster:
+        monkeypatch.setenv("HOWDAH_SCHEDULER", cluster.scheduler_address)
+        monkeypatch.setenv("HOWDAH_STAGING", "hdfs:///user/me/.howdah/job")
+        with Client() as client:
+            assert client.submit(abs, -1).result(30) == 1
+            assert client.scratch_root == "hdfs:///user/me/.howdah/job"
+            assert client.address == cluster.scheduler_address
+
+
+def test_a_worker_at_its_memory_limit_goes_on_one_run_at_a_time(root: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with LocalCluster(1, 4, memory_limit="10MiB", local_directory=root) as cluster, Client(cluster) as client:
+        cluster.wait_for_workers()
+        until(lambda: client.scheduler_info()["workers"]["worker-0"]["paused"])
+        assert client.gather(client.map(abs, range(-50, 0))) == list(range(50, 0, -1))
+    assert "of 10 MiB in use" in capfd.readouterr().err
+
+
+def test_an_error_of_our_own_ends_all_waits(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = LocalCluster(1, local_directory=root)
+    client = Client(cluster)
+    cluster.wait_for_workers()
+    waiting = client.submit(time.sleep, 60)
+    monkeypatch.setattr(cluster._server.state, "handle", lambda event, now: 1 / 0)
+    with pytest.raises(HowdahError, match="an error of howdah's own in the scheduler: ZeroDivisionError"):
+        waiting.result(30)
+    client.close()
+    cluster.close()
+
+
+def test_the_scheduler_cannot_open_what_users_send() -> None:
+    code = (
+        "import sys, howdah.engine.scheduler.__main__, howdah.engine.observe.status; "
+        "print([m for m in ('cloudpickle', 'howdah.engine.comm.serialize') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60, check=True)
+    assert done.stdout == b"[]\n"
+
+
 def test_a_worker_loads_no_heavy_library() -> None:
     code = (
         "import sys, howdah.engine.worker.process; "

@@ -40,9 +40,10 @@ def test_work_is_done_and_the_cluster_says_what_it_is(cluster: YarnCluster) -> N
     assert cluster.app_id in cluster.dashboard_link
     assert cluster.app_id in repr(cluster)
     assert "1 at work, 1 wanted" in cluster._repr_html_()
-    console = Console(record=True, width=120, file=open(os.devnull, "w"))
-    console.print(cluster)
-    assert "1 at work, 1 wanted" in console.export_text()
+    console = Console(width=120)
+    with console.capture() as shown:
+        console.print(cluster)
+    assert "1 at work, 1 wanted" in shown.get()
 
 
 def test_scaling_up_and_down(cluster: YarnCluster, yarn: Yarn) -> None:
@@ -94,10 +95,15 @@ def test_from_current_outside_of_an_application() -> None:
 def test_a_file_a_failing_program_and_an_end(yarn: Yarn, tmp_path: Path) -> None:
     file = tmp_path / "cluster.yaml"
     file.write_text(Specification(name="from-file", n_workers=0, **SMALL).to_yaml())
-    with pytest.raises(ZeroDivisionError):
-        with YarnCluster.from_specification(file, show="quiet") as one:
-            app_id = one.app_id
+    one = YarnCluster.from_specification(file, show="quiet")
+    app_id = one.app_id
+
+    def program() -> None:
+        with one:
             raise ZeroDivisionError("of the user's program")
+
+    with pytest.raises(ZeroDivisionError):
+        program()
     app = yarn.application(app_id)
     assert (app["name"], app["finalStatus"]) == ("from-file", "FAILED")
     assert "of the user's program" in app["diagnostics"]

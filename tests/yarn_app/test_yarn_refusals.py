@@ -113,5 +113,4 @@ def test_files_that_are_not_there(yarn: Yarn) -> None:
 
 
 def test_an_unknown_queue(yarn: Yarn) -> None:
-    """YARN itself refuses that one; its words are shown."""
-    assert "unknown queue" in refused(yarn, "--queue", "nix", seconds=60)
+    assert "queue: YARN has no queue 'defalt'; did you mean 'default'?" in refused(yarn, "--queue", "defalt")

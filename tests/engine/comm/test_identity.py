@@ -198,7 +198,8 @@ def test_unix_sockets_want_a_private_folder(tmp_path: Path) -> None:
             listener.open(f"unix://{tmp_path}/s")
         tmp_path.chmod(0o700)
         address = listener.open(f"unix://{tmp_path}/s")
-        await connect(address, Hello("client", "c"), None, expect="scheduler")
+        channel, _ = await connect(address, Hello("client", "c"), None, expect="scheduler")
+        channel.close()
         listener.close()
         assert not (tmp_path / "s").exists()
 

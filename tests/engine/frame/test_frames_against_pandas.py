@@ -269,6 +269,7 @@ def test_random_pipelines(shape: str, tmp_path_factory: pytest.TempPathFactory, 
     want = write(folder / "big", rows, draw(st.lists(st.integers(0, 24), max_size=3)), draw(st.integers(1, 9)), draw(st.booleans()))
     other = write(folder / "small", draw(st.lists(ROW, max_size=6)), [], 9)
     big, small = hd.read_parquet(folder / "big"), hd.read_parquet(folder / "small")
+    first = want
     got, want, story = run_both(draw, big, want, other, small)
     try:
         found = got.compute(scheduler="inline")
@@ -279,7 +280,7 @@ def test_random_pipelines(shape: str, tmp_path_factory: pytest.TempPathFactory, 
                 reduced, expected = getattr(got[c], name)().compute(scheduler="inline"), getattr(want[c], name)()
                 pd.testing.assert_series_equal(pd.Series([reduced]), pd.Series([expected]), rtol=1e-9)
     except Exception as error:
-        error.add_note(f"{story}\n{got.explain()}\nwant:\n{want}\n{want.dtypes}")
+        error.add_note(f"{story}\n{first.to_string()}\n{other.to_string()}\nwant:\n{want.to_string()}\n{got.explain()}")
         raise
 
 

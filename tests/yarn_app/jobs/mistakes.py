@@ -1,4 +1,4 @@
-"""What a data engineer gets wrong; prints each error as JSON. `mistakes.py FOLDER` has: table (good), broken, there (exists)."""
+"""What a data engineer gets wrong; prints each error as JSON. `mistakes.py FOLDER`: table, broken and there are in it."""
 
 import json
 import sys
