@@ -293,8 +293,8 @@ str_ = str
 
 
 def check_rankable(what: Any, label: Any, e: Column) -> None:
-    """pandas ranks numbers, bools and times only."""
-    if not (e.dtype.is_number or e.dtype.kind in ("bool", "datetime", "timedelta")):
+    """pandas ranks numbers, bools and times; decimals too are ranked here, which pandas (to it they are objects) refuses."""
+    if not (e.dtype.is_number or e.dtype.kind in ("bool", "datetime", "timedelta", "decimal")):
         raise SchemaError(f"{what}: column {label!r} is {e.dtype}, and only numbers and times can be ranked: "
                           "use sort_values(...).head(n)")  # fmt: skip
 

@@ -136,9 +136,9 @@ class Yarn:
     def left(self, app_id: str) -> list[str]:
         """What is left of an application: containers, processes of ours, folders in HDFS and here."""
         staging = Staging.of_user()
-        found = [f"container process {p.pid} {_words(p)}" for p in containers_of(self.hadoop.folder)]
+        found = [f"container process {p.pid} {_words(p)}" for p in self.containers(app_id)]
         found += [path for path in (staging.app(app_id), staging.skein(app_id)) if staging.files.exists(path)]
-        found += [f"process {p.pid} {_words(p)}" for p in self._ours()]
+        found += [f"process {p.pid} {_words(p)}" for p in self._ours(app_id)]
         found += [
             str(path)
             for path in Path("/tmp").glob("howdah-app-*-*")
@@ -146,18 +146,23 @@ class Yarn:
         ]
         return found
 
-    def _ours(self) -> Iterator[psutil.Process]:
+    def containers(self, app_id: str) -> list[psutil.Process]:
+        """Processes in the application's containers."""
+        return [
+            p for p in containers_of(self.hadoop.folder) if _environ(p).get("SKEIN_APPLICATION_ID", app_id) == app_id
+        ]
+
+    def _ours(self, app_id: str) -> Iterator[psutil.Process]:
         for process in psutil.process_iter():
             words = _words(process)
             if process.pid in self.known or not any(
                 mark in words for mark in ("com.anaconda.skein", "howdah.engine", "howdah submit", str(JOBS))
             ):
                 continue
-            try:
-                if process.environ().get("HADOOP_CONF_DIR") == str(self.hadoop.conf_dir):
-                    yield process
-            except psutil.Error:
-                continue
+            environ = _environ(process)
+            mine = environ.get("HADOOP_CONF_DIR") == str(self.hadoop.conf_dir)
+            if mine and environ.get("SKEIN_APPLICATION_ID", app_id) == app_id:
+                yield process
 
     def nothing_left(self, app_id: str) -> None:
         """Asserts it, within the seconds that NodeManagers take to end containers."""
@@ -165,6 +170,13 @@ class Yarn:
         until(
             lambda: not self.left(app_id), f"nothing is left of {app_id}; it was:\n" + "\n".join(self.left(app_id)), 20
         )
+
+
+def _environ(process: psutil.Process) -> dict[str, str]:
+    try:
+        return dict(process.environ())
+    except psutil.Error:
+        return {}
 
 
 def _words(process: psutil.Process) -> str:

@@ -1,4 +1,4 @@
-"""What a data engineer gets wrong; prints each error as JSON. `mistakes.py FOLDER`: table, broken and there are in it."""
+"""What a data engineer gets wrong; prints each error as JSON. `mistakes.py FOLDER` with table, broken and there."""
 
 import json
 import sys
@@ -17,6 +17,7 @@ def attempt(name: str, act: Callable[[], object]) -> None:
     except Exception as error:  # noqa: BLE001 - whatever it is, it is shown
         errors[name] = {
             "type": type(error).__name__,
+            "kinds": [kind.__name__ for kind in type(error).__mro__],
             "text": str(error),
             "notes": getattr(error, "__notes__", []),
             "line": error.__traceback__.tb_next.tb_lineno if error.__traceback__ and error.__traceback__.tb_next else 0,
