@@ -99,7 +99,7 @@ def retyped(node: Relation) -> Relation:
     return node.turn(change)
 
 
-def _retyped_join(node: nodes.Join) -> nodes.Join:
+def _retyped_join(node: nodes.Join) -> Relation:
     pairs = dict(zip(node.left_on, node.right_on))
     take = []
     for name, side, source, dtype in node.take:
@@ -110,4 +110,8 @@ def _retyped_join(node: nodes.Join) -> nodes.Join:
             loses = node.how in {"left": ("right", "outer"), "right": ("left", "outer")}[side]
             dtype = now.missing() if loses else now
         take.append((name, side, source, dtype))
-    return replace(node, take=tuple(take))
+    joined = replace(node, take=tuple(take))
+    if joined.schema == node.schema:
+        return node
+    fixed = tuple((n, settled(Col(n, d), None) if d.kind != node.schema[n].kind else Col(n, d)) for n, d in joined.schema.items())
+    return nodes.Project(joined, fixed)

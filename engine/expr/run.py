@@ -294,7 +294,7 @@ def _join(node: nodes.Join, bound: Bound) -> pl.LazyFrame:
     wide = [_wider(node.left.schema[a], node.right.schema[b]) for a, b in zip(node.left_on, node.right_on)]
     left, right = (s.with_columns(pl.col(k).cast(w.polars) for k, w in zip(on, wide)) for s in sides.values())
     if node.how == "outer":
-        joined = _outer(left, right, on)
+        joined = _outer(left, right, on, [w.kind not in ("datetime", "timedelta") for w in wide])
     else:
         joined = left.join(right, on=on, how=how, nulls_equal=True, maintain_order=order if node.ordered else None,
                            coalesce=True)  # fmt: skip
@@ -305,13 +305,11 @@ def _join(node: nodes.Join, bound: Bound) -> pl.LazyFrame:
     return joined.select(out)
 
 
-def _outer(left: pl.LazyFrame, right: pl.LazyFrame, on: list[str]) -> pl.LazyFrame:
-    """An outer join in pandas' order: that of the keys, missing ones last; of the rows when one side has none."""
-    one = collect(left.with_row_index("\1left"))
-    other = collect(right.with_row_index("\1right"))
-    joined = one.lazy().join(other.lazy(), on=on, how="full", nulls_equal=True, coalesce=True)
-    by_key = on if one.height and other.height else []
-    return joined.sort([*by_key, "\1left", "\1right"], nulls_last=True)
+def _outer(left: pl.LazyFrame, right: pl.LazyFrame, on: list[str], nulls_last: list[bool]) -> pl.LazyFrame:
+    """An outer join in pandas' order: that of the keys. Missing keys come last, but missing times come first."""
+    one, other = left.with_row_index("\1left"), right.with_row_index("\1right")
+    joined = one.join(other, on=on, how="full", nulls_equal=True, coalesce=True)
+    return joined.sort([*on, "\1left", "\1right"], nulls_last=[*nulls_last, True, True])
 
 
 def _side(node: nodes.Relation, on: Sequence[str], take: Sequence[str], mark: str, bound: Bound) -> pl.LazyFrame:

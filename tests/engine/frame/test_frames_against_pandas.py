@@ -275,7 +275,7 @@ def test_random_pipelines(shape: str, tmp_path_factory: pytest.TempPathFactory, 
         found = got.compute(scheduler="inline")
         same(found, want)
         columns = [c for c in want.columns if str(want[c].dtype) in (*NUMBERS, "bool")]
-        for c in columns[:2]:
+        for c in [c for c in columns if got[c]._expression.dtype.kind != "anybool"][:2]:
             for name in ("sum", "mean", "max", "count"):
                 reduced, expected = getattr(got[c], name)().compute(scheduler="inline"), getattr(want[c], name)()
                 pd.testing.assert_series_equal(pd.Series([reduced]), pd.Series([expected]), rtol=1e-9)
