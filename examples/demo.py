@@ -78,7 +78,9 @@ def main() -> None:
     """Run the demo."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--scale", type=float, default=1.0, help="TPC-H scale factor (1: six million rows)")
-    parser.add_argument("--folder", type=Path, default=HERE.parent / ".cache" / "demo", help="where data and Hadoop live")
+    parser.add_argument(
+        "--folder", type=Path, default=HERE.parent / ".cache" / "demo", help="where data and Hadoop live"
+    )
     parser.add_argument("--keep", action="store_true", help="leave the small Hadoop running")
     parser.add_argument("--figures", type=Path, help="also write the seconds as JSON to this file")
     options = parser.parse_args()

@@ -19,6 +19,7 @@ if ! flock --nonblock 9; then
 fi
 
 howdah env pack --name "${ENVIRONMENT:-etl}" >/dev/null      # uploads nothing when nothing has changed
-exec howdah submit --env "${ENVIRONMENT:-etl}" --name "nightly-$day" --tags "nightly,$day" \
+# The lock stays with this shell, not with what howdah starts (9>&-): it is free when the job has ended.
+howdah submit --env "${ENVIRONMENT:-etl}" --name "nightly-$day" --tags "nightly,$day" \
   --workers "${WORKERS:-2}" --worker-memory "${WORKER_MEMORY:-1GiB}" --worker-cores 1 \
   "$here/daily_revenue.py" "$source" "$root/day=$day" 9>&-

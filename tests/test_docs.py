@@ -21,7 +21,9 @@ def modules() -> list[str]:
         for path in sorted((ROOT / folder).rglob("*.py")):
             parts = path.relative_to(ROOT / folder).with_suffix("").parts
             runs = any(">>> " in line and "+SKIP" not in line for line in path.read_text().splitlines())
-            if runs and parts[-1] != "__main__":  # an example that needs a Hadoop is skipped here, and run in yarn_app's tests
+            if (
+                runs and parts[-1] != "__main__"
+            ):  # an example that needs a Hadoop is skipped here, and run in yarn_app's tests
                 names.append(".".join((package, *(p for p in parts if p != "__init__"))))
     return names
 

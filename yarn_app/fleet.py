@@ -14,7 +14,10 @@ The rules, in order:
    If that would exclude every node that was ever seen, nothing is excluded.
 4. Fewer containers than wanted: add, on the service that has fewest of its share; after a loss only when the backoff
    of `BACKOFF` * 2**k seconds (at most `BACKOFF_MOST`) is over, k being the losses since a worker last joined.
-5. More than wanted: give back those that YARN has not granted yet, then those whose worker has not joined, then the
+5. A container that was asked for on one host, and that YARN has not granted within `HOST_PATIENCE` seconds, is asked
+   for anywhere instead. (YARN's own relaxing gives up after as many heartbeats as the cluster has nodes: on a small
+   cluster that is at once, and all workers land on one node.)
+6. More than wanted: give back those that YARN has not granted yet, then those whose worker has not joined, then the
    newest.
 """
 
@@ -30,11 +33,12 @@ GIVEN_BACK_MOST = 5
 BACKOFF = 0.5
 BACKOFF_MOST = 30.0
 MOST_GROUPS = 32
+HOST_PATIENCE = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """One skein service: `instances` at the start, preferably on `host` ("" is anywhere)."""
+    """One skein service: `instances` at the start, on `host` and nowhere else ("" is anywhere)."""
 
     service: str
     instances: int
@@ -112,6 +116,7 @@ class Fleet:
     _strikes: Counter[str] = field(default_factory=Counter)
     _hosts: set[str] = field(default_factory=set)
     _given_back: int = 0
+    _asked: dict[str, float] = field(default_factory=dict)  # containers of one host that are not granted: since when
     _last: Lost | None = None
 
     @property
@@ -140,9 +145,13 @@ class Fleet:
         if self.failures_allowed is not None and len(self._losses) > self.failures_allowed:
             return [*orders, GiveUp(self._why())]
         orders += self._give_back(seen)
+        slow = self._not_granted(now, seen)
+        orders += [Remove(name, f"its host did not grant it within {HOST_PATIENCE:.0f} s") for name in slow]
         active = [one for one in seen if one.active and one.name not in self._ended]
-        if len(active) < wanted:
-            orders += self._add(now, wanted - len(active), active)
+        missing = wanted - len(active)
+        if missing > 0:
+            anywhere = [Add(group.service) for group in self.groups if not group.host][:1] * min(len(slow), missing)
+            orders += [*anywhere, *self._add(now, missing - len(anywhere), active)]
         elif len(active) > wanted:
             orders += self._shrink(len(active) - wanted, active)
         return orders
@@ -183,10 +192,22 @@ class Fleet:
                 self._ended.add(one.name)
                 yield Remove(one.name, f"{self._strikes[one.host]} containers failed to start on {one.host}")
 
+    def _not_granted(self, now: float, seen: Sequence[Seen]) -> list[str]:
+        """Containers that their host does not give in time, where another host may."""
+        bound = {group.service for group in self.groups if group.host}
+        if len(bound) == len(self.groups):
+            return []
+        waiting = [one.name for one in seen if one.pending and one.service in bound and one.name not in self._ended]
+        self._asked = {name: self._asked.get(name, now) for name in waiting}
+        slow = [name for name, since in self._asked.items() if now - since >= HOST_PATIENCE]
+        self._ended.update(slow)
+        return slow
+
     def _add(self, now: float, missing: int, active: Sequence[Seen]) -> Iterable[Add]:
-        if now < self._next_add:
+        if missing <= 0 or now < self._next_add:
             return
-        usable = [group for group in self.groups if group.host not in self.excluded] or list(self.groups)
+        own = [group for group in self.groups if group.host] or list(self.groups)
+        usable = [group for group in own if group.host not in self.excluded] or own
         count = Counter(one.service for one in active)
         for _ in range(missing):
             group = min(usable, key=lambda g: (count[g.service] - g.instances, g.service))
@@ -215,16 +236,19 @@ def _instance(name: str) -> int:
 def spread(n_workers: int, hosts: Sequence[str], *, service: str = "howdah.worker") -> list[Group]:
     """The services to declare: one per host for at most 32 hosts, workers dealt out in turn; else a single one.
 
-    Hosts that get no worker now get a service nonetheless, so that a later `scale` can use them.
+    Hosts that get no worker now get a service nonetheless, so that a later `scale` can use them. The last service is
+    for what its host does not give.
 
     >>> spread(3, ["node1", "node2"], service="w")
-    [Group(service='w.0', instances=2, host='node1'), Group(service='w.1', instances=1, host='node2')]
+    [Group(service='w.0', instances=2, host='node1'), Group(service='w.1', instances=1, host='node2'),
+     Group(service='w.any', instances=0, host='')]
     >>> spread(3, [])
     [Group(service='howdah.worker', instances=3, host='')]
     """
     if not hosts or len(hosts) > MOST_GROUPS:
         return [Group(service, n_workers)]
-    return [
+    own = [
         Group(f"{service}.{index}", n_workers // len(hosts) + (index < n_workers % len(hosts)), host)
         for index, host in enumerate(hosts)
     ]
+    return [*own, Group(f"{service}.any", 0)]

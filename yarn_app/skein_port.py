@@ -267,7 +267,7 @@ class Driver:
                 max_restarts=0,  # the master decides: backoff, crash-loop limit, exclusion
                 allow_failures=True,
                 nodes=[group.host] if group.host else None,
-                relax_locality=bool(group.host),
+                relax_locality=not group.host,  # the fleet relaxes, for YARN does so too soon
                 node_label=order.node_label,
             )
             for group in order.groups

@@ -60,8 +60,10 @@ class Agg:
             return DType("uint64" if have.kind.startswith("uint") else "int64")
         if self.name == "mean" and have.kind == "float32" and self.grouped:
             return DType("float32", nullable=True)
-        if self.name in ("min", "max", "first", "last"):
-            return have if not have.may_miss else have.missing("nan" if have.pandas == "object" else None)
+        if self.name in ("min", "max"):
+            return have.missing("nan") if have.may_miss else have
+        if self.name in ("first", "last"):
+            return have.missing("None") if have.may_miss else have
         if self.name == "sum" and have.kind == "decimal":
             return have.present()
         sample = have.values()
@@ -181,5 +183,3 @@ def as_pandas_reads(name: str, agg: Agg) -> Column:
 def result_states(name: str, agg: Agg) -> list[str]:
     """The names of an aggregate's state columns."""
     return [f"{name}\1{i}" for i in range(STATES.get(agg.name, 1))]
-
-

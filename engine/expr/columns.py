@@ -1,8 +1,8 @@
 """Column expressions: immutable, typed when they are built, named by content; they compute nothing.
 
-`Col`, `Lit`, `Binary`, `Call`, `Cast` and `Either` are all there is. A node derives its dtype at construction by asking
-pandas on one-row samples (`dtypes`), so what pandas refuses is refused on the line that writes it. `lower` turns them
-into Polars expressions. Built by `frame` and by the rules; anybody may read them.
+`Col`, `Lit`, `Constant`, `Binary`, `Call`, `Cast` and `Either` are all there is. A node derives its dtype at
+construction by asking pandas on one-row samples (`dtypes`), so what pandas refuses is refused on the line that writes
+it. `lower` turns them into Polars expressions. Built by `frame` and by the rules; anybody may read them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ import pandas as pd
 
 from howdah.engine.expr.dtypes import BOOL, DType, is_missing, of_pandas
 from howdah.errors import NotSupported, SchemaError
-
 
 ARITHMETIC: dict[str, Callable[[Any, Any], Any]] = {
     "+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv,
@@ -86,18 +85,45 @@ class Lit(Column):
         value = self.value.item() if isinstance(self.value, np.ndarray) and self.value.ndim == 0 else self.value
         object.__setattr__(self, "value", value)
         found = of_pandas(pd.Series([value], dtype=object if isinstance(value, bytes) else None))
-        if found.kind == "unsupported":
-            raise NotSupported(
-                f"a scalar of type {type(value).__name__} cannot be used in a column yet: use a number, str, bool, date, "
-                "datetime or Decimal"
-            )
-        object.__setattr__(self, "dtype", found)
+        object.__setattr__(self, "dtype", _scalar(found, value))
 
     def __repr__(self) -> str:
         return f"Lit({type(self.value).__name__}:{self.value!r})"
 
     def __str__(self) -> str:
         return repr(self.value.item() if isinstance(self.value, np.generic) else self.value)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Constant(Column):
+    """A column with the same value in every row, which is what pandas makes of an assigned scalar.
+
+    >>> narrow = Col("a", DType("int8"))
+    >>> Binary("+", narrow, Constant(1)).dtype.pandas, Binary("+", narrow, Lit(1)).dtype.pandas
+    ('int64', 'int8')
+    """
+
+    value: Any
+    dtype: DType = field(init=False)
+
+    def __post_init__(self) -> None:
+        found = of_pandas(pd.DataFrame(index=[0]).assign(x=self.value)["x"])
+        object.__setattr__(self, "dtype", _scalar(found, self.value))
+
+    def __repr__(self) -> str:
+        return f"Constant({type(self.value).__name__}:{self.value!r})"
+
+    def __str__(self) -> str:
+        return repr(self.value.item() if isinstance(self.value, np.generic) else self.value)
+
+
+def _scalar(found: DType, value: Any) -> DType:
+    if found.kind == "unsupported":
+        raise NotSupported(
+            f"a scalar of type {type(value).__name__} cannot be used in a column yet: use a number, str, bool, "
+            "date, datetime or Decimal"
+        )
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,15 +159,21 @@ class Binary(Column):
             raise NotSupported(f'{self}: use .astype("int64") on the bools first')
         series = not (isinstance(self.left, Lit) or isinstance(self.right, Lit))
         if series and self.op in COMPARISONS and ("decimal" in kinds and (left.is_float or right.is_float)):
-            raise NotSupported(f'{self}: a Decimal column beside a float column: use .astype("float64") on the Decimals')
+            raise NotSupported(
+                f'{self}: a Decimal column beside a float column: use .astype("float64") on the Decimals'
+            )
         if series and self.op not in ("==", "!=") and self.op in COMPARISONS and kinds == {"date", "datetime"}:
             raise NotSupported(f'{self}: dates beside times: use .astype("datetime64[us]") on the dates')
+        if self.op == "//" and kinds == {"timedelta"}:
+            raise NotSupported(f"{self}: the dtype would depend on missing values: use / and then .round()")
         if "anybool" in kinds and self.op not in COMPARISONS:
             raise NotSupported(f"{self}: bools with missing values: use .fillna(False).astype(bool) first")
         a, b = (n.value if isinstance(n, Lit) else n.dtype.values() for n in (self.left, self.right))
         found = ask(str(self), _key("binary", self.op, a, b), lambda: OPERATORS[self.op](a, b))
         if self.op in ("//", "%") and found.kind == "float32":
-            raise NotSupported(f'{self}: the dtype would depend on whether a divisor is zero: use .astype("float64") first')
+            raise NotSupported(
+                f'{self}: the dtype would depend on whether a divisor is zero: use .astype("float64") first'
+            )
         if self.op in COMPARISONS or found.kind == "bool":
             return BOOL
         hole = {"decimal": "nan", "date": "NaT"}.get(found.kind, "None")
@@ -187,7 +219,7 @@ class Call(Column):
 
 @dataclass(frozen=True, slots=True)
 class Cast(Column):
-    """Another dtype for the same values, where Polars and numpy agree on what comes out (`functions.astype` decides)."""
+    """Another dtype for the same values, where Polars and numpy agree on them (`functions.astype` decides)."""
 
     source: Column
     dtype: DType
@@ -278,10 +310,13 @@ def binary(op: str, left: Any, right: Any) -> Column:
     left, right = _parsed(op, column(left), column(right)), _parsed(op, column(right), column(left))
     node = Binary(op, left, right)
     whole = left.dtype.is_integer and right.dtype.is_integer
-    if op in ("//", "%") and whole and not (isinstance(right, Lit) and right.value):
-        zeros = Call("notna", left) if isinstance(right, Lit) else Binary("==", right, Lit(0))  # all rows, or some
-        return Either(zeros, Binary(op, _as_float(left), _as_float(right)), left if isinstance(right, Lit) else node)
-    return node
+    if op not in ("//", "%") or not whole or (isinstance(right, Lit) and right.value):
+        return node
+    floats = Binary(op, _as_float(left), _as_float(right))
+    if not isinstance(right, Lit):
+        return Either(Binary("==", right, Lit(0)), floats, node)
+    # pandas' x % 0 is float64 always, its x // 0 only where there is a row.
+    return floats if op == "%" else Either(Call("notna", left), floats, left)
 
 
 def _as_float(node: Column) -> Column:
@@ -316,8 +351,6 @@ def call(function: str, source: Column, other: Any = None, **params: Any) -> Col
     return node
 
 
-
-
 def missing(source: Column) -> Column:
     """Whether a value is missing; a constant where none can be."""
     return Call("isna", source)
@@ -342,5 +375,3 @@ def _inner(node: Column) -> str:
 def missing_literal(node: Column) -> bool:
     """Whether it is a scalar None, NaN or NaT."""
     return isinstance(node, Lit) and is_missing(node.value)
-
-

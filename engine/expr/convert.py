@@ -27,13 +27,14 @@ def to_pandas(values: pl.Series, dtype: DType) -> Any:
     <StringDtype(na_value=nan)>
     """
     if (dtype.is_integer or dtype.kind == "bool") and values.null_count():
-        values = values.fill_null(False if dtype.kind == "bool" else 0)  # only where the other side of an `Either` is taken
+        # Nulls are here only where the other side of an `Either` is taken.
+        values = values.fill_null(False if dtype.kind == "bool" else 0)
     if dtype.is_number:
         return values.to_numpy(writable=True).astype(dtype.kind, copy=False)
     if dtype.kind == "bool":
         return values.to_numpy(writable=True)
     if dtype.kind == "str":
-        return pd.array(values.to_arrow(), dtype="str")  # type: ignore[call-overload]
+        return pd.array(values.to_arrow(), dtype="str")
     if dtype.kind == "datetime":
         stamps = _stamps(values, "M8", dtype)
         return pd.DatetimeIndex(stamps).tz_localize("UTC").tz_convert(dtype.tz).array if dtype.tz else stamps
@@ -116,7 +117,9 @@ def frame_to_pandas(
         rows = pd.MultiIndex.from_arrays(
             [to_series(table[name], schema[name]) for _, name in index], names=[label for label, _ in index]
         )
-    data = {i: pd.Series(to_series(table[name], schema[name]).array, index=rows) for i, (_, name) in enumerate(columns)}
+    series = [to_series(table[name], schema[name]) for _, name in columns]
+    # The dtype again: pandas makes times of an object column that holds nothing but NaT.
+    data = {i: pd.Series(s.array, index=rows, dtype=s.dtype) for i, s in enumerate(series)}
     frame = pd.DataFrame(data, index=rows)
     frame.columns = pd.Index([label for label, _ in columns], dtype=None if columns else "str")
     return frame

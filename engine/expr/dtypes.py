@@ -16,7 +16,7 @@ import decimal
 import warnings
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -27,6 +27,9 @@ from howdah.errors import NotSupported
 
 INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 FLOATS = ("float32", "float64")
+How = Literal["inner", "left", "right", "outer"]
+"""Kinds of joins."""
+
 OBJECTS = ("date", "decimal", "anybool", "time", "bytes", "none")
 """Kinds that pandas shows as dtype object: dates, Decimals, bools with missing values, times, bytes, nothing at all."""
 
@@ -85,9 +88,9 @@ class DType:
     def polars(self) -> pl.DataType:
         """The dtype of the column in Polars."""
         if self.kind == "datetime":
-            return pl.Datetime(_unit(self.unit), self.tz or None)
+            return pl.Datetime(polars_unit(self.unit), self.tz or None)
         if self.kind == "timedelta":
-            return pl.Duration(_unit(self.unit))
+            return pl.Duration(polars_unit(self.unit))
         if self.kind == "decimal":
             return pl.Decimal(38, self.scale)
         if self.kind == "unsupported":
@@ -122,8 +125,9 @@ BOOL = DType("bool")
 FLOAT64 = DType("float64", nullable=True)
 
 
-def _unit(unit: str) -> Any:
-    return "ms" if unit == "s" else unit  # Polars has no seconds; to_pandas gives them back
+def polars_unit(unit: str) -> Any:
+    """The unit of time in Polars, which has no seconds: `convert.to_pandas` gives them back."""
+    return "ms" if unit == "s" else unit
 
 
 @lru_cache(maxsize=512)
@@ -191,17 +195,24 @@ def of_pandas(values: Any) -> DType:
     kind = values.dtype
     nulls = bool(values.isna().any())
     if isinstance(kind, np.dtype):
-        if kind.kind in "iu" or kind == bool or str(kind) in FLOATS:
+        if kind.kind in "iub" or str(kind) in FLOATS:
             return DType(str(kind), nullable=str(kind) in FLOATS)
         if kind.kind in "mM":
-            return DType("datetime" if kind.kind == "M" else "timedelta", unit=np.datetime_data(kind)[0], nullable=nulls)
-        if kind == object:
+            return DType(
+                "datetime" if kind.kind == "M" else "timedelta", unit=np.datetime_data(kind)[0], nullable=nulls
+            )
+        if kind.kind == "O":
             return _of_objects(values.dropna(), nulls, values)
     if isinstance(kind, pd.DatetimeTZDtype):
         return DType("datetime", unit=kind.unit, tz=str(kind.tz), nullable=nulls)
-    if isinstance(kind, pd.StringDtype) and kind.na_value is np.nan:
+    if is_text(kind):
         return DType("str", nullable=nulls)
     return DType("unsupported", unit=f"pandas {kind}")
+
+
+def is_text(kind: Any) -> bool:
+    """Whether a pandas dtype is `str`: the text whose missing value is NaN (`string`, whose is NA, is another)."""
+    return isinstance(kind, pd.StringDtype) and kind.name == "str"
 
 
 def _of_objects(present: Any, nulls: bool, values: Any) -> DType:
@@ -227,7 +238,7 @@ def _of_objects(present: Any, nulls: bool, values: Any) -> DType:
     return DType("unsupported", unit="object holding " + ", ".join(sorted(k.__name__ for k in kinds)[:3]))
 
 
-def key_type(left: DType, right: DType, how: str) -> DType:
+def key_type(left: DType, right: DType, how: How) -> DType:
     """The type of a key column that both sides of a join share: pandas is asked, with one row on each side."""
     if left == right or left.pandas == right.pandas == "object":
         wide = left if left.scale >= right.scale else right
@@ -237,11 +248,11 @@ def key_type(left: DType, right: DType, how: str) -> DType:
 
 
 @lru_cache(maxsize=256)
-def _merged(left: DType, right: DType, how: str) -> DType:
+def _merged(left: DType, right: DType, how: How) -> DType:
     one, other = pd.DataFrame({"k": left.values()}), pd.DataFrame({"k": right.values()})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return of_pandas(one.merge(other, on="k", how=how)["k"])  # type: ignore[call-overload]
+        return of_pandas(one.merge(other, on="k", how=how)["k"])
 
 
 def is_missing(value: object) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 
 from howdah.engine.expr.columns import Cast, Column, Either, call, missing
-from howdah.engine.expr.dtypes import DType, is_missing
+from howdah.engine.expr.dtypes import DType, is_missing, is_text
 from howdah.errors import NotSupported, SchemaError
 
 Native = Callable[..., pl.Expr | None]
@@ -83,7 +83,10 @@ def _text(name: str, **fixed: Any) -> Native:
 
 def _affix(name: str) -> Native:
     def run(x: pl.Expr, dtype: DType, other: Any, pat: Any) -> pl.Expr | None:
-        return getattr(x.str, name)(pat).fill_null(False) if isinstance(pat, str) else None
+        if not isinstance(pat, str):
+            return None
+        found: pl.Expr = getattr(x.str, name)(pat)
+        return found.fill_null(False)
 
     return run
 
@@ -92,7 +95,7 @@ def _moment(name: str, shift: int = 0) -> Native:
     def run(x: pl.Expr, dtype: DType, other: Any) -> pl.Expr | None:
         if dtype.kind != "datetime":
             return None
-        part = getattr(x.dt, name)().cast(pl.Int32)
+        part: pl.Expr = getattr(x.dt, name)().cast(pl.Int32)
         return part - shift if shift else part
 
     return run
@@ -118,14 +121,15 @@ def _date(x: pl.Expr, dtype: DType, other: Any) -> pl.Expr | None:
 
 
 TEXT = ("upper", "lower", "strip", "lstrip", "rstrip", "title", "capitalize", "swapcase", "casefold", "len", "slice",
-        "contains", "startswith", "endswith", "replace", "zfill", "pad", "ljust", "rjust", "center", "match", "fullmatch",
-        "count", "find", "isdigit", "isalpha", "isalnum", "isnumeric", "isupper", "islower", "isspace", "get", "repeat",
-        "removeprefix", "removesuffix")  # fmt: skip
+        "contains", "startswith", "endswith", "replace", "zfill", "pad", "ljust", "rjust", "center", "match",
+        "fullmatch", "count", "find", "isdigit", "isalpha", "isalnum", "isnumeric", "isupper", "islower", "isspace",
+        "get", "repeat", "removeprefix", "removesuffix")  # fmt: skip
 """Methods of `.str` that howdah has."""
 
 MOMENT = ("year", "month", "day", "hour", "minute", "second", "microsecond", "nanosecond", "quarter", "dayofyear",
           "day_of_year", "weekday", "dayofweek", "day_of_week", "date", "days_in_month", "is_month_start",
-          "is_month_end", "is_quarter_start", "is_quarter_end", "is_year_start", "is_year_end", "is_leap_year")  # fmt: skip
+          "is_month_end", "is_quarter_start", "is_quarter_end", "is_year_start", "is_year_end",
+          "is_leap_year")  # fmt: skip
 """Properties of `.dt` that howdah has, for datetimes."""
 
 MOMENT_METHODS = ("normalize", "strftime", "floor", "ceil", "round", "day_name", "month_name", "total_seconds")
@@ -175,9 +179,9 @@ def astype(source: Column, wanted: Any) -> Column:
     except TypeError as error:
         raise SchemaError(f"{source}.astype({wanted!r}): {error}") from None
     have = source.dtype
-    if target == object and have.pandas != "object":
+    if target == np.dtype(object) and have.pandas != "object":
         raise NotSupported(f"{source}.astype(object): object columns of {have} are not there yet: keep {have}")
-    if isinstance(target, pd.StringDtype) and target.na_value is np.nan:
+    if is_text(target):
         name = "str"
     elif isinstance(target, (np.dtype, pd.DatetimeTZDtype)):
         name = str(target)

@@ -27,12 +27,13 @@ from howdah.engine.expr.columns import (
     Cast,
     Col,
     Column,
+    Constant,
     Either,
     Lit,
     missing_literal,
 )
 from howdah.engine.expr.convert import from_pandas, to_series
-from howdah.engine.expr.dtypes import DType, is_missing
+from howdah.engine.expr.dtypes import DType, is_missing, polars_unit
 from howdah.engine.expr.functions import FUNCTIONS
 
 
@@ -51,6 +52,8 @@ def lower(node: Column) -> Low:
             return Low(pl.col(name), dtype.is_float)
         case Lit(value):
             return Low(literal(value, node.dtype), isinstance(value, float) and math.isnan(value))
+        case Constant(value):
+            return Low(pl.repeat(literal(value, node.dtype), pl.len()), node.dtype.is_float)
         case Cast(source, dtype):
             return _cast(source, dtype)
         case Either():
@@ -73,11 +76,12 @@ def literal(value: Any, dtype: DType) -> pl.Expr:
     if is_missing(value) and not dtype.is_float:
         return pl.lit(None, dtype=dtype.polars if dtype.kind != "none" else None)
     if dtype.kind in ("datetime", "timedelta"):
-        moment = (pd.Timestamp(value) if dtype.kind == "datetime" else pd.Timedelta(value)).as_unit(dtype.unit)
-        ticks = moment.as_unit("ms" if dtype.unit == "s" else dtype.unit)
-        number = ticks.value if not hasattr(ticks, "asm8") else int(ticks.asm8.view("int64"))
+        unit: Any = dtype.unit
+        moment = (pd.Timestamp(value) if dtype.kind == "datetime" else pd.Timedelta(value)).as_unit(unit)
+        ticks = moment.as_unit(polars_unit(unit))
+        number = int(ticks.asm8.view("int64"))
         if dtype.tz:
-            naive = pl.lit(number, dtype=pl.Int64).cast(pl.Datetime(ticks.unit, "UTC"))  # type: ignore[arg-type]
+            naive = pl.lit(number, dtype=pl.Int64).cast(pl.Datetime(polars_unit(unit), "UTC"))
             return naive.dt.convert_time_zone(dtype.tz)
         return pl.lit(number, dtype=pl.Int64).cast(dtype.polars)
     if isinstance(value, np.generic):
@@ -108,10 +112,11 @@ def _arithmetic(node: Binary) -> Low:
     dtype, op = node.dtype, node.op
     sides = (node.left.dtype, node.right.dtype)
     divisor = node.right
-    if dtype.is_number and op in ("+", "-", "*", "/"):
+    numbers = all(s.is_number or s.kind == "bool" for s in sides)  # a quotient of timedeltas is a number too
+    if dtype.is_number and numbers and op in ("+", "-", "*", "/"):
         out = OPERATORS[op](_operand(node.left, dtype), _operand(divisor, dtype))
         return Low(out, dtype.is_float)
-    if op in ("//", "%") and dtype.is_integer and isinstance(divisor, Lit) and divisor.value not in (0, -1):
+    if op in ("//", "%") and dtype.is_integer and numbers and isinstance(divisor, Lit) and divisor.value not in (0, -1):
         return Low(OPERATORS[op](_operand(node.left, dtype), _operand(divisor, dtype)))
     if dtype.kind == "decimal":
         return Low(OPERATORS[op](_operand(node.left, dtype), _operand(divisor, dtype)))
@@ -122,7 +127,7 @@ def _arithmetic(node: Binary) -> Low:
     times = ("datetime", "timedelta")
     if dtype.kind in times and op in ("+", "-") and all(s.kind in times for s in sides):
         return Low(OPERATORS[op](*(_operand(n, _tick(n.dtype, dtype.unit)) for n in (node.left, divisor))))
-    return Low(_as_pandas(node, [node.left, divisor], lambda a, b: OPERATORS[op](a, b)), dtype.is_float)
+    return Low(_as_pandas(node, [node.left, divisor], OPERATORS[op]), dtype.is_float)
 
 
 def _tick(dtype: DType, unit: str) -> DType:
@@ -147,14 +152,14 @@ def _comparison(node: Binary) -> pl.Expr:
         flip = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
         left, right, op = right, left, flip.get(op, op)
     if missing_literal(left) or missing_literal(right):
-        return _constant(left, unequal)
+        return _constant(unequal)
     kinds = (left.dtype, right.dtype)
     if not _comparable(*kinds):
-        return _constant(left, unequal)
+        return _constant(unequal)
     if isinstance(right, Lit):
         out = _against_scalar(left, right, op)
         if out is None:
-            return _constant(left, unequal)
+            return _constant(unequal)
     else:
         a, b = _common(left, right)
         out = OPERATORS[op](a, b)
@@ -163,9 +168,8 @@ def _comparison(node: Binary) -> pl.Expr:
     return out
 
 
-def _constant(like: Column, value: bool) -> pl.Expr:
-    names = sorted(like.names())
-    return pl.lit(value) if not names else pl.when(pl.col(names[0]).is_null()).then(value).otherwise(value)
+def _constant(value: bool) -> pl.Expr:
+    return pl.repeat(value, pl.len())
 
 
 def _comparable(a: DType, b: DType) -> bool:
@@ -252,7 +256,11 @@ def _call(node: Call) -> Low:
         assert function.native is not None
         other: Any = None
         if node.other is not None:
-            other = literal(node.other.value, node.dtype) if isinstance(node.other, Lit) else _operand(node.other, node.dtype)
+            other = (
+                literal(node.other.value, node.dtype)
+                if isinstance(node.other, Lit)
+                else _operand(node.other, node.dtype)
+            )
         source = known(node.source)
         if node.function == "fillna" and node.source.dtype.polars != node.dtype.polars:
             source = source.cast(node.dtype.polars)
@@ -297,5 +305,3 @@ def _as_pandas(node: Column, inputs: list[Column], run: Callable[..., Any]) -> p
 
     packed = pl.struct([known(n).alias(str(i)) for i, n in enumerate(columns)])
     return packed.map_batches(work, return_dtype=dtype.polars, is_elementwise=True)
-
-

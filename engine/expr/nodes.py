@@ -15,7 +15,7 @@ from typing import Any
 
 from howdah.engine.expr.aggregates import Agg
 from howdah.engine.expr.columns import Column
-from howdah.engine.expr.dtypes import INT64, DType
+from howdah.engine.expr.dtypes import INT64, DType, How
 from howdah.errors import SchemaError, UnknownColumn, near
 
 INDEX = "__index__"
@@ -203,7 +203,9 @@ class Filter(Relation):
     def __post_init__(self) -> None:
         check(self.source, [self.predicate], "filter")
         if self.predicate.dtype.kind != "bool":
-            raise SchemaError(f"filter: {self.predicate} is {self.predicate.dtype}: a mask must be bool without missing values")
+            raise SchemaError(
+                f"filter: {self.predicate} is {self.predicate.dtype}: a mask must be bool without missing values"
+            )
 
     @property
     def schema(self) -> Schema:  # type: ignore[override]
@@ -266,6 +268,11 @@ class Sort(Relation):
     @property
     def schema(self) -> Schema:  # type: ignore[override]
         return self.source.schema
+
+    @property
+    def stable(self) -> bool:
+        """Whether equal rows keep their order. By one column pandas leaves that to numpy's `kind` of sort."""
+        return len(self.by) > 1 or self.kind in ("stable", "mergesort")
 
     def describe(self) -> str:
         return "sort by " + ", ".join(b if a else f"{b} descending" for b, a in zip(self.by, self.ascending))
@@ -381,7 +388,7 @@ class Join(Relation):
     right: Relation
     left_on: tuple[str, ...]
     right_on: tuple[str, ...]
-    how: str
+    how: How
     take: tuple[tuple[str, str, str, DType], ...]
     small: str = ""
     ordered: bool = True

@@ -23,6 +23,7 @@ from howdah.engine.expr.run import Bound, Combine, Finish, Partial, collect, eva
 from howdah.engine.graph.layer import Broadcast, Dependency, Key, KToOne, Layer, OneToOne, Pattern
 from howdah.errors import NotSupported
 
+
 class Plan(Protocol):
     """What is needed of `howdah.engine.graph.graph.Graph`."""
 
@@ -244,9 +245,9 @@ class Lowering:
         many = n > 1
         slot = len(stream.inputs)
         table = nodes.Slot(slot, getattr(node, small).schema, many=True)
-        sides = {"left": stream.tree, "right": table} if small == "right" else {"left": table, "right": stream.tree}
+        one, two = (stream.tree, table) if small == "right" else (table, stream.tree)
         pattern: Pattern = Broadcast() if many or stream.n > 1 else OneToOne()
-        joined = replace(node, small=small, **sides)
+        joined = replace(node, small=small, left=one, right=two)
         return replace(stream, tree=joined, inputs=(*stream.inputs, (key, pattern)))
 
     def _fit_together(self, node: nodes.Join) -> bool:
@@ -266,15 +267,15 @@ class Lowering:
         size = sizes.stored_bytes(getattr(node, small))
         if size > sizes.BROADCAST:
             raise NotSupported(
-                f"merge: the smaller side holds {size / 2**20:,.0f} MiB (stored) of the columns that are needed, and up to "
-                f"{sizes.BROADCAST / 2**20:,.0f} MiB can be sent to every task: choose fewer columns, filter or aggregate it "
-                "before merging"
+                f"merge: the smaller side holds {size / 2**20:,.0f} MiB (stored) of the columns that are needed, and "
+                f"up to {sizes.BROADCAST / 2**20:,.0f} MiB can be sent to every task: choose fewer columns, filter or "
+                "aggregate it before merging"
             )
         if small not in _CAN_SEND[node.how]:
             raise NotSupported(
-                f"merge(how={node.how!r}): rows without a partner are wanted from both sides, and these can be told only "
-                f"when both are in one place, which takes at most {sizes.BROADCAST / 2**20:,.0f} MiB (stored) together: "
-                "use how='left' or how='inner', or make the sides smaller first"
+                f"merge(how={node.how!r}): rows without a partner are wanted from both sides, and these can be told "
+                f"only when both are in one place, which takes at most {sizes.BROADCAST / 2**20:,.0f} MiB (stored) "
+                "together: use how='left' or how='inner', or make the sides smaller first"
             )
 
 
@@ -368,9 +369,9 @@ def _pattern(pattern: Pattern) -> str:
 
 
 _WORDS: dict[type, str] = {
-    nodes.Scan: "scan", nodes.Filter: "filter", nodes.Project: "derive", nodes.Aggregate: "group", Partial: "partial sums",
-    Combine: "combine", Finish: "finish", nodes.Join: "join", nodes.Top: "top", nodes.Sort: "sort", nodes.Head: "head",
-    nodes.Tail: "tail", nodes.MapPartitions: "pandas", nodes.Number: "number",
+    nodes.Scan: "scan", nodes.Filter: "filter", nodes.Project: "derive", nodes.Aggregate: "group",
+    Partial: "partial sums", Combine: "combine", Finish: "finish", nodes.Join: "join", nodes.Top: "top",
+    nodes.Sort: "sort", nodes.Head: "head", nodes.Tail: "tail", nodes.MapPartitions: "pandas", nodes.Number: "number",
 }  # fmt: skip
 
 

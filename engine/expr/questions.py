@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from howdah.engine.expr import nodes
-from howdah.engine.expr.aggregates import Agg
+from howdah.engine.expr.aggregates import Agg, as_pandas_reads
 from howdah.engine.expr.columns import Binary, Call, Col, Column, Either, binary, call
 from howdah.engine.expr.dtypes import key_type
 from howdah.engine.expr.functions import settled
@@ -96,7 +96,19 @@ def retyped(node: Relation) -> Relation:
             return e if now == e.dtype else fresh
         return again(e, change)
 
-    return node.turn(change)
+    turned = node.turn(change)
+    if isinstance(node, nodes.Aggregate) and isinstance(turned, nodes.Aggregate):
+        return _retyped_sums(node, turned)
+    return turned
+
+
+def _retyped_sums(before: nodes.Aggregate, now: nodes.Aggregate) -> Relation:
+    """Sums whose values turned out to be narrow integers, read as pandas reads them."""
+    asked = {n for n, a in before.aggs if isinstance(as_pandas_reads(n, a), Either)}  # above, there already
+    reads = {n: as_pandas_reads(n, a) for n, a in now.aggs if n not in asked}
+    if not any(isinstance(e, Either) for e in reads.values()):
+        return now
+    return nodes.Project(now, tuple((n, reads.get(n, Col(n, d))) for n, d in now.schema.items()))
 
 
 def _retyped_join(node: nodes.Join) -> Relation:
@@ -113,5 +125,7 @@ def _retyped_join(node: nodes.Join) -> Relation:
     joined = replace(node, take=tuple(take))
     if joined.schema == node.schema:
         return node
-    fixed = tuple((n, settled(Col(n, d), None) if d.kind != node.schema[n].kind else Col(n, d)) for n, d in joined.schema.items())
+    fixed = tuple(
+        (n, settled(Col(n, d), None) if d.kind != node.schema[n].kind else Col(n, d)) for n, d in joined.schema.items()
+    )
     return nodes.Project(joined, fixed)

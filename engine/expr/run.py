@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 
 from howdah.engine.expr import aggregates, nodes
-from howdah.engine.expr.columns import Col, Column
+from howdah.engine.expr.columns import Col
 from howdah.engine.expr.convert import frame_from_pandas, frame_to_pandas, to_series
 from howdah.engine.expr.dtypes import DType
 from howdah.engine.expr.lower import known, lower
@@ -159,9 +159,12 @@ def _clean(node: nodes.Relation, names: Sequence[str]) -> list[pl.Expr]:
 
 def _sort(node: nodes.Sort, bound: Bound) -> pl.LazyFrame:
     source = evaluate(node.source, bound)
-    if len(node.by) > 1 or node.kind in ("stable", "mergesort"):
+    if node.stable:
         return source.sort(
-            _clean(node, node.by), descending=[not a for a in node.ascending], nulls_last=node.na_last, maintain_order=True
+            _clean(node, node.by),
+            descending=[not a for a in node.ascending],
+            nulls_last=node.na_last,
+            maintain_order=True,
         )
     # One column by numpy's unstable sort: only pandas itself gives pandas' order of ties.
     table = collect(source)
@@ -169,7 +172,8 @@ def _sort(node: nodes.Sort, bound: Bound) -> pl.LazyFrame:
     order = values.sort_values(
         ascending=node.ascending[0], na_position="last" if node.na_last else "first", kind=node.kind
     ).index.to_numpy()
-    return table[order].lazy()
+    in_order: pl.DataFrame = table[order]
+    return in_order.lazy()
 
 
 def _top(node: nodes.Top, bound: Bound) -> pl.LazyFrame:
@@ -334,6 +338,7 @@ def _wider(a: DType, b: DType) -> DType:
 
 _STEPS: dict[type, Any] = {
     nodes.Slot: _slot, nodes.Scan: _scan, nodes.InMemory: _in_memory, nodes.Filter: _filter, nodes.Project: _project,
-    nodes.Number: _number, nodes.MapPartitions: _map_partitions, nodes.Head: _head, nodes.Tail: _tail, nodes.Sort: _sort,
-    nodes.Top: _top, nodes.Aggregate: _aggregate, Partial: _partial, Combine: _combine, Finish: _finish, nodes.Join: _join,
+    nodes.Number: _number, nodes.MapPartitions: _map_partitions, nodes.Head: _head, nodes.Tail: _tail,
+    nodes.Sort: _sort, nodes.Top: _top, nodes.Aggregate: _aggregate, Partial: _partial, Combine: _combine,
+    Finish: _finish, nodes.Join: _join,
 }  # fmt: skip

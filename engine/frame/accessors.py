@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from howdah.engine.frame.series import Series
 
 _SIGNATURES: dict[str, tuple[str, ...]] = {
-    "contains": ("pat", "case", "regex"), "startswith": ("pat",), "endswith": ("pat",), "replace": ("pat", "repl", "regex"),
-    "slice": ("start", "stop", "step"), "strip": ("to_strip",), "lstrip": ("to_strip",), "rstrip": ("to_strip",),
+    "contains": ("pat", "case", "regex"), "startswith": ("pat",), "endswith": ("pat",),
+    "replace": ("pat", "repl", "regex"), "slice": ("start", "stop", "step"), "strip": ("to_strip",),
+    "lstrip": ("to_strip",), "rstrip": ("to_strip",),
     "zfill": ("width",), "pad": ("width", "side", "fillchar"), "ljust": ("width", "fillchar"),
     "rjust": ("width", "fillchar"), "center": ("width", "fillchar"), "match": ("pat", "case"),
     "fullmatch": ("pat", "case"), "count": ("pat",), "find": ("sub", "start", "end"), "get": ("i",),

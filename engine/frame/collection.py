@@ -50,7 +50,7 @@ class Collection:
         return type(self)(_compute.persisted(self._rows, scheduler))
 
     def explain(self, scheduler: Any = None) -> str:
-        """The plan as text: as written, optimised, and as layers of tasks, with what runs as pandas. Computes nothing."""
+        """The plan as text: as written, optimised, as layers of tasks, and what runs as pandas. Computes nothing."""
         from howdah.engine.frame.explain import explain
 
         return explain(self._rows, scheduler)
@@ -81,7 +81,8 @@ class Collection:
         Parameters
         ----------
         function : takes and gives a pandas DataFrame; row labels that it keeps are kept.
-        meta : an empty pandas frame with the columns and dtypes of the result. None: `function` is tried on an empty one.
+        meta : an empty pandas frame with the columns and dtypes of the result. None: `function` is tried on an empty
+            one.
         """
         from howdah.engine.frame.partitions import map_partitions
 
@@ -102,7 +103,9 @@ class Collection:
         what = f"{self._kind}[mask]"
         e = self._rows.resolve(mask._rows.base, mask._expression, what)
         if e.dtype.kind == "anybool":
-            raise SchemaError(f"{what}: the mask {mask.name!r} may hold missing values: use .fillna(False).astype(bool)")
+            raise SchemaError(
+                f"{what}: the mask {mask.name!r} may hold missing values: use .fillna(False).astype(bool)"
+            )
         if e.dtype.kind != "bool":
             raise SchemaError(f"{what}: the mask is {e.dtype}, not bool: compare it with something")
         return type(self)(self._rows.where(e))
@@ -153,5 +156,3 @@ def _known_length(base: nodes.Relation) -> int | None:
             known = _known_length(base.source)
             return None if known is None else min(known, base.n)
     return None
-
-

@@ -76,7 +76,7 @@ def run(plan: Relation, scheduler: Any) -> pl.DataFrame:
     from howdah.engine import execute
 
     lowering, stream = lower(plan, scheduler)
-    key, n = lowering.cut(stream)
+    key, _ = lowering.cut(stream)
     graph: Any = lowering.graph
     (tables,) = execute.compute_graph(graph, [graph.wanted(key)], scheduler=scheduler)
     return together(tables)

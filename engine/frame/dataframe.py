@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from howdah.engine.expr import functions, nodes
-from howdah.engine.expr.columns import Column, Lit, binary, call
+from howdah.engine.expr.columns import Column, Constant, binary, call
 from howdah.engine.frame.collection import Collection
 from howdah.engine.frame.frame import DEFAULT, Label, Rows, numbered, physical
 from howdah.engine.frame.scalar import Scalar
@@ -50,7 +50,7 @@ class DataFrame(Collection):
 
     @property
     def dtypes(self) -> Any:
-        """pandas' dtypes. One that depends on the data (`explain` says which) shows the one with room for missing values."""
+        """pandas' dtypes; where the data decides (`explain` says where), the dtype with room for missing values."""
         import pandas as pd
 
         found = {label: pd.api.types.pandas_dtype(d.pandas) for label, d in self._rows.dtypes().items()}
@@ -142,10 +142,12 @@ class DataFrame(Collection):
             raise SchemaError(f"assign: {name!r} is a name that howdah keeps for itself: choose another")
         if isinstance(value, Series):
             e = rows.resolve(value._rows.base, value._expression, f"assign({name}=...)")
-        elif isinstance(value, Collection) or hasattr(value, "__len__") and not isinstance(value, (str, bytes)):
-            raise NotSupported(f"assign({name}={type(value).__name__}): use a Series of this frame, a scalar, or a function")
+        elif isinstance(value, Collection) or (hasattr(value, "__len__") and not isinstance(value, (str, bytes))):
+            raise NotSupported(
+                f"assign({name}={type(value).__name__}): use a Series of this frame, a scalar, or a function"
+            )
         else:
-            e = Lit(value.compute() if isinstance(value, Scalar) else value)
+            e = Constant(value.compute() if isinstance(value, Scalar) else value)
         known = rows.labels()
         if name in known:
             columns = tuple((c, e if c == name else old) for c, old in rows.columns)
@@ -229,7 +231,7 @@ class DataFrame(Collection):
         return self[list(empty.select_dtypes(include, exclude).columns)]  # type: ignore[no-any-return]
 
     def _elementwise(self, op: str, other: Any, swapped: bool) -> DataFrame:
-        if isinstance(other, Collection) or hasattr(other, "__len__") and not isinstance(other, (str, bytes)):
+        if isinstance(other, Collection) or (hasattr(other, "__len__") and not isinstance(other, (str, bytes))):
             raise NotSupported(f"DataFrame {op} {type(other).__name__}: use column arithmetic: df.a {op} df.b")
         value = other.compute() if isinstance(other, Scalar) else other
         return self._each(lambda c, e: binary(op, value, e) if swapped else binary(op, e, value))
@@ -345,9 +347,11 @@ class DataFrame(Collection):
         import html
 
         cells = "".join(
-            f"<tr><td>{html.escape(str(c))}</td><td>{html.escape(str(d))}</td></tr>" for c, d in self._rows.dtypes().items()
+            f"<tr><td>{html.escape(str(c))}</td><td>{html.escape(str(d))}</td></tr>"
+            for c, d in self._rows.dtypes().items()
         )
-        return f"<div><b>howdah DataFrame</b>, not computed<table><tr><th>column</th><th>dtype</th></tr>{cells}</table></div>"
+        table = f"<table><tr><th>column</th><th>dtype</th></tr>{cells}</table>"
+        return f"<div><b>howdah DataFrame</b>, not computed{table}</div>"
 
 
 class _NoColumn(UnknownColumn, AttributeError):
@@ -369,7 +373,15 @@ def _operator(op: str, swapped: bool) -> Any:
     return run
 
 
-for _word, _op in {"add": "+", "sub": "-", "mul": "*", "truediv": "/", "floordiv": "//", "mod": "%", "pow": "**"}.items():
+for _word, _op in {
+    "add": "+",
+    "sub": "-",
+    "mul": "*",
+    "truediv": "/",
+    "floordiv": "//",
+    "mod": "%",
+    "pow": "**",
+}.items():
     setattr(DataFrame, f"__{_word}__", _operator(_op, False))
     setattr(DataFrame, f"__r{_word}__", _operator(_op, True))
 for _word, _op in {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}.items():

@@ -34,7 +34,11 @@ def explain(rows: Rows, scheduler: Any) -> str:
         out += ["", "runs as pandas on each partition:", *(f"  {line}" for line in slow)]
     asks = list(dict.fromkeys(_questions(plan)))
     if asks:
-        out += ["", "dtypes that the data decides (found out before, or with the rows):", *(f"  {line}" for line in asks)]
+        out += [
+            "",
+            "dtypes that the data decides (found out before, or with the rows):",
+            *(f"  {line}" for line in asks),
+        ]
     return "\n".join(out)
 
 
@@ -51,7 +55,7 @@ def _pandas_parts(plan: Relation) -> Iterator[str]:
     for node in plan.walk():
         if isinstance(node, nodes.MapPartitions):
             yield node.describe()
-        if isinstance(node, nodes.Sort) and len(node.by) == 1 and node.kind not in ("stable", "mergesort"):
+        if isinstance(node, nodes.Sort) and not node.stable:
             yield f"{node.describe()} (the order of ties is numpy's)"
         for e in node.expressions():
             yield from (str(part) for part in e.walk() if runs_as_pandas(part))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
-from typing import Any
 
 from howdah.engine.expr import nodes
 from howdah.engine.expr.columns import Col, Column, open_questions
@@ -85,7 +84,9 @@ class Rows:
     def by_label(self) -> Rows:
         """The same columns, each read from the column of the base that has its label."""
         schema = self.base.schema
-        return replace(self, columns=tuple((label, Col(physical(label), schema[physical(label)])) for label in self.labels()))
+        return replace(
+            self, columns=tuple((label, Col(physical(label), schema[physical(label)])) for label in self.labels())
+        )
 
     def where(self, mask: Column) -> Rows:
         """The rows in which `mask`, an expression over the base, is true."""
@@ -101,7 +102,7 @@ class Rows:
         return any(open_questions(e) for e in everything)
 
     def through(self, make: Callable[[Relation], Relation]) -> Rows:
-        """The frame after an operation that keeps columns and drops rows. Questions are pinned to the rows they are of."""
+        """The frame after an operation that keeps columns and drops rows; open questions stay with all its rows."""
         if self.asks():
             pinned = self.pinned()
             return replace(pinned, base=make(pinned.base))

@@ -56,7 +56,9 @@ class _GroupBy:
                  for i, (n, (label, _)) in enumerate(zip(names, self._keys))]  # fmt: skip
         twice = [label for label, _ in shown if label in dict(columns)]
         if twice:
-            raise NotSupported(f"agg: the result {twice[0]!r} has the name of a key: choose another, or use as_index=True")
+            raise NotSupported(
+                f"agg: the result {twice[0]!r} has the name of a key: choose another, or use as_index=True"
+            )
         both = (*shown, *columns)
         plain = nodes.Project(node, tuple((physical(c), e) for c, e in both))
         return DataFrame(Rows(numbered(plain), both, DEFAULT).by_label())
@@ -174,23 +176,27 @@ class DataFrameGroupBy(_GroupBy):
         out = self._result([("size", Agg("size", None))])
         return out["size"].rename(None) if self._as_index else out
 
-    def agg(self, func: Any = None, **named: Any) -> DataFrame:
+    def agg(self, func: Any = None, **named: Any) -> Any:
         """Aggregates by name: agg("sum"), agg({"x": "sum"}), agg(total=("x", "sum"))."""
         if func is None:
             pairs = []
             for label, pair in named.items():
                 if not (isinstance(pair, tuple) and len(pair) == 2):
-                    raise SchemaError(f"agg({label}={pair!r}): give (column, aggregate), as in agg({label}=('x', 'sum'))")
+                    raise SchemaError(
+                        f"agg({label}={pair!r}): give (column, aggregate), as in agg({label}=('x', 'sum'))"
+                    )
                 pairs.append((label, self._agg(pair[1], self._known(pair[0]), pair[0])))
             if not pairs:
                 raise SchemaError("agg: give an aggregate, a mapping, or name=(column, aggregate)")
             return self._result(pairs)
         if isinstance(func, str):
-            return self.size() if func == "size" else self._all(func)  # type: ignore[no-any-return]
+            return self.size() if func == "size" else self._all(func)
         if isinstance(func, Mapping) and all(isinstance(f, str) for f in func.values()):
             return self._result([(c, self._agg(f, self._known(c), c)) for c, f in func.items()])
-        raise NotSupported(f"agg({func!r}): several aggregates of one column give two levels of labels, which are not there "
-                           "yet: use agg(total=('x', 'sum'), mean=('x', 'mean'))")  # fmt: skip
+        raise NotSupported(
+            f"agg({func!r}): several aggregates of one column give two levels of labels, which are not there yet: "
+            "use agg(total=('x', 'sum'), mean=('x', 'mean'))"
+        )
 
     aggregate = agg
 
@@ -266,7 +272,7 @@ class SeriesGroupBy(_GroupBy):
 
 def group(frame: DataFrame, by: Any, **how: Any) -> DataFrameGroupBy:
     """`DataFrame.groupby`."""
-    if by is None or callable(by) and not isinstance(by, Series) or isinstance(by, Mapping):
+    if by is None or (callable(by) and not isinstance(by, Series)) or isinstance(by, Mapping):
         raise NotSupported(f"groupby({by!r}): use column names, or Series of the frame")
     keys: Keys = []
     names: list[Label] = []

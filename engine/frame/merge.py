@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from howdah.engine.expr import nodes
 from howdah.engine.expr.columns import Col, Column
-from howdah.engine.expr.dtypes import DType, key_type
+from howdah.engine.expr.dtypes import DType, How, key_type
 from howdah.engine.expr.functions import settled
 from howdah.engine.frame.frame import Label, Rows, numbered
 from howdah.engine.frame.series import Series
@@ -17,10 +17,10 @@ from howdah.errors import NotSupported, SchemaError
 if TYPE_CHECKING:
     from howdah.engine.frame.dataframe import DataFrame
 
-HOW = ("inner", "left", "right", "outer")
+HOW: tuple[How, ...] = get_args(How)
 
 
-def merge(left: DataFrame, right: Any, how: str, on: Any, left_on: Any, right_on: Any,
+def merge(left: DataFrame, right: Any, how: Any, on: Any, left_on: Any, right_on: Any,
           suffixes: Sequence[str | None], others: Mapping[str, Any]) -> DataFrame:  # fmt: skip
     """See `DataFrame.merge`."""
     from howdah.engine.frame.dataframe import DataFrame
@@ -29,7 +29,14 @@ def merge(left: DataFrame, right: Any, how: str, on: Any, left_on: Any, right_on
         right = right.to_frame()
     if not isinstance(right, DataFrame):
         raise NotSupported(f"merge with a {type(right).__name__}: use howdah.from_pandas(...) for a pandas frame")
-    allowed = {"left_index": False, "right_index": False, "sort": False, "indicator": False, "validate": None, "copy": None}
+    allowed = {
+        "left_index": False,
+        "right_index": False,
+        "sort": False,
+        "indicator": False,
+        "validate": None,
+        "copy": None,
+    }
     for name, value in others.items():
         if name not in allowed:
             raise SchemaError(f"merge: unknown argument {name!r}")
@@ -83,7 +90,9 @@ def _check_keys(left: DataFrame, right: DataFrame, mine: list[str], theirs: list
         one, other = left._rows.column(a).dtype, right._rows.column(b).dtype
         same = one.kind == other.kind and one.tz == other.tz
         if not same and not (one.is_number and other.is_number):
-            raise SchemaError(f"merge: the left key {a!r} is {one}, the right key {b!r} is {other}: .astype one of them")
+            raise SchemaError(
+                f"merge: the left key {a!r} is {one}, the right key {b!r} is {other}: .astype one of them"
+            )
         if one.kind in ("anybool", "none", "bytes", "time"):
             raise NotSupported(f"merge: keys of {one} are not there yet: use .fillna(...).astype(...) first")
 
@@ -92,7 +101,7 @@ Take = list[tuple[str, str, str, DType]]
 """Per column of the result: its name, side, source, and type; integers may be nullable (see `functions.settled`)."""
 
 
-def _columns(left: DataFrame, right: DataFrame, mine: list[str], theirs: list[str], how: str,
+def _columns(left: DataFrame, right: DataFrame, mine: list[str], theirs: list[str], how: How,
              suffixes: tuple[str | None, ...]) -> Take:  # fmt: skip
     shared = {a for a, b in zip(mine, theirs) if a == b}
     names = {"left": _labels(left), "right": [c for c in _labels(right) if c not in shared]}
@@ -112,7 +121,9 @@ def _columns(left: DataFrame, right: DataFrame, mine: list[str], theirs: list[st
     found = [name for name, *_ in take]
     twice = sorted({name for name in found if found.count(name) > 1})
     if twice:
-        raise SchemaError(f"merge: suffixes {suffixes!r} give two columns {twice[0]!r}: choose other suffixes, or rename")
+        raise SchemaError(
+            f"merge: suffixes {suffixes!r} give two columns {twice[0]!r}: choose other suffixes, or rename"
+        )
     return take
 
 

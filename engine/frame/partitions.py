@@ -39,18 +39,23 @@ def map_partitions(collection: Collection, function: Callable[..., Any], meta: A
         try:
             meta = function(sample.iloc[:, 0] if is_series else sample)
         except Exception as error:
-            error.add_note("map_partitions tried the function on an empty frame, to learn its columns: give meta= instead")
+            error.add_note(
+                "map_partitions tried the function on an empty frame, to learn its columns: give meta= instead"
+            )
             raise
     frame = meta.to_frame(name=meta.name if meta.name is not None else "0") if isinstance(meta, pd.Series) else meta
     if not isinstance(frame, pd.DataFrame) or not all(isinstance(c, str) for c in frame.columns):
-        raise SchemaError(f"map_partitions: the function must give a pandas DataFrame with text column names, gave {meta!r:.200}")
+        raise SchemaError(
+            f"map_partitions: the function must give a pandas DataFrame with text column names, gave {meta!r:.200}"
+        )
     names = tuple(rows.level_names())
     if frame.index.nlevels != len(names):
         raise SchemaError("map_partitions: the function must keep the index' levels: use reset_index() before it")
     schema: dict[str, DType] = {c: _roomy(_type(frame[c], plan.schema.get(c))) for c in frame.columns}
     bad = [c for c, d in schema.items() if d.kind in ("unsupported", "none")]
     if bad:
-        raise SchemaError(f"map_partitions: meta's column {bad[0]!r} is {schema[bad[0]].unit or 'all missing'}: cast it to a plain dtype")
+        what = schema[bad[0]].unit or "all missing"
+        raise SchemaError(f"map_partitions: meta's column {bad[0]!r} is {what}: cast it to a plain dtype")
     schema |= {name: plan.schema[name] for name in names}
     code = hashlib.blake2b(content_hash(function), digest_size=16).digest()
     work = _OnSeries(function) if is_series else function
@@ -80,5 +85,3 @@ class _OnSeries:
 
     def __call__(self, frame: Any) -> Any:
         return self.function(frame.iloc[:, 0])
-
-

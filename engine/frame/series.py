@@ -143,7 +143,7 @@ class Series(Collection):
         if inclusive not in ends:
             raise SchemaError(f"between(inclusive={inclusive!r}): use one of {', '.join(map(repr, ends))}")
         low, high = ends[inclusive]
-        return self._binary(low, left) & self._binary(high, right)
+        return self._binary(low, left)._binary("&", self._binary(high, right))
 
     def clip(self, lower: Any = None, upper: Any = None) -> Series:
         if not self._expression.dtype.is_number:
@@ -216,7 +216,7 @@ class Series(Collection):
 
         only("value_counts", normalize=(normalize, False))
         groups = SeriesGroupBy(self._rows, [(self.name, self._expression)], self.name, sort=False, dropna=dropna)
-        counts = groups.size().rename("count")
+        counts: Series = groups.size().rename("count")
         return counts.sort_values(ascending=ascending, kind="stable") if sort else counts
 
     def groupby(self, by: Any, *, sort: bool = True, dropna: bool = True, level: Any = None) -> SeriesGroupBy:
@@ -293,7 +293,7 @@ str_ = str
 
 
 def check_rankable(what: Any, label: Any, e: Column) -> None:
-    """pandas ranks numbers, bools and times; decimals too are ranked here, which pandas (to it they are objects) refuses."""
+    """pandas ranks numbers, bools and times. Decimals are ranked here too; to pandas they are objects, and refused."""
     if not (e.dtype.is_number or e.dtype.kind in ("bool", "datetime", "timedelta", "decimal")):
         raise SchemaError(f"{what}: column {label!r} is {e.dtype}, and only numbers and times can be ranked: "
                           "use sort_values(...).head(n)")  # fmt: skip

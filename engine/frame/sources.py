@@ -56,7 +56,9 @@ def read_parquet(url: Any, columns: Sequence[str] | None = None) -> DataFrame:
         if name not in names:
             raise UnknownColumn(f"read_parquet({str(url)!r}): no column {name!r}: {near(str(name), names)}")
         if name.startswith(INDEX) and not name.startswith("__index_level_"):
-            raise SchemaError(f"read_parquet({str(url)!r}): the name {name!r} is kept by howdah for itself: rename the column")
+            raise SchemaError(
+                f"read_parquet({str(url)!r}): the name {name!r} is kept by howdah for itself: rename the column"
+            )
     used = list(dict.fromkeys([*wanted, *levels]))
     types: dict[str, DType] = {}
     fixed: dict[str, Column] = {}

@@ -67,19 +67,10 @@ def _pandas_names(kind: str) -> frozenset[str]:
         "Series": pd.Series,
         "DataFrameGroupBy": pd.api.typing.DataFrameGroupBy,
         "SeriesGroupBy": pd.api.typing.SeriesGroupBy,
-        "str": pd.Series.str,
-        "dt": _Times(),
+        "str": pd.Series([""]).str,
+        "dt": pd.Series(pd.DatetimeIndex([])).dt,
     }
     return frozenset(dir(groups[kind]))
-
-
-class _Times:
-    """The names of pandas' `.dt`."""
-
-    def __dir__(self) -> list[str]:
-        import pandas as pd
-
-        return dir(pd.Series([], dtype="datetime64[us]").dt)
 
 
 def is_pandas(kind: str, name: str) -> bool:

@@ -86,7 +86,9 @@ def _layout(rows: Rows, schema: dict[str, DType], levels: bool) -> tuple[tuple[t
     pairs = [(level.label, name) for level, name in index]
     frame = frame_to_pandas(empty, schema, [(label, source) for label, source, _ in stored], pairs)
     for i, (level, name) in enumerate(index):
-        title = level.label if isinstance(level.label, str) and level.label not in rows.labels() else f"__index_level_{i}__"
+        title = (
+            level.label if isinstance(level.label, str) and level.label not in rows.labels() else f"__index_level_{i}__"
+        )
         stored.append((title, name, schema[name]))
     arrow = pa.Schema.from_pandas(frame, preserve_index=bool(index) or None)
     return tuple(stored), arrow.metadata[b"pandas"]

@@ -184,6 +184,7 @@ def retire(core: Core, run: Run) -> None:
     """The run is over, one way or another; its items are the caller's to move on."""
     worker = run.worker
     del core.runs[run.ident], worker.runs[run.ident], run.book.runs[run]
+    worker.warm = True
     worker.backlog -= TARGET if run.expected is None else run.expected
     if not worker.runs:
         worker.backlog = 0.0

@@ -240,7 +240,7 @@ class Worker:
 
     __slots__ = (
         "backlog", "declined", "host", "host_place", "index", "info", "items", "name", "nbytes", "places", "rack",
-        "rack_place", "runs", "slots",
+        "rack_place", "runs", "slots", "warm",
     )  # fmt: skip
 
     def __init__(self, index: int, info: WorkerInfo) -> None:
@@ -253,6 +253,7 @@ class Worker:
         self.declined = -1
         self.items = 0
         self.nbytes = 0
+        self.warm = False  # it has finished a run: what its first one imports is there
 
     def rests(self, now: float) -> list[float]:
         """Seconds that each of its runs will still take, as far as one can tell.

@@ -25,6 +25,9 @@ from howdah.engine.scheduler.spans import SpanSet, equal_stretches
 
 NODE_WAIT, RACK_WAIT = 3.0, 1.0
 """Seconds that a group waits for its hosts, then for their racks (Spark's and MapReduce's order of magnitude)."""
+COLD_WAIT = 12.0
+"""Seconds that a group waits for a host whose worker is in its very first run: that one imports the user's packages,
+which on a busy node takes longer than NODE_WAIT and says nothing about the runs after it."""
 
 BANDWIDTH, LATENCY = 100e6, 2e-3
 """Bytes a second and seconds an exchange that moving inputs is taken to cost; a gigabit network's figures."""
@@ -221,11 +224,18 @@ def end_waits(core: Core) -> None:
         if group not in book.ready or level == ANY:
             continue
         assert book.group_since is not None
-        rest = book.group_since[group] + (NODE_WAIT if level == NODE else RACK_WAIT) - core.now
+        patience = RACK_WAIT if level != NODE else COLD_WAIT if _cold(core, book, group) else NODE_WAIT
+        rest = book.group_since[group] + patience - core.now
         if rest > 1e-9:
-            _wait(core, book, group, rest)
+            _wait(core, book, group, min(rest, NODE_WAIT))
         else:
             widen(core, book, group)
+
+
+def _cold(core: Core, book: Book, group: int) -> bool:
+    """Whether a worker on the group's hosts is still in its first run."""
+    hosts = _hosts(book, group)
+    return any(not worker.warm and worker.runs and worker.host in hosts for worker in core.workers.values())
 
 
 def taken(core: Core, book: Book, group: int, worker: Worker) -> int:

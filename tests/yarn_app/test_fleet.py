@@ -110,6 +110,17 @@ def test_scaling_up_spreads_over_the_services() -> None:
     assert [order.service for order in orders if isinstance(order, Add)] == ["w.1", "w.0", "w.1", "w.0"]
 
 
+def test_what_its_host_does_not_grant_in_time_is_asked_for_anywhere() -> None:
+    ours = Fleet([*TWO, Group("w.any", 0)], 4)
+    there, asked = run("w.0_0", "node1"), Seen("w.1_0", "w.1", "REQUESTED")
+    assert ours.look(0, 2, [there, asked], set()) == []
+    assert ours.look(fleet.HOST_PATIENCE - 0.1, 2, [there, asked], set()) == []
+    orders = ours.look(fleet.HOST_PATIENCE, 2, [there, asked], set())
+    assert [(type(order), getattr(order, "service", "")) for order in orders] == [(Remove, ""), (Add, "w.any")]
+    given = [there, run("w.1_0", "", "KILLED"), Seen("w.any_0", "w.any", "REQUESTED")]
+    assert ours.look(60, 2, given, set()) == [], "anywhere is waited for as long as it takes"
+
+
 def test_many_hosts_are_one_service() -> None:
     assert spread(7, [f"node{n}" for n in range(fleet.MOST_GROUPS + 1)]) == [Group("howdah.worker", 7)]
 
@@ -117,7 +128,8 @@ def test_many_hosts_are_one_service() -> None:
 @given(st.integers(0, 50), st.integers(1, fleet.MOST_GROUPS))
 def test_spreading_loses_no_worker_and_is_even(workers: int, hosts: int) -> None:
     groups = spread(workers, [f"node{n}" for n in range(hosts)])
-    counts = [group.instances for group in groups]
+    assert groups[-1] == Group("howdah.worker.any", 0), "for what a host does not give"
+    counts = [group.instances for group in groups[:-1]]
     assert sum(counts) == workers
     assert max(counts) - min(counts) <= 1
 

@@ -112,16 +112,19 @@ def test_a_file_a_failing_program_and_an_end(yarn: Yarn, tmp_path: Path) -> None
     yarn.nothing_left(app_id)
 
 
-def test_what_yarn_cannot_give_in_time_is_told_and_ended(yarn: Yarn) -> None:
-    before = yarn.applications()
-    with pytest.raises(
-        DeadlineExceeded, match=r"no worker started within 12 s .*0 run, 9 are not granted|did not start"
-    ):
-        YarnCluster(
-            n_workers=9, start_timeout=12, show="quiet", max_failures=-1, **{**SMALL, "worker_memory": "3700MiB"}
-        )
-    (app_id,) = yarn.applications() - before
-    yarn.nothing_left(app_id)
+def test_what_yarn_cannot_give_in_time_is_told_and_ended(cluster: YarnCluster, yarn: Yarn) -> None:
+    from howdah import Client
+
+    with Client(cluster) as client:
+        cluster.scale(4)  # more than one node has room for: no node is free now
+        client.wait_for_workers(4, timeout=60)
+        before = yarn.applications()
+        with pytest.raises(DeadlineExceeded, match=r"no worker started within 12 s .*0 run, 3 are not granted"):
+            YarnCluster(n_workers=3, start_timeout=12, show="quiet", **{**SMALL, "worker_memory": "3700MiB"})
+        (app_id,) = yarn.applications() - before
+        yarn.nothing_left(app_id)
+        cluster.scale(1)
+        yarn.until(lambda: len(cluster.workers()) == 1, "the cluster is small again")
 
 
 def test_an_environment_that_cannot_run_is_told_in_its_own_words(yarn: Yarn, tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from howdah.yarn_app.staging import Staging
+
 pytestmark = pytest.mark.hadoop
 Yarn = Any  # `conftest.Yarn`, which cannot be imported under pytest's importlib mode
 
@@ -51,13 +53,16 @@ def test_success_and_what_reaches_the_script_and_the_tasks(yarn: Yarn, tmp_path:
 
 
 def test_a_second_submission_uploads_nothing_and_starts_soon(yarn: Yarn) -> None:
-    before = yarn.list_hdfs("/user/root/.howdah/envs") if os.geteuid() == 0 else None
-    run = yarn.submit("--env", "current", yarn.job("slow.py"), "/dev/null", "2", "0.01")
+    first = yarn.submit("--env", "current", yarn.job("both.py"))
+    assert first.code == 0, first.err
+    environments = Staging.of_user().environments
+    before = yarn.list_hdfs(environments)
+    assert before, "the environment that ran is there"
+    run = yarn.submit("--env", "current", yarn.job("both.py"))
     assert run.code == 0, run.err
     phases = [event.get("phase") for event in run.events]
     assert "uploading" not in phases
-    if before is not None:
-        assert yarn.list_hdfs("/user/root/.howdah/envs") == before
+    assert yarn.list_hdfs(environments) == before
     assert run.end["seconds"]["environment"] < 3, "the nodes have it unpacked"
     assert run.end["first_task"] < 15
     yarn.nothing_left(run.app_id)

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import replace
 
 from howdah.engine.expr import nodes
-from howdah.engine.expr.columns import Col, Lit, substitute
+from howdah.engine.expr.columns import Col, Constant, Lit, substitute
 from howdah.engine.expr.nodes import Relation
 
 
@@ -32,7 +32,7 @@ def fuse(plan: Relation) -> Relation:
     if isinstance(plan.source, nodes.Project):
         inner = dict(plan.source.columns)
         uses = Counter(n.name for _, e in plan.columns for n in e.walk() if isinstance(n, Col))
-        if all(uses[n] <= 1 or isinstance(e, (Col, Lit)) for n, e in inner.items()):
+        if all(uses[n] <= 1 or isinstance(e, (Col, Lit, Constant)) for n, e in inner.items()):
             merged = tuple((n, substitute(e, inner)) for n, e in plan.columns)
             return fuse(replace(plan, source=plan.source.source, columns=merged))
     same = all(isinstance(e, Col) and e.name == n for n, e in plan.columns)

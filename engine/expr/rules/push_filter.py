@@ -58,7 +58,7 @@ def _move(node: nodes.Filter) -> Relation | None:
     match source:
         case nodes.Filter():
             return nodes.Filter(source.source, Binary("&", source.predicate, node.predicate))
-        case nodes.Sort():
+        case nodes.Sort() if source.stable:
             return replace(source, source=nodes.Filter(source.source, node.predicate))
         case nodes.Project():
             if any(open_questions(e) for _, e in source.columns):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import decimal
+import itertools
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,17 +28,18 @@ TYPES = {
     "s": pa.string(), "k": pa.string(), "t": pa.timestamp("us"), "d": pa.date32(), "m": pa.decimal128(15, 2),
 }  # fmt: skip
 
+MOMENTS = [dt.datetime(2020, 1, 1), dt.datetime(1999, 12, 31, 23, 59, 59, 5), dt.datetime(2020, 2, 29, 12)]
 SMALL_INTS = st.integers(-3, 3)
 VALUES: dict[str, st.SearchStrategy[Any]] = {
     "i": st.one_of(SMALL_INTS, st.integers(-(2**40), 2**40)),
     "n": st.one_of(st.none(), SMALL_INTS),
     "i32": st.one_of(SMALL_INTS, st.just(2**31 - 1)),
     "u8": st.integers(0, 255),
-    "f": st.one_of(st.none(), st.sampled_from([0.0, -0.0, 1.5, -2.25, 1e10, float("inf"), float("-inf"), float("nan")])),
+    "f": st.one_of(st.none(), st.sampled_from([0.0, -0.0, 1.5, -2.25, 1e10, np.inf, -np.inf, np.nan])),
     "b": st.booleans(),
     "s": st.one_of(st.none(), st.sampled_from(["", "a", "ab", "B", "ä", "zz top"])),
     "k": st.sampled_from(["x", "y", "z"]),
-    "t": st.one_of(st.none(), st.sampled_from([dt.datetime(2020, 1, 1), dt.datetime(1999, 12, 31, 23, 59, 59, 5), dt.datetime(2020, 2, 29, 12)])),
+    "t": st.one_of(st.none(), st.sampled_from(MOMENTS)),
     "d": st.one_of(st.none(), st.sampled_from([dt.date(2020, 1, 1), dt.date(1995, 3, 15), dt.date(1970, 1, 1)])),
     "m": st.one_of(st.none(), st.decimals(-999, 999, places=2)),
 }  # fmt: skip
@@ -61,7 +63,7 @@ def write(folder: Path, rows: list[dict[str, Any]], cuts: list[int], group: int,
     folder.mkdir()
     bounds = sorted({0, len(rows), *(min(c, len(rows)) for c in cuts)})
     files = []
-    for i, (a, b) in enumerate(list(zip(bounds, bounds[1:])) or [(0, 0)]):
+    for i, (a, b) in enumerate(list(itertools.pairwise(bounds)) or [(0, 0)]):
         table = pa.table({c: pa.array([r[c] for r in rows[a:b]], t) for c, t in TYPES.items()})
         pq.write_table(table, folder / f"part-{i:02}.parquet", row_group_size=group, write_statistics=statistics)
         files.append(folder / f"part-{i:02}.parquet")
@@ -110,8 +112,8 @@ def texts(draw: Any, want: Any, other: Any) -> Any:
 
     def run(df: Any, _: Any) -> Any:
         c = df[s]
-        made = {"upper": lambda: c.str.upper(), "len": lambda: c.str.len(), "contains": lambda: c.str.contains("a"),
-                "startswith": lambda: c.str.startswith("a"), "add": lambda: c + "!", "title": lambda: c.str.title(),
+        made = {"upper": c.str.upper, "len": c.str.len, "contains": lambda: c.str.contains("a"),
+                "startswith": lambda: c.str.startswith("a"), "add": lambda: c + "!", "title": c.str.title,
                 "slice": lambda: c.str[:1]}  # fmt: skip
         return df.assign(z=made[how]())
 
@@ -121,7 +123,11 @@ def texts(draw: Any, want: Any, other: Any) -> Any:
 def times(draw: Any, want: Any, other: Any) -> Any:
     t = pick(draw, want, "datetime64[us]")
     part = draw(st.sampled_from(["year", "month", "hour", "date", "quarter"]))
-    return None if t is None else lambda df, _: df.assign(z=getattr(df[t].dt, part))
+    if t is None:
+        return None
+    # pandas gives the dates of a column without any as datetime64[s], not as objects; howdah always as objects
+    assume(part != "date" or len(want) == 0 or want[t].notna().any())
+    return lambda df, _: df.assign(z=getattr(df[t].dt, part))
 
 
 def keep(draw: Any, want: Any, other: Any) -> Any:
@@ -145,7 +151,7 @@ def keep(draw: Any, want: Any, other: Any) -> Any:
     def run(df: Any, _: Any) -> Any:
         x = df[c]
         mask = {"==": lambda: x == value, "!=": lambda: x != value, "<": lambda: x < value, ">=": lambda: x >= value,
-                "isna": lambda: x.isna(), "notna": lambda: x.notna(), "isin": lambda: x.isin([value])}[op]()  # fmt: skip
+                "isna": x.isna, "notna": x.notna, "isin": lambda: x.isin([value])}[op]()  # fmt: skip
         return df[~mask] if negate else df[mask]
 
     return run
@@ -201,7 +207,7 @@ def join(draw: Any, want: Any, other: Any) -> Any:
 def order(draw: Any, want: Any, other: Any) -> Any:
     n = draw(st.integers(0, 6))
     numbers = pick(draw, want, *NUMBERS, "datetime64[us]")
-    by = [c for c in (pick(draw, want), pick(draw, want)) if c is not None and not (want[c].dtype == object)]
+    by = [c for c in (pick(draw, want), pick(draw, want)) if c is not None and want[c].dtype != object]
     by = list(dict.fromkeys(by))
     how = draw(st.sampled_from(["nlargest", "nsmallest", "sort", "stable", "head", "tail", "reset", "head"]))
     ascending = draw(st.booleans())
@@ -243,9 +249,9 @@ def run_both(draw: Any, got: Any, want: Any, other: Any, small: Any) -> tuple[An
 
 
 def plain(frame: Any) -> Any:
-    """Which missing value stands in an object column (None, NaN, NaT) is pandas' accident after a join: all None here."""
+    """Which missing value stands in an object column (None, NaN, NaT) is pandas' accident after a join: None here."""
     out = frame.copy()
-    for c in out.columns[[d == object for d in out.dtypes]]:
+    for c in out.columns[[d.kind == "O" for d in out.dtypes]]:
         out[c] = out[c].where(out[c].notna(), None)
     return out
 
@@ -266,7 +272,13 @@ def test_random_pipelines(shape: str, tmp_path_factory: pytest.TempPathFactory, 
     draw = data.draw
     folder = tmp_path_factory.mktemp("table")
     rows = draw(st.lists(ROW, max_size=24))
-    want = write(folder / "big", rows, draw(st.lists(st.integers(0, 24), max_size=3)), draw(st.integers(1, 9)), draw(st.booleans()))
+    want = write(
+        folder / "big",
+        rows,
+        draw(st.lists(st.integers(0, 24), max_size=3)),
+        draw(st.integers(1, 9)),
+        draw(st.booleans()),
+    )
     other = write(folder / "small", draw(st.lists(ROW, max_size=6)), [], 9)
     big, small = hd.read_parquet(folder / "big"), hd.read_parquet(folder / "small")
     first = want
@@ -274,8 +286,8 @@ def test_random_pipelines(shape: str, tmp_path_factory: pytest.TempPathFactory, 
     try:
         found = got.compute(scheduler="inline")
         same(found, want)
-        columns = [c for c in want.columns if str(want[c].dtype) in (*NUMBERS, "bool")]
-        for c in [c for c in columns if got[c]._expression.dtype.kind != "anybool"][:2]:
+        c = pick(draw, want, *NUMBERS, "bool")
+        if c is not None and got[c]._expression.dtype.kind != "anybool":
             for name in ("sum", "mean", "max", "count"):
                 reduced, expected = getattr(got[c], name)().compute(scheduler="inline"), getattr(want[c], name)()
                 pd.testing.assert_series_equal(pd.Series([reduced]), pd.Series([expected]), rtol=1e-9)
@@ -285,11 +297,10 @@ def test_random_pipelines(shape: str, tmp_path_factory: pytest.TempPathFactory, 
 
 
 def test_reads_as_pandas_does(shape: str, tmp_path: Path) -> None:
-    rows = [
-        dict(i=1, n=None, i32=1, u8=1, f=None, b=True, s=None, k="x", t=None, d=None, m=None),
-        dict(i=2, n=5, i32=1, u8=1, f=2.0, b=False, s="a", k="y", t=dt.datetime(2020, 1, 1), d=dt.date(2020, 1, 1), m=decimal.Decimal("1.50")),
-        dict(i=3, n=5, i32=1, u8=1, f=np.nan, b=False, s="ä", k="y", t=dt.datetime(2020, 1, 1), d=dt.date(2020, 1, 1), m=decimal.Decimal("0.01")),
-    ]  # fmt: skip
+    full: dict[str, Any] = {"i": 2, "n": 5, "i32": 1, "u8": 1, "f": 2.0, "b": False, "s": "a", "k": "y"}
+    full |= {"t": dt.datetime(2020, 1, 1), "d": dt.date(2020, 1, 1), "m": decimal.Decimal("1.50")}
+    holes = full | {"i": 1, "b": True} | dict.fromkeys(["n", "f", "s", "t", "d", "m"])
+    rows = [holes, full, full | {"i": 3, "f": np.nan, "s": "ä", "m": decimal.Decimal("0.01")}]
     want = write(tmp_path / "t", rows, [1], 1)
     got = hd.read_parquet(tmp_path / "t")
     same(got.compute(), want)

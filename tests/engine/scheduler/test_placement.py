@@ -10,6 +10,7 @@ from howdah.engine.graph.layer import KToOne, OneToOne, Span
 from howdah.engine.scheduler.assign import TARGET
 from howdah.engine.scheduler.check import check
 from howdah.engine.scheduler.model import layer, whole
+from howdah.engine.scheduler.placement import COLD_WAIT
 from howdah.engine.scheduler.records import (
     ClientJoined,
     GraphSubmitted,
@@ -56,6 +57,13 @@ class Cluster:
             if run.run in self.state.core.runs:
                 self.done(run, each, size)
 
+    def warm_up(self) -> None:
+        """One run on every worker: what is waited for then is a busy worker, not one that starts."""
+        self.submit(layer("w", 2 * len(self.state.core.workers)))
+        self.run_all(each=0.0)
+        assert {run.worker for run in self.started} == set(self.state.core.workers)
+        self.started.clear()
+
     def layer_summary(self, name: str) -> dict:
         return next(s for s in self.state.summary()["layers"] if s["name"] == name)
 
@@ -90,6 +98,7 @@ def test_neighbours_of_one_preference_share_a_run() -> None:
 
 def test_waiting_for_a_busy_host_is_bounded_first_node_then_rack_then_anywhere() -> None:
     cluster = Cluster(("w1", "node1", "/r1"), ("w2", "node2", "/r1"), ("w3", "node3", "/r2"))
+    cluster.warm_up()
     cluster.submit(scan(4, ("node1",)))
     assert [run.worker for run in cluster.started] == ["w1", "w1"]
     assert cluster.state.wake_at == 3.0
@@ -106,6 +115,15 @@ def test_waiting_for_a_busy_host_is_bounded_first_node_then_rack_then_anywhere()
     cluster.say(Tick(), at=7.1)
     cluster.say(Tick(), at=8.2)
     assert {run.worker for run in cluster.started if run.span.layer == b"\2" * 16} == {"w1", "w2", "w3"}
+
+
+def test_a_worker_in_its_first_run_is_given_longer_but_not_for_ever() -> None:
+    cluster = Cluster(("w1", "node1", "/r1"), ("w2", "node2", "/r1"))
+    cluster.submit(scan(4, ("node1",)))
+    cluster.say(Tick(), at=8.0)
+    assert [run.worker for run in cluster.started] == ["w1", "w1"], "it imports what the tasks need"
+    cluster.say(Tick(), at=COLD_WAIT)
+    assert [run.worker for run in cluster.started] == ["w1", "w1", "w2", "w2"]
 
 
 def test_a_host_that_keeps_taking_work_is_waited_for() -> None:
