@@ -73,14 +73,6 @@ def _isin(x: pl.Expr, dtype: DType, other: Any, values: tuple[Any, ...]) -> pl.E
     return x.is_in(kept).fill_null(False) if kept else None
 
 
-def _text(name: str, **fixed: Any) -> Native:
-    def run(x: pl.Expr, dtype: DType, other: Any, **params: Any) -> pl.Expr:
-        out: pl.Expr = getattr(x.str, name)(**fixed, **params)
-        return out
-
-    return run
-
-
 def _affix(name: str) -> Native:
     def run(x: pl.Expr, dtype: DType, other: Any, pat: Any) -> pl.Expr | None:
         if not isinstance(pat, str):
@@ -151,8 +143,6 @@ FUNCTIONS: dict[str, Function] = {
     **{f"dt.{n}": Function(_via("dt", n)) for n in (*MOMENT, *MOMENT_METHODS, *SPAN)},
 }
 _NATIVE: dict[str, Native] = {
-    "str.upper": _text("to_uppercase"),
-    "str.lower": _text("to_lowercase"),
     "str.contains": _contains,
     "str.startswith": _affix("starts_with"),
     "str.endswith": _affix("ends_with"),

@@ -16,7 +16,7 @@ from howdah.engine.expr.columns import Col
 from howdah.engine.expr.convert import frame_from_pandas, frame_to_pandas, to_series
 from howdah.engine.expr.dtypes import DType
 from howdah.engine.expr.lower import known, lower
-from howdah.errors import SchemaError
+from howdah.errors import NotSupported, SchemaError
 
 
 @dataclass(slots=True)
@@ -38,13 +38,21 @@ def evaluate(node: nodes.Relation, bound: Bound) -> pl.LazyFrame:
 
 
 def collect(query: pl.LazyFrame) -> pl.DataFrame:
-    """Run the query. Errors that Python functions raised inside it come out as themselves."""
+    """Run the query. Errors that Python functions raised inside it come out as themselves.
+
+    Raises
+    ------
+    NotSupported : a Decimal would need more than 38 digits.
+    """
     try:
         return query.collect()
-    except pl.exceptions.ComputeError as error:
+    except (pl.exceptions.ComputeError, pl.exceptions.InvalidOperationError) as error:
         cause = error.__cause__ or error.__context__
         if cause is not None and not isinstance(cause, pl.exceptions.PolarsError):
             raise cause from None
+        if "decimal" in str(error):
+            what = str(error).splitlines()[0]
+            raise NotSupported(f'Decimals hold 38 digits: {what}: use .astype("float64") first') from error
         raise
 
 

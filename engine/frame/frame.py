@@ -47,6 +47,11 @@ class Rows:
     columns: tuple[tuple[Label, Column], ...]
     index: tuple[Level, ...] = DEFAULT
 
+    def __post_init__(self) -> None:
+        for label, _ in self.columns:
+            if isinstance(label, str) and (label in ("", "*") or (label[0] == "^" and label[-1] == "$")):
+                raise SchemaError(f"the column name {label!r} is empty or a pattern: rename it, or leave it out")
+
     @property
     def default_index(self) -> bool:
         return self.index == DEFAULT

@@ -9,6 +9,7 @@ from howdah.errors import NotSupported
 
 _MAP = "map_partitions(function), which runs pandas on each partition"
 _SMALL = "compute() once the data is small, then pandas"
+_EACH = "the reductions of each column: df.x.sum(), df.x.mean(), ..."
 
 INSTEAD: dict[str, str] = {
     "apply": _MAP + ", or column arithmetic",
@@ -29,6 +30,7 @@ INSTEAD: dict[str, str] = {
     "append": "read_parquet of one folder that holds all files",
     "pivot_table": "groupby on both keys, compute(), then pandas' unstack",
     "pivot": "groupby on both keys, compute(), then pandas' unstack",
+    **dict.fromkeys(["sum", "mean", "min", "max", "std", "var", "count", "nunique", "any", "all"], _EACH),
     "describe": "agg by name: df.x.mean(), df.x.std(), ...",
     "drop_duplicates": "groupby(keys).first()",
     "duplicated": "groupby(keys).size()",

@@ -277,7 +277,7 @@ def rebalance(core: Core) -> None:
         most = RECALL_WORTH
         for worker in core.workers.values():
             last, waits = _longest_wait(core, worker)
-            if last is not None and waits > most:
+            if last is not None and waits > max(most, placement.worth_leaving(core, last.book, last.group, last.level)):
                 best, most = last, waits
         if best is None:
             return

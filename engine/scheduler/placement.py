@@ -45,7 +45,7 @@ def place(core: Core, book: Book, lo: int, hi: int, spread: bool = False) -> Non
     if book.host_sets is not None:
         for a, b, group in equal_stretches(book.host_index, lo, hi):
             _put(core, book, group, a, b)
-            if spread:
+            if spread and not _idle_near(core, book, group):
                 _announce_anywhere(core, book, group)
     elif spread or not book.ins:
         _put(core, book, ANYWHERE, lo, hi)
@@ -251,6 +251,19 @@ def taken(core: Core, book: Book, group: int, worker: Worker) -> int:
             _wait(core, book, group, NODE_WAIT)
         return NODE
     return RACK if any(core.rack_of.get(host) == worker.rack for host in hosts) else ANY
+
+
+def worth_leaving(core: Core, book: Book, group: int, level: int) -> float:
+    """Seconds of waiting for which work that has been given to a worker beside its data may go to an idle one."""
+    if book.host_sets is None or level != NODE or _idle_near(core, book, group):
+        return 0.0
+    return NODE_WAIT
+
+
+def _idle_near(core: Core, book: Book, group: int) -> bool:
+    """Whether a worker with nothing to do lives on the group's hosts."""
+    hosts = _hosts(book, group)
+    return any(worker.host in hosts for worker in core.idle.values())
 
 
 def worker_came(core: Core, worker: Worker) -> None:

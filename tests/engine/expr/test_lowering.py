@@ -109,7 +109,8 @@ SAME: dict[str, Expression] = {
     "spans multiplied": lambda df: df.td * 2,
     "coarser times": lambda df: df.t.astype("datetime64[s]"),
     # text: Unicode, missing, and Python's regular expressions
-    "upper": lambda df: df.s.str.upper(),
+    "upper": lambda df: (df.s + "ß").str.upper(),
+    "lower": lambda df: (df.s + "İΣ").str.lower(),
     "length with a missing one": lambda df: df.s.str.len(),
     "length without": lambda df: df[df.s.notna()].s.str.len(),
     "contains plain text": lambda df: df.s.str.contains("1"),
@@ -154,6 +155,12 @@ def test_no_rows_keep_the_dtypes(name: str) -> None:
     none = hd.from_pandas(FRAME)
     got = SAME[name](none[none.i > 99]).compute(scheduler="inline")
     same(got, SAME[name](FRAME[FRAME.i > 99]))
+
+
+def test_decimals_of_too_many_digits_are_refused_with_the_remedy() -> None:
+    df = hd.from_pandas(pd.DataFrame({"m": [Decimal("9" * 30)]}))
+    with pytest.raises(NotSupported, match=r'38 digits.*astype\("float64"\)'):
+        (df.m * df.m).compute()
 
 
 REFUSED: dict[str, tuple[Expression, type[Exception], str]] = {

@@ -98,6 +98,12 @@ def arithmetic(draw: Any, want: Any, other: Any) -> Any:
     return run
 
 
+def scalars(draw: Any, want: Any, other: Any) -> Any:
+    value = draw(st.sampled_from([1, 2.5, True, "x", dt.date(2020, 1, 1), decimal.Decimal("1.50"), pd.Timestamp(0)]))
+    name = draw(st.sampled_from(["z", "i", "k"]))
+    return lambda df, _: df.assign(**{name: value})
+
+
 def decimals(draw: Any, want: Any, other: Any) -> Any:
     if "m" not in want.columns or want["m"].dtype != object:
         return None
@@ -201,7 +207,11 @@ def join(draw: Any, want: Any, other: Any) -> Any:
     columns = list(dict.fromkeys([k, *draw(st.lists(st.sampled_from(["i", "b", "f", "s", "u8", "d"]), max_size=3))]))
     assume(k in want.columns and want[k].dtype == other[k].dtype and len(want) * len(other) <= 2000)
     assume(not {c + x for c in columns for x in ("_x", "_y")} & set(want.columns))
-    return lambda df, small: df.merge(small[columns], on=k, how=how)
+    if draw(st.booleans()):
+        return lambda df, small: df.merge(small[columns], on=k, how=how)
+    renamed = {c: f"o_{c}" for c in columns}
+    assume(not set(renamed.values()) & set(want.columns))
+    return lambda df, small: df.merge(small[columns].rename(columns=renamed), left_on=k, right_on=f"o_{k}", how=how)
 
 
 def order(draw: Any, want: Any, other: Any) -> Any:
@@ -215,14 +225,16 @@ def order(draw: Any, want: Any, other: Any) -> Any:
         return None if numbers is None else lambda df, _: getattr(df, how)(n, numbers)
     if how in ("sort", "stable"):
         kind = "quicksort" if how == "sort" else "stable"
-        return None if not by else lambda df, _: df.sort_values(by, ascending=ascending, kind=kind)
+        # by several columns pandas 3 takes a missing float to be an infinite one, if missing ones come first
+        last = draw(st.sampled_from(["last", "first"])) if len(by) == 1 else "last"
+        return None if not by else lambda df, _: df.sort_values(by, ascending=ascending, kind=kind, na_position=last)
     if how == "reset":
         assume("index" not in want.columns and not set(want.index.names) & set(want.columns))
         return lambda df, _: df.reset_index(drop=want.index.nlevels > 1)
     return lambda df, _: getattr(df, how)(n)
 
 
-STEPS = [arithmetic, arithmetic, decimals, texts, times, keep, keep, clean, group, group, join, order, order]
+STEPS = [arithmetic, arithmetic, scalars, decimals, texts, times, keep, keep, clean, group, group, join, order, order]
 
 
 def run_both(draw: Any, got: Any, want: Any, other: Any, small: Any) -> tuple[Any, Any, list[str]]:

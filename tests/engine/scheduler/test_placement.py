@@ -267,6 +267,37 @@ def test_an_overdue_run_does_not_keep_what_waits_behind_it() -> None:
     assert [i.run for i in out if isinstance(i, RecallRun)] == [cluster.started[2].run]
 
 
+def recalled(cluster: Cluster) -> list[RecallRun]:
+    """One second of short runs of 0.2 s, one after the other; what was asked back meanwhile."""
+    asked = []
+    for _ in range(5):
+        asked += [i for i in cluster.say(Tick(), at=cluster.now + 0.1) if isinstance(i, RecallRun)]
+        running = next(run for run in cluster.started if run.run in cluster.state.core.runs)
+        cluster.now += 0.1
+        cluster.done(running, each=0.2)
+    return asked
+
+
+def test_a_tail_beside_its_data_is_left_there_though_a_worker_elsewhere_is_idle() -> None:
+    cluster = Cluster(("w1", "node1", "/r1"), ("w2", "node2", "/r1"))
+    cluster.warm_up()
+    cluster.submit(scan(30, ("node1",)))
+    assert not recalled(cluster)
+    assert {run.worker for run in cluster.started} == {"w1"}
+
+
+def test_a_tail_is_recalled_for_an_idle_worker_on_the_same_node() -> None:
+    cluster = Cluster(("w1", "node1", "/r1"))
+    cluster.warm_up()
+    cluster.submit(scan(3, ("node1",)))
+    cluster.done(cluster.started[0], each=2.0)
+    cluster.say(WorkerJoined(WorkerInfo("w2", "node1", "/r1")))
+    cluster.say(WorkerJoined(WorkerInfo("w3", "node2", "/r1")))
+    (recall,) = [i for i in cluster.say(Tick(), at=0.5) if isinstance(i, RecallRun)]
+    cluster.say(RunReturned("w1", recall.run, recall.attempt, 0))
+    assert [run.worker for run in cluster.started] == ["w1", "w1", "w1", "w2"]
+
+
 def test_a_run_recalled_in_its_midst_is_cut_there() -> None:
     cluster = Cluster(("w1", "node1", "/r1"))
     cluster.submit(layer("a", 200))
