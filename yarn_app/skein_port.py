@@ -61,6 +61,7 @@ class Order:
     worker_cores: int
     worker_files: Mapping[str, Resource]
     env: Mapping[str, str]
+    master_env: Mapping[str, str]
     groups: Sequence[Group] = field(default_factory=tuple)
 
 
@@ -276,7 +277,7 @@ class Driver:
             resources=resources(order.master_memory, order.master_cores),
             script=order.master_script,
             files=files(order.master_files),
-            env=dict(order.env),
+            env=dict(order.master_env),
             security=self.credentials.for_skein(),
         )
         return skein.ApplicationSpec(

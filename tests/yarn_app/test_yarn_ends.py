@@ -42,6 +42,7 @@ def test_success_and_what_reaches_the_script_and_the_tasks(yarn: Yarn, tmp_path:
         assert (place["file"], place["archive"], place["variable"]) == ("a,b", "0.5", "a=b c")
         assert (place["module"], place["zipped"]) == ("from py-files", "from a zip")
         assert place["user_site"] is False
+        assert place["java_options"] is None, "those are for skein's application master alone"
         assert place["python"].endswith("/environment/bin/python")
     assert told["here"]["python"] != told["there"]["python"], "another container"
     app = yarn.application(run.app_id)

@@ -19,6 +19,7 @@ def look(number: int) -> dict[str, object]:
         "zipped": __import__("zipped.inner").inner.VALUE,
         "archive": Path("model/weights.txt").read_text(),
         "variable": os.environ.get("COLOUR"),
+        "java_options": os.environ.get("JAVA_TOOL_OPTIONS"),
         "user_site": site.ENABLE_USER_SITE,
         "python": sys.executable,
     }
