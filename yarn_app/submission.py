@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import getpass
+import platform
 import re
 import secrets
 import shutil
@@ -19,8 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import howdah
 from howdah.errors import (
-    EnvironmentMismatch,
     HowdahError,
     PathMissing,
     ResourceRefused,
@@ -221,7 +222,7 @@ def _containers(spec: Specification, *, with_driver: bool) -> dict[str, tuple[in
 
 def _environment(spec: Specification, staging: Staging, show: Show, seconds: dict[str, float]) -> Resource:
     """Where the environment is; packed and uploaded first when it is the running one."""
-    from howdah.envpack import EnvStore
+    from howdah.envpack import EnvStore, check_compatible
 
     began = time.monotonic()
     named = spec.environment
@@ -247,20 +248,13 @@ def _environment(spec: Specification, staging: Staging, show: Show, seconds: dic
         url = Path(named).expanduser().resolve().as_uri()
     else:
         entry = store.resolve(named)
-        _same_python(f"environment {named!r} ({entry.hash[:12]})", entry.python)
+        check_compatible(
+            python=entry.python, howdah=entry.howdah, what=f"environment {named!r} ({entry.hash[:12]})",
+            python_version=platform.python_version(), howdah_version=howdah.__version__,
+        )  # fmt: skip
         url = entry.url or staging.url(entry.path)
     seconds["environment"] = time.monotonic() - began
     return Resource(url, archive=True, visibility=_visibility(staging, url))
-
-
-def _same_python(what: str, python: str) -> None:
-    here = payload.versions()["python"]
-    theirs = ".".join(python.split(".")[:2])
-    if theirs != here:
-        raise EnvironmentMismatch(
-            f"{what} has Python {python} and this is Python {here}: submit from an environment with Python {theirs}, "
-            "or pack this one (howdah env pack)"
-        )
 
 
 def _visibility(staging: Staging, url: str) -> str:
