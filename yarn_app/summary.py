@@ -61,19 +61,23 @@ def work(final: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def lines(app_id: str, status: str, total: float, by_phase: Mapping[str, float], done: Mapping[str, Any]) -> list[str]:
+def lines(
+    app_id: str, status: str, total: float, by_phase: Mapping[str, float], done: Mapping[str, Any],
+    first_task: float | None = None,
+) -> list[str]:  # fmt: skip
     """The summary for people.
 
     >>> placed, size = {"node": 19, "rack": 0, "remote": 1}, {"node": 3 << 20, "rack": 0, "remote": 1 << 10}
     >>> done = {"tasks": 20, "placed": placed, "bytes": size}
-    >>> for line in lines("application_1_0001", "SUCCEEDED", 21.5, {"driver": 2.7, "AM": 5.0}, done):
+    >>> for line in lines("application_1_0001", "SUCCEEDED", 21.5, {"driver": 2.7, "AM": 5.0}, done, 9.5):
     ...     print(line)
-    application_1_0001 SUCCEEDED in 21.5 s: driver 2.7 s, AM 5.0 s
+    application_1_0001 SUCCEEDED in 21.5 s, first task after 9.5 s: driver 2.7 s, AM 5.0 s
     20 tasks; of those that read stored data 95 % were on its node (19 node, 0 rack, 1 remote)
     bytes read: 3.0 MiB from the same node, 0 B from the rack, 1.0 KiB remote
     """
     split = ", ".join(f"{name} {by_phase[name]:.1f} s" for name in PHASES if name in by_phase)
-    found = [f"{app_id} {status} in {total:.1f} s" + (f": {split}" if split else "")]
+    soon = f", first task after {first_task:.1f} s" if first_task is not None else ""
+    found = [f"{app_id} {status} in {total:.1f} s{soon}" + (f": {split}" if split else "")]
     placed, size = done["placed"], done["bytes"]
     readers = sum(placed.values())
     if done["tasks"] or readers:

@@ -132,6 +132,7 @@ def _tell(
     by_phase = summary.phases(submitted.seconds, submitted.at, final)
     done = summary.work(final)
     total = time.time() - began
+    first_task = summary.to_first_task(began, final)
     shown.fact(
         "end",
         app_id=outcome.app_id,
@@ -140,7 +141,7 @@ def _tell(
         diagnostics=outcome.diagnostics,
         seconds=by_phase,
         total=round(total, 2),
-        first_task=summary.to_first_task(began, final),
+        first_task=first_task,
         **({} if here else {"out": final.get("out", ""), "err": final.get("err", "")}),
         **done,
     )
@@ -153,7 +154,7 @@ def _tell(
         click.echo(words, err=True, nl=bool(words))
         if not outcome.succeeded:
             click.echo(f"howdah: {outcome.diagnostics if not words else outcome.diagnostics.splitlines()[0]}", err=True)
-    for line in summary.lines(outcome.app_id, outcome.status, total, by_phase, done):
+    for line in summary.lines(outcome.app_id, outcome.status, total, by_phase, done, first_task):
         click.echo(f"howdah: {line}", err=True)
     if not outcome.succeeded:
         click.echo(f"howdah: all of its logs: howdah logs {outcome.app_id}", err=True)
