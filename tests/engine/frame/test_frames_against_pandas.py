@@ -276,7 +276,7 @@ def same(got: Any, want: Any) -> None:
 
 
 @settings(
-    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow,
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow,
                                                             HealthCheck.data_too_large, HealthCheck.filter_too_much],
 )  # fmt: skip
 @given(data=st.data())
