@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
+import pwd
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -149,11 +153,29 @@ def test_problems_with_the_target_are_told_before_any_work(tmp_path: Path) -> No
     assert names(tmp_path) == ["file", "there"]
 
 
-@pytest.mark.skipif(os.getuid() == 0, reason="root may write everywhere")
-def test_no_permission_is_told_before_any_work(tmp_path: Path) -> None:
-    (tmp_path / "closed").mkdir(mode=0o500)
-    with pytest.raises(StorageError, match=f"{tmp_path}/closed.*no permission"):
-        begin_write(tmp_path / "closed" / "out")
+@contextlib.contextmanager
+def as_somebody(folder: Path) -> Iterator[None]:
+    """Not root, who may write everywhere; the folder is then that user's."""
+    if os.geteuid() != 0:
+        yield
+        return
+    nobody = pwd.getpwnam("nobody").pw_uid
+    os.chown(folder, nobody, -1)
+    os.seteuid(nobody)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def test_no_permission_is_told_before_any_work() -> None:
+    with tempfile.TemporaryDirectory() as name:  # pytest's own folders are closed to other users
+        closed = Path(name) / "closed"
+        closed.mkdir(mode=0o500)
+        os.chmod(name, 0o755)
+        with as_somebody(closed), pytest.raises(StorageError, match=f"{closed}.*no permission"):
+            begin_write(closed / "out")
+        assert names(closed) == []
 
 
 def test_columns_of_one_name_are_refused(tmp_path: Path) -> None:
