@@ -256,6 +256,8 @@ class Supervisor:
         status = self.link.status()
         seen = [self._with_words(one) for one in self.skein.containers()]
         self._note(status, seen)
+        if len(self.board.unpacked) < self.board.running:
+            self._hear_unpacked()
         for order in fleet.look(time.monotonic(), self.board.wanted, seen, self.link.joined):
             match order:
                 case Add(service):
@@ -275,7 +277,7 @@ class Supervisor:
         board.joined = len(self.link.joined) if self.link else 0
         board.running = sum(one.state == "RUNNING" for one in seen)
         board.pending = sum(one.pending for one in seen)
-        if board.running:
+        if board.running or board.joined:
             board.mark("first_container")
         if board.joined:
             board.mark("first_worker")
@@ -283,12 +285,6 @@ class Supervisor:
             board.mark("all_workers")
         if status.get("first_task"):
             board.times.setdefault("first_task", status["first_task"])
-        if self.skein is not None and len(board.unpacked) < board.running:
-            found = self.skein.get_prefix(keys.UNPACKED)
-            board.unpacked = {
-                name.removeprefix(keys.UNPACKED): [int(part) for part in value.decode().split(",")]
-                for name, value in found.items()
-            }
         cleanups = [str(url) for url in status.get("cleanup", ())]
         if cleanups != self.cleanups:
             self.cleanups = cleanups
@@ -296,6 +292,15 @@ class Supervisor:
         tasks = status.get("tasks") or {}
         if self.skein is not None and tasks.get("total"):
             self.skein.progress(tasks["done"] / tasks["total"])
+
+    def _hear_unpacked(self) -> None:
+        """What workers told of YARN's unpacking before they joined."""
+        assert self.skein is not None
+        found = self.skein.get_prefix(keys.UNPACKED)
+        self.board.unpacked = {
+            name.removeprefix(keys.UNPACKED): [int(part) for part in value.decode().split(",")]
+            for name, value in found.items()
+        }
 
     def _with_words(self, one: Seen) -> Seen:
         """A container that ended, with its own last words where YARN only says that it failed."""
@@ -379,15 +384,16 @@ class Supervisor:
         """Write the end to skein's store, and give who watches a moment to read it."""
         if self.skein is None:
             return
-        final = {
-            **self.board.as_dict(),
-            "status": ending.status,
-            "exit_code": ending.exit_code,
-            "diagnostics": ending.diagnostics,
-            "out": tail(self.logs / "driver.out", 4000),
-            "err": self._readable(tail(self.logs / "driver.err", 16000))[-8000:],
-        }
         try:
+            self._hear_unpacked()  # a short job may be over before the fleet was looked after again
+            final = {
+                **self.board.as_dict(),
+                "status": ending.status,
+                "exit_code": ending.exit_code,
+                "diagnostics": ending.diagnostics,
+                "out": tail(self.logs / "driver.out", 4000),
+                "err": self._readable(tail(self.logs / "driver.err", 16000))[-8000:],
+            }
             self.skein.put(keys.FINAL, json.dumps(final).encode())
             deadline = time.monotonic() + SEEN_SECONDS
             watched = self.was_watched and time.monotonic() - self.watched < WATCHED_WITHIN
