@@ -3,6 +3,8 @@
 A test that needs Hadoop is marked `hadoop` and takes the fixture `hadoop`. It starts at its first use, and from then on
 the environment has what a user's shell has after `eval "$(howdah mini env)"`. While working on one test, start a Hadoop
 by hand and name its folder in HOWDAH_TEST_HADOOP: that one is used then, and left running.
+
+Properties are tested with the same examples in every run; HYPOTHESIS_PROFILE=search looks for new ones.
 """
 
 from __future__ import annotations
@@ -10,10 +12,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 
 from howdah.yarn_app.mini import MiniHadoop
 from howdah.yarn_app.mini.processes import containers_of, daemons_of
+
+hypothesis.settings.register_profile("same", derandomize=True, database=None)
+hypothesis.settings.register_profile("search")
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 
 @pytest.fixture(scope="session", autouse=True)
