@@ -35,8 +35,8 @@ types: $(READY)  ## mypy, strict
 	@ln -sfn $(CURDIR)/howdah/*.py $(CURDIR)/howdah/py.typed $(CURDIR)/engine $(CURDIR)/io $(CURDIR)/yarn_app $(CURDIR)/envpack $(TYPES)/howdah/
 	@cd $(TYPES) && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml -p howdah
 
-bench: $(READY)  ## the engine against distributed, in the same run; figures go to docs/benchmarks.md by hand
-	@$(BIN)/python tests/bench/engine.py
+bench: $(READY)  ## every measure against its mark, distributed in the same run; figures go to docs/benchmarks.md by hand
+	@$(BIN)/python tests/bench
 
 lock: $(READY)  ## write requirements.lock anew from pyproject.toml (versions and hashes, no addresses)
 	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-find-links --no-emit-index-url --no-annotate \

@@ -26,7 +26,11 @@ class Cluster(Protocol):
     def persist_graph(self, graph: Graph, wanted: Sequence[Span]) -> list[Held]: ...
 
 
-Scheduler: TypeAlias = Cluster | Literal["threads", "inline"] | None
+Scheduler: TypeAlias = Cluster | Literal["threads", "inline", "processes"] | None
+
+OTHER_NAMES = {"sync": "inline", "synchronous": "inline", "single-threaded": "inline", "threading": "threads",
+               "multiprocessing": "processes"}  # fmt: skip
+"""dask's names for the same."""
 
 
 def compute_graph(
@@ -36,8 +40,8 @@ def compute_graph(
 
     Parameters
     ----------
-    scheduler : a `Client`; "threads" (one per core) or "inline" (the calling thread) of this process; None is the
-        current client, or "threads" when there is none.
+    scheduler : a `Client`; "threads" (one per core) or "inline" (the calling thread) of this process; "processes" on
+        this machine; None is the current client, or "threads" when there is none.
     progress : called now and then as progress(done tasks, all tasks, layer name), and once at the end.
 
     Raises
@@ -55,7 +59,7 @@ def compute_graph(
     client, threads = _resolve(scheduler)
     if client is None:
         return compute_local(graph, wanted, threads=threads, progress=progress)
-    return client.compute_graph(_for_cluster(client, graph, wanted), wanted, progress)
+    return client.compute_graph(for_cluster(client, graph, wanted), wanted, progress)
 
 
 def persist_graph(graph: Graph, wanted: Sequence[Span], *, scheduler: Scheduler = None) -> list[Held]:
@@ -75,7 +79,7 @@ def persist_graph(graph: Graph, wanted: Sequence[Span], *, scheduler: Scheduler 
     if client is None:
         values = compute_local(graph, wanted, threads=threads)
         return [Held(span.layer, span.stop, Kept(v)) for span, v in zip(wanted, values)]
-    return client.persist_graph(_for_cluster(client, graph, wanted), wanted)
+    return client.persist_graph(for_cluster(client, graph, wanted), wanted)
 
 
 def _resolve(scheduler: Scheduler) -> tuple[Cluster | None, int | None]:
@@ -83,13 +87,19 @@ def _resolve(scheduler: Scheduler) -> tuple[Cluster | None, int | None]:
     if scheduler is None:
         return get_current(), None
     if isinstance(scheduler, str):
-        if scheduler not in ("threads", "inline"):
-            raise bad_value("scheduler", scheduler, near(scheduler, ["threads", "inline"]) + " (or pass a Client)")
+        scheduler = OTHER_NAMES.get(scheduler, scheduler)  # type: ignore[assignment]
+        known = ["threads", "inline", "processes"]
+        if scheduler not in known:
+            raise bad_value("scheduler", scheduler, near(str(scheduler), known) + " (or pass a Client)")
+        if scheduler == "processes":
+            from howdah.engine.local_processes import processes
+
+            return processes(), None
         return None, 0 if scheduler == "inline" else None
     return scheduler, None
 
 
-def _for_cluster(client: Cluster, graph: Graph, wanted: Sequence[Span]) -> Graph:
+def for_cluster(client: Cluster, graph: Graph, wanted: Sequence[Span]) -> Graph:
     """The layers that are needed, chains fused; what is held elsewhere goes along as values."""
     culled = graph.cull(wanted)
     foreign = [held for held in culled.held.values() if getattr(held.keep, "client", None) is not client]

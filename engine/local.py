@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 from howdah.engine.graph.graph import Graph
+from howdah.engine.graph.inputs import fill
 from howdah.engine.graph.layer import Key, Layer, OneToOne, Span
 from howdah.engine.graph.patterns import Wiring, inputs_of, wiring
 from howdah.engine.held import values_of
@@ -145,6 +146,8 @@ class _Work:
                 else:
                     inputs.append([source.values[i] for i in inputs_of(pattern, item, source.n)])
         args = layer.args[item] if layer.args is not None else ()
+        if not layer.pass_inputs and part.ins:
+            args = fill(args, [[source.values[i] for i in inputs_of(p, item, source.n)] for source, p in part.ins])
         try:
             if part.is_async:
                 return asyncio.run(layer.fn(*inputs, *args, **layer.kwargs))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import html
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
+from howdah.engine.client.awaiting import started
 from howdah.engine.client.results import DONE, FAILED, PENDING, Results
 from howdah.engine.comm.references import input_reference, noted
 from howdah.engine.graph.layer import Span
@@ -33,19 +34,24 @@ class Future:
     (3, 2)
     """
 
-    __slots__ = ("__weakref__", "client", "item", "results")
+    __slots__ = ("__weakref__", "_released", "client", "item", "results")
 
     def __init__(self, client: Client, results: Results, item: int) -> None:
         # The client has counted this reference already (`Ledger.hold`).
         self.client, self.results, self.item = client, results, item
+        self._released = False
 
     def __del__(self) -> None:
         with contextlib.suppress(AttributeError):  # one that was never finished being made
-            self.client.ledger.drop(self.results, self.item, self.item + 1)
+            if not self._released:
+                self.client.ledger.drop(self.results, self.item, self.item + 1)
 
     @property
     def key(self) -> str:
-        """Names the task: the layer's content hash and the item."""
+        """Names the task: what the user gave, else the layer's content hash and the item."""
+        labels = self.results.labels
+        if labels is not None:
+            return labels[self.item]
         return f"{self.results.key.hex()}-{self.item}"
 
     @property
@@ -76,16 +82,56 @@ class Future:
         DeadlineExceeded : it was not there after `timeout` seconds.
         Cancelled, WorkerLost, HowdahError : it was cancelled, its workers kept dying, the cluster is gone.
         """
-        return self.client._results_of([(self.results, self.item, self.item + 1)], timeout)[0]
+        if self.client.asynchronous:
+            return started(self._result_async(timeout))
+        return self.client._results_of([self._place], timeout)[0]
 
-    def exception(self, timeout: float | None = None) -> BaseException | None:
+    def exception(self, timeout: float | None = None) -> Any:
         """The exception that `result` would raise for a failed task, None for a finished one; waits."""
-        self.client._wait([(self.results, self.item, self.item + 1)], timeout)
+        if self.client.asynchronous:
+            return started(self._exception_async(timeout))
+        self.client._wait([self._place], timeout)
         return self.client.ledger.failure(self.results, self.item)
 
-    def cancel(self) -> None:
+    def traceback(self, timeout: float | None = None) -> Any:
+        """The traceback of a failed task, with the lines of the user's functions; None for a finished one; waits."""
+        if self.client.asynchronous:
+            return started(self._traceback_async(timeout))
+        error = self.exception(timeout)
+        return None if error is None else error.__traceback__
+
+    async def _result_async(self, timeout: float | None = None) -> Any:
+        return (await self.client._results_async([self._place], timeout))[0]
+
+    async def _exception_async(self, timeout: float | None) -> BaseException | None:
+        await self.client._wait_async([self._place], timeout)
+        return self.client.ledger.failure(self.results, self.item)
+
+    async def _traceback_async(self, timeout: float | None) -> Any:
+        error = await self._exception_async(timeout)
+        return None if error is None else error.__traceback__
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        """The value, on any event loop and with any client."""
+        return self._result_async().__await__()
+
+    @property
+    def _place(self) -> tuple[Results, int, int]:
+        return self.results, self.item, self.item + 1
+
+    def cancel(self) -> Any:
         """Do not compute it, unless somebody else wants it; `result` raises Cancelled."""
-        self.client.cancel([self])
+        return self.client.cancel([self])
+
+    def retry(self) -> Any:
+        """Run it again if it has failed."""
+        return self.client.retry([self])
+
+    def release(self) -> None:
+        """Give it up now, as if this object were dropped. Doing so twice is fine."""
+        if not self._released:
+            self._released = True
+            self.client.ledger.drop(*self._place)
 
     def add_done_callback(self, fn: Callable[[Future], object]) -> None:
         """Call ``fn(future)`` once it has ended, on a thread of the client's own; at once if it has already."""
@@ -124,7 +170,62 @@ class Hold:
         """The values of all items, brought here."""
         return self.client._results_of(self.spans, None)
 
+    def future(self, item: int) -> Future:
+        """A future of one of the items."""
+        for results, start, stop in self.spans:
+            if start <= item < stop:
+                self.client.ledger.again([(results, item, item + 1)])
+                return Future(self.client, results, item)
+        raise IndexError(item)
+
+    def __reduce__(self) -> Any:
+        items = [item for _, start, stop in self.spans for item in range(start, stop)]
+        return kept, (dict(zip(items, map(self.future, items))),)
+
     def __del__(self) -> None:
         with contextlib.suppress(AttributeError):
             for results, start, stop in self.spans:
                 self.client.ledger.drop(results, start, stop)
+
+
+class Kept:
+    """Some futures of one layer, which a graph uses: what `Held.keep` is for them."""
+
+    __slots__ = ("client", "futures")
+
+    def __init__(self, client: Client, futures: dict[int, Future]) -> None:
+        self.client, self.futures = client, futures
+
+    def values(self) -> list[Any]:
+        """The values by item, brought here; None for an item that no future is of."""
+        some = list(self.futures.values())
+        found: list[Any] = [None] * some[0].results.n
+        for future, value in zip(some, self.client.gathered(some)):
+            found[future.item] = value
+        return found
+
+    def future(self, item: int) -> Future:
+        return self.futures[item]
+
+    def __reduce__(self) -> Any:
+        return kept, (self.futures,)
+
+    def joined(self, other: Any) -> Any:
+        """Both, if `other` is of this kind (else the layer is kept as a whole already)."""
+        return Kept(self.client, {**self.futures, **other.futures}) if isinstance(other, Kept) else other
+
+
+def kept(items: dict[int, Any]) -> Any:
+    """What `Held.keep` becomes where it arrives: futures of a client there, or in a task the values themselves."""
+    if all(type(part) is Future for part in items.values()):
+        return Kept(next(iter(items.values())).client, items)
+    from howdah.engine.held import Kept as InMemory
+
+    return InMemory([items.get(item) for item in range(max(items) + 1)])
+
+
+def held(future: Future) -> Any:
+    """The layer of a future as graphs refer to it."""
+    from howdah.engine.graph.graph import Held
+
+    return Held(future.results.key, future.results.n, Kept(future.client, {future.item: future}))

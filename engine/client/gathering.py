@@ -12,7 +12,7 @@ from howdah.engine.client.link import Link
 from howdah.engine.client.results import Results
 from howdah.engine.comm.identity import Security
 from howdah.engine.comm.loop import loop_thread
-from howdah.engine.comm.messages import Unfetched
+from howdah.engine.comm.messages import NOT_INLINE, Unfetched
 from howdah.engine.comm.transfer import Packed, Peers
 from howdah.engine.graph.layer import Key, Span
 from howdah.errors import HowdahError, InputError
@@ -63,6 +63,14 @@ class Gathering:
         if absent:
             return self._fetch(absent, places, values)
         return values
+
+    def at_hand(self, spans: Spans) -> bool:
+        """Whether the values are here already: small ones, that came with the reports."""
+        return not any(
+            NOT_INLINE in part.lengths or not part.lengths
+            for results, start, stop in spans
+            for part, _, _ in results.known(start, stop)
+        )
 
     def _fetch(
         self, absent: Absent, places: Mapping[tuple[Key, int], list[int]], values: list[Any]

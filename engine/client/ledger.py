@@ -6,6 +6,7 @@ References are counted on users' threads, dropped by destructors on any thread, 
 from __future__ import annotations
 
 import threading
+import warnings
 from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -14,7 +15,7 @@ from howdah.engine.client.link import Link
 from howdah.engine.client.results import FAILED, Failure, Results
 from howdah.engine.comm.failure import raised_again
 from howdah.engine.comm.loop import loop_thread
-from howdah.engine.comm.messages import Addresses, Done, Failed, Lost, Release, SchedulerTellsClient
+from howdah.engine.comm.messages import Addresses, Done, Failed, Lost, Release, SchedulerTellsClient, Stuck
 from howdah.engine.graph.layer import Key, Span
 from howdah.engine.scheduler.records import TaskError
 
@@ -46,6 +47,10 @@ class Ledger:
 
     def known(self, key: Key) -> Results | None:
         return self._results.get(key)
+
+    def all(self) -> list[Results]:
+        """Every layer that this client has futures of."""
+        return list(self._results.values())
 
     def hold(self, key: Key, name: str, n: int, start: int, stop: int) -> Results:
         """Count one more reference to each of these items. Under the lock."""
@@ -119,6 +124,8 @@ class Ledger:
                 results = self._results.get(span.layer)
                 if results is not None:
                     results.failed(span.start, span.stop, Failure(error, origin))
+            case Stuck(_, reason):
+                warnings.warn(reason, RuntimeWarning, stacklevel=2)
             case Lost(span):
                 results = self._results.get(span.layer)
                 if results is not None:
@@ -183,4 +190,4 @@ def still_waiting(spans: Spans, timeout: float) -> str:
     """What a wait that ran out of time says."""
     names = [f"{r.name}[{a}:{b}]" if b - a > 1 else f"{r.name}[{a}]" for r, a, b in spans if not r.settled(a, b)]
     shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-    return f"not done after {timeout:g} s: {shown}"
+    return f"not done after {timeout:.3g} s: {shown}"

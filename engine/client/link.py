@@ -13,10 +13,12 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import msgspec
+
 from howdah.engine.comm.frames import Buffer, ChannelClosed
 from howdah.engine.comm.identity import Security
 from howdah.engine.comm.loop import loop_thread
-from howdah.engine.comm.messages import Answer, Ask, Bye, Hello, SchedulerTellsClient, WhoHas
+from howdah.engine.comm.messages import Answer, Ask, Bye, Coordinate, Hello, SchedulerTellsClient, WhoHas
 from howdah.engine.comm.session import Session, decoder_of
 from howdah.engine.comm.transport import connect
 from howdah.errors import DeadlineExceeded, EnvironmentMismatch, HowdahError, PeerRefused
@@ -98,7 +100,11 @@ class Link:
             message, frames = self._outbox.popleft()
             session.send(message, *frames)
 
-    async def asked(self, question: Ask | WhoHas, timeout: float) -> Any:
+    async def asked_soon(self, what: str, **about: Any) -> Any:
+        """A question that is asked on the loop's thread, after what was sent before it."""
+        return await self.asked(Ask(0, what, about), 30.0)
+
+    async def asked(self, question: Ask | WhoHas | Coordinate, timeout: float | None) -> Any:
         if self.fault is not None:
             raise self.fault
         self.drain()
@@ -107,12 +113,14 @@ class Link:
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._answers[number] = future
         assert self._session is not None
-        if isinstance(question, Ask):
-            self._session.send(Ask(number, question.what, question.about))
-        else:
-            self._session.send(WhoHas(number, question.spans))
+        self._session.send(msgspec.structs.replace(question, id=number))
         try:
             return await asyncio.wait_for(future, timeout)
+        except asyncio.CancelledError:
+            if isinstance(question, Coordinate) and self.fault is None:
+                replace = msgspec.structs.replace
+                self._session.send(replace(question, id=0, verb="withdraw", ticket=number, data=None, spans=()))
+            raise
         except TimeoutError as error:
             raise DeadlineExceeded(f"the scheduler at {self.address} did not answer within {timeout:.0f} s") from error
         finally:

@@ -11,7 +11,7 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from howdah.engine.comm.messages import NOT_INLINE
 from howdah.engine.graph.layer import Key, Span
@@ -63,7 +63,20 @@ class Failure(NamedTuple):
 class Results:
     """One layer of `n` items under `key`, of which this client has futures."""
 
-    __slots__ = ("failures", "key", "listeners", "live", "n", "name", "parts", "refs", "starts", "state")
+    __slots__ = (
+        "__weakref__",
+        "failures",
+        "key",
+        "labels",
+        "listeners",
+        "live",
+        "n",
+        "name",
+        "parts",
+        "refs",
+        "starts",
+        "state",
+    )
 
     def __init__(self, key: Key, name: str, n: int) -> None:
         self.key, self.name, self.n = key, name, n
@@ -75,6 +88,8 @@ class Results:
         self.parts: list[Part] = []
         self.failures: list[tuple[int, int, Failure]] = []
         self.listeners: list[Listener] = []
+        self.labels: list[str] | None = None
+        """Keys that the user gave to the items."""
 
     # -- references, under the ledger's lock --------------------------------------------------------------------------
 
@@ -197,15 +212,23 @@ def _cut(part: Part, start: int, stop: int) -> Part:
     return Part(start, stop, part.holder, (lengths, part.blob[ends[a] : ends[b]]))
 
 
+class Event(Protocol):
+    """What a watch needs of the event that it sets."""
+
+    def set(self) -> None: ...
+
+
 class Watch:
     """Waits until spans of results are settled.
 
     `event` is set when all are, when one has failed and `first_failure` is asked for, or when the link is lost.
     """
 
-    def __init__(self, spans: Sequence[tuple[Results, int, int]], first_failure: bool = False) -> None:
+    def __init__(
+        self, spans: Sequence[tuple[Results, int, int]], first_failure: bool = False, event: Event | None = None
+    ) -> None:
         self.spans = spans
-        self.event = threading.Event()
+        self.event: Any = threading.Event() if event is None else event
         self._first_failure = first_failure
         self._waiting = list(spans)
         self._layers = {id(results): results for results, _, _ in spans}

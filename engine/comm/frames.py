@@ -8,7 +8,7 @@ share some. A frame that arrives is a writable memoryview. Nothing here knows wh
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from tornado.iostream import IOStream, StreamClosedError
 
@@ -73,6 +73,8 @@ class Channel:
         self.peer = peer
         self.limit = GREETING_BYTES
         """Most bytes of one message; lifted by `trust` once the other end's role is known."""
+        self.on_close: Callable[[], None] | None = None
+        """Who has taken the socket over hears of `close` by this."""
 
     @property
     def closed(self) -> bool:
@@ -138,6 +140,8 @@ class Channel:
     def close(self) -> None:
         if self.stream.socket is not None:  # a stream whose handshake failed has given its socket away, closed
             self.stream.close()
+        if self.on_close is not None:
+            self.on_close()
 
     def _ended(self) -> ChannelClosed:
         why = f": {self.stream.error}" if self.stream.error else ""

@@ -41,6 +41,8 @@ class Hello(msgspec.Struct, tag="hello"):
     received: int = 0
     lease: float = 0.0
     host: str = ""
+    worker: str = ""
+    """For a client of tasks: the worker that they run on, with which it ends."""
 
 
 class Welcome(msgspec.Struct, tag="welcome"):
@@ -91,6 +93,13 @@ class Submit(Message, frozen=True):
     priority: int = 0
 
 
+class Arguments(Message, frozen=True):
+    """More of a layer's arguments, from item `start` on. Two frames: offsets (u64, from 0), arguments."""
+
+    layer: Key
+    start: int
+
+
 class Release(Message, frozen=True):
     spans: tuple[Span, ...]
 
@@ -121,13 +130,30 @@ class WhoHas(Message, frozen=True):
     spans: tuple[Span, ...]
 
 
+class Coordinate(Message, frozen=True):
+    """A call of a coordination primitive (`coordination.state.Call`); `id` 0 wants no answer, else it is an `Answer`
+    of [outcome, value], which may be long in coming."""
+
+    id: int
+    kind: str
+    name: str
+    verb: str
+    timeout: float | None = None
+    limit: int = 0
+    token: str = ""
+    ticket: int = 0
+    batch: int | None = None
+    data: bytes | None = None
+    spans: tuple[Span, ...] = ()
+
+
 class Bye(Message, frozen=True):
     """This end leaves for good."""
 
     reason: str = ""
 
 
-ClientSays: TypeAlias = Submit | Release | Unfetched | Cancel | Ask | WhoHas | Bye
+ClientSays: TypeAlias = Submit | Arguments | Release | Unfetched | Cancel | Ask | WhoHas | Coordinate | Bye
 
 # -- scheduler to client --------------------------------------------------------------------------------------------
 
@@ -151,6 +177,13 @@ class Failed(Message, frozen=True):
     origin: Span
 
 
+class Stuck(Message, frozen=True):
+    """These wait for a worker that could run them, and there is none."""
+
+    span: Span
+    reason: str
+
+
 class Lost(Message, frozen=True):
     span: Span
 
@@ -161,7 +194,7 @@ class Answer(Message, frozen=True):
     error: str = ""
 
 
-SchedulerTellsClient: TypeAlias = Addresses | Done | Failed | Lost | Answer | Bye
+SchedulerTellsClient: TypeAlias = Addresses | Done | Failed | Lost | Stuck | Answer | Bye
 
 # -- scheduler to worker --------------------------------------------------------------------------------------------
 
@@ -180,7 +213,7 @@ class Run(Message, frozen=True):
     """Two frames: offsets and arguments of the span's items; both empty where items have none.
 
     `inline`: a client waits for these, so small results come with the report. `sources`: what to fetch, from
-    which worker, at which address.
+    which worker, at which address. `after`: runs (with attempts) of this worker that are to end first.
     """
 
     run: int
@@ -188,6 +221,7 @@ class Run(Message, frozen=True):
     span: Span
     inline: bool
     sources: tuple[tuple[Span, str, str], ...] = ()
+    after: tuple[tuple[int, int], ...] = ()
 
 
 class Recall(Message, frozen=True):
@@ -203,13 +237,29 @@ class ForgetLayers(Message, frozen=True):
     keys: tuple[Key, ...]
 
 
+class Copy(Message, frozen=True):
+    """Fetch copies of these and keep them; answered by `Copied`. What, from which worker, at which address."""
+
+    sources: tuple[tuple[Span, str, str], ...]
+
+
+class Files(Message, frozen=True):
+    """One frame each: files that users have uploaded, to be found by imports from now on."""
+
+    names: tuple[str, ...]
+
+
+RESTART = "restart"
+"""The reason of a `Leave` after which the worker's process starts anew."""
+
+
 class Leave(Message, frozen=True):
     """Finish nothing more and go: the cluster ends, or this worker was asked to go."""
 
     reason: str = ""
 
 
-SchedulerTellsWorker: TypeAlias = DefineLayer | Run | Recall | Free | ForgetLayers | Leave
+SchedulerTellsWorker: TypeAlias = DefineLayer | Run | Recall | Free | ForgetLayers | Copy | Files | Leave
 
 # -- worker to scheduler --------------------------------------------------------------------------------------------
 
@@ -236,6 +286,18 @@ class RunCut(Message, frozen=True):
     report: RunReturned
 
 
+class Copied(Message, frozen=True):
+    """These were asked for by `Copy` and are here now."""
+
+    spans: tuple[Span, ...]
+
+
+class SlotsNow(Message, frozen=True):
+    """So many tasks can run at once now: one that waits for others has left its slot, or has come back."""
+
+    slots: int
+
+
 class Health(Message, frozen=True):
     """What the worker's process uses; sent with the heartbeat when it changed. Bytes."""
 
@@ -244,23 +306,33 @@ class Health(Message, frozen=True):
     paused: bool = False
 
 
-WorkerSays: TypeAlias = Introduce | RunFinished | RunBlocked | RunCut | Health | Bye
+WorkerSays: TypeAlias = Introduce | RunFinished | RunBlocked | RunCut | Copied | SlotsNow | Health | Bye
 
 # -- to a worker's data server --------------------------------------------------------------------------------------
 
 
 class Fetch(Message, frozen=True):
+    """Asks for these items. `share`: the asker can map shared memory; `press`: it can open lz4."""
+
     spans: tuple[Span, ...]
+    share: bool = False
+    press: bool = False
 
 
 class Fetched(Message, frozen=True):
-    """The answer to `Fetch`, in the order asked. `parts`: frames per item: 0 missing, else a pickle and its buffers.
+    """A piece of the answer to `Fetch`, in the order asked; `more` says that another piece follows.
 
-    `errors`: by position in `parts`, why an item that is there cannot travel.
+    `parts`: frames per item: 0 missing, else a pickle and its buffers. `errors`: by position in `parts`, why an item
+    that is there cannot travel. `shared`: by position, the sizes of the buffers of an item that are in shared memory;
+    one file descriptor for each of these comes after the frames, in the same order. `pressed`: frames that are lz4,
+    with their real sizes.
     """
 
     parts: tuple[int, ...]
     errors: tuple[tuple[int, str], ...] = ()
+    shared: tuple[tuple[int, tuple[int, ...]], ...] = ()
+    pressed: tuple[tuple[int, int], ...] = ()
+    more: bool = False
 
 
 DataSays: TypeAlias = Fetch | Fetched

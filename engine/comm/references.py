@@ -44,6 +44,11 @@ def noting(note: Callable[[Any], tuple[int, int]]) -> Iterator[None]:
         _here.note = None
 
 
+def is_noting() -> bool:
+    """Whether references can be made on this thread now."""
+    return getattr(_here, "note", None) is not None
+
+
 def noted(future: Any) -> tuple[int, int] | None:
     """The place of `future` among the inputs of what is being pickled on this thread; None when nothing is."""
     note = getattr(_here, "note", None)

@@ -12,6 +12,7 @@ import io
 import pickle
 import sys
 import types
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -167,32 +168,39 @@ def _called(obj: Any) -> str:
 # -- Arrow and Polars by IPC ----------------------------------------------------------------------------------------
 
 
-def _load_table(buffer: Buffer) -> Any:
+def _load_table(buffer: Buffer, schema: bytes = b"") -> Any:
     import pyarrow as pa
 
+    if schema:
+        known = pa.ipc.read_schema(pa.py_buffer(zlib.decompress(schema)))
+        messages = pa.ipc.MessageReader.open_stream(pa.py_buffer(buffer))
+        return pa.Table.from_batches([pa.ipc.read_record_batch(message, known) for message in messages], known)
     with pa.ipc.open_stream(pa.py_buffer(buffer)) as reader:
         return reader.read_all()
 
 
-def _load_batch(buffer: Buffer) -> Any:
+def _load_batch(buffer: Buffer, schema: bytes = b"") -> Any:
     import pyarrow as pa
 
+    if schema:
+        known = pa.ipc.read_schema(pa.py_buffer(zlib.decompress(schema)))
+        return pa.ipc.read_record_batch(pa.py_buffer(buffer), known)
     with pa.ipc.open_stream(pa.py_buffer(buffer)) as reader:
         return reader.read_next_batch()
 
 
-def _load_array(buffer: Buffer) -> Any:
-    return _load_batch(buffer).column(0)
+def _load_array(buffer: Buffer, schema: bytes = b"") -> Any:
+    return _load_batch(buffer, schema).column(0)
 
 
-def _load_chunked(buffer: Buffer) -> Any:
-    return _load_table(buffer).column(0)
+def _load_chunked(buffer: Buffer, schema: bytes = b"") -> Any:
+    return _load_table(buffer, schema).column(0)
 
 
-def _load_frame(buffer: Buffer) -> Any:
+def _load_frame(buffer: Buffer, schema: bytes = b"") -> Any:
     import polars as pl
 
-    return pl.from_arrow(_load_table(buffer), rechunk=False)
+    return pl.from_arrow(_load_table(buffer, schema), rechunk=False)
 
 
 def _load_frame_by_polars(buffer: Buffer) -> Any:
@@ -205,7 +213,17 @@ def _load_series(loaded: Any) -> Any:
     return loaded.to_series(0)
 
 
-def _ipc(schema: Any, batches: Sequence[Any]) -> pickle.PickleBuffer:
+SMALL_TABLE = 1 << 20
+"""Bytes below which the schema of a table is worth pressing: names and types of many columns are most of what is not
+data in a slice of a thousand rows."""
+
+
+def _is_flat(kind: Any) -> bool:
+    return bool(kind.num_fields == 0 and kind.id != sys.modules["pyarrow"].lib.Type_DICTIONARY)
+
+
+def _ipc(schema: Any, batches: Sequence[Any]) -> tuple[Any, ...]:
+    """What a loader needs: the batches as IPC, the pressed schema apart where that is worth it."""
     import pyarrow as pa
 
     def write(sink: Any) -> None:
@@ -218,29 +236,33 @@ def _ipc(schema: Any, batches: Sequence[Any]) -> pickle.PickleBuffer:
     write(size)
     buffer = pa.allocate_buffer(size.size())
     write(pa.FixedSizeBufferWriter(buffer))
-    return pickle.PickleBuffer(buffer)
+    if buffer.size <= SMALL_TABLE and len(schema) and all(map(_is_flat, schema.types)):
+        head = schema.serialize()
+        if buffer.slice(0, head.size).equals(head):  # then an end mark of eight bytes closes the stream
+            return pickle.PickleBuffer(buffer.slice(head.size, buffer.size - head.size - 8)), zlib.compress(head, 1)
+    return (pickle.PickleBuffer(buffer),)
 
 
 def _reduce_table(table: Any) -> Any:
-    return _load_table, (_ipc(table.schema, table.to_batches()),)
+    return _load_table, _ipc(table.schema, table.to_batches())
 
 
 def _reduce_batch(batch: Any) -> Any:
-    return _load_batch, (_ipc(batch.schema, [batch]),)
+    return _load_batch, _ipc(batch.schema, [batch])
 
 
 def _reduce_array(array: Any) -> Any:
     import pyarrow as pa
 
     batch = pa.record_batch([array], names=[""])
-    return _load_array, (_ipc(batch.schema, [batch]),)
+    return _load_array, _ipc(batch.schema, [batch])
 
 
 def _reduce_chunked(array: Any) -> Any:
     import pyarrow as pa
 
     table = pa.table([array], names=[""])
-    return _load_chunked, (_ipc(table.schema, table.to_batches()),)
+    return _load_chunked, _ipc(table.schema, table.to_batches())
 
 
 def _reduce_frame(frame: Any) -> Any:
@@ -252,7 +274,7 @@ def _reduce_frame(frame: Any) -> Any:
         # The oldest level writes strings without views, so that a slice does not carry its parent's string buffers;
         # and pyarrow writes it ten times as fast as Polars does.
         table = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
-        return _load_frame, (_ipc(table.schema, table.to_batches()),)
+        return _load_frame, _ipc(table.schema, table.to_batches())
     return _load_frame_by_polars, (pickle.PickleBuffer(frame.write_ipc_stream(None).getbuffer()),)
 
 

@@ -110,6 +110,12 @@ class Session(Generic[In]):
             self._flushing = True
             self._loop.call_soon(self.flush)
 
+    def hold(self) -> bool:
+        """What is sent from now on stays until `flush`, which is the caller's to call if this returns True."""
+        mine = not self._flushing
+        self._flushing = True
+        return mine
+
     def flush(self) -> None:
         """Send now what has been put in."""
         self._flushing = False

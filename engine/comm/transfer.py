@@ -1,31 +1,41 @@
 """Results from those who hold them to those who need them: the data server's side and the fetcher's side.
 
-One request names spans, one answer brings them in bulk, at most `ANSWER_BYTES` (and one item) at a time: what did not
-fit is asked for again. Pickling is done off the loop when it is large; unpickling is left to whoever asked, on a
-thread of its own. Workers serve and fetch, clients fetch.
+One request names spans; the answer comes in pieces, so that packing, sending, receiving and opening overlap. On one
+host large buffers are not sent: they are put into shared memory once, and its file descriptor is passed. Between hosts
+they are pressed by lz4 where a sample says that it pays. Bulk moves on threads, by blocking sockets (`line`); the loop
+only opens connections. Workers serve and fetch, clients fetch.
 """
 
 from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import socket
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import msgspec
 
 from howdah.engine.comm.frames import Buffer, Channel, ChannelClosed, nbytes
 from howdah.engine.comm.identity import Security
+from howdah.engine.comm.line import MOST_FDS, Line
 from howdah.engine.comm.messages import DataSays, Fetch, Fetched, Hello
-from howdah.engine.comm.serialize import dumps_apart, loads
+from howdah.engine.comm.press import Presser, open_pressed
+from howdah.engine.comm.serialize import loads
+from howdah.engine.comm.shared import Shared, map_aligned
 from howdah.engine.comm.transport import connect
 from howdah.engine.graph.layer import Key, Span
 from howdah.errors import HowdahError, PeerRefused, Unpicklable
 
-ANSWER_BYTES = 64 << 20
-SMALL_BYTES = 64 << 10
+PIECE_BYTES = 8 << 20
+"""About so much of an answer is sent at once."""
+
+PIECE_ITEMS = 4096
+SPLIT_ITEMS = 8
+"""From so many items on a request goes over two connections."""
+
 MISSING: Any = object()
 """What `look_up` returns for an item that is not there."""
 
@@ -34,11 +44,12 @@ _decoder: msgspec.msgpack.Decoder[DataSays] = msgspec.msgpack.Decoder(DataSays)
 
 
 class Packed(NamedTuple):
-    """A value as it travels. `error` says why it cannot."""
+    """A value as it travels. `error` says why it cannot; `shared` is where its buffers are, if not in `buffers`."""
 
     pickle: Buffer = b""
     buffers: Sequence[Buffer] = ()
     error: str = ""
+    shared: Shared | None = None
 
     def open(self) -> Any:
         """The value. Raises Unpicklable when it could not travel."""
@@ -60,53 +71,92 @@ def items_of(spans: Iterable[Span]) -> Iterable[tuple[Key, int]]:
 # -- serving --------------------------------------------------------------------------------------------------------
 
 
-async def serve(
-    channel: Channel,
-    look_up: Callable[[Key, int], Any],
-    size_of: Callable[[Sequence[Span]], int],
-    pool: Executor,
-) -> None:
-    """Answer requests on `channel` until it ends.
+Source = Callable[[Key, int, bool], Any]
+"""source(layer, item, share) -> Packed or MISSING; `share`: rather in shared memory. Called on threads."""
 
-    `look_up(layer, item)` gives the value or MISSING; `size_of` an estimate in bytes, to tell small requests, which are
-    answered on the loop at once, from those worth a thread of `pool`.
-    """
+
+async def serve(channel: Channel, source: Source, pool: Executor, other_host: bool = False) -> None:
+    """Answer requests on `channel`, which was greeted, until it ends; the answers are made and sent on `pool`."""
     loop = asyncio.get_running_loop()
-    while True:
-        request = _decoder.decode((await channel.read())[0])
-        if not isinstance(request, Fetch):
-            raise PeerRefused(f"{channel.peer} sent {type(request).__name__} where only Fetch is served")
-        if size_of(request.spans) <= SMALL_BYTES:
-            frames = _pack(request.spans, look_up)
-        else:
-            frames = await loop.run_in_executor(pool, _pack, request.spans, look_up)
-        await channel.write_through(frames)
+    line = Line.over(channel, other_host)
+    try:
+        while True:
+            if not line.pending:
+                await _readable(loop, line)
+            await loop.run_in_executor(pool, _answer, line, source)
+    finally:
+        line.release()
 
 
-def _pack(spans: Sequence[Span], look_up: Callable[[Key, int], Any]) -> list[Buffer]:
-    parts: list[int] = []
-    errors: list[tuple[int, str]] = []
-    frames: list[Buffer] = [b""]
-    total = 0
-    for layer, item in items_of(spans):
-        value = look_up(layer, item)
-        if value is MISSING:
-            parts.append(0)
-            continue
-        try:
-            data, buffers = dumps_apart(value)
-        except Unpicklable as error:
-            errors.append((len(parts), str(error)))
-            parts.append(0)
-            continue
-        parts.append(1 + len(buffers))
-        frames.append(data)
-        frames.extend(buffers)
-        total += len(data) + sum(map(nbytes, buffers))
-        if total >= ANSWER_BYTES:
-            break
-    frames[0] = _encoder.encode(Fetched(tuple(parts), tuple(errors)))
-    return frames
+async def _readable(loop: asyncio.AbstractEventLoop, line: Line) -> None:
+    ready: asyncio.Future[None] = loop.create_future()
+    number = line.fileno()
+
+    def arrived() -> None:
+        if not ready.done():
+            ready.set_result(None)
+
+    loop.add_reader(number, arrived)
+    try:
+        await ready
+    finally:
+        loop.remove_reader(number)
+
+
+def _answer(line: Line, source: Source) -> None:
+    request = _decoder.decode(line.receive()[0])
+    if not isinstance(request, Fetch):
+        raise PeerRefused(f"{line.peer} sent {type(request).__name__} where only Fetch is served")
+    share = request.share and line.passes_fds
+    presser = Presser(line) if request.press and line.other_host else None
+    piece = _Piece()
+    for layer, item in items_of(request.spans):
+        if piece.full:
+            piece.send(line, more=True, presser=presser)
+            piece = _Piece()
+        packed = source(layer, item, share)
+        piece.add(packed)
+        del packed
+    piece.send(line, more=False, presser=presser)
+
+
+class _Piece:
+    """A part of an answer while it is put together."""
+
+    def __init__(self) -> None:
+        self.parts: list[int] = []
+        self.errors: list[tuple[int, str]] = []
+        self.shared: list[tuple[int, tuple[int, ...]]] = []
+        self.mapped: list[Shared] = []
+        self.frames: list[Buffer] = [b""]
+        self.nbytes = 0
+
+    @property
+    def full(self) -> bool:
+        return self.nbytes >= PIECE_BYTES or len(self.mapped) >= MOST_FDS or len(self.parts) >= PIECE_ITEMS
+
+    def add(self, packed: Any) -> None:
+        if packed is MISSING:
+            self.parts.append(0)
+            return
+        if packed.error:
+            self.errors.append((len(self.parts), packed.error))
+            self.parts.append(0)
+            return
+        if packed.shared is not None:
+            self.shared.append((len(self.parts), packed.shared.sizes))
+            self.mapped.append(packed.shared)
+            self.nbytes += packed.shared.nbytes
+        self.parts.append(1 + len(packed.buffers))
+        self.frames.append(packed.pickle)
+        self.frames.extend(packed.buffers)
+        self.nbytes += packed.nbytes
+
+    def send(self, line: Line, more: bool, presser: Presser | None) -> None:
+        pressed = presser.press(self.frames) if presser is not None else ()
+        head = Fetched(tuple(self.parts), tuple(self.errors), tuple(self.shared), tuple(pressed), more)
+        self.frames[0] = _encoder.encode(head)
+        line.send(self.frames, [shared.fd for shared in self.mapped])
 
 
 # -- fetching -------------------------------------------------------------------------------------------------------
@@ -118,22 +168,28 @@ class Peers:
     Parameters
     ----------
     name : who asks, for the other end's log.
-    most : how many requests are under way at once, over all peers.
+    most : how many requests are under way at once, over all peers; each has a thread while it is.
+    per_peer : how many of them to one peer.
     """
 
     def __init__(self, name: str, security: Security | None, most: int = 8, per_peer: int = 2) -> None:
         self.name, self.security = name, security
-        self._idle: dict[str, list[Channel]] = {}
+        self._idle: dict[str, list[Line]] = {}
+        self._busy: set[Line] = set()
         self._most = asyncio.Semaphore(most)
         self._per_peer = per_peer
         self._slots: dict[str, asyncio.Semaphore] = {}
+        self._pool = ThreadPoolExecutor(most, "howdah-fetch")
         self._closed = False
         self.bytes_fetched = 0
 
     async def fetch(
         self, address: str, spans: Sequence[Span], take: Callable[[Key, int, Packed], None]
     ) -> list[tuple[Key, int]]:
-        """Get these results from the data server at `address`; `take` is called with each as it arrives.
+        """Get these results from the data server at `address`.
+
+        `take` is called with each as it arrives, on a thread of the transfer's, while others are still on their way.
+        Large requests take two connections, so it may be called by two threads at once.
 
         Returns
         -------
@@ -143,74 +199,148 @@ class Peers:
         ------
         HowdahError, OSError : the holder cannot be reached or refuses; some items may have been taken.
         """
-        slots = self._slots.setdefault(address, asyncio.Semaphore(self._per_peer))
         missing: list[tuple[Key, int]] = []
-        async with self._most, slots:
-            rest = list(spans)
-            channel, reused = await self._channel(address)
-            try:
-                while rest:
-                    try:
-                        rest = await self._exchange(channel, rest, take, missing)
-                    except ChannelClosed:
-                        if not reused:
-                            raise
-                        # The peer has closed a connection that lay idle, which says nothing about the peer.
-                        self.forget(address)
-                        channel, reused = await self._channel(address)
-            except BaseException:
-                channel.close()
-                raise
-            if self._closed:
-                channel.close()
-            else:
-                self._idle.setdefault(address, []).append(channel)
+        if sum(map(len, spans)) >= SPLIT_ITEMS:
+            count = sum(map(len, spans)) // 2
+            halves = [_first(spans, count), _after(spans, count)]
+        else:
+            halves = [list(spans)]
+        jobs = [asyncio.ensure_future(self._fetch(address, half, take, missing)) for half in halves]
+        try:
+            await asyncio.gather(*jobs)
+        except BaseException:
+            for job in jobs:
+                job.cancel()
+            await asyncio.gather(*jobs, return_exceptions=True)
+            raise
         return missing
 
-    async def _exchange(
+    async def _fetch(
         self,
-        channel: Channel,
+        address: str,
         spans: list[Span],
         take: Callable[[Key, int, Packed], None],
         missing: list[tuple[Key, int]],
-    ) -> list[Span]:
-        channel.write([_encoder.encode(Fetch(tuple(spans)))])
-        frames = await channel.read()
-        answer = _decoder.decode(frames[0])
-        if not isinstance(answer, Fetched) or not answer.parts:
-            raise HowdahError(f"{channel.peer} answered a fetch with {type(answer).__name__}")
-        self.bytes_fetched += sum(map(nbytes, frames))
-        errors = dict(answer.errors)
-        at = 1
-        for position, ((layer, item), count) in enumerate(zip(items_of(spans), answer.parts)):
-            if count:
-                take(layer, item, Packed(frames[at], frames[at + 1 : at + count]))
-                at += count
-            elif position in errors:
-                take(layer, item, Packed(error=errors[position]))
+    ) -> None:
+        slots = self._slots.setdefault(address, asyncio.Semaphore(self._per_peer))
+        loop = asyncio.get_running_loop()
+        exchange = _Exchange(spans, take, missing)
+        async with slots, self._most:
+            line, reused = await self._line(address)
+            while True:
+                self._busy.add(line)
+                try:
+                    self.bytes_fetched += await loop.run_in_executor(self._pool, exchange.run, line)
+                except ChannelClosed:
+                    line.release()
+                    if not reused:
+                        raise
+                    # The peer has closed a connection that lay idle, which says nothing about the peer.
+                    self.forget(address)
+                    line, reused = await self._line(address)
+                    continue
+                except BaseException:
+                    line.close()  # not released: a thread may still be using it
+                    raise
+                finally:
+                    self._busy.discard(line)
+                break
+            if self._closed:
+                line.release()
             else:
-                missing.append((layer, item))
-        return _after(spans, len(answer.parts))
+                self._idle.setdefault(address, []).append(line)
 
-    async def _channel(self, address: str) -> tuple[Channel, bool]:
+    async def _line(self, address: str) -> tuple[Line, bool]:
         idle = self._idle.get(address, [])
         while idle:
-            channel = idle.pop()
-            if not channel.closed:
-                return channel, True
+            line = idle.pop()
+            if not line.closed:
+                return line, True
+        if self._closed:
+            raise ChannelClosed("this end is closed")
         hello = Hello("data", self.name, host=socket.gethostname())
-        return (await connect(address, hello, self.security, expect="worker"))[0], False
+        channel, _ = await connect(address, hello, self.security, expect="worker")
+        return Line.over(channel), False
 
     def forget(self, address: str) -> None:
         """End the idle connections to `address`."""
-        for channel in self._idle.pop(address, []):
-            channel.close()
+        for line in self._idle.pop(address, []):
+            line.release()
 
     def close(self) -> None:
+        """End all connections, those in use too: whoever waits on them gets `ChannelClosed`."""
         self._closed = True
-        for channel in itertools.chain.from_iterable(self._idle.values()):
-            channel.close()
+        for line in itertools.chain.from_iterable(self._idle.values()):
+            line.release()
         self._idle.clear()
+        for line in self._busy:
+            line.close()
+        self._pool.shutdown(wait=False)
+
+
+class _Exchange:
+    """One request and what is still to come of it; goes on over another line if the first one ends."""
+
+    def __init__(
+        self, spans: Sequence[Span], take: Callable[[Key, int, Packed], None], missing: list[tuple[Key, int]]
+    ) -> None:
+        self.rest = list(spans)
+        self._take, self._missing = take, missing
+
+    def run(self, line: Line) -> int:
+        """Ask on `line` and take all that comes; returns the bytes that came, mapped ones included. On a thread."""
+        line.send([_encoder.encode(Fetch(tuple(self.rest), line.passes_fds, press=True))])
+        total, more = 0, True
+        while more:
+            frames = line.receive()
+            total += sum(map(nbytes, frames))
+            answer = _decoder.decode(frames[0])
+            if not isinstance(answer, Fetched):
+                raise HowdahError(f"{line.peer} answered a fetch with {type(answer).__name__}")
+            if answer.pressed:
+                open_pressed(frames, answer.pressed)
+            total += sum(sum(sizes) for _, sizes in answer.shared)
+            fds = line.receive_fds(len(answer.shared)) if answer.shared else []
+            try:
+                self._give_out(answer, frames, fds)
+            finally:
+                for fd in fds:
+                    os.close(fd)
+            more = answer.more
+        return total
+
+    def _give_out(self, answer: Fetched, frames: list[memoryview], fds: list[int]) -> None:
+        errors = dict(answer.errors)
+        shared = {position: (sizes, fd) for (position, sizes), fd in zip(answer.shared, fds)}
+        at = 1
+        for position, ((layer, item), count) in enumerate(zip(items_of(self.rest), answer.parts)):
+            if count:
+                buffers: Sequence[Buffer] = frames[at + 1 : at + count]
+                if position in shared:
+                    sizes, fd = shared[position]
+                    buffers = map_aligned(fd, sizes)
+                self._take(layer, item, Packed(frames[at], buffers))
+                at += count
+            elif position in errors:
+                self._take(layer, item, Packed(error=errors[position]))
+            else:
+                self._missing.append((layer, item))
+        self.rest = _after(self.rest, len(answer.parts))
+
+
+def _first(spans: Sequence[Span], count: int) -> list[Span]:
+    """The first `count` items of `spans`.
+
+    >>> _first([Span(b"a", 0, 3), Span(b"b", 5, 9)], 4)
+    [Span(layer=b'a', start=0, stop=3), Span(layer=b'b', start=5, stop=6)]
+    """
+    found: list[Span] = []
+    for span in spans:
+        cut = min(count, len(span))
+        count -= cut
+        if cut:
+            found.append(Span(span.layer, span.start, span.start + cut))
+    return found
 
 
 def _after(spans: Sequence[Span], count: int) -> list[Span]:

@@ -26,6 +26,7 @@ from tornado.tcpserver import TCPServer
 from howdah.engine.comm.addresses import Address, parse
 from howdah.engine.comm.frames import Channel, ChannelClosed, MalformedFrames
 from howdah.engine.comm.identity import ANONYMOUS, Role, Security, role_of_socket
+from howdah.engine.comm.inside import pair
 from howdah.engine.comm.messages import (
     PROTOCOL,
     Greeting,
@@ -39,11 +40,13 @@ from howdah.errors import DeadlineExceeded, EnvironmentMismatch, HowdahError, Pe
 log = logging.getLogger(__name__)
 
 MAY: dict[str, frozenset[str]] = {
-    "client": frozenset({"user", "scheduler"}),
+    "client": frozenset({"user", "scheduler", "worker"}),  # a worker: for its tasks
     "owner": frozenset({"scheduler"}),
     "worker": frozenset({"worker"}),
     "join": frozenset({"anonymous"}),
     "data": frozenset({"worker", "user", "scheduler"}),
+    "call": frozenset({"user", "scheduler"}),
+    "actor": frozenset({"worker", "user", "scheduler"}),
 }
 """Which roles may connect for which purpose."""
 
@@ -138,6 +141,9 @@ async def dial(address: str, security: Security | None, *, expect: str, timeout:
 
 async def _dial(text: str, address: Address, security: Security | None, expect: str) -> Channel:
     if address.scheme == "unix":
+        here = _here.get(address.path)
+        if here is not None and here.loop is asyncio.get_running_loop() and expect != "worker":
+            return here.call()  # workers' lines are for bulk, which wants the socket itself
         stream = IOStream(
             socket.socket(socket.AF_UNIX, socket.SOCK_STREAM), max_buffer_size=_NO_LIMIT, read_chunk_size=_CHUNK
         )
@@ -209,6 +215,9 @@ def _check_same_user(sock: socket.socket, who: str) -> None:
 
 Handler = Callable[[Channel, Role, Hello], Awaitable[None]]
 
+_here: dict[str, Listener] = {}
+"""Who listens in this process, by the Unix socket's path."""
+
 
 class Listener(TCPServer):
     """Accepts connections and hands those that have proved a role to the handler of their purpose.
@@ -228,6 +237,8 @@ class Listener(TCPServer):
         self._path = ""
         self._tls: ssl.SSLContext | None = None
         self._channels: set[Channel] = set()
+        self._inside: set[asyncio.Task[None]] = set()
+        self.loop: asyncio.AbstractEventLoop | None = None
 
     def open(self, address: str) -> str:
         """Begin to accept at `address` (port 0: any); returns the address that others can use."""
@@ -238,6 +249,8 @@ class Listener(TCPServer):
                 raise PeerRefused(f"{os.path.dirname(wanted.path)!r} must belong to this user with mode 0700")
             self.add_socket(bind_unix_socket(wanted.path, mode=0o600))
             self._path = wanted.path
+            self.loop = asyncio.get_running_loop()
+            _here[wanted.path] = self
             self.address = str(wanted)
             return self.address
         _check_allowed(wanted, self.security)
@@ -256,6 +269,7 @@ class Listener(TCPServer):
         for channel in list(self._channels):
             channel.close()
         if self._path:
+            _here.pop(self._path, None)
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self._path)
 
@@ -265,10 +279,20 @@ class Listener(TCPServer):
         if self._tls is not None:
             self._tls = security.context(server=True, anonymous="join" in self.handlers)
 
+    def call(self) -> Channel:
+        """A connection from this very process: no socket is needed, and nobody has to prove who it is."""
+        mine, other = pair("this process", self.address)
+        task = asyncio.ensure_future(self._serve(other, None))
+        self._inside.add(task)
+        task.add_done_callback(self._inside.discard)
+        return mine
+
     async def handle_stream(self, stream: IOStream, address: object) -> None:
-        channel = Channel(stream, f"{address}" if address else "a local process")
+        await self._serve(Channel(stream, f"{address}" if address else "a local process"), stream)
+
+    async def _serve(self, channel: Channel, stream: IOStream | None) -> None:
         try:
-            role = await self._identify(stream, channel)
+            role = await self._identify(stream, channel) if stream is not None else None
             self._channels.add(channel)
             hello = await receive_greeting(channel, Hello)
             channel.peer = f"{hello.purpose} {hello.name}" + (f" on {hello.host}" if hello.host else "")
@@ -309,13 +333,17 @@ class Listener(TCPServer):
         )
         secured.max_buffer_size, secured.read_chunk_size = _NO_LIMIT, _CHUNK
         channel.stream = secured
+        if secured.socket is None:  # the other end went away as soon as the handshake was done
+            raise StreamClosedError(secured.error)
         return secured.socket
 
     def _admit(self, role: Role | None, hello: Hello) -> Role:
         if hello.purpose not in self.handlers or hello.purpose not in MAY:
             raise PeerRefused(f"nobody here serves the purpose {hello.purpose!r}")
         if role is None:  # the same user of this machine: it is what it says
-            kind = {"client": "user", "owner": "scheduler", "data": "user"}.get(hello.purpose, hello.purpose)
+            kind = {"client": "user", "owner": "scheduler", "data": "user", "actor": "user", "call": "user"}.get(
+                hello.purpose, hello.purpose
+            )
             return Role(self.app, kind, hello.name)
         if role.kind not in MAY[hello.purpose]:
             who = "without a certificate" if role is ANONYMOUS else f"proved to be {role.uri}"

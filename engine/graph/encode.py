@@ -7,8 +7,10 @@ between client and worker has to open anything.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+
+import msgspec
 
 from howdah.engine.graph.layer import Layer
 from howdah.engine.scheduler.records import LayerSpec
@@ -40,8 +42,15 @@ def spec_of(layer: Layer) -> LayerSpec:
     return LayerSpec(layer.key, layer.name, layer.n, layer.deps, tuple(sets), tuple(index), nbytes, layer.retries)
 
 
-def encode(layer: Layer) -> Encoded:
-    """The layer, ready to travel.
+FIRST_PART = 4096
+"""Items whose arguments travel with their layer; those beyond follow: the first runs while the last is packed."""
+
+PART = 32_768
+"""Items in each of the parts that follow."""
+
+
+def encode(layer: Layer, first: int | None = None) -> Encoded:
+    """The layer, ready to travel; with `first`, of the arguments only those of so many items, the rest is `rest_of`.
 
     Raises
     ------
@@ -54,7 +63,7 @@ def encode(layer: Layer) -> Encoded:
     >>> pickle.loads(made.args[made.offsets[1]:made.offsets[2]]), pickle.loads(made.code)
     ((4, 5), (<built-in function pow>, {}, True))
     """
-    from howdah.engine.comm.serialize import dumps, dumps_each  # not before something travels: local runs never do
+    from howdah.engine.comm.serialize import dumps  # not before something travels: local runs never do
 
     try:
         code = dumps((layer.fn, dict(layer.kwargs), layer.pass_inputs))
@@ -64,12 +73,35 @@ def encode(layer: Layer) -> Encoded:
         ) from error
     if layer.args is None:
         return Encoded(spec_of(layer), code, b"", array("Q"))
+    spec = spec_of(layer)
+    if first is not None and first < layer.n:
+        spec = msgspec.structs.replace(spec, arrived=first)
+    offsets, blob = _packed(layer, 0, layer.n if first is None else min(first, layer.n))
+    return Encoded(spec, code, blob, offsets)
+
+
+def rest_of(layer: Layer, start: int) -> Iterator[tuple[int, array[int], bytes]]:
+    """(first item, offsets, arguments) of what of the layer's arguments follows it. Raises Unpicklable, as `encode`.
+
+    >>> layer = Layer("pow", pow, 3, args=[(2, 3), (4, 5), (6, 7)], key=b"k")
+    >>> [(first, len(offsets)) for first, offsets, _ in rest_of(layer, 1)]
+    [(1, 3)]
+    """
+    for at in range(start, layer.n if layer.args is not None else 0, PART):
+        yield (at, *_packed(layer, at, min(layer.n, at + PART)))
+
+
+def _packed(layer: Layer, start: int, stop: int) -> tuple[array[int], bytes]:
+    from howdah.engine.comm.serialize import dumps_each
+
+    assert layer.args is not None
+    items = layer.args if (start, stop) == (0, layer.n) else layer.args[start:stop]
     try:
-        blob, offsets = dumps_each(layer.args)
+        blob, offsets = dumps_each(items)
     except Unpicklable as error:
-        where = _culprit(layer.args)
+        where = start + _culprit(items)
         raise Unpicklable(f"the arguments of {layer.name}[{where}] cannot travel: {error}") from error
-    return Encoded(spec_of(layer), code, blob, array("Q", offsets))
+    return array("Q", offsets), blob
 
 
 def _culprit(args: Sequence[tuple[object, ...]]) -> int:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from howdah.engine.comm.references import is_noting
 from howdah.engine.graph.keys import layer_key
 from howdah.engine.graph.layer import Key, Layer, OneToOne, Span
 from howdah.engine.graph.patterns import problem_of
@@ -32,7 +33,8 @@ class Held:
     keep: Any = field(default=None, compare=False, repr=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Held, (self.layer, self.n)
+        # Futures inside may travel to a task or another client, and what they keep with them.
+        return Held, (self.layer, self.n, *((self.keep,) if hasattr(self.keep, "future") and is_noting() else ()))
 
     def __howdah_content__(self) -> Key:
         return self.layer

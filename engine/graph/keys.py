@@ -14,6 +14,7 @@ call this module; it never raises for an odd object.
 
 from __future__ import annotations
 
+import itertools
 import marshal
 import os
 from collections.abc import Sequence
@@ -49,13 +50,30 @@ def content_hash(obj: Any) -> Key:
     return fed.digest()
 
 
+_prefix = os.urandom(8)
+_numbers = itertools.count()
+
+
+def own_key() -> Key:
+    """A key that nobody else has: this process's random bytes and a number. (The system's take 0.2 ms a time.)"""
+    return _prefix + next(_numbers).to_bytes(8, "little")
+
+
+def _forked() -> None:
+    global _prefix
+    _prefix = os.urandom(8)
+
+
+os.register_at_fork(after_in_child=_forked)
+
+
 def layer_key(layer: Layer) -> Key:
     """The key that `Graph.add` gives to a layer: its function, length, dependencies and arguments.
 
     Its name, preferred hosts, sizes and retries are not part of it. Impure layers get a random key.
     """
     if not layer.pure:
-        return os.urandom(16)
+        return own_key()
     fed = Walk()
     try:
         fed.write(b"L%d,%d," % (layer.n, layer.pass_inputs))
@@ -70,7 +88,7 @@ def layer_key(layer: Layer) -> Key:
                 fed.write(b"K" + name.encode())
                 fed.feed(layer.kwargs[name])
     except (Nameless, RecursionError):
-        return os.urandom(16)
+        return own_key()
     return fed.digest()
 
 

@@ -14,6 +14,9 @@ import numpy as np
 
 from howdah.engine.graph.layer import Broadcast, Free, KToOne, OneToOne, Pattern, Window
 
+FEW = 64
+"""Indices up to which plain Python is quicker than numpy."""
+
 Reach: TypeAlias = list[tuple[int, int, int]]
 """(start, stop, how often): every item from start to stop is meant, that many times. Parts may overlap."""
 
@@ -98,6 +101,8 @@ class Wiring:
     """One dependency between two layers, for spans. `every` marks broadcast, which has no counts item by item."""
 
     every = False
+    single = False
+    """Whether it is one to one."""
 
     def inputs(self, lo: int, hi: int) -> Reach | Any:
         """What the items lo..hi need: a Reach, or for free patterns an index array (with repeats)."""
@@ -117,6 +122,8 @@ class Wiring:
 
 
 class _One(Wiring):
+    single = True
+
     def inputs(self, lo: int, hi: int) -> Reach:
         return [(lo, hi, 1)]
 
@@ -237,9 +244,10 @@ class _Free(Wiring):
         return owners[int(start[lo]) : int(start[hi])]
 
     def cover(self, lo: int, hi: int) -> list[tuple[int, int]]:
-        items = np.unique(self.inputs(lo, hi))
-        if not items.size:
-            return []
+        needed = self.inputs(lo, hi)
+        if needed.size <= FEW:
+            return _runs_of(needed.tolist())
+        items = np.unique(needed)
         cuts = np.flatnonzero(np.diff(items) > 1) + 1
         firsts = items[np.concatenate(([0], cuts))].tolist()
         lasts = items[np.concatenate((cuts - 1, [items.size - 1]))].tolist()
@@ -250,6 +258,23 @@ class _Free(Wiring):
         np.cumsum(flags[self.inputs(lo, hi)], out=running[1:])
         at = self.indptr[lo : hi + 1].astype(np.int64) - int(self.indptr[lo])
         return running[at[1:]] - running[at[:-1]]
+
+
+def _runs_of(items: list[int]) -> list[tuple[int, int]]:
+    """Ascending stretches of these items, which may be in any order and repeat."""
+    if len(items) > 1:
+        items = sorted(set(items))
+    found: list[tuple[int, int]] = []
+    start = at = -1
+    for item in items:
+        if item != at:
+            if at >= 0:
+                found.append((start, at))
+            start = item
+        at = item + 1
+    if at >= 0:
+        found.append((start, at))
+    return found
 
 
 _ONE = _One()

@@ -1,1 +1,3 @@
-"""Seen from outside: the status page and its JSON. Served by the scheduler's process; asks it, never changes it."""
+"""What a cluster shows of itself: `history` (every transition, `Client.story`), `metrics` (Prometheus), `account` (what
+a compute cost), `status` (the HTTP port). It reads the scheduler's books and never changes them.
+"""

@@ -1,4 +1,4 @@
-"""The scheduler's status over HTTP: `/status.json` and a page that polls it.
+"""The scheduler's status over HTTP: `/status.json`, a page that polls it, `/events.json`, `/metrics` for Prometheus.
 
 GET only, relative URLs only, no websockets: so it works behind YARN's proxy as well (DESIGN, "One YARN application").
 """
@@ -14,7 +14,8 @@ from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler, StaticFileHandler
 
-from howdah.engine.scheduler.server_questions import status, summary
+from howdah.engine.observe.metrics import CONTENT_TYPE, metrics
+from howdah.engine.scheduler.server_questions import events, status, summary
 
 if TYPE_CHECKING:
     from howdah.engine.scheduler.server import Server
@@ -32,6 +33,15 @@ class _Json(RequestHandler):
         self.write(json.dumps(self.made_by()))
 
 
+class _Metrics(RequestHandler):
+    def initialize(self, server: Any) -> None:
+        self.server = server
+
+    def get(self) -> None:
+        self.set_header("Content-Type", CONTENT_TYPE)
+        self.write(metrics(self.server))
+
+
 class StatusPage:
     """The HTTP server of one scheduler; lives on the scheduler's loop."""
 
@@ -39,6 +49,8 @@ class StatusPage:
         routes: list[Any] = [
             (r"/status\.json", _Json, {"made_by": lambda: status(server)}),
             (r"/summary\.json", _Json, {"made_by": lambda: summary(server)}),
+            (r"/events\.json", _Json, {"made_by": lambda: events(server)}),
+            (r"/metrics", _Metrics, {"server": server}),
             (r"/(.*)", StaticFileHandler, {"path": str(STATIC), "default_filename": "index.html"}),
         ]
         self._http = HTTPServer(Application(routes))

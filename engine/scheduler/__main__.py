@@ -31,6 +31,8 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--name", default="howdah", help="the cluster's name")
     parser.add_argument("--lease", type=float, default=60.0, help="seconds for which a lost client's work is kept")
     parser.add_argument("--worker-lease", type=float, default=8.0, help="the same for a lost worker's")
+    parser.add_argument("--speculate", action="store_true", help="start stragglers once more on idle workers")
+    parser.add_argument("--events", default="", help="append every transition to this file, as JSON lines")
     parser.add_argument("--status-host", default="127.0.0.1", help="where the status page listens")
     parser.add_argument("--status-port", type=int, default=0, help="0: any; -1: no status page")
     parser.add_argument("--die-with-parent", action="store_true", help="leave when standard input ends")
@@ -53,7 +55,9 @@ def main(argv: list[str] | None = None) -> int:
 
 async def serve(options: argparse.Namespace) -> int:
     security = Security.load(options.security) if options.security else None
-    server = Server(security, options.name, options.lease, options.worker_lease)
+    server = Server(security, options.name, options.lease, options.worker_lease, options.speculate)
+    if options.events:
+        server.state.core.history.write_to(options.events)
     address = server.open(options.listen)
     status = ""
     if options.status_port >= 0:

@@ -1,19 +1,20 @@
 """Giving runs to workers: how long a run is, how much a worker may hold, whose turn it is, and taking tails back.
 
 Sizes: a run should take about TARGET seconds by the layer's own measure; a layer nobody has timed starts with one
-item and doubles with every run that comes back; and no run is larger than its share of what is ready, so that the
-end of a layer is spread over all workers. Credit: each slot has one run and one more waiting (more when they are so
+item and grows fourfold with every run that comes back; and no run is larger than its share of what is ready, so that
+the end of a layer is spread over all workers. Credit: each slot has one run and one more waiting (more when they are so
 short that two do not last until the next report). Turns: the most urgent priority first, then the client with the
 least virtual time (seconds received divided by its weight), then depth first.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import islice
 
 from howdah.engine.graph.layer import Span
 from howdah.engine.scheduler import placement
-from howdah.engine.scheduler.books import DONE, READY, RUNNING, Account, Book, Client, Run, Worker
+from howdah.engine.scheduler.books import DONE, NOBODY, READY, RUNNING, WAITING, Account, Book, Client, Run, Worker
 from howdah.engine.scheduler.core import Core
 from howdah.engine.scheduler.placement import Found
 from howdah.engine.scheduler.records import RecallRun, StartRun
@@ -25,7 +26,10 @@ TARGET = 0.03
 MOST_RUNS = 64
 """Runs that a slot may hold when they are very short (layers of one tiny item)."""
 
-LEAST = 0.002
+GROWTH = 4
+"""How many times longer the next run of a layer may be than the longest that has come back."""
+
+LEAST = 0.005
 """Seconds that a run should take at least, however little is left to share out."""
 
 LONGEST_RUN = 1 << 15
@@ -40,13 +44,16 @@ MOST_NAMES = 10_000
 RECALL_ANSWER = 0.5
 """Seconds within which the answer to a recall is waited for before another run is asked for."""
 
+STEAL_PAUSE = 0.002
+"""Seconds until others' work is looked at again, after an idle worker has found none that is worth moving."""
+
 LOOK_AT = 64
 """Workers considered in one event, besides the one that reported."""
 
 
 def note_room(core: Core, worker: Worker) -> None:
     """Keep the lists of workers that may be given work; after each change of what a worker holds."""
-    held, slots, index = len(worker.runs), worker.slots, worker.index
+    held, slots, index = worker.held, worker.slots, worker.index
     if held < slots:
         core.idle[index] = worker
         core.open.pop(index, None)
@@ -59,45 +66,46 @@ def note_room(core: Core, worker: Worker) -> None:
 
 
 def _has_room(worker: Worker) -> bool:
-    held, slots = len(worker.runs), worker.slots
+    held, slots = worker.held, worker.slots
     return held < 2 * slots or (held < MOST_RUNS * slots and worker.backlog < TARGET * slots)
 
 
 def schedule(core: Core, first: Worker | None) -> None:
     """Hand out ready work to workers with credit, idle slots first, a run each in turn; then see who idles."""
-    if core.ready and (core.idle or core.open):
-        asked = [first] if first is not None else []
-        asked += [w for w in islice(core.idle.values(), LOOK_AT) if w is not first and w.declined != core.stamp]
-        if len(asked) < LOOK_AT:
-            asked += [w for w in islice(core.open.values(), LOOK_AT) if w is not first and w.declined != core.stamp]
+    if core.ready:
+        asked = {first.index: first} if first is not None else {}
+        for index in core.called:
+            called = core.by_index.get(index)
+            if called is not None and _has_room(called):
+                asked[index] = called
+        stamp = core.stamp
+        for candidates in (core.idle, core.open):
+            for w in islice(candidates.values(), max(0, LOOK_AT - len(asked))):
+                if w.declined != stamp:
+                    asked[w.index] = w
         for prefetch in (False, True):
-            turn = asked
+            turn = list(asked.values())
             while turn and core.ready:
-                turn = [w for w in turn if (_has_room(w) if prefetch else len(w.runs) < w.slots) and give(core, w)]
+                turn = [w for w in turn if (_has_room(w) if prefetch else w.held < w.slots) and give(core, w)]
+        if core.ready and core.idle and core.now >= core.next_steal:
+            steal(core)
+    core.called.clear()
     if core.idle:
         rebalance(core)
 
 
 def give(core: Core, worker: Worker) -> bool:
-    """Start the best run for this worker; False if there is none for it now."""
+    """Start the best run for this worker from its own places; False if there is none for it now."""
     best: Found | None = None
     turn: Client | None = None
     for client in core.clients.values():
         if client.queues:
-            found = placement.look(client, worker)
+            found = placement.look(core, client, worker)
             if found is not None and (
                 best is None or turn is None or (found[0][0], client.virtual) < (best[0][0], turn.virtual)
             ):
                 best, turn = found, client
-    if best is None and len(worker.runs) < worker.slots:
-        for client in (
-            sorted(core.clients.values(), key=lambda c: c.virtual) if len(core.clients) > 1 else (core.clients.values())
-        ):
-            best = placement.steal(core, client, worker) if client.queues else None
-            if best is not None:
-                turn = client
-                break
-    if best is not None and len(worker.runs) >= 2 * worker.slots and run_size(core, best[2]) < best[2].counts[READY]:
+    if best is not None and worker.held >= 2 * worker.slots and run_size(core, best[2]) < best[2].counts[READY]:
         best = None  # more than two runs a slot is for layers that are one short run, not for shares of a long layer
     if best is None or turn is None:
         worker.declined = core.stamp
@@ -106,6 +114,21 @@ def give(core: Core, worker: Worker) -> bool:
         return False
     start(core, turn, worker, best[2], best[1])
     return True
+
+
+def steal(core: Core) -> None:
+    """Idle workers take work whose inputs lie with workers that will not come to it soon, until one finds none."""
+    for worker in list(islice(core.idle.values(), LOOK_AT)):
+        while worker.held < worker.slots:
+            turns = core.clients.values()
+            for client in sorted(turns, key=lambda c: c.virtual) if len(core.clients) > 1 else turns:
+                found = placement.steal(core, client, worker) if client.queues else None
+                if found is not None:
+                    start(core, client, worker, found[2], found[1])
+                    break
+            else:
+                core.next_steal = core.now + STEAL_PAUSE  # whoever looked now would find the same
+                return
 
 
 def run_size(core: Core, book: Book) -> int:
@@ -131,7 +154,13 @@ def start(core: Core, client: Client, worker: Worker, book: Book, group: int) ->
             hi = cut
     if not spans:
         del book.ready[group]
-    core.move(book, lo, hi, READY, RUNNING)
+    begin(core, client, worker, book, lo, hi, group, (), READY)
+
+
+def begin(
+    core: Core, client: Client, worker: Worker, book: Book, lo: int, hi: int, group: int, after: Sequence[Run], old: int
+) -> None:
+    """lo..hi, in state `old`, become a run of the worker's; it starts when those in `after` have ended."""
     add(book.tries, lo, hi, 1)
     attempt = (
         int(book.tries[lo]) if hi - lo == 1 else int(max(book.tries[lo:hi]) if book.small else book.tries[lo:hi].max())
@@ -143,6 +172,8 @@ def start(core: Core, client: Client, worker: Worker, book: Book, group: int) ->
         run.level = placement.taken(core, book, group, worker)
     seconds = book.seconds if book.seconds is not None else core.seconds_of.get(book.name)
     run.expected = None if seconds is None else seconds * (hi - lo)
+    if old != RUNNING:  # a twin's item is
+        core.move(book, lo, hi, old, RUNNING, run)
     core.runs[run.ident] = run
     book.runs[run] = None
     worker.runs[run.ident] = run
@@ -151,9 +182,18 @@ def start(core: Core, client: Client, worker: Worker, book: Book, group: int) ->
     core.clock = client.virtual
     client.virtual += charge / client.weight
     client.running += 1
+    for name, amount in book.resources:
+        worker.free[name] = worker.free.get(name, 0.0) - amount
+    if after:
+        worker.behind += 1
+        for other in after:
+            run.after[other] = other.followers[run] = None
     note_room(core, worker)
+    if book.n == 1 and book.out:
+        core.chained.extend([edge.target for edge in book.out if edge.target.n == 1 and edge.target.counts[WAITING]])
     sources = _sources(core, run) if book.ins else ()
-    core.out.append(StartRun(worker.name, run.ident, attempt, Span(book.key, lo, hi), sources))
+    names = tuple([(other.ident, other.attempt) for other in after])
+    core.out.append(StartRun(worker.name, run.ident, attempt, Span(book.key, lo, hi), sources, names))
 
 
 def _sources(core: Core, run: Run) -> tuple[tuple[Span, str], ...]:
@@ -166,6 +206,8 @@ def _sources(core: Core, run: Run) -> tuple[tuple[Span, str], ...]:
         have = source.copies.get(mine) if source.copies else None
         for lo, hi in edge.wiring.cover(run.lo, run.hi):
             for a, b, holder in equal_stretches(source.holder, lo, hi):
+                if holder == NOBODY:  # made by a run that this one stands behind
+                    continue
                 if holder == mine:
                     local += source.bytes_of(a, b)
                     continue
@@ -180,10 +222,22 @@ def _sources(core: Core, run: Run) -> tuple[tuple[Span, str], ...]:
     return tuple(found)
 
 
-def retire(core: Core, run: Run) -> None:
-    """The run is over, one way or another; its items are the caller's to move on."""
-    worker = run.worker
+def retire(core: Core, run: Run) -> bool:
+    """The run is over, one way or another; its items are the caller's to move on. False: its twin has them still."""
+    worker, twin = run.worker, run.twin
+    if twin is not None:
+        twin.twin = run.twin = None
+    for name, amount in run.book.resources:
+        worker.free[name] += amount
+        worker.declined = -1
     del core.runs[run.ident], worker.runs[run.ident], run.book.runs[run]
+    for follower in run.followers:
+        del follower.after[run]
+        worker.behind -= not follower.after
+    if run.after:
+        worker.behind -= 1
+        for other in run.after:
+            del other.followers[run]
     worker.warm = True
     worker.backlog -= TARGET if run.expected is None else run.expected
     if not worker.runs:
@@ -192,22 +246,23 @@ def retire(core: Core, run: Run) -> None:
     if client is not None:
         client.running -= 1
     note_room(core, worker)
+    return twin is None
 
 
 def keep_copies(core: Core, run: Run) -> None:
     """What the run fetched, its worker has now; what is no result any more (lost meanwhile) it drops."""
     mine = run.worker.index
     for source, lo, hi in run.fetched:
+        if hi - lo == 1 and source.code[lo] == DONE:
+            if source.holder[lo] != mine:
+                source.copied(lo, hi, mine)
+            continue
         stray = SpanSet(lo, hi)
         for a, b in source.where(lo, hi, DONE):
             stray.remove(a, b)
             for c, d, holder in equal_stretches(source.holder, a, b):
                 if holder != mine:
-                    if source.copies is None:
-                        source.copies = {}
-                    if mine not in source.copies:
-                        source.copies[mine] = SpanSet()
-                    source.copies[mine].add(c, d)
+                    source.copied(c, d, mine)
         for a, b in stray:
             core.free_stray(run.worker, source.key, a, b)
 
@@ -222,7 +277,7 @@ def learn(core: Core, run: Run, tried: int, seconds: float) -> None:
     if tried:
         each = max(seconds, 1e-9) / tried
         book.seconds = each if book.seconds is None else (book.seconds + each) / 2
-        book.limit = max(book.limit, min(2 * tried, LONGEST_RUN))
+        book.limit = max(book.limit, min(GROWTH * tried, LONGEST_RUN))
         if len(core.seconds_of) >= MOST_NAMES and book.name not in core.seconds_of:
             core.seconds_of.clear()
         core.seconds_of[book.name] = book.seconds
@@ -269,7 +324,7 @@ def rebalance(core: Core) -> None:
     if core.now - core.rebalanced < 0.01:
         return
     core.rebalanced = core.now
-    idle = sum([w.slots - len(w.runs) for w in core.idle.values()])
+    idle = sum([w.slots - w.held for w in core.idle.values()])
     # Who has nothing to give back does not answer: so an old request is one that gave nothing.
     idle -= sum([core.now - run.recalled < RECALL_ANSWER for run in core.runs.values() if run.recalled is not None])
     while idle > 0:
@@ -293,9 +348,10 @@ def recall(core: Core, run: Run) -> None:
 
 def _longest_wait(core: Core, worker: Worker) -> tuple[Run | None, float]:
     """The worker's newest run that can be asked back, and the seconds that its last item has to wait there."""
-    if len(worker.runs) <= worker.slots and all(run.hi - run.lo == 1 for run in worker.runs.values()):
+    runs = [run for run in worker.runs.values() if not run.after]
+    if len(runs) <= worker.slots and all(run.hi - run.lo == 1 for run in runs):
         return None, 0.0
-    runs, rests = list(worker.runs.values()), worker.rests(core.now)
+    rests = worker.rests(core.now)
     while runs:
         run, rest = runs.pop(), rests.pop()
         queued = len(runs) >= worker.slots

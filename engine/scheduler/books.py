@@ -14,7 +14,7 @@ import numpy as np
 from howdah.engine.graph.layer import Key
 from howdah.engine.graph.patterns import Wiring
 from howdah.engine.scheduler.records import LayerSpec, TaskError, WorkerInfo
-from howdah.engine.scheduler.spans import SMALL, Column, SpanSet, Stretch, column, stretches
+from howdah.engine.scheduler.spans import SMALL, Column, SpanSet, Stretch, column, equal_stretches, put, stretches
 
 IDLE, WAITING, READY, RUNNING, DONE, FAILED = range(6)
 STATE_NAMES = ("idle", "waiting", "ready", "running", "done", "failed")
@@ -24,6 +24,9 @@ ANYWHERE = -1
 
 NOBODY = -1
 """The holder of an item that has no result."""
+
+MANY = -2
+"""Several workers may have copies of the item."""
 
 Order: TypeAlias = tuple[int, int, int]
 """(-priority, graph number, -depth): least first."""
@@ -50,13 +53,16 @@ class Book:
     Columns: `code` the state; `missing` how many inputs are not there (counts for waiting items only); `need` how
     many waiting, ready or running items need it; `wanted` how many clients do; `holder` the worker that has the
     result; `size` its bytes; `tries` how often it was started. Broadcast inputs count once in `missing`; what
-    broadcast needs of this layer is in `claims`, for all items at once.
+    broadcast needs of this layer is in `claims`, for all items at once. `copies`: by worker, what it has fetched and
+    keeps; `copier` says per item which worker that may be (NOBODY, or MANY), so that dropping one need not ask all.
+    `arrived`: items whose arguments are here; those beyond miss them as they miss inputs, one more in `missing`.
     """
 
     __slots__ = (
-        "account", "claims", "clients", "code", "copies", "counts", "deaths", "errors", "failures", "group_level",
-        "group_since", "holder", "host_index", "host_sets", "ident", "ins", "key", "limit", "missing", "n", "name",
-        "nbytes", "need", "out", "ready", "retries", "runs", "seconds", "size", "small", "tries", "wanted", "wanters",
+        "account", "arrived", "claims", "clients", "code", "copier", "copies", "counts", "deaths", "errors",
+        "failures", "group_level", "group_since", "holder", "host_index", "host_sets", "ident", "ins", "key", "limit",
+        "missing", "n", "name", "nbytes", "need", "out", "place", "ready", "resources", "retries", "runs", "seconds",
+        "size", "small", "tries", "wanted", "wanters",
     )  # fmt: skip
 
     def __init__(self, ident: int, spec: LayerSpec) -> None:
@@ -79,6 +85,7 @@ class Book:
             self.holder = column(n, "i4", NOBODY)
             self.size = column(n, "i8")
             self.tries = column(n, "i2")
+        self.arrived = n if spec.arrived < 0 else min(n, spec.arrived)
         self.counts = [n, 0, 0, 0, 0, 0]
         self.claims = 0
         self.ins: list[Edge] = []
@@ -88,6 +95,7 @@ class Book:
         self.runs: dict[Run, None] = {}
         self.ready: dict[int, SpanSet] = {}
         self.copies: dict[int, SpanSet] | None = None
+        self.copier: Column | None = None
         self.errors: dict[int, tuple[int, Origin]] | None = None
         self.deaths: dict[int, list[str]] | None = None
         self.failures: dict[int, int] | None = None
@@ -96,7 +104,9 @@ class Book:
         self.group_since: dict[int, float] | None = None
         self.group_level: dict[int, int] | None = None
         self.nbytes: Any = None
-        if spec.host_sets:
+        self.resources = spec.resources
+        self.place: Place = f"needs:{spec.resources}" if spec.resources else ANYWHERE
+        if spec.host_sets and not spec.resources:  # a need goes before a preference
             self.host_sets = tuple(tuple(host.lower() for host in hosts) for hosts in spec.host_sets)
             self.host_index = list(spec.host_index) if self.small else np.array(spec.host_index, "u4")
             self.group_since, self.group_level = {}, {}
@@ -105,6 +115,26 @@ class Book:
         self.limit = 1
         self.seconds: float | None = None
         self.account: Account | None = None
+
+    def copied(self, lo: int, hi: int, index: int) -> None:
+        """The worker has copies of these now."""
+        if self.copies is None:
+            self.copies = {}
+        spans = self.copies.get(index)
+        if spans is None:
+            self.copies[index] = SpanSet(lo, hi)
+        else:
+            spans.add(lo, hi)
+        copier = self.copier
+        if copier is None:
+            copier = self.copier = column(self.n, "i4", NOBODY)
+        if hi - lo == 1:
+            if copier[lo] != index:
+                copier[lo] = index if copier[lo] == NOBODY else MANY
+            return
+        for a, b, who in equal_stretches(copier, lo, hi):
+            if who != index:
+                put(copier, a, b, index if who == NOBODY else MANY)
 
     def where(self, lo: int, hi: int, code: int) -> list[Stretch]:
         """The stretches of lo..hi in that state."""
@@ -149,6 +179,8 @@ class Book:
         if self.claims:
             return []
         need = self.need
+        if hi - lo == 1:
+            return [(lo, hi)] if need[lo] == 0 else []
         if self.small:
             return _where(lambda i: need[i] == 0, lo, hi)
         return stretches(need[lo:hi] == 0, lo)
@@ -217,11 +249,15 @@ class Account:
 
 
 class Run:
-    """Items `lo` to `hi` of a layer, given to a worker. `expected` seconds are None while nobody timed the layer."""
+    """Items `lo` to `hi` of a layer, given to a worker. `expected` seconds are None while nobody timed the layer.
+
+    `after`: the worker's runs that make its inputs (`ahead`); `followers`: those that stand behind this one.
+    `twin`: another run of the same item, on another worker (`speculate`).
+    """
 
     __slots__ = (
-        "attempt", "book", "client", "expected", "fetched", "group", "hi", "ident", "level", "lo", "recalled",
-        "started", "worker",
+        "after", "attempt", "book", "client", "expected", "fetched", "followers", "group", "hi", "ident", "level", "lo",
+        "recalled", "started", "twin", "worker",
     )  # fmt: skip
 
     def __init__(self, ident: int, attempt: int, book: Book, lo: int, hi: int, worker: Worker) -> None:
@@ -233,14 +269,17 @@ class Run:
         self.level = -1
         self.recalled: float | None = None
         self.fetched: list[tuple[Book, int, int]] = []
+        self.twin: Run | None = None
+        self.after: dict[Run, None] = {}
+        self.followers: dict[Run, None] = {}
 
 
 class Worker:
     """A worker: its runs in the order in which they were given, and what they are expected to take."""
 
     __slots__ = (
-        "backlog", "declined", "host", "host_place", "index", "info", "items", "name", "nbytes", "places", "rack",
-        "rack_place", "runs", "slots", "warm",
+        "backlog", "behind", "declined", "free", "host", "host_place", "index", "info", "items", "later", "name",
+        "nbytes", "places", "rack", "rack_place", "runs", "slots", "warm",
     )  # fmt: skip
 
     def __init__(self, index: int, info: WorkerInfo) -> None:
@@ -250,22 +289,47 @@ class Worker:
         self.places: tuple[Place, ...] = (index, self.host_place, self.rack_place, ANYWHERE)
         self.runs: dict[int, Run] = {}
         self.backlog = 0.0
+        self.behind = 0  # runs that cannot begin before others of this worker have ended
+        self.later: dict[Book, None] = {}  # what could stand behind its runs, if it had room
+        self.free = dict(info.resources)
         self.declined = -1
         self.items = 0
         self.nbytes = 0
         self.warm = False  # it has finished a run: what its first one imports is there
 
+    def could_run(self, book: Book) -> bool:
+        """Whether it has what the layer's items ask for, when nothing else takes of it."""
+        have = dict(self.info.resources)
+        return all(have.get(name, 0.0) >= amount for name, amount in book.resources)
+
+    def may_run(self, resources: tuple[tuple[str, float], ...]) -> bool:
+        """Whether it has these now."""
+        free = self.free
+        return all(free.get(name, 0.0) >= amount - 1e-9 for name, amount in resources)
+
+    @property
+    def held(self) -> int:
+        """Runs that need no other run's end to begin: they fill slots, or wait for one."""
+        return len(self.runs) - self.behind
+
     def rests(self, now: float) -> list[float]:
-        """Seconds that each of its runs will still take, as far as one can tell.
+        """Seconds that each of its held runs will still take, as far as one can tell.
 
         One that takes longer than expected, or of which nothing is expected, will take as long as it has: a wrong
         estimate must not make a busy worker look free.
         """
         rests = []
-        for at, run in enumerate(self.runs.values()):
-            elapsed = now - run.started if at < self.slots else 0.0
+        executing = self.slots
+        for run in self.runs.values():
+            if run.after:
+                continue
             expected = run.expected or 0.0
-            rests.append(expected - elapsed if elapsed < expected else elapsed)
+            if executing:
+                executing -= 1
+                elapsed = now - run.started
+                rests.append(expected - elapsed if elapsed < expected else elapsed)
+            else:
+                rests.append(expected)
         return rests
 
 

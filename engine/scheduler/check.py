@@ -15,6 +15,7 @@ from howdah.engine.scheduler.books import (
     DONE,
     FAILED,
     IDLE,
+    MANY,
     NOBODY,
     READY,
     RUNNING,
@@ -113,6 +114,7 @@ def _columns(core: Core, book: Book, need: Counter[tuple[Book, int]], claims: in
         if code in (WAITING, READY):
             absent = sum(source.code[i] != DONE for source, i in _inputs(book, item))
             absent += sum(edge.every and edge.source.counts[DONE] < edge.source.n for edge in book.ins)
+            absent += item >= book.arrived
             if (code == READY) != (absent == 0) or (code == WAITING and absent != book.missing[item]):
                 yield f"{where}: {book.missing[item]} inputs missing, recounted {absent}"
             if not book.clients:
@@ -122,16 +124,19 @@ def _columns(core: Core, book: Book, need: Counter[tuple[Book, int]], claims: in
             for item in range(lo, hi):
                 if book.code[item] != DONE or book.holder[item] == index or index not in core.by_index:
                     yield f"{book.name}[{item}]: a copy on worker {index} that cannot be"
+                if book.copier is None or book.copier[item] not in (index, MANY):
+                    yield f"{book.name}[{item}]: a copy on worker {index} that would not be dropped"
     for edge in book.ins:
         if core.books.get(edge.source.key) is not edge.source or edge not in edge.source.out:
             yield f"{book.name}: its source {edge.source.name} is forgotten"
 
 
 def _runs(core: Core) -> Iterator[str]:
+    twins = Counter((run.book, run.lo) for run in core.runs.values() if run.twin is not None)
     running = Counter((run.book, i) for run in core.runs.values() for i in range(run.lo, run.hi))
     for book in core.books.values():
         for item in range(book.n):
-            if running[book, item] != (book.code[item] == RUNNING):
+            if running[book, item] != (book.code[item] == RUNNING) + (twins[book, item] == 2):
                 yield f"{book.name}[{item}] ({STATE_NAMES[book.code[item]]}): in {running[book, item]} runs"
         if set(book.runs) != {run for run in core.runs.values() if run.book is book}:
             yield f"{book.name}: its runs do not agree"
@@ -153,8 +158,8 @@ def _workers(core: Core) -> Iterator[str]:
                 items[int(book.holder[item])] += 1
                 nbytes[int(book.holder[item])] += int(book.size[item])
     for worker in core.workers.values():
-        held = len(worker.runs)
-        if held != sum(run.worker is worker for run in core.runs.values()):
+        held = worker.held
+        if len(worker.runs) != sum(run.worker is worker for run in core.runs.values()):
             yield f"worker {worker.name}: {held} runs are not those of the scheduler"
         if (worker.items, worker.nbytes) != (items[worker.index], nbytes[worker.index]):
             yield f"worker {worker.name}: {worker.items} items, {worker.nbytes} bytes; recounted {items[worker.index]}"
@@ -162,6 +167,12 @@ def _workers(core: Core) -> Iterator[str]:
             yield f"worker {worker.name}: idle list"
         if (worker.index in core.open) != (held >= worker.slots and _has_room(worker)):
             yield f"worker {worker.name}: open list"
+        if worker.behind != sum(bool(run.after) for run in worker.runs.values()):
+            yield f"worker {worker.name}: {worker.behind} runs are said to stand behind others"
+        for name, amount in worker.info.resources:
+            taken = sum(dict(run.book.resources).get(name, 0.0) for run in worker.runs.values())
+            if abs(worker.free[name] + taken - amount) > 1e-6 or worker.free[name] < -1e-6:
+                yield f"worker {worker.name}: {worker.free[name]} {name} free of {amount}, {taken} taken"
         if worker.backlog < -1e-6:
             yield f"worker {worker.name}: backlog {worker.backlog}"
     if set(core.by_index.values()) != set(core.workers.values()):
@@ -179,6 +190,7 @@ def _queues(core: Core) -> Iterator[str]:
     places: set[Place] = {ANYWHERE}
     for worker in core.workers.values():
         places.update(worker.places)
+    places.update(core.needs.values())
     for book in core.books.values():
         for group, spans in book.ready.items():
             if not spans:

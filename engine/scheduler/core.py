@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from howdah.engine.graph.layer import Key, Span
+from howdah.engine.observe.history import History, Note
 from howdah.engine.scheduler.books import (
     DONE,
     FAILED,
@@ -19,6 +20,7 @@ from howdah.engine.scheduler.books import (
     Book,
     Client,
     Origin,
+    Place,
     Run,
     Worker,
 )
@@ -30,6 +32,7 @@ TRANSITIONS: dict[tuple[int, int], str] = {
     (WAITING, READY): "all its inputs have results",
     (READY, WAITING): "an input was lost with its worker",
     (READY, RUNNING): "given to a worker, as part of a run",
+    (WAITING, RUNNING): "given to the worker that is making its inputs, to be run after them",
     (RUNNING, WAITING): "given back, its worker died, its inputs could not be had, or it raised and may try again",
     (RUNNING, DONE): "the worker has the result; the claims on its inputs end",
     (WAITING, DONE): "a worker that came back holds the result",
@@ -62,6 +65,7 @@ class Core:
         self.clients: dict[str, Client] = {}
         self.runs: dict[int, Run] = {}
         self.out: list[Instruction] = []
+        self.history = History()
         self.frees: dict[str, dict[Key, SpanSet]] = {}
         self.closing: dict[Book, None] = {}
         # counters that only grow: dense ids of layers, workers, runs, graphs
@@ -70,6 +74,11 @@ class Core:
         self.slots = 0  # of all workers
         # placement
         self.stamp = 0  # grows whenever work appears somewhere: a worker that declined need not look before it does
+        self.needs: dict[tuple[tuple[str, float], ...], Place] = {}  # what layers ask for, and where they are on offer
+        self.speculating = False
+        self.chained: list[Book] = []  # layers of one item that wait, and may be given ahead (`ahead`)
+        self.called: dict[int, None] = {}  # workers for which work appeared at home since the last hand-out
+        self.next_steal = float("-inf")  # no idle worker looks at others' work before
         self.host_workers: dict[str, int] = {}
         self.rack_workers: dict[str, int] = {}
         self.rack_of: dict[str, str] = {}
@@ -87,11 +96,31 @@ class Core:
         # by worker that left: the runs it may still be busy with, should it come back
         self.ghosts: dict[str, dict[tuple[int, int], Span]] = {}
 
-    def move(self, book: Book, lo: int, hi: int, old: int, new: int) -> None:
-        """All of lo..hi goes from `old` to `new`."""
+    def move(self, book: Book, lo: int, hi: int, old: int, new: int, by: Run | None = None, why: str = "") -> None:
+        """All of lo..hi goes from `old` to `new`; `by` the run that was given out or has ended, if one was."""
         if (old, new) not in TRANSITIONS:
             raise RuntimeError(f"no transition from {STATE_NAMES[old]} to {STATE_NAMES[new]} (layer {book.name})")
         count = hi - lo
+        if by is None:
+            self.history.note(
+                Note(self.now, book.key, book.name, lo, hi, STATE_NAMES[old], STATE_NAMES[new], reason=why)
+            )
+        else:
+            self.history.note(
+                Note(
+                    self.now,
+                    book.key,
+                    book.name,
+                    lo,
+                    hi,
+                    STATE_NAMES[old],
+                    STATE_NAMES[new],
+                    by.worker.name,
+                    by.ident,
+                    by.attempt,
+                    why,
+                )
+            )
         if count == 1:
             book.code[lo] = new
         else:

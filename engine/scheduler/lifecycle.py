@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from howdah.engine.scheduler import placement
-from howdah.engine.scheduler.books import DONE, FAILED, IDLE, NOBODY, READY, RUNNING, WAITING, Book, Edge, Origin
+from howdah.engine.scheduler.books import DONE, FAILED, IDLE, MANY, NOBODY, READY, RUNNING, WAITING, Book, Edge, Origin
 from howdah.engine.scheduler.core import Core
 from howdah.engine.scheduler.records import RecallRun
 from howdah.engine.scheduler.spans import SpanSet, Stretch, add, equal_stretches, put, stretches
@@ -78,10 +78,12 @@ def enter(
     to any worker that is idle, wherever their inputs are.
     """
     core.move(book, lo, hi, old, WAITING)
-    if not book.ins:
+    if not book.ins and hi <= book.arrived:
         make_ready(core, book, lo, hi, spread)
         return
     put(book.missing, lo, hi, 0)
+    if hi > book.arrived:
+        add(book.missing, max(lo, book.arrived), hi, 1)
     failed = False
     for edge in book.ins:
         source = edge.source
@@ -101,6 +103,8 @@ def enter(
         doomed.append((book, lo, hi))
     for a, b in book.complete_stretches(lo, hi):
         make_ready(core, book, a, b, spread)
+    if book.n == 1 and not failed and book.code[0] == WAITING:
+        core.chained.append(book)
 
 
 def _count_missing(edge: Edge, lo: int, hi: int) -> None:
@@ -108,6 +112,8 @@ def _count_missing(edge: Edge, lo: int, hi: int) -> None:
     missing = target.missing
     if edge.every:
         add(missing, lo, hi, 1)
+    elif target.n == 1 == source.n and edge.wiring.single:
+        missing[0] += source.code[0] != DONE
     elif source.small and target.small:
         code = source.code
         for i in range(lo, hi):
@@ -197,6 +203,8 @@ def settle(core: Core, stack: Stack) -> None:
 
 def _recall_useless(core: Core, book: Book, lo: int, hi: int) -> None:
     """Ask runs back of which nothing is needed any more."""
+    if not book.unneeded(lo, hi, RUNNING):  # before all runs of the layer are looked at
+        return
     for run in book.runs:
         if run.recalled is not None or run.lo >= hi or run.hi <= lo:
             continue
@@ -206,11 +214,17 @@ def _recall_useless(core: Core, book: Book, lo: int, hi: int) -> None:
 
 
 def _drop_results(core: Core, book: Book, lo: int, hi: int) -> None:
-    for a, b, holder in equal_stretches(book.holder, lo, hi):
-        worker = core.by_index[holder]
-        core.free(worker.name, book.key, a, b)
-        worker.items -= b - a
-        worker.nbytes -= book.bytes_of(a, b)
+    if hi - lo == 1:
+        worker = core.by_index[int(book.holder[lo])]
+        core.free(worker.name, book.key, lo, hi)
+        worker.items -= 1
+        worker.nbytes -= int(book.size[lo])
+    else:
+        for a, b, holder in equal_stretches(book.holder, lo, hi):
+            worker = core.by_index[holder]
+            core.free(worker.name, book.key, a, b)
+            worker.items -= b - a
+            worker.nbytes -= book.bytes_of(a, b)
     if book.copies:
         drop_copies(core, book, lo, hi)
     forget_results(core, book, lo, hi)
@@ -226,13 +240,32 @@ def forget_results(core: Core, book: Book, lo: int, hi: int) -> None:
 
 
 def drop_copies(core: Core, book: Book, lo: int, hi: int) -> None:
-    copies = book.copies or {}
-    for index, spans in list(copies.items()):
-        for a, b in spans.overlap(lo, hi):
-            core.free(core.by_index[index].name, book.key, a, b)
-        spans.remove(lo, hi)
-        if not spans:
-            del copies[index]
+    copies, copier = book.copies or {}, book.copier
+    if copier is None:
+        return
+    if hi - lo == 1 and (only := int(copier[lo])) != MANY:
+        if only != NOBODY:
+            copier[lo] = NOBODY
+            spans = copies.get(only)
+            if spans is not None and lo in spans:
+                core.free(core.by_index[only].name, book.key, lo, hi)
+                spans.remove(lo, hi)
+                if not spans:
+                    del copies[only]
+        return
+    for first, last, who in equal_stretches(copier, lo, hi):
+        if who == NOBODY:
+            continue
+        for index in list(copies) if who == MANY else [who]:
+            spans = copies.get(index)
+            if spans is None:
+                continue  # it has left
+            for a, b in spans.overlap(first, last):
+                core.free(core.by_index[index].name, book.key, a, b)
+            spans.remove(first, last)
+            if not spans:
+                del copies[index]
+        put(copier, first, last, NOBODY)
 
 
 def _drop_errors(book: Book, lo: int, hi: int) -> None:
@@ -278,7 +311,7 @@ def fail(core: Core, book: Book, lo: int, hi: int, old: int, origin: Origin) -> 
 def _fail_items(core: Core, book: Book, lo: int, hi: int, old: int, origin: Origin, loose: Stack) -> None:
     if old == READY:
         placement.unplace(book, lo, hi)
-    core.move(book, lo, hi, old, FAILED)
+    core.move(book, lo, hi, old, FAILED, why=f"{origin[0].kind}: {origin[0].message}"[:500])
     if book.errors is None:
         book.errors = {}
     book.errors[lo] = (hi, origin)

@@ -245,7 +245,8 @@ class Model:
         if worker.inbox:
             self._take(worker, worker.inbox.pop(0))
             return True
-        busy = worker.runs[: worker.info.slots]
+        here = {(run.start.run, run.start.attempt) for run in worker.runs}
+        busy = [run for run in worker.runs if here.isdisjoint(run.start.after)][: worker.info.slots]
         if not busy:
             return False
         self._advance(worker, self.random.choice(busy))

@@ -15,12 +15,15 @@ takes less time than the busy one's backlog (`steal`).
 from __future__ import annotations
 
 from heapq import heappop, heappush
+from itertools import islice
 from typing import TypeAlias
 
 import numpy as np
 
+from howdah.engine.graph.layer import Span
 from howdah.engine.scheduler.books import ANYWHERE, NOBODY, Book, Client, Order, Place, Worker
 from howdah.engine.scheduler.core import Core
+from howdah.engine.scheduler.records import TellStuck
 from howdah.engine.scheduler.spans import SpanSet, equal_stretches
 
 NODE_WAIT, RACK_WAIT = 3.0, 1.0
@@ -29,8 +32,14 @@ COLD_WAIT = 12.0
 """Seconds that a group waits for a host whose worker is in its very first run: that one imports the user's packages,
 which on a busy node takes longer than NODE_WAIT and says nothing about the runs after it."""
 
+STUCK_WAIT = 3.0
+"""Seconds after which a client is told that no worker could ever run what it waits for."""
+
 BANDWIDTH, LATENCY = 100e6, 2e-3
 """Bytes a second and seconds an exchange that moving inputs is taken to cost; a gigabit network's figures."""
+
+LOOK_AT = 8
+"""Places that are looked at in one attempt to steal."""
 
 SMALL_INPUT = 1 << 16
 """Inputs up to this size are not worth cutting runs into single items for."""
@@ -42,7 +51,13 @@ Found: TypeAlias = tuple[Order, int, Book, Place]
 
 def place(core: Core, book: Book, lo: int, hi: int, spread: bool = False) -> None:
     """lo..hi have become ready: put them in their groups. With `spread` anybody may take them at once."""
-    if book.host_sets is not None:
+    if book.resources:
+        fresh = ANYWHERE not in book.ready
+        _put(core, book, ANYWHERE, lo, hi)
+        if fresh:
+            core.needs[book.resources] = book.place
+            _wait(core, book, ANYWHERE, STUCK_WAIT)
+    elif book.host_sets is not None:
         for a, b, group in equal_stretches(book.host_index, lo, hi):
             _put(core, book, group, a, b)
             if spread and not _idle_near(core, book, group):
@@ -55,12 +70,15 @@ def place(core: Core, book: Book, lo: int, hi: int, spread: bool = False) -> Non
 
 
 def _put(core: Core, book: Book, group: int, lo: int, hi: int) -> None:
-    core.stamp += 1
+    if book.host_sets is not None or group == ANYWHERE:
+        core.stamp += 1
+    else:
+        core.called[group] = None  # that worker has work at home: it is asked, whoever else idles
     spans = book.ready.get(group)
     if spans is None:
         book.ready[group] = SpanSet(lo, hi)
         if book.host_sets is None:
-            _push(core, book, group, group)
+            _push(core, book, group, book.place if group == ANYWHERE else group)
         else:
             _announce_hosts(core, book, group)
     else:
@@ -91,7 +109,7 @@ def show_to(core: Core, book: Book, client: str) -> None:
     """A client that has just become interested in the layer may have its ready items run, too."""
     for group in book.ready:
         if book.host_sets is None:
-            _push(core, book, group, group, client)
+            _push(core, book, group, book.place if group == ANYWHERE else group, client)
             continue
         for host in book.host_sets[group]:
             _push(core, book, group, f"host:{host}", client)
@@ -220,6 +238,9 @@ def end_waits(core: Core) -> None:
     """Widen the groups whose wait is over."""
     while core.waits and core.waits[0][0] <= core.now:
         _, _, book, group = heappop(core.waits)
+        if book.resources:
+            _tell_stuck(core, book)
+            continue
         level = _levels(book)[group]
         if group not in book.ready or level == ANY:
             continue
@@ -230,6 +251,26 @@ def end_waits(core: Core) -> None:
             _wait(core, book, group, min(rest, NODE_WAIT))
         else:
             widen(core, book, group)
+
+
+def _tell_stuck(core: Core, book: Book) -> None:
+    """Say so if none of the workers could run the layer's ready items, ever."""
+    if (
+        not core.workers
+        or ANYWHERE not in book.ready
+        or any(worker.could_run(book) for worker in core.workers.values())
+    ):
+        return
+    asked = ", ".join(f"{name}={amount:g}" for name, amount in book.resources)
+    have = sorted({f"{name}={amount:g}" for w in core.workers.values() for name, amount in w.info.resources})
+    offered = f"they have {', '.join(have)}" if have else "they offer no resources"
+    reason = (
+        f"{book.name} asks for {asked}, which none of the {len(core.workers)} workers has ({offered}); "
+        "start workers that do, or cancel it"
+    )
+    for client in book.clients:
+        for lo, hi in book.ready[ANYWHERE]:
+            core.out.append(TellStuck(client, Span(book.key, lo, hi), reason))
 
 
 def _cold(core: Core, book: Book, group: int) -> bool:
@@ -302,11 +343,14 @@ def worker_went(core: Core, worker: Worker) -> None:
 # -- choosing -------------------------------------------------------------------------------------------------------
 
 
-def look(client: Client, worker: Worker) -> Found | None:
+def look(core: Core, client: Client, worker: Worker) -> Found | None:
     """The client's most urgent ready group that this worker may take from; among equals the nearest."""
     best: Found | None = None
     queues = client.queues
-    for at in worker.places:
+    places = worker.places
+    if core.needs and worker.free:
+        places += tuple([at for resources, at in core.needs.items() if at in queues and worker.may_run(resources)])
+    for at in places:
         heap = queues.get(at)
         if heap:
             top = _top(client, at, heap)
@@ -334,8 +378,7 @@ def _valid(book: Book, group: int, at: Place) -> bool:
 
 def steal(core: Core, client: Client, worker: Worker) -> Found | None:
     """For a worker with nothing to do: work whose inputs lie with a worker that will not come to it soon."""
-    tried = 0
-    for at in list(client.queues):
+    for at in list(islice(client.queues, LOOK_AT)):
         if type(at) is not int or at == ANYWHERE or at == worker.index:
             continue
         victim = core.by_index.get(at)
@@ -343,12 +386,12 @@ def steal(core: Core, client: Client, worker: Worker) -> Found | None:
         if victim is None or top is None:
             continue
         order, group, book = top
-        item = next(iter(book.ready[group]))[0]
-        if LATENCY + _input_bytes(book, item) / BANDWIDTH < sum(victim.rests(core.now)) / victim.slots:
-            return order, group, book, at
-        tried += 1
-        if tried == 8:
-            break
+        rest = sum(victim.rests(core.now)) / victim.slots - LATENCY
+        if rest > 0:
+            item = book.ready[group].first
+            if _input_bytes(book, item) < rest * BANDWIDTH:
+                return order, group, book, at
+        client.queues[at] = client.queues.pop(at)  # others are looked at first the next time
     return None
 
 

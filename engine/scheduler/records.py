@@ -23,7 +23,8 @@ class LayerSpec(Record, frozen=True):
     """A layer without its code: all that the scheduler may know of it.
 
     `host_sets` and `host_index` say the preferred hosts per item, dictionary-encoded; empty when there are none.
-    `nbytes` is one entry per item, or empty.
+    `nbytes` is one entry per item, or empty. `resources`: what each running item takes of its worker's, by name.
+    `arrived`: of how many items the arguments come along; the others follow (`ArgumentsArrived`). -1: all.
     """
 
     key: Key
@@ -34,6 +35,8 @@ class LayerSpec(Record, frozen=True):
     host_index: tuple[int, ...] = ()
     nbytes: tuple[int, ...] = ()
     retries: int = 0
+    resources: tuple[tuple[str, float], ...] = ()
+    arrived: int = -1
 
 
 class TaskError(Record, frozen=True):
@@ -52,7 +55,10 @@ class TaskError(Record, frozen=True):
 
 
 class WorkerInfo(Record, frozen=True):
-    """A worker as it introduced itself. `slots` tasks run at once; `address` is where peers fetch from."""
+    """A worker as it introduced itself. `slots` tasks run at once; `address` is where peers fetch from.
+
+    `resources`: how much it has of what tasks may ask for, by name (`("gpu", 1.0)`).
+    """
 
     name: str
     host: str
@@ -62,6 +68,7 @@ class WorkerInfo(Record, frozen=True):
     container: str = ""
     address: str = ""
     pid: int = 0
+    resources: tuple[tuple[str, float], ...] = ()
 
 
 # -- events ---------------------------------------------------------------------------------------------------------
@@ -86,6 +93,13 @@ class GraphSubmitted(Record, frozen=True):
     layers: tuple[LayerSpec, ...]
     wanted: tuple[Span, ...]
     priority: int = 0
+
+
+class ArgumentsArrived(Record, frozen=True):
+    """The arguments of the layer's items before `stop` are there now: a graph need not be all sent to begin."""
+
+    layer: Key
+    stop: int
 
 
 class Released(Record, frozen=True):
@@ -156,6 +170,27 @@ class ResultsMissing(Record, frozen=True):
     spans: tuple[Span, ...]
 
 
+class RetryRequested(Record, frozen=True):
+    """What of these has failed is to be tried again, with what failed before it."""
+
+    client: str
+    spans: tuple[Span, ...]
+
+
+class CopiesMade(Record, frozen=True):
+    """The worker has fetched copies of these, as it was asked to."""
+
+    worker: str
+    spans: tuple[Span, ...]
+
+
+class SlotsChanged(Record, frozen=True):
+    """So many tasks may run at once on the worker now: one that waits for others has left its slot, or came back."""
+
+    worker: str
+    slots: int
+
+
 class RacksKnown(Record, frozen=True):
     """(host, rack) of hosts on which no worker lives: data there can still be near a worker of its rack."""
 
@@ -170,6 +205,7 @@ Event: TypeAlias = (
     ClientJoined
     | ClientLeft
     | GraphSubmitted
+    | ArgumentsArrived
     | Released
     | CancelRequested
     | WorkerJoined
@@ -178,6 +214,9 @@ Event: TypeAlias = (
     | InputsMissing
     | RunReturned
     | ResultsMissing
+    | RetryRequested
+    | CopiesMade
+    | SlotsChanged
     | RacksKnown
     | Tick
 )
@@ -188,6 +227,9 @@ Event: TypeAlias = (
 class StartRun(Record, frozen=True):
     """Run items of `span` on `worker`, in order, on one slot. `sources`: for inputs the worker lacks, who has them.
 
+    `after`: runs (with attempts) of this worker that make inputs of this one; it begins when they have ended. If it
+    then lacks inputs, it reports them missing like any run.
+
     What a worker fetches it keeps as a copy until `FreeSpans` names it: the next run that needs it has no source.
     """
 
@@ -196,6 +238,7 @@ class StartRun(Record, frozen=True):
     attempt: int
     span: Span
     sources: tuple[tuple[Span, str], ...] = ()
+    after: tuple[tuple[int, int], ...] = ()
 
 
 class RecallRun(Record, frozen=True):
@@ -228,6 +271,14 @@ class TellFailed(Record, frozen=True):
     origin: Span
 
 
+class TellStuck(Record, frozen=True):
+    """These tasks wait, and no worker that is there could ever run them: `reason` says what they ask for."""
+
+    client: str
+    span: Span
+    reason: str
+
+
 class TellLost(Record, frozen=True):
     """These tasks, told done before, were lost with their worker and are being made again."""
 
@@ -241,4 +292,4 @@ class ForgetLayer(Record, frozen=True):
     layer: Key
 
 
-Instruction: TypeAlias = StartRun | RecallRun | FreeSpans | TellDone | TellFailed | TellLost | ForgetLayer
+Instruction: TypeAlias = StartRun | RecallRun | FreeSpans | TellDone | TellFailed | TellStuck | TellLost | ForgetLayer

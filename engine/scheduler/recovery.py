@@ -79,8 +79,8 @@ def rejoin(
         core.ghosts[worker.name] = ghosts
         core.out.extend([RecallRun(worker.name, run, attempt) for run, attempt in ghosts])
     for run in [run for run in worker.runs.values() if (run.ident, run.attempt) not in alive]:
-        retire(core, run)
-        unstart(core, run.book, run.lo, run.hi)
+        if retire(core, run):
+            unstart(core, run.book, run.lo, run.hi)
     held: dict[Key, SpanSet] = {}
     for span, _ in holdings:
         held.setdefault(span.layer, SpanSet()).add(span.start, span.stop)
@@ -130,11 +130,13 @@ def adopt(core: Core, worker: Worker, span: Span, sizes: tuple[int, ...]) -> Non
                     core.free(worker.name, book.key, c, d)
 
 
-def accept(core: Core, book: Book, lo: int, hi: int, old: int, worker: Worker, sizes: tuple[int, ...]) -> None:
+def accept(
+    core: Core, book: Book, lo: int, hi: int, old: int, worker: Worker, sizes: tuple[int, ...], run: Run | None = None
+) -> None:
     """lo..hi, in state `old`, have results of these sizes on the worker."""
     if old == READY:
         placement.unplace(book, lo, hi)
-    core.move(book, lo, hi, old, DONE)
+    core.move(book, lo, hi, old, DONE, run)
     if hi - lo == 1:
         book.holder[lo], book.size[lo] = worker.index, sizes[0]
         worker.nbytes += sizes[0]
@@ -162,8 +164,7 @@ def leave(core: Core, worker: Worker, reason: str, clean: bool) -> None:
     core.open.pop(worker.index, None)
     core.slots -= worker.slots
     runs = list(worker.runs.values())
-    for run in runs:
-        retire(core, run)
+    alone = {run for run in runs if retire(core, run)}
     if runs and not clean:
         ghosts = core.ghosts.setdefault(worker.name, {})
         ghosts.update({(run.ident, run.attempt): Span(run.book.key, run.lo, run.hi) for run in runs})
@@ -177,6 +178,8 @@ def leave(core: Core, worker: Worker, reason: str, clean: bool) -> None:
     losses = [(book, a, b) for book in core.books.values() for a, b in _held_by(book, worker.index)]
     _without(core, worker, losses)
     for at, run in enumerate(runs):
+        if run not in alone:
+            continue
         if not clean and at < worker.slots:
             blame(core, run, f"{worker.name} on {worker.info.host}: {reason or 'no reason given'}")
         unstart(core, run.book, run.lo, run.hi)
@@ -245,7 +248,7 @@ def drop_old_copies(core: Core, worker: Worker, book: Book, lo: int, hi: int) ->
 
 def run_without_inputs(core: Core, run: Run, holder: str, spans: tuple[Span, ...]) -> None:
     """The run could not start for want of inputs."""
-    retire(core, run)
+    alone = retire(core, run)
     missing_at(core, holder, spans)
     drop_old_copies(core, run.worker, run.book, run.lo, run.hi)
     for source, lo, hi in run.fetched:  # what it did fetch is of no use now, unless another run counts on it
@@ -256,6 +259,8 @@ def run_without_inputs(core: Core, run: Run, holder: str, spans: tuple[Span, ...
                     stray.remove(a, b)
         for a, b in stray:
             core.free_stray(run.worker, source.key, a, b)
+    if not alone:
+        return
     if run.attempt >= MOST_TRIES:
         give_up(
             core,

@@ -18,10 +18,13 @@ from howdah.engine.comm.identity import Role, Security
 from howdah.engine.comm.joining import Registrar, answer_request
 from howdah.engine.comm.messages import (
     Answer,
+    Arguments,
     Ask,
     Bye,
     Cancel,
     ClientSays,
+    Coordinate,
+    Copied,
     Failed,
     Free,
     Health,
@@ -34,6 +37,8 @@ from howdah.engine.comm.messages import (
     RunBlocked,
     RunCut,
     RunFinished,
+    SlotsNow,
+    Stuck,
     Submit,
     Unfetched,
     Welcome,
@@ -42,25 +47,32 @@ from howdah.engine.comm.messages import (
 )
 from howdah.engine.comm.session import Session, decoder_of
 from howdah.engine.comm.transport import Listener, send_greeting
+from howdah.engine.coordination.hook import Hook
 from howdah.engine.graph.layer import Key, Span
+from howdah.engine.observe.history import Note
 from howdah.engine.scheduler.records import (
+    ArgumentsArrived,
     CancelRequested,
     ClientJoined,
     ClientLeft,
+    CopiesMade,
     Event,
     ForgetLayer,
     FreeSpans,
     GraphSubmitted,
     Instruction,
+    LayerSpec,
     RecallRun,
     Released,
     ResultsMissing,
     RunDone,
+    SlotsChanged,
     StartRun,
     TaskError,
     TellDone,
     TellFailed,
     TellLost,
+    TellStuck,
     Tick,
     WorkerJoined,
     WorkerLeft,
@@ -68,6 +80,7 @@ from howdah.engine.scheduler.records import (
 from howdah.engine.scheduler.server_layers import LayerFrames
 from howdah.engine.scheduler.server_peers import ClientPeer, Inline, Peer, WorkerPeer
 from howdah.engine.scheduler.server_questions import answer
+from howdah.engine.scheduler.server_requests import ended, send_files
 from howdah.engine.scheduler.state import State
 from howdah.errors import HowdahError, PeerRefused
 
@@ -88,6 +101,7 @@ class Server:
     security : of the scheduler's role; None over Unix sockets.
     name : the cluster's name.
     lease : seconds for which a client may be without a connection before its work is released.
+    speculation : see `State`.
     worker_lease : the same for a worker before what it held is made again. The owner of the cluster, who sees its
         processes, can say so sooner (`worker_lost`).
     """
@@ -98,10 +112,14 @@ class Server:
         name: str = "howdah",
         lease: float = 60.0,
         worker_lease: float = 8.0,
+        speculation: bool = False,
     ) -> None:
         self.name, self.security, self.lease, self.worker_lease = name, security, lease, worker_lease
-        self.state = State()
+        self.state = State(speculation)
         self.layers = LayerFrames()
+        self.coordination = Hook(self)
+        self.files: dict[str, bytes] = {}
+        """Uploaded by users, for every worker."""
         self.epoch = secrets.token_hex(8)
         self.clients: dict[str, ClientPeer] = {}
         self.owners: dict[str, ClientPeer] = {}
@@ -110,6 +128,7 @@ class Server:
         self.first_task: float | None = None
         self.last_client = time.time()
         self.started = time.time()
+        self._clock_offset = time.time() - time.monotonic()
         self.failure = ""
         self.failed = asyncio.Event()
         self._sessions: dict[str, Peer] = {}
@@ -194,6 +213,7 @@ class Server:
                 self._start(instruction)
             case TellDone(name, span, holder):
                 client = self.clients.get(name)
+                ended(self, name, span)
                 if client is not None:
                     # Only what the report brought is inline; a result of another run is fetched from its holder.
                     mine = inline if inline is not None and inline.covers(span) else None
@@ -203,9 +223,15 @@ class Server:
                 if worker is not None:
                     worker.session.send(Free(spans))
             case TellFailed(name, span, error, origin):
+                ended(self, name, span)
                 client = self.clients.get(name)
                 if client is not None:
                     client.session.send(Failed(span, error, origin))
+            case TellStuck(name, span, reason):
+                client = self.clients.get(name)
+                if client is not None:
+                    log.warning("%s", reason)
+                    client.session.send(Stuck(span, reason))
             case TellLost(name, span):
                 client = self.clients.get(name)
                 if client is not None:
@@ -228,6 +254,10 @@ class Server:
             return  # its WorkerLeft is on its way into the state
         self._runs[run.run, run.attempt] = run.span
         worker.start(run, self.layers, run.span.layer in self._wanted, self.address_of)
+
+    def history_entry(self, note: Note) -> dict[str, Any]:
+        """A note of the state's history for people: the time of day in place of the state's clock."""
+        return note.to_dict() | {"at": note.at + self._clock_offset}
 
     def address_of(self, worker: str) -> str:
         """Where the worker's data server is; '' when it is not known."""
@@ -297,6 +327,10 @@ class Server:
         match message:
             case Submit():
                 self._submit(client, message, frames)
+            case Arguments(key, start):
+                stop = self.layers.extend(key, start, frames)
+                if stop:
+                    self.event(ArgumentsArrived(key, stop))
             case Release(spans):
                 self.event(Released(client.id, spans))
             case Cancel(spans):
@@ -308,6 +342,8 @@ class Server:
                 client.session.send(Answer(number, [[[p[0][1], p[0][2], p[1]] for p in parts] for parts in held]))
             case Ask():
                 client.session.send(answer(self, client, message, owner=False))
+            case Coordinate():
+                self.coordination.called(client, message)
             case Bye():
                 self._client_left(client)
 
@@ -331,11 +367,18 @@ class Server:
             if key not in self.state.core.books:
                 self.layers.forget(key)
 
+    def wanted(self, client: str, layers: tuple[LayerSpec, ...], spans: tuple[Span, ...]) -> None:
+        """The client wants these results, of layers that are known."""
+        self._wanted.update(span.layer for span in spans)
+        self.event(GraphSubmitted(client, layers, spans))
+
     def _client_left(self, client: ClientPeer) -> None:
         self._drop(client)
         if self.clients.get(client.id) is client:
             del self.clients[client.id]
-            self.last_client = time.time()
+            if not client.worker:
+                self.last_client = time.time()
+            self.coordination.gone(client.id)
             self.event(ClientLeft(client.id))
 
     def _drop(self, peer: Peer) -> None:
@@ -351,8 +394,14 @@ class Server:
             case RunBlocked(report):
                 self._runs.pop((report.run, report.attempt), None)
                 self.event(_by(worker, report))
+                self.coordination.begun.lost()
             case RunCut(report):
+                self.coordination.begun.cut(report.run, report.attempt, report.start)
                 self.event(_by(worker, report))
+            case Copied(spans):
+                self.event(CopiesMade(worker.name, spans))
+            case SlotsNow(slots):
+                self.event(SlotsChanged(worker.name, slots))
             case Health():
                 worker.health = message
             case Introduce():
@@ -370,28 +419,24 @@ class Server:
         worker.info = info
         self.workers[info.name] = worker
         log.info("worker %s on %s with %d slots at %s", info.name, info.host, info.slots, info.address)
+        send_files(self, worker, list(self.files))
         self.event(WorkerJoined(info, message.holdings, message.running))
 
     def _run_finished(self, worker: WorkerPeer, report: RunDone, frames: Sequence[memoryview]) -> None:
         span = self._runs.pop((report.run, report.attempt), None)
         inline = Inline(span, frames) if span is not None and len(frames) == 2 else None
-        before = self.state.core.stale_reports
+        self.coordination.begun.finished(report.run, report.attempt)
         self.event(_by(worker, report), inline)
-        if self.state.core.stale_reports != before and span is not None:
-            self._free_strays(worker, span)
-
-    def _free_strays(self, worker: WorkerPeer, span: Span) -> None:
-        """What a void run has made, and nobody knows of, is dropped again."""
-        held = {i for part, name in self.state.holder_of(span) if name == worker.name for i in range(*part[1:])}
-        strays = tuple(Span(span.layer, i, i + 1) for i in range(span.start, span.stop) if i not in held)
-        worker.session.send(Free(strays))
 
     def _worker_left(self, worker: WorkerPeer, reason: str, clean: bool = False) -> None:
         self._drop(worker)
         if self.workers.get(worker.name) is worker:
             del self.workers[worker.name]
             log.info("worker %s left: %s", worker.name, reason)
+            for client in [client for client in self.clients.values() if client.worker == worker.name]:
+                self._client_left(client)  # its tasks' own
             self.event(WorkerLeft(worker.name, reason, clean))
+            self.coordination.begun.lost()
 
     # -- for the owner of the cluster, on the loop's thread -----------------------------------------------------------
 

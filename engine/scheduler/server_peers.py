@@ -44,6 +44,7 @@ class ClientPeer(Peer):
         super().__init__(role, hello, session, lease)
         self.id = f"{role.name}/{hello.name}" if role.name not in ("", hello.name) else hello.name
         self.cleanup: list[str] = []
+        self.worker = hello.worker
         self._told: dict[str, str] = {}
 
     def tell_done(self, span: Span, holder: str, address: str, inline: Inline | None) -> None:
@@ -68,10 +69,10 @@ class WorkerPeer(Peer):
         key = run.span.layer
         if key not in self._defined:
             self._defined.add(key)
-            define, code, _, _ = layers.get(key)
+            define, code, *_ = layers.get(key)
             self.session.send(define, code)
         sources = tuple((span, holder, address_of(holder)) for span, holder in run.sources)
-        self.session.send(Run(run.run, run.attempt, run.span, inline, sources), *layers.slice(run.span))
+        self.session.send(Run(run.run, run.attempt, run.span, inline, sources, run.after), *layers.slice(run.span))
 
     def forget(self, key: Key) -> None:
         if key in self._defined:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from howdah.engine.comm.messages import Answer, Ask
+from howdah.engine.scheduler.server_requests import REQUESTS
 from howdah.engine.scheduler.summary import LayerSummary
-from howdah.errors import near
+from howdah.errors import HowdahError, near
 
 if TYPE_CHECKING:
     from howdah.engine.scheduler.server import Server
@@ -72,7 +74,7 @@ def status(server: Server, client: ClientPeer | None = None, about: dict[str, An
     """What the page and the application's master show; cheap enough to be asked twice a second."""
     found = server.state.summary()
     layers = [layer for layer in found["layers"] if layer["live"]]
-    connected = [peer for peer in server.clients.values() if peer.session.connected]
+    connected = [peer for peer in server.clients.values() if peer.session.connected and not peer.worker]
     return {
         "name": server.name,
         "started": server.started,
@@ -80,7 +82,9 @@ def status(server: Server, client: ClientPeer | None = None, about: dict[str, An
         "first_task": server.first_task,
         "workers": workers(server),
         "clients": len(connected),
-        "seconds_without_client": 0.0 if server.clients else time.time() - server.last_client,
+        "seconds_without_client": 0.0
+        if any(not peer.worker for peer in server.clients.values())
+        else time.time() - server.last_client,
         "tasks": {
             "done": found["tasks"],
             "total": found["tasks"] + sum(layer["waiting"] + layer["running"] for layer in layers),
@@ -94,6 +98,34 @@ def status(server: Server, client: ClientPeer | None = None, about: dict[str, An
         "moved": {"local": found["inputs_local"], "moved": found["inputs_moved"]},
         "cleanup": list(server.cleanup),
     }
+
+
+def story(server: Server, client: ClientPeer, about: dict[str, Any]) -> list[dict[str, Any]]:
+    """What happened to a task: `key` is a future's (``<layer>-<item>``), or a layer's alone for all of its items."""
+    layer, _, item = str(about["key"]).partition("-")
+    try:
+        key, number = bytes.fromhex(layer), int(item) if item else None
+    except ValueError:
+        raise HowdahError(f"story: {about['key']!r} is no key of a task; give a future's `key`") from None
+    return [server.history_entry(note) for note in server.state.core.history.story(key, number)]
+
+
+def events(
+    server: Server, client: ClientPeer | None = None, about: dict[str, Any] | None = None
+) -> list[dict[str, Any]]:
+    """The newest transitions, oldest first; `last` says how many."""
+    notes = server.state.core.history.notes
+    last = int((about or {}).get("last", 1000))
+    return [server.history_entry(note) for note in islice(notes, max(0, len(notes) - last), None)]
+
+
+def write_events(server: Server, client: ClientPeer, about: dict[str, Any]) -> None:
+    """From now on append every transition to the file `path` (of the scheduler's machine) as JSON lines; "" ends it."""
+    path = str(about["path"])
+    if path:
+        server.state.core.history.write_to(path)
+    else:
+        server.state.core.history.close()
 
 
 def add_cleanup(server: Server, client: ClientPeer, about: dict[str, Any]) -> None:
@@ -123,10 +155,19 @@ FOR_CLIENTS: dict[str, Question] = {
     "summary": summary,
     "progress": progress,
     "status": status,
+    "story": story,
+    "events": events,
     "add_cleanup": add_cleanup,
     "drop_cleanup": drop_cleanup,
 }
-FOR_OWNERS: dict[str, Question] = {**FOR_CLIENTS, "worker_lost": worker_lost, "retire": retire}
+FOR_CLIENTS.update(REQUESTS)
+
+FOR_OWNERS: dict[str, Question] = {
+    **FOR_CLIENTS,
+    "write_events": write_events,
+    "worker_lost": worker_lost,
+    "retire": retire,
+}
 
 
 def answer(server: Server, client: ClientPeer, ask: Ask, *, owner: bool) -> Answer:
@@ -137,5 +178,7 @@ def answer(server: Server, client: ClientPeer, ask: Ask, *, owner: bool) -> Answ
         return Answer(ask.id, error=f"the scheduler has no answer to {ask.what!r}; {near(ask.what, table)}")
     try:
         return Answer(ask.id, msgspec.to_builtins(question(server, client, ask.about)))
+    except HowdahError as error:
+        return Answer(ask.id, error=str(error))
     except KeyError as missing:
         return Answer(ask.id, error=f"{ask.what}: the argument {missing} is missing")

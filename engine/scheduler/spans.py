@@ -86,6 +86,11 @@ class SpanSet:
         bounds[0] = lo + most
         return lo, lo + most
 
+    @property
+    def first(self) -> int:
+        """The least item. The set must not be empty."""
+        return self.bounds[0]
+
     def __iter__(self) -> Iterator[Stretch]:
         bounds = self.bounds
         return iter(list(zip(bounds[::2], bounds[1::2])))

@@ -14,6 +14,7 @@ are all the steps that an item can make; `core.move` refuses any other:
  waiting -> ready    all its inputs have results
    ready -> waiting  an input was lost with its worker
    ready -> running  given to a worker, as part of a run
+ waiting -> running  given to the worker that is making its inputs, to be run after them
  running -> waiting  given back, its worker died, its inputs could not be had, or it raised and may try again
  running -> done     the worker has the result; the claims on its inputs end
  waiting -> done     a worker that came back holds the result
@@ -34,6 +35,8 @@ cancellation and recovery from losses are one mechanism: a lost result is an idl
 *Runs* are stretches of ready items of one group, given to one worker (`assign.py`, `placement.py`). A run has a
 number and an attempt; a report about any other is ignored (and counted). A run that ends early gives its items back.
 
+*Chains* need no exchange between their links: what waits for runs of one worker only is given to it ahead (`ahead.py`).
+
 *Clients* take turns by virtual time; layers of one graph go depth first: what is nearer to the end runs first, so
 memory follows need.
 
@@ -48,7 +51,7 @@ from typing import Any
 
 from howdah.engine.graph.layer import Key, OneToOne, Span
 from howdah.engine.graph.patterns import problem_of, wiring
-from howdah.engine.scheduler import assign, placement, recovery
+from howdah.engine.scheduler import ahead, assign, placement, recovery, requests, speculate
 from howdah.engine.scheduler.books import (
     DONE,
     FAILED,
@@ -65,12 +68,14 @@ from howdah.engine.scheduler.books import (
     Worker,
 )
 from howdah.engine.scheduler.core import Core, table
-from howdah.engine.scheduler.lifecycle import Stack, demand, errors_in, fail, settle
+from howdah.engine.scheduler.lifecycle import Stack, demand, errors_in, fail, make_ready, settle
 from howdah.engine.scheduler.order import depth_first
 from howdah.engine.scheduler.records import (
+    ArgumentsArrived,
     CancelRequested,
     ClientJoined,
     ClientLeft,
+    CopiesMade,
     Event,
     ForgetLayer,
     GraphSubmitted,
@@ -80,8 +85,10 @@ from howdah.engine.scheduler.records import (
     RacksKnown,
     Released,
     ResultsMissing,
+    RetryRequested,
     RunDone,
     RunReturned,
+    SlotsChanged,
     TaskError,
     TellFailed,
     Tick,
@@ -100,6 +107,11 @@ MOST_PAST = 1000
 class State:
     """The one brain. See the module's text.
 
+    Parameters
+    ----------
+    speculation : start a second run of an item that takes much longer than its layer's others, on an idle worker; the
+        first result counts. Off by default: it is right only for functions without side effects.
+
     Examples
     --------
     >>> from howdah.engine.scheduler.records import *
@@ -112,12 +124,14 @@ class State:
     TellDone(client='me', span=Span(layer=b'kkkkkkkkkkkkkkkk', start=0, stop=1), holder='w')
     """
 
-    def __init__(self) -> None:
+    def __init__(self, speculation: bool = False) -> None:
         self.core = Core()
+        self.core.speculating = speculation
         self._handlers: dict[type[Any], Callable[[Any], Worker | None]] = {
             ClientJoined: self.on_client_joined,
             ClientLeft: self.on_client_left,
             GraphSubmitted: self.on_graph_submitted,
+            ArgumentsArrived: self.on_arguments_arrived,
             Released: self.on_released,
             CancelRequested: self.on_cancel_requested,
             WorkerJoined: self.on_worker_joined,
@@ -126,6 +140,9 @@ class State:
             InputsMissing: self.on_inputs_missing,
             RunReturned: self.on_run_returned,
             ResultsMissing: self.on_results_missing,
+            RetryRequested: lambda event: requests.retry(self.core, event),
+            CopiesMade: lambda event: requests.copies_made(self.core, event),
+            SlotsChanged: lambda event: requests.slots_changed(self.core, event),
             RacksKnown: self.on_racks_known,
             Tick: self.on_tick,
         }
@@ -144,6 +161,8 @@ class State:
             self._forget_layers()
         if core.idle or core.open:
             assign.schedule(core, reporter)
+        if core.chained or (reporter is not None and reporter.later):
+            ahead.offer(core, reporter)
         return core.out
 
     @property
@@ -218,6 +237,16 @@ class State:
             book = core.books[spec.key]
             if not book.out and not book.wanters and book.counts[IDLE] == book.n:
                 core.closing[book] = None
+
+    def on_arguments_arrived(self, event: ArgumentsArrived) -> None:
+        book = self.core.books.get(event.layer)
+        if book is None or event.stop <= book.arrived:
+            return
+        lo, hi = book.arrived, min(event.stop, book.n)
+        book.arrived = hi
+        add(book.missing, lo, hi, -1)
+        for a, b in book.complete_stretches(lo, hi):
+            make_ready(self.core, book, a, b)
 
     def _problem_of(self, event: GraphSubmitted) -> str | None:
         lengths: dict[Key, int] = {}
@@ -384,7 +413,10 @@ class State:
         core, book, worker = self.core, run.book, run.worker
         lo, tried = run.lo, min(len(event.sizes), run.hi - run.lo)
         sizes = event.sizes if tried == len(event.sizes) else event.sizes[:tried]
+        twin = run.twin
         assign.retire(core, run)
+        if twin is not None:
+            speculate.too_late(core, twin)
         if run.fetched:
             assign.keep_copies(core, run)
         assign.learn(core, run, tried, event.seconds)
@@ -394,7 +426,7 @@ class State:
             if at < offset:
                 assign.credit(core, run, lo + at, lo + offset)
                 part = sizes if at == 0 and offset == tried else sizes[at:offset]
-                recovery.accept(core, book, lo + at, lo + offset, RUNNING, worker, part)
+                recovery.accept(core, book, lo + at, lo + offset, RUNNING, worker, part, run)
             at = offset + 1
         for offset, error in failed.items():
             recovery.drop_old_copies(core, worker, book, lo + offset, lo + offset + 1)
@@ -414,9 +446,11 @@ class State:
             recovery.drop_old_copies(self.core, run.worker, run.book, *tail)
             add(run.book.tries, *tail, -1)
             if cut == run.lo:
-                assign.retire(self.core, run)
+                alone = assign.retire(self.core, run)
                 if run.fetched:
                     assign.keep_copies(self.core, run)
+                if not alone:
+                    return run.worker
             else:
                 assign.shorten(self.core, run, cut)
             recovery.unstart(self.core, run.book, *tail, spread=True)
@@ -437,6 +471,8 @@ class State:
             self.core.rack_of.setdefault(host.lower(), rack)
 
     def on_tick(self, event: Tick) -> None:
+        if self.core.speculating:
+            speculate.look(self.core)
         self.core.stamp += 1  # everybody may look again: backlogs have changed
 
     # -- forgetting -------------------------------------------------------------------------------------------------

@@ -38,7 +38,7 @@ class Code:
         self.pass_inputs = True
         self.is_async = False
         self.per_item = False
-        """Whether the keyword arguments refer to inputs, and are opened anew for each item."""
+        """Whether the function or its keyword arguments refer to inputs, and are opened anew for each item."""
         self._opened = False
         self._lock = threading.Lock()
 
@@ -67,18 +67,18 @@ class Code:
     def call(self, item: int, arguments: Buffer | None, look_up: LookUp) -> Any:
         """Compute one item. Raises what the function raises, or InputGone before it was called."""
         inputs = self.inputs(item, look_up)
-        kwargs = self.kwargs
+        fn, kwargs = self.fn, self.kwargs
         if arguments is None and not self.per_item:
             args = ()
         else:
             with opening(inputs):
                 args = loads(arguments) if arguments is not None else ()
                 if self.per_item:
-                    kwargs = loads(self.frame)[1]
+                    fn, kwargs = loads(self.frame)[:2]
         if self.pass_inputs:
-            return self.fn(*inputs, *args, **kwargs)
+            return fn(*inputs, *args, **kwargs)
         inputs.clear()
-        return self.fn(*args, **kwargs)
+        return fn(*args, **kwargs)
 
 
 def _needed(dependency: Dependency, item: int, n_source: int) -> Sequence[int]:

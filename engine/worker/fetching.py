@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from concurrent.futures import Executor
-from typing import Any
 
 from howdah.engine.comm.transfer import Packed, Peers, items_of
 from howdah.engine.graph.layer import Key, Span
@@ -18,9 +16,6 @@ from howdah.errors import HowdahError, Unpicklable
 
 Source = tuple[Span, str, str]
 """What, from which worker, at which address."""
-
-OPENED_ON_LOOP = 64 << 10
-"""Bytes up to which fetched results are unpickled at once; more go to a thread."""
 
 
 class SourceFailed(Exception):
@@ -32,10 +27,10 @@ class SourceFailed(Exception):
 
 
 class Fetching:
-    """Gets inputs into `store` by `peers`; unpickles on `pool`."""
+    """Gets inputs into `store` by `peers`."""
 
-    def __init__(self, store: Store, peers: Peers, pool: Executor) -> None:
-        self.store, self.peers, self.pool = store, peers, pool
+    def __init__(self, store: Store, peers: Peers) -> None:
+        self.store, self.peers = store, peers
         self._coming: dict[tuple[Key, int], asyncio.Future[None]] = {}
 
     async def fetch(self, sources: Sequence[Source]) -> None:
@@ -93,27 +88,26 @@ class Fetching:
                 del self._coming[name]
 
     async def _transfer(self, holder: str, address: str, spans: list[Span]) -> None:
-        got: list[tuple[Key, int, Packed]] = []
+        faults: list[str] = []
+
+        def take(layer: Key, item: int, packed: Packed) -> None:
+            # On a thread of the transfer's, while the next results are on their way; those wait where there is no room.
+            self.store.spiller.await_room(packed.nbytes)
+            try:
+                value = packed.open()
+            except Unpicklable as error:
+                faults.append(str(error))
+            except Exception as error:  # noqa: BLE001  # the user's own __setstate__ or imports may raise anything
+                faults.append(f"it cannot be opened here: {type(error).__name__}: {error}")
+            else:
+                self.store.put(layer, (item,), (value,), (max(size_of_value(value), 1),))
+
         try:
-            missing = await self.peers.fetch(address, spans, lambda *part: got.append(part))
+            missing = await self.peers.fetch(address, spans, take)
         except (HowdahError, OSError) as error:
             raise SourceFailed(holder, spans, f"{holder} at {address}: {error}") from error
-        if sum(packed.nbytes for _, _, packed in got) <= OPENED_ON_LOOP:
-            fault = self._open(got)
-        else:
-            fault = await asyncio.get_running_loop().run_in_executor(self.pool, self._open, got)
-        if fault:
-            raise SourceFailed(holder, spans, fault, final=True)
+        if faults:
+            raise SourceFailed(holder, spans, faults[0], final=True)
         if missing:
             lacking = [Span(layer, item, item + 1) for layer, item in missing]
             raise SourceFailed(holder, lacking, f"{holder} does not have {len(missing)} of the results any more")
-
-    def _open(self, got: list[tuple[Key, int, Packed]]) -> str:
-        while got:
-            layer, item, packed = got.pop()
-            try:
-                value: Any = packed.open()
-            except Unpicklable as error:
-                return str(error)
-            self.store.put(layer, (item,), (value,), (max(size_of_value(value), 1),))
-        return ""

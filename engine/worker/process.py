@@ -26,10 +26,26 @@ def run(options: argparse.Namespace) -> int:
         stream=sys.stderr,
     )
     try:
-        return asyncio.run(_serve(options))
+        code = asyncio.run(_serve(options))
+        if code == RESTART:
+            _start_anew()
+        return code
     except HowdahError as error:
         log.error("%s", error)
         return 4
+
+
+RESTART = -1
+"""What `Worker.run` returns when the process is to start anew."""
+
+_parent_line = -1
+
+
+def _start_anew() -> None:
+    """The same process, the same command, a new interpreter: whoever watches the process sees no end of it."""
+    if _parent_line >= 0:
+        os.dup2(_parent_line, 0)
+    os.execv(sys.executable, sys.orig_argv)
 
 
 async def _serve(options: argparse.Namespace) -> int:
@@ -51,13 +67,15 @@ async def _serve(options: argparse.Namespace) -> int:
         options.listen or f"tls://{host}:0",
         lease=options.lease,
         memory_limit=options.memory_limit,
+        local_dir=options.local_dir,
     )
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, worker.leave, "SIGTERM")
     loop.add_signal_handler(signal.SIGINT, lambda: None)  # Ctrl-C is for the client; it ends its workers
     if options.die_with_parent:
         # Tasks get an empty standard input, which they may even close; the parent's line is ours.
-        line = os.dup(0)
+        global _parent_line
+        line = _parent_line = os.dup(0)
         with open(os.devnull, "rb") as empty:
             os.dup2(empty.fileno(), 0)
         os.set_blocking(line, False)

@@ -7,9 +7,12 @@ again until its lease is over, and introduces itself anew with its holdings if t
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import socket
 import time
 from array import array
+from collections import deque
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -20,8 +23,12 @@ from howdah.engine.comm.frames import Channel, ChannelClosed
 from howdah.engine.comm.identity import Role, Security
 from howdah.engine.comm.joining import obtain_certificate
 from howdah.engine.comm.messages import (
+    RESTART,
     Bye,
+    Copied,
+    Copy,
     DefineLayer,
+    Files,
     ForgetLayers,
     Free,
     Hello,
@@ -33,13 +40,18 @@ from howdah.engine.comm.messages import (
     RunCut,
     RunFinished,
     SchedulerTellsWorker,
+    SlotsNow,
     Welcome,
 )
 from howdah.engine.comm.session import Session, decoder_of
 from howdah.engine.comm.transfer import Peers, serve
 from howdah.engine.comm.transport import Listener, connect, send_greeting
-from howdah.engine.graph.layer import Key
-from howdah.engine.scheduler.records import InputsMissing, WorkerInfo
+from howdah.engine.coordination.here import this_is_worker
+from howdah.engine.coordination.residents import serve_actors
+from howdah.engine.graph.layer import Key, Span
+from howdah.engine.scheduler.records import InputsMissing, RunReturned, WorkerInfo
+from howdah.engine.worker import files
+from howdah.engine.worker.calls import serve_calls
 from howdah.engine.worker.code import Code
 from howdah.engine.worker.fetching import Fetching, SourceFailed
 from howdah.engine.worker.health import Memory
@@ -48,6 +60,9 @@ from howdah.engine.worker.store import Store
 from howdah.errors import DeadlineExceeded, EnvironmentMismatch, PeerRefused
 
 log = logging.getLogger(__name__)
+
+MEMORY_PER_FETCH = 64 << 20
+"""Bytes of the memory limit for each fetch that is under way at once."""
 
 BEAT = 1.0
 """Seconds between heartbeats."""
@@ -65,6 +80,7 @@ class Worker:
     listen : where the data server listens.
     lease : seconds for which a lost scheduler is looked for.
     memory_limit : bytes; 0 for none.
+    local_dir : where results go that memory has no room for.
     """
 
     def __init__(
@@ -75,18 +91,23 @@ class Worker:
         listen: str,
         lease: float = 60.0,
         memory_limit: int = 0,
+        local_dir: str = "",
     ) -> None:
         self.info, self.scheduler, self.security, self.lease = info, scheduler, security, lease
         self.listen = listen
-        self.store = Store()
+        self.store = Store(memory_limit, local_dir)
         self.memory = Memory(memory_limit)
         self._where = (info.name, info.host, info.container)
         self._loop = asyncio.get_running_loop()
-        self._pool = ThreadPoolExecutor(2, "howdah-transfer")
+        self._pool = ThreadPoolExecutor(8, "howdah-transfer")
         self._slots = Slots(info.slots, self.store, self._finished, *self._where)
+        self._slots.on_change = self._slots_change
+        self._files = files.Files()
         self._codes: dict[Key, Code] = {}
         self._works: dict[tuple[int, int], Work] = {}
         self._held_back: list[Work] = []
+        self._reports: deque[Report] = deque()
+        self._woken = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._decoder = decoder_of(SchedulerTellsWorker)
         self._session: Session[SchedulerTellsWorker] | None = None
@@ -100,10 +121,12 @@ class Worker:
         if self.security is not None and not self.security.certificate:
             container = self.info.container or self.info.name
             self.security = await obtain_certificate(self.scheduler, self.security, container)
-        listener = Listener({"data": self._serve_data}, self.security)
+        listener = Listener({"data": self._serve_data, "call": self._serve_calls, "actor": serve_actors}, self.security)
         self.info = msgspec.structs.replace(self.info, address=listener.open(self.listen))
-        self._peers = Peers(self.info.name, self.security)
-        self._fetching = Fetching(self.store, self._peers, self._pool)
+        this_is_worker(self.info, self.scheduler, self.security)
+        limit = self.info.memory or 1 << 40  # what is on its way has to have room, too
+        self._peers = Peers(self.info.name, self.security, most=max(2, min(8, limit // MEMORY_PER_FETCH)))
+        self._fetching = Fetching(self.store, self._peers)
         beating = asyncio.ensure_future(self._beat())
         connecting = asyncio.ensure_future(self._stay_connected())
         try:
@@ -120,6 +143,8 @@ class Worker:
             listener.close()
             self._peers.close()
             self._slots.close()
+            self._files.close()
+            self.store.close()
 
     def leave(self, reason: str) -> None:
         """Go, saying so. On the loop's thread."""
@@ -169,6 +194,8 @@ class Worker:
         ]
         running = dict.fromkeys([*self._works, *((m.report.run, m.report.attempt) for m, _ in reports)])
         fresh.send(Introduce(self.info, tuple(self.store.holdings()), tuple(running)))
+        if self._slots.extra:
+            fresh.send(SlotsNow(self._slots.count + self._slots.extra))
         for message, frames in reports:
             fresh.send(message, *frames)
         self._session = fresh
@@ -180,7 +207,8 @@ class Worker:
             now = time.monotonic()
             if self._session is None:
                 continue
-            health = self.memory.look(self.store.nbytes)
+            self.store.spiller.look()
+            health = self.memory.look(self.store.memory)
             if health is not None:
                 self._session.send(health)
             self._session.beat(now, BEAT, max(self.lease / 3, 5 * BEAT))
@@ -201,7 +229,13 @@ class Worker:
             case ForgetLayers(keys):
                 for key in keys:
                     self._codes.pop(key, None)
+            case Copy(sources):
+                self._background(self._copy(sources))
+            case Files(names):
+                self._files.keep(names, frames)
             case Leave(reason):
+                if reason == RESTART:
+                    self._code = -1
                 self.leave(reason or "asked to go")
 
     def _take(self, message: Run, frames: Sequence[memoryview]) -> None:
@@ -212,6 +246,8 @@ class Worker:
             offsets = array("Q", [offset - first for offset in offsets])
         work = Work(message, self._codes[message.span.layer], offsets, frames[1])
         self._works[message.run, message.attempt] = work
+        if message.after:
+            self._slots.behind(work, [self._works.get((run, attempt)) for run, attempt in message.after])
         if message.sources:
             self._background(self._prepare(work))
         else:
@@ -231,6 +267,24 @@ class Worker:
             self._blocked(work, failed.holder, failed.spans)
         else:
             self._enqueue(work)
+
+    async def _copy(self, sources: tuple[tuple[Span, str, str], ...]) -> None:
+        with contextlib.suppress(SourceFailed):  # what could be had is here; who wants more asks again
+            await self._fetching.fetch(sources)
+        if self._session is not None:
+            here = tuple(span for span, _, _ in sources if self.store.has(span.layer, span.start))
+            self._session.send(Copied(here))
+
+    def _slots_change(self, cut: RunReturned | None) -> None:
+        self._loop.call_soon_threadsafe(self._slots_changed, cut)
+
+    def _slots_changed(self, cut: RunReturned | None) -> None:
+        """A task has left its slot, with the rest of its run given back, or has come back."""
+        if self._session is not None:
+            if cut is not None:
+                self._session.send(RunCut(cut))
+            self._session.send(SlotsNow(self._slots.count + self._slots.extra))
+        self._let_go()
 
     def _enqueue(self, work: Work) -> None:
         if self.memory.paused and self._slots.busy:
@@ -252,16 +306,30 @@ class Worker:
         if returned.start == 0:
             del self._works[name]
             work.void = True
+            self._slots.end(work)
         self._session.send(RunCut(returned))
 
     # -- what this worker says ------------------------------------------------------------------------------------
 
     def _finished(self, report: Report) -> None:
-        self._loop.call_soon_threadsafe(self._said, report)
+        self._reports.append(report)
+        if not self._woken:  # one wake-up of the loop serves all that is finished until it comes
+            self._woken = True
+            self._loop.call_soon_threadsafe(self._say)
+
+    def _say(self) -> None:
+        self._woken = False
+        session = self._session
+        mine = session is not None and session.hold()
+        while self._reports:
+            self._said(self._reports.popleft())
+        if session is not None and mine:
+            session.flush()
 
     def _said(self, report: Report) -> None:
         work = report.work
         self._works.pop((work.message.run, work.message.attempt), None)
+        self._slots.end(work)
         self._let_go()
         if work.void or self._session is None or not (report.missing or report.done):
             return
@@ -277,6 +345,7 @@ class Worker:
 
     def _blocked(self, work: Work, holder: str, spans: Sequence[object]) -> None:
         self._works.pop((work.message.run, work.message.attempt), None)
+        self._slots.end(work)
         if self._session is not None:
             missing = InputsMissing(self.info.name, work.message.run, work.message.attempt, holder, tuple(spans))  # type: ignore[arg-type]
             self._session.send(RunBlocked(missing))
@@ -295,6 +364,10 @@ class Worker:
 
     # -- peers ----------------------------------------------------------------------------------------------------
 
+    async def _serve_calls(self, channel: Channel, role: Role, hello: Hello) -> None:
+        await send_greeting(channel, Welcome(""))
+        await serve_calls(channel, self)
+
     async def _serve_data(self, channel: Channel, role: Role, hello: Hello) -> None:
         await send_greeting(channel, Welcome(""))
-        await serve(channel, self.store.get, self.store.size_of, self._pool)
+        await serve(channel, self.store.pack, self._pool, other_host=hello.host != socket.gethostname())

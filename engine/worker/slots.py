@@ -12,10 +12,11 @@ import queue
 import threading
 import time
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from howdah.engine.away import this_is_slot
 from howdah.engine.comm.failure import task_error
 from howdah.engine.comm.messages import INLINE_BYTES, NOT_INLINE, Run
 from howdah.engine.comm.serialize import PLAIN, Buffer, dumps, dumps_apart
@@ -47,6 +48,13 @@ class Work:
     next: int = field(init=False)
     stop: int = field(init=False)
     begun: bool = False
+    waits: int = 0
+    """How many works it stands behind."""
+    parked: bool = False
+    """Ready but for the works that it stands behind."""
+    ended: bool = False
+    then: list[Work] = field(default_factory=list)
+    """Those that stand behind this one."""
     void: bool = False
     """The scheduler has no use for it any more: nothing is kept and nothing reported."""
 
@@ -79,16 +87,47 @@ class Slots:
         self, count: int, store: Store, report: Callable[[Report], None], worker: str, host: str, container: str
     ) -> None:
         self.count, self.store = count, store
-        self.busy = 0
+        self.busy = self.extra = 0
+        self.on_change: Callable[[RunReturned | None], None] = lambda cut: None
+        """Told on a slot's thread that `extra` is another, with the rest of a run that was given back."""
         self._report = report
         self._where = (worker, host, container)
         self._queue: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
-        for number in range(count):
-            threading.Thread(target=self._serve, name=f"howdah-slot-{number}", daemon=True).start()
+        for _ in range(count):
+            self._start()
+
+    def _start(self) -> None:
+        threading.Thread(target=self._serve, name="howdah-slot", daemon=True).start()
 
     def put(self, work: Work) -> None:
+        with self._lock:
+            if work.waits:
+                work.parked = True
+                return
         self._queue.put(work)
+
+    def behind(self, work: Work, others: Iterable[Work | None]) -> None:
+        """`work` is not to begin before the others have ended; those that are None have. To be called before `put`."""
+        with self._lock:
+            for other in others:
+                if other is not None and not other.ended:
+                    other.then.append(work)
+                    work.waits += 1
+
+    def end(self, work: Work) -> None:
+        """`work` will not run (any more): what stands behind it has its turn."""
+        for follower in self._followers(work):
+            self._queue.put(follower)
+
+    def _followers(self, work: Work) -> list[Work]:
+        if work.ended:
+            return []
+        with self._lock:
+            work.ended = True
+            for follower in work.then:
+                follower.waits -= 1
+            return [follower for follower in work.then if follower.parked and not follower.waits]
 
     def recall(self, work: Work) -> RunReturned:
         """Take back the items that are not begun, if there are any. On the loop's thread."""
@@ -97,29 +136,70 @@ class Slots:
             work.stop = min(work.next + 1, work.stop) if work.begun else work.start
         return RunReturned(self._where[0], work.message.run, work.message.attempt, work.stop - work.start)
 
+    def left(self, work: Work) -> None:
+        """A task that waits gives its slot away: another thread takes it, and the rest of the run goes back."""
+        with self._lock:
+            self.extra += 1
+            self.busy -= 1
+            cut = None
+            if work.next < work.stop:
+                work.stop = work.next
+                cut = RunReturned(self._where[0], work.message.run, work.message.attempt, work.stop - work.start)
+        self._start()
+        self.on_change(cut)
+
+    def returned(self, thread_goes_on: bool) -> None:
+        """The task has come back to its slot, or has ended: one thread less, or this one ends."""
+        with self._lock:
+            self.extra -= 1
+            self.busy += 1
+        if thread_goes_on:
+            self._queue.put(None)
+        self.on_change(None)
+
     def close(self) -> None:
         """Slots end after what they are running; nobody waits for them."""
         for _ in range(self.count):
             self._queue.put(None)
 
     def _serve(self) -> None:
+        place = this_is_slot(self)
         runner = asyncio.Runner()  # makes its loop when the first async function comes
+        mine: list[Work] = []  # what stood behind the work just done: this slot goes on with it
         while True:
-            work = self._queue.get()
+            work = mine.pop() if mine else self._queue.get()
             if work is None:
                 runner.close()
                 return
             with self._lock:
-                if work.void or work.stop <= work.start:
-                    continue
-                work.begun = True
-                self.busy += 1
-            try:
-                self._report(self._execute(work, runner))
-            finally:
-                with self._lock:
-                    self.busy -= 1
-            del work
+                runs = not work.void and work.stop > work.start
+                work.begun = runs
+                self.busy += runs
+            gone = False
+            if runs:
+                place.work = work
+                try:
+                    span = work.message.span
+                    with self.store.room_for(span.layer, work.stop - work.start):
+                        report = self._execute(work, runner)
+                    self._report(report)
+                    del report
+                finally:
+                    place.work = None
+                    gone = place.ended()
+                    with self._lock:
+                        self.busy -= 1
+            followers = self._followers(work)
+            if not gone:
+                mine += followers[:1]
+            for follower in followers if gone else followers[1:]:
+                self._queue.put(follower)
+            del work, followers
+            if gone:
+                for follower in mine:
+                    self._queue.put(follower)
+                runner.close()
+                return
 
     def _execute(self, work: Work, runner: asyncio.Runner) -> Report:
         begun = time.perf_counter()

@@ -1,19 +1,37 @@
 """What a worker holds: results and fetched copies, by layer and item, with their bytes.
 
 Read by slots and the data server from several threads, written by slots and the loop. A lookup is one dictionary
-access, so no lock is held; sums are kept under one.
+access, so no lock is held; sums are kept under one. Results from `LARGE_LEAST` bytes on may leave memory (`spill`) and
+come back when they are asked for; nobody who asks needs to know.
 """
 
 from __future__ import annotations
 
-import sys
+import contextlib
+import logging
 import threading
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import Any
 
-from howdah.engine.comm.transfer import MISSING
+from howdah.engine.comm.serialize import dumps_apart
+from howdah.engine.comm.shared import Budget
+from howdah.engine.comm.transfer import MISSING, Packed
 from howdah.engine.graph.layer import Key, Span
+from howdah.engine.worker.large import Large, ResultLost
+from howdah.engine.worker.sizes import memory_of, size_of_value
+from howdah.engine.worker.spill import Spiller
+from howdah.errors import Unpicklable
+
+__all__ = ["MISSING", "Store", "size_of_value"]
+
+log = logging.getLogger(__name__)
+
+LARGE_LEAST = 16 << 10
+"""Bytes from which a result has an account of its own, and may go to disk."""
+
+_MOST_LAYERS = 1000
+"""Layers of which the largest result is remembered."""
 
 
 class Store:
@@ -29,17 +47,77 @@ class Store:
     0
     """
 
-    def __init__(self) -> None:
+    def __init__(self, memory_limit: int = 0, folder: str = "") -> None:
         self._values: dict[Key, dict[int, Any]] = {}
         self._sizes: dict[Key, dict[int, int]] = {}
-        self._lock = threading.Lock()
+        self._larges: set[Large] = set()
+        self._largest: dict[Key, int] = {}
+        """Bytes of the largest result of each layer that has large ones."""
+        self._pieces: dict[int, list[int]] = {}
+        """Bytes and number of users of each piece of memory that large results lie in."""
+        self._lock = threading.RLock()
+        self._budget = Budget()
+        self.spiller = Spiller(memory_limit, folder, self._all_large, lambda: self.memory, self._left_memory)
         self.nbytes = 0
         """Bytes of all that is held, as counted when it was put in."""
+        self.memory = 0
+        """Bytes of what is held in memory; what several results share counts once."""
+        self.lost = 0
+        """Results whose files were damaged or gone."""
 
     def get(self, layer: Key, item: int) -> Any:
         """The value, or MISSING."""
         held = self._values.get(layer)
-        return MISSING if held is None else held.get(item, MISSING)
+        if held is None:
+            return MISSING
+        value = held.get(item, MISSING)
+        return self._opened(layer, item, value) if type(value) is Large else value
+
+    def room_for(self, layer: Key, count: int) -> contextlib.AbstractContextManager[None]:
+        """To run `count` items of `layer` in: entered when their results have room, by what earlier ones took."""
+        return self.spiller.room_for(self._largest.get(layer, 0) * count)
+
+    def _opened(self, layer: Key, item: int, large: Large) -> Any:
+        try:
+            if not large.in_memory:
+                self.spiller.await_room(large.size)
+            value, read = large.get()
+        except ResultLost as error:
+            self._lose(layer, item, large, error)
+            return MISSING
+        if read:
+            self._count(large, memory_of(value, large.size))
+            self.spiller.look()
+        return value
+
+    def pack(self, layer: Key, item: int, share: bool) -> Any:
+        """The value as it travels (`Packed`), in shared memory where `share` is set and it is worth it; or MISSING."""
+        held = self._values.get(layer)
+        value = MISSING if held is None else held.get(item, MISSING)
+        try:
+            if type(value) is Large:
+                before = value.shared
+                packed = value.pack(share, self._budget)
+                if value.shared is not before and value.in_memory:  # it lies elsewhere now
+                    self._count(value, memory_of(value.value, value.size))
+                return packed
+            return MISSING if value is MISSING else Packed(*dumps_apart(value))
+        except ResultLost as error:
+            self._lose(layer, item, value, error)
+            return MISSING
+        except Unpicklable as error:
+            return Packed(error=str(error))
+        except Exception as error:  # noqa: BLE001  # the user's own __reduce__ may raise anything
+            return Packed(error=f"{type(value).__name__} cannot be pickled: {type(error).__name__}: {error}")
+
+    def _lose(self, layer: Key, item: int, large: Large, error: ResultLost) -> None:
+        """Its file is no good: it is as if it had never been here. Who needs it says so, and it is made again."""
+        with self._lock:
+            if self._values.get(layer, {}).get(item) is not large:
+                return
+            self.lost += 1
+        log.warning("a result is lost and will be made again: %s", error)
+        self.free([Span(layer, item, item + 1)])
 
     def has(self, layer: Key, item: int) -> bool:
         held = self._values.get(layer)
@@ -48,14 +126,89 @@ class Store:
     def put(self, layer: Key, items: Iterable[int], values: Sequence[Any], sizes: Sequence[int]) -> None:
         """Keep `values`; what is there already under the same names is replaced (it is the same by contract)."""
         items = list(items)
+        any_large = bool(sizes) and max(sizes) >= LARGE_LEAST
+        if any_large:
+            values = [
+                Large(value, size, memory_of(value, size)) if size >= LARGE_LEAST else value
+                for value, size in zip(values, sizes)
+            ]
+        replaced: list[Any] = []
         with self._lock:
             held_values = self._values.setdefault(layer, {})
             held_sizes = self._sizes.setdefault(layer, {})
             if held_sizes:
-                self.nbytes -= sum(held_sizes.get(item, 0) for item in items)
+                for item in items:
+                    if item in held_sizes:
+                        self._uncount(held_values[item], held_sizes[item])
+                        replaced.append(held_values[item])
             held_values.update(zip(items, values))
             held_sizes.update(zip(items, sizes))
-            self.nbytes += sum(sizes)
+            total = sum(sizes)
+            self.nbytes += total
+            self.memory += total
+            if any_large:
+                self._largest[layer] = max(self._largest.pop(layer, 0), *sizes)
+                if len(self._largest) > _MOST_LAYERS:
+                    del self._largest[next(iter(self._largest))]
+                for value in values:
+                    if type(value) is Large:
+                        self.memory -= value.size
+                        self._larges.add(value)
+                        pieces, value.pieces = value.pieces, []
+                        self._count(value, pieces)
+        for old in replaced:
+            if type(old) is Large:
+                old.drop()
+        if any_large:
+            self.spiller.look()
+
+    # -- accounts ---------------------------------------------------------------------------------------------------
+
+    def _count(self, large: Large, pieces: list[tuple[int, int]]) -> None:
+        """`large` is in memory, in these pieces."""
+        with self._lock:
+            self._discount(large)
+            if large not in self._larges:
+                return  # freed in the meantime
+            large.pieces = pieces
+            for name, size in pieces:
+                users = self._pieces.get(name)
+                if users is None:
+                    self._pieces[name] = [size, 1]
+                    self.memory += size
+                else:
+                    users[1] += 1
+
+    def _discount(self, large: Large) -> None:
+        for name, _ in large.pieces:
+            users = self._pieces[name]
+            users[1] -= 1
+            if not users[1]:
+                self.memory -= users[0]
+                del self._pieces[name]
+        large.pieces = []
+
+    def _uncount(self, value: Any, size: int) -> None:
+        """`value` is held no longer. Under the lock."""
+        self.nbytes -= size
+        if type(value) is Large:
+            self._discount(value)
+            self._larges.discard(value)
+        else:
+            self.memory -= size
+
+    def _left_memory(self, large: Large) -> None:
+        with self._lock:
+            if not large.in_memory:
+                self._discount(large)
+
+    def _all_large(self) -> list[Large]:
+        with self._lock:
+            return list(self._larges)
+
+    def close(self) -> None:
+        """End the spill thread and remove its files."""
+        self.spiller.close()
 
     def free(self, spans: Iterable[Span]) -> None:
         """Drop these; what is not there is no matter."""
@@ -69,10 +222,14 @@ class Store:
                 wide = stop - start >= len(sizes)
                 for item in [i for i in sizes if start <= i < stop] if wide else range(start, stop):
                     if item in sizes:
-                        self.nbytes -= sizes.pop(item)
-                        dropped.append(values.pop(item))
+                        value = values.pop(item)
+                        self._uncount(value, sizes.pop(item))
+                        dropped.append(value)
                 if not sizes:
                     del self._sizes[layer], self._values[layer]
+        for value in dropped:
+            if type(value) is Large:
+                value.drop()
 
     def size_of(self, spans: Iterable[Span]) -> int:
         """Bytes of these spans, as far as they are here."""
@@ -93,34 +250,3 @@ class Store:
                     span = [item for _, item in run]
                     found.append((Span(layer, span[0], span[-1] + 1), tuple(sizes[item] for item in span)))
         return found
-
-
-def size_of_value(value: Any, depth: int = 4) -> int:
-    """Bytes that `value` takes, exact for arrays and tables (a slice counts its own), an estimate for the rest.
-
-    >>> size_of_value(b"abc") - size_of_value(b"")
-    3
-    """
-    kind = type(value)
-    module = kind.__module__.partition(".")[0]
-    if module == "polars" and hasattr(value, "estimated_size"):
-        return int(value.estimated_size())
-    if module == "pandas" and hasattr(value, "memory_usage"):
-        used = value.memory_usage(deep=False)
-        return int(used.sum() if hasattr(used, "sum") else used)
-    nbytes = getattr(value, "nbytes", None)
-    if isinstance(nbytes, int):
-        return nbytes
-    if isinstance(value, list | tuple | set | frozenset | dict) and depth:
-        return _size_of_container(value, depth - 1)
-    return sys.getsizeof(value, 64)
-
-
-def _size_of_container(value: Any, depth: int) -> int:
-    """A container: its own size and that of its parts, of which a hundred stand for many."""
-    size = sys.getsizeof(value, 64)
-    parts = list(value.values()) if isinstance(value, dict) else list(value)
-    sample = parts if len(parts) <= 100 else parts[:: len(parts) // 100]
-    if sample:
-        size += sum(size_of_value(part, depth) for part in sample) * len(parts) // len(sample)
-    return size

@@ -1,131 +1,98 @@
-"""What a task costs: `map` and `gather` of trivial tasks, howdah against distributed, in one run.
+"""What a task costs from the client's call to its answer: map, graphs, chains, round trips; against distributed.
 
-    python tests/bench/engine.py [--tasks 100000] [--peer-tasks 10000] [--rounds 3] [--json FILE]
-
-Both systems get a local cluster of 2 worker processes of 1 thread. howdah runs 1e5 tasks, distributed 1e4 (its cost is
-linear in n, and 1e5 take it minutes); each answer is checked, each round times both, one after the other. Figures are
-microseconds a task; the ratio is of the medians. The mark of the engine's first floor is 30.
+distributed's cost is linear in the number of tasks, so it runs a part of what howdah runs; figures are a task.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
 import statistics
-import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
-for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-    os.environ.setdefault(variable, "1")
-
-MARK = 30.0
+from measure import Measure, seconds
+from peers import add, add3, check, distributed, howdah, inc, raw_pipe, total
 
 
-def inc(x: int) -> int:
-    return x + 1
+def mapped(client: Any, n: int) -> None:
+    check(sum(client.gather(client.map(inc, range(n), pure=False))), n * (n + 1) // 2)
 
 
-def timed_map(client: Any, n: int) -> float:
-    """Seconds from the call to the last answer."""
-    begun = time.perf_counter()
-    total = sum(client.gather(client.map(inc, range(n), pure=False)))
-    seconds = time.perf_counter() - begun
-    if total != n * (n + 1) // 2:
-        raise SystemExit(f"wrong answer: {total} for {n} tasks")
-    return seconds
+def chain(client: Any, n: int) -> None:
+    future = client.submit(inc, 0, pure=False)
+    for _ in range(n - 1):
+        future = client.submit(inc, future, pure=False)
+    check(future.result(), n)
 
 
-def warm_up(client: Any) -> None:
-    timed_map(client, 200)
-    timed_map(client, 200)
+def merge(client: Any, n: int) -> None:
+    check(client.submit(total, client.map(inc, range(n), pure=False), pure=False).result(), n * (n + 1) // 2)
 
 
-def round_trip(client: Any, n: int = 300) -> float:
+def stencil(delayed: Callable[..., Any], rows: int, columns: int = 100) -> None:
+    cell, row = delayed(add3), list(range(columns))
+    for _ in range(rows):
+        row = [cell(row[i - 1], row[i], row[(i + 1) % columns]) for i in range(columns)]
+    answer = delayed(total)(row).compute()
+    check(answer, sum(range(columns)) * 3**rows)
+
+
+def tree(delayed: Callable[..., Any], leaves: int) -> None:
+    leaf, pair = delayed(inc), delayed(add)
+    level = [leaf(i) for i in range(leaves)]
+    while len(level) > 1:
+        level = [pair(level[i], level[i + 1]) for i in range(0, len(level), 2)]
+    check(level[0].compute(), leaves * (leaves + 1) // 2)
+
+
+def round_trip(client: Any, n: int) -> float:
     """Median seconds from `submit` to its result, one at a time."""
-    seconds = []
-    for i in range(n + 50):
+    taken = []
+    for i in range(n):
         begun = time.perf_counter()
-        if client.submit(inc, i, pure=False).result() != i + 1:
-            raise SystemExit("wrong answer")
-        seconds.append(time.perf_counter() - begun)
-    return statistics.median(seconds[50:])
+        check(client.submit(inc, i, pure=False).result(), i + 1)
+        taken.append(time.perf_counter() - begun)
+    return statistics.median(taken[n // 10 :])
 
 
-def with_howdah(measure: Callable[[Any], None]) -> float:
-    from howdah.engine.client import Client
-    from howdah.engine.local_cluster import LocalCluster
-
-    begun = time.perf_counter()
-    with LocalCluster(2, threads_per_worker=1) as cluster, Client(cluster) as client:
-        client.submit(inc, 1).result()
-        first = time.perf_counter() - begun
-        cluster.wait_for_workers()
-        warm_up(client)
-        measure(client)
-    return first
+def _each(work: Callable[[int], None], n: int, tasks: int = 0, times: int = 1) -> float:
+    """Microseconds a task, the median of `times`."""
+    return statistics.median([seconds(lambda: work(n)) for _ in range(times)]) / (tasks or n) * 1e6
 
 
-def with_distributed(measure: Callable[[Any], None]) -> float:
-    import dask
-    from distributed import Client, LocalCluster
+def _delayed() -> Callable[..., Any] | None:
+    import howdah as hd
 
-    dask.config.set({f"distributed.worker.memory.{name}": False for name in ("target", "spill", "pause", "terminate")})
-    begun = time.perf_counter()
-    with (
-        LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
-        Client(cluster) as client,
-    ):
-        client.submit(inc, 1).result()
-        first = time.perf_counter() - begun
-        warm_up(client)
-        measure(client)
-    return first
+    return getattr(hd, "delayed", None)
 
 
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tasks", type=int, default=100_000)
-    parser.add_argument("--peer-tasks", type=int, default=10_000)
-    parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--json", default="", help="write the figures to this file too")
-    options = parser.parse_args(argv)
-    found: dict[str, list[float]] = {
-        name: [] for name in ("map", "peer_map", "trip", "peer_trip", "first", "peer_first")
-    }
+def measures() -> Iterator[Measure]:
+    ours: dict[str, float] = {}
+    peer: dict[str, float] = {}
+    delayed = _delayed()
+    with howdah() as client:
+        ours["map"] = _each(lambda n: mapped(client, n), 100_000, times=5)
+        ours["merge"] = _each(lambda n: merge(client, n), 20_000, times=3)
+        ours["chain"] = _each(lambda n: chain(client, n), 2_000, times=3)
+        ours["trip"] = round_trip(client, 500) * 1e6
+        if delayed is not None:
+            ours["stencil"] = _each(lambda n: stencil(delayed, n), 100, 10_000, times=3)
+            ours["tree"] = _each(lambda n: tree(delayed, n), 1 << 14, (2 << 14) - 1, times=3)
+        ours["pipe"] = _each(lambda n: check(raw_pipe(n), n * (n + 1) // 2), 100_000)
+    with distributed() as client:
+        import dask
 
-    def howdah(client: Any) -> None:
-        found["map"].append(timed_map(client, options.tasks) / options.tasks)
-        found["trip"].append(round_trip(client))
-
-    def distributed(client: Any) -> None:
-        found["peer_map"].append(timed_map(client, options.peer_tasks) / options.peer_tasks)
-        found["peer_trip"].append(round_trip(client, 100))
-
-    for number in range(options.rounds):
-        found["first"].append(with_howdah(howdah))
-        found["peer_first"].append(with_distributed(distributed))
-        print(
-            f"round {number + 1}: howdah {options.tasks} tasks in {found['map'][-1] * options.tasks:.3f} s, "
-            f"distributed {options.peer_tasks} tasks in {found['peer_map'][-1] * options.peer_tasks:.3f} s",
-            flush=True,
-        )
-    figures = {name: statistics.median(values) for name, values in found.items()}
-    ratio = figures["peer_map"] / figures["map"]
-    mine, theirs = figures["map"] * 1e6, figures["peer_map"] * 1e6
-    print(
-        f"map + gather, us a task howdah {mine:8.2f}   distributed {theirs:8.1f}   ratio {ratio:6.1f}   mark {MARK:g}"
-    )
-    for label, name in (("submit + result, ms, median", "trip"), ("cluster to first result, ms", "first")):
-        mine, theirs = figures[name], figures[f"peer_{name}"]
-        print(f"{label:28s} howdah {mine * 1e3:8.2f}   distributed {theirs * 1e3:8.1f}   ratio {theirs / mine:6.1f}")
-    if options.json:
-        with open(options.json, "w") as file:
-            json.dump({"figures": figures, "ratio": ratio, "mark": MARK, "cores": os.cpu_count()}, file, indent=1)
-    return 0 if ratio >= MARK else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        peer["map"] = _each(lambda n: mapped(client, n), 10_000)
+        peer["merge"] = _each(lambda n: merge(client, n), 2_000)
+        peer["chain"] = _each(lambda n: chain(client, n), 300)
+        peer["trip"] = round_trip(client, 100) * 1e6
+        peer["stencil"] = _each(lambda n: stencil(dask.delayed, n), 15, 1_500)
+        peer["tree"] = _each(lambda n: tree(dask.delayed, n), 1 << 10, (2 << 10) - 1)
+    yield Measure("map + gather of 1e5 trivial tasks", "us a task", ours["map"], peer["map"], times=200)
+    yield Measure("the same, batches of 100", "us a task", ours["map"], ours["pipe"], times=1, against="raw pipe")
+    yield Measure("merge of 20,000 futures into one", "us a task", ours["merge"], peer["merge"], times=50)
+    if delayed is not None:
+        yield Measure("stencil of 100 x 100 free tasks", "us a task", ours["stencil"], peer["stencil"], times=50)
+        yield Measure("tree sum over 2^14 delayed leaves", "us a task", ours["tree"], peer["tree"], times=50)
+    yield Measure("chain of 2,000 dependent submits", "us a link", ours["chain"], peer["chain"], times=30)
+    yield Measure("submit + result round trip, p50", "us", ours["trip"], peer["trip"], times=10)

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 import howdah
+import howdah.engine
 from howdah.envpack import Archive, Environment
 from howdah.envpack.archive import pack_described
 from howdah.envpack.environment import describe
@@ -85,10 +86,11 @@ def venv(tmp_path_factory: pytest.TempPathFactory) -> Venv:
 
 @pytest.fixture(scope="session")
 def with_howdah(venv: Venv, tmp_path_factory: pytest.TempPathFactory) -> Venv:
-    """`venv` with howdah's face in it, installed plainly. Shared: do not change it, `copy` it."""
+    """`venv` with howdah's face and engine in it, installed plainly. Shared: do not change it, `copy` it."""
     made = venv.copy(tmp_path_factory.mktemp("envs") / "with-howdah")
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(Path(howdah.__file__).parent, made.site / "howdah", ignore=ignored)
+    shutil.copytree(Path(howdah.engine.__file__).parent, made.site / "howdah" / "engine", ignore=ignored)
     info = made.site / f"howdah-{howdah.__version__}.dist-info"
     info.mkdir()
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: howdah\nVersion: {howdah.__version__}\n\n")

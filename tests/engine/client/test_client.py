@@ -76,6 +76,7 @@ def test_futures_are_arguments_at_any_depth(client: Client) -> None:
     assert client.submit(operator.add, x, y).result(20) == 5
     assert client.submit(lambda nest: nest["a"][0] + nest["b"], {"a": [x], "b": y}).result(20) == 5
     assert client.submit(lambda *, z: z, z=[x, 1, x]).result(20) == [2, 1, 2]
+    assert client.gather(client.map(lambda n: [n, x, y], range(2))) == [[0, 2, 3], [1, 2, 3]]
     many = client.map(inc, range(100))
     assert client.submit(sum, many).result(20) == 5050
     assert client.gather(client.map(inc, many)) == list(range(2, 102))

@@ -109,8 +109,8 @@ def test_each_with_its_certificate(tmp_path: Path) -> None:
 def test_a_role_is_not_another(tmp_path: Path) -> None:
     async def story(place: Place) -> None:
         worker = await place.joined()
-        said = await refused(place.address, Hello("client", "c"), worker)
-        assert "proved to be howdah://app_1/worker/container_1, which may not be a client" in said
+        said = await refused(place.address, Hello("owner", "w"), worker)
+        assert "proved to be howdah://app_1/worker/container_1, which may not be a owner" in said
         assert "may not be a worker" in await refused(place.address, Hello("worker", "w"), place.client())
         assert "may not be a owner" in await refused(place.address, Hello("owner", "w"), place.client())
         assert "without a certificate" in await refused(place.address, Hello("client", "c"), place.worker())

@@ -18,6 +18,7 @@ import pytest
 from howdah.engine.client import Client
 from howdah.engine.client.owner import Owner
 from howdah.engine.comm.identity import Authority
+from howdah.engine.coordination import Lock
 from howdah.errors import HowdahError, PeerRefused, WorkerLost
 
 
@@ -84,6 +85,32 @@ def application(tmp_path: Path) -> Iterator[Callable[..., Application]]:
     yield make
     for one in made:
         one.end()
+
+
+class Tally:
+    def __init__(self) -> None:
+        self.n = 0
+
+    def add(self, by: int) -> int:
+        self.n += by
+        return self.n
+
+
+def tally(name: str, actor: Any) -> int:
+    with Lock(name):
+        return int(actor.add(1).result(20))
+
+
+def test_tasks_and_actors_coordinate_over_tls(application: Callable[..., Application]) -> None:
+    """A worker's tasks are a client of their own, with the worker's certificate."""
+    app = application()
+    app.worker("w1")
+    app.worker("w2")
+    with app.client() as client:
+        actor = client.submit(Tally, actor=True)
+        assert sorted(client.gather(client.map(lambda _: tally("one", actor), range(4), pure=False))) == [1, 2, 3, 4]
+        Lock("two", client=client).acquire()
+        assert client.submit(lambda: Lock("two").acquire(timeout=0.05)).result(20) is False
 
 
 def test_a_job_over_tls_and_its_clean_end(application: Callable[..., Application]) -> None:

@@ -47,6 +47,27 @@ def test_a_slice_of_a_table_costs_its_own_size() -> None:
     assert travelled(array) < 1.1 * array.nbytes + 1000
 
 
+def test_a_slice_of_a_thousand_rows_costs_one_percent_more_than_its_bytes() -> None:
+    for table in (wide_table(100_000), pa.concat_tables([wide_table(50_000), wide_table(50_000)])):
+        part = table.slice(70_000, 1000)
+        assert travelled(part) <= 1.01 * part.nbytes
+        assert there_and_back(part).equals(part)
+        batch = part.to_batches()[0]
+        assert travelled(batch) <= 1.01 * part.nbytes
+        assert there_and_back(batch).equals(batch)
+    across = pa.concat_tables([wide_table(1000), wide_table(1000)]).slice(900, 200)
+    assert there_and_back(across).equals(across)
+    assert there_and_back(across.slice(0, 0)).equals(across.slice(0, 0))
+
+
+def test_dictionaries_metadata_and_empty_tables_survive() -> None:
+    words = pa.array(["a", "b", "a"]).dictionary_encode()
+    table = pa.table({"w": words, "n": [[1], [], None]}).replace_schema_metadata({"made": "here"})
+    for value in (table, table.slice(1, 1), table.drop_columns(["w"]), pa.table({}), words, table["n"]):
+        assert there_and_back(value).equals(value)
+    assert there_and_back(table).schema.metadata == {b"made": b"here"}
+
+
 def test_a_slice_of_a_polars_frame_costs_its_own_size() -> None:
     part = pl.from_arrow(wide_table(100_000)).slice(500, 1000)
     assert travelled(part) < 260_000

@@ -1,0 +1,163 @@
+"""Graphs on a cluster: lazy objects and what `engine/execute.py` calls. The fourth part of `Client`."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
+from typing import TYPE_CHECKING, Any
+
+from howdah.engine.client.future import Future, Hold
+from howdah.engine.client.ledger import Ledger, Spans
+from howdah.engine.client.link import Link
+from howdah.engine.client.results import Results
+from howdah.engine.client.waits import ProgressOf
+from howdah.engine.comm.messages import Arguments, Submit
+from howdah.engine.graph.encode import FIRST_PART, Encoded, encode, rest_of
+from howdah.engine.graph.layer import Span
+from howdah.errors import DeadlineExceeded, HowdahError
+
+if TYPE_CHECKING:
+    from howdah.engine.client.client import Client
+    from howdah.engine.graph.graph import Graph, Held
+    from howdah.engine.local import Progress
+
+EXPECTED_SECONDS = 30.0
+"""How long work with preferred hosts waits for workers that were asked for (as Spark does)."""
+
+
+class Graphs:
+    """Mixed into `Client`."""
+
+    ledger: Ledger
+    _link: Link
+    _expected: int
+
+    if TYPE_CHECKING:
+
+        def gather(self, futures: Any, errors: str = "raise", direct: bool | None = None) -> Any: ...
+
+        def _results_of(self, spans: Spans, timeout: float | None, progress: Any = None) -> list[Any]: ...
+
+        def wait_for_workers(self, n_workers: int, timeout: float | None = None) -> None: ...
+
+    # -- lazy objects -------------------------------------------------------------------------------------------------
+
+    def compute(
+        self,
+        collections: Any,
+        sync: bool = False,
+        optimize_graph: bool = True,
+        retries: int | None = None,
+        priority: int = 0,
+        traverse: bool = True,
+    ) -> Any:
+        """Begin to compute a lazy object, or each of a list: futures of their values, at once.
+
+        Parameters
+        ----------
+        sync : wait, and give the values themselves.
+        optimize_graph : there for dask's sake.
+        """
+        from howdah.engine.collection import futures_of_lazy
+
+        many = isinstance(collections, list | tuple | set | frozenset)
+        futures = futures_of_lazy(self, list(collections) if many else [collections], retries, priority, traverse)
+        found = type(collections)(futures) if many else futures[0]
+        return self.gather(found) if sync else found
+
+    def persist(self, collections: Any, optimize_graph: bool = True, retries: int | None = None) -> Any:
+        """Begin to compute lazy objects and keep them on the workers: the same objects, which now refer to that."""
+        from howdah.engine.collection import persist
+
+        many = isinstance(collections, list | tuple | set | frozenset)
+        kept = persist(*(collections if many else [collections]), scheduler=self, retries=retries or 0)
+        return type(collections)(kept) if many else kept[0]
+
+    def started_futures(self, graph: Graph, places: Sequence[tuple[bytes, int]], priority: int = 0) -> list[Future]:
+        """Futures of single items of a graph, which is started."""
+        from howdah.engine.collection import spans_of as joined
+        from howdah.engine.execute import for_cluster
+
+        wanted = joined(places)
+        spans, hold = self._start_graph(for_cluster(self, graph, wanted), wanted, priority)
+        of = {results.key: results for results, _, _ in spans}
+        self.ledger.again([(of[key], item, item + 1) for key, item in places])
+        futures = [Future(_client(self), of[key], item) for key, item in places]
+        del hold
+        return futures
+
+    # -- collections (engine/execute.py) ----------------------------------------------------------------------------
+
+    def compute_graph(self, graph: Graph, wanted: Sequence[Span], progress: Progress | None = None) -> list[list[Any]]:
+        """Values per wanted span, for `engine.execute`. `progress` gets (done, all, layer) now and then."""
+        spans, hold = self._start_graph(graph, wanted)
+        shown = None if progress is None else ProgressOf(progress, list(graph.layers))
+        values = self._results_of(spans, None, shown)
+        del hold
+        cuts = [0, *accumulate(stop - start for _, start, stop in spans)]
+        return [values[a:b] for a, b in pairwise(cuts)]
+
+    def persist_graph(self, graph: Graph, wanted: Sequence[Span]) -> list[Held]:
+        """Start whole layers and keep their results while what is returned lives, for `engine.execute`."""
+        from howdah.engine.graph.graph import Held
+
+        spans, hold = self._start_graph(graph, wanted)
+        self.ledger.again(spans)
+        del hold
+        return [Held(span.layer, span.stop, Hold(_client(self), [mine])) for span, mine in zip(wanted, spans)]
+
+    def _start_graph(
+        self, graph: Graph, wanted: Sequence[Span], priority: int = 0
+    ) -> tuple[list[tuple[Results, int, int]], Hold]:
+        """Send what of the graph is not held; the wanted spans, and what keeps them while it lives."""
+        layers = [encode(layer, FIRST_PART) for layer in graph.layers.values()]
+        if any(layer.spec.host_sets for layer in layers):
+            self._await_expected()
+        lengths = {layer.spec.key: layer.spec for layer in layers}
+        spans: list[tuple[Results, int, int]] = []
+        with self.ledger.lock:
+            for key, start, stop in wanted:
+                known = self.ledger.known(key)
+                if key in lengths:
+                    name, n = lengths[key].name, lengths[key].n
+                elif known is not None:
+                    name, n = known.name, known.n
+                else:
+                    raise HowdahError(f"layer {key.hex()} is wanted and neither in the graph nor held by this client")
+                spans.append((self.ledger.hold(key, name, n, start, stop), start, stop))
+            hold = Hold(_client(self), spans)
+            for spec in lengths.values():
+                self.ledger.names[spec.key] = spec.name
+            frames = [frame for layer in layers for frame in frames_of(layer)]
+            specs = tuple(layer.spec for layer in layers)
+            self._link.send(Submit(specs, tuple(wanted), priority), *frames)
+        for layer in graph.layers.values():  # tasks run while the rest of their arguments is packed
+            for first, offsets, args in rest_of(layer, FIRST_PART):
+                self._link.send(Arguments(layer.key, first), offsets.tobytes(), args)
+        return spans, hold
+
+    def _await_expected(self) -> None:
+        """Work that knows where its data lies waits once, and not for long, for the workers that were asked for.
+
+        The first worker to come would otherwise take everything, wherever it lies. Spark has the same rule
+        (`minRegisteredResourcesRatio`, `maxRegisteredResourcesWaitingTime`).
+        """
+        expected, self._expected = self._expected, 0
+        if expected:
+            with contextlib.suppress(DeadlineExceeded):  # it is then begun with those that are there
+                self.wait_for_workers(expected, EXPECTED_SECONDS)
+
+    def progress(self) -> list[dict[str, Any]]:
+        """The layers that this client waits for: name, n, done, running, waiting, failed and bytes of each."""
+        found: list[dict[str, Any]] = self._link.ask("progress")
+        return found
+
+
+def frames_of(layer: Encoded) -> tuple[bytes, bytes, bytes]:
+    return layer.code, layer.offsets.tobytes(), layer.args
+
+
+def _client(self: Graphs) -> Client:
+    """The whole that this is a part of."""
+    return self  # type: ignore[return-value]

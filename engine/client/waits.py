@@ -1,0 +1,234 @@
+"""How a client waits, on a thread or on a user's event loop: the third part of `Client`.
+
+A wait ends with its result, its deadline, or the loss of the cluster. In a task of a worker the slot is given to
+another task meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from howdah.engine.away import given_away
+from howdah.engine.client.awaiting import Flag, ItemWaits, started
+from howdah.engine.client.gathering import Gathering, nested_futures, with_values
+from howdah.engine.client.ledger import Ledger, Spans, spans_of, still_waiting
+from howdah.engine.client.link import Link
+from howdah.engine.client.results import DONE, Watch
+from howdah.errors import DeadlineExceeded, HowdahError, bad_value
+
+if TYPE_CHECKING:
+    from howdah.engine.client.future import Future
+    from howdah.engine.comm.loop import LoopThread
+    from howdah.engine.local import Progress
+
+log = logging.getLogger(__name__)
+
+
+class Waits:
+    """Mixed into `Client`."""
+
+    ledger: Ledger
+    _link: Link
+    _thread: LoopThread
+    _gathering: Gathering | None
+    _watches: set[Watch]
+    _item_waits: ItemWaits
+    when_lost: set[Callable[[HowdahError], object]]
+
+    if TYPE_CHECKING:
+
+        @property
+        def asynchronous(self) -> bool: ...
+
+        def progress(self) -> list[dict[str, Any]]: ...
+
+    def gather(self, futures: Any, errors: str = "raise", direct: bool | None = None) -> Any:
+        """The values of futures in any nest of lists, tuples, sets and dictionaries, in the same nest.
+
+        Parameters
+        ----------
+        errors : "raise" raises the first failure as soon as it is known; "skip" leaves failed ones out of a list.
+        direct : there for dask's sake: results always come directly from the workers.
+        """
+        if errors not in ("raise", "skip"):
+            raise bad_value("errors", errors, "write 'raise' or 'skip'")
+        found = nested_futures(futures)
+        if self.asynchronous:
+            return started(self._gather_async(futures, found, errors))
+        if errors == "skip":
+            self._wait(spans_of(found), None)
+            found = [future for future in found if future.results.state[future.item] == DONE]
+        return _in_nest(futures, found, self._results_of(spans_of(found), None), errors)
+
+    async def _gather_async(self, futures: Any, found: list[Future], errors: str) -> Any:
+        if errors == "skip":
+            await self._wait_async(spans_of(found), None)
+            found = [future for future in found if future.results.state[future.item] == DONE]
+        return _in_nest(futures, found, await self._results_async(spans_of(found), None), errors)
+
+    def gathered(self, futures: Sequence[Future]) -> list[Any]:
+        """The values of futures, in order; waits on this thread, whatever kind of client this is."""
+        return self._results_of(spans_of(futures), None)
+
+    # -- on a thread --------------------------------------------------------------------------------------------------
+
+    def _results_of(self, spans: Spans, timeout: float | None, progress: Progress | None = None) -> list[Any]:
+        """Values of spans, item by item. Raises the first failure that is known."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        assert self._gathering is not None
+        while True:
+            rest = None if deadline is None else max(0.0, deadline - time.monotonic())
+            self._wait(spans, rest, first_failure=True, progress=progress)
+            self._raise_failed(spans)
+            values = self._gathering.collect(spans)
+            if values is not None:
+                return values
+            # A holder was lost between its report and the fetch: what it held is made again.
+
+    def _raise_failed(self, spans: Spans) -> None:
+        for results, start, stop in spans:
+            failed = results.first_failed(start, stop)
+            if failed >= 0:
+                raise self.ledger.failure(results, failed) or HowdahError("a task failed without a reason")
+
+    def _wait(
+        self,
+        spans: Spans,
+        timeout: float | None,
+        first_failure: bool = False,
+        progress: Progress | None = None,
+    ) -> None:
+        """Return when all is settled (or one has failed). Raises DeadlineExceeded, or the link's fault."""
+        if all(results.settled(start, stop) for results, start, stop in spans) and self._link.fault is None:
+            return
+        watch = Watch(spans, first_failure)
+        self._thread.loop.call_soon_threadsafe(self._begin, watch)
+        deadline = None if timeout is None else time.monotonic() + timeout
+        try:
+            with given_away():
+                while not watch.event.is_set():
+                    left = None if deadline is None else deadline - time.monotonic()
+                    if left is not None and left <= 0:
+                        raise DeadlineExceeded(still_waiting(spans, timeout or 0.0))
+                    if progress is None:
+                        watch.event.wait(left)
+                    elif not watch.event.wait(0.2 if left is None else min(0.2, left)):
+                        self._report(progress)
+            if progress is not None and self._link.fault is None:
+                self._report(progress)
+        finally:
+            self._thread.loop.call_soon_threadsafe(self._end, watch)
+        self._check_link(spans)
+
+    def _check_link(self, spans: Spans) -> None:
+        if self._link.fault is not None and not all(r.settled(a, b) for r, a, b in spans):
+            raise self._link.fault
+
+    def _report(self, progress: Progress) -> None:
+        keys = getattr(progress, "keys", None)
+        layers = self.progress() if keys is None else self._link.ask("progress_of", keys=keys)
+        open_layers = [layer for layer in layers if layer["done"] + layer["idle"] < layer["n"]]
+        progress(
+            sum(layer["done"] for layer in layers),
+            sum(layer["n"] - layer["idle"] for layer in layers),
+            open_layers[0]["name"] if open_layers else "",
+        )
+
+    # -- on a user's event loop ---------------------------------------------------------------------------------------
+
+    async def _results_async(self, spans: Spans, timeout: float | None) -> list[Any]:
+        deadline = None if timeout is None else time.monotonic() + timeout
+        assert self._gathering is not None
+        while True:
+            rest = None if deadline is None else max(0.0, deadline - time.monotonic())
+            await self._wait_async(spans, rest, first_failure=True)
+            self._raise_failed(spans)
+            if self._gathering.at_hand(spans):
+                values = self._gathering.collect(spans)
+            else:
+                values = await asyncio.to_thread(self._gathering.collect, spans)
+            if values is not None:
+                return values
+
+    async def _wait_async(self, spans: Spans, timeout: float | None, first_failure: bool = False) -> None:
+        if all(results.settled(start, stop) for results, start, stop in spans) and self._link.fault is None:
+            return
+        flag = Flag()
+        if len(spans) == 1 and spans[0][2] - spans[0][1] == 1:
+            results, item, _ = spans[0]
+            self._thread.loop.call_soon_threadsafe(self._begin_item, results, item, flag)
+            with given_away():
+                in_time = await flag.wait(timeout)
+        else:
+            watch = Watch(spans, first_failure, flag)
+            self._thread.loop.call_soon_threadsafe(self._begin, watch)
+            try:
+                with given_away():
+                    in_time = await flag.wait(timeout)
+            finally:
+                self._thread.loop.call_soon_threadsafe(self._end, watch)
+        if not in_time:
+            raise DeadlineExceeded(still_waiting(spans, timeout or 0.0))
+        self._check_link(spans)
+
+    # -- on howdah's loop thread --------------------------------------------------------------------------------------
+
+    def _begin(self, watch: Watch) -> None:
+        self._watches.add(watch)
+        watch.start()
+        if self._link.fault is not None:
+            watch.event.set()
+
+    def _end(self, watch: Watch) -> None:
+        self._watches.discard(watch)
+        watch.stop()
+
+    def _begin_item(self, results: Any, item: int, flag: Flag) -> None:
+        if self._link.fault is not None:
+            flag.set()
+        else:
+            self._item_waits.call(results, item, flag.set)
+
+    def _call_when_done(self, future: Future, fn: Callable[[Future], object]) -> None:
+        assert self._gathering is not None
+        pool = self._gathering.callbacks
+
+        def ended() -> None:
+            if future.done():
+                pool.submit(_called_back, fn, future)
+
+        self._thread.loop.call_soon_threadsafe(self._item_waits.call, future.results, future.item, ended)
+
+    def _lost_link(self, fault: HowdahError) -> None:
+        for watch in tuple(self._watches):
+            watch.event.set()
+        self._item_waits.call_all()
+        for tell in tuple(self.when_lost):
+            tell(fault)
+
+
+class ProgressOf:
+    """A progress function that wants to hear of certain layers only."""
+
+    def __init__(self, progress: Progress, keys: Sequence[bytes]) -> None:
+        self.progress, self.keys = progress, list(keys)
+
+    def __call__(self, done: int, total: int, name: str) -> None:
+        self.progress(done, total, name)
+
+
+def _in_nest(futures: Any, found: list[Future], values: list[Any], errors: str) -> Any:
+    if errors == "raise" and type(futures) is list and len(found) == len(futures):
+        return values
+    return with_values(futures, dict(zip(map(id, found), values)), skip=errors == "skip")
+
+
+def _called_back(fn: Callable[[Future], object], future: Future) -> None:
+    try:
+        fn(future)
+    except Exception:
+        log.exception("a done callback of %r raised", future)

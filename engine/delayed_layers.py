@@ -1,0 +1,275 @@
+"""From `Delayed` objects to layers: the calls of one function at one depth become one layer, however many they are.
+
+A tree over 16,384 leaves is fifteen layers, and where the pattern of who needs whom is regular (one to one, k to one)
+the layer says so in a few bytes. What is irregular is a free layer. Linear in the number of calls. For
+`engine/collection.py` and the client.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from howdah.engine.delayed import Delayed
+from howdah.engine.graph.graph import Graph, Held
+from howdah.engine.graph.inputs import Input, rebuilt
+from howdah.engine.graph.layer import Dependency, KToOne, Layer, OneToOne, Pattern, Window
+
+BARE, ALL, LIST, MIXED = "bare", "all", "list", "mixed"
+"""How a call gets its inputs: none; its first argument or all of them; one list of them; anything else."""
+
+
+class Spread:
+    """Calls `fn` with the items of the one input list as its first arguments.
+
+    >>> Spread(pow)([2, 3])
+    8
+    """
+
+    def __init__(self, fn: Callable[..., Any]) -> None:
+        self.fn = fn
+
+    def __call__(self, inputs: Sequence[Any], *args: Any) -> Any:
+        return self.fn(*inputs, *args)
+
+    def __reduce__(self) -> Any:
+        return Spread, (self.fn,)
+
+
+class Apply:
+    """Calls `fn` with a tuple of positional and a dictionary of keyword arguments, which differ from item to item.
+
+    >>> Apply(int)(("11",), {"base": 2})
+    3
+    """
+
+    def __init__(self, fn: Callable[..., Any]) -> None:
+        self.fn = fn
+
+    def __call__(self, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        return self.fn(*args, **kwargs)
+
+    def __reduce__(self) -> Any:
+        return Apply, (self.fn,)
+
+
+class Group:
+    """Calls that become one layer."""
+
+    __slots__ = ("calls", "form", "key", "level", "n", "name")
+
+    def __init__(self, level: int, form: str, name: str) -> None:
+        self.level, self.form, self.name = level, form, name
+        self.calls: list[Delayed] = []
+        self.key = b""
+        self.n = 0
+
+
+Place = tuple[Group, int]
+
+
+def lowered(
+    wanted: Sequence[Delayed], annotations: dict[str, Any] | None = None
+) -> tuple[Graph, list[tuple[bytes, int]]]:
+    """A graph that computes `wanted`, and for each of them its layer and item.
+
+    What is wanted stands in layers of its own, so that keeping it keeps nothing else.
+
+    Examples
+    --------
+    >>> from howdah.engine.delayed import delayed
+    >>> leaves = [delayed(abs)(-i) for i in range(4)]
+    >>> graph, places = lowered([delayed(sum)(leaves)])
+    >>> graph, places[0][1]
+    (<Graph of 2 layers: abs[4], sum[1]>, 0)
+    """
+    groups, places, held = _grouped(wanted)
+    graph = Graph(held=held)
+    for group in sorted(groups, key=_level):
+        _add(graph, group, places, annotations or {})
+    found = [places[id(call)] for call in wanted]
+    return graph, [(group.key, item) for group, item in found]
+
+
+def _level(group: Group) -> int:
+    return group.level
+
+
+def _grouped(wanted: Sequence[Delayed]) -> tuple[list[Group], dict[int, Place], dict[bytes, Held]]:
+    """All calls that are needed, each in a group; who is used together stands together."""
+    roots = {id(call) for call in wanted}
+    groups: dict[Any, Group] = {}
+    places: dict[int, Place] = {}
+    held: dict[bytes, Held] = {}
+    same: dict[bytes, Place] = {}
+    stack: list[Delayed] = list(reversed(wanted))
+    while stack:
+        call = stack.pop()
+        mine = id(call)
+        if mine in places:
+            continue
+        if call._held is not None:
+            keep, item = call._held
+            if keep.layer not in held:
+                held[keep.layer] = keep
+                group = groups[keep.layer] = Group(-1, "held", call._name)
+                group.key, group.n = keep.layer, keep.n
+            elif hasattr(keep.keep, "joined"):
+                held[keep.layer] = replace(keep, keep=keep.keep.joined(held[keep.layer].keep))
+            places[mine] = (groups[keep.layer], item)
+            continue
+        pending = [dep for dep in call._deps if id(dep) not in places]
+        if pending:
+            stack.append(call)
+            pending.reverse()
+            stack.extend(pending)
+            continue
+        if call._pure:
+            known = same.get(call._token)
+            if known is not None:  # the same pure call, made twice
+                places[mine] = known
+                continue
+        form = _form(call)
+        name = (call._level, id(call._fn), form, mine in roots, call._name)
+        group_ = groups.get(name)
+        if group_ is None:
+            group_ = groups[name] = Group(call._level, form, call._name)
+        places[mine] = place = (group_, group_.n)
+        group_.calls.append(call)
+        group_.n += 1
+        if call._pure:
+            same[call._token] = place
+    return [group for group in groups.values() if group.calls], places, held
+
+
+def _form(call: Delayed) -> str:
+    deps = len(call._deps)
+    if call._kwargs:
+        return MIXED
+    if not deps:
+        return BARE
+    args = call._args
+    if deps == len(args) and not call._nested:
+        return ALL
+    if deps == 1 and type(args[0]) is Delayed:
+        return ALL
+    if len(args) == 1 and type(args[0]) is list and len(args[0]) == deps and set(map(type, args[0])) == {Delayed}:
+        return LIST
+    return MIXED
+
+
+def _add(graph: Graph, group: Group, places: dict[int, Place], annotations: dict[str, Any]) -> None:
+    fn = group.calls[0]._fn
+    n, form = group.n, group.form
+    pass_inputs = True
+    args: list[tuple[Any, ...]] | None = None
+    deps: tuple[Dependency, ...] = ()
+    if form in (ALL, LIST):
+        source, flat, lengths = _one_source(group, places)
+        if source is None:
+            form = MIXED
+        else:
+            deps = (Dependency(source.key, _pattern(flat, lengths, n, source.n)),)
+            single = type(deps[0].pattern) is OneToOne
+            if form == ALL:
+                rests = [call._args[len(call._deps) :] for call in group.calls]
+                args = rests if any(rests) else None
+                fn = fn if single else Spread(fn)
+            elif single:  # lists of one
+                deps = (Dependency(source.key, KToOne(1)),)
+    if form == BARE:
+        args = [call._args for call in group.calls]
+    elif form == MIXED:
+        pass_inputs = False
+        deps, args = _mixed(group, places)
+        if any(call._kwargs for call in group.calls):
+            fn = Apply(fn)
+    hashed = hashlib.blake2b(b"".join([call._token for call in group.calls]), digest_size=16)
+    for dep in deps:
+        hashed.update(dep.layer)
+    group.key = graph.add(
+        Layer(group.name, fn, n, deps=deps, args=args, pass_inputs=pass_inputs, key=hashed.digest(), **annotations)
+    )
+
+
+def _one_source(group: Group, places: dict[int, Place]) -> tuple[Group | None, list[int], list[int]]:
+    """The layer that all inputs come from, if it is one; their items in order, and how many each call has."""
+    source = places[id(group.calls[0]._deps[0])][0]
+    flat: list[int] = []
+    lengths: list[int] = []
+    for call in group.calls:
+        deps = call._deps
+        lengths.append(len(deps))
+        for dep in deps:
+            group_, item = places[id(dep)]
+            if group_ is not source:
+                return None, [], []
+            flat.append(item)
+    return source, flat, lengths
+
+
+def _pattern(flat: list[int], lengths: list[int], n: int, n_source: int) -> Pattern:
+    k = lengths[0]
+    if len(flat) == n_source and k * (n - 1) < n_source <= k * n and flat == list(range(n_source)):
+        if k == 1:
+            return OneToOne()
+        if lengths[:-1] == [k] * (n - 1) and lengths[-1] == n_source - k * (n - 1):
+            return KToOne(k)
+    if n == n_source and n > 2 and k > 1 and len(flat) == k * n and lengths == [k] * n:
+        before = -flat[0] % n
+        around = [i % n for i in range(-before, k - before)]
+        if (
+            before < k
+            and flat[:k] == around
+            and flat == [(i + j) % n for i in range(n) for j in range(-before, k - before)]
+        ):
+            return Window(before, k - 1 - before, wrap=True)
+    return _free(flat, lengths)
+
+
+def _free(flat: list[int], lengths: list[int]) -> Pattern:
+    from array import array
+    from itertools import accumulate
+
+    from howdah.engine.graph.layer import Free
+
+    return Free(array("I", [0, *accumulate(lengths)]).tobytes(), array("I", flat).tobytes())
+
+
+def _mixed(group: Group, places: dict[int, Place]) -> tuple[tuple[Dependency, ...], list[tuple[Any, ...]]]:
+    """Placeholders where inputs go, and per layer that inputs come from its free adjacency."""
+    numbers: dict[int, int] = {}
+    sources: list[Group] = []
+    flats: list[list[int]] = []
+    lengths: list[list[int]] = []
+    args: list[tuple[Any, ...]] = []
+    with_kwargs = any(call._kwargs for call in group.calls)
+    for at, call in enumerate(group.calls):
+        inputs: dict[int, Input] = {}
+        for dep in call._deps:
+            if id(dep) in inputs:
+                continue
+            source, item = places[id(dep)]
+            number = numbers.get(id(source))
+            if number is None:
+                number = numbers[id(source)] = len(sources)
+                sources.append(source)
+                flats.append([])
+                lengths.append([0] * group.n)
+            inputs[id(dep)] = Input(number, lengths[number][at])
+            flats[number].append(item)
+            lengths[number][at] += 1
+        if call._nested or call._kwargs:
+            filled, kwargs = rebuilt((call._args, call._kwargs), partial(_input, inputs), Delayed)
+        else:
+            filled = tuple([inputs[id(a)] if type(a) is Delayed else a for a in call._args])
+            kwargs = {}
+        args.append((filled, kwargs) if with_kwargs else filled)
+    return tuple(Dependency(s.key, _free(f, c)) for s, f, c in zip(sources, flats, lengths)), args
+
+
+def _input(inputs: dict[int, Input], call: Delayed) -> Input:
+    return inputs[id(call)]

@@ -1,0 +1,81 @@
+"""What happened, transition by transition: a ring of the last ones, `story` of an item, and JSON lines on request.
+
+The scheduler's state notes every step of every stretch of items here, with the names of the states, the worker and the
+run where there are any. One note is for a whole stretch, so a layer of a million tasks costs a note a run. Notes keep
+the order of events; times are the state's clock (seconds, as given to `State.handle`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Iterator
+from typing import Any, NamedTuple, TextIO
+
+MOST = 10_000
+"""Notes that are kept; older ones are forgotten (JSON lines keep them all)."""
+
+
+class Note(NamedTuple):
+    """Items start to stop of a layer went from `old` to `new`."""
+
+    at: float
+    layer: bytes
+    name: str
+    start: int
+    stop: int
+    old: str
+    new: str
+    worker: str = ""
+    run: int = 0
+    attempt: int = 0
+    reason: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON: keys as hexadecimal digits, what is not known left out.
+
+        >>> Note(1.5, b"k", "inc", 0, 2, "ready", "running", "w1", 7, 1).to_dict()["layer"]
+        '6b'
+        """
+        found = {name: value for name, value in zip(self._fields, self) if value not in ("", 0) or name == "start"}
+        found["layer"] = self.layer.hex()
+        return found
+
+
+class History:
+    """The ring, and the counts of all transitions there ever were."""
+
+    def __init__(self, most: int = MOST) -> None:
+        self.notes: deque[Note] = deque(maxlen=most)
+        self.counts: dict[tuple[str, str], int] = {}
+        """Items, by (old, new)."""
+        self._file: TextIO | None = None
+
+    def note(self, note: Note) -> None:
+        self.notes.append(note)
+        step = (note.old, note.new)
+        self.counts[step] = self.counts.get(step, 0) + note.stop - note.start
+        if self._file is not None:
+            self._file.write(json.dumps(note.to_dict()) + "\n")
+
+    def write_to(self, path: str) -> None:
+        """From now on every note goes to the end of this file too, one JSON object a line."""
+        self.close()
+        self._file = open(path, "a", buffering=1)  # noqa: SIM115  # open until `close`
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def story(self, layer: bytes, item: int | None = None) -> Iterator[Note]:
+        """The notes about an item (or a whole layer), oldest first; what the ring has forgotten is missing.
+
+        >>> history = History()
+        >>> history.note(Note(0.0, b"k", "inc", 0, 9, "idle", "waiting"))
+        >>> [note.new for note in history.story(b"k", 3)], list(history.story(b"k", 9))
+        (['waiting'], [])
+        """
+        for note in self.notes:
+            if note.layer == layer and (item is None or note.start <= item < note.stop):
+                yield note

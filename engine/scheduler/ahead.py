@@ -1,0 +1,78 @@
+"""Handing a task to the worker that is still making its inputs, so that a chain costs no exchange a link.
+
+A layer of one item (`submit`, `delayed`) that waits for nothing but items which one worker runs, or has queued, is
+given to that worker at once, to be started after them (`StartRun.after`): the worker's slot goes from one to the next
+by itself. If it comes otherwise (an input raises, is asked back, its worker dies) the worker reports the inputs
+missing, and the item waits again like any other. Deterministic functions on the `Core`.
+"""
+
+from __future__ import annotations
+
+from howdah.engine.scheduler import assign
+from howdah.engine.scheduler.books import ANYWHERE, DONE, RUNNING, WAITING, Book, Run, Worker
+from howdah.engine.scheduler.core import Core
+from howdah.engine.scheduler.spans import equal_stretches
+
+MOST_INPUTS = 64
+"""Items of one layer that a task may need and be handed on ahead."""
+
+MOST_BEHIND = 256
+"""Runs that may stand behind others on one worker."""
+
+AHEAD = 0.06
+"""Seconds of work that a worker has before no more is put behind it: what is there cannot go to another."""
+
+
+def offer(core: Core, reporter: Worker | None) -> None:
+    """Give ahead what has begun to wait, or whose inputs have been given out, since the last time."""
+    if reporter is not None and reporter.later and _has_room(reporter):
+        core.chained.extend(reporter.later)
+        reporter.later.clear()
+    at = 0
+    while at < len(core.chained):  # it grows: what is given ahead has dependants
+        _give(core, core.chained[at])
+        at += 1
+    core.chained.clear()
+
+
+def _has_room(worker: Worker) -> bool:
+    return worker.behind < MOST_BEHIND and worker.backlog < AHEAD
+
+
+def _give(core: Core, book: Book) -> None:
+    if book.code[0] != WAITING or book.host_sets is not None or book.resources or not book.clients:
+        return
+    runs = _running_inputs(book)
+    if not runs:
+        return
+    worker = runs[0].worker
+    if not _has_room(worker):
+        worker.later[book] = None
+        return
+    client = core.clients[min(book.clients, key=book.clients.__getitem__)]
+    assign.begin(core, client, worker, book, 0, 1, ANYWHERE, runs, WAITING)
+
+
+def _running_inputs(book: Book) -> list[Run]:
+    """The runs that make the inputs which are not there; empty unless all are on one worker."""
+    found: dict[Run, None] = {}
+    worker: Worker | None = None
+    for edge in book.ins:
+        source = edge.source
+        if source.counts[DONE] == source.n:
+            continue
+        for lo, hi in edge.wiring.cover(0, 1):
+            if hi - lo > MOST_INPUTS:
+                return []
+            for a, b, code in equal_stretches(source.code, lo, hi):
+                if code == DONE:
+                    continue
+                if code != RUNNING or len(source.runs) > MOST_INPUTS:
+                    return []
+                for run in source.runs:
+                    if run.lo < b and run.hi > a:
+                        if run.recalled is not None or (worker is not None and run.worker is not worker):
+                            return []
+                        worker = run.worker
+                        found[run] = None
+    return list(found)

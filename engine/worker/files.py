@@ -1,0 +1,45 @@
+"""Files that users upload: kept in a folder of the worker's, and importable.
+
+A module that was imported before from an earlier version is forgotten, so that whoever imports it next gets the new
+one; what tasks already hold of the old one stays theirs.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+
+ARCHIVES = (".zip", ".egg", ".whl")
+
+
+class Files:
+    """The uploaded files of one worker. `folder` is made when the first comes."""
+
+    def __init__(self) -> None:
+        self.folder = ""
+
+    def keep(self, names: Sequence[str], frames: Sequence[memoryview]) -> None:
+        if not self.folder:
+            self.folder = tempfile.mkdtemp(prefix=f"howdah-files-{os.getpid()}-")
+            sys.path.insert(0, self.folder)
+        for name, data in zip(names, frames):
+            path = os.path.join(self.folder, os.path.basename(name))
+            with open(path, "wb") as file:
+                file.write(data)
+            module = os.path.basename(name).partition(".")[0]
+            if path.endswith(ARCHIVES):
+                if path not in sys.path:
+                    sys.path.insert(0, path)
+                sys.path_importer_cache.pop(path, None)
+            for loaded in [m for m in sys.modules if m == module or m.startswith(module + ".")]:
+                if (getattr(sys.modules[loaded], "__file__", None) or "").startswith(self.folder):
+                    del sys.modules[loaded]
+        importlib.invalidate_caches()
+
+    def close(self) -> None:
+        if self.folder:
+            shutil.rmtree(self.folder, ignore_errors=True)

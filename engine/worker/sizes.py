@@ -1,0 +1,112 @@
+"""How many bytes a value takes, and in which pieces of memory they lie: what the store's accounts are made of.
+
+For the worker only. It imports none of the libraries whose values it measures.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+MOST_PARTS = 1000
+"""Parts of a container that are looked at one by one; beyond, a hundred stand for all."""
+
+
+def size_of_value(value: Any, depth: int = 4) -> int:
+    """Bytes that `value` takes, exact for arrays and tables (a slice counts its own), an estimate for the rest.
+
+    >>> size_of_value(b"abc") - size_of_value(b"")
+    3
+    """
+    kind = type(value)
+    module = kind.__module__.partition(".")[0]
+    if module == "polars" and hasattr(value, "estimated_size"):
+        return int(value.estimated_size())
+    if module == "pandas" and hasattr(value, "memory_usage"):
+        used = value.memory_usage(deep=False)
+        return int(used.sum() if hasattr(used, "sum") else used)
+    nbytes = getattr(value, "nbytes", None)
+    if isinstance(nbytes, int):
+        return nbytes
+    if isinstance(value, list | tuple | set | frozenset | dict) and depth:
+        return _size_of_container(value, depth - 1)
+    return sys.getsizeof(value, 64)
+
+
+def _size_of_container(value: Any, depth: int) -> int:
+    """A container: its own size and that of its parts, of which a hundred stand for many."""
+    size = sys.getsizeof(value, 64)
+    parts = list(value.values()) if isinstance(value, dict) else list(value)
+    sample = parts if len(parts) <= 100 else parts[:: len(parts) // 100]
+    if sample:
+        size += sum(size_of_value(part, depth) for part in sample) * len(parts) // len(sample)
+    return size
+
+
+def memory_of(value: Any, size: int) -> list[tuple[int, int]]:
+    """The pieces of memory that `value` keeps alive, as (name, bytes).
+
+    Two values that share a piece name it alike: an array and its slices, tables cut from one table. What is of no
+    known kind is one piece of `size` bytes of its own.
+
+    >>> memory_of("abc", 52)[0][1]
+    52
+    """
+    found = dict(_pieces(value, 3))
+    return list(found.items()) if found else [(id(value), size)]
+
+
+def _pieces(value: Any, depth: int) -> Iterator[tuple[int, int]]:
+    module = type(value).__module__.partition(".")[0]
+    if module == "numpy" and hasattr(value, "__array_interface__"):
+        yield from _of_array(value)
+    elif module == "pyarrow":
+        yield from _of_arrow(value)
+    elif module == "pandas" and hasattr(value, "_mgr"):
+        for column in value._mgr.arrays:
+            yield from _pieces(column, depth)
+        yield from _pieces(value.index, depth)
+    elif type(value).__name__ == "RangeIndex":
+        return
+    elif module == "pandas":
+        for name in ("_pa_array", "_ndarray", "_data", "_values"):
+            inner = getattr(value, name, None)
+            if inner is not None and inner is not value:
+                yield from _pieces(inner, depth)
+                return
+    elif isinstance(value, list | tuple | dict) and depth and len(value) <= MOST_PARTS:
+        yield id(value), sys.getsizeof(value, 64)
+        for part in value.values() if isinstance(value, dict) else value:
+            pieces = list(_pieces(part, depth - 1))
+            yield from pieces or [(id(part), size_of_value(part, depth - 1))]
+
+
+def _of_array(array: Any) -> Iterator[tuple[int, int]]:
+    owner = array
+    while type(owner.base).__module__.partition(".")[0] == "numpy" and hasattr(owner.base, "__array_interface__"):
+        owner = owner.base
+    address, nbytes = owner.__array_interface__["data"][0], int(owner.nbytes)
+    if owner.dtype.hasobject:
+        sample = array.ravel()[:100].tolist()
+        nbytes += sum(sys.getsizeof(part, 64) for part in sample) * int(owner.size) // max(len(sample), 1)
+    if nbytes:
+        yield address, nbytes
+
+
+def _of_arrow(value: Any) -> Iterator[tuple[int, int]]:
+    if hasattr(value, "chunks"):
+        arrays = value.chunks
+    elif hasattr(value, "itercolumns"):
+        arrays = [chunk for column in value.itercolumns() for chunk in getattr(column, "chunks", [column])]
+    else:
+        arrays = [value]
+    for array in arrays:
+        for buffer in array.buffers() if hasattr(array, "buffers") else ():
+            while buffer is not None and buffer.parent is not None:
+                buffer = buffer.parent
+            if buffer is not None and buffer.size:
+                yield buffer.address, buffer.size
+        dictionary = getattr(array, "dictionary", None)
+        if dictionary is not None:
+            yield from _of_arrow(dictionary)

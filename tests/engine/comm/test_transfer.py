@@ -1,0 +1,269 @@
+"""Results between two ends over real sockets: by bytes, by shared memory, over TLS; and when things go wrong."""
+
+import asyncio
+import os
+import tempfile
+import threading
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from howdah.engine.comm import transfer
+from howdah.engine.comm.frames import Channel, ChannelClosed
+from howdah.engine.comm.identity import Authority, Role, Security
+from howdah.engine.comm.line import Line
+from howdah.engine.comm.messages import Hello, Welcome
+from howdah.engine.comm.press import Presser, open_pressed
+from howdah.engine.comm.transfer import MISSING, Packed, Peers, serve
+from howdah.engine.comm.transport import Listener, send_greeting
+from howdah.engine.graph.layer import Key, Span
+from howdah.engine.worker.store import Store, size_of_value
+from howdah.errors import Unpicklable
+
+KEY = b"k" * 16
+MIB = 1 << 20
+
+
+class Holder:
+    """A data server with a store, in this process."""
+
+    def __init__(self, listen: str, security: Security | None = None, other_host: bool = False) -> None:
+        self.store = Store()
+        self.pool = ThreadPoolExecutor(4)
+        self.other_host = other_host
+        self.connections = 0
+        self.listener = Listener({"data": self._serve}, security)
+        self.address = self.listener.open(listen)
+
+    async def _serve(self, channel: Channel, role: Role, hello: Hello) -> None:
+        self.connections += 1
+        await send_greeting(channel, Welcome(""))
+        await serve(channel, self.store.pack, self.pool, self.other_host)
+
+    def hold(self, values: list[Any]) -> list[Span]:
+        self.store.put(KEY, range(len(values)), values, [size_of_value(value) for value in values])
+        return [Span(KEY, 0, len(values))]
+
+
+Story = Callable[[Holder, Peers], Coroutine[Any, Any, None]]
+
+
+def tell(story: Story, folder: Path, tls: bool = False, other_host: bool = False) -> None:
+    sockets = tempfile.TemporaryDirectory()  # has a short name and is private
+
+    async def told() -> None:
+        server = client = None
+        listen = f"unix://{sockets.name}/data"
+        if tls:
+            authority = Authority.create("app")
+            server = Security.load(authority._write_leaf(folder / "s", Role("app", "worker", "container_1")))
+            client = Security.load(authority.write_client_dir(folder / "c", "me"))
+            listen = "tls://127.0.0.1:0"
+        holder = Holder(listen, server, other_host)
+        peers = Peers("me", client)
+        try:
+            await asyncio.wait_for(story(holder, peers), 30)
+        finally:
+            peers.close()
+            holder.listener.close()
+            for _ in range(3):
+                await asyncio.sleep(0)
+            holder.pool.shutdown(wait=True)
+
+    with sockets:
+        asyncio.run(told())
+
+
+async def fetched(holder: Holder, peers: Peers, spans: list[Span]) -> tuple[dict[int, Any], list[tuple[Key, int]]]:
+    got: dict[int, Packed] = {}
+    missing = await peers.fetch(holder.address, spans, lambda _, item, packed: got.update({item: packed}))
+    return {item: packed.open() for item, packed in got.items()}, missing
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    for _ in range(2000):
+        if condition():
+            return
+        await asyncio.sleep(0.005)
+    raise AssertionError("the condition did not come true")
+
+
+def descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def test_on_one_host_large_results_are_mapped_not_sent(tmp_path: Path) -> None:
+    async def story(holder: Holder, peers: Peers) -> None:
+        values = [np.full(MIB // 8, float(i)) for i in range(300)]
+        spans = holder.hold([*values, "small", np.zeros(10)])
+        before = descriptors()
+        found, missing = await fetched(holder, peers, spans)
+        assert missing == []
+        assert found[300] == "small"
+        assert all(found[i][0] == found[i][-1] == float(i) for i in range(300))
+        assert Path("/proc/self/maps").read_text().count("memfd:howdah-result") >= 300
+        await until(lambda: descriptors() <= before + 8)  # mappings need none
+        found[7][:] = -1.0  # hers alone
+        assert holder.store.get(KEY, 7)[5] == 7.0
+        again, _ = await fetched(holder, peers, spans)
+        assert again[7][5] == 7.0
+        again[7][0] = 3.0
+        assert (
+            Path("/proc/self/maps").read_text().count("memfd:howdah-result") >= 900
+        )  # the holder's are there too, now
+        await until(lambda: before + 300 <= descriptors() <= before + 300 + 8)
+        third, _ = await fetched(holder, peers, spans)
+        assert third[7][0] == 7.0
+        del third
+        assert holder.store.memory == holder.store.nbytes
+        holder.store.free(spans)
+        values.clear()
+        assert holder.store.memory == 0
+        await until(lambda: descriptors() <= before + 8)
+        assert again[9][-1] == 9.0  # what was mapped lives as long as who has it
+
+    tell(story, tmp_path)
+
+
+def test_without_descriptors_the_bytes_are_sent(tmp_path: Path) -> None:
+    async def story(holder: Holder, peers: Peers) -> None:
+        spans = holder.hold([np.full(MIB // 8, float(i)) for i in range(20)])
+        holder.store._budget.left = 3
+        found, _ = await fetched(holder, peers, spans)
+        assert [found[i][-1] for i in range(20)] == [float(i) for i in range(20)]
+
+    tell(story, tmp_path)
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_all_kinds_of_values_missing_ones_and_bad_ones(
+    tmp_path: Path, tls: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfer, "PIECE_BYTES", MIB)
+
+    async def story(holder: Holder, peers: Peers) -> None:
+        table = pa.table({"a": np.arange(200_000), "b": [str(i) for i in range(200_000)]})
+        values = [1, b"x" * 3 * MIB, table, table.slice(7, 1000), {"a": [np.arange(50_000)]}, threading.Lock(), None]
+        holder.hold(values)
+        holder.store.free([Span(KEY, 3, 4)])
+        got: dict[int, Packed] = {}
+        spans = [Span(KEY, 0, 7), Span(b"unknown", 0, 2), Span(KEY, 2, 3)]
+        missing = await peers.fetch(holder.address, spans, lambda _, item, packed: got.update({item: packed}))
+        assert sorted(missing) == sorted([(KEY, 3), (b"unknown", 0), (b"unknown", 1)])
+        assert got[0].open() == 1
+        assert got[1].open() == values[1]
+        assert got[2].open().equals(table)
+        np.testing.assert_array_equal(got[4].open()["a"][0], np.arange(50_000))
+        with pytest.raises(Unpicklable, match="lock"):
+            got[5].open()
+        assert got[6].open() is None
+        await asyncio.gather(*(fetched(holder, peers, [Span(KEY, 0, 3)]) for _ in range(20)))
+        assert holder.connections <= 2  # they are used again
+
+    tell(story, tmp_path, tls)
+
+
+def test_a_holder_that_dies_while_it_is_asked(tmp_path: Path) -> None:
+    async def story(holder: Holder, peers: Peers) -> None:
+        asked, go = threading.Event(), threading.Event()
+
+        def stuck(layer: Key, item: int, share: bool) -> Any:
+            asked.set()
+            assert go.wait(20)
+            return MISSING
+
+        holder.store.pack = stuck  # type: ignore[method-assign]
+        job = asyncio.ensure_future(fetched(holder, peers, [Span(KEY, 0, 1)]))
+        await asyncio.to_thread(asked.wait, 20)
+        holder.listener.close()
+        with pytest.raises(ChannelClosed):
+            await job
+        go.set()
+
+    tell(story, tmp_path)
+
+
+def test_closing_ends_every_wait(tmp_path: Path) -> None:
+    async def story(holder: Holder, peers: Peers) -> None:
+        asked, go = threading.Event(), threading.Event()
+
+        def stuck(layer: Key, item: int, share: bool) -> Any:
+            asked.set()
+            assert go.wait(20)
+            return MISSING
+
+        holder.store.pack = stuck  # type: ignore[method-assign]
+        job = asyncio.ensure_future(fetched(holder, peers, [Span(KEY, 0, 100)]))
+        await asyncio.to_thread(asked.wait, 20)
+        peers.close()
+        with pytest.raises(ChannelClosed):
+            await job
+        go.set()
+
+    tell(story, tmp_path)
+
+
+def test_a_connection_that_died_while_idle_is_made_anew(tmp_path: Path) -> None:
+    async def story(holder: Holder, peers: Peers) -> None:
+        spans = holder.hold([1])
+        assert (await fetched(holder, peers, spans))[0] == {0: 1}
+        for channel in list(holder.listener._channels):
+            channel.close()
+        assert (await fetched(holder, peers, spans))[0] == {0: 1}
+        assert holder.connections == 2
+
+    tell(story, tmp_path)
+
+
+class _Pace:
+    def __init__(self, seconds_a_byte: float) -> None:
+        self.seconds_a_byte = seconds_a_byte
+
+
+def pressed_by(pace: float, frame: bytes) -> tuple[list[Any], Any]:
+    frames: list[Any] = [b"head", frame]
+    return frames, Presser(_Pace(pace)).press(frames)  # type: ignore[arg-type]
+
+
+def test_frames_are_pressed_where_a_sample_says_that_it_pays() -> None:
+    shrinks = np.repeat(np.arange(2000.0), 200).tobytes()
+    slow, fast = 1e-7, 1e-12  # 10 MB/s, 1 TB/s
+    frames, pressed = pressed_by(slow, shrinks)
+    assert pressed == [(1, len(shrinks))]
+    assert len(frames[1]) < len(shrinks) // 2
+    open_pressed(frames, pressed)
+    assert bytes(frames[1]) == shrinks
+    assert pressed_by(fast, shrinks)[1] == []
+    assert pressed_by(slow, np.random.default_rng(0).bytes(MIB))[1] == []
+    assert pressed_by(slow, shrinks[:1000])[1] == []
+
+
+def test_between_hosts_a_slow_line_carries_lz4(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[int] = []
+    monkeypatch.setattr(
+        transfer, "open_pressed", lambda f, p: (taken.extend(len(f[i]) for i, _ in p), open_pressed(f, p))
+    )
+    send = Line.send
+
+    def slow(line: Line, *args: Any) -> None:
+        send(line, *args)
+        line.seconds_a_byte = 1e-7
+
+    monkeypatch.setattr(Line, "send", slow)
+
+    async def story(holder: Holder, peers: Peers) -> None:
+        values = [np.repeat(np.arange(1000.0) + i, 100) for i in range(4)]
+        spans = holder.hold(values)
+        for _ in range(2):  # the pace of a line is known after its first answer
+            found, _ = await fetched(holder, peers, spans)
+        for i in range(4):
+            np.testing.assert_array_equal(found[i], values[i])
+        assert len(taken) == 4
+        assert sum(taken) < sum(value.nbytes for value in values) // 3
+
+    tell(story, tmp_path, tls=True, other_host=True)
