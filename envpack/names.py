@@ -26,9 +26,13 @@ def files(fs: Any, folder: str) -> dict[str, dict[str, Any]]:
 
 
 def pointers(fs: Any, root: str) -> Pointers:
-    """Every name of a store."""
+    """Every name of a store.
+
+    Reads the folder twice: a listing is no snapshot, and one that a change overtakes may show neither file of it.
+    """
     found: Pointers = {}
-    for path in files(fs, posixpath.join(root, "names")):
+    folder = posixpath.join(root, "names")
+    for path in {**files(fs, folder), **files(fs, folder)}:
         parts = posixpath.basename(path).split("@")
         if len(parts) == 3 and parts[1].isdigit():
             found.setdefault(parts[0], []).append((int(parts[1]), parts[2], path))
