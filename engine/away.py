@@ -55,6 +55,12 @@ def in_task() -> bool:
     return place is not None and place.work is not None
 
 
+def task_here() -> Any:
+    """The work that this thread, a slot's, is doing; None on other threads and between runs."""
+    place: Place | None = getattr(_here, "place", None)
+    return None if place is None else place.work
+
+
 @contextlib.contextmanager
 def given_away() -> Iterator[None]:
     """While this is entered on a slot's thread, another thread has the slot."""

@@ -7,20 +7,22 @@ computed one after the other. For users; the client's `compute` and `persist` co
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from howdah.engine import delayed as _delayed
+from howdah.engine.annotations import NAMES, annotate
 from howdah.engine.delayed import Delayed, delayed, given, is_collection, persisted
 from howdah.engine.delayed_layers import lowered
 from howdah.engine.graph.inputs import NESTS
 from howdah.engine.graph.layer import Span
 from howdah.errors import InputError, near
 
-OPTIONS = ("scheduler", "traverse", "progress", "retries", "optimize_graph")
+OPTIONS = ("scheduler", "traverse", "progress", *NAMES, "optimize_graph")
 
 
 def compute(
-    *args: Any, scheduler: Any = None, traverse: bool = True, progress: Any = None, retries: int = 0, **options: Any
+    *args: Any, scheduler: Any = None, traverse: bool = True, progress: Any = None, **options: Any
 ) -> tuple[Any, ...]:
     """The values of lazy objects, computed together; anything else is given back as it is.
 
@@ -29,7 +31,8 @@ def compute(
     args : `Delayed`, frames, and (with `traverse`) lists, tuples, sets and dictionaries with such inside.
     scheduler : a `Client`, "threads", "inline", "processes"; None is the current client, or "threads" without one.
     progress : True shows a progress bar; or a function that is called as progress(done tasks, all tasks, layer).
-    retries : how often a task of a `Delayed` is tried again when it raises, on a cluster.
+    options : `retries`, `priority`, `resources`, `workers`, `allow_other_workers`, as `annotate` has them, for all
+        tasks that are computed, on a cluster.
 
     Raises
     ------
@@ -42,14 +45,12 @@ def compute(
     >>> compute(x, {"twice": x + x}, 5, scheduler="inline")
     (1, {'twice': 2}, 5)
     """
-    _check(options)
-    values = _values([_found(arg, traverse) for arg in args], scheduler, progress, retries)
+    with _annotated(options):
+        values = _values([_found(arg, traverse) for arg in args], scheduler, progress)
     return tuple(_given_back(arg, values, traverse) for arg in args)
 
 
-def persist(
-    *args: Any, scheduler: Any = None, traverse: bool = True, retries: int = 0, **options: Any
-) -> tuple[Any, ...]:
+def persist(*args: Any, scheduler: Any = None, traverse: bool = True, **options: Any) -> tuple[Any, ...]:
     """The same lazy objects, computed (begun, on a cluster) and kept where they were computed while they live.
 
     Examples
@@ -59,14 +60,19 @@ def persist(
     >>> (x + 1).compute(scheduler="inline")
     2
     """
-    _check(options)
+    calls = [call for arg in args for call in _found(arg, traverse)]
+    with _annotated(options):
+        fresh = _persisted(calls, scheduler)
+    return tuple(_given_back(arg, fresh, traverse) for arg in args)
+
+
+def _persisted(calls: list[Any], scheduler: Any) -> dict[int, Any]:
     from howdah.engine.execute import persist_graph
 
-    calls = [call for arg in args for call in _found(arg, traverse)]
     fresh: dict[int, Any] = {id(call): call for call in calls}
     lazy = [call for call in fresh.values() if type(call) is Delayed and call._held is None]
     if lazy:
-        graph, places = lowered(lazy, _annotations(retries))
+        graph, places = lowered(lazy)
         keys = list(dict.fromkeys(key for key, _ in places))
         held = dict(zip(keys, persist_graph(graph, [graph.wanted(key) for key in keys], scheduler=scheduler)))
         for call, (key, item) in zip(lazy, places):
@@ -74,17 +80,17 @@ def persist(
     for call in calls:
         if type(call) is not Delayed and hasattr(call, "persist"):
             fresh[id(call)] = call.persist(scheduler=scheduler)
-    return tuple(_given_back(arg, fresh, traverse) for arg in args)
+    return fresh
 
 
-def futures_of_lazy(client: Any, values: list[Any], retries: int | None, priority: int, traverse: bool) -> list[Any]:
+def futures_of_lazy(client: Any, values: list[Any], traverse: bool) -> list[Any]:
     """A future on the client's cluster for each value; one that is not lazy is put there as it is."""
     lazy = [value if type(value) is Delayed else delayed(value, traverse=traverse) for value in values]
     known = [call for call in lazy if call._held is None]
     futures: dict[int, Any] = {}
     if known:
-        graph, places = lowered(known, _annotations(retries or 0))
-        futures = dict(zip(map(id, known), client.started_futures(graph, places, priority)))
+        graph, places = lowered(known)
+        futures = dict(zip(map(id, known), client.started_futures(graph, places)))
     return [futures[id(call)] if id(call) in futures else client.submit(given, _future_of(call)) for call in lazy]
 
 
@@ -104,14 +110,14 @@ def spans_of(places: Sequence[tuple[bytes, int]]) -> list[Span]:
     return spans
 
 
-def _values(found: list[list[Any]], scheduler: Any, progress: Any, retries: int) -> dict[int, Any]:
+def _values(found: list[list[Any]], scheduler: Any, progress: Any) -> dict[int, Any]:
     from howdah.engine.execute import compute_graph
 
     calls = {id(call): call for part in found for call in part}
     lazy = [call for call in calls.values() if type(call) is Delayed]
     values: dict[int, Any] = {}
     if lazy:
-        graph, places = lowered(lazy, _annotations(retries))
+        graph, places = lowered(lazy)
         with _shown(progress) as show:
             parts = compute_graph(graph, spans_of(places), scheduler=scheduler, progress=show)
         values = dict(zip(map(id, lazy), [value for part in parts for value in part]))
@@ -122,17 +128,11 @@ def _values(found: list[list[Any]], scheduler: Any, progress: Any, retries: int)
 
 
 def _shown(progress: Any) -> Any:
-    import contextlib
-
     if progress is True:
         from howdah.engine.client.progress_bar import ProgressBar
 
         return ProgressBar()
-    return contextlib.nullcontext(progress or None)
-
-
-def _annotations(retries: int) -> dict[str, Any]:
-    return {"retries": retries} if retries else {}
+    return nullcontext(progress or None)
 
 
 def _found(nest: Any, traverse: bool) -> list[Any]:
@@ -157,7 +157,9 @@ def _given_back(nest: Any, values: dict[int, Any], traverse: bool) -> Any:
     return type(nest)([_given_back(part, values, True) for part in nest])
 
 
-def _check(options: dict[str, Any]) -> None:
+def _annotated(options: dict[str, Any]) -> AbstractContextManager[None]:
     options.pop("optimize_graph", None)  # dask's; there is nothing to switch off
     for name in options:
-        raise InputError(f"compute: unknown keyword {name!r}; {near(name, OPTIONS)}")
+        if name not in NAMES:
+            raise InputError(f"compute: unknown keyword {name!r}; {near(name, OPTIONS)}")
+    return annotate(**options) if options else nullcontext()

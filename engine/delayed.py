@@ -12,10 +12,14 @@ import operator
 import os
 import types
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from howdah.engine.annotations import Notes, current
 from howdah.engine.graph.inputs import NESTS
 from howdah.errors import InputError
+
+if TYPE_CHECKING:
+    from howdah.engine.observe.drawing import Drawing
 
 ATOMS = frozenset({int, float, str, bytes, bool, type(None), complex})
 """Types that hold nothing, and need no look inside."""
@@ -123,6 +127,7 @@ def _task(
     set_(made, "_kwargs", kwargs)
     set_(made, "_deps", tuple(deps))
     set_(made, "_nested", nested)
+    set_(made, "_notes", current())
     set_(made, "_level", level)
     set_(made, "_name", name)
     set_(made, "_nout", nout)
@@ -161,8 +166,8 @@ class Delayed:
     """
 
     __slots__ = (
-        "__weakref__", "_args", "_deps", "_fn", "_held", "_kwargs", "_level", "_name", "_nested", "_nout", "_pure",
-        "_token",
+        "__weakref__", "_args", "_deps", "_fn", "_held", "_kwargs", "_level", "_name", "_nested", "_notes", "_nout",
+        "_pure", "_token",
     )  # fmt: skip
 
     _fn: Callable[..., Any]
@@ -170,6 +175,7 @@ class Delayed:
     _kwargs: dict[str, Any]
     _deps: tuple[Delayed, ...]
     _nested: bool
+    _notes: Notes | None
     _level: int
     _name: str
     _nout: int | None
@@ -198,6 +204,12 @@ class Delayed:
 
         kept: Delayed = persist(self, scheduler=scheduler, **options)[0]
         return kept
+
+    def visualize(self, filename: Any = None, **options: Any) -> Drawing:
+        """Its graph as a picture, which notebooks show; with `filename` (``.svg``, ``.html``) it is written there."""
+        from howdah.engine.observe.drawing import visualize
+
+        return visualize(self, filename=filename, **options)
 
     def __call__(
         self, *args: Any, pure: bool | None = None, dask_key_name: str | None = None, **kwargs: Any
@@ -262,7 +274,7 @@ class Delayed:
         return _again, state
 
     def __dir__(self) -> list[str]:
-        return ["compute", "key", "persist"]
+        return ["compute", "key", "persist", "visualize"]
 
     def __repr__(self) -> str:
         return f"Delayed({self.key!r})"

@@ -13,6 +13,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from howdah.engine.annotations import Notes
 from howdah.engine.delayed import Delayed
 from howdah.engine.graph.graph import Graph, Held
 from howdah.engine.graph.inputs import Input, rebuilt
@@ -71,9 +72,7 @@ class Group:
 Place = tuple[Group, int]
 
 
-def lowered(
-    wanted: Sequence[Delayed], annotations: dict[str, Any] | None = None
-) -> tuple[Graph, list[tuple[bytes, int]]]:
+def lowered(wanted: Sequence[Delayed]) -> tuple[Graph, list[tuple[bytes, int]]]:
     """A graph that computes `wanted`, and for each of them its layer and item.
 
     What is wanted stands in layers of its own, so that keeping it keeps nothing else.
@@ -89,7 +88,7 @@ def lowered(
     groups, places, held = _grouped(wanted)
     graph = Graph(held=held)
     for group in sorted(groups, key=_level):
-        _add(graph, group, places, annotations or {})
+        _add(graph, group, places)
     found = [places[id(call)] for call in wanted]
     return graph, [(group.key, item) for group, item in found]
 
@@ -133,7 +132,7 @@ def _grouped(wanted: Sequence[Delayed]) -> tuple[list[Group], dict[int, Place], 
                 places[mine] = known
                 continue
         form = _form(call)
-        name = (call._level, id(call._fn), form, mine in roots, call._name)
+        name = (call._level, id(call._fn), form, mine in roots, call._name, call._notes)
         group_ = groups.get(name)
         if group_ is None:
             group_ = groups[name] = Group(call._level, form, call._name)
@@ -161,7 +160,7 @@ def _form(call: Delayed) -> str:
     return MIXED
 
 
-def _add(graph: Graph, group: Group, places: dict[int, Place], annotations: dict[str, Any]) -> None:
+def _add(graph: Graph, group: Group, places: dict[int, Place]) -> None:
     fn = group.calls[0]._fn
     n, form = group.n, group.form
     pass_inputs = True
@@ -190,9 +189,13 @@ def _add(graph: Graph, group: Group, places: dict[int, Place], annotations: dict
     hashed = hashlib.blake2b(b"".join([call._token for call in group.calls]), digest_size=16)
     for dep in deps:
         hashed.update(dep.layer)
+    notes = group.calls[0]._notes or Notes()
     group.key = graph.add(
-        Layer(group.name, fn, n, deps=deps, args=args, pass_inputs=pass_inputs, key=hashed.digest(), **annotations)
-    )
+        Layer(
+            group.name, fn, n, deps=deps, args=args, pass_inputs=pass_inputs, key=hashed.digest(),
+            retries=notes.retries or 0, annotations=notes.fields(),
+        )
+    )  # fmt: skip
 
 
 def _one_source(group: Group, places: dict[int, Place]) -> tuple[Group | None, list[int], list[int]]:

@@ -7,12 +7,14 @@ Answers are the same either way.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal, Protocol, TypeAlias
 
+from howdah.engine.annotations import Notes, current
 from howdah.engine.current import get_current
 from howdah.engine.graph.fuse import fuse
 from howdah.engine.graph.graph import Graph, Held
-from howdah.engine.graph.layer import Span
+from howdah.engine.graph.layer import Layer, Span
 from howdah.engine.held import Kept, as_layer
 from howdah.engine.local import Progress, compute_local
 from howdah.errors import InputError, bad_value, near
@@ -107,4 +109,13 @@ def for_cluster(client: Cluster, graph: Graph, wanted: Sequence[Span]) -> Graph:
         layers = {held.layer: as_layer(held) for held in foreign}
         culled.layers = {**layers, **culled.layers}
         culled.held = {key: held for key, held in culled.held.items() if key not in layers}
+    notes = current()
+    if notes is not None:
+        culled.layers = {key: _noted(layer, notes) for key, layer in culled.layers.items()}
     return fuse(culled, wanted)
+
+
+def _noted(layer: Layer, notes: Notes) -> Layer:
+    """The layer with what is said where it is computed, as far as it was not said where it was written."""
+    fields = dict(notes.fields()) | dict(layer.annotations)
+    return replace(layer, annotations=tuple(sorted(fields.items())), retries=layer.retries or notes.retries or 0)

@@ -15,7 +15,9 @@ import inspect
 import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from howdah.engine.client.results import PENDING, Results
@@ -29,6 +31,10 @@ if TYPE_CHECKING:
 
 TOGETHER = 1000
 """Results of a `map` that are fetched in one go, as far as they are there."""
+
+
+class BrokenCluster(HowdahError, concurrent.futures.BrokenExecutor):
+    """The executor's cluster is lost, or its client closed: calls that had not ended never will, none are taken."""
 
 
 class ExecutorFuture(concurrent.futures.Future[Any]):
@@ -152,7 +158,8 @@ class Executor(concurrent.futures.Executor):
         self._pending: set[ExecutorFuture] = set()
         self._unfetched: weakref.WeakSet[ExecutorFuture] = weakref.WeakSet()
         self._closed = False
-        self._client.when_lost.add(self._lost)
+        self._on_loss = _weakly(self)
+        self._client.when_lost.add(self._on_loss)
         _open.add(self)
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> concurrent.futures.Future[Any]:
@@ -161,6 +168,7 @@ class Executor(concurrent.futures.Executor):
         Raises
         ------
         RuntimeError : after `shutdown`.
+        BrokenCluster : the cluster is lost; it is a `BrokenExecutor`.
         Unpicklable : the function or an argument cannot travel.
         """
         with self._guard:
@@ -170,7 +178,12 @@ class Executor(concurrent.futures.Executor):
             return self._watch([self._client.submit(fn, *args, **self._options)])[0]
 
     def map(
-        self, fn: Callable[..., Any], *iterables: Iterable[Any], timeout: float | None = None, chunksize: int = 1
+        self,
+        fn: Callable[..., Any],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+        buffersize: int | None = None,
     ) -> Iterator[Any]:
         """As `map`, with the calls made at once and their results in order.
 
@@ -178,10 +191,20 @@ class Executor(concurrent.futures.Executor):
         ----------
         timeout : seconds from this call on, after which the iterator raises TimeoutError.
         chunksize : no effect: howdah batches by the time that calls take.
+        buffersize : so many calls are made ahead of the result that was taken last; the iterables are read as far as
+            that, and may be endless. (In the standard library since Python 3.14.)
         """
         end = None if timeout is None else time.monotonic() + timeout
         if chunksize < 1:
             raise ValueError("chunksize must be >= 1.")
+        if buffersize is not None:
+            if not isinstance(buffersize, int):
+                raise TypeError("buffersize must be an integer or None")
+            if buffersize < 1:
+                raise ValueError("buffersize must be None or > 0")
+            rest = zip(*iterables)
+            ahead = deque([self.submit(fn, *args) for args in islice(rest, buffersize)])
+            return _one_for_one(weakref.ref(self), fn, rest, ahead, end)
         items = list(zip(*iterables))
         with self._guard:
             self._check_open()
@@ -201,6 +224,8 @@ class Executor(concurrent.futures.Executor):
             self._closed = True
             pending = list(self._pending)
         _open.discard(self)
+        if not pending:
+            self._client.when_lost.discard(self._on_loss)
         if cancel_futures and pending:
             _cancel_all(self._client, pending)
         if wait:
@@ -223,9 +248,20 @@ class Executor(concurrent.futures.Executor):
                 future.result(0)
         self._client.close()
 
+    def __del__(self) -> None:
+        """Nobody can give it calls any more. Those that it has keep it alive until they have ended (`_watch`)."""
+        if "_on_loss" not in self.__dict__:
+            return  # its making failed
+        self._client.when_lost.discard(self._on_loss)
+        if self._own and not self._closed:
+            self.shutdown(wait=False)
+
     def _check_open(self) -> None:
         if self._closed:
             raise RuntimeError("cannot schedule new futures after shutdown")
+        fault = self._client._link.fault
+        if fault is not None:
+            raise _broken(fault)
 
     # -- news of calls ------------------------------------------------------------------------------------------------
 
@@ -281,6 +317,8 @@ class Executor(concurrent.futures.Executor):
                 self._unfetched.add(future)
         with self._guard:
             self._pending.difference_update(ended)
+            if self._closed and not self._pending:
+                self._client.when_lost.discard(self._on_loss)
 
     def _lost(self, fault: HowdahError) -> None:
         self._tell(self._fail, fault)
@@ -289,10 +327,49 @@ class Executor(concurrent.futures.Executor):
         with self._guard:
             pending, self._pending = list(self._pending), set()
         for future in pending:
-            future._settled() if future._of is not None and future._of.done() else future._failed(fault)
+            future._settled() if future._of is not None and future._of.done() else future._failed(_broken(fault))
 
     def __repr__(self) -> str:
         return f"<Executor of {self._client!r}{' shut down' if self._closed else ''}>"
+
+
+def _weakly(executor: Executor) -> Callable[[HowdahError], object]:
+    """What a client calls when it is lost, which keeps no executor alive."""
+    of = weakref.ref(executor)
+
+    def lost(fault: HowdahError) -> None:
+        found = of()
+        if found is not None:
+            found._lost(fault)
+
+    return lost
+
+
+def _broken(fault: HowdahError) -> BrokenCluster:
+    broken = BrokenCluster(str(fault))
+    broken.__cause__ = fault
+    return broken
+
+
+def _one_for_one(
+    of: weakref.ref[Executor],
+    fn: Callable[..., Any],
+    rest: Iterator[tuple[Any, ...]],
+    ahead: deque[concurrent.futures.Future[Any]],
+    end: float | None,
+) -> Iterator[Any]:
+    """The values in order; for each that is taken another call is made, while the executor is there."""
+    try:
+        while ahead:
+            executor = of()
+            args = next(rest, None) if executor is not None else None
+            if executor is not None and args is not None:
+                ahead.append(executor.submit(fn, *args))
+            del executor, args
+            yield ahead.popleft().result(None if end is None else max(0.0, end - time.monotonic()))
+    finally:
+        for future in ahead:
+            future.cancel()
 
 
 def _results(futures: list[ExecutorFuture], end: float | None) -> Iterator[Any]:

@@ -22,9 +22,11 @@ import tempfile
 import threading
 import time
 import weakref
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from howdah.engine.annotations import amounts
 from howdah.engine.comm.loop import loop_thread
 from howdah.engine.scheduler.server import Server
 from howdah.errors import DeadlineExceeded, HowdahError, InputError, bad_value
@@ -45,6 +47,7 @@ class LocalCluster:
     n_workers : worker processes; the default is one per core.
     threads_per_worker : tasks that each runs at once.
     memory_limit : bytes (or text, as "2GiB") per worker; default: this machine's memory divided among them.
+    resources : amounts of what tasks may ask for that each worker has, as ``{"gpu": 1}``.
     name : what people see.
     local_directory : where the folder of sockets is made; default: the temporary directory.
     status_port : of the status page on 127.0.0.1; 0 is any, None is no page.
@@ -70,6 +73,7 @@ class LocalCluster:
         threads_per_worker: int = 1,
         memory_limit: int | str | None = None,
         *,
+        resources: Mapping[str, float] | None = None,
         name: str = "local",
         local_directory: str | os.PathLike[str] | None = None,
         status_port: int | None = None,
@@ -82,6 +86,7 @@ class LocalCluster:
             raise bad_value("threads_per_worker", threads_per_worker, "give at least 1")
         self.name, self.threads_per_worker = name, threads_per_worker
         self.memory_limit = _bytes_of(memory_limit, max(n_workers, 1))
+        self.resources = amounts("resources", resources or {})
         self._guard = threading.RLock()
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._pidfds: dict[str, int] = {}
@@ -143,6 +148,7 @@ class LocalCluster:
             "--host", socket.gethostname(),
             "--slots", str(self.threads_per_worker),
             "--memory-limit", str(self.memory_limit),
+            "--resources", " ".join([f"{name}={amount!r}" for name, amount in self.resources]),
             "--listen", f"unix://{self.directory}/{name}",
             "--local-dir", str(self.directory),
             "--die-with-parent",

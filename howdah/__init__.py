@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from howdah.engine import joblib_hook
 
 if TYPE_CHECKING:
+    from howdah.engine.annotations import annotate, get_annotations
     from howdah.engine.client import (
         Client,
         Future,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from howdah.engine.executor import Executor
     from howdah.engine.frame import DataFrame, Series, from_pandas, read_parquet
     from howdah.engine.local_cluster import LocalCluster
+    from howdah.engine.observe.drawing import visualize
     from howdah.yarn_app import Specification, YarnCluster
 
 __version__ = "0.1.0"
@@ -52,11 +54,13 @@ _HOME = {
     "Specification": "howdah.yarn_app",
     "Variable": "howdah.engine.coordination",
     "YarnCluster": "howdah.yarn_app",
+    "annotate": "howdah.engine.annotations",
     "as_completed": "howdah.engine.client",
     "compute": "howdah.engine.collection",
     "delayed": "howdah.engine.delayed",
     "fire_and_forget": "howdah.engine.client",
     "from_pandas": "howdah.engine.frame",
+    "get_annotations": "howdah.engine.annotations",
     "get_client": "howdah.engine.client",
     "get_worker": "howdah.engine.client",
     "persist": "howdah.engine.collection",
@@ -64,6 +68,7 @@ _HOME = {
     "read_parquet": "howdah.engine.frame",
     "rejoin": "howdah.engine.client",
     "secede": "howdah.engine.client",
+    "visualize": "howdah.engine.observe.drawing",
     "wait": "howdah.engine.client",
     "worker_client": "howdah.engine.client",
 }
@@ -84,11 +89,13 @@ __all__ = [
     "Specification",
     "Variable",
     "YarnCluster",
+    "annotate",
     "as_completed",
     "compute",
     "delayed",
     "fire_and_forget",
     "from_pandas",
+    "get_annotations",
     "get_client",
     "get_worker",
     "persist",
@@ -96,6 +103,7 @@ __all__ = [
     "read_parquet",
     "rejoin",
     "secede",
+    "visualize",
     "wait",
     "worker_client",
 ]

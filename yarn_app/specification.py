@@ -36,7 +36,7 @@ ALIASES = {
 _NOT_OFFERED = {
     "worker_class": "howdah has one kind of worker: leave it out",
     "worker_options": "howdah has one kind of worker: leave it out",
-    "worker_gpus": "GPUs are not offered yet: leave it out, and choose nodes that have them by node_label",
+    "worker_gpus": "YARN is not asked for GPUs: choose nodes by node_label, and write worker_resources={'gpu': 1}",
     "scheduler_gpus": "the scheduler uses no GPU: leave it out",
     "host": "the scheduler runs in YARN and listens on its node's address: leave it out",
     "port": "the scheduler runs in YARN and takes a free port: leave it out",
@@ -75,6 +75,18 @@ def _mapping(field: str, value: object) -> dict[str, str]:
         if isinstance(entry, bool) or not isinstance(entry, (str, int, float)):
             raise bad_value(f"{field}.{name}", entry, "give a text (in YAML, quote it)", SpecificationError)
     return {name: str(entry) for name, entry in value.items()}
+
+
+def _amounts(field: str, value: object) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for name, amount in _mapping(field, value).items():
+        try:
+            found[name] = float(amount)
+        except ValueError:
+            found[name] = 0.0
+        if not 0 < found[name] < float("inf") or set(name) & set(", "):
+            raise bad_value(f"{field}.{name}", amount, "give an amount above 0", SpecificationError)
+    return found
 
 
 def _paths(field: str, value: object) -> dict[str, str]:
@@ -155,6 +167,7 @@ class Specification:
         archive that unpacks to `bin/python`, or "current" (this one is packed now, unless the same was before).
     n_workers, worker_memory, worker_cores : how many workers, and memory ("1GiB") and slots of each. A worker's
         container is larger than its memory by 10 %, at least 384 MiB, as with Spark.
+    worker_resources : what each worker offers to tasks that ask for it, as {"gpu": 1}. YARN is not asked for it.
     driver_memory, driver_cores : for the driver program, in cluster mode; its container is the master's, enlarged.
     master_memory, master_cores : for the application master with the scheduler.
     deploy_mode : where the driver program of `howdah submit` runs: "cluster" (in YARN) or "client" (here).
@@ -194,6 +207,7 @@ class Specification:
     n_workers: int = 2
     worker_memory: str = "2GiB"
     worker_cores: int = 1
+    worker_resources: Mapping[str, float] = dataclasses.field(default_factory=dict)
     driver_memory: str = "1GiB"
     driver_cores: int = 1
     master_memory: str = "1GiB"
@@ -218,6 +232,7 @@ class Specification:
         "n_workers": _count(0),
         "worker_memory": _memory,
         "worker_cores": _count(1),
+        "worker_resources": _amounts,
         "driver_memory": _memory,
         "driver_cores": _count(1),
         "master_memory": _memory,

@@ -286,6 +286,7 @@ def _config(
         "n_workers": spec.n_workers,
         "worker_cores": spec.worker_cores,
         "worker_bytes": spec.worker_bytes,
+        "worker_resources": dict(spec.worker_resources),
         "failures_allowed": spec.failures_allowed,
         "lease": spec.lease,
         "groups": [dataclasses.asdict(group) for group in groups],

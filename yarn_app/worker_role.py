@@ -49,6 +49,7 @@ def main() -> None:
         "--rack": config["racks"].get(host, "/default-rack"),
         "--slots": str(config["worker_cores"]),
         "--memory-limit": str(config["worker_bytes"]),
+        "--resources": " ".join(f"{name}={amount}" for name, amount in config["worker_resources"].items()),
         "--local-dir": str(local),
         "--container": os.environ.get("CONTAINER_ID", name),
     }

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from howdah.engine.client import options
 from howdah.engine.client.awaiting import ItemWaits, blocking, on_a_loop
+from howdah.engine.client.captured import Captured
 from howdah.engine.client.future import Future
 from howdah.engine.client.gathering import Gathering, nested_futures
 from howdah.engine.client.graphs import Graphs, frames_of
@@ -33,13 +34,13 @@ from howdah.engine.coordination.here import worker_name
 from howdah.engine.current import drop_current, set_current
 from howdah.engine.graph.encode import Encoded
 from howdah.engine.graph.layer import Span
-from howdah.errors import HowdahError, InputError, NotSupported, bad_value, near
+from howdah.errors import HowdahError, InputError, bad_value, near
 
 if TYPE_CHECKING:
     from howdah.engine.executor import Executor
 
 
-class Client(Graphs, Waits, Questions):
+class Client(Graphs, Waits, Questions, Captured):
     """A connection to a cluster: give it work, get results.
 
     Parameters
@@ -160,7 +161,7 @@ class Client(Graphs, Waits, Questions):
         resources: Mapping[str, float] | None = None,
         retries: int | None = None,
         priority: int = 0,
-        allow_other_workers: bool = True,
+        allow_other_workers: bool = False,
         actor: bool = False,
         pure: bool = True,
         hosts: Sequence[str] = (),
@@ -173,14 +174,18 @@ class Client(Graphs, Waits, Questions):
         Parameters
         ----------
         key : what the future's `key` is to be. The same key for other work is an InputError while the first lives.
-        workers : names, addresses or hosts of workers on whose hosts it should run; others take it when these are busy
-            for long.
-        resources : amounts of the workers' resources that it takes while it runs.
+        workers : names, addresses or hosts of the workers that may run it. It waits for them, also for such as are not
+            there yet.
+        allow_other_workers : others may run it while none of `workers` is there.
+        resources : amounts of its worker's resources that it takes while it runs, as ``{"gpu": 1}``. Workers have what
+            they were started with.
         retries : how often it is tried again when it raises.
         priority : higher runs first.
         actor : `fn` is a class: make an object of it that stays on one worker, and return its `Actor`, not a future.
         pure : the same function of the same arguments is the same task, and runs once. False: always a new one.
-        hosts : where it should rather run, best first.
+        hosts : where it should rather run, best first; of no effect beside `workers` and `resources`.
+
+        What is not said here, an `annotate` block around the call may say.
 
         Raises
         ------
@@ -191,14 +196,16 @@ class Client(Graphs, Waits, Questions):
         if actor:
             from howdah.engine.coordination.actors import make_actor
 
-            return make_actor(self, fn, args, kwargs, priority=priority or 0, hosts=self._near(workers, hosts, True))
+            return make_actor(
+                self, fn, args, kwargs, priority=priority, hosts=hosts, workers=workers, resources=resources,
+                allow_other_workers=allow_other_workers,
+            )  # fmt: skip
         options.check_keywords(fn, kwargs, "submit")
-        retries, priority = options.check_numbers(retries, priority)
-        near_hosts = self._near(workers, hosts, allow_other_workers)
-        extras = options.extras(resources)
+        said = options.options("submit", retries, priority, resources, workers, allow_other_workers)
         labels = options.labels(key, 1, "submit")
-        packed = pack(fn, [args], kwargs, retries, pure, [near_hosts] if near_hosts else None, labels, extras)
-        return Future(self, self._submit(packed, priority, labels), 0)
+        near_hosts = [(hosts,) if isinstance(hosts, str) else tuple(hosts)] if hosts else None
+        packed = pack(fn, [args], kwargs, said.retries, pure, near_hosts, labels, said.extras)
+        return Future(self, self._submit(packed, said.priority, labels), 0)
 
     def map(
         self,
@@ -209,7 +216,7 @@ class Client(Graphs, Waits, Questions):
         resources: Mapping[str, float] | None = None,
         retries: int | None = None,
         priority: int = 0,
-        allow_other_workers: bool = True,
+        allow_other_workers: bool = False,
         pure: bool = True,
         batch_size: int | None = None,
         hosts: Sequence[Sequence[str]] | None = None,
@@ -227,26 +234,24 @@ class Client(Graphs, Waits, Questions):
         """
         options.check_callable(fn)
         options.check_keywords(fn, kwargs, "map")
-        retries, priority = options.check_numbers(retries, priority)
+        said = options.options("map", retries, priority, resources, workers, allow_other_workers)
         if not iterables:
             raise InputError("map: give at least one iterable")
         items = zip(*iterables)
         if batch_size is not None and batch_size < 1:
             raise bad_value("batch_size", batch_size, "give a number from 1 on")
-        extras = options.extras(resources)
-        near_hosts = self._near(workers, (), allow_other_workers)
         if batch_size is not None and hosts is None and not isinstance(key, str | None):
             key = list(key)
         futures: list[Future] = []
         while part := _first(items, batch_size):
-            where = [near_hosts] * len(part) if near_hosts else None
+            where: list[tuple[str, ...]] | None = None
             if hosts is not None:
                 where = [tuple(h) for h in hosts[len(futures) : len(futures) + len(part)]]
                 if (batch_size is None and len(hosts) != len(part)) or len(where) != len(part):
                     raise bad_value("hosts", f"{len(hosts)} entries", f"give one per element: {len(part)}")
             labels = options.labels(_part_of(key, len(futures), len(part), batch_size), len(part), "map")
-            packed = pack(fn, part, kwargs, retries, pure, where, labels, extras)
-            results = self._submit(packed, priority, labels)
+            packed = pack(fn, part, kwargs, said.retries, pure, where, labels, said.extras)
+            results = self._submit(packed, said.priority, labels)
             futures += [Future(self, results, item) for item in range(len(part))]
         return futures
 
@@ -266,12 +271,12 @@ class Client(Graphs, Waits, Questions):
 
         Parameters
         ----------
-        workers : names, addresses or hosts of workers on whose hosts it should lie.
+        workers : names, addresses or hosts of workers on which it is to lie; on others while none of them is there.
         broadcast : True puts a copy on every worker, a number on so many; waits until they are there.
         hash : equal data is put there once. False: every call puts it there anew.
         direct, timeout : there for dask's sake.
         """
-        where: dict[str, Any] = {"workers": workers, "pure": hash}
+        where: dict[str, Any] = {"workers": workers, "allow_other_workers": workers is not None, "pure": hash}
         made: Any
         if isinstance(data, dict):
             made = dict(zip(data, self.map(_itself, list(data.values()), **where)))
@@ -284,23 +289,6 @@ class Client(Graphs, Waits, Questions):
         if broadcast:
             self.replicate(made, None if broadcast is True else int(broadcast), workers)
         return made
-
-    def _near(self, workers: Any, hosts: Sequence[str], others: bool) -> tuple[str, ...]:
-        """Preferred hosts, of which some may be said by naming workers."""
-        if workers is None:
-            return tuple(hosts)
-        if not others:
-            raise NotSupported(
-                "allow_other_workers=False: a task can prefer workers, and is not kept from others; leave it out"
-            )
-        there = self._link.ask("info")["workers"] if not on_a_loop() else {}
-        found = list(hosts)
-        for wanted in [workers] if isinstance(workers, str) else workers:
-            mine = [w["host"] for name, w in there.items() if wanted in (name, w["address"], w["host"])]
-            if there and not mine:
-                raise InputError(f"workers: there is no worker {wanted!r}; {near(str(wanted), there)}")
-            found += mine or [wanted]
-        return tuple(dict.fromkeys(found))
 
     def _submit(self, layer: Encoded, priority: int, labels: list[str] | None = None) -> Results:
         spec = layer.spec
@@ -402,21 +390,23 @@ class Client(Graphs, Waits, Questions):
             return f"<Client {self.address} closed>"
         if self._link.fault is not None:
             return f"<Client {self.address} lost: {self._link.fault}>"
-        if on_a_loop():  # a look must not hold up somebody's event loop
+        if self.asynchronous:  # a look must not hold up somebody's event loop (a notebook's kernel has one, too)
             return f"<Client {self.address}>"
         workers = self._link.ask("info")["workers"].values()
         slots = sum(worker["slots"] for worker in workers)
         return f"<Client {self.address} {len(workers)} workers, {slots} slots>"
 
     def _repr_html_(self) -> str:
-        import html
+        from howdah.engine.client.shown import client_as_html
 
-        return f"<b>Client</b> <code>{html.escape(repr(self))}</code>"
+        silent = self._closed or not self._started or self._link.fault is not None or self.asynchronous
+        workers = {} if silent else self._link.ask("info")["workers"]
+        return client_as_html(repr(self), workers, getattr(self.cluster, "dashboard_link", ""))
 
 
 _OPTIONS = (
     "address", "security", "name", "timeout", "lease", "set_as_default", "asynchronous", "n_workers",
-    "threads_per_worker", "memory_limit",
+    "threads_per_worker", "memory_limit", "resources",
 )  # fmt: skip
 
 

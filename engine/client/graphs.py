@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
+from howdah.engine.annotations import annotate
 from howdah.engine.client.future import Future, Hold
 from howdah.engine.client.ledger import Ledger, Spans
 from howdah.engine.client.link import Link
@@ -48,6 +49,9 @@ class Graphs:
         collections: Any,
         sync: bool = False,
         optimize_graph: bool = True,
+        workers: Any = None,
+        allow_other_workers: bool = False,
+        resources: Mapping[str, float] | None = None,
         retries: int | None = None,
         priority: int = 0,
         traverse: bool = True,
@@ -58,29 +62,80 @@ class Graphs:
         ----------
         sync : wait, and give the values themselves.
         optimize_graph : there for dask's sake.
+        workers, allow_other_workers, resources, retries, priority : as in `submit`, for all tasks of the graph.
         """
         from howdah.engine.collection import futures_of_lazy
 
         many = isinstance(collections, list | tuple | set | frozenset)
-        futures = futures_of_lazy(self, list(collections) if many else [collections], retries, priority, traverse)
+        said = {"workers": workers, "allow_other_workers": allow_other_workers or None, "resources": resources or None}
+        with annotate(retries=retries, priority=priority or None, **said):
+            futures = futures_of_lazy(self, list(collections) if many else [collections], traverse)
         found = type(collections)(futures) if many else futures[0]
         return self.gather(found) if sync else found
 
-    def persist(self, collections: Any, optimize_graph: bool = True, retries: int | None = None) -> Any:
-        """Begin to compute lazy objects and keep them on the workers: the same objects, which now refer to that."""
+    def persist(
+        self,
+        collections: Any,
+        optimize_graph: bool = True,
+        workers: Any = None,
+        allow_other_workers: bool = False,
+        resources: Mapping[str, float] | None = None,
+        retries: int | None = None,
+        priority: int = 0,
+    ) -> Any:
+        """Begin to compute lazy objects and keep them on the workers: the same objects, which now refer to that.
+
+        The parameters are those of `compute`.
+        """
         from howdah.engine.collection import persist
 
         many = isinstance(collections, list | tuple | set | frozenset)
-        kept = persist(*(collections if many else [collections]), scheduler=self, retries=retries or 0)
+        said = {"workers": workers, "allow_other_workers": allow_other_workers or None, "resources": resources or None}
+        with annotate(retries=retries, priority=priority or None, **said):
+            kept = persist(*(collections if many else [collections]), scheduler=self)
         return type(collections)(kept) if many else kept[0]
 
-    def started_futures(self, graph: Graph, places: Sequence[tuple[bytes, int]], priority: int = 0) -> list[Future]:
+    def get(
+        self,
+        dsk: Any,
+        keys: Any,
+        workers: Any = None,
+        allow_other_workers: bool = False,
+        resources: Mapping[str, float] | None = None,
+        sync: bool = True,
+        retries: int | None = None,
+        priority: int = 0,
+        **unused: Any,
+    ) -> Any:
+        """Compute keys of a graph that is written as a dictionary, as dask's are (see `howdah.engine.delayed_dict`).
+
+        dask's collections compute on this cluster with ``scheduler=client.get``.
+
+        Parameters
+        ----------
+        dsk : ``{"x": 1, "y": (inc, "x")}``: calls are tuples that begin with a function, keys stand for their values.
+        keys : one, or a nest of lists; what is returned has its form.
+        sync : False gives futures, at once.
+
+        Raises
+        ------
+        InputError : a key is not in the graph, or keys need each other in a circle (the error names them).
+        """
+        from howdah.engine.delayed_dict import flat, from_dict, nested
+
+        said = {"workers": workers, "allow_other_workers": allow_other_workers or None, "resources": resources or None}
+        with annotate(retries=retries, priority=priority or None, **said):
+            names = list(dict.fromkeys(flat(keys)))
+            found = nested(keys, dict(zip(names, self.compute(from_dict(dsk, names), traverse=False))))
+        return self.gather(found) if sync else found
+
+    def started_futures(self, graph: Graph, places: Sequence[tuple[bytes, int]]) -> list[Future]:
         """Futures of single items of a graph, which is started."""
         from howdah.engine.collection import spans_of as joined
         from howdah.engine.execute import for_cluster
 
         wanted = joined(places)
-        spans, hold = self._start_graph(for_cluster(self, graph, wanted), wanted, priority)
+        spans, hold = self._start_graph(for_cluster(self, graph, wanted), wanted)
         of = {results.key: results for results, _, _ in spans}
         self.ledger.again([(of[key], item, item + 1) for key, item in places])
         futures = [Future(_client(self), of[key], item) for key, item in places]
@@ -92,7 +147,9 @@ class Graphs:
     def compute_graph(self, graph: Graph, wanted: Sequence[Span], progress: Progress | None = None) -> list[list[Any]]:
         """Values per wanted span, for `engine.execute`. `progress` gets (done, all, layer) now and then."""
         spans, hold = self._start_graph(graph, wanted)
-        shown = None if progress is None else ProgressOf(progress, list(graph.layers))
+        shown = (
+            None if progress is None else ProgressOf(progress, {key: layer.n for key, layer in graph.layers.items()})
+        )
         values = self._results_of(spans, None, shown)
         del hold
         cuts = [0, *accumulate(stop - start for _, start, stop in spans)]
@@ -107,9 +164,7 @@ class Graphs:
         del hold
         return [Held(span.layer, span.stop, Hold(_client(self), [mine])) for span, mine in zip(wanted, spans)]
 
-    def _start_graph(
-        self, graph: Graph, wanted: Sequence[Span], priority: int = 0
-    ) -> tuple[list[tuple[Results, int, int]], Hold]:
+    def _start_graph(self, graph: Graph, wanted: Sequence[Span]) -> tuple[list[tuple[Results, int, int]], Hold]:
         """Send what of the graph is not held; the wanted spans, and what keeps them while it lives."""
         layers = [encode(layer, FIRST_PART) for layer in graph.layers.values()]
         if any(layer.spec.host_sets for layer in layers):
@@ -131,7 +186,7 @@ class Graphs:
                 self.ledger.names[spec.key] = spec.name
             frames = [frame for layer in layers for frame in frames_of(layer)]
             specs = tuple(layer.spec for layer in layers)
-            self._link.send(Submit(specs, tuple(wanted), priority), *frames)
+            self._link.send(Submit(specs, tuple(wanted)), *frames)
         for layer in graph.layers.values():  # tasks run while the rest of their arguments is packed
             for first, offsets, args in rest_of(layer, FIRST_PART):
                 self._link.send(Arguments(layer.key, first), offsets.tobytes(), args)

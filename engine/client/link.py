@@ -96,9 +96,12 @@ class Link:
         session = self._session
         if session is None:
             return
+        mine = session.hold()
         while self._outbox:
             message, frames = self._outbox.popleft()
             session.send(message, *frames)
+        if mine:
+            session.flush()
 
     async def asked_soon(self, what: str, **about: Any) -> Any:
         """A question that is asked on the loop's thread, after what was sent before it."""

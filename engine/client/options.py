@@ -5,10 +5,10 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
-from howdah.engine.scheduler.records import LayerSpec
-from howdah.errors import InputError, NotSupported, bad_value, near
+from howdah.engine.annotations import checked, current
+from howdah.errors import InputError, bad_value, near
 
 OPTIONS = (
     "key", "workers", "hosts", "resources", "retries", "priority", "allow_other_workers", "actor", "pure", "batch_size",
@@ -56,26 +56,41 @@ def _found(fn: Callable[..., Any]) -> tuple[str, ...] | None:
 _keywords_of = functools.lru_cache(maxsize=256)(_found)
 
 
-def check_numbers(retries: Any, priority: Any) -> tuple[int, int]:
-    """`retries` and `priority` as whole numbers; None is 0."""
-    for name, value in (("retries", retries), ("priority", priority)):
-        if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
-            raise bad_value(name, value, "give a whole number")
-    if retries is not None and retries < 0:
-        raise bad_value("retries", retries, "give a number from 0 on")
-    return retries or 0, priority or 0
+class Options(NamedTuple):
+    """`submit`'s and `map`'s options with what the `annotate` blocks around them say, as messages have them."""
+
+    retries: int
+    priority: int
+    extras: dict[str, Any]
+    """Further fields of the layer's spec."""
 
 
-def extras(resources: Mapping[str, float] | None) -> dict[str, Any]:
-    """Annotations that go into the layer's spec. Raises NotSupported where this scheduler knows no such thing."""
-    if not resources:
-        return {}
-    for name, amount in resources.items():
-        if not isinstance(amount, int | float) or amount <= 0:
-            raise bad_value(f"resources[{name!r}]", amount, "give an amount above 0")
-    if "resources" not in LayerSpec.__struct_fields__:
-        raise NotSupported("resources: this scheduler keeps no account of resources; use hosts= or priority= instead")
-    return {"resources": tuple(sorted((name, float(amount)) for name, amount in resources.items()))}
+def options(
+    call: str,
+    retries: Any = None,
+    priority: Any = None,
+    resources: Any = None,
+    workers: Any = None,
+    allow_other_workers: Any = None,
+) -> Options:
+    """Check the options of a call. Raises InputError for a value that cannot be."""
+    around = current()
+    if retries is None and not priority and resources is None and workers is None and around is None:
+        return _PLAIN
+    said = checked(
+        call,
+        retries=retries,
+        priority=priority or None,
+        resources=resources or None,
+        workers=workers,
+        allow_other_workers=allow_other_workers or None,
+    ).over(around)
+    extras = {"resources": said.resources, "only": said.only, "loose": said.loose}
+    given = {name: value for name, value in extras.items() if value}
+    return Options(said.retries or 0, said.priority or 0, given)
+
+
+_PLAIN = Options(0, 0, {})
 
 
 def labels(key: Any, n: int, name: str) -> list[str] | None:

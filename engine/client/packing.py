@@ -10,7 +10,6 @@ import hashlib
 import weakref
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from types import CodeType, FunctionType
 from typing import Any
 
@@ -51,19 +50,23 @@ def pack(
 
     Raises Unpicklable, which names what cannot travel.
     """
-    layer = Layer(
-        name_of(fn), fn, len(items), kwargs=kwargs, hosts=hosts, retries=retries, pass_inputs=False, pure=pure
-    )
-    noted = _Noted(layer.n)
+    n = len(items)
+    noted = _Noted(n)
     with noting(noted.note_shared):
         code = _code(fn) if not kwargs else dumps((fn, dict(kwargs), False))
-    whole = _whole_layer(items) if not noted.keys else None
+    whole = _whole_layer(items) if n > 1 and not noted.keys else None
+    deps: tuple[Dependency, ...]
     if whole is not None:
-        layer = replace(layer, deps=(Dependency(whole.key, OneToOne()),), pass_inputs=True)
-        return _encoded(layer, dumps((fn, dict(kwargs), True)), b"", array("Q"), labels, extras)
-    with noting(noted.note):
-        blob, ends = dumps_each(_Numbered(items, noted))
-    return _encoded(replace(layer, args=items, deps=noted.dependencies()), code, blob, array("Q", ends), labels, extras)
+        code, blob, offsets, args = dumps((fn, dict(kwargs), True)), b"", array("Q"), None
+        deps = (Dependency(whole.key, OneToOne()),)
+    else:
+        with noting(noted.note):
+            blob, ends = dumps_each(_Numbered(items, noted) if n > 1 else items)
+        offsets, args, deps = array("Q", ends), items, noted.dependencies()
+    layer = Layer(
+        name_of(fn), fn, n, deps, args, kwargs, hosts, retries=retries, pass_inputs=whole is not None, pure=pure
+    )
+    return _encoded(layer, code, blob, offsets, labels, extras)
 
 
 _codes: weakref.WeakKeyDictionary[Any, tuple[Any, Any, bytes]] = weakref.WeakKeyDictionary()
@@ -100,7 +103,7 @@ def _encoded(
     key = layer_key(layer)
     if labels is not None:
         key = hashlib.blake2b(key + "\0".join(labels).encode(), digest_size=16).digest()
-    spec = spec_of(replace(layer, key=key))
+    spec = spec_of(layer, code, key)
     return Encoded(msgspec.structs.replace(spec, **extras) if extras else spec, code, blob, offsets)
 
 

@@ -234,7 +234,7 @@ class Watch:
         self._layers = {id(results): results for results, _, _ in spans}
 
     def start(self) -> None:
-        """Begin to listen. On the loop's thread."""
+        """Begin to listen; on any thread. What changes while this looks is seen here or told to the listener."""
         for results in self._layers.values():
             results.listeners.append(self._changed)
         self.check()
@@ -249,9 +249,10 @@ class Watch:
             self.check()
             return
         # Look only at what is still waited for; a hundred thousand futures must not be looked at for each report.
-        while self._waiting and self._waiting[-1][0].settled(*self._waiting[-1][1:]):
-            self._waiting.pop()
-        if not self._waiting:
+        waiting = self._waiting  # `start` may put another list in its place meanwhile
+        while waiting and waiting[-1][0].settled(*waiting[-1][1:]):
+            waiting.pop()
+        if not waiting:
             self.check()
 
     def check(self) -> None:

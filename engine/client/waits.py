@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from howdah.engine.away import given_away
@@ -106,7 +106,7 @@ class Waits:
         if all(results.settled(start, stop) for results, start, stop in spans) and self._link.fault is None:
             return
         watch = Watch(spans, first_failure)
-        self._thread.loop.call_soon_threadsafe(self._begin, watch)
+        self._begin(watch)
         deadline = None if timeout is None else time.monotonic() + timeout
         try:
             with given_away():
@@ -121,7 +121,7 @@ class Waits:
             if progress is not None and self._link.fault is None:
                 self._report(progress)
         finally:
-            self._thread.loop.call_soon_threadsafe(self._end, watch)
+            self._end(watch)
         self._check_link(spans)
 
     def _check_link(self, spans: Spans) -> None:
@@ -129,14 +129,13 @@ class Waits:
             raise self._link.fault
 
     def _report(self, progress: Progress) -> None:
-        keys = getattr(progress, "keys", None)
-        layers = self.progress() if keys is None else self._link.ask("progress_of", keys=keys)
+        of = progress if isinstance(progress, ProgressOf) else None
+        layers = self.progress() if of is None else self._link.ask("progress_of", keys=of.keys)
         open_layers = [layer for layer in layers if layer["done"] + layer["idle"] < layer["n"]]
-        progress(
-            sum(layer["done"] for layer in layers),
-            sum(layer["n"] - layer["idle"] for layer in layers),
-            open_layers[0]["name"] if open_layers else "",
-        )
+        left = sum(layer["n"] - layer["idle"] - layer["done"] for layer in open_layers)
+        # What was done and is needed no more is forgotten over there: it counts as done all the same.
+        total = sum(layer["n"] - layer["idle"] for layer in layers) if of is None else of.total
+        progress(total - left, total, open_layers[0]["name"] if open_layers else "")
 
     # -- on a user's event loop ---------------------------------------------------------------------------------------
 
@@ -165,20 +164,18 @@ class Waits:
                 in_time = await flag.wait(timeout)
         else:
             watch = Watch(spans, first_failure, flag)
-            self._thread.loop.call_soon_threadsafe(self._begin, watch)
+            self._begin(watch)
             try:
                 with given_away():
                     in_time = await flag.wait(timeout)
             finally:
-                self._thread.loop.call_soon_threadsafe(self._end, watch)
+                self._end(watch)
         if not in_time:
             raise DeadlineExceeded(still_waiting(spans, timeout or 0.0))
         self._check_link(spans)
 
-    # -- on howdah's loop thread --------------------------------------------------------------------------------------
-
     def _begin(self, watch: Watch) -> None:
-        self._watches.add(watch)
+        self._watches.add(watch)  # before the look at the link: whoever loses it looks here after
         watch.start()
         if self._link.fault is not None:
             watch.event.set()
@@ -186,6 +183,8 @@ class Waits:
     def _end(self, watch: Watch) -> None:
         self._watches.discard(watch)
         watch.stop()
+
+    # -- on howdah's loop thread --------------------------------------------------------------------------------------
 
     def _begin_item(self, results: Any, item: int, flag: Flag) -> None:
         if self._link.fault is not None:
@@ -212,10 +211,10 @@ class Waits:
 
 
 class ProgressOf:
-    """A progress function that wants to hear of certain layers only."""
+    """A progress function that wants to hear of certain layers only, which have `total` items."""
 
-    def __init__(self, progress: Progress, keys: Sequence[bytes]) -> None:
-        self.progress, self.keys = progress, list(keys)
+    def __init__(self, progress: Progress, lengths: Mapping[bytes, int]) -> None:
+        self.progress, self.keys, self.total = progress, list(lengths), sum(lengths.values())
 
     def __call__(self, done: int, total: int, name: str) -> None:
         self.progress(done, total, name)

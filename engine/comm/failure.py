@@ -94,6 +94,8 @@ def raised_again(error: TaskError, where: str) -> BaseException:
     frames = [Frame(*frame) for frame in opened[2]]
     if any(not os.path.exists(frame.file) and not linecache.getline(frame.file, frame.line) for frame in frames):
         where = f"{error.traceback.rstrip()}\n{where}"
+    if error.said:
+        where += "\nwhat the task said before:\n" + "\n".join(f"  {line}" for line in error.said.splitlines())
     exception.add_note(where)
     return exception.with_traceback(rebuilt(frames))
 

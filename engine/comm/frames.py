@@ -7,11 +7,14 @@ share some. A frame that arrives is a writable memoryview. Nothing here knows wh
 
 from __future__ import annotations
 
+import asyncio
 import struct
 from collections.abc import Callable, Sequence
+from typing import Any
 
-from tornado.iostream import IOStream, StreamClosedError
+from tornado.iostream import IOStream, SSLIOStream, StreamClosedError
 
+from howdah.engine.comm.wire import Wire
 from howdah.errors import HowdahError
 
 Buffer = bytes | bytearray | memoryview
@@ -62,6 +65,24 @@ def join(frames: Sequence[Buffer]) -> list[Buffer]:
     return pieces
 
 
+def groups(sizes: Sequence[int]) -> list[tuple[int, list[int]]]:
+    """Which neighbouring frames share memory: the bytes of each group, and the sizes in it.
+
+    >>> groups([10, 20, LARGE])
+    [(30, [10, 20]), (262144, [262144])]
+    """
+    found: list[tuple[int, list[int]]] = []
+    at, n = 0, len(sizes)
+    while at < n:
+        stop, together = at + 1, sizes[at]
+        while stop < n and together + sizes[stop] <= LARGE:
+            together += sizes[stop]
+            stop += 1
+        found.append((together, list(sizes[at:stop])))
+        at = stop
+    return found
+
+
 class Channel:
     """One connection. `peer` says who is at the other end, for messages to people.
 
@@ -69,7 +90,8 @@ class Channel:
     """
 
     def __init__(self, stream: IOStream, peer: str = "") -> None:
-        self.stream = stream
+        self.stream: Any = stream
+        """tornado's; a `Wire` while messages are delivered over a plain socket."""
         self.peer = peer
         self.limit = GREETING_BYTES
         """Most bytes of one message; lifted by `trust` once the other end's role is known."""
@@ -86,10 +108,44 @@ class Channel:
     def write(self, frames: Sequence[Buffer]) -> None:
         """Send without waiting; what the socket does not take yet is kept, not copied if large."""
         try:
+            if type(self.stream) is Wire:
+                self.stream.send(join(frames))
+                return
             for piece in join(frames):
                 self.stream.write(piece if isinstance(piece, bytes | memoryview) else memoryview(piece))
-        except StreamClosedError as error:
+        except (StreamClosedError, OSError) as error:
             raise self._ended() from error
+
+    async def deliver(self, take: Callable[[list[memoryview]], None]) -> None:
+        """From now on hand each message to `take` as it comes. Raises what ends that: what `take` raises, or
+        ChannelClosed. Nothing is to be read or written otherwise while this runs, except by `write`."""
+        stream = self.stream
+        if isinstance(stream, SSLIOStream) or not isinstance(stream, IOStream) or stream.closed() or stream.writing():
+            while True:
+                take(await self.read())
+                await asyncio.sleep(0)  # others have their turn, and answers leave as one batch
+        plain: Any = stream
+        begun = bytes(plain._consume(plain._read_buffer_size))  # what came with the greeting
+        sock = stream.socket
+        stream.io_loop.remove_handler(sock)  # what tornado's own start_tls does to give a socket away
+        plain.socket, plain._closed = None, True
+        over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def ended(error: BaseException | None) -> None:
+            if over.done():
+                return
+            if error is None or isinstance(error, OSError):
+                error = self._ended()
+            over.set_exception(error)
+
+        self.stream = Wire(sock, begun, self._check, groups, take, ended)
+        await over
+
+    def _check(self, count: int, size: int) -> None:
+        if not 0 < count <= MOST_FRAMES or (count - 1) * 8 > self.limit:
+            raise MalformedFrames(f"{self.peer or 'a peer'} announced {count} frames; it does not speak howdah")
+        if size > self.limit:
+            raise MalformedFrames(f"{self.peer or 'a peer'} announced {size} bytes before it had proved who it is")
 
     async def write_through(self, frames: Sequence[Buffer]) -> None:
         """Send, and wait until the socket has taken all of it."""
@@ -106,35 +162,25 @@ class Channel:
         """The next message's frames; at least one."""
         try:
             count, size = _FIRST.unpack(await self.stream.read_bytes(_FIRST.size))
-            if not 0 < count <= MOST_FRAMES or (count - 1) * 8 > self.limit:
-                raise MalformedFrames(f"{self.peer or 'a peer'} announced {count} frames; it does not speak howdah")
+            self._check(count, 0)
             sizes = [size]
             if count > 1:
                 sizes += struct.unpack(f"<{count - 1}Q", await self.stream.read_bytes(8 * (count - 1)))
-            if sum(sizes) > self.limit:
-                raise MalformedFrames(
-                    f"{self.peer or 'a peer'} announced {sum(sizes)} bytes before it had proved who it is"
-                )
+            self._check(count, sum(sizes))
             return await self._read_frames(sizes)
         except StreamClosedError as error:
             raise self._ended() from error
 
     async def _read_frames(self, sizes: Sequence[int]) -> list[memoryview]:
         frames: list[memoryview] = []
-        at, n = 0, len(sizes)
-        while at < n:
-            stop, together = at + 1, sizes[at]
-            while stop < n and together + sizes[stop] <= LARGE:
-                together += sizes[stop]
-                stop += 1
+        for together, members in groups(sizes):
             memory = memoryview(bytearray(together))
             if together:
-                await self.stream.read_into(memory)  # type: ignore[arg-type]  # any writable buffer will do
+                await self.stream.read_into(memory)
             begin = 0
-            for size in sizes[at:stop]:
+            for size in members:
                 frames.append(memory[begin : begin + size])
                 begin += size
-            at = stop
         return frames
 
     def close(self) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from howdah.engine.comm.frames import Buffer, Channel, ChannelClosed
@@ -34,6 +34,9 @@ class InsideChannel(Channel):
         self._arrived: deque[Sequence[Buffer]] = deque()
         self._reader: asyncio.Future[None] | None = None
         self._over = False
+        self._take: Callable[[list[memoryview]], None] | None = None
+        self._taking = False
+        self._ending: asyncio.Future[None] | None = None
 
     @property
     def closed(self) -> bool:
@@ -44,10 +47,40 @@ class InsideChannel(Channel):
             raise self._ended()
         other = self._other
         other._arrived.append(frames)
-        other._wake()
+        if other._take is not None:
+            other._hand_on()
+        else:
+            other._wake()
 
     async def write_through(self, frames: Sequence[Buffer]) -> None:
         self.write(frames)
+
+    async def deliver(self, take: Callable[[list[memoryview]], None]) -> None:
+        """As for any channel; what the other end writes is handed on at once, within its call of `write`."""
+        self._take, self._ending = take, asyncio.get_running_loop().create_future()
+        try:
+            self._hand_on()
+            if self._over and not self._ending.done():
+                raise self._ended()
+            await self._ending
+        finally:
+            self._take = None
+
+    def _hand_on(self) -> None:
+        if self._taking:  # `take` has made the other end answer at once: that is next
+            return
+        self._taking = True
+        try:
+            while self._arrived and self._take is not None:
+                frames = self._arrived.popleft()
+                try:
+                    self._take([memoryview(frame).cast("B") for frame in frames])
+                except BaseException as error:  # noqa: BLE001  # it is this end's fault, not that of the one who writes
+                    self._take = None
+                    if self._ending is not None and not self._ending.done():
+                        self._ending.set_exception(error)
+        finally:
+            self._taking = False
 
     async def read(self) -> list[memoryview]:
         while not self._arrived:
@@ -64,6 +97,8 @@ class InsideChannel(Channel):
         for end in (self, self._other):
             end._over = True
             end._wake()
+            if end._ending is not None and not end._ending.done():
+                end._ending.set_exception(end._ended())
 
     def _wake(self) -> None:
         if self._reader is not None and not self._reader.done():

@@ -7,9 +7,8 @@ opening. Outside of both a Future cannot be pickled.
 
 from __future__ import annotations
 
-import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 _here = threading.local()
@@ -24,23 +23,33 @@ def input_reference(dependency: int, position: int) -> Any:
     return value if position < 0 else value[position]
 
 
-@contextlib.contextmanager
-def opening(inputs: Any) -> Iterator[None]:
+class opening:  # used as a function is
     """While arguments are opened on this thread, references mean `inputs`."""
-    _here.inputs = inputs
-    try:
-        yield
-    finally:
+
+    __slots__ = ("_inputs",)
+
+    def __init__(self, inputs: Any) -> None:
+        self._inputs = inputs
+
+    def __enter__(self) -> None:
+        _here.inputs = self._inputs
+
+    def __exit__(self, *exc: object) -> None:
         _here.inputs = None
 
 
-@contextlib.contextmanager
-def noting(note: Callable[[Any], tuple[int, int]]) -> Iterator[None]:
+class noting:  # used as a function is
     """While arguments are pickled on this thread, `note(future)` says which input it becomes."""
-    _here.note = note
-    try:
-        yield
-    finally:
+
+    __slots__ = ("_note",)
+
+    def __init__(self, note: Callable[[Any], tuple[int, int]]) -> None:
+        self._note = note
+
+    def __enter__(self) -> None:
+        _here.note = self._note
+
+    def __exit__(self, *exc: object) -> None:
         _here.note = None
 
 

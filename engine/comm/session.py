@@ -158,29 +158,32 @@ class Session(Generic[In]):
                 self.channel, self.lost = None, time.monotonic()
 
     async def _read(self, channel: Channel) -> None:
-        while self.channel is channel:
-            frames = await channel.read()
-            self.heard = time.monotonic()
-            try:
-                head = self._decoder.decode(frames[0])
-            except msgspec.DecodeError as error:
-                raise MalformedFrames(f"{channel.peer} said what it may not say: {error}") from error
-            self._confirm(head.confirmed)
-            if head.number <= self.received:
-                continue  # a heartbeat, or a batch that came through before its channel ended
-            self.received = head.number
-            at = 1
-            for message, count in zip(head.messages, head.frames):
-                self._on_message(message, frames[at : at + count])
-                at += count
-            self._unconfirmed += 1
-            self._unconfirmed_bytes += sum(map(nbytes, frames))
-            if not self._flushing and (
-                self._unconfirmed >= CONFIRM_BATCHES or self._unconfirmed_bytes >= CONFIRM_BYTES
-            ):
-                self._flushing = True
-                self._loop.call_soon(self.flush)
-            await asyncio.sleep(0)  # others have their turn, and answers leave as one batch
+        def take(frames: Sequence[memoryview]) -> None:
+            if self.channel is channel:
+                self._heard(channel, frames)
+
+        await channel.deliver(take)
+
+    def _heard(self, channel: Channel, frames: Sequence[memoryview]) -> None:
+        """One batch has come."""
+        self.heard = time.monotonic()
+        try:
+            head = self._decoder.decode(frames[0])
+        except msgspec.DecodeError as error:
+            raise MalformedFrames(f"{channel.peer} said what it may not say: {error}") from error
+        self._confirm(head.confirmed)
+        if head.number <= self.received:
+            return  # a heartbeat, or a batch that came through before its channel ended
+        self.received = head.number
+        at = 1
+        for message, count in zip(head.messages, head.frames):
+            self._on_message(message, frames[at : at + count])
+            at += count
+        self._unconfirmed += 1
+        self._unconfirmed_bytes += sum(map(nbytes, frames))
+        if not self._flushing and (self._unconfirmed >= CONFIRM_BATCHES or self._unconfirmed_bytes >= CONFIRM_BYTES):
+            self._flushing = True
+            self._loop.call_soon(self.flush)
 
     def _confirm(self, number: int) -> None:
         kept = self._kept

@@ -6,13 +6,14 @@ between client and worker has to open anything.
 
 from __future__ import annotations
 
+import hashlib
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import msgspec
 
-from howdah.engine.graph.layer import Layer
+from howdah.engine.graph.layer import Key, Layer
 from howdah.engine.scheduler.records import LayerSpec
 from howdah.errors import Unpicklable
 
@@ -27,8 +28,9 @@ class Encoded:
     offsets: array[int]
 
 
-def spec_of(layer: Layer) -> LayerSpec:
-    """All that the scheduler may know of a layer; it must have its key.
+def spec_of(layer: Layer, code: bytes = b"", key: Key = b"") -> LayerSpec:
+    """All that the scheduler may know of a layer; it must have its key, or `key` is it. `code` is its function as it
+    travels.
 
     >>> spec = spec_of(Layer("scan", abs, 3, hosts=[("a", "b"), (), ("a", "b")], key=b"k"))
     >>> spec.host_sets, spec.host_index
@@ -39,7 +41,19 @@ def spec_of(layer: Layer) -> LayerSpec:
     if layer.hosts is not None and any(layer.hosts):
         index = [sets.setdefault(tuple(hosts), len(sets)) for hosts in layer.hosts]
     nbytes = tuple(layer.nbytes) if layer.nbytes is not None else ()
-    return LayerSpec(layer.key, layer.name, layer.n, layer.deps, tuple(sets), tuple(index), nbytes, layer.retries)
+    function = hashlib.blake2b(code, digest_size=8).digest() if code else b""
+    spec = LayerSpec(
+        key or layer.key,
+        layer.name,
+        layer.n,
+        layer.deps,
+        tuple(sets),
+        tuple(index),
+        nbytes,
+        layer.retries,
+        function=function,
+    )
+    return msgspec.structs.replace(spec, **dict(layer.annotations)) if layer.annotations else spec
 
 
 FIRST_PART = 4096
@@ -72,8 +86,8 @@ def encode(layer: Layer, first: int | None = None) -> Encoded:
             f"the function or keyword arguments of layer {layer.name!r} cannot travel: {error}"
         ) from error
     if layer.args is None:
-        return Encoded(spec_of(layer), code, b"", array("Q"))
-    spec = spec_of(layer)
+        return Encoded(spec_of(layer, code), code, b"", array("Q"))
+    spec = spec_of(layer, code)
     if first is not None and first < layer.n:
         spec = msgspec.structs.replace(spec, arrived=first)
     offsets, blob = _packed(layer, 0, layer.n if first is None else min(first, layer.n))

@@ -62,6 +62,7 @@ def fuse(graph: Graph, wanted: Sequence[Span]) -> Graph:
             and users[inner.key] == 1
             and _fusible(layer)
             and layer.hosts is None
+            and layer.annotations == inner.annotations
             and _fusible(inner)
         ):
             del made[inner.key]

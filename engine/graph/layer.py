@@ -94,6 +94,7 @@ class Layer:
     nbytes : per item, bytes that it reads from outside the engine (for locality's accounts), or None.
     retries : how often an item whose *function raised* is tried again. (Lost workers are no fault of the item:
         those re-runs are counted apart, by the scheduler.)
+    annotations : fields of the scheduler's `LayerSpec` (`howdah.engine.annotations.Notes.fields`). Not part of the key.
     pure : False gives the layer a key of its own, never shared.
     key : the content hash; computed by `Graph.add` when empty.
     """
@@ -110,3 +111,4 @@ class Layer:
     pass_inputs: bool = True
     pure: bool = True
     key: Key = b""
+    annotations: tuple[tuple[str, Any], ...] = ()

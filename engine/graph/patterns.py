@@ -116,6 +116,14 @@ class Wiring:
         """What the items lo..hi need, each once, as ascending stretches."""
         raise NotImplementedError
 
+    def firsts(self, lo: int, hi: int) -> Any:
+        """Per item of lo..hi the first of its inputs, -1 where it has none. An array."""
+        found = []
+        for item in range(lo, hi):
+            reach = self.inputs(item, item + 1)
+            found.append(reach[0][0] if reach else -1)
+        return np.array(found, np.int64)
+
     def gather(self, flags: Any, lo: int, hi: int) -> Any:
         """Per item of lo..hi, the sum over its inputs of `flags` (an array of one 0 or 1 per item of the source)."""
         raise NotImplementedError
@@ -243,10 +251,16 @@ class _Free(Wiring):
         start, owners = self._back
         return owners[int(start[lo]) : int(start[hi])]
 
+    def firsts(self, lo: int, hi: int) -> Any:
+        at = self.indptr[lo : hi + 1].astype(np.int64)
+        if not self.indices.size:
+            return np.full(hi - lo, -1)
+        return np.where(at[1:] > at[:-1], self.indices[np.minimum(at[:-1], self.indices.size - 1)].astype(np.int64), -1)
+
     def cover(self, lo: int, hi: int) -> list[tuple[int, int]]:
         needed = self.inputs(lo, hi)
         if needed.size <= FEW:
-            return _runs_of(needed.tolist())
+            return runs_of(needed.tolist())
         items = np.unique(needed)
         cuts = np.flatnonzero(np.diff(items) > 1) + 1
         firsts = items[np.concatenate(([0], cuts))].tolist()
@@ -260,7 +274,7 @@ class _Free(Wiring):
         return running[at[1:]] - running[at[:-1]]
 
 
-def _runs_of(items: list[int]) -> list[tuple[int, int]]:
+def runs_of(items: list[int]) -> list[tuple[int, int]]:
     """Ascending stretches of these items, which may be in any order and repeat."""
     if len(items) > 1:
         items = sorted(set(items))

@@ -58,6 +58,16 @@ class History:
         if self._file is not None:
             self._file.write(json.dumps(note.to_dict()) + "\n")
 
+    def note_all(self, notes: list[Note]) -> None:
+        """Many at once, all of the same step."""
+        if self._file is not None:
+            for note in notes:
+                self.note(note)
+            return
+        self.notes.extend(notes)
+        step = (notes[0].old, notes[0].new)
+        self.counts[step] = self.counts.get(step, 0) + sum([note.stop - note.start for note in notes])
+
     def write_to(self, path: str) -> None:
         """From now on every note goes to the end of this file too, one JSON object a line."""
         self.close()

@@ -14,7 +14,8 @@ from howdah.engine.scheduler.core import Core
 from howdah.engine.scheduler.spans import equal_stretches
 
 MOST_INPUTS = 64
-"""Items of one layer that a task may need and be handed on ahead."""
+"""Layers, and items of one layer, that a task may need and be handed on ahead: it is looked at each time that one of
+them is given out or ends, and a look costs as many steps."""
 
 MOST_BEHIND = 256
 """Runs that may stand behind others on one worker."""
@@ -40,7 +41,9 @@ def _has_room(worker: Worker) -> bool:
 
 
 def _give(core: Core, book: Book) -> None:
-    if book.code[0] != WAITING or book.host_sets is not None or book.resources or not book.clients:
+    if book.code[0] != WAITING or book.host_sets is not None or book.asks or not book.clients:
+        return
+    if len(book.ins) > MOST_INPUTS:
         return
     runs = _running_inputs(book)
     if not runs:

@@ -1,7 +1,8 @@
 """Giving runs to workers: how long a run is, how much a worker may hold, whose turn it is, and taking tails back.
 
 Sizes: a run should take about TARGET seconds by the layer's own measure; a layer nobody has timed starts with one
-item and grows fourfold with every run that comes back; and no run is larger than its share of what is ready, so that
+item (one whose function has been timed in another layer, with as many as were allowed there) and grows fourfold with
+every run that comes back; and no run is larger than its share of what is ready, so that
 the end of a layer is spread over all workers. Credit: each slot has one run and one more waiting (more when they are so
 short that two do not last until the next report). Turns: the most urgent priority first, then the client with the
 least virtual time (seconds received divided by its weight), then depth first.
@@ -12,13 +13,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import islice
 
+import numpy as np
+
 from howdah.engine.graph.layer import Span
-from howdah.engine.scheduler import placement
+from howdah.engine.scheduler import needs, placement, scattered
 from howdah.engine.scheduler.books import DONE, NOBODY, READY, RUNNING, WAITING, Account, Book, Client, Run, Worker
 from howdah.engine.scheduler.core import Core
 from howdah.engine.scheduler.placement import Found
 from howdah.engine.scheduler.records import RecallRun, StartRun
-from howdah.engine.scheduler.spans import SpanSet, add, equal_stretches
+from howdah.engine.scheduler.spans import SpanSet, Stretch, add, equal_stretches
 
 TARGET = 0.03
 """Seconds that a run should take: long against a message's cost, short against a person's patience."""
@@ -81,8 +84,9 @@ def schedule(core: Core, first: Worker | None) -> None:
         stamp = core.stamp
         for candidates in (core.idle, core.open):
             for w in islice(candidates.values(), max(0, LOOK_AT - len(asked))):
-                if w.declined != stamp:
-                    asked[w.index] = w
+                if w.declined == stamp:
+                    break  # who declines goes to the end of the line: so have all behind it, or they were just asked
+                asked[w.index] = w
         for prefetch in (False, True):
             turn = list(asked.values())
             while turn and core.ready:
@@ -109,8 +113,9 @@ def give(core: Core, worker: Worker) -> bool:
         best = None  # more than two runs a slot is for layers that are one short run, not for shares of a long layer
     if best is None or turn is None:
         worker.declined = core.stamp
-        if worker.index in core.idle:  # to the end of the line, so that others are asked next time
-            core.idle[worker.index] = core.idle.pop(worker.index)
+        for line in (core.idle, core.open):  # to the end of the line, so that others are asked next time
+            if worker.index in line:
+                line[worker.index] = line.pop(worker.index)
         return False
     start(core, turn, worker, best[2], best[1])
     return True
@@ -135,9 +140,11 @@ def run_size(core: Core, book: Book) -> int:
     """How many items the next run of the layer should have."""
     seconds = book.seconds if book.seconds is not None else core.seconds_of.get(book.name)
     size, least = book.limit, 1
+    if book.seconds is None:  # not timed yet; its function may have been, in another layer
+        size = max(size, core.limit_of.get(book.function, 1))
     if seconds is not None:
         size, least = min(size, int(TARGET / seconds)), int(LEAST / seconds)
-    share = max(-(-book.counts[READY] // (2 * max(1, core.slots))), least)
+    share = max(-(-book.counts[READY] // max(1, core.slots)), least)
     return max(1, min(size, share, LONGEST_RUN))
 
 
@@ -204,6 +211,13 @@ def _sources(core: Core, run: Run) -> tuple[tuple[Span, str], ...]:
     for edge in book.ins:
         source = edge.source
         have = source.copies.get(mine) if source.copies else None
+        many = scattered.inputs_of(edge, run.lo, run.hi)
+        if many is not None:
+            lacking, here, coming = scattered.sources(core, source, many, mine)
+            found.extend([(Span(source.key, a, b), holder) for a, b, holder in lacking])
+            run.fetched.extend([(source, a, b) for a, b, _ in lacking])
+            local, moved = local + here, moved + coming
+            continue
         for lo, hi in edge.wiring.cover(run.lo, run.hi):
             for a, b, holder in equal_stretches(source.holder, lo, hi):
                 if holder == NOBODY:  # made by a run that this one stands behind
@@ -250,21 +264,43 @@ def retire(core: Core, run: Run) -> bool:
 
 
 def keep_copies(core: Core, run: Run) -> None:
-    """What the run fetched, its worker has now; what is no result any more (lost meanwhile) it drops."""
+    """What the run fetched, its worker has now; what is no result any more (lost meanwhile), or of no more use to any
+    unfinished item, it drops."""
     mine = run.worker.index
+    many: dict[Book, list[Stretch]] = {}
     for source, lo, hi in run.fetched:
-        if hi - lo == 1 and source.code[lo] == DONE:
-            if source.holder[lo] != mine:
-                source.copied(lo, hi, mine)
+        if len(run.fetched) > scattered.FEW and not source.small:
+            many.setdefault(source, []).append((lo, hi))
             continue
+        if hi - lo == 1 and source.code[lo] == DONE:
+            if source.holder[lo] == mine:
+                continue
+            if source.claims or source.need[lo]:
+                source.copied(lo, hi, mine)
+                continue
         stray = SpanSet(lo, hi)
         for a, b in source.where(lo, hi, DONE):
             stray.remove(a, b)
             for c, d, holder in equal_stretches(source.holder, a, b):
                 if holder != mine:
-                    source.copied(c, d, mine)
+                    unneeded = source.unneeded_by_items(c, d)
+                    for e, f in unneeded:
+                        stray.add(e, f)
+                    if unneeded != [(c, d)]:
+                        useful = SpanSet(c, d)
+                        for e, f in unneeded:
+                            useful.remove(e, f)
+                        for e, f in useful:
+                            source.copied(e, f, mine)
         for a, b in stray:
             core.free_stray(run.worker, source.key, a, b)
+    for source, parts in many.items():
+        bounds = np.array(parts)
+        lengths = bounds[:, 1] - bounds[:, 0]
+        items = np.repeat(bounds[:, 0] - np.concatenate(([0], np.cumsum(lengths)[:-1])), lengths) + np.arange(
+            int(lengths.sum())
+        )
+        scattered.keep_copies(core, run.worker, source, np.unique(items))
 
 
 def learn(core: Core, run: Run, tried: int, seconds: float) -> None:
@@ -280,7 +316,10 @@ def learn(core: Core, run: Run, tried: int, seconds: float) -> None:
         book.limit = max(book.limit, min(GROWTH * tried, LONGEST_RUN))
         if len(core.seconds_of) >= MOST_NAMES and book.name not in core.seconds_of:
             core.seconds_of.clear()
+            core.limit_of.clear()
         core.seconds_of[book.name] = book.seconds
+        if book.function:
+            core.limit_of[book.function] = max(core.limit_of.get(book.function, 1), book.limit)
     if book.account is None:
         book.account = Account()
     book.account.runs += 1
@@ -355,6 +394,6 @@ def _longest_wait(core: Core, worker: Worker) -> tuple[Run | None, float]:
     while runs:
         run, rest = runs.pop(), rests.pop()
         queued = len(runs) >= worker.slots
-        if run.recalled is None and (queued or run.hi - run.lo > 1):
+        if run.recalled is None and (queued or run.hi - run.lo > 1) and needs.worth_recalling(core, run.book):
             return run, sum(rests) / worker.slots if queued else rest
     return None, 0.0

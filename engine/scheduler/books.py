@@ -13,6 +13,7 @@ import numpy as np
 
 from howdah.engine.graph.layer import Key
 from howdah.engine.graph.patterns import Wiring
+from howdah.engine.scheduler.needs import Need, need_of
 from howdah.engine.scheduler.records import LayerSpec, TaskError, WorkerInfo
 from howdah.engine.scheduler.spans import SMALL, Column, SpanSet, Stretch, column, equal_stretches, put, stretches
 
@@ -59,10 +60,10 @@ class Book:
     """
 
     __slots__ = (
-        "account", "arrived", "claims", "clients", "code", "copier", "copies", "counts", "deaths", "errors",
-        "failures", "group_level", "group_since", "holder", "host_index", "host_sets", "ident", "ins", "key", "limit",
-        "missing", "n", "name", "nbytes", "need", "out", "place", "ready", "resources", "retries", "runs", "seconds",
-        "size", "small", "tries", "wanted", "wanters",
+        "account", "arrived", "asks", "claims", "clients", "code", "copier", "copies", "counts", "deaths", "errors",
+        "failures", "function", "group_level", "group_since", "holder", "host_index", "host_sets", "ident", "ins",
+        "key", "limit", "missing", "n", "name", "nbytes", "need", "out", "place", "ready", "resources", "retries",
+        "runs", "seconds", "size", "small", "tries", "wanted", "wanters",
     )  # fmt: skip
 
     def __init__(self, ident: int, spec: LayerSpec) -> None:
@@ -105,8 +106,10 @@ class Book:
         self.group_level: dict[int, int] | None = None
         self.nbytes: Any = None
         self.resources = spec.resources
-        self.place: Place = f"needs:{spec.resources}" if spec.resources else ANYWHERE
-        if spec.host_sets and not spec.resources:  # a need goes before a preference
+        self.function = spec.function
+        self.asks: Need | None = need_of(spec)
+        self.place: Place = ANYWHERE if self.asks is None else f"needs:{self.asks}"
+        if spec.host_sets and self.asks is None:  # a need goes before a preference
             self.host_sets = tuple(tuple(host.lower() for host in hosts) for hosts in spec.host_sets)
             self.host_index = list(spec.host_index) if self.small else np.array(spec.host_index, "u4")
             self.group_since, self.group_level = {}, {}
@@ -296,16 +299,6 @@ class Worker:
         self.items = 0
         self.nbytes = 0
         self.warm = False  # it has finished a run: what its first one imports is there
-
-    def could_run(self, book: Book) -> bool:
-        """Whether it has what the layer's items ask for, when nothing else takes of it."""
-        have = dict(self.info.resources)
-        return all(have.get(name, 0.0) >= amount for name, amount in book.resources)
-
-    def may_run(self, resources: tuple[tuple[str, float], ...]) -> bool:
-        """Whether it has these now."""
-        free = self.free
-        return all(free.get(name, 0.0) >= amount - 1e-9 for name, amount in resources)
 
     @property
     def held(self) -> int:

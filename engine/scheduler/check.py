@@ -26,6 +26,7 @@ from howdah.engine.scheduler.books import (
 )
 from howdah.engine.scheduler.core import Core
 from howdah.engine.scheduler.lifecycle import errors_in
+from howdah.engine.scheduler.needs import allowed
 from howdah.engine.scheduler.state import State
 
 UNFINISHED = (WAITING, READY, RUNNING)
@@ -173,12 +174,18 @@ def _workers(core: Core) -> Iterator[str]:
             taken = sum(dict(run.book.resources).get(name, 0.0) for run in worker.runs.values())
             if abs(worker.free[name] + taken - amount) > 1e-6 or worker.free[name] < -1e-6:
                 yield f"worker {worker.name}: {worker.free[name]} {name} free of {amount}, {taken} taken"
+        for run in worker.runs.values():
+            need = run.book.asks
+            if need is not None and not need.loose and not allowed(core, worker, need):
+                yield f"worker {worker.name}: runs {run.book.name}, which is for {need.only} only"
         if worker.backlog < -1e-6:
             yield f"worker {worker.name}: backlog {worker.backlog}"
     if set(core.by_index.values()) != set(core.workers.values()):
         yield "workers by index and by name disagree"
     if core.slots != sum(worker.slots for worker in core.workers.values()):
         yield f"{core.slots} slots"
+    if core.asking != Counter(book.asks for book in core.books.values() if book.asks is not None):
+        yield f"needs: {core.asking} layers are said to ask for them"
     for host, count in core.host_workers.items():
         if count != sum(worker.host == host for worker in core.workers.values()):
             yield f"{count} workers on {host}"

@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from howdah.engine.graph.layer import Key, Span
 from howdah.engine.observe.history import History, Note
 from howdah.engine.scheduler.books import (
@@ -24,8 +26,9 @@ from howdah.engine.scheduler.books import (
     Run,
     Worker,
 )
+from howdah.engine.scheduler.needs import Need
 from howdah.engine.scheduler.records import FreeSpans, Instruction, TellDone, TellFailed, TellLost
-from howdah.engine.scheduler.spans import SpanSet, equal_stretches, put
+from howdah.engine.scheduler.spans import SpanSet, by_worker, equal_stretches, put
 
 TRANSITIONS: dict[tuple[int, int], str] = {
     (IDLE, WAITING): "a client wants it, or an unfinished item needs it; it claims its inputs",
@@ -67,6 +70,7 @@ class Core:
         self.out: list[Instruction] = []
         self.history = History()
         self.frees: dict[str, dict[Key, SpanSet]] = {}
+        self.free_chunks: dict[Key, list[tuple[Any, Any]]] = {}  # the same as arrays of workers' indices and items
         self.closing: dict[Book, None] = {}
         # counters that only grow: dense ids of layers, workers, runs, graphs
         self.next_book = self.next_worker = self.next_run = self.next_graph = 0
@@ -74,7 +78,9 @@ class Core:
         self.slots = 0  # of all workers
         # placement
         self.stamp = 0  # grows whenever work appears somewhere: a worker that declined need not look before it does
-        self.needs: dict[tuple[tuple[str, float], ...], Place] = {}  # what layers ask for, and where they are on offer
+        self.needs: dict[Need, Place] = {}  # what layers ask of workers, and where they are on offer (`needs`)
+        self.asking: dict[Need, int] = {}  # how many layers ask for it
+        self.marks: dict[str, dict[int, Worker]] = {}  # workers by all that they may be called
         self.speculating = False
         self.chained: list[Book] = []  # layers of one item that wait, and may be given ahead (`ahead`)
         self.called: dict[int, None] = {}  # workers for which work appeared at home since the last hand-out
@@ -89,6 +95,7 @@ class Core:
         # fairness and run sizes
         self.clock = 0.0  # virtual time of the client served last
         self.seconds_of: dict[str, float] = {}  # by layer name, for layers that nobody has timed yet
+        self.limit_of: dict[bytes, int] = {}  # by function, how many items a run was last allowed to have
         self.rebalanced = float("-inf")
         # accounts
         self.past: dict[str, Account] = {}  # by name, of forgotten layers
@@ -132,6 +139,16 @@ class Core:
         elif old == READY:
             self.ready -= count
 
+    def move_items(self, book: Book, items: Any, stretches: list[tuple[int, int]], old: int, new: int) -> None:
+        """The same for an array of items (`stretches` are the same items) of which none is or becomes ready."""
+        if (old, new) not in TRANSITIONS or READY in (old, new):
+            raise RuntimeError(f"no transition from {STATE_NAMES[old]} to {STATE_NAMES[new]} (layer {book.name})")
+        now, key, name, before, after = self.now, book.key, book.name, STATE_NAMES[old], STATE_NAMES[new]
+        self.history.note_all([Note(now, key, name, lo, hi, before, after) for lo, hi in stretches])
+        book.code[items] = new
+        book.counts[old] -= items.size
+        book.counts[new] += items.size
+
     def free(self, worker: str, book_key: Key, lo: int, hi: int) -> None:
         """The worker may drop these."""
         spans = self.frees.setdefault(worker, {})
@@ -140,6 +157,10 @@ class Core:
             spans[book_key] = SpanSet(lo, hi)
         else:
             have.add(lo, hi)
+
+    def free_items(self, book_key: Key, holders: Any, items: Any) -> None:
+        """Each of `holders` (indices) may drop the one of `items` at its place (arrays)."""
+        self.free_chunks.setdefault(book_key, []).append((holders, items))
 
     def free_stray(self, worker: Worker, book_key: Key, lo: int, hi: int) -> None:
         """The worker may have these, though the books do not say so: it drops them, unless it is making them now."""
@@ -151,6 +172,18 @@ class Core:
             self.free(worker.name, book_key, a, b)
 
     def flush_frees(self) -> None:
+        found: dict[str, list[Span]] = {}
+        for key, chunks in self.free_chunks.items():
+            for index, lo, hi in by_worker(chunks):
+                owner = self.by_index.get(index)
+                if owner is None:
+                    continue
+                if owner.name in self.frees:
+                    self.free(owner.name, key, lo, hi)
+                else:
+                    found.setdefault(owner.name, []).append(Span(key, lo, hi))
+        self.out.extend([FreeSpans(worker, tuple(spans)) for worker, spans in found.items()])
+        self.free_chunks = {}
         for worker, layers in self.frees.items():
             spans = tuple([Span(key, lo, hi) for key, parts in layers.items() for lo, hi in parts])
             if spans and worker in self.workers:

@@ -16,13 +16,16 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from howdah.engine.scheduler import placement
+from howdah.engine.graph.patterns import runs_of
+from howdah.engine.scheduler import placement, scattered
 from howdah.engine.scheduler.books import DONE, FAILED, IDLE, MANY, NOBODY, READY, RUNNING, WAITING, Book, Edge, Origin
 from howdah.engine.scheduler.core import Core
 from howdah.engine.scheduler.records import RecallRun
-from howdah.engine.scheduler.spans import SpanSet, Stretch, add, equal_stretches, put, stretches
+from howdah.engine.scheduler.scattered import FEW
+from howdah.engine.scheduler.spans import SpanSet, Stretch, add, equal_stretches, pairs, put, stretches
 
-Stack: TypeAlias = list[tuple[Book, int, int]]
+Stack: TypeAlias = list[tuple[Book, Any, int]]
+"""(book, lo, hi); for `settle` also (book, array of items, -1)."""
 
 
 def bump(col: Any, reach: Any, sign: int) -> None:
@@ -33,7 +36,7 @@ def bump(col: Any, reach: Any, sign: int) -> None:
                 col[lo] += sign * weight
             else:
                 add(col, lo, hi, sign * weight)
-    elif isinstance(col, list):
+    elif isinstance(col, list) or reach.size <= FEW:
         for i in reach.tolist():
             col[i] += sign
     else:
@@ -46,6 +49,8 @@ def pieces(reach: Any) -> list[Stretch]:
         return [(lo, hi) for lo, hi, _ in reach]
     if not reach.size:
         return []
+    if reach.size <= FEW:
+        return runs_of(reach.tolist())
     items = np.unique(reach)
     if items.size == 1:
         return [(int(items[0]), int(items[0]) + 1)]
@@ -170,6 +175,10 @@ def unclaim(book: Book, lo: int, hi: int, stack: Stack) -> None:
                 stack.append((source, 0, source.n))
         else:
             bump(source.need, edge.wiring.inputs(lo, hi), -1)
+            many = scattered.inputs_of(edge, lo, hi)
+            if many is not None:
+                stack.append((source, many, -1))
+                continue
             stack.extend([(source, a, b) for a, b in edge.wiring.cover(lo, hi)])
 
 
@@ -178,6 +187,12 @@ def settle(core: Core, stack: Stack) -> None:
     while stack:
         book, lo, hi = stack.pop()
         counts = book.counts
+        if hi < 0:
+            rest = scattered.settle(core, book, lo)
+            stack.extend([(book, a, b) for a, b in pairs(rest)] if rest.size else ())
+            if counts[IDLE] == book.n and not book.wanters:
+                core.closing[book] = None
+            continue
         if counts[DONE]:
             for a, b in book.unneeded(lo, hi, DONE):
                 _drop_results(core, book, a, b)

@@ -21,6 +21,7 @@ from typing import TypeAlias
 import numpy as np
 
 from howdah.engine.graph.layer import Span
+from howdah.engine.scheduler import needs, scattered
 from howdah.engine.scheduler.books import ANYWHERE, NOBODY, Book, Client, Order, Place, Worker
 from howdah.engine.scheduler.core import Core
 from howdah.engine.scheduler.records import TellStuck
@@ -38,6 +39,9 @@ STUCK_WAIT = 3.0
 BANDWIDTH, LATENCY = 100e6, 2e-3
 """Bytes a second and seconds an exchange that moving inputs is taken to cost; a gigabit network's figures."""
 
+SHORT_WORK = 10e-3
+"""The same for work that is shorter than its move: where it is torn apart its dependants are, too."""
+
 LOOK_AT = 8
 """Places that are looked at in one attempt to steal."""
 
@@ -51,11 +55,11 @@ Found: TypeAlias = tuple[Order, int, Book, Place]
 
 def place(core: Core, book: Book, lo: int, hi: int, spread: bool = False) -> None:
     """lo..hi have become ready: put them in their groups. With `spread` anybody may take them at once."""
-    if book.resources:
+    if book.asks is not None:
         fresh = ANYWHERE not in book.ready
         _put(core, book, ANYWHERE, lo, hi)
         if fresh:
-            core.needs[book.resources] = book.place
+            needs.ready(core, book.asks)
             _wait(core, book, ANYWHERE, STUCK_WAIT)
     elif book.host_sets is not None:
         for a, b, group in equal_stretches(book.host_index, lo, hi):
@@ -138,12 +142,9 @@ def homes(book: Book, lo: int, hi: int) -> list[tuple[int, int, int]]:
         parts = [(lo + a, lo + b, holder) for a, b, holder in equal_stretches(holders, 0, hi - lo)]
         average = SMALL_INPUT
     else:  # many at once: by the first input of each
-        firsts = []
-        for i in range(lo, hi):
-            reach = edges[0].wiring.inputs(i, i + 1)
-            at = reach[0][0] if isinstance(reach, list) and reach else int(reach[0]) if len(reach) else -1
-            firsts.append(int(source.holder[at]) if at >= 0 else ANYWHERE)
-        parts = equal_stretches(np.array(firsts), 0, hi - lo)
+        firsts = edges[0].wiring.firsts(lo, hi)
+        first_holders = np.where(firsts >= 0, np.asarray(source.holder)[firsts], ANYWHERE)
+        parts = equal_stretches(first_holders, 0, hi - lo)
         parts = [(lo + a, lo + b, holder) for a, b, holder in parts]
         average = SMALL_INPUT
     if len(parts) * 4 > hi - lo >= 16 and average < SMALL_INPUT:
@@ -158,6 +159,12 @@ def _heaviest(book: Book, item: int) -> int:
         if edge.every and book.n > 4:
             continue
         source = edge.source
+        many = scattered.inputs_of(edge, item, item + 1)
+        if many is not None:
+            weights = np.bincount(source.holder[many] + 1, weights=source.size[many] + 1)
+            for holder in np.flatnonzero(weights).tolist():
+                tally[holder - 1] = tally.get(holder - 1, 0) + int(weights[holder])
+            continue
         for a, b in edge.wiring.cover(item, item + 1):
             if b - a <= 64:
                 for j in range(a, b):
@@ -236,10 +243,13 @@ def _wait(core: Core, book: Book, group: int, seconds: float) -> None:
 
 def end_waits(core: Core) -> None:
     """Widen the groups whose wait is over."""
+    told: set[Book] = set()
     while core.waits and core.waits[0][0] <= core.now:
         _, _, book, group = heappop(core.waits)
-        if book.resources:
-            _tell_stuck(core, book)
+        if book.asks is not None:
+            if book not in told:
+                told.add(book)
+                _tell_stuck(core, book)
             continue
         level = _levels(book)[group]
         if group not in book.ready or level == ANY:
@@ -255,19 +265,9 @@ def end_waits(core: Core) -> None:
 
 def _tell_stuck(core: Core, book: Book) -> None:
     """Say so if none of the workers could run the layer's ready items, ever."""
-    if (
-        not core.workers
-        or ANYWHERE not in book.ready
-        or any(worker.could_run(book) for worker in core.workers.values())
-    ):
+    reason = needs.unmet(core, book) if ANYWHERE in book.ready else ""
+    if not reason:
         return
-    asked = ", ".join(f"{name}={amount:g}" for name, amount in book.resources)
-    have = sorted({f"{name}={amount:g}" for w in core.workers.values() for name, amount in w.info.resources})
-    offered = f"they have {', '.join(have)}" if have else "they offer no resources"
-    reason = (
-        f"{book.name} asks for {asked}, which none of the {len(core.workers)} workers has ({offered}); "
-        "start workers that do, or cancel it"
-    )
     for client in book.clients:
         for lo, hi in book.ready[ANYWHERE]:
             core.out.append(TellStuck(client, Span(book.key, lo, hi), reason))
@@ -312,6 +312,7 @@ def worker_came(core: Core, worker: Worker) -> None:
     core.host_workers[worker.host] = core.host_workers.get(worker.host, 0) + 1
     core.rack_workers[worker.rack] = core.rack_workers.get(worker.rack, 0) + 1
     core.rack_of[worker.host] = worker.rack
+    needs.worker_came(core, worker)
     core.stamp += 1
     for book in core.books.values():
         if book.ready and book.host_sets is not None:
@@ -324,12 +325,15 @@ def worker_went(core: Core, worker: Worker) -> None:
     """Work that was meant for it finds other places; groups whose last host it was wait no longer."""
     core.host_workers[worker.host] -= 1
     core.rack_workers[worker.rack] -= 1
+    needs.worker_went(core, worker)
     for client in core.clients.values():
         client.queues.pop(worker.index, None)
     for book in list(core.books.values()):
         if not book.ready:
             continue
-        if book.host_sets is not None:
+        if book.asks is not None:
+            _wait(core, book, ANYWHERE, STUCK_WAIT)  # nobody may be left who can
+        elif book.host_sets is not None:
             for group in list(book.ready):
                 near = book.host_sets[group]
                 alone = worker.host in near and not any(core.host_workers.get(host) for host in near)
@@ -348,8 +352,8 @@ def look(core: Core, client: Client, worker: Worker) -> Found | None:
     best: Found | None = None
     queues = client.queues
     places = worker.places
-    if core.needs and worker.free:
-        places += tuple([at for resources, at in core.needs.items() if at in queues and worker.may_run(resources)])
+    if core.needs:
+        places += tuple([at for need, at in core.needs.items() if at in queues and needs.may_run(core, worker, need)])
     for at in places:
         heap = queues.get(at)
         if heap:
@@ -386,13 +390,18 @@ def steal(core: Core, client: Client, worker: Worker) -> Found | None:
         if victim is None or top is None:
             continue
         order, group, book = top
-        rest = sum(victim.rests(core.now)) / victim.slots - LATENCY
+        rest = sum(victim.rests(core.now)) / victim.slots - (LATENCY if _is_much(book, group) else SHORT_WORK)
         if rest > 0:
             item = book.ready[group].first
             if _input_bytes(book, item) < rest * BANDWIDTH:
                 return order, group, book, at
         client.queues[at] = client.queues.pop(at)  # others are looked at first the next time
     return None
+
+
+def _is_much(book: Book, group: int) -> bool:
+    """Whether the group's items take longer than moving their inputs, as far as one can tell."""
+    return book.seconds is None or book.seconds * len(book.ready[group]) > LATENCY
 
 
 def _input_bytes(book: Book, item: int) -> int:

@@ -24,7 +24,10 @@ class LayerSpec(Record, frozen=True):
 
     `host_sets` and `host_index` say the preferred hosts per item, dictionary-encoded; empty when there are none.
     `nbytes` is one entry per item, or empty. `resources`: what each running item takes of its worker's, by name.
+    `only`: names, addresses or hosts of the workers that may run it, () is all; `loose`: others may while none of
+    those is there. `priority` is added to the graph's.
     `arrived`: of how many items the arguments come along; the others follow (`ArgumentsArrived`). -1: all.
+    `function`: a digest of the code; layers of one function are taken to need the same time for an item. b"": unknown.
     """
 
     key: Key
@@ -37,12 +40,17 @@ class LayerSpec(Record, frozen=True):
     retries: int = 0
     resources: tuple[tuple[str, float], ...] = ()
     arrived: int = -1
+    function: bytes = b""
+    only: tuple[str, ...] = ()
+    loose: bool = False
+    priority: int = 0
 
 
 class TaskError(Record, frozen=True):
-    """Why a task has no result. `frames` is the user's exception, pickled; the scheduler never opens it.
+    """Why a task has no result. `frame` is the user's exception, pickled; the scheduler never opens it.
 
-    kind: "raised" (user code), "lost" (its workers died), "cancelled", "unpicklable".
+    `said`: the last lines that the task has printed or logged. kind: "raised" (user code), "lost" (its workers died),
+    "cancelled", "unpicklable".
     """
 
     kind: str
@@ -52,6 +60,7 @@ class TaskError(Record, frozen=True):
     worker: str = ""
     host: str = ""
     container: str = ""
+    said: str = ""
 
 
 class WorkerInfo(Record, frozen=True):

@@ -35,6 +35,7 @@ def workers(server: Server) -> dict[str, Any]:
             "host": info.host,
             "rack": info.rack,
             "slots": info.slots,
+            "resources": dict(info.resources),
             "memory": info.memory,
             "container": info.container,
             "address": info.address,

@@ -20,6 +20,9 @@ Column: TypeAlias = Any
 
 Stretch: TypeAlias = tuple[int, int]
 
+Items: TypeAlias = Any
+"""A numpy array of item numbers, ascending, each once."""
+
 
 class SpanSet:
     """A set of items, kept as sorted, disjoint stretches; every operation costs what it touches.
@@ -176,3 +179,38 @@ def equal_stretches(col: Column, lo: int, hi: int) -> list[tuple[int, int, int]]
         return [(lo, hi, int(part[0]))] if hi > lo else []
     starts = [lo, *(cuts + (lo + 1)).tolist()]
     return [(a, b, v) for a, b, v in zip(starts, [*starts[1:], hi], col[starts].tolist())]
+
+
+def stretches_of(items: Items, also: Any = None) -> tuple[list[int], list[int], Any]:
+    """Where stretches of neighbours begin and end, and the index of each one's first in `items`; `also` cuts, too."""
+    cut = items[1:] != items[:-1] + 1
+    if also is not None:
+        cut |= also[1:] != also[:-1]
+    at = np.concatenate(([0], np.flatnonzero(cut) + 1))
+    ends = np.append(at[1:], items.size) - 1
+    return items[at].tolist(), (items[ends] + 1).tolist(), at
+
+
+def pairs(items: Items) -> list[Stretch]:
+    """The items as stretches.
+
+    >>> pairs(np.array([3, 4, 9]))
+    [(3, 5), (9, 10)]
+    """
+    starts, stops, _ = stretches_of(items)
+    return list(zip(starts, stops))
+
+
+def by_worker(chunks: list[tuple[Any, Items]]) -> Iterator[tuple[int, int, int]]:
+    """(worker, start, stop) of arrays of workers and items that were put together piece by piece; a worker's in a row.
+
+    >>> list(by_worker([(np.array([2, 1]), np.array([7, 8])), (np.array([1, 2]), np.array([7, 5]))]))
+    [(1, 7, 9), (2, 5, 6), (2, 7, 8)]
+    """
+    workers = np.concatenate([numbers for numbers, _ in chunks]).astype(np.int64)
+    items = np.concatenate([items for _, items in chunks]).astype(np.int64)
+    both = np.unique((workers << 32) | items)
+    starts, stops, at = stretches_of(both)
+    owners = both[at] >> 32
+    first = owners << 32
+    return zip(owners.tolist(), (np.array(starts) - first).tolist(), (np.array(stops) - first).tolist())

@@ -7,7 +7,7 @@ dropped when it reports (`recovery.late`). Only items that run alone have twins:
 from __future__ import annotations
 
 from howdah.engine.graph.layer import Span
-from howdah.engine.scheduler import assign
+from howdah.engine.scheduler import assign, needs
 from howdah.engine.scheduler.books import DONE, RUNNING, Book, Run, Worker
 from howdah.engine.scheduler.core import Core
 from howdah.engine.scheduler.records import RecallRun
@@ -29,7 +29,7 @@ def look(core: Core) -> None:
     for run in list(core.runs.values()):
         if _straggles(core, run):
             worker = next(
-                (w for w in core.idle.values() if w is not run.worker and w.may_run(run.book.resources)), None
+                (w for w in core.idle.values() if w is not run.worker and needs.may_run(core, w, run.book.asks)), None
             )
             if worker is not None:
                 _begin_twin(core, run, worker)

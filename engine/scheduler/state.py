@@ -51,7 +51,7 @@ from typing import Any
 
 from howdah.engine.graph.layer import Key, OneToOne, Span
 from howdah.engine.graph.patterns import problem_of, wiring
-from howdah.engine.scheduler import ahead, assign, placement, recovery, requests, speculate
+from howdah.engine.scheduler import ahead, assign, needs, placement, recovery, requests, speculate
 from howdah.engine.scheduler.books import (
     DONE,
     FAILED,
@@ -155,7 +155,7 @@ class State:
         reporter = self._handlers[type(event)](event)
         if core.waits and core.waits[0][0] <= core.now:
             placement.end_waits(core)
-        if core.frees:
+        if core.frees or core.free_chunks:
             core.flush_frees()
         if core.closing:
             self._forget_layers()
@@ -228,7 +228,7 @@ class State:
             book = core.books.get(spec.key)
             if book is None:
                 book = self._add_book(spec)
-            order = (-event.priority, core.next_graph, -depths.get(spec.key, 0))
+            order = (-event.priority - spec.priority, core.next_graph, -depths.get(spec.key, 0))
             if client.name not in book.clients:
                 self._interest(client, book, order)
         for span in event.wanted:
@@ -286,6 +286,7 @@ class State:
         book = Book(core.next_book, spec)
         core.next_book += 1
         core.books[spec.key] = book
+        needs.layer_came(core, book)
         for dep in spec.deps:
             source = core.books[dep.layer]
             edge = Edge(source, book, wiring(dep.pattern, book.n, source.n))
@@ -417,8 +418,6 @@ class State:
         assign.retire(core, run)
         if twin is not None:
             speculate.too_late(core, twin)
-        if run.fetched:
-            assign.keep_copies(core, run)
         assign.learn(core, run, tried, event.seconds)
         failed = {offset: error for offset, error in event.errors if offset < tried}
         at = 0
@@ -434,6 +433,8 @@ class State:
         if lo + tried < run.hi:
             recovery.drop_old_copies(core, worker, book, lo + tried, run.hi)
             recovery.unstart(core, book, lo + tried, run.hi)
+        if run.fetched:  # now that its own need for them has ended: most of them may go at once
+            assign.keep_copies(core, run)
         return worker
 
     def on_run_returned(self, event: RunReturned) -> Worker | None:
@@ -484,6 +485,7 @@ class State:
             if book.counts[IDLE] != book.n or book.wanters or book.out or book.key not in core.books:
                 continue
             del core.books[book.key]
+            needs.layer_went(core, book)
             for edge in book.ins:
                 del edge.source.out[edge]
                 core.closing[edge.source] = None

@@ -9,6 +9,24 @@ import argparse
 import os
 
 
+def resources(text: str) -> tuple[tuple[str, float], ...]:
+    """Amounts by name from text, separated by blanks or commas.
+
+    >>> resources("licence=0.5, gpu=2")
+    (('gpu', 2.0), ('licence', 0.5))
+    """
+    found: dict[str, float] = {}
+    for part in text.replace(",", " ").split():
+        name, _, amount = part.partition("=")
+        try:
+            found[name] = float(amount)
+        except ValueError:
+            found[name] = 0.0
+        if not name or not 0 < found[name] < float("inf"):
+            raise argparse.ArgumentTypeError(f"{part!r}: write NAME=AMOUNT, the amount above 0, as in gpu=1")
+    return tuple(sorted(found.items()))
+
+
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m howdah.engine.worker", description="One howdah worker.")
     parser.add_argument("--scheduler", required=True, help="the scheduler's address")
@@ -17,6 +35,12 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--host", default="", help="this node as YARN and HDFS name it")
     parser.add_argument("--rack", default="/default-rack")
     parser.add_argument("--slots", type=int, default=1, help="tasks that run at once")
+    parser.add_argument(
+        "--resources",
+        type=resources,
+        default=(),
+        help='what tasks may ask for, as "gpu=1 licence=0.5"; default: nothing',
+    )
     parser.add_argument("--memory-limit", type=int, default=0, help="bytes; 0: none")
     parser.add_argument("--local-dir", default="", help="folder for this worker's files")
     parser.add_argument("--container", default="", help="the YARN container's id")

@@ -14,6 +14,9 @@ from howdah.engine.graph.layer import Key, Span
 from howdah.engine.worker.store import Store, size_of_value
 from howdah.errors import HowdahError, Unpicklable
 
+ASK_BYTES = 1 << 20
+"""About so much may arrive before it is asked again whether there is room: a look at the process is not free."""
+
 Source = tuple[Span, str, str]
 """What, from which worker, at which address."""
 
@@ -89,10 +92,15 @@ class Fetching:
 
     async def _transfer(self, holder: str, address: str, spans: list[Span]) -> None:
         faults: list[str] = []
+        unasked = 0
 
         def take(layer: Key, item: int, packed: Packed) -> None:
             # On a thread of the transfer's, while the next results are on their way; those wait where there is no room.
-            self.store.spiller.await_room(packed.nbytes)
+            nonlocal unasked
+            unasked += packed.nbytes  # two threads may come at once: a few bytes more or less are no matter
+            if unasked >= ASK_BYTES:
+                needed, unasked = unasked, 0
+                self.store.spiller.await_room(needed)
             try:
                 value = packed.open()
             except Unpicklable as error:

@@ -12,6 +12,7 @@ import sys
 
 from howdah.engine.comm.identity import Security
 from howdah.engine.scheduler.records import WorkerInfo
+from howdah.engine.worker import logs
 from howdah.engine.worker.server import Worker
 from howdah.errors import HowdahError
 
@@ -25,6 +26,7 @@ def run(options: argparse.Namespace) -> int:
         format=f"%(asctime)s {options.name} %(levelname)s %(message)s",
         stream=sys.stderr,
     )
+    logs.listen()
     try:
         code = asyncio.run(_serve(options))
         if code == RESTART:
@@ -58,6 +60,7 @@ async def _serve(options: argparse.Namespace) -> int:
         memory=options.memory_limit,
         container=options.container,
         pid=os.getpid(),
+        resources=options.resources,
     )
     security = Security.load(options.security) if options.security else None
     worker = Worker(

@@ -22,6 +22,7 @@ from howdah.engine.comm.messages import INLINE_BYTES, NOT_INLINE, Run
 from howdah.engine.comm.serialize import PLAIN, Buffer, dumps, dumps_apart
 from howdah.engine.scheduler.records import RunDone, RunReturned, TaskError
 from howdah.engine.worker.code import Code, InputGone
+from howdah.engine.worker.logs import with_words
 from howdah.engine.worker.store import Store, size_of_value
 from howdah.errors import Unpicklable
 
@@ -237,7 +238,7 @@ class Slots:
                     keep(fn(**kwargs))
             except BaseException as error:  # noqa: BLE001  # user code, SystemExit included; reported, not swallowed
                 keep(None)
-                errors.append((item - start, task_error(error, *self._where)))
+                errors.append((item - start, self._failed(work, item, error)))
         return results
 
     def _general(self, work: Work, errors: list[tuple[int, TaskError]], runner: asyncio.Runner) -> list[Any]:
@@ -255,8 +256,11 @@ class Slots:
                 raise
             except BaseException as error:  # noqa: BLE001  # user code, SystemExit included; reported, not swallowed
                 results.append(None)
-                errors.append((at, task_error(error, *self._where)))
+                errors.append((at, self._failed(work, item, error)))
         return results
+
+    def _failed(self, work: Work, item: int, error: BaseException) -> TaskError:
+        return with_words(task_error(error, *self._where), work.code.layer.key, item)
 
     def _keep(self, work: Work, results: list[Any], errors: list[tuple[int, TaskError]], begun: float) -> Report:
         """Count the results' bytes, pickle the small ones that a client waits for, and put all in the store."""

@@ -28,6 +28,7 @@ for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 
 import numpy as np  # noqa: E402
+from measure import Measure  # noqa: E402  # beside this file
 
 MARKS = {"local": 3.0, "tls": 1.5}
 
@@ -77,7 +78,8 @@ def howdah_cluster(kind: str) -> Iterator[Any]:
         user = str(authority.write_client_dir(folder / "client_dir", "me")) if kind == "tls" else None
 
         def start(role: str, *options: str) -> None:
-            processes.append(subprocess.Popen([sys.executable, "-m", f"howdah.engine.{role}", *options]))
+            env = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}  # workers import this module
+            processes.append(subprocess.Popen([sys.executable, "-m", f"howdah.engine.{role}", *options], env=env))
 
         start(
             "scheduler", "--listen", listen, "--security", security, "--address-file", str(folder / "address"),
@@ -144,6 +146,21 @@ def slice_on_the_wire(rows: int = 1_000_000, part: int = 1000) -> tuple[int, int
     cut = pa.table(columns).slice(rows // 3, part)
     data, buffers = dumps_apart(cut)
     return cut.nbytes, len(data) + sum(buffer.nbytes for buffer in buffers)
+
+
+def measures(n: int = 1000, size: int = 1 << 20) -> Iterator[Measure]:
+    """For `make bench`; the command line above shows more."""
+    found: dict[str, list[float]] = {}
+    for _ in range(2):
+        found.setdefault("local", []).extend(with_howdah("local", n, size, ends, 2))
+        found.setdefault("tls", []).extend(with_howdah("tls", n, size, ends, 2))
+        found.setdefault("peer", []).extend(with_distributed(n, size, ends, 2))
+    cost = {name: 1e6 / statistics.median(rates) * size for name, rates in found.items()}
+    for kind, name in (("local", "1,000 results of 1 MiB crossing on one host"), ("tls", "the same over TLS")):
+        peer = "distributed" if kind == "local" else "its plain TCP"
+        yield Measure(name, "us a result", cost[kind], cost["peer"], times=MARKS[kind], against=peer)
+    own, travelled = slice_on_the_wire()
+    yield Measure("1,000 rows of 24 Arrow columns: bytes on the wire", "of their size", travelled / own, most=1.01)
 
 
 def main(argv: list[str] | None = None) -> int:

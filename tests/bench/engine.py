@@ -29,6 +29,16 @@ def merge(client: Any, n: int) -> None:
     check(client.submit(total, client.map(inc, range(n), pure=False), pure=False).result(), n * (n + 1) // 2)
 
 
+def submitted(client: Any, n: int) -> tuple[float, float]:
+    """Microseconds, and those of this thread's CPU, that each of n calls of `submit` in a loop takes; the results are
+    then merged by one more."""
+    begun, cpu = time.perf_counter(), time.thread_time()
+    futures = [client.submit(inc, i, pure=False) for i in range(n)]
+    taken, cpu = time.perf_counter() - begun, time.thread_time() - cpu
+    check(client.submit(total, futures, pure=False).result(), n * (n + 1) // 2)
+    return taken / n * 1e6, cpu / n * 1e6
+
+
 def stencil(delayed: Callable[..., Any], rows: int, columns: int = 100) -> None:
     cell, row = delayed(add3), list(range(columns))
     for _ in range(rows):
@@ -75,6 +85,8 @@ def measures() -> Iterator[Measure]:
         ours["merge"] = _each(lambda n: merge(client, n), 20_000, times=3)
         ours["chain"] = _each(lambda n: chain(client, n), 2_000, times=3)
         ours["trip"] = round_trip(client, 500) * 1e6
+        submits = [submitted(client, 20_000) for _ in range(3)]
+        ours["submits"], ours["submits cpu"] = (statistics.median(taken) for taken in zip(*submits))
         if delayed is not None:
             ours["stencil"] = _each(lambda n: stencil(delayed, n), 100, 10_000, times=3)
             ours["tree"] = _each(lambda n: tree(delayed, n), 1 << 14, (2 << 14) - 1, times=3)
@@ -91,6 +103,8 @@ def measures() -> Iterator[Measure]:
     yield Measure("map + gather of 1e5 trivial tasks", "us a task", ours["map"], peer["map"], times=200)
     yield Measure("the same, batches of 100", "us a task", ours["map"], ours["pipe"], times=1, against="raw pipe")
     yield Measure("merge of 20,000 futures into one", "us a task", ours["merge"], peer["merge"], times=50)
+    yield Measure("one of 20,000 submits in a loop", "us", ours["submits"], most=100)
+    yield Measure("the same, CPU of the calling thread", "us", ours["submits cpu"], most=40)
     if delayed is not None:
         yield Measure("stencil of 100 x 100 free tasks", "us a task", ours["stencil"], peer["stencil"], times=50)
         yield Measure("tree sum over 2^14 delayed leaves", "us a task", ours["tree"], peer["tree"], times=50)

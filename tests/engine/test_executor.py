@@ -4,12 +4,16 @@ import asyncio
 import concurrent.futures as cf
 import functools
 import gc
+import inspect
+import itertools
+import os
 import subprocess
 import sys
 import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -61,6 +65,14 @@ def block_all(executor: Executor, go: Event) -> list[cf.Future[Any]]:
     futures = [executor.submit(hold, go) for _ in range(2)]
     until(lambda: all(future.running() for future in futures))
     return futures
+
+
+def hold_slot(path: str | None) -> str:
+    """As `hold`, but the wait does not give the slot to another call."""
+    pause = threading.Event()
+    while path is not None and not os.path.exists(path):
+        pause.wait(0.01)
+    return "held"
 
 
 def show(*args: Any, **kwargs: Any) -> Any:
@@ -280,6 +292,58 @@ def test_asyncio_can_await_them(executor: Executor) -> None:
     assert asyncio.run(both()) == [1024, 9.0]
 
 
+def test_map_reads_no_further_than_its_buffer(executor: Executor) -> None:
+    read: list[int] = []
+
+    def endless() -> Iterator[int]:
+        for i in itertools.count():
+            read.append(i)
+            yield i
+
+    squares = executor.map(pow, endless(), itertools.repeat(2), buffersize=3)
+    assert len(read) == 3
+    assert [next(squares) for _ in range(5)] == [0, 1, 4, 9, 16]
+    assert len(read) == 8
+    squares.close()  # type: ignore[attr-defined]
+    assert list(executor.map(abs, [-1, -2], buffersize=10)) == [1, 2]
+    assert list(executor.map(abs, [], buffersize=1)) == []
+    for wrong, kind in ((0, ValueError), (-1, ValueError), ("2", TypeError)):
+        with pytest.raises(kind, match="buffersize must be"):
+            executor.map(abs, [1], buffersize=wrong)  # type: ignore[arg-type]
+    with pytest.raises(ZeroDivisionError):
+        list(executor.map(divide, [1, 1, 1], [1, 0, 1], buffersize=2))
+
+
+def test_a_map_whose_iterator_is_given_up_cancels_its_buffer(executor: Executor, tmp_path: Path) -> None:
+    gate = str(tmp_path / "gate")
+    results = executor.map(hold_slot, [None, *[gate] * 20], buffersize=6)
+    try:
+        assert next(results) == "held"
+        ahead = {future for future in executor._pending if not future.done()}
+        with pytest.raises(TimeoutError):
+            next(executor.map(hold_slot, [gate], buffersize=1, timeout=0.01))
+        del results
+        until(lambda: sum(future.cancelled() for future in ahead) >= len(ahead) - 2)  # two may have begun
+    finally:
+        Path(gate).touch()  # else whoever ends the executor would wait for them
+    assert {future.result() for future in ahead if not future.cancelled()} == {"held"}
+
+
+def test_what_the_standard_library_takes_is_taken(executor: Executor) -> None:
+    """Same parameters, same defaults, same kinds, as far as this Python's library has them."""
+    for name in ("submit", "map", "shutdown"):
+        theirs = inspect.signature(getattr(cf.Executor, name)).parameters
+        ours = inspect.signature(getattr(Executor, name)).parameters
+        for parameter in theirs.values():
+            mine = ours[parameter.name]
+            assert (mine.kind, mine.default) == (parameter.kind, parameter.default), (name, parameter)
+    assert isinstance(executor, cf.Executor)
+    assert isinstance(executor.submit(abs, -1), cf.Future)
+    assert executor.submit(show, self=1, fn=2, key="x").result(20) == ((), {"self": 1, "fn": 2, "key": "x"})
+    with pytest.raises(TypeError):
+        executor.submit()  # type: ignore[call-arg]
+
+
 # -- shutdown ---------------------------------------------------------------------------------------------------------
 
 
@@ -325,15 +389,54 @@ def test_options(client: Client) -> None:
         Executor(2, client=client)
 
 
+def test_an_executor_that_is_dropped_ends_its_calls_and_leaves_nothing(client: Client, go: Event) -> None:
+    executor = client.get_executor()
+    future = executor.submit(hold, go)
+    gone, told = weakref.ref(executor), executor._on_loss
+    assert told in client.when_lost
+    del executor
+    gc.collect()
+    go.set()
+    assert future.result(20) == "held"
+    until(lambda: gc.collect() is not None and gone() is None)
+    assert told not in client.when_lost
+    with client.get_executor() as shut:
+        shut.submit(abs, -1)
+    until(lambda: shut._on_loss not in client.when_lost)
+
+
+def test_a_dropped_executor_closes_the_cluster_that_was_its_own() -> None:
+    code = """
+import gc, howdah, threading, weakref
+executor = howdah.Executor(1)
+future = executor.submit(abs, -7)
+client, gone = executor._client, weakref.ref(executor)
+del executor
+deadline = threading.Event()
+for _ in range(2000):
+    gc.collect()
+    if client._closed:
+        break
+    deadline.wait(0.01)
+print(future.result(), client._closed)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout.split() == ["7", "True"], done.stderr
+
+
 def test_calls_of_a_lost_cluster_end(client: Client) -> None:
     with LocalCluster(1) as cluster:
         other = Client(cluster)
         executor = other.get_executor()
         future = executor.submit(lambda: threading.Event().wait(30))
         until(future.running)
-    with pytest.raises(HowdahError):
+    with pytest.raises(cf.BrokenExecutor) as caught:
         future.result(20)
+    assert isinstance(caught.value, HowdahError)
     assert not future.cancel()
+    for call in (functools.partial(executor.submit, abs, 1), functools.partial(executor.map, abs, [1])):
+        with pytest.raises(cf.BrokenExecutor):
+            call()
     executor.shutdown()
     other.close()
 

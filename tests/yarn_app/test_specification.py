@@ -206,3 +206,12 @@ def test_a_specification_for_dask_yarn_is_answered_with_its_translation(written:
         assert (spec.container_memory, spec.max_failures, spec.environment) == (2048 * MIB, 8, "environment.tar.gz")
     else:
         assert (spec.worker_memory, spec.master_memory, spec.environment) == ("4GiB", "2GiB", "current")
+
+
+def test_what_workers_offer_to_tasks_is_amounts_by_name() -> None:
+    spec = Specification(worker_resources={"gpu": 1, "licence": "0.5"})
+    assert spec.worker_resources == {"gpu": 1.0, "licence": 0.5}
+    assert Specification.from_dict(spec.to_dict()) == spec
+    for wrong in ({"gpu": 0}, {"gpu": "many"}, {"a b": 1}, ["gpu"]):
+        with pytest.raises(SpecificationError, match="worker_resources"):
+            Specification(worker_resources=wrong)

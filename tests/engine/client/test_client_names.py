@@ -29,7 +29,7 @@ from howdah.engine.client import (
 )
 from howdah.engine.delayed import delayed
 from howdah.engine.local_cluster import LocalCluster
-from howdah.errors import Cancelled, HowdahError, InputError, NotSupported, PathExists, Unpicklable
+from howdah.errors import Cancelled, HowdahError, InputError, PathExists, Unpicklable
 
 
 @pytest.fixture(scope="module")
@@ -100,25 +100,16 @@ def test_retries_and_priorities(client: Client, tmp_path: Path) -> None:
         return i
 
     order: list[str] = []
-    blockers = client.map(block, range(4), pure=False)
-    low = client.submit(str, "low", priority=-1, pure=False)
-    high = client.submit(str, "high", priority=5, pure=False)
+    one = sorted(client.nthreads())[0]  # two workers would run both at once
+    blockers = client.map(block, range(4), pure=False, workers=one)
+    low = client.submit(str, "low", priority=-1, pure=False, workers=one)
+    high = client.submit(str, "high", priority=5, pure=False, workers=one)
     for future in (low, high):
         future.add_done_callback(lambda f: order.append(f.result()))
     gate.touch()
     client.gather(blockers)
     until(lambda: len(order) == 2)
     assert order == ["high", "low"]
-
-
-def test_workers_and_hosts_are_preferences(client: Client) -> None:
-    name = next(iter(client.scheduler_info()["workers"]))
-    assert client.submit(inc, 1, workers=name, pure=False).result(20) == 2
-    assert client.gather(client.map(inc, [1, 2], workers=[name], pure=False)) == [2, 3]
-    with pytest.raises(InputError, match="no worker 'worker-x'; did you mean"):
-        client.submit(inc, 1, workers="worker-x")
-    with pytest.raises(NotSupported, match="allow_other_workers"):
-        client.submit(inc, 1, workers=name, allow_other_workers=False)
 
 
 def test_wrong_keywords_are_named(client: Client) -> None:
@@ -478,3 +469,27 @@ def test_cancelled_is_not_failed(client: Client, tmp_path: Path) -> None:
         waiting.result(20)
     gate.touch()
     wait(blockers, timeout=20)
+
+
+def test_progress_of_lazy_objects_counts_what_is_done_and_freed_too(client: Client, tmp_path: Path) -> None:
+    seen: list[tuple[int, int]] = []
+
+    def hold(x: int, path: str) -> int:
+        pause = threading.Event()
+        while not os.path.exists(path):
+            pause.wait(0.01)
+        return x
+
+    leaves = [delayed(inc)(i) for i in range(6)]
+    pairs = [delayed(sum)(leaves[i : i + 2]) for i in range(0, 6, 2)]
+    last = delayed(hold)(delayed(sum)(pairs), str(tmp_path / "gate"))
+
+    def look(done: int, total: int, name: str) -> None:
+        seen.append((done, total))
+        if done == total - 1:
+            (tmp_path / "gate").touch()
+
+    assert last.compute(scheduler=client, progress=look) == 21
+    assert {total for _, total in seen} == {10}  # the last two are one task, as nothing else needs the first
+    assert seen[-1] == (10, 10)
+    assert [done for done, _ in seen] == sorted(done for done, _ in seen)

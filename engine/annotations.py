@@ -1,0 +1,138 @@
+"""What is said about tasks beside what they compute: `annotate`, and the options of the same names everywhere.
+
+A leaf, imported by all that makes layers: `delayed` when a call is written, `execute.py` and the client when work is
+sent. Local executors have no use for any of it and pass it by.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
+from contextvars import ContextVar
+from typing import Any, NamedTuple
+
+from howdah.errors import InputError, bad_value, near
+
+NAMES = ("priority", "retries", "resources", "workers", "allow_other_workers")
+
+
+class Notes(NamedTuple):
+    """Checked annotations; None is "nothing was said". `only` are names, addresses or hosts of workers."""
+
+    priority: int | None = None
+    retries: int | None = None
+    resources: tuple[tuple[str, float], ...] | None = None
+    only: tuple[str, ...] | None = None
+    loose: bool | None = None
+
+    def over(self, other: Notes | None) -> Notes:
+        """What is said here, else what `other` says."""
+        said = {name: value for name, value in self._asdict().items() if value is not None}
+        return self if other is None else other._replace(**said)
+
+    def fields(self) -> tuple[tuple[str, Any], ...]:
+        """As fields of the scheduler's `LayerSpec`."""
+        said = (("priority", self.priority), ("resources", self.resources), ("only", self.only), ("loose", self.loose))
+        return tuple([(name, value) for name, value in said if value])
+
+
+_notes: ContextVar[Notes | None] = ContextVar("howdah_annotations", default=None)
+
+current = _notes.get
+"""The notes of the `annotate` blocks that are entered here; None outside of any."""
+
+
+@contextlib.contextmanager
+def annotate(**annotations: Any) -> Iterator[None]:
+    """Say something about all tasks that are made in a `with` block; blocks inside of it say more, or otherwise.
+
+    It holds for calls of `delayed` functions that are written in it, wherever they are computed, and for all that is
+    given to a cluster in it (`submit`, `map`, `compute` and `persist` of any collection), where that says nothing.
+
+    Parameters
+    ----------
+    priority : higher runs first. Default 0.
+    retries : how often a task is tried again when it raises.
+    resources : amounts of its worker's resources that each task takes while it runs, as ``{"gpu": 1}``.
+    workers : names, addresses or hosts of the only workers that may run it: one text, or several.
+    allow_other_workers : others may while none of `workers` is there.
+
+    Raises
+    ------
+    InputError : a name that is none of these, or a value that cannot be.
+
+    Examples
+    --------
+    >>> from howdah.engine.delayed import delayed
+    >>> with annotate(resources={"gpu": 1}, retries=2):
+    ...     model = delayed(sum)([1, 2])
+    >>> (model + 1).compute(scheduler="inline")
+    4
+    """
+    token = _notes.set(checked("annotate", **annotations).over(_notes.get()))
+    try:
+        yield
+    finally:
+        _notes.reset(token)
+
+
+def get_annotations() -> dict[str, Any]:
+    """What the `annotate` blocks that are entered here say.
+
+    >>> with annotate(priority=1, workers="node7"), annotate(priority=2):
+    ...     get_annotations()
+    {'priority': 2, 'workers': ('node7',)}
+    """
+    notes = _notes.get() or Notes()
+    said: dict[str, Any] = {"priority": notes.priority, "retries": notes.retries, "workers": notes.only}
+    said |= {"resources": dict(notes.resources) if notes.resources else None, "allow_other_workers": notes.loose}
+    return {name: value for name, value in said.items() if value is not None}
+
+
+def checked(call: str, **given: Any) -> Notes:
+    """Options as notes; `call` is what the error says when one does not exist. None is "nothing was said"."""
+    for name in given:
+        if name not in NAMES:
+            raise InputError(f"{call}: unknown annotation {name!r}; {near(name, NAMES)}")
+    said = {name: value for name, value in given.items() if value is not None}
+    if not said:
+        return _NOTHING
+    for name in ("retries", "priority"):
+        value = said.get(name, 0)
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise bad_value(name, value, "give a whole number")
+        if name == "retries" and value < 0:
+            raise bad_value(name, value, "give a number from 0 on")
+    loose = said.get("allow_other_workers")
+    if not isinstance(loose, bool | None):
+        raise bad_value("allow_other_workers", loose, "give True or False")
+    return Notes(said.get("priority"), said.get("retries"), _resources(said), _workers(said), loose)
+
+
+def _resources(said: Mapping[str, Any]) -> tuple[tuple[str, float], ...] | None:
+    return amounts("resources", said["resources"]) if "resources" in said else None
+
+
+def amounts(field: str, given: Any) -> tuple[tuple[str, float], ...]:
+    """A mapping of names to amounts, in the order of the names."""
+    if not isinstance(given, Mapping):
+        raise bad_value(field, given, "give amounts by name, as in {'gpu': 1}")
+    for name, amount in given.items():
+        if not isinstance(name, str) or not name:
+            raise bad_value(field, name, "name resources by texts")
+        if not isinstance(amount, int | float) or isinstance(amount, bool) or not 0 < amount < float("inf"):
+            raise bad_value(f"{field}[{name!r}]", amount, "give an amount above 0")
+    return tuple(sorted((name, float(amount)) for name, amount in given.items()))
+
+
+def _workers(said: Mapping[str, Any]) -> tuple[str, ...] | None:
+    given = said.get("workers")
+    if given is None:
+        return None
+    names = [given] if isinstance(given, str) else list(given) if isinstance(given, Iterable) else []
+    if not names or not all(isinstance(name, str) and name for name in names):
+        raise bad_value("workers", given, "give names, addresses or hosts of workers: one text, or several")
+    return tuple(dict.fromkeys(names))
+
+
+_NOTHING = Notes()

@@ -1,0 +1,151 @@
+"""An exchange, whose items the scheduler goes through by arrays: the books checked after every event, nothing left."""
+
+from __future__ import annotations
+
+from random import Random
+
+import numpy as np
+import pytest
+
+from howdah.engine.graph.layer import Dependency, Free, Key, Span
+from howdah.engine.graph.patterns import inputs_of
+from howdah.engine.scheduler import scattered
+from howdah.engine.scheduler.check import check
+from howdah.engine.scheduler.records import (
+    ClientLeft,
+    Event,
+    FreeSpans,
+    GraphSubmitted,
+    InputsMissing,
+    Instruction,
+    LayerSpec,
+    RecallRun,
+    Released,
+    RunDone,
+    RunReturned,
+    StartRun,
+    TellDone,
+    TellLost,
+    WorkerInfo,
+    WorkerJoined,
+    WorkerLeft,
+)
+from howdah.engine.scheduler.state import State
+
+LOAD, SPLIT, MERGE = b"l" * 16, b"s" * 16, b"m" * 16
+
+
+def exchange(partitions: int) -> dict[Key, LayerSpec]:
+    """Each partition is split into as many pieces; the pieces of one number are brought together."""
+    n = partitions * partitions
+    numbers = np.arange(n, dtype="<u4")
+    one_each = Free(np.arange(n + 1, dtype="<u4").tobytes(), (numbers // partitions).tobytes())
+    bounds = (np.arange(partitions + 1) * partitions).astype("<u4")
+    strided = Free(bounds.tobytes(), numbers.reshape(partitions, partitions).T.tobytes())
+    specs = [
+        LayerSpec(LOAD, "load", partitions),
+        LayerSpec(SPLIT, "split", n, (Dependency(LOAD, one_each),)),
+        LayerSpec(MERGE, "merge", partitions, (Dependency(SPLIT, strided),)),
+    ]
+    return {spec.key: spec for spec in specs}
+
+
+class Cluster:
+    """Workers that do as they are told, and know what they have."""
+
+    def __init__(self, random: Random, specs: dict[Key, LayerSpec]) -> None:
+        self.state, self.random, self.specs, self.now = State(), random, specs, 0.0
+        self.stores: dict[str, set[tuple[Key, int]]] = {}
+        self.queues: dict[str, list[StartRun]] = {}
+        self.done: set[int] = set()
+        self.joined = 0
+
+    def say(self, event: Event) -> None:
+        self.now += 0.001
+        for instruction in self.state.handle(event, self.now):
+            self._follow(instruction)
+        check(self.state)
+
+    def _follow(self, instruction: Instruction) -> None:
+        match instruction:
+            case StartRun(worker):
+                self.queues[worker].append(instruction)
+            case FreeSpans(worker, spans):
+                for key, lo, hi in spans:
+                    self.stores[worker] -= {(key, item) for item in range(lo, hi)}
+            case TellDone(_, span):
+                self.done.update(range(span.start, span.stop))
+            case TellLost(_, span):
+                self.done.difference_update(range(span.start, span.stop))
+            case RecallRun():
+                pass
+
+    def join(self) -> None:
+        name = f"w{self.joined}"
+        self.joined += 1
+        self.stores[name], self.queues[name] = set(), []
+        self.say(WorkerJoined(WorkerInfo(name, f"h{self.joined % 3}", slots=2, pid=self.joined)))
+
+    def kill(self, name: str) -> None:
+        del self.stores[name], self.queues[name]
+        self.say(WorkerLeft(name, "killed"))
+
+    def step(self) -> bool:
+        busy = [name for name, queue in self.queues.items() if queue]
+        if not busy:
+            return False
+        name = self.random.choice(busy)
+        run = self.queues[name].pop(0)
+        store, spec = self.stores[name], self.specs[run.span.layer]
+        for (key, lo, hi), holder in run.sources:
+            wanted = {(key, item) for item in range(lo, hi)}
+            if not wanted <= self.stores.get(holder, set()):
+                self.say(InputsMissing(name, run.run, run.attempt, holder, (Span(key, lo, hi),)))
+                return True
+            store |= wanted
+        items = range(run.span.start, run.span.stop)
+        for dep in spec.deps:
+            n = self.specs[dep.layer].n
+            assert {(dep.layer, j) for i in items for j in inputs_of(dep.pattern, i, n)} <= store
+        if self.random.random() < 0.1 and len(items) > 1:  # given back in part: the rest is reported by and by
+            cut = self.random.randrange(1, len(items))
+            self.say(RunReturned(name, run.run, run.attempt, cut))
+            items = items[:cut]
+        store |= {(spec.key, item) for item in items}
+        self.say(RunDone(name, run.run, run.attempt, (10,) * len(items), 1e-4))
+        return True
+
+
+@pytest.mark.parametrize("few", [2, scattered.FEW])
+@pytest.mark.parametrize("faults", [False, True])
+def test_an_exchange_ends_and_leaves_nothing(few: int, faults: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scattered, "FEW", few)
+    for seed in range(4):
+        random = Random(seed)
+        partitions = random.choice([5, 18, 20])
+        specs = exchange(partitions)
+        cluster = Cluster(random, specs)
+        for _ in range(random.randint(2, 5)):
+            cluster.join()
+        cluster.say(GraphSubmitted("c", tuple(specs.values()), (Span(MERGE, 0, partitions),)))
+        wanted = set(range(partitions))
+        if faults and random.random() < 0.5:  # some of what is split is wanted, too, for a while
+            some = Span(SPLIT, 3, 3 * partitions)
+            cluster.say(GraphSubmitted("d", tuple(specs.values()), (some,)))
+        while cluster.step():
+            if faults and random.random() < 0.02:
+                cluster.kill(random.choice(list(cluster.queues)))
+                cluster.join()
+            if faults and random.random() < 0.01:
+                cluster.say(ClientLeft("d"))
+            if faults and random.random() < 0.01 and wanted:
+                item = wanted.pop()
+                cluster.say(Released("c", (Span(MERGE, item, item + 1),)))
+        assert wanted <= cluster.done, seed
+        for name in ("d", "c"):
+            cluster.say(ClientLeft(name))
+        while cluster.step():
+            pass
+        assert not cluster.state.core.books
+        assert not any(cluster.stores.values()), seed
+        assert not any(worker.nbytes or worker.items for worker in cluster.state.core.workers.values())

@@ -1,0 +1,215 @@
+"""Work that may run on some workers only: stories, and random clusters in which workers come and go."""
+
+from __future__ import annotations
+
+from random import Random
+
+from howdah.engine.graph.layer import KToOne, OneToOne
+from howdah.engine.scheduler.check import check
+from howdah.engine.scheduler.model import Model, layer, whole
+from howdah.engine.scheduler.records import (
+    GraphSubmitted,
+    Instruction,
+    LayerSpec,
+    RecallRun,
+    RunDone,
+    StartRun,
+    TellStuck,
+    Tick,
+    WorkerInfo,
+    WorkerJoined,
+    WorkerLeft,
+)
+from howdah.engine.scheduler.state import State
+
+GPU = (("gpu", 1.0),)
+
+
+class Story:
+    def __init__(self) -> None:
+        self.state, self.now, self.started = State(), 0.0, []
+
+    def say(self, event: object, after: float = 0.001) -> list[Instruction]:
+        self.now += after
+        out = self.state.handle(event, self.now)
+        check(self.state)
+        self.started += [i for i in out if isinstance(i, StartRun)]
+        return out
+
+    def joins(self, name: str, host: str = "", slots: int = 1, **more: object) -> None:
+        self.say(WorkerJoined(WorkerInfo(name, host or name, slots=slots, **more)))
+
+    def submits(self, *specs: LayerSpec, **more: object) -> list[Instruction]:
+        return self.say(GraphSubmitted("me", specs, (whole(specs[-1]),), **more))
+
+    def done(self, run: StartRun, seconds: float = 0.1, after: float = 0.001) -> list[Instruction]:
+        n = len(run.span)
+        return self.say(RunDone(run.worker, run.run, run.attempt, (8,) * n, seconds * n), after)
+
+    def all_done(self, seconds: float = 0.1) -> None:
+        seen = 0
+        while seen < len(self.started):
+            self.done(self.started[seen], seconds)
+            seen += 1
+
+    def stuck(self, after: float) -> list[str]:
+        return [i.reason for i in self.say(Tick(), after) if isinstance(i, TellStuck)]
+
+
+def test_only_the_named_worker_runs_it_however_busy_it_is_and_idle_the_others_are() -> None:
+    story = Story()
+    for name in ("w1", "w2", "w3"):
+        story.joins(name)
+    story.submits(layer("a", 20, only=("w2",)))
+    story.all_done()
+    assert {run.worker for run in story.started} == {"w2"}
+    assert sum(len(run.span) for run in story.started) == 20
+
+
+def test_workers_can_be_named_by_host_and_by_address_in_any_case() -> None:
+    story = Story()
+    story.joins("w1", "Node1")
+    story.joins("w2", "node2", address="tls://10.0.0.2:4040")
+    story.joins("w3", "node3")
+    story.submits(layer("a", 8, only=("NODE1", "10.0.0.2:4040")))
+    story.all_done()
+    assert {run.worker for run in story.started} == {"w1", "w2"}
+
+
+def test_nobody_is_asked_to_give_back_what_no_idle_worker_may_run() -> None:
+    story = Story()
+    story.joins("w1")
+    story.joins("w2")
+    story.submits(layer("a", 50, only=("w1",)))
+    said: list[Instruction] = []
+    for _ in range(20):
+        said += story.say(Tick(), 1.0)
+        said += story.done(story.started[0]) if _ == 10 else []
+    assert not [i for i in said if isinstance(i, RecallRun)]
+
+
+def test_it_waits_for_its_worker_and_the_client_is_told_who_is_there() -> None:
+    story = Story()
+    story.joins("w1")
+    story.submits(layer("a", 2, only=("w7",)))
+    assert not story.started
+    assert story.stuck(1.0) == []
+    (reason,) = story.stuck(3.0)
+    assert "w7 only" in reason
+    assert "w1" in reason
+    story.joins("w7")
+    story.all_done()
+    assert {run.worker for run in story.started} == {"w7"}
+
+
+def test_when_the_last_named_worker_dies_the_client_is_told() -> None:
+    story = Story()
+    story.joins("w1")
+    story.joins("w2")
+    story.submits(layer("a", 3, only=("w1",)))
+    story.say(WorkerLeft("w1", "exit code 137"))
+    assert len(story.stuck(5.0)) == 1
+    assert {run.worker for run in story.started} == {"w1"}
+
+
+def test_a_preference_holds_while_one_of_the_named_is_there_and_no_longer() -> None:
+    story = Story()
+    story.joins("w1")
+    story.joins("w2")
+    story.submits(layer("a", 12, only=("w1",), loose=True))
+    for _ in range(3):
+        story.done(story.started[_])
+    assert {run.worker for run in story.started} == {"w1"}
+    before = len(story.started)
+    story.say(WorkerLeft("w1", "exit code 137"))
+    assert {run.worker for run in story.started[before:]} == {"w2"}
+    story.submits(layer("b", 1, only=("w9",), loose=True))
+    story.done(story.started[-1])
+    assert story.stuck(5.0) == []
+
+
+def test_resources_and_names_hold_together() -> None:
+    story = Story()
+    story.joins("w1", slots=2, resources=GPU)
+    story.joins("w2", slots=2, resources=GPU)
+    story.joins("w3", slots=2)
+    story.submits(layer("a", 4, only=("w2", "w3"), resources=GPU))
+    assert [run.worker for run in story.started] == ["w2"]
+    story.all_done()
+    assert {run.worker for run in story.started} == {"w2"}
+    story.submits(layer("b", 1, only=("w3",), resources=GPU))
+    assert "named (w3)" in story.stuck(5.0)[0]
+
+
+def test_the_one_named_worker_is_asked_among_hundreds_that_idle() -> None:
+    story = Story()
+    for i in range(300):
+        story.joins(f"w{i}")
+    story.submits(layer("a", 1, only=("w271",)))
+    story.submits(layer("b", 1, resources=GPU))
+    assert [run.worker for run in story.started] == ["w271"]
+    story.joins("g", resources=GPU)
+    assert [run.worker for run in story.started] == ["w271", "g"]
+
+
+def test_of_two_layers_in_one_graph_the_one_of_higher_priority_is_first() -> None:
+    story = Story()
+    story.joins("w")
+    a, b, c = layer("a", 1), layer("b", 1, priority=5), layer("c", 1, priority=-5)
+    story.say(GraphSubmitted("me", (c, a, b), tuple(map(whole, (c, a, b)))))
+    story.all_done()
+    assert [run.span.layer[0] for run in story.started] == [2, 1, 3]
+
+
+def test_nothing_is_remembered_of_needs_whose_layers_are_forgotten() -> None:
+    model = Model(1, after=lambda m: check(m.state))
+    model.join_worker("w0", "h1", "/r", 1)
+    model.join_client("me")
+    specs = [layer("a", 3, only=("w0",)), layer("b", 3, ("a", OneToOne()), only=("h1",), loose=True)]
+    model.submit("me", specs, [whole(specs[1])])
+    model.settle()
+    model.leave_client("me")
+    while model.turn():
+        pass
+    core = model.state.core
+    assert not core.books
+    assert not core.needs
+    assert not core.asking
+
+
+def some(random: Random, letter: str, n: int, *deps: object) -> LayerSpec:
+    """A layer for any worker, or for some of w0 on h0, w1 on h1 and w2 on h0."""
+    if random.random() < 0.3:
+        return layer(letter, n, *deps)
+    only = tuple(random.sample(["w0", "w1", "w2", "h0", "h1"], random.randint(1, 2)))
+    return layer(letter, n, *deps, only=only, loose=random.random() < 0.3, priority=random.randrange(2))
+
+
+def test_random_clusters_with_named_workers_keep_their_books() -> None:
+    for seed in range(60):
+        model = Model(seed, after=lambda m: check(m.state))
+        random = model.random
+        for i in range(3):
+            model.join_worker(f"w{i}", f"h{i % 2}", "/r", random.choice([1, 2]))
+        n = random.choice([1, 3, 18])
+        specs = [
+            some(random, "a", n),
+            some(random, "b", n, ("a", OneToOne())),
+            some(random, "c", -(-n // 2), ("b", KToOne(2))),
+            some(random, "d", 1),
+        ]
+        model.join_client("me")
+        model.submit("me", specs, [whole(specs[2]), whole(specs[3])])
+        for _ in range(random.randrange(4)):
+            for _ in range(random.randrange(30)):
+                model.turn()
+            if len(model.workers) > 1:
+                model.kill(random.choice(list(model.workers)))
+            elif random.random() < 0.5:
+                model.submit("me", specs, [whole(specs[1])])
+        for i in range(3):
+            if f"w{i}" not in model.workers:
+                model.join_worker(f"w{i}", f"h{i % 2}", "/r", 1)
+        model.settle()
+        for task, value in model.answers("me").items():
+            assert value == model.truth(task) or value == "lost", f"seed {seed}"

@@ -1,0 +1,255 @@
+"""Resources, named workers and `annotate`, on real worker processes and every way to give work."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import howdah as hd
+from howdah.engine.annotations import Notes, current
+from howdah.engine.client import Client
+from howdah.engine.execute import for_cluster
+from howdah.engine.local_cluster import LocalCluster
+from howdah.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[LocalCluster]:
+    with LocalCluster(2, threads_per_worker=2, resources={"gpu": 1, "licence": 3}) as cluster:
+        cluster.wait_for_workers()
+        yield cluster
+
+
+@pytest.fixture
+def client(cluster: LocalCluster) -> Iterator[Client]:
+    with Client(cluster) as client:
+        yield client
+
+
+def where(*_: Any) -> str:
+    return hd.get_worker().name
+
+
+def overlap(i: int, folder: str) -> int:
+    """How many of these run at once on this worker, at most."""
+    mine = Path(folder) / f"{where()}-{i}"
+    mine.touch()
+    most = 0
+    until = time.monotonic() + 0.03
+    while time.monotonic() < until:
+        most = max(most, len(list(Path(folder).glob(f"{where()}-*"))))
+    mine.unlink()
+    return most
+
+
+def test_never_more_run_at_once_than_their_workers_resources_allow(client: Client, tmp_path: Path) -> None:
+    with_gpu = client.map(overlap, range(12), folder=str(tmp_path), resources={"gpu": 1}, pure=False)
+    assert set(client.gather(with_gpu)) == {1}
+    free = client.map(overlap, range(40), folder=str(tmp_path), resources={"licence": 0.5}, pure=False)
+    assert max(client.gather(free)) == 2  # the slots are the limit again
+    assert client.submit(where, resources={"gpu": 1, "licence": 3}).result(20).startswith("worker-")
+
+
+def test_what_a_worker_offers_is_in_scheduler_info(client: Client) -> None:
+    offered = [worker["resources"] for worker in client.scheduler_info()["workers"].values()]
+    assert offered == [{"gpu": 1.0, "licence": 3.0}] * 2
+
+
+def test_a_resource_that_nobody_has_is_warned_of_and_the_work_can_be_cancelled(client: Client) -> None:
+    said = threading.Event()
+    found: list[str] = []
+
+    def note(message: Any, *_: Any, **__: Any) -> None:
+        found.append(str(message))
+        said.set()
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        shown, warnings.showwarning = warnings.showwarning, note
+        try:
+            future = client.submit(where, resources={"gpu": 5}, pure=False)
+            lost = client.submit(where, workers="worker-99", pure=False)
+            assert said.wait(20)
+            deadline = time.monotonic() + 20
+            while len(found) < 2 and time.monotonic() < deadline:
+                threading.Event().wait(0.01)
+        finally:
+            warnings.showwarning = shown
+    text = "\n".join(sorted(found))
+    assert "gpu=5, which none of the 2 workers has (they have gpu=1, licence=3)" in text
+    assert "may run on worker-99 only, and no such worker is there" in text
+    client.cancel([future, lost])
+    assert future.cancelled()
+
+
+def test_workers_restricts_and_allow_other_workers_makes_it_a_preference(client: Client) -> None:
+    workers = client.scheduler_info()["workers"]
+    for name in workers:
+        assert set(client.gather(client.map(where, range(30), workers=name, pure=False))) == {name}
+        assert client.submit(where, workers=[workers[name]["address"]], pure=False).result(20) == name
+    host = next(iter(workers.values()))["host"]
+    assert len(set(client.gather(client.map(where, range(200), workers=host, pure=False)))) >= 1
+    prefers = client.submit(where, workers=["worker-99"], allow_other_workers=True, pure=False)
+    assert prefers.result(20) in workers
+
+
+def test_scatter_and_actors_go_where_they_are_told_to(client: Client) -> None:
+    for name in client.scheduler_info()["workers"]:
+        data = client.scatter([f"{name}-{i}" for i in range(5)], workers=[name])
+        hd.wait(data, timeout=20)
+        assert set(map(tuple, client.who_has(data).values())) == {(name,)}
+        actor = client.submit(Counting, actor=True, workers=name, resources={"gpu": 1})
+        assert actor.where().result(20) == name
+        del actor
+
+
+class Counting:
+    def where(self) -> str:
+        return where()
+
+
+def test_an_annotation_holds_for_the_calls_that_are_written_in_its_block(client: Client) -> None:
+    one, other = sorted(client.scheduler_info()["workers"])
+    place = hd.delayed(where)
+    with hd.annotate(workers=one):
+        here = [place(i) for i in range(5)]
+        with hd.annotate(workers=[other], resources={"gpu": 1}):
+            there = [place(i) for i in range(5)]
+    both = hd.delayed(list)([hd.delayed(list)(here), hd.delayed(list)(there)])
+    assert both.compute(scheduler=client) == [[one] * 5, [other] * 5]
+    assert hd.delayed(pow)(2, 3).compute(scheduler="inline") == 8
+
+
+def test_it_holds_for_all_that_is_given_to_a_cluster_in_it(client: Client, tmp_path: Path) -> None:
+    import pandas
+
+    one, other = sorted(client.scheduler_info()["workers"])
+    bare = [hd.delayed(where)(i) for i in range(4)]
+    with hd.annotate(workers=other):
+        assert client.submit(where, pure=False).result(20) == other
+        assert client.submit(where, pure=False, workers=one).result(20) == one  # what is said nearer counts
+        assert set(client.gather(client.map(where, range(9), pure=False))) == {other}
+        assert set(hd.compute(*bare, scheduler=client)) == {other}
+        assert set(client.gather(client.compute(bare))) == {other}
+        kept = client.persist(bare)
+        frame = hd.from_pandas(pandas.DataFrame({"x": [1, 2]}), npartitions=2)
+        placed = frame.map_partitions(_place, meta=pandas.DataFrame({"x": [1], "w": ["worker"]}))
+        assert set(placed.compute()["w"]) == {other}
+    assert set(client.gather(client.compute(kept))) == {other}
+    bare = [hd.delayed(where)(i) for i in range(4)]
+    assert set(client.gather(client.compute(bare, workers=[one]))) == {one}
+    assert set(hd.compute(*bare, scheduler=client, workers=one)) == {one}
+    assert client.compute(bare[0], resources={"gpu": 1}, sync=True) in (one, other)
+
+
+def _place(part: Any) -> Any:
+    return part.assign(w=where())
+
+
+def fails_first(path: str, times: int) -> int:
+    with open(path, "a") as file:
+        file.write("x")
+    runs = len(Path(path).read_text())
+    if runs <= times:
+        raise ValueError(runs)
+    return runs
+
+
+def test_retries_and_priority_can_be_annotated(client: Client, tmp_path: Path) -> None:
+    with hd.annotate(retries=2):
+        assert client.submit(fails_first, str(tmp_path / "a"), 2).result(20) == 3
+        lazy = hd.delayed(fails_first)(str(tmp_path / "b"), 2)
+    assert lazy.compute(scheduler=client) == 3
+    assert hd.compute(hd.delayed(fails_first)(str(tmp_path / "c"), 1), scheduler=client, retries=1) == (2,)
+    gate = str(tmp_path / "gate")
+    blockers = client.map(wait_for_file, [gate] * 4, pure=False)
+    with hd.annotate(priority=-5):
+        low = [hd.delayed(stamp)(i) for i in range(12)]
+    with hd.annotate(priority=5):
+        high = [hd.delayed(stamp)(i) for i in range(12)]
+    futures = client.compute([*low, *high])
+    Path(gate).touch()
+    times = client.gather(futures)
+    client.gather(blockers)
+    assert set(sorted(times)[:12]) == set(times[12:])  # the first twelve to be run
+
+
+def wait_for_file(path: str) -> None:
+    while not Path(path).exists():
+        threading.Event().wait(0.01)
+
+
+def stamp(i: int) -> float:
+    at = time.time()
+    threading.Event().wait(0.01)
+    return at
+
+
+def test_layers_with_other_annotations_are_not_fused_into_one() -> None:
+    with hd.annotate(resources={"gpu": 1}):
+        first = [hd.delayed(abs, pure=True)(-i) for i in range(3)]
+    then = [hd.delayed(str, pure=True)(x) for x in first]
+    from howdah.engine.delayed_layers import lowered
+
+    graph, places = lowered(then)
+    wanted = [graph.wanted(places[0][0])]
+    assert len(for_cluster(None, graph, wanted).layers) == 2  # type: ignore[arg-type]
+    with hd.annotate(resources={"gpu": 1}):
+        assert [layer.annotations for layer in for_cluster(None, graph, wanted).layers.values()] == [  # type: ignore[arg-type]
+            (("resources", (("gpu", 1.0),)),)
+        ]
+
+
+def test_blocks_nest_and_end_with_an_exception_too() -> None:
+    with hd.annotate(priority=1, retries=3):
+        with pytest.raises(ZeroDivisionError), hd.annotate(priority=2):
+            1 / (0 if hd.get_annotations() == {"priority": 2, "retries": 3} else 1)
+        assert current() == Notes(priority=1, retries=3)
+    assert hd.get_annotations() == {}
+    seen: list[Any] = []
+    with hd.annotate(priority=1):
+        thread = threading.Thread(target=lambda: seen.append(current()))
+        thread.start()
+        thread.join()
+    assert seen == [None]  # it is the block's thread that it holds for
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"prioritee": 1}, r"unknown annotation 'prioritee'; did you mean 'priority'"),
+        ({"retries": -1}, "retries: got -1"),
+        ({"priority": "high"}, "priority: got 'high'"),
+        ({"resources": {"gpu": 0}}, r"resources\['gpu'\]: got 0"),
+        ({"resources": "gpu"}, "resources: got 'gpu'"),
+        ({"workers": []}, "workers: got"),
+        ({"workers": [1]}, "workers: got"),
+        ({"allow_other_workers": "no"}, "allow_other_workers: got 'no'"),
+    ],
+)
+def test_wrong_annotations_are_refused_where_they_are_written(wrong: dict[str, Any], says: str) -> None:
+    with pytest.raises(InputError, match=says), hd.annotate(**wrong):
+        pass
+
+
+def test_in_coroutines_each_has_its_own(cluster: LocalCluster) -> None:
+    asyncio.run(_in_coroutines(cluster))
+
+
+async def _in_coroutines(cluster: LocalCluster) -> None:
+    async with Client(cluster, asynchronous=True) as client:
+        names = sorted((await client.scheduler_info())["workers"])
+
+        async def one(name: str) -> str:
+            with hd.annotate(workers=name):
+                await asyncio.sleep(0)
+                return str(await client.submit(where, pure=False))
+
+        assert await asyncio.gather(*map(one, names)) == names

@@ -1,0 +1,41 @@
+"""Many small results arrive without a look at the process's memory for each of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from howdah.engine.comm.serialize import dumps
+from howdah.engine.comm.transfer import Packed, items_of
+from howdah.engine.graph.layer import Span
+from howdah.engine.worker.fetching import ASK_BYTES, Fetching
+from howdah.engine.worker.store import Store
+
+
+class Peers:
+    """Has everything: bytes of one size."""
+
+    def __init__(self, nbytes: int) -> None:
+        self.pickle = dumps(bytes(nbytes))
+
+    async def fetch(self, address: str, spans: Sequence[Span], take: Callable[..., None]) -> list[Any]:
+        for layer, item in items_of(spans):
+            take(layer, item, Packed(self.pickle))
+        return []
+
+
+@pytest.mark.parametrize(("nbytes", "asked"), [(8, 0), (ASK_BYTES, 300), (ASK_BYTES // 10, 30)])
+def test_room_is_asked_for_by_the_megabyte(nbytes: int, asked: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(0, "")
+    asks: list[int] = []
+    monkeypatch.setattr(store.spiller, "await_room", asks.append)
+    try:
+        asyncio.run(Fetching(store, Peers(nbytes)).fetch([(Span(b"k", 0, 300), "w", "a")]))  # type: ignore[arg-type]
+    finally:
+        store.close()
+    assert store.has(b"k", 299)
+    assert len(asks) == pytest.approx(asked, abs=1)
+    assert sum(asks) > 299 * nbytes - ASK_BYTES
