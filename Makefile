@@ -38,6 +38,15 @@ types: $(READY)  ## mypy, strict
 bench: $(READY)  ## every measure against its mark, distributed in the same run; figures go to docs/benchmarks.md by hand
 	@$(BIN)/python tests/bench
 
+SECONDS ?= 600
+SEED ?= 1
+
+soak: $(READY)  ## seeded trouble for SECONDS=600 with SEED=1: scenarios for the scheduler, chaos on real processes
+	@$(BIN)/python tests/soak.py --seconds $(SECONDS) --seed $(SEED)
+
+simulate: $(READY)  ## 1,000 modelled workers, a million tasks, published rates of failures: what is lost and redone
+	@$(BIN)/python -m howdah.engine.scheduler.simulate
+
 lock: $(READY)  ## write requirements.lock anew from pyproject.toml (versions and hashes, no addresses)
 	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-find-links --no-emit-index-url --no-annotate \
 	    --no-header --python-version 3.11 --extra dev pyproject.toml -o requirements.lock
@@ -70,4 +79,4 @@ java:
 	    echo "installing $$missing"; apt-get update -qq; DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing >/dev/null; \
 	  else echo "The small Hadoop needs a JDK (11 to 21) and Maven. Run: sudo apt-get install $$missing" >&2; exit 1; fi; fi
 
-.PHONY: help demo test check unit lint types bench lock clean venv java
+.PHONY: help demo test check unit lint types bench soak simulate lock clean venv java

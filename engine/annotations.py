@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from howdah.errors import InputError, bad_value, near
 
-NAMES = ("priority", "retries", "resources", "workers", "allow_other_workers")
+NAMES = ("priority", "retries", "resources", "workers", "allow_other_workers", "timeout")
 
 
 class Notes(NamedTuple):
@@ -24,6 +24,7 @@ class Notes(NamedTuple):
     resources: tuple[tuple[str, float], ...] | None = None
     only: tuple[str, ...] | None = None
     loose: bool | None = None
+    timeout: float | None = None
 
     def over(self, other: Notes | None) -> Notes:
         """What is said here, else what `other` says."""
@@ -32,8 +33,9 @@ class Notes(NamedTuple):
 
     def fields(self) -> tuple[tuple[str, Any], ...]:
         """As fields of the scheduler's `LayerSpec`."""
-        said = (("priority", self.priority), ("resources", self.resources), ("only", self.only), ("loose", self.loose))
-        return tuple([(name, value) for name, value in said if value])
+        said = self._asdict()
+        del said["retries"]  # a layer's own
+        return tuple([(name, value) for name, value in said.items() if value])
 
 
 _notes: ContextVar[Notes | None] = ContextVar("howdah_annotations", default=None)
@@ -56,6 +58,7 @@ def annotate(**annotations: Any) -> Iterator[None]:
     resources : amounts of its worker's resources that each task takes while it runs, as ``{"gpu": 1}``.
     workers : names, addresses or hosts of the only workers that may run it: one text, or several.
     allow_other_workers : others may while none of `workers` is there.
+    timeout : seconds that each task may take once it was begun; then it fails with TaskTimeout.
 
     Raises
     ------
@@ -85,7 +88,11 @@ def get_annotations() -> dict[str, Any]:
     """
     notes = _notes.get() or Notes()
     said: dict[str, Any] = {"priority": notes.priority, "retries": notes.retries, "workers": notes.only}
-    said |= {"resources": dict(notes.resources) if notes.resources else None, "allow_other_workers": notes.loose}
+    said |= {
+        "resources": dict(notes.resources) if notes.resources else None,
+        "allow_other_workers": notes.loose,
+        "timeout": notes.timeout,
+    }
     return {name: value for name, value in said.items() if value is not None}
 
 
@@ -106,7 +113,15 @@ def checked(call: str, **given: Any) -> Notes:
     loose = said.get("allow_other_workers")
     if not isinstance(loose, bool | None):
         raise bad_value("allow_other_workers", loose, "give True or False")
-    return Notes(said.get("priority"), said.get("retries"), _resources(said), _workers(said), loose)
+    limit = seconds("timeout", said["timeout"]) if "timeout" in said else None
+    return Notes(said.get("priority"), said.get("retries"), _resources(said), _workers(said), loose, limit)
+
+
+def seconds(field: str, given: Any) -> float:
+    """The limit of a task's time."""
+    if not isinstance(given, int | float) or isinstance(given, bool) or not 0 < given < float("inf"):
+        raise bad_value(field, given, "give the seconds that a task may take, above 0")
+    return float(given)
 
 
 def _resources(said: Mapping[str, Any]) -> tuple[tuple[str, float], ...] | None:

@@ -8,12 +8,13 @@ the layer says so in a few bytes. What is irregular is a free layer. Linear in t
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from howdah.engine.annotations import Notes
+from howdah.engine.calls import Apply, Spread
 from howdah.engine.delayed import Delayed
 from howdah.engine.graph.graph import Graph, Held
 from howdah.engine.graph.inputs import Input, rebuilt
@@ -21,40 +22,6 @@ from howdah.engine.graph.layer import Dependency, KToOne, Layer, OneToOne, Patte
 
 BARE, ALL, LIST, MIXED = "bare", "all", "list", "mixed"
 """How a call gets its inputs: none; its first argument or all of them; one list of them; anything else."""
-
-
-class Spread:
-    """Calls `fn` with the items of the one input list as its first arguments.
-
-    >>> Spread(pow)([2, 3])
-    8
-    """
-
-    def __init__(self, fn: Callable[..., Any]) -> None:
-        self.fn = fn
-
-    def __call__(self, inputs: Sequence[Any], *args: Any) -> Any:
-        return self.fn(*inputs, *args)
-
-    def __reduce__(self) -> Any:
-        return Spread, (self.fn,)
-
-
-class Apply:
-    """Calls `fn` with a tuple of positional and a dictionary of keyword arguments, which differ from item to item.
-
-    >>> Apply(int)(("11",), {"base": 2})
-    3
-    """
-
-    def __init__(self, fn: Callable[..., Any]) -> None:
-        self.fn = fn
-
-    def __call__(self, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-        return self.fn(*args, **kwargs)
-
-    def __reduce__(self) -> Any:
-        return Apply, (self.fn,)
 
 
 class Group:

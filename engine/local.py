@@ -17,8 +17,8 @@ from typing import Any, TypeAlias
 
 from howdah.engine.graph.graph import Graph
 from howdah.engine.graph.inputs import fill
-from howdah.engine.graph.layer import Key, Layer, OneToOne, Span
-from howdah.engine.graph.patterns import Wiring, inputs_of, wiring
+from howdah.engine.graph.layer import Key, Layer, OneToOne, Span, inputs_of
+from howdah.engine.graph.patterns import Wiring, wiring
 from howdah.engine.held import values_of
 
 Progress: TypeAlias = Callable[[int, int, str], None]

@@ -10,10 +10,10 @@ import asyncio
 import atexit
 import contextlib
 import html
+import json
 import logging
 import os
 import shutil
-import signal
 import socket
 import stat
 import subprocess
@@ -29,14 +29,14 @@ from typing import Any
 from howdah.engine.annotations import amounts
 from howdah.engine.comm.loop import loop_thread
 from howdah.engine.scheduler.server import Server
+from howdah.engine.worker.supervisor import CRASH_SECONDS, GAVE_UP, MOST_CRASHES, exit_reason
 from howdah.errors import DeadlineExceeded, HowdahError, InputError, bad_value
 
 log = logging.getLogger(__name__)
 
 PREFIX = "howdah-local-"
-MOST_CRASHES = 10
-"""Deaths of workers within `CRASH_SECONDS` after which no more are started: something is wrong with every one."""
-CRASH_SECONDS = 60.0
+GRACE = 5.0
+"""Seconds that a worker which gets SIGTERM has to save what it holds."""
 
 
 class LocalCluster:
@@ -53,8 +53,8 @@ class LocalCluster:
     status_port : of the status page on 127.0.0.1; 0 is any, None is no page.
     lease : seconds for which a client that lost its connection keeps its work.
 
-    Workers start while the constructor has returned already; work that is submitted meanwhile waits for them. A worker
-    that dies is started again.
+    Workers start while the constructor has returned already; work that is submitted meanwhile waits for them. Each has
+    a supervisor (`howdah.engine.worker.supervisor`), which starts it again when it dies.
 
     Examples
     --------
@@ -89,7 +89,7 @@ class LocalCluster:
         self.resources = amounts("resources", resources or {})
         self._guard = threading.RLock()
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._pidfds: dict[str, int] = {}
+        self._lines: dict[str, socket.socket] = {}
         self._crashes: list[float] = []
         self._next = 0
         self._closed = False
@@ -151,13 +151,37 @@ class LocalCluster:
             "--resources", " ".join([f"{name}={amount!r}" for name, amount in self.resources]),
             "--listen", f"unix://{self.directory}/{name}",
             "--local-dir", str(self.directory),
+            "--grace", str(GRACE),
             "--die-with-parent",
         ]  # fmt: skip
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(_import_path())}
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, env=environment, process_group=0)
-        self._processes[name] = process
-        pidfd = self._pidfds[name] = os.pidfd_open(process.pid)
-        self._thread.loop.call_soon_threadsafe(self._thread.loop.add_reader, pidfd, self._ended, name, process, pidfd)
+        line, theirs = socket.socketpair()
+        with theirs:
+            process = subprocess.Popen(command, stdin=theirs.fileno(), env=environment, process_group=0)
+        line.setblocking(False)
+        self._processes[name], self._lines[name] = process, line
+        pidfd = os.pidfd_open(process.pid)
+        loop = self._thread.loop
+        loop.call_soon_threadsafe(loop.add_reader, pidfd, self._ended, name, process, pidfd)
+        loop.call_soon_threadsafe(self._listen, name, line)
+
+    def _listen(self, name: str, line: socket.socket) -> None:
+        if line.fileno() >= 0:
+            self._thread.loop.add_reader(line, self._said, name, line)
+
+    def _said(self, name: str, line: socket.socket) -> None:
+        """A worker's supervisor says that the worker has died, and why. On the loop's thread."""
+        with contextlib.suppress(BlockingIOError, ConnectionResetError):
+            data = line.recv(1 << 16)
+            if not data:
+                self._thread.loop.remove_reader(line)
+            for message in data.splitlines():
+                ended = json.loads(message)
+                peer = self._server.workers.get(name)
+                if peer is not None and peer.info is not None and peer.info.pid == ended["pid"]:
+                    self._server.worker_lost(name, ended["ended"])
+                if not self._closed:
+                    log.warning("worker %s: %s; it is started again", name, ended["ended"])
 
     def _forget(self, name: str) -> subprocess.Popen[bytes]:
         self._leaving[name] = process = self._processes.pop(name)
@@ -168,35 +192,36 @@ class LocalCluster:
         return self.__dict__.setdefault("_left", {})  # type: ignore[no-any-return]
 
     def _ended(self, name: str, process: subprocess.Popen[bytes], pidfd: int) -> None:
-        """The process of a worker has ended. On the loop's thread."""
+        """A worker's supervisor has ended, and the worker with it. On the loop's thread."""
         self._thread.loop.remove_reader(pidfd)
         os.close(pidfd)
         code = process.wait()
-        if process.stdin is not None:
-            process.stdin.close()
         with self._guard:
-            self._pidfds.pop(name, None)
+            line = self._lines.pop(name, None)
+            if line is not None:
+                self._said(name, line)
+                self._thread.loop.remove_reader(line)
+                line.close()
             asked = self._leaving.pop(name, None) is not None
             self._processes.pop(name, None)
             if self._closed:
                 return
-            reason = f"its process {process.pid} " + (
-                f"was ended by signal {_signal_name(-code)}" if code < 0 else f"exited with code {code}"
-            )
+            gave_up = code == GAVE_UP
+            reason = f"it died {MOST_CRASHES} times" if gave_up else exit_reason(process.pid, code)
             self._server.worker_lost(name, reason)
             if not asked:
-                log.warning("worker %s: %s; another one is started", name, reason)
-                self._replace(reason)
+                log.warning("worker %s: %s; %s", name, reason, "it is given up" if gave_up else "another is started")
+                self._replace(reason, gave_up)
 
-    def _replace(self, reason: str) -> None:
+    def _replace(self, reason: str, gave_up: bool) -> None:
         now = time.monotonic()
         self._crashes = [at for at in self._crashes if now - at < CRASH_SECONDS] + [now]
-        if len(self._crashes) <= MOST_CRASHES:
+        if len(self._crashes) <= MOST_CRASHES and not gave_up:
             self._start()
             return
         self.failure = (
-            f"{len(self._crashes)} workers died within {CRASH_SECONDS:.0f} s; the last one: {reason}. Their words are "
-            f"on standard error"
+            f"workers die as soon as they are started; the last one: {reason} within {CRASH_SECONDS:.0f} s. Their "
+            f"words are on standard error"
         )
         if not self._processes:
             asyncio.ensure_future(self._server.close(self.failure))  # noqa: RUF006  # the server is kept by self
@@ -238,14 +263,15 @@ class LocalCluster:
                 return
             self._closed = True
             processes = [*self._processes.values(), *self._leaving.values()]
+            lines = list(self._lines.values())
         _open.discard(self)
         with contextlib.suppress(Exception):
             self._thread.call(self._shut(), timeout)
         deadline = time.monotonic() + timeout
+        for line in lines:
+            with contextlib.suppress(OSError):
+                line.shutdown(socket.SHUT_RDWR)  # a supervisor whose worker has not heard the scheduler sees this
         for process in processes:
-            if process.stdin is not None:
-                with contextlib.suppress(OSError):
-                    process.stdin.close()  # a worker that has not heard the scheduler sees this
             try:
                 process.wait(max(0.05, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
@@ -337,13 +363,6 @@ def _bytes_of(limit: int | str | None, workers: int) -> int:
         raise bad_value(
             "memory_limit", limit, "write bytes, or a number with a unit, as in '2GiB'", InputError
         ) from None
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return str(number)
 
 
 def _started(pid: int) -> str:

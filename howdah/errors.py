@@ -83,6 +83,10 @@ class WorkerLost(HowdahError):
     """A task was given up because the workers that ran it died; the message has their last words."""
 
 
+class TaskTimeout(HowdahError, TimeoutError):
+    """A task did not end within the seconds that it was given (`timeout=`); the message names it and its worker."""
+
+
 class PeerRefused(HowdahError):
     """The other end of a connection could not prove its role, or refused ours."""
 

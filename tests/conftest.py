@@ -37,7 +37,8 @@ def hadoop() -> Iterator[MiniHadoop]:
     if "PYTEST_XDIST_WORKER" in os.environ:
         pytest.fail("tests on Hadoop share one Hadoop: run them without pytest-xdist (-n 0)")
     running = os.environ.get("HOWDAH_TEST_HADOOP")
-    mini = MiniHadoop(running or None)
+    # The second queue is for the tests of preemption; the first may use all of the cluster while nobody asks there.
+    mini = MiniHadoop(running or None, queues="default:60,other:40")
     if running:
         dead = [name for name, process in mini.daemons.items() if process is None]
         assert not dead, f"HOWDAH_TEST_HADOOP={running}: {dead} do not run; start it with `howdah mini start`"

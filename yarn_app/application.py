@@ -16,8 +16,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from howdah.errors import ApplicationFailed, DeadlineExceeded, HowdahError, PathMissing
-from howdah.yarn_app import keys, logs
+from howdah.errors import ApplicationFailed, DeadlineExceeded, HadoopNotFound, HowdahError, PathMissing
+from howdah.yarn_app import keys, logs, summary
 from howdah.yarn_app.progress import Show
 from howdah.yarn_app.records import Report
 from howdah.yarn_app.resource_manager import NotTold, ResourceManager
@@ -90,6 +90,17 @@ class Application:
         except NotTold:
             return self._yarn().report(self.app_id)
 
+    def _patient_report(self) -> Report:
+        """The report, of a YARN that may be just now restarted."""
+        deadline = time.monotonic() + YARN_AWAY_SECONDS
+        while True:
+            try:
+                return self.report()
+            except (HadoopNotFound, DeadlineExceeded):
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(_POLL)
+
     def master(self) -> Master:
         """The application master; it must have registered.
 
@@ -98,20 +109,29 @@ class Application:
         MasterGone
             It does not run.
         """
-        if self._master is None:
+        master = self._master
+        if master is None:
             if self._credentials is None:
                 raise MasterGone(f"{self.app_id} has ended, or is not yours: its certificate is not in HDFS")
             report = self.report()
             if report.state != "RUNNING":
                 raise MasterGone(f"{self.app_id} has no application master now: YARN says {report.state}")
-            self._master = Master(report.address, self.app_id, self._credentials)
-        return self._master
+            master = self._master = Master(report.address, self.app_id, self._credentials)
+        return master
+
+    def _forget_master(self) -> None:
+        """The one that we know does not answer: the next question finds the next attempt's."""
+        master, self._master = self._master, None
+        if master is not None:
+            with contextlib.suppress(HowdahError):
+                master.close()
 
     def status(self) -> dict[str, Any]:
         """The master's latest word; {} before its first and after its last."""
         try:
             found = self.master().get_prefix("howdah.")
         except MasterGone:
+            self._forget_master()
             return self._final
         if keys.FINAL in found:
             self._final = json.loads(found[keys.FINAL])
@@ -131,8 +151,12 @@ class Application:
             while not stop.is_set():
                 count += 1
                 # Gone or unreachable: the report tells which; the next beat tries again.
-                with contextlib.suppress(HowdahError):
+                try:
                     self.master().put(key, f"{time.time():.3f}.{count}".encode())
+                except MasterGone:
+                    self._forget_master()
+                except HowdahError:
+                    pass
                 stop.wait(every)
 
         threading.Thread(target=beat, name=f"howdah-{key}", daemon=True).start()
@@ -190,16 +214,14 @@ class Application:
     ) -> dict[str, Any]:
         """Until the master's word satisfies `ready`; the application's end is an error."""
         deadline = time.monotonic() + timeout
-        told = 0
+        told: set[str] = set()
         while True:
             status = self.status()
             if status.get("exit_code") is not None or (not status and self.report().ended):
                 raise self.failed(self.report())
             if status and ready(status):
                 return status
-            for text in status.get("lost", [])[told:]:
-                show.note(f"worker container lost: {text}")
-            told = len(status.get("lost", []))
+            self.note_losses(status, told, show)
             if time.monotonic() > deadline:
                 raise DeadlineExceeded(
                     f"{what} within {timeout:.0f} s (start_timeout). Containers: {status.get('running', 0)} run, "
@@ -210,16 +232,14 @@ class Application:
 
     def wait(self, show: Show, each: Callable[[dict[str, Any]], None]) -> Outcome:
         """Until the application has ended, however long that takes; `each` sees the master's words meanwhile."""
-        told = 0
+        told: set[str] = set()
         heard = time.monotonic()
         while True:
             status = self.status()
             if status:
                 heard = time.monotonic()
                 each(status)
-            for text in status.get("lost", [])[told:]:
-                show.note(f"worker container lost: {text}")
-            told = max(told, len(status.get("lost", [])))
+            self.note_losses(status, told, show)
             if status.get("exit_code") is not None:
                 return self._await_end()
             if not status:
@@ -232,13 +252,21 @@ class Application:
                         raise
             time.sleep(0.4)
 
+    @staticmethod
+    def note_losses(status: dict[str, Any], told: set[str], show: Show) -> None:
+        """Tell a person of each loss once; the master's word has the newest."""
+        for text in summary.losses(status):
+            if text not in told:
+                told.add(text)
+                show.note(text)
+
     def _await_end(self) -> Outcome:
         """After the master's last word: until YARN says so too, and nothing is left."""
+        report = self._patient_report()
         deadline = time.monotonic() + END_SECONDS
-        report = self.report()
         while not report.ended and time.monotonic() < deadline:
             time.sleep(_POLL)
-            report = self.report()
+            report = self._patient_report()
         self.clean()
         return self.outcome(report)
 
@@ -301,16 +329,19 @@ class Application:
             asked = True
         except HowdahError:
             asked = False
-        deadline = time.monotonic() + (POLITE_SECONDS if asked else 0.0)
-        report = self.report()
-        while not report.ended and time.monotonic() < deadline:
-            self.status()  # the master's last word, for whoever asks afterwards
+        began = time.monotonic()
+        report = self._patient_report()
+        while not report.ended:
+            # The master's last word, for whoever asks afterwards. Once it is said, YARN may take a while to hear it.
+            patience = END_SECONDS if "exit_code" in self.status() else POLITE_SECONDS if asked else 0.0
+            if time.monotonic() - began > patience:
+                break
             time.sleep(_POLL)
-            report = self.report()
+            report = self._patient_report()
         if not report.ended:
             self._yarn().kill(self.app_id)
             deadline = time.monotonic() + END_SECONDS
-            while not self.report().ended and time.monotonic() < deadline:
+            while not self._patient_report().ended and time.monotonic() < deadline:
                 time.sleep(_POLL)
         self.staging.remove(self.app_id)
 

@@ -19,9 +19,10 @@ from typing import Any
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 
-from howdah.errors import HowdahError, bad_value
+from howdah.errors import DeadlineExceeded, HadoopNotFound, HowdahError, bad_value
 from howdah.yarn_app import edge, keys, logs, progress, submission
 from howdah.yarn_app.application import Application
+from howdah.yarn_app.resource_manager import NotTold
 from howdah.yarn_app.skein_port import MasterGone
 from howdah.yarn_app.specification import Specification
 
@@ -160,6 +161,26 @@ class YarnCluster:
     def security(self) -> str:
         """The security directory with which clients connect."""
         return str(self._folder / "client")
+
+    def locate_scheduler(self) -> str:
+        """Where the scheduler is now, for a client that has lost it; "" while YARN starts the next attempt.
+
+        Raises
+        ------
+        ApplicationFailed
+            The application has ended.
+        """
+        if self._closed:
+            raise HowdahError(f"{self.app_id} was closed or let go here")
+        try:
+            found = self.status()
+            if found.get("exit_code") is not None or (not found and self._application.report().ended):
+                raise self._application.failed(self._application.report())
+        except (HadoopNotFound, DeadlineExceeded, NotTold):
+            return ""  # YARN is away itself: it keeps its applications
+        address = str(found.get("scheduler") or "")
+        self.scheduler_address = address or self.scheduler_address
+        return address
 
     @property
     def dashboard_link(self) -> str:

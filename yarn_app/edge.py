@@ -16,7 +16,8 @@ from pathlib import Path
 
 import psutil
 
-from howdah.errors import HadoopNotFound
+from howdah.errors import HadoopNotFound, bad_value
+from howdah.yarn_app.resource_manager import Configuration
 
 OLDEST_JAVA, NEWEST_JAVA = 8, 21
 _MINI = '(for the small Hadoop of this machine: eval "$(howdah mini env)")'
@@ -61,6 +62,25 @@ def conf_dir() -> Path:
             f"point it at Hadoop's configuration {_MINI}"
         )
     return Path(given)
+
+
+def grace(configuration: Configuration) -> float:
+    """Seconds that a worker has from YARN's SIGTERM on, with something kept for its exit before the SIGKILL.
+
+    >>> grace({"yarn.nodemanager.sleep-delay-before-sigkill.ms": "5000"}), grace({})
+    (4.0, 0.2)
+
+    Raises
+    ------
+    InputError
+        The property is no number.
+    """
+    name = "yarn.nodemanager.sleep-delay-before-sigkill.ms"
+    text = configuration.get(name, "250") or "250"
+    try:
+        return 0.8 * float(text) / 1000.0
+    except ValueError:
+        raise bad_value(f"{name} in yarn-site.xml", text, "give milliseconds, as in 250") from None
 
 
 def check_edge() -> None:

@@ -7,6 +7,8 @@ nobody else but tests uses it.
 The rules, in order:
 
 1. A container that ended without having been asked to is *lost*: told once, with YARN's exit message and its node.
+   What YARN took away (preempted for another queue, or gone with its node) says nothing about the worker: it is told
+   as that, counts for none of the rules 2 to 4, and another one is asked for at once.
 2. More than `failures_allowed` losses within `WINDOW` seconds: give up, with the last exit message (a crash loop
    fails the application instead of running for ever).
 3. A node on which `NODE_STRIKES` containers ended before their worker had joined is excluded: what YARN puts there
@@ -83,13 +85,14 @@ class Remove:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """This container ended by itself. `joined`: its worker had been at work."""
+    """This container ended and was not asked to. `joined`: its worker had been at work. `taken`: why YARN took it."""
 
     name: str
     host: str
     container: str
     message: str
     joined: bool
+    taken: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +103,24 @@ class GiveUp:
 
 
 Order = Add | Remove | Lost | GiveUp
+
+PREEMPTED, NODE_LOST = "preempted", "node lost"
+
+
+def taken(message: str) -> str:
+    """Why YARN took a container that did nothing wrong; "" where it failed by itself.
+
+    skein hands on YARN's words and not its exit status (-102 PREEMPTED, -100 ABORTED).
+
+    >>> taken("Container preempted by scheduler"), taken("Container released on a *lost* node")
+    ('preempted', 'node lost')
+    >>> taken("Container failed during execution, see logs for more information.")
+    ''
+    """
+    first = message.partition("\n")[0].lower()
+    if "preempted by scheduler" in first:
+        return PREEMPTED
+    return NODE_LOST if "lost* node" in first or "lost node" in first else ""
 
 
 @dataclass(slots=True)
@@ -163,13 +184,15 @@ class Fleet:
             self._ended.add(one.name)
             had_joined = one.name in self._joined
             message = one.message.strip() or f"the container ended ({one.state.lower()})"
-            self._losses.append(now)
-            self._next_add = now + min(BACKOFF_MOST, BACKOFF * 2**self._since_joined)
-            self._since_joined += 1
-            if not had_joined and one.host:
-                self._strikes[one.host] += 1
-            self._last = Lost(one.name, one.host, one.container, message, had_joined)
-            yield self._last
+            lost = Lost(one.name, one.host, one.container, message, had_joined, taken(message))
+            if not lost.taken:
+                self._losses.append(now)
+                self._next_add = now + min(BACKOFF_MOST, BACKOFF * 2**self._since_joined)
+                self._since_joined += 1
+                if not had_joined and one.host:
+                    self._strikes[one.host] += 1
+                self._last = lost
+            yield lost
 
     def _why(self) -> str:
         last = self._last

@@ -10,66 +10,31 @@ One thread, one loop: every half second it hears (skein's store, containers, sch
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
-import re
 import signal
 import sys
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from howdah.errors import HowdahError
-from howdah.yarn_app import keys, logs, payload
+from howdah.yarn_app import keys, payload
+from howdah.yarn_app.attempts import Ending, Note, attempt_of, attempts_allowed
+from howdah.yarn_app.board import Board, LastWords, readable
 from howdah.yarn_app.fleet import Add, Fleet, GiveUp, Group, Lost, Remove, Seen
 from howdah.yarn_app.programs import Program, tail
 from howdah.yarn_app.scheduler_link import SchedulerLink
+from howdah.yarn_app.scheduler_process import SchedulerProcess
 
 ROUND_SECONDS = 0.5
-SCHEDULER_SECONDS = 60.0
 SEEN_SECONDS = 3.0
 WATCHED_WITHIN = 6.0
 WORDS_SECONDS = 7.0  # skein hears of an ended container within 5 s
 DIAGNOSTICS_MOST = 6000
-_CONTAINER_FOLDER = re.compile(r"/[^\s\"']*/container_[0-9a-z_]+/")
 _SHOWN = frozenset({"tasks", "placed", "bytes", "moved", "clients", "first_task"})  # of the scheduler's status
-
-
-@dataclass(slots=True)
-class Ending:
-    """How the application is to end. `exit_code` is what `howdah submit` exits with."""
-
-    status: str
-    diagnostics: str
-    exit_code: int
-
-
-@dataclass(slots=True)
-class Board:
-    """What the edge is shown (`keys.STATUS`): plain JSON, small."""
-
-    phase: str = "starting"
-    scheduler: str = ""
-    wanted: int = 0
-    running: int = 0
-    joined: int = 0
-    pending: int = 0
-    times: dict[str, float] = field(default_factory=dict)
-    unpacked: dict[str, list[int]] = field(default_factory=dict)
-    work: dict[str, Any] = field(default_factory=dict)
-    lost: list[str] = field(default_factory=list)
-    staging: str = ""
-
-    def mark(self, what: str) -> None:
-        """Note the time of something that happens once."""
-        self.times.setdefault(what, round(time.time(), 3))
-
-    def as_dict(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in self.__slots__}
 
 
 class Supervisor:
@@ -78,20 +43,22 @@ class Supervisor:
     def __init__(self, container: Path, environ: Mapping[str, str]) -> None:
         self.container, self.environ = container, environ
         self.logs = Path(environ.get("LOG_DIRS", str(container)).split(",")[0])
-        self.board = Board()
+        self.attempt = attempt_of(environ.get("CONTAINER_ID", ""))
+        self.board = Board(attempt=self.attempt)
         self.board.mark("master")
         self.terminated = threading.Event()
         self.app_id = environ["SKEIN_APPLICATION_ID"]
-        self.scheduler: Program | None = None
+        self.scheduler: SchedulerProcess | None = None
         self.driver: Program | None = None
-        self.link: SchedulerLink | None = None
         self.staging: Any = None
+        self.note = Note()
+        self.noted = Note()
         self.heard: dict[str, bytes] = {}
         self.lease_renewed = self.watched = time.monotonic()
         self.was_watched = False
         self.published = b""
         self.cleanups: list[str] = []
-        self.words: dict[str, str] = {}
+        self.words = LastWords()
 
     # -- the whole of it
 
@@ -101,63 +68,83 @@ class Supervisor:
 
         signal.signal(signal.SIGTERM, lambda *_: self.terminated.set())
         self.config: dict[str, Any] = {}
+        self.attempts = 2  # until it is known: what fails before would fail again
         self.skein: Master | None = None
         try:
             self.config = payload.read_config(self.container)
-            self._start_scheduler()
+            self.attempts = attempts_allowed(
+                self.config["specification"], self._yarn("resourcemanager.am.max-attempts")
+            )
+            self.note.wanted = int(self.config["n_workers"])
+            self.in_hdfs = self.attempts > 1 and not self.config.get("driver")
+            if self.attempt == 1 and not self.in_hdfs:
+                self._start_scheduler()  # it takes a second, in which there is other work to do
             self.skein = Master.from_current()
-            self._open_staging()
-            self._await_scheduler()
-            self._start_driver()
-            ending = self._supervise()
+            ending = self._open_staging()
+            if ending is None:
+                if self.scheduler is None:
+                    self._start_scheduler()
+                self._await_scheduler()
+                self._start_driver()
+                ending = self._supervise()
         except HowdahError as error:
             ending = Ending("FAILED", f"howdah's master failed: {type(error).__name__}: {error}", 1)
         self._end(ending)
         return ending
 
+    def _yarn(self, name: str) -> str | None:
+        from howdah.io import load_hadoop_config
+
+        return load_hadoop_config().get(f"yarn.{name}")
+
     # -- starting
 
     def _start_scheduler(self) -> None:
+        """Its journal is in HDFS where a client is elsewhere, who looks for the next attempt's scheduler. In cluster
+        mode the only client is the program, which a lost container takes along: a local file is enough, and faster."""
         security = payload.private(self.container, "scheduler")
-        self.address_file = self.container / "private" / "address"
-        command = [sys.executable, "-s", "-m", "howdah.engine.scheduler"]
-        command += ["--listen", f"tls://{self.environ['NM_HOST']}:0", "--security", str(security)]
-        command += ["--address-file", str(self.address_file), "--name", self.config["token"]]
-        log = self.logs / "scheduler.log"
-        self.scheduler = Program(command, out=log, err=log)
-        self.security = security
+        private = self.container / "private"
+        journal = f"{self.board.staging}/journal" if self.in_hdfs else str(private / "journal")
+        self.scheduler = SchedulerProcess(
+            self.environ["NM_HOST"], self.config["token"], security, private, self.logs / "scheduler.log", journal
+        )
+        self.scheduler.start()
 
-    def _open_staging(self) -> None:
+    def _open_staging(self) -> Ending | None:
+        """Make the folder in HDFS. In a later attempt: take over what the one before left, which may be the end."""
         from howdah.yarn_app.staging import Staging
 
-        assert self.skein is not None
         self.staging = Staging.of_user()
         self.board.staging = self.staging.url(self.staging.create(self.app_id))
+        found = Note.read(self.staging, self.app_id) if self.attempt > 1 else None
+        if found is not None:
+            self.note = self.noted = found
+            self.board.lost, self.board.preempted = list(found.lost), list(found.preempted)
+            self.board.restarted = list(found.restarted)
+            if found.ending is not None:
+                return found.ending
+        if self.attempt > 1 and self.config.get("driver"):
+            # The program begins anew: what it had begun to write before is nobody's.
+            self.staging.remove_urls(self.staging.cleanups(self.app_id))
         client = payload.private(self.container, "client")
         for file in sorted(client.iterdir()):  # for `from_application_id`: HDFS's permissions say who may join
             self.staging.write(self.app_id, f"client/{file.name}", file.read_bytes())
+        return None
 
     def _await_scheduler(self) -> None:
         assert self.scheduler is not None
         assert self.skein is not None
-        deadline = time.monotonic() + SCHEDULER_SECONDS
-        while not self.address_file.exists():  # it comes complete
-            code = self.scheduler.poll()
-            if code is not None:
-                raise HowdahError(f"the scheduler ended with exit code {code}:\n{self.scheduler.tail()}")
-            if time.monotonic() > deadline:
-                raise HowdahError(
-                    f"the scheduler did not listen within {SCHEDULER_SECONDS:.0f} s:\n{self.scheduler.tail()}"
-                )
+        while not self.scheduler.ready:  # `look` ends the wait
+            why = self.scheduler.look()
+            if why:
+                raise HowdahError(why)
             if self.terminated.wait(0.02):
                 raise HowdahError("YARN ended the application while it started")
-        found = json.loads(self.address_file.read_text())
-        self.board.scheduler = found["address"]
+        self.board.scheduler = self.scheduler.address
         self.board.mark("scheduler")
         self.skein.put(keys.SCHEDULER, self.board.scheduler.encode())
-        self.link = SchedulerLink(self.board.scheduler, self.security)
-        if found.get("status"):
-            self.skein.add_page("howdah", found["status"], "howdah")
+        if self.scheduler.status_page:
+            self.skein.add_page("howdah", self.scheduler.status_page, "howdah")
 
     def _start_driver(self) -> None:
         self.board.phase = "running"
@@ -170,7 +157,8 @@ class Supervisor:
             "HOWDAH_SECURITY": str(self.container / "private" / "client"),
             "HOWDAH_STAGING": self.board.staging,
             "HOWDAH_APPLICATION": self.app_id,
-            "HOWDAH_WORKERS": str(self.config["n_workers"]),
+            "HOWDAH_WORKERS": str(self.note.wanted),
+            "HOWDAH_ATTEMPT": str(self.attempt),
             "PYTHONUNBUFFERED": "1",
         }
         command = [sys.executable, "-s", wanted["script"], *wanted["arguments"]]
@@ -182,7 +170,7 @@ class Supervisor:
     # -- supervising
 
     def _supervise(self) -> Ending:
-        self.board.wanted = int(self.config["n_workers"])
+        self.board.wanted = self.note.wanted
         groups = [Group(**group) for group in self.config["groups"]]
         fleet = Fleet(groups, self.config["failures_allowed"])
         next_round = 0.0
@@ -192,7 +180,9 @@ class Supervisor:
             ending = self._children_ended()
             if ending is None and time.monotonic() >= next_round:
                 next_round = time.monotonic() + ROUND_SECONDS
-                ending = self._hear() or self._look_after(fleet)
+                ending = self._hear()
+                if ending is None and self.scheduler is not None and self.scheduler.ready:
+                    ending = self._look_after(fleet)
                 self._publish()
             if ending is not None:
                 if ending.status == "FAILED" and self.driver is not None:
@@ -206,10 +196,9 @@ class Supervisor:
         code = self.driver.poll() if self.driver is not None else None
         if code is not None:
             return self._driver_ended(code)
-        code = self.scheduler.poll()
-        if code is None:
-            return None
-        return Ending("FAILED", f"the scheduler ended with exit code {code}:\n{self.scheduler.tail(3000)}", 1)
+        why = self.scheduler.look()
+        self.board.restarted[len(self.note.restarted) :] = self.scheduler.told
+        return Ending("FAILED", why, 1) if why else None
 
     def _driver_ended(self, code: int) -> Ending:
         assert self.driver is not None
@@ -217,12 +206,8 @@ class Supervisor:
         script = self.config["driver"]["script"]
         if code == 0:
             return Ending("SUCCEEDED", f"{script} ended with exit code 0", 0)
-        why = self._readable(self.driver.tail(8000)).strip()[-4000:]
+        why = readable(self.driver.tail(8000)).strip()[-4000:]
         return Ending("FAILED", f"{script} ended with exit code {code}" + (f":\n{why}" if why else ""), code)
-
-    def _readable(self, text: str) -> str:
-        """Without the folders of containers, which are long, and gone when somebody reads this."""
-        return _CONTAINER_FOLDER.sub("", text)
 
     def _hear(self) -> Ending | None:
         """The edge's wishes and signs of life."""
@@ -234,7 +219,7 @@ class Supervisor:
         if any(fresh.get(key) != self.heard.get(key) for key in (keys.LEASE, keys.WATCH)):
             self.watched, self.was_watched = now, True
         if fresh.get(keys.SCALE) != self.heard.get(keys.SCALE):
-            self.board.wanted = int(fresh[keys.SCALE])
+            self.board.wanted = self.note.wanted = int(fresh[keys.SCALE])
         self.heard = fresh
         if keys.END in fresh:
             wish = json.loads(fresh[keys.END])
@@ -252,18 +237,19 @@ class Supervisor:
     def _look_after(self, fleet: Fleet) -> Ending | None:
         """Hear of containers and of the scheduler; play the fleet's orders."""
         assert self.skein is not None
-        assert self.link is not None
-        status = self.link.status()
-        seen = [self._with_words(one) for one in self.skein.containers()]
+        link = self._link()
+        status = link.status()
+        told = self.skein.get_prefix(keys.WORDS)
+        seen = [self.words.add(one, told) for one in self.skein.containers()]
         self._note(status, seen)
         if len(self.board.unpacked) < self.board.running:
             self._hear_unpacked()
-        for order in fleet.look(time.monotonic(), self.board.wanted, seen, self.link.joined):
+        for order in fleet.look(time.monotonic(), self.board.wanted, seen, link.joined):
             match order:
                 case Add(service):
                     self.skein.add(service)
                 case Remove(name):
-                    self.link.retire([name])
+                    link.retire([name])
                     self.skein.remove(name)
                 case Lost():
                     self._mourn(order)
@@ -274,7 +260,7 @@ class Supervisor:
     def _note(self, status: dict[str, Any], seen: list[Seen]) -> None:
         board = self.board
         board.work = {name: value for name, value in status.items() if name in _SHOWN}
-        board.joined = len(self.link.joined) if self.link else 0
+        board.joined = len(self._link().joined)
         board.running = sum(one.state == "RUNNING" for one in seen)
         board.pending = sum(one.pending for one in seen)
         if board.running or board.joined:
@@ -285,13 +271,26 @@ class Supervisor:
             board.mark("all_workers")
         if status.get("first_task"):
             board.times.setdefault("first_task", status["first_task"])
-        cleanups = [str(url) for url in status.get("cleanup", ())]
-        if cleanups != self.cleanups:
-            self.cleanups = cleanups
-            self.staging.write(self.app_id, "cleanup.json", json.dumps(cleanups).encode())
+        if status:
+            self._keep([str(url) for url in status.get("cleanup", ())])
         tasks = status.get("tasks") or {}
         if self.skein is not None and tasks.get("total"):
             self.skein.progress(tasks["done"] / tasks["total"])
+
+    def _keep(self, cleanups: list[str]) -> None:
+        """Write down in HDFS what would be needed if this master were lost now."""
+        note = Note(
+            self.board.wanted, list(self.board.lost), list(self.board.preempted), list(self.board.restarted),
+        )  # fmt: skip
+        try:
+            if cleanups != self.cleanups:
+                self.staging.write(self.app_id, "cleanup.json", json.dumps(cleanups).encode())
+                self.cleanups = cleanups
+            if self.attempts > 1 and note != self.noted:
+                note.write(self.staging, self.app_id)
+                self.noted = note
+        except (HowdahError, OSError) as error:
+            print(f"howdah: {self.board.staging} cannot be written now: {error}", flush=True)
 
     def _hear_unpacked(self) -> None:
         """What workers told of YARN's unpacking before they joined."""
@@ -302,31 +301,22 @@ class Supervisor:
             for name, value in found.items()
         }
 
-    def _with_words(self, one: Seen) -> Seen:
-        """A container that ended, with its own last words where YARN only says that it failed."""
-        if one.state != "FAILED" or "see logs" not in one.message:
-            return one
-        if one.name not in self.words:
-            told = self.skein.get(keys.WORDS + one.name) if self.skein is not None else None
-            log = f"http://{one.address}/ws/v1/node/containers/{one.container}/logs/{one.service}.log"
-            text = told.decode(errors="replace") if told else logs.text_at(log, 2000)
-            last = self._readable(text).strip().splitlines()[-6:]
-            self.words[one.name] = "\n    ".join([one.message.partition(", see logs")[0], *last])
-        return dataclasses.replace(one, message=self.words[one.name])
+    def _link(self) -> SchedulerLink:
+        assert self.scheduler is not None
+        assert self.scheduler.link is not None, "the scheduler listens since `_await_scheduler`"
+        return self.scheduler.link
 
     def _mourn(self, lost: Lost) -> None:
         """Tell the scheduler and people why a container ended."""
-        assert self.link is not None
-        self.link.worker_lost(lost.name, lost.message)
-        self.board.lost.append(f"{lost.container or lost.name} on {lost.host or 'no node'}: {lost.message}")
-        del self.board.lost[:-8]
-        print(f"howdah: lost {self.board.lost[-1]}", flush=True)
+        link = self._link()
+        line = self.board.mourn(lost, link.peaks.get(lost.name, 0))
+        link.worker_lost(lost.name, line.partition(": ")[2])
+        print(f"howdah: {lost.taken or 'lost'} {line}", flush=True)
 
     def _hear_last_words(self, fleet: Fleet) -> None:
         """A driver may have failed of a container of which skein has not heard yet: wait for that, not longer."""
-        assert self.link is not None
         deadline = time.monotonic() + WORDS_SECONDS
-        while self.link.missing() and time.monotonic() < deadline and not self.terminated.wait(0.25):
+        while self._link().missing() and time.monotonic() < deadline and not self.terminated.wait(0.25):
             known = len(self.board.lost)
             self._look_after(fleet)
             if len(self.board.lost) > known:
@@ -349,34 +339,73 @@ class Supervisor:
     def _end(self, ending: Ending) -> None:
         """Stop the driver, clean, tell the edge, tell YARN: in this order, whatever fails in between."""
         quick = self.terminated.is_set()  # YARN's SIGKILL follows its SIGTERM in a quarter of a second
+        if quick and self.attempt < self.attempts:
+            return self._leave()
         self.board.phase = "ending"
         self.board.mark("end")
         if quick:
             self._clean(unclean=True)
-        if self.link is not None:
-            self._note(self.link.status() or dict(self.board.work), [])
+        elif self.attempt < self.attempts:
+            self._note_ending(ending)
+        if self.scheduler is not None and self.scheduler.link is not None:
+            self._note(self.scheduler.link.status() or dict(self.board.work), [])
         if self.driver is not None:
             self.driver.stop(0.1 if quick else 5.0)
         if not quick:
-            self._clean(unclean=ending.status != "SUCCEEDED")
+            self._remove_unfinished(ending)
         self._tell(ending)
-        if self.link is not None:
-            self.link.close()
         if self.scheduler is not None:
             self.scheduler.stop(0.1 if quick else 3.0)
+        diagnostics = ending.diagnostics[-DIAGNOSTICS_MOST:]
+        told = not quick and self.attempt < self.attempts and self._unregister(ending.status, diagnostics)
+        if not quick and (told or self.attempt >= self.attempts or ending.status == "SUCCEEDED"):
+            self._clean(unclean=False, skein=told)
         if self.skein is not None:
             try:
-                self.skein.shutdown(ending.status, ending.diagnostics[-DIAGNOSTICS_MOST:])
+                self.skein.shutdown(ending.status, diagnostics)
             except HowdahError as error:
                 print(f"howdah: {error}", file=sys.stderr, flush=True)
 
-    def _clean(self, *, unclean: bool) -> None:
+    def _leave(self) -> None:
+        """YARN takes the container, and starts another attempt: nobody is told good-bye, nothing is removed."""
+        print("howdah: YARN ends this container; the next attempt goes on", flush=True)
+        if self.scheduler is not None:
+            self.scheduler.stop(0.1, good_bye=False)
+        if self.driver is not None:
+            self.driver.stop(0.1)
+
+    def _note_ending(self, ending: Ending) -> None:
+        try:
+            Note(self.board.wanted, self.board.lost, self.board.preempted, self.board.restarted, ending).write(
+                self.staging, self.app_id
+            )
+        except (HowdahError, OSError, AttributeError) as error:
+            print(f"howdah: the end could not be noted in {self.board.staging}: {error}", flush=True)
+
+    def _unregister(self, status: str, diagnostics: str) -> bool:
+        """Tell YARN ourselves, as skein would only let it start the next attempt."""
+        from howdah.io import load_hadoop_config
+        from howdah.yarn_app.resource_manager import ResourceManager
+        from howdah.yarn_app.unregister import unregister
+
+        tokens = Path(self.environ.get("HADOOP_TOKEN_FILE_LOCATION", ""))
+        return unregister(ResourceManager(load_hadoop_config()).scheduler_addresses, tokens, status, diagnostics)
+
+    def _remove_unfinished(self, ending: Ending) -> None:
+        if self.staging is not None and ending.status != "SUCCEEDED":
+            try:
+                self.staging.remove_urls(self.cleanups)
+            except (HowdahError, OSError) as error:
+                print(f"howdah: unfinished output could not be removed: {error}", file=sys.stderr, flush=True)
+
+    def _clean(self, *, unclean: bool, skein: bool = False) -> None:
+        """Remove the application's folder; skein removes its own when it ends, unless we have told YARN."""
         if self.staging is None:
             return
         try:
             if unclean:
                 self.staging.remove_urls(self.cleanups)
-            self.staging.remove(self.app_id, skein=False)  # skein removes its own when it ends
+            self.staging.remove(self.app_id, skein=skein)
         except (HowdahError, OSError) as error:
             print(f"howdah: {self.board.staging} could not be removed: {error}", file=sys.stderr, flush=True)
 
@@ -392,7 +421,7 @@ class Supervisor:
                 "exit_code": ending.exit_code,
                 "diagnostics": ending.diagnostics,
                 "out": tail(self.logs / "driver.out", 4000),
-                "err": self._readable(tail(self.logs / "driver.err", 16000))[-8000:],
+                "err": readable(tail(self.logs / "driver.err", 16000))[-8000:],
             }
             self.skein.put(keys.FINAL, json.dumps(final).encode())
             deadline = time.monotonic() + SEEN_SECONDS

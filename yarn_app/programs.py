@@ -24,18 +24,18 @@ STOP_SECONDS = 5.0
 # survives exec.
 _DIE_WITH_PARENT = """
 import ctypes, os, sys
-ctypes.CDLL(None).prctl(1, 15, 0, 0, 0)
+ctypes.CDLL(None).prctl(1, int(sys.argv[2]), 0, 0, 0)
 if os.getppid() != int(sys.argv[1]):
     sys.exit(143)
-os.execv(sys.argv[2], sys.argv[2:])
+os.execv(sys.argv[3], sys.argv[3:])
 """
 
 
-def dying_with_us(command: Sequence[str]) -> list[str]:
-    """The command, so that it gets SIGTERM when the thread that started it dies, however that happens (Linux)."""
+def dying_with_us(command: Sequence[str], number: int = signal.SIGTERM) -> list[str]:
+    """The command, so that it gets this signal when the thread that started it dies, however that happens (Linux)."""
     if not sys.platform.startswith("linux"):
         return list(command)
-    return [sys.executable, "-I", "-S", "-c", _DIE_WITH_PARENT, str(os.getpid()), *command]
+    return [sys.executable, "-I", "-S", "-c", _DIE_WITH_PARENT, str(os.getpid()), str(int(number)), *command]
 
 
 class Program:
@@ -46,6 +46,8 @@ class Program:
     command : the program and its arguments.
     out, err : files for its output, the same for both together.
     env : its whole environment; None: ours.
+    apart : in a session of its own, so that a signal to our process group (YARN's, when it ends a container) does not
+        reach it; it is killed when we die.
     """
 
     def __init__(
@@ -56,12 +58,14 @@ class Program:
         err: Path,
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
+        apart: bool = False,
     ):
         self.out, self.err = out, err
+        words = dying_with_us(command, signal.SIGKILL) if apart else list(command)
         with open(out, "ab") as stdout, open(err, "ab") as stderr:
             self.process = subprocess.Popen(
-                list(command), stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, env=env, cwd=cwd
-            )
+                words, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, env=env, cwd=cwd, start_new_session=apart
+            )  # fmt: skip
 
     def poll(self) -> int | None:
         """Its exit code as a shell has it (128 + n for signal n), or None while it runs."""

@@ -58,15 +58,15 @@ class ResourceManager:
     """
 
     def __init__(self, configuration: Configuration) -> None:
-        self._conf = configuration
+        self.configuration = configuration
         ids = [
             one.strip() for one in (configuration.get("yarn.resourcemanager.ha.rm-ids") or "").split(",") if one.strip()
         ]
         self._suffixes = [f".{one}" for one in ids] or [""]
 
     def _address(self, kind: str, suffix: str, port: int) -> str:
-        host = self._conf.get(f"yarn.resourcemanager.hostname{suffix}") or "0.0.0.0"
-        found = self._conf.get(f"yarn.resourcemanager.{kind}{suffix}")
+        host = self.configuration.get(f"yarn.resourcemanager.hostname{suffix}") or "0.0.0.0"
+        found = self.configuration.get(f"yarn.resourcemanager.{kind}{suffix}")
         return found.strip() if found and "${" not in found else f"{host}:{port}"
 
     @property
@@ -75,9 +75,14 @@ class ResourceManager:
         return [self._address("address", suffix, 8032) for suffix in self._suffixes]
 
     @property
+    def scheduler_addresses(self) -> list[str]:
+        """Where application masters reach it (host:port), one per ResourceManager."""
+        return [self._address("scheduler.address", suffix, 8030) for suffix in self._suffixes]
+
+    @property
     def urls(self) -> list[str]:
         """Its pages, one per ResourceManager."""
-        if (self._conf.get("yarn.http.policy") or "HTTP_ONLY").strip() == "HTTPS_ONLY":
+        if (self.configuration.get("yarn.http.policy") or "HTTP_ONLY").strip() == "HTTPS_ONLY":
             return ["https://" + self._address("webapp.https.address", suffix, 8090) for suffix in self._suffixes]
         return ["http://" + self._address("webapp.address", suffix, 8088) for suffix in self._suffixes]
 
@@ -193,8 +198,8 @@ class ResourceManager:
             One does not; the message names it, what was asked for, and the maximum.
         """
         largest = max((node.memory for node in nodes), default=0)
-        limit = int(self._conf.get("yarn.scheduler.maximum-allocation-mb") or 0) * MIB or largest
-        most_cores = int(self._conf.get("yarn.scheduler.maximum-allocation-vcores") or 0)
+        limit = int(self.configuration.get("yarn.scheduler.maximum-allocation-mb") or 0) * MIB or largest
+        most_cores = int(self.configuration.get("yarn.scheduler.maximum-allocation-vcores") or 0)
         most = min(limit, largest) if largest else limit
         for what, (memory, cores) in wanted.items():
             if most and memory > most:

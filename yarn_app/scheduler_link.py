@@ -6,25 +6,45 @@ too busy to answer gives an empty status, never an error; whether it lives is se
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from howdah.errors import HowdahError
+
+if TYPE_CHECKING:
+    from howdah.engine.client.owner import Owner
 
 ASK_SECONDS = 5.0
 
 
 class SchedulerLink:
-    """The owner's connection. `joined`: names of the workers that were connected at the last `status`."""
+    """The owner's connection.
+
+    Attributes
+    ----------
+    joined : names of the workers that were connected at the last `status`.
+    peaks : name of each worker that ever was -> the most memory that its process was seen to use, bytes.
+    """
 
     def __init__(self, address: str, security: Path) -> None:
-        from howdah.engine.client.owner import Owner
-
         self.joined: frozenset[str] = frozenset()
+        self.peaks: dict[str, int] = {}
         self._ever: set[str] = set()
         self._accounted: set[str] = set()
-        self._owner = Owner(address, security, timeout=ASK_SECONDS, lease=30.0)
+        self._address, self._security = address, security
+        self._owner = self._open()
+
+    def _open(self) -> Owner:
+        from howdah.engine.client.owner import Owner
+
+        return Owner(self._address, self._security, timeout=ASK_SECONDS, lease=30.0)
+
+    def renew(self) -> None:
+        """A new connection, to a scheduler that was started again on the same address. Raises HowdahError."""
+        self.close()
+        self._owner = self._open()
 
     def status(self) -> dict[str, Any]:
         """The scheduler's `status`, {} when it does not answer."""
@@ -35,6 +55,8 @@ class SchedulerLink:
         workers = found.get("workers", {})
         self.joined = frozenset(name for name, worker in workers.items() if worker.get("connected", True))
         self._ever |= self.joined
+        for name, worker in workers.items():
+            self.peaks[name] = max(self.peaks.get(name, 0), int(worker.get("rss") or 0))
         return found
 
     def missing(self) -> set[str]:
@@ -58,5 +80,6 @@ class SchedulerLink:
             print(f"howdah: the scheduler was not told to retire {names}: {error}", flush=True)
 
     def close(self) -> None:
-        """Let go of it."""
-        self._owner.close()
+        """Let go of it, also of one that is dead."""
+        with contextlib.suppress(HowdahError, OSError, TimeoutError):
+            self._owner.close()

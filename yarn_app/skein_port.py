@@ -62,6 +62,7 @@ class Order:
     worker_files: Mapping[str, Resource]
     env: Mapping[str, str]
     master_env: Mapping[str, str]
+    max_attempts: int = 1
     groups: Sequence[Group] = field(default_factory=tuple)
 
 
@@ -286,6 +287,7 @@ class Driver:
             name=order.name,
             queue=order.queue,
             tags=set(order.tags),
+            max_attempts=order.max_attempts,
             node_label=order.node_label,
         )
 

@@ -178,6 +178,8 @@ class Specification:
     node_label : YARN node label expression for all containers.
     locality : "auto" asks for containers spread over the nodes; "off" takes them where YARN gives them.
     lease : seconds ("60s") that the application outlives its last client.
+    max_attempts : masters that YARN may start: with 2, the application goes on when the first one's container or node
+        is lost (in cluster mode the program then begins anew). YARN's own limit is 2 as a rule.
     max_failures : worker containers that may fail within ten minutes before the application gives up; None is twice the
         number of workers and at least 3, as with Spark; -1 is without end.
     start_timeout : seconds to wait for YARN to start the application master and for the first worker.
@@ -221,6 +223,7 @@ class Specification:
     node_label: str = ""
     locality: str = "auto"
     lease: float = 60.0
+    max_attempts: int = 2
     max_failures: int | None = None
     start_timeout: float = 300.0
 
@@ -246,6 +249,7 @@ class Specification:
         "node_label": _label,
         "locality": _choice("auto", "off"),
         "lease": seconds,
+        "max_attempts": _count(1),
         "max_failures": _failures,
         "start_timeout": seconds,
     }

@@ -125,6 +125,7 @@ def submit(spec: Specification, show: Show, *, program: tuple[str, Sequence[str]
         groups = spread(spec.n_workers, hosts)
         token = f"{spec.name}-{secrets.token_hex(6)}"
         config = _config(spec, token, groups, nodes, program)
+        config["grace"] = edge.grace(manager.configuration)
         show.phase("submitting")
         master, worker = payload.write(folder, config, edge.conf_dir(), spec.conf, edge.user())
         order = _order(spec, program, environment, master, worker, groups)
@@ -327,6 +328,7 @@ def _order(
         worker_files={**shared, payload.FOLDER: Resource(worker.as_uri(), archive=True)},
         env=env,
         master_env={**env, **ours},
+        max_attempts=spec.max_attempts,
         groups=groups,
     )
 

@@ -58,6 +58,9 @@ def work(final: Mapping[str, Any]) -> dict[str, Any]:
         "placed": {where: placed.get(where, 0) for where in ("node", "rack", "remote")},
         "bytes": {where: size.get(where, 0) for where in ("node", "rack", "remote")},
         "lost_containers": list(final.get("lost") or ()),
+        "preempted_containers": list(final.get("preempted") or ()),
+        "restarted": list(final.get("restarted") or ()),
+        "attempt": int(final.get("attempt") or 1),
     }
 
 
@@ -93,7 +96,26 @@ def lines(
             f"bytes read: {show_bytes(size['node'])} from the same node, {show_bytes(size['rack'])} from the rack, "
             f"{show_bytes(size['remote'])} remote"
         )
-    found += [f"worker container lost: {text}" for text in done.get("lost_containers", ())]
+    return [*found, *losses(done)]
+
+
+def losses(done: Mapping[str, Any]) -> list[str]:
+    """What was lost, taken away or started again, a line each; of `work`, or of the master's own word.
+
+    >>> losses({"preempted_containers": ["container_1 on node2: Container preempted by scheduler"], "attempt": 2})
+    ['worker container preempted: container_1 on node2: Container preempted by scheduler', \
+'the application master was lost: attempt 2 went on']
+    """
+    kinds = {
+        "worker container lost": ("lost_containers", "lost"),
+        "worker container preempted": ("preempted_containers", "preempted"),
+        "scheduler": ("restarted",),
+    }
+    found = [
+        f"{what}: {text}" for what, names in kinds.items() for name in names for text in done.get(name) or ()
+    ]  # fmt: skip
+    if int(done.get("attempt") or 1) > 1:
+        found.append(f"the application master was lost: attempt {done['attempt']} went on")
     return found
 
 

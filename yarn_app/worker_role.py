@@ -51,6 +51,7 @@ def main() -> None:
         "--memory-limit": str(config["worker_bytes"]),
         "--resources": " ".join(f"{name}={amount}" for name, amount in config["worker_resources"].items()),
         "--local-dir": str(local),
+        "--grace": str(config["grace"]),
         "--container": os.environ.get("CONTAINER_ID", name),
     }
     flat = [part for pair in arguments.items() for part in pair]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
+import functools
 import getpass
 import os
 import secrets
@@ -22,7 +23,7 @@ from howdah.engine.client.future import Future
 from howdah.engine.client.gathering import Gathering, nested_futures
 from howdah.engine.client.graphs import Graphs, frames_of
 from howdah.engine.client.ledger import Ledger, Spans, spans_of
-from howdah.engine.client.link import Link
+from howdah.engine.client.link import Link, address_in
 from howdah.engine.client.packing import pack
 from howdah.engine.client.questions import Questions
 from howdah.engine.client.results import Results, Watch
@@ -98,6 +99,7 @@ class Client(Graphs, Waits, Questions, Captured):
         self._thread = loop_thread()
         self._start_with = (address, security, timeout, lease, set_as_default, local)
         self._started = False
+        self._locate: Callable[[], str] | None = None
         if not asynchronous:
             self._start()
 
@@ -110,7 +112,8 @@ class Client(Graphs, Waits, Questions, Captured):
         hello = Hello("client", f"{self.name}-{secrets.token_hex(4)}", lease=lease, host=socket.gethostname())
         hello.worker = worker_name()
         self._identity = security if isinstance(security, Security | None) else Security.load(security)
-        self._link = Link(self.address, self._identity, hello, self.ledger.heard, self._lost_link)
+        locate = getattr(self.cluster, "locate_scheduler", None) or self._locate
+        self._link = Link(self.address, self._identity, hello, self.ledger.heard, self._lost_link, locate)
         self.ledger.attach(self._link)
         try:
             self._link.open(timeout)
@@ -118,6 +121,7 @@ class Client(Graphs, Waits, Questions, Captured):
             self._close_own_cluster()
             raise
         self._gathering = Gathering(self._link, self.name, self._identity, self.ledger.addresses)
+        self.ledger.on_gone = self._gathering.give_up
         self._started = True
         _open.add(self)
         if as_default:
@@ -140,6 +144,8 @@ class Client(Graphs, Waits, Questions, Captured):
         if given is None and "HOWDAH_SCHEDULER" in os.environ and not local:
             self.scratch_root = os.environ.get("HOWDAH_STAGING") or None
             self._expected = int(os.environ.get("HOWDAH_WORKERS") or 0)
+            if "HOWDAH_SCHEDULER_FILE" in os.environ:
+                self._locate = functools.partial(address_in, os.environ["HOWDAH_SCHEDULER_FILE"])
             return os.environ["HOWDAH_SCHEDULER"], security or os.environ.get("HOWDAH_SECURITY") or None
         if given is None:
             from howdah.engine.local_cluster import LocalCluster
@@ -180,6 +186,8 @@ class Client(Graphs, Waits, Questions, Captured):
         resources : amounts of its worker's resources that it takes while it runs, as ``{"gpu": 1}``. Workers have what
             they were started with.
         retries : how often it is tried again when it raises.
+        timeout : seconds that it may take once it was begun; then it fails with TaskTimeout, and its worker's process
+            is replaced. A function that has a parameter of this name gets it as its own argument.
         priority : higher runs first.
         actor : `fn` is a class: make an object of it that stays on one worker, and return its `Actor`, not a future.
         pure : the same function of the same arguments is the same task, and runs once. False: always a new one.
@@ -200,11 +208,12 @@ class Client(Graphs, Waits, Questions, Captured):
                 self, fn, args, kwargs, priority=priority, hosts=hosts, workers=workers, resources=resources,
                 allow_other_workers=allow_other_workers,
             )  # fmt: skip
+        limit = options.time_limit(fn, kwargs)
         options.check_keywords(fn, kwargs, "submit")
         said = options.options("submit", retries, priority, resources, workers, allow_other_workers)
         labels = options.labels(key, 1, "submit")
         near_hosts = [(hosts,) if isinstance(hosts, str) else tuple(hosts)] if hosts else None
-        packed = pack(fn, [args], kwargs, said.retries, pure, near_hosts, labels, said.extras)
+        packed = pack(fn, [args], kwargs, said.retries, pure, near_hosts, labels, said.extras | limit)
         return Future(self, self._submit(packed, said.priority, labels), 0)
 
     def map(
@@ -233,6 +242,7 @@ class Client(Graphs, Waits, Questions, Captured):
         hosts : one sequence per element.
         """
         options.check_callable(fn)
+        limit = options.time_limit(fn, kwargs)
         options.check_keywords(fn, kwargs, "map")
         said = options.options("map", retries, priority, resources, workers, allow_other_workers)
         if not iterables:
@@ -250,7 +260,7 @@ class Client(Graphs, Waits, Questions, Captured):
                 if (batch_size is None and len(hosts) != len(part)) or len(where) != len(part):
                     raise bad_value("hosts", f"{len(hosts)} entries", f"give one per element: {len(part)}")
             labels = options.labels(_part_of(key, len(futures), len(part), batch_size), len(part), "map")
-            packed = pack(fn, part, kwargs, said.retries, pure, where, labels, said.extras)
+            packed = pack(fn, part, kwargs, said.retries, pure, where, labels, said.extras | limit)
             results = self._submit(packed, said.priority, labels)
             futures += [Future(self, results, item) for item in range(len(part))]
         return futures

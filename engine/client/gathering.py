@@ -13,7 +13,7 @@ from howdah.engine.client.results import Results
 from howdah.engine.comm.identity import Security
 from howdah.engine.comm.loop import loop_thread
 from howdah.engine.comm.messages import NOT_INLINE, Unfetched
-from howdah.engine.comm.transfer import Packed, Peers
+from howdah.engine.comm.transfer import Packed, PeerGone, Peers
 from howdah.engine.graph.layer import Key, Span
 from howdah.errors import HowdahError, InputError
 
@@ -101,8 +101,8 @@ class Gathering:
             try:
                 rest = [name for name in wanted if name not in arrived]
                 missing = await self._peers.fetch(address, _as_spans(rest), take)
-            except (HowdahError, OSError):
-                if attempt < 2:
+            except (HowdahError, OSError) as error:
+                if attempt < 2 and not isinstance(error, PeerGone):
                     await asyncio.sleep(0.1)  # a passing fault of the network, perhaps
                     continue
                 missing = [name for name in wanted if name not in arrived]
@@ -119,6 +119,10 @@ class Gathering:
         if news and self._link.fault is None:
             self._link.send(Unfetched(holder, tuple(_as_spans(news))))
         return False
+
+    def give_up(self, address: str) -> None:
+        """The worker whose data server this is was given up. On the loop's thread."""
+        self._peers.give_up(address)
 
     def close(self) -> None:
         self._thread.loop.call_soon_threadsafe(self._peers.close)

@@ -8,14 +8,14 @@ from __future__ import annotations
 import threading
 import warnings
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from howdah.engine.client.link import Link
 from howdah.engine.client.results import FAILED, Failure, Results
 from howdah.engine.comm.failure import raised_again
 from howdah.engine.comm.loop import loop_thread
-from howdah.engine.comm.messages import Addresses, Done, Failed, Lost, Release, SchedulerTellsClient, Stuck
+from howdah.engine.comm.messages import Addresses, Done, Failed, Gone, Lost, Release, SchedulerTellsClient, Stuck
 from howdah.engine.graph.layer import Key, Span
 from howdah.engine.scheduler.records import TaskError
 
@@ -34,6 +34,8 @@ class Ledger:
         """Of workers' data servers, by worker."""
         self.names: dict[Key, str] = {}
         """Of layers in graphs, for messages."""
+        self.on_gone: Callable[[str], None] = lambda address: None
+        """Told the address of a worker that was given up."""
         self._results: dict[Key, Results] = {}
         self._dropped: deque[tuple[Results, int, int]] = deque()
         self._drop_scheduled = False
@@ -132,6 +134,8 @@ class Ledger:
                     results.lost(span.start, span.stop)
             case Addresses(of):
                 self.addresses.update(of)
+            case Gone(address):
+                self.on_gone(address)
 
     async def cancelled(self, spans: Spans) -> None:
         """Those of `spans` that are pending count as cancelled from now on."""

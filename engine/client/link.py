@@ -1,16 +1,20 @@
 """A client's connection to the scheduler, as seen from any thread: messages out, messages in, questions, its loss.
 
 What is sent from several calls in a row travels together. A connection that ends is opened again for as long as the
-lease lasts; after that, or when the scheduler says good-bye, `fault` says why and everybody who waits is told.
+lease lasts; after that, or when the scheduler says good-bye, `fault` says why and everybody who waits is told. A
+scheduler that was started again from its journal goes on with the session (its epoch is another): what it may not
+have written down is sent again by the session, and what was asked of the old one is asked again here.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -27,6 +31,20 @@ log = logging.getLogger(__name__)
 
 BEAT = 1.0
 SILENCE = 20.0
+LOCATE_AFTER = 1.0
+"""A scheduler that is started again where it was is back after so many seconds, as a rule."""
+
+
+def address_in(file: str) -> str:
+    """Where the scheduler is, as whoever started this program keeps it in a file: JSON with `address`, or `ended` with
+    the reason, which is raised as a HowdahError. "" where there is no such file now."""
+    try:
+        found = json.loads(Path(file).read_bytes())
+    except (OSError, ValueError):
+        return ""
+    if found.get("ended"):
+        raise HowdahError(str(found["ended"]))
+    return str(found.get("address") or "")
 
 
 class Link:
@@ -38,6 +56,8 @@ class Link:
     on_message : called on the loop's thread with everything but answers.
     on_fault : called once on the loop's thread when the link is lost for good.
     lease : seconds for which a lost scheduler is looked for.
+    locate : where a lost scheduler is now, "" while nobody knows; it may block, and raises HowdahError when the cluster
+        has ended. With it a lost scheduler is looked for until then, whatever the lease.
     """
 
     def __init__(
@@ -47,16 +67,18 @@ class Link:
         hello: Hello,
         on_message: Callable[[SchedulerTellsClient, Sequence[memoryview]], None],
         on_fault: Callable[[HowdahError], None],
+        locate: Callable[[], str] | None = None,
     ) -> None:
         self.address, self.security, self.hello = address, security, hello
-        self.lease = hello.lease
+        self.lease, self._locate = hello.lease, locate
         self.fault: HowdahError | None = None
         self._thread = loop_thread()
         self._on_message, self._on_fault = on_message, on_fault
         self._session: Session[SchedulerTellsClient] | None = None
         self._outbox: deque[tuple[Any, Sequence[Buffer]]] = deque()
         self._woken = False
-        self._answers: dict[int, asyncio.Future[Any]] = {}
+        self._answers: dict[int, tuple[asyncio.Future[Any], Ask | WhoHas | Coordinate]] = {}
+        self._epoch = ""
         self._asked = 0
         self._tasks: list[asyncio.Task[None]] = []
         self.cluster_name = ""
@@ -114,9 +136,10 @@ class Link:
         self._asked += 1
         number = self._asked
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._answers[number] = future
+        question = msgspec.structs.replace(question, id=number)
+        self._answers[number] = future, question
         assert self._session is not None
-        self._session.send(msgspec.structs.replace(question, id=number))
+        self._session.send(question)
         try:
             return await asyncio.wait_for(future, timeout)
         except asyncio.CancelledError:
@@ -143,7 +166,7 @@ class Link:
                         f"no scheduler at {self.address} within {timeout:.0f} s ({error}); is the cluster running?"
                     ) from error
                 await asyncio.sleep(0.1)
-        self.cluster_name = welcome.app
+        self.cluster_name, self._epoch = welcome.app, welcome.details.get("epoch", "")
         self._session = Session(welcome.session, decoder_of(SchedulerTellsClient), self._heard, "the scheduler")
         self._tasks = [
             asyncio.ensure_future(self._stay_connected(self._session, channel)),
@@ -152,7 +175,7 @@ class Link:
 
     def _heard(self, message: SchedulerTellsClient, frames: Sequence[memoryview]) -> None:
         if isinstance(message, Answer):
-            waiting = self._answers.get(message.id)
+            waiting, _ = self._answers.get(message.id, (None, None))
             if waiting is not None and not waiting.done():
                 if message.error:
                     waiting.set_exception(HowdahError(message.error))
@@ -183,7 +206,13 @@ class Link:
                     self._lose(error)
                     return
                 except (ChannelClosed, OSError, DeadlineExceeded) as error:
-                    if time.monotonic() - lost > self.lease:
+                    if self._locate is not None and time.monotonic() - lost > LOCATE_AFTER:
+                        try:
+                            self.address = await asyncio.to_thread(self._locate) or self.address
+                        except HowdahError as gone:
+                            self._lose(gone)
+                            return
+                    elif self._locate is None and time.monotonic() - lost > self.lease:
                         self._lose(
                             HowdahError(
                                 f"the scheduler at {self.address} is lost: no connection for {self.lease:.0f} s "
@@ -192,7 +221,7 @@ class Link:
                         )
                         return
                     await asyncio.sleep(pause)
-                    pause = min(2 * pause, 1.0)
+                    pause = min(2 * pause, 0.5)
                     continue
                 break
             if not welcome.resumed:
@@ -205,6 +234,18 @@ class Link:
                 )
                 return
             received = welcome.received
+            if welcome.details.get("epoch", "") != self._epoch:
+                self._epoch = welcome.details.get("epoch", "")
+                session.confirm(received)
+                self._ask_again(session)
+
+    def _ask_again(self, session: Session[SchedulerTellsClient]) -> None:
+        """The scheduler was started again: it may have been asked, and its answer may have been lost. Questions keep
+        their numbers, so it knows those that it has written down."""
+        unsaid = {message.id for message, _ in session.unconfirmed() if isinstance(message, Ask | WhoHas | Coordinate)}
+        for number, (waiting, question) in list(self._answers.items()):
+            if number not in unsaid and not waiting.done():
+                session.send(question)
 
     async def _beat(self, session: Session[SchedulerTellsClient]) -> None:
         while self.fault is None:
@@ -215,7 +256,7 @@ class Link:
         if self.fault is not None:
             return
         self.fault = fault
-        for waiting in self._answers.values():
+        for waiting, _ in self._answers.values():
             if not waiting.done():
                 waiting.set_exception(fault)
         if self._session is not None and self._session.channel is not None:

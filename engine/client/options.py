@@ -7,11 +7,12 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from howdah.engine.annotations import checked, current
+from howdah.engine.annotations import checked, current, seconds
 from howdah.errors import InputError, bad_value, near
 
 OPTIONS = (
     "key", "workers", "hosts", "resources", "retries", "priority", "allow_other_workers", "actor", "pure", "batch_size",
+    "timeout",
 )  # fmt: skip
 
 
@@ -85,12 +86,25 @@ def options(
         workers=workers,
         allow_other_workers=allow_other_workers or None,
     ).over(around)
-    extras = {"resources": said.resources, "only": said.only, "loose": said.loose}
+    extras = {"resources": said.resources, "only": said.only, "loose": said.loose, "timeout": said.timeout}
     given = {name: value for name, value in extras.items() if value}
     return Options(said.retries or 0, said.priority or 0, given)
 
 
 _PLAIN = Options(0, 0, {})
+
+
+def time_limit(fn: Callable[..., Any], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """`timeout=` taken out of `kwargs` as an annotation, unless the function itself takes (or may take) one.
+
+    >>> given = {"timeout": 5}; time_limit(len, given), given
+    ({'timeout': 5.0}, {})
+    """
+    known = _keywords(fn) if "timeout" in kwargs else None
+    if known is None or "timeout" in known:
+        return {}
+    given = kwargs.pop("timeout")
+    return {} if given is None else {"timeout": seconds("timeout", given)}
 
 
 def labels(key: Any, n: int, name: str) -> list[str] | None:

@@ -127,6 +127,14 @@ class Results:
     # -- changes, on the loop's thread ------------------------------------------------------------------------------
 
     def done(self, start: int, stop: int, holder: str, frames: Sequence[memoryview]) -> None:
+        """These have results. Said again (the scheduler was started again, or another worker has them now), what came
+        along the first time stays."""
+        if not frames and self.state[start] == DONE:
+            self._held_by(start, stop, holder)
+        else:
+            self._made(start, stop, holder, frames)
+
+    def _made(self, start: int, stop: int, holder: str, frames: Sequence[memoryview]) -> None:
         part = Part(start, stop, holder, frames)
         with _guard:
             self._uncover(start, stop)
@@ -135,11 +143,32 @@ class Results:
             self.parts.insert(at, part)
         self._mark(start, stop, DONE)
 
+    def _held_by(self, start: int, stop: int, holder: str) -> None:
+        known = self.known(start, stop)
+        with _guard:
+            self._uncover(start, stop)
+        at = start
+        for part, a, b in known:
+            if at < a:
+                self._made(at, a, holder, ())
+            again = part if (part.start, part.stop) == (a, b) else _cut(part, a, b)
+            again.holder, at = holder, b
+            with _guard:
+                place = bisect_right(self.starts, a)
+                self.starts.insert(place, a)
+                self.parts.insert(place, again)
+        if at < stop:
+            self._made(at, stop, holder, ())
+
     def failed(self, start: int, stop: int, failure: Failure) -> None:
+        if self.state.count(FAILED, start, stop) == stop - start:
+            return  # said again
         self.failures.append((start, stop, failure))
         self._mark(start, stop, FAILED)
 
     def lost(self, start: int, stop: int) -> None:
+        if not any(self.state[start:stop]):
+            return  # they are pending, and known to be
         with _guard:
             self._uncover(start, stop)
         self._mark(start, stop, PENDING)

@@ -6,6 +6,7 @@ happened at the edge.
 
 from __future__ import annotations
 
+import errno
 import linecache
 import os
 import traceback
@@ -19,6 +20,9 @@ from howdah.engine.scheduler.records import TaskError
 
 _ENGINE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 MOST_FRAMES = 60
+
+_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS})
+"""What a disk says that is full or broken: another host's may not be."""
 
 
 class Frame(NamedTuple):
@@ -51,8 +55,11 @@ def as_text(error: BaseException, frames: Sequence[Frame]) -> str:
     return "".join(lines)
 
 
-def task_error(error: BaseException, worker: str, host: str, container: str, kind: str = "raised") -> TaskError:
-    """`error` as a record. What of it cannot be pickled travels as text."""
+def task_error(error: BaseException, worker: str, host: str, container: str, kind: str = "") -> TaskError:
+    """`error` as a record; without a `kind`, "platform" if a disk has failed, else "raised". What of it cannot be
+    pickled travels as text."""
+    if not kind:
+        kind = "platform" if isinstance(error, OSError) and error.errno in _DISK else "raised"
     frames = frames_of(error)
     message = "".join(traceback.format_exception_only(error)).strip()
     return TaskError(
@@ -94,6 +101,10 @@ def raised_again(error: TaskError, where: str) -> BaseException:
     frames = [Frame(*frame) for frame in opened[2]]
     if any(not os.path.exists(frame.file) and not linecache.getline(frame.file, frame.line) for frame in frames):
         where = f"{error.traceback.rstrip()}\n{where}"
+    if error.kind == "taken":
+        where += (
+            "\nits worker had been told to go (SIGTERM), and perhaps what the task had started; it was tried elsewhere"
+        )
     if error.said:
         where += "\nwhat the task said before:\n" + "\n".join(f"  {line}" for line in error.said.splitlines())
     exception.add_note(where)
@@ -103,6 +114,7 @@ def raised_again(error: TaskError, where: str) -> BaseException:
 def _stand_in(error: TaskError) -> errors.HowdahError:
     kinds: dict[str, type[errors.HowdahError]] = {
         "lost": errors.WorkerLost,
+        "timeout": errors.TaskTimeout,
         "cancelled": errors.Cancelled,
         "unpicklable": errors.Unpicklable,
     }

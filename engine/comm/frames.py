@@ -102,6 +102,11 @@ class Channel:
     def closed(self) -> bool:
         return bool(self.stream.closed())
 
+    @property
+    def any_thread(self) -> bool:
+        """Whether `write` may be called on any thread now, and what it is given leaves at once."""
+        return type(self.stream) is Wire and not self.stream.writing()
+
     def trust(self) -> None:
         self.limit = 1 << 62
 

@@ -188,13 +188,19 @@ class Lost(Message, frozen=True):
     span: Span
 
 
+class Gone(Message, frozen=True):
+    """The worker whose data server this is was given up: whoever is fetching from it stops waiting."""
+
+    address: str
+
+
 class Answer(Message, frozen=True):
     id: int
     value: Any = None
     error: str = ""
 
 
-SchedulerTellsClient: TypeAlias = Addresses | Done | Failed | Lost | Stuck | Answer | Bye
+SchedulerTellsClient: TypeAlias = Addresses | Done | Failed | Lost | Stuck | Gone | Answer | Bye
 
 # -- scheduler to worker --------------------------------------------------------------------------------------------
 
@@ -207,6 +213,7 @@ class DefineLayer(Message, frozen=True):
     n: int
     deps: tuple[Dependency, ...]
     dep_ns: tuple[int, ...]
+    timeout: float = 0.0
 
 
 class Run(Message, frozen=True):
@@ -254,12 +261,16 @@ RESTART = "restart"
 
 
 class Leave(Message, frozen=True):
-    """Finish nothing more and go: the cluster ends, or this worker was asked to go."""
+    """Finish nothing more and go: the cluster ends, or this worker was asked to go.
+
+    `grace`: seconds in which it may first finish what it runs, and others take over what it alone holds.
+    """
 
     reason: str = ""
+    grace: float = 0.0
 
 
-SchedulerTellsWorker: TypeAlias = DefineLayer | Run | Recall | Free | ForgetLayers | Copy | Files | Leave
+SchedulerTellsWorker: TypeAlias = DefineLayer | Run | Recall | Free | ForgetLayers | Copy | Files | Gone | Leave
 
 # -- worker to scheduler --------------------------------------------------------------------------------------------
 
@@ -270,6 +281,10 @@ class Introduce(Message, frozen=True):
     worker: WorkerInfo
     holdings: tuple[tuple[Span, tuple[int, ...]], ...] = ()
     running: tuple[tuple[int, int], ...] = ()
+    spans: tuple[Span, ...] = ()
+    """Of each of `running`, which items."""
+    died: str = ""
+    """Why the process before this one ended, of the same name."""
 
 
 class RunFinished(Message, frozen=True):
@@ -306,7 +321,15 @@ class Health(Message, frozen=True):
     paused: bool = False
 
 
-WorkerSays: TypeAlias = Introduce | RunFinished | RunBlocked | RunCut | Copied | SlotsNow | Health | Bye
+class Draining(Message, frozen=True):
+    """This worker goes within `grace` seconds: no more work for it, and others are to take what it alone holds. It is
+    told to `Leave` when there is nothing left to save."""
+
+    reason: str
+    grace: float
+
+
+WorkerSays: TypeAlias = Introduce | RunFinished | RunBlocked | RunCut | Copied | SlotsNow | Health | Draining | Bye
 
 # -- to a worker's data server --------------------------------------------------------------------------------------
 

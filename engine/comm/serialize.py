@@ -18,6 +18,7 @@ from typing import Any
 
 import cloudpickle
 
+from howdah.engine.comm.imports import import_whole
 from howdah.errors import Unpicklable
 
 Buffer = bytes | bytearray | memoryview
@@ -55,6 +56,7 @@ def dumps_apart(obj: Any) -> tuple[bytes, list[memoryview]]:
 
 def loads(data: Buffer, buffers: Iterable[Buffer] = ()) -> Any:
     """The object again. Only for bytes of a peer whose role is verified."""
+    import_whole(data)
     return pickle.loads(data, buffers=buffers)
 
 

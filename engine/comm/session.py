@@ -5,13 +5,19 @@ as one batch; a batch is kept until the other end has confirmed it, and is sent 
 one ended before that. So a dropped link costs nothing but time, and neither end needs to know. When a session cannot
 go on (the other end has forgotten it) its owner starts a new one and says again what matters.
 
-Used by scheduler, worker and client alike; only on the event loop's thread. It opens no connections.
+An end that keeps a journal writes down each batch before it handles it (`on_batch`), and says what it may confirm
+(`confirms`). When it is started again it goes on from there with sessions that are `dormant` until the other end is
+back: what it says meanwhile is said anew then, so it is dropped.
+
+Used by scheduler, worker and client alike; only on the event loop's thread, but for `send_at_once`. It opens no
+connections.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -79,6 +85,13 @@ class Session(Generic[In]):
     ) -> None:
         self.id, self.peer = id, peer
         self.received = 0
+        self.on_batch: Callable[[int, list[Any], Sequence[Buffer]], None] | None = None
+        """Called with the number, the messages and the frames of each batch before it is handled."""
+        self.confirms: Callable[[], int] = lambda: self.received
+        """Called before anything is written: the last batch that may be confirmed."""
+        self.dormant = False
+        self.overheard: Callable[[Any], None] | None = None
+        """Called with what is sent while the session is dormant."""
         self.heard = time.monotonic()
         """When the other end last said anything."""
         self.channel: Channel | None = None
@@ -95,6 +108,8 @@ class Session(Generic[In]):
         self._flushing = False
         self._said = 0.0
         self._loop = asyncio.get_running_loop()
+        self.lock = threading.RLock()
+        """Held while anything is put in or sent."""
 
     @property
     def connected(self) -> bool:
@@ -102,13 +117,36 @@ class Session(Generic[In]):
 
     def send(self, message: Any, *frames: Buffer) -> None:
         """Send `message` at the end of this turn of the loop. Frames must not change until they are confirmed."""
+        if self.dormant:
+            if self.overheard is not None:
+                self.overheard(message)
+            return
+        with self.lock:
+            self._put(message, frames)
+        if not self._flushing:
+            self._flushing = True
+            self._loop.call_soon(self.flush)
+
+    def send_at_once(self, message: Any, *frames: Buffer) -> bool:
+        """On any thread: send `message`, after all that was put in before. False, and nothing is sent, where only the
+        loop's thread can: without a connection, over TLS, or while the other end is slow to read."""
+        with self.lock:
+            if self.channel is None or self.dormant or not self.channel.any_thread:
+                return False
+            self._put(message, frames)
+            self._send_next()
+        return True
+
+    def _put(self, message: Any, frames: Sequence[Buffer]) -> None:
         self._next.append(message)
         self._next_counts.append(len(frames))
         if frames:
             self._next_frames.extend(frames)
-        if not self._flushing:
-            self._flushing = True
-            self._loop.call_soon(self.flush)
+
+    def wake(self, peer_received: int) -> None:
+        """The other end of a dormant session is back, and has had the batches up to this one."""
+        self.dormant = False
+        self._number = peer_received
 
     def hold(self) -> bool:
         """What is sent from now on stays until `flush`, which is the caller's to call if this returns True."""
@@ -119,15 +157,19 @@ class Session(Generic[In]):
     def flush(self) -> None:
         """Send now what has been put in."""
         self._flushing = False
-        if self._next:
-            self._number += 1
-            head = _encoder.encode(_Head(self._number, self.received, self._next_counts, self._next))
-            batch: list[Buffer] = [head, *self._next_frames]
-            self._kept.append(_Sent(self._number, batch, self._next, self._next_counts))
-            self._next, self._next_frames, self._next_counts = [], [], []
-            self._write(batch)
-        elif self._unconfirmed:
-            self._write([_encoder.encode(_Head(0, self.received, [], []))])
+        with self.lock:
+            if self._next:
+                self._send_next()
+            elif self._unconfirmed:
+                self._write([_encoder.encode(_Head(0, self.confirms(), [], []))])
+
+    def _send_next(self) -> None:
+        self._number += 1
+        head = _encoder.encode(_Head(self._number, self.confirms(), self._next_counts, self._next))
+        batch: list[Buffer] = [head, *self._next_frames]
+        self._kept.append(_Sent(self._number, batch, self._next, self._next_counts))
+        self._next, self._next_frames, self._next_counts = [], [], []
+        self._write(batch)
 
     def beat(self, now: float, every: float, silence: float) -> None:
         """To be called now and then: says something if nothing was said for `every` seconds, and ends a channel on
@@ -137,18 +179,20 @@ class Session(Generic[In]):
         if now - self.heard > silence:
             self.channel.close()
         elif now - self._said >= every:
-            self._write([_encoder.encode(_Head(0, self.received, [], []))])
+            with self.lock:
+                self._write([_encoder.encode(_Head(0, self.confirms(), [], []))])
 
     async def run(self, channel: Channel, peer_received: int) -> None:
         """Go on over `channel`; returns when it ends. `peer_received` is the last batch that the other end has."""
         if self.channel is not None:
             self.channel.close()  # the newer connection is the right one
-        self.channel, self.lost = channel, None
         self.heard = time.monotonic()
         try:
-            self._confirm(peer_received)
-            for sent in self._kept:
-                self._write(sent.batch)
+            with self.lock:
+                self.channel, self.lost = channel, None
+                self.confirm(peer_received)
+                for sent in self._kept:
+                    self._write(sent.batch)
             await self._read(channel)
         except ChannelClosed:
             pass
@@ -171,10 +215,12 @@ class Session(Generic[In]):
             head = self._decoder.decode(frames[0])
         except msgspec.DecodeError as error:
             raise MalformedFrames(f"{channel.peer} said what it may not say: {error}") from error
-        self._confirm(head.confirmed)
+        self.confirm(head.confirmed)
         if head.number <= self.received:
             return  # a heartbeat, or a batch that came through before its channel ended
         self.received = head.number
+        if self.on_batch is not None:
+            self.on_batch(head.number, head.messages, frames)
         at = 1
         for message, count in zip(head.messages, head.frames):
             self._on_message(message, frames[at : at + count])
@@ -185,9 +231,19 @@ class Session(Generic[In]):
             self._flushing = True
             self._loop.call_soon(self.flush)
 
-    def _confirm(self, number: int) -> None:
+    def hear(self, frames: Sequence[memoryview], which: Callable[[Any], bool]) -> None:
+        """Handle once more those messages of a batch, which a journal has kept, of which `which` is true."""
+        head = self._decoder.decode(frames[0])
+        at = 1
+        for message, count in zip(head.messages, head.frames):
+            if which(message):
+                self._on_message(message, frames[at : at + count])
+            at += count
+
+    def confirm(self, number: int) -> None:
+        """The other end has the batches up to this one."""
         kept = self._kept
-        while kept and kept[0].number <= number:
+        while kept and kept[0].number <= number:  # others add at the end alone
             kept.popleft()
 
     def _write(self, batch: Sequence[Buffer]) -> None:

@@ -36,6 +36,9 @@ PIECE_ITEMS = 4096
 SPLIT_ITEMS = 8
 """From so many items on a request goes over two connections."""
 
+MOST_BREAKS = 2
+"""So often an answer that breaks off is gone on with over a new connection."""
+
 MISSING: Any = object()
 """What `look_up` returns for an item that is not there."""
 
@@ -69,6 +72,10 @@ def items_of(spans: Iterable[Span]) -> Iterable[tuple[Key, int]]:
 
 
 # -- serving --------------------------------------------------------------------------------------------------------
+
+
+class PeerGone(ChannelClosed):
+    """The scheduler has given this worker up: it is useless to try it again."""
 
 
 Source = Callable[[Key, int, bool], Any]
@@ -181,6 +188,8 @@ class Peers:
         self._slots: dict[str, asyncio.Semaphore] = {}
         self._pool = ThreadPoolExecutor(most, "howdah-fetch")
         self._closed = False
+        self._under_way: dict[str, set[asyncio.Task[None]]] = {}
+        self._given_up: set[asyncio.Task[None]] = set()
         self.bytes_fetched = 0
 
     async def fetch(
@@ -197,7 +206,8 @@ class Peers:
 
         Raises
         ------
-        HowdahError, OSError : the holder cannot be reached or refuses; some items may have been taken.
+        HowdahError, OSError : the holder cannot be reached or refuses; some items may have been taken. PeerGone when
+            it was given up meanwhile.
         """
         missing: list[tuple[Key, int]] = []
         if sum(map(len, spans)) >= SPLIT_ITEMS:
@@ -206,14 +216,31 @@ class Peers:
         else:
             halves = [list(spans)]
         jobs = [asyncio.ensure_future(self._fetch(address, half, take, missing)) for half in halves]
+        under_way = self._under_way.setdefault(address, set())
+        under_way.update(jobs)
         try:
             await asyncio.gather(*jobs)
         except BaseException:
             for job in jobs:
                 job.cancel()
             await asyncio.gather(*jobs, return_exceptions=True)
+            if not self._given_up.isdisjoint(jobs):
+                raise PeerGone(f"the worker at {address} was given up") from None
             raise
+        finally:
+            self._given_up.difference_update(jobs)
+            under_way.difference_update(jobs)
+            if not under_way:
+                self._under_way.pop(address, None)
         return missing
+
+    def give_up(self, address: str) -> None:
+        """Whoever is fetching from there gets PeerGone now: a process that is stopped, or a host that is cut off, does
+        not even refuse. On the loop's thread."""
+        self.forget(address)
+        for job in self._under_way.get(address, ()):
+            self._given_up.add(job)
+            job.cancel()
 
     async def _fetch(
         self,
@@ -227,6 +254,7 @@ class Peers:
         exchange = _Exchange(spans, take, missing)
         async with slots, self._most:
             line, reused = await self._line(address)
+            breaks = 0
             while True:
                 self._busy.add(line)
                 try:
@@ -234,8 +262,11 @@ class Peers:
                 except ChannelClosed:
                     line.release()
                     if not reused:
-                        raise
-                    # The peer has closed a connection that lay idle, which says nothing about the peer.
+                        breaks += 1
+                        if breaks > MOST_BREAKS:
+                            raise
+                    # It lay idle and the peer has closed it, or the link broke: neither says that the peer is gone.
+                    # What has come is taken; the next connection is asked for the rest.
                     self.forget(address)
                     line, reused = await self._line(address)
                     continue

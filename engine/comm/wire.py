@@ -1,7 +1,8 @@
 """A plain socket on the event loop with nothing in between: messages go in one system call and come in one.
 
 What `Channel.deliver` puts in place of tornado's stream once a connection without TLS was greeted; for it alone. Each
-message is parsed where it arrives and handed on in the same turn of the loop: no future, no task switch.
+message is parsed where it arrives and handed on in the same turn of the loop: no future, no task switch. Only `send`
+may be called on another thread than the loop's.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 import contextlib
 import socket
 import struct
+import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 
@@ -50,6 +52,8 @@ class Wire:
         """Memory of the message that is being read, as far as it is not filled; empty between messages."""
         self._frames: list[memoryview] = []
         self._unsent: deque[memoryview] = deque()
+        self._sending = threading.Lock()
+        """Held by whoever writes to the socket or closes it."""
         self._fd = sock.fileno()
         self._loop.add_reader(self._fd, self._readable)
         if begun:
@@ -66,23 +70,28 @@ class Wire:
 
     def send(self, pieces: Sequence[Buffer]) -> None:
         """Send without waiting; what the socket does not take yet is kept, not copied. Raises OSError."""
-        sock = self.socket
-        if sock is None:
-            raise ConnectionError("closed")
-        if not self._unsent:
-            if len(pieces) == 1:
-                piece = pieces[0]
-                with contextlib.suppress(BlockingIOError):
-                    sent = sock.send(piece)
-                    if sent == len(piece):
-                        return
-                    pieces = [memoryview(piece)[sent:]]
-            self._unsent.extend([memoryview(piece).cast("B") for piece in pieces])
-            self._write()
-            if self._unsent:
-                self._loop.add_writer(self._fd, self._writable)
-        else:
-            self._unsent.extend([memoryview(piece).cast("B") for piece in pieces])
+        with self._sending:
+            sock = self.socket
+            if sock is None:
+                raise ConnectionError("closed")
+            if not self._unsent:
+                if len(pieces) == 1:
+                    piece = pieces[0]
+                    with contextlib.suppress(BlockingIOError):
+                        sent = sock.send(piece)
+                        if sent == len(piece):
+                            return
+                        pieces = [memoryview(piece)[sent:]]
+                self._unsent.extend([memoryview(piece).cast("B") for piece in pieces])
+                self._write()
+                if self._unsent:
+                    self._loop.call_soon_threadsafe(self._await_room)
+            else:
+                self._unsent.extend([memoryview(piece).cast("B") for piece in pieces])
+
+    def _await_room(self) -> None:
+        if self.socket is not None and self._unsent:
+            self._loop.add_writer(self._fd, self._writable)
 
     def _write(self) -> None:
         unsent, sock = self._unsent, self.socket
@@ -97,12 +106,12 @@ class Wire:
 
     def _writable(self) -> None:
         try:
-            self._write()
+            with self._sending:
+                self._write()
+                if not self._unsent:
+                    self._loop.remove_writer(self._fd)
         except OSError as error:
             self._end(error)
-            return
-        if not self._unsent:
-            self._loop.remove_writer(self._fd)
 
     # -- in -----------------------------------------------------------------------------------------------------------
 
@@ -184,12 +193,13 @@ class Wire:
         self._end(None)
 
     def _end(self, error: BaseException | None) -> None:
-        sock, self.socket = self.socket, None
-        if sock is None:
-            return
-        self.error = error if isinstance(error, OSError) else None
-        self._loop.remove_reader(self._fd)
-        self._loop.remove_writer(self._fd)
-        self._unsent.clear()
-        sock.close()
+        with self._sending:
+            sock, self.socket = self.socket, None
+            if sock is None:
+                return
+            self.error = error if isinstance(error, OSError) else None
+            self._loop.remove_reader(self._fd)
+            self._loop.remove_writer(self._fd)
+            self._unsent.clear()
+            sock.close()
         self._ended(error)

@@ -85,6 +85,8 @@ class Begun:
         return next((run for run in book.runs if run.lo <= span.start < run.hi), None)
 
     def _cancel(self, client: ClientPeer, message: Coordinate) -> None:
+        if self._server.written is not None:
+            self._server.written.cancelled(client, message.id, message.spans)
         self._server.event(CancelRequested(client.id, message.spans))
         self._answer(client, message, True)
 

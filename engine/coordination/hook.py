@@ -6,12 +6,12 @@ On the event loop's thread, as all of the server.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from howdah.engine.comm.messages import Answer, Coordinate
 from howdah.engine.coordination.begun import Begun
+from howdah.engine.coordination.snapshot import CoordinationKept, kept, restored
 from howdah.engine.coordination.state import Adopt, Call, Coordination, Drop, Effect, Given, Item, Keep, Reply
 from howdah.engine.graph.layer import Span
 from howdah.engine.scheduler.records import LayerSpec, Released
@@ -43,7 +43,7 @@ class Hook:
             client.id, message.id, message.kind, message.name, message.verb, item, message.timeout, message.limit,
             message.token, message.ticket, message.batch,
         )  # fmt: skip
-        self._follow(self.state.handle(call, time.monotonic()))
+        self._follow(self.state.handle(call, self._server.clock()))
 
     def gone(self, client: str) -> None:
         """The client has left for good."""
@@ -51,7 +51,28 @@ class Hook:
 
     def _tick(self) -> None:
         self._timer = None
-        self._follow(self.state.tick(time.monotonic()))
+        effects = self.state.tick(self._server.clock())
+        if effects and self._server.written is not None:
+            self._server.written.timed_out()
+        self._follow(effects)
+
+    # -- a scheduler that was started again ---------------------------------------------------------------------------
+
+    def timed_out(self) -> None:
+        """The journal says that calls were answered because their time was over."""
+        self._follow(self.state.tick(self._server.clock()))
+
+    def kept(self, offset: float) -> CoordinationKept:
+        """What is here, for the journal; `offset` makes times of day of the server's clock."""
+        return kept(self.state, offset)
+
+    def restore(self, found: CoordinationKept, offset: float) -> None:
+        """Be what was kept."""
+        self.state = restored(found, offset)
+
+    def resume(self) -> None:
+        """The journal has been heard: time goes on."""
+        self._follow(self.state.tick(self._server.clock()))
 
     def _follow(self, effects: Sequence[Effect]) -> None:
         for effect in effects:
@@ -66,6 +87,8 @@ class Hook:
                     self._server.event(Released(KEEPER, (span,)))
                 case Adopt(name, spans):
                     self._want(name, spans)
+        if self._server.hearing:
+            return
         due = self.state.wake_at
         if self._timer is not None and (due is None or self._timer.when() > due):
             self._timer.cancel()

@@ -52,6 +52,7 @@ def spec_of(layer: Layer, code: bytes = b"", key: Key = b"") -> LayerSpec:
         nbytes,
         layer.retries,
         function=function,
+        timeout=layer.timeout,
     )
     return msgspec.structs.replace(spec, **dict(layer.annotations)) if layer.annotations else spec
 

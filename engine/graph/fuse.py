@@ -75,7 +75,8 @@ def fuse(graph: Graph, wanted: Sequence[Span]) -> Graph:
 
 def _fusible(layer: Layer) -> bool:
     same = layer.args is None or len({len(args) for args in layer.args}) <= 1
-    return layer.pass_inputs and layer.pure and same
+    limited = layer.timeout or any(name == "timeout" for name, _ in layer.annotations)
+    return layer.pass_inputs and layer.pure and same and not limited
 
 
 def _fixed(layer: Layer) -> int:

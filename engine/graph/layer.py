@@ -7,6 +7,7 @@ only, no behaviour beyond looking things up; everybody may import this module.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
@@ -63,7 +64,36 @@ class Free(msgspec.Struct, frozen=True, tag="free"):
     indices: bytes
 
 
+_TWO = struct.Struct("<2I")
+
 Pattern: TypeAlias = OneToOne | KToOne | Broadcast | Window | Free
+
+
+def inputs_of(pattern: Pattern, item: int, n_source: int) -> Sequence[int]:
+    """The items of the dependency (it has `n_source`) that `item` needs, in the order in which it gets them.
+
+    >>> list(inputs_of(KToOne(4), 1, 7))
+    [4, 5, 6]
+    >>> list(inputs_of(Window(1, 1, wrap=True), 0, 5))
+    [4, 0, 1]
+    >>> list(inputs_of(Window(1, 1), 0, 5))
+    [0, 1]
+    """
+    match pattern:
+        case OneToOne():
+            return range(item, item + 1)
+        case KToOne(k):
+            return range(item * k, min((item + 1) * k, n_source))
+        case Broadcast():
+            return range(n_source)
+        case Window(before, after, wrap):
+            if wrap:
+                return [j % n_source for j in range(item - before, item + after + 1)]
+            return range(max(0, item - before), min(n_source, item + after + 1))
+        case Free(indptr, indices):
+            lo, hi = _TWO.unpack_from(indptr, item * 4)
+            needed: tuple[int, ...] = struct.unpack_from(f"<{hi - lo}I", indices, lo * 4)
+            return needed
 
 
 class Dependency(msgspec.Struct, frozen=True):
@@ -95,6 +125,7 @@ class Layer:
     retries : how often an item whose *function raised* is tried again. (Lost workers are no fault of the item:
         those re-runs are counted apart, by the scheduler.)
     annotations : fields of the scheduler's `LayerSpec` (`howdah.engine.annotations.Notes.fields`). Not part of the key.
+    timeout : seconds that each item may take once it was begun; 0 is no limit. Not part of the key.
     pure : False gives the layer a key of its own, never shared.
     key : the content hash; computed by `Graph.add` when empty.
     """
@@ -108,6 +139,7 @@ class Layer:
     hosts: Sequence[tuple[str, ...]] | None = None
     nbytes: Sequence[int] | None = None
     retries: int = 0
+    timeout: float = 0.0
     pass_inputs: bool = True
     pure: bool = True
     key: Key = b""

@@ -1,6 +1,7 @@
 """What a dependency pattern means: which items an item needs, and which items need it.
 
-`inputs_of` is the definition, item by item; `Wiring` is the same for whole spans at once, for the scheduler's counts.
+`layer.inputs_of` is the definition, item by item; `Wiring` is the same for whole spans at once, for the scheduler's
+counts.
 Pure functions of the pattern and the two layers' lengths. Anybody may call this module.
 """
 
@@ -21,33 +22,6 @@ Reach: TypeAlias = list[tuple[int, int, int]]
 """(start, stop, how often): every item from start to stop is meant, that many times. Parts may overlap."""
 
 
-def inputs_of(pattern: Pattern, item: int, n_source: int) -> Sequence[int]:
-    """The items of the dependency (it has `n_source`) that `item` needs, in the order in which it gets them.
-
-    >>> list(inputs_of(KToOne(4), 1, 7))
-    [4, 5, 6]
-    >>> list(inputs_of(Window(1, 1, wrap=True), 0, 5))
-    [4, 0, 1]
-    >>> list(inputs_of(Window(1, 1), 0, 5))
-    [0, 1]
-    """
-    match pattern:
-        case OneToOne():
-            return range(item, item + 1)
-        case KToOne(k):
-            return range(item * k, min((item + 1) * k, n_source))
-        case Broadcast():
-            return range(n_source)
-        case Window(before, after, wrap):
-            if wrap:
-                return [j % n_source for j in range(item - before, item + after + 1)]
-            return range(max(0, item - before), min(n_source, item + after + 1))
-        case Free(indptr, indices):
-            lo, hi = np.frombuffer(indptr, "<u4", 2, item * 4).tolist()
-            needed: list[int] = np.frombuffer(indices, "<u4", hi - lo, lo * 4).tolist()
-            return needed
-
-
 def is_single(pattern: Pattern) -> bool:
     """Whether an item gets this input as a bare value (`OneToOne`) and not as a list."""
     return isinstance(pattern, OneToOne)
@@ -56,6 +30,7 @@ def is_single(pattern: Pattern) -> bool:
 def free(adjacency: Sequence[Sequence[int]]) -> Free:
     """The `Free` pattern in which item i needs the items adjacency[i].
 
+    >>> from howdah.engine.graph.layer import inputs_of
     >>> list(inputs_of(free([[0, 2], [], [1]]), 0, 3))
     [0, 2]
     """

@@ -46,27 +46,40 @@ class History:
     """The ring, and the counts of all transitions there ever were."""
 
     def __init__(self, most: int = MOST) -> None:
-        self.notes: deque[Note] = deque(maxlen=most)
+        self._ring: deque[tuple[Any, ...]] = deque(maxlen=most)
+        """The fields of notes as bare tuples, which the garbage collector soon leaves alone."""
         self.counts: dict[tuple[str, str], int] = {}
         """Items, by (old, new)."""
         self._file: TextIO | None = None
 
-    def note(self, note: Note) -> None:
-        self.notes.append(note)
-        step = (note.old, note.new)
-        self.counts[step] = self.counts.get(step, 0) + note.stop - note.start
-        if self._file is not None:
-            self._file.write(json.dumps(note.to_dict()) + "\n")
+    @property
+    def notes(self) -> list[Note]:
+        """The last ones, oldest first."""
+        return [Note._make(fields) for fields in self._ring]
 
-    def note_all(self, notes: list[Note]) -> None:
-        """Many at once, all of the same step."""
+    def note(
+        self, at: float, layer: bytes, name: str, start: int, stop: int, old: str, new: str,
+        worker: str = "", run: int = 0, attempt: int = 0, reason: str = "",
+    ) -> None:  # fmt: skip
+        """The fields are those of `Note`."""
+        fields = (at, layer, name, start, stop, old, new, worker, run, attempt, reason)
+        self._ring.append(fields)
+        counts, step = self.counts, (old, new)
+        counts[step] = counts.get(step, 0) + stop - start
         if self._file is not None:
-            for note in notes:
-                self.note(note)
+            self._file.write(json.dumps(Note._make(fields).to_dict()) + "\n")
+
+    def note_all(
+        self, at: float, layer: bytes, name: str, stretches: list[tuple[int, int]], old: str, new: str
+    ) -> None:
+        """One note for each of the stretches."""
+        if self._file is not None:
+            for start, stop in stretches:
+                self.note(at, layer, name, start, stop, old, new)
             return
-        self.notes.extend(notes)
-        step = (notes[0].old, notes[0].new)
-        self.counts[step] = self.counts.get(step, 0) + sum([note.stop - note.start for note in notes])
+        self._ring.extend([(at, layer, name, start, stop, old, new, "", 0, 0, "") for start, stop in stretches])
+        step = (old, new)
+        self.counts[step] = self.counts.get(step, 0) + sum([stop - start for start, stop in stretches])
 
     def write_to(self, path: str) -> None:
         """From now on every note goes to the end of this file too, one JSON object a line."""
@@ -82,10 +95,10 @@ class History:
         """The notes about an item (or a whole layer), oldest first; what the ring has forgotten is missing.
 
         >>> history = History()
-        >>> history.note(Note(0.0, b"k", "inc", 0, 9, "idle", "waiting"))
+        >>> history.note(0.0, b"k", "inc", 0, 9, "idle", "waiting")
         >>> [note.new for note in history.story(b"k", 3)], list(history.story(b"k", 9))
         (['waiting'], [])
         """
-        for note in self.notes:
-            if note.layer == layer and (item is None or note.start <= item < note.stop):
-                yield note
+        for fields in self._ring:
+            if fields[1] == layer and (item is None or fields[3] <= item < fields[4]):
+                yield Note._make(fields)

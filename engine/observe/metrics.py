@@ -48,6 +48,8 @@ def metrics(server: Server) -> str:
     paused = [(name, int(peer.health.paused)) for name, peer in workers]
     runs = [(name, len(worker.runs)) for name, worker in known]
     held = [(name, worker.nbytes) for name, worker in known]
+    journal = server.written.journal if server.written is not None else None
+    written = journal.nbytes if journal is not None else 0
     of_state = _by("state", list(zip(STATE_NAMES, states)))
     blocks = [
         _block("tasks", "gauge", "Tasks of layers that are remembered, by state.", of_state),
@@ -68,6 +70,13 @@ def metrics(server: Server) -> str:
         _block("worker_runs", "gauge", "Runs that it was given and has not reported.", _by("worker", runs)),
         _block("worker_result_bytes", "gauge", "Bytes of results that the scheduler has it hold.", _by("worker", held)),
         _block("graph_bytes", "gauge", "Bytes of code and arguments that are kept.", [({}, server.layers.nbytes)]),
+        _block("journal_bytes", "gauge", "Size of the journal, 0 without one.", [({}, written)]),
+        _block(
+            "journal_failed",
+            "gauge",
+            "1 when it cannot be written: a scheduler that dies cannot be started again.",
+            [({}, int(bool(journal and journal.failure)))],
+        ),
         _block("start_time_seconds", "gauge", "When the scheduler was started, Unix time.", [({}, server.started)]),
     ]
     return "\n".join(blocks) + "\n"

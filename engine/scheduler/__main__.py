@@ -1,7 +1,8 @@
 """`python -m howdah.engine.scheduler`: a scheduler in a process of its own, as an application's master starts it.
 
 When it listens, it writes `--address-file`: JSON with `address`, `status` (the URL of the status page) and `pid`,
-complete at once. It ends on SIGTERM, telling clients and workers to go.
+complete at once. It ends on SIGTERM, telling clients and workers to go. Killed, and started again with the same
+`--journal` at the same address (port 0 is the last one), it goes on where it was.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from howdah.engine.comm.identity import Security
+from howdah.engine.scheduler.journal import Opener, open_journal
 from howdah.engine.scheduler.server import Server
 from howdah.errors import HowdahError
 
@@ -31,6 +34,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--name", default="howdah", help="the cluster's name")
     parser.add_argument("--lease", type=float, default=60.0, help="seconds for which a lost client's work is kept")
     parser.add_argument("--worker-lease", type=float, default=8.0, help="the same for a lost worker's")
+    parser.add_argument("--journal", default="", help="file from which this scheduler, started again, goes on")
     parser.add_argument("--speculate", action="store_true", help="start stragglers once more on idle workers")
     parser.add_argument("--events", default="", help="append every transition to this file, as JSON lines")
     parser.add_argument("--status-host", default="127.0.0.1", help="where the status page listens")
@@ -39,7 +43,8 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None, openers: Mapping[str, Opener] | None = None) -> int:
+    """Run a scheduler until it ends; `openers` are for journals elsewhere than in files (`journal.open_journal`)."""
     options = arguments(argv)
     logging.basicConfig(
         level=os.environ.get("HOWDAH_LOG", "INFO"),
@@ -47,15 +52,16 @@ def main(argv: list[str] | None = None) -> int:
         stream=sys.stderr,
     )
     try:
-        return asyncio.run(serve(options))
+        return asyncio.run(serve(options, openers))
     except HowdahError as error:
         log.error("%s", error)
         return 4
 
 
-async def serve(options: argparse.Namespace) -> int:
+async def serve(options: argparse.Namespace, openers: Mapping[str, Opener] | None = None) -> int:
     security = Security.load(options.security) if options.security else None
-    server = Server(security, options.name, options.lease, options.worker_lease, options.speculate)
+    journal = open_journal(options.journal, openers) if options.journal else None
+    server = Server(security, options.name, options.lease, options.worker_lease, options.speculate, journal)
     if options.events:
         server.state.core.history.write_to(options.events)
     address = server.open(options.listen)

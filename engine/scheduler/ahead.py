@@ -1,15 +1,16 @@
 """Handing a task to the worker that is still making its inputs, so that a chain costs no exchange a link.
 
-A layer of one item (`submit`, `delayed`) that waits for nothing but items which one worker runs, or has queued, is
-given to that worker at once, to be started after them (`StartRun.after`): the worker's slot goes from one to the next
-by itself. If it comes otherwise (an input raises, is asked back, its worker dies) the worker reports the inputs
-missing, and the item waits again like any other. Deterministic functions on the `Core`.
+A layer of one item (`submit`, `delayed`), or one that is a single short run (`placement.is_short`), that waits for
+nothing but items which one worker runs, or has queued, is given to that worker at once, to be started after them
+(`StartRun.after`): the worker's slot goes from one to the next by itself. If it comes otherwise (an input raises, is
+asked back, its worker dies) the worker reports the inputs missing, and the items wait again like any others.
+Deterministic functions on the `Core`.
 """
 
 from __future__ import annotations
 
-from howdah.engine.scheduler import assign
-from howdah.engine.scheduler.books import ANYWHERE, DONE, RUNNING, WAITING, Book, Run, Worker
+from howdah.engine.scheduler import assign, placement
+from howdah.engine.scheduler.books import ANYWHERE, DONE, MOST_AHEAD, RUNNING, WAITING, Book, Run, Worker
 from howdah.engine.scheduler.core import Core
 from howdah.engine.scheduler.spans import equal_stretches
 
@@ -17,7 +18,7 @@ MOST_INPUTS = 64
 """Layers, and items of one layer, that a task may need and be handed on ahead: it is looked at each time that one of
 them is given out or ends, and a look costs as many steps."""
 
-MOST_BEHIND = 256
+MOST_BEHIND = 4096
 """Runs that may stand behind others on one worker."""
 
 AHEAD = 0.06
@@ -37,11 +38,13 @@ def offer(core: Core, reporter: Worker | None) -> None:
 
 
 def _has_room(worker: Worker) -> bool:
-    return worker.behind < MOST_BEHIND and worker.backlog < AHEAD
+    return worker.behind < MOST_BEHIND and worker.backlog < AHEAD and worker.slots > 0
 
 
 def _give(core: Core, book: Book) -> None:
-    if book.code[0] != WAITING or book.host_sets is not None or book.asks or not book.clients:
+    if book.counts[WAITING] != book.n or book.host_sets is not None or book.asks or not book.clients:
+        return
+    if book.n > 1 and not placement.is_short(core, book):
         return
     if len(book.ins) > MOST_INPUTS:
         return
@@ -49,11 +52,13 @@ def _give(core: Core, book: Book) -> None:
     if not runs:
         return
     worker = runs[0].worker
+    if worker.barred:
+        return
     if not _has_room(worker):
         worker.later[book] = None
         return
     client = core.clients[min(book.clients, key=book.clients.__getitem__)]
-    assign.begin(core, client, worker, book, 0, 1, ANYWHERE, runs, WAITING)
+    assign.begin(core, client, worker, book, 0, book.n, ANYWHERE, runs, WAITING)
 
 
 def _running_inputs(book: Book) -> list[Run]:
@@ -64,10 +69,13 @@ def _running_inputs(book: Book) -> list[Run]:
         source = edge.source
         if source.counts[DONE] == source.n:
             continue
-        for lo, hi in edge.wiring.cover(0, 1):
-            if hi - lo > MOST_INPUTS:
+        for lo, hi in edge.wiring.cover(0, book.n):
+            if hi - lo > (MOST_INPUTS if book.n == 1 else MOST_AHEAD):
                 return []
-            for a, b, code in equal_stretches(source.code, lo, hi):
+            states = equal_stretches(source.code, lo, hi)
+            if len(states) > MOST_INPUTS:
+                return []
+            for a, b, code in states:
                 if code == DONE:
                     continue
                 if code != RUNNING or len(source.runs) > MOST_INPUTS:

@@ -12,16 +12,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import islice
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from howdah.engine.graph.layer import Span
-from howdah.engine.scheduler import needs, placement, scattered
-from howdah.engine.scheduler.books import DONE, NOBODY, READY, RUNNING, WAITING, Account, Book, Client, Run, Worker
+from howdah.engine.scheduler import needs, placement, quarantine, scattered
+from howdah.engine.scheduler.books import (
+    DONE,
+    MOST_AHEAD,
+    NOBODY,
+    READY,
+    RUNNING,
+    WAITING,
+    Account,
+    Book,
+    Client,
+    Run,
+    Worker,
+)
 from howdah.engine.scheduler.core import Core
-from howdah.engine.scheduler.placement import Found
 from howdah.engine.scheduler.records import RecallRun, StartRun
 from howdah.engine.scheduler.spans import SpanSet, Stretch, add, equal_stretches
+
+if TYPE_CHECKING:
+    from howdah.engine.scheduler.placement import Found
 
 TARGET = 0.03
 """Seconds that a run should take: long against a message's cost, short against a person's patience."""
@@ -34,6 +49,10 @@ GROWTH = 4
 
 LEAST = 0.005
 """Seconds that a run should take at least, however little is left to share out."""
+
+SURPRISE, FIRST_CALL = 8, 1e-3
+"""A run that took longer than so many times what was expected, and so many seconds, is not believed to the letter: it
+may have imported something. What does take that long says so again."""
 
 LONGEST_RUN = 1 << 15
 """Items in one run at most, so that a report stays a small message."""
@@ -57,7 +76,10 @@ LOOK_AT = 64
 def note_room(core: Core, worker: Worker) -> None:
     """Keep the lists of workers that may be given work; after each change of what a worker holds."""
     held, slots, index = worker.held, worker.slots, worker.index
-    if held < slots:
+    if worker.barred:
+        core.idle.pop(index, None)
+        core.open.pop(index, None)
+    elif held < slots:
         core.idle[index] = worker
         core.open.pop(index, None)
     else:
@@ -75,6 +97,8 @@ def _has_room(worker: Worker) -> bool:
 
 def schedule(core: Core, first: Worker | None) -> None:
     """Hand out ready work to workers with credit, idle slots first, a run each in turn; then see who idles."""
+    if core.suspects or core.kept:
+        quarantine.serve(core)
     if core.ready:
         asked = {first.index: first} if first is not None else {}
         for index in core.called:
@@ -100,6 +124,8 @@ def schedule(core: Core, first: Worker | None) -> None:
 
 def give(core: Core, worker: Worker) -> bool:
     """Start the best run for this worker from its own places; False if there is none for it now."""
+    if worker.barred:
+        return False
     best: Found | None = None
     turn: Client | None = None
     for client in core.clients.values():
@@ -152,13 +178,12 @@ def start(core: Core, client: Client, worker: Worker, book: Book, group: int) ->
     """Cut a run from the group and give it to the worker."""
     spans = book.ready[group]
     lo, hi = spans.take(1 if book.n == 1 else run_size(core, book))
-    if book.deaths:  # suspects run alone, so that the innocent are not blamed twice
-        suspects = sorted(i for i in book.deaths if lo <= i < hi)
-        if suspects:
-            cut = lo + 1 if suspects[0] == lo else suspects[0]
-            if cut < hi:
-                spans.add(cut, hi)
-            hi = cut
+    if book.deaths:  # those of which a worker may have died are runs of their own: fewer are blamed again
+        blamed = min((i for i in book.deaths if lo <= i < hi), default=hi)
+        cut = lo + 1 if blamed == lo else blamed
+        if cut < hi:
+            spans.add(cut, hi)
+        hi = cut
     if not spans:
         del book.ready[group]
     begin(core, client, worker, book, lo, hi, group, (), READY)
@@ -196,8 +221,9 @@ def begin(
         for other in after:
             run.after[other] = other.followers[run] = None
     note_room(core, worker)
-    if book.n == 1 and book.out:
-        core.chained.extend([edge.target for edge in book.out if edge.target.n == 1 and edge.target.counts[WAITING]])
+    if book.out and book.counts[RUNNING] + book.counts[DONE] == book.n:
+        targets = [edge.target for edge in book.out]
+        core.chained.extend([t for t in targets if t.n <= MOST_AHEAD and t.counts[WAITING] == t.n])
     sources = _sources(core, run) if book.ins else ()
     names = tuple([(other.ident, other.attempt) for other in after])
     core.out.append(StartRun(worker.name, run.ident, attempt, Span(book.key, lo, hi), sources, names))
@@ -275,7 +301,7 @@ def keep_copies(core: Core, run: Run) -> None:
         if hi - lo == 1 and source.code[lo] == DONE:
             if source.holder[lo] == mine:
                 continue
-            if source.claims or source.need[lo]:
+            if source.claims or source.need[lo] or (source.asked and lo in source.asked):
                 source.copied(lo, hi, mine)
                 continue
         stray = SpanSet(lo, hi)
@@ -284,6 +310,8 @@ def keep_copies(core: Core, run: Run) -> None:
             for c, d, holder in equal_stretches(source.holder, a, b):
                 if holder != mine:
                     unneeded = source.unneeded_by_items(c, d)
+                    if source.asked:
+                        unneeded = [gap for e, f in unneeded for gap in source.asked.gaps(e, f)]
                     for e, f in unneeded:
                         stray.add(e, f)
                     if unneeded != [(c, d)]:
@@ -312,6 +340,9 @@ def learn(core: Core, run: Run, tried: int, seconds: float) -> None:
         client.virtual += (seconds - charged) / client.weight
     if tried:
         each = max(seconds, 1e-9) / tried
+        known = book.seconds if book.seconds is not None else core.seconds_of.get(book.name)
+        if known is not None:
+            each = min(each, SURPRISE * known + FIRST_CALL)
         book.seconds = each if book.seconds is None else (book.seconds + each) / 2
         book.limit = max(book.limit, min(GROWTH * tried, LONGEST_RUN))
         if len(core.seconds_of) >= MOST_NAMES and book.name not in core.seconds_of:
@@ -395,5 +426,5 @@ def _longest_wait(core: Core, worker: Worker) -> tuple[Run | None, float]:
         run, rest = runs.pop(), rests.pop()
         queued = len(runs) >= worker.slots
         if run.recalled is None and (queued or run.hi - run.lo > 1) and needs.worth_recalling(core, run.book):
-            return run, sum(rests) / worker.slots if queued else rest
+            return run, sum(rests) / max(1, worker.slots) if queued else rest
     return None, 0.0

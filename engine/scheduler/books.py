@@ -26,6 +26,12 @@ ANYWHERE = -1
 NOBODY = -1
 """The holder of an item that has no result."""
 
+ALONE_FROM = 2
+"""Deaths that an item may have caused, from which on it runs alone (`quarantine`)."""
+
+MOST_AHEAD = 1024
+"""Items of a layer that may be given to a worker ahead (`ahead`)."""
+
 MANY = -2
 """Several workers may have copies of the item."""
 
@@ -60,16 +66,18 @@ class Book:
     """
 
     __slots__ = (
-        "account", "arrived", "asks", "claims", "clients", "code", "copier", "copies", "counts", "deaths", "errors",
-        "failures", "function", "group_level", "group_since", "holder", "host_index", "host_sets", "ident", "ins",
-        "key", "limit", "missing", "n", "name", "nbytes", "need", "out", "place", "ready", "resources", "retries",
-        "runs", "seconds", "size", "small", "tries", "wanted", "wanters",
+        "account", "arrived", "asked", "asks", "claims", "clients", "code", "copier", "copies", "counts", "deaths",
+        "deps", "errors", "failures", "faults", "function", "group_level", "group_since", "holder", "home",
+        "host_index", "host_sets", "ident", "ins", "key", "limit", "missing", "n", "name", "nbytes", "need", "out",
+        "paused", "place", "ready", "resources", "retries", "runs", "seconds", "size", "small", "suspects", "tries",
+        "wanted", "wanters",
     )  # fmt: skip
 
     def __init__(self, ident: int, spec: LayerSpec) -> None:
         n = spec.n
         self.ident, self.key, self.name, self.n, self.retries = ident, spec.key, spec.name, n, spec.retries
         self.small = n <= SMALL
+        self.deps = spec.deps
         if n == 1:
             self.code: Column = [IDLE]
             self.missing: Column = [0]
@@ -97,9 +105,14 @@ class Book:
         self.ready: dict[int, SpanSet] = {}
         self.copies: dict[int, SpanSet] | None = None
         self.copier: Column | None = None
+        self.asked: SpanSet | None = None  # items of which a client has asked for copies: these stay with the result
         self.errors: dict[int, tuple[int, Origin]] | None = None
         self.deaths: dict[int, list[str]] | None = None
+        self.faults: dict[int, int] | None = None
+        self.paused: dict[int, float] | None = None  # until when (`pauses`)
+        self.suspects: SpanSet | None = None  # ready items that run alone (`quarantine`)
         self.failures: dict[int, int] | None = None
+        self.home = NOBODY  # the worker that all of it is for (`placement.homes`)
         self.host_sets: tuple[tuple[str, ...], ...] | None = None
         self.host_index: Any = None
         self.group_since: dict[int, float] | None = None
@@ -281,8 +294,8 @@ class Worker:
     """A worker: its runs in the order in which they were given, and what they are expected to take."""
 
     __slots__ = (
-        "backlog", "behind", "declined", "free", "host", "host_place", "index", "info", "items", "later", "name",
-        "nbytes", "places", "rack", "rack_place", "runs", "slots", "warm",
+        "backlog", "barred", "behind", "declined", "free", "host", "host_place", "index", "info", "items", "later",
+        "name", "nbytes", "places", "rack", "rack_place", "runs", "slots", "warm",
     )  # fmt: skip
 
     def __init__(self, index: int, info: WorkerInfo) -> None:
@@ -298,6 +311,7 @@ class Worker:
         self.declined = -1
         self.items = 0
         self.nbytes = 0
+        self.barred = False  # it gets no work: `quarantine`, `exclusion`
         self.warm = False  # it has finished a run: what its first one imports is there
 
     @property

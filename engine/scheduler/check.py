@@ -93,7 +93,11 @@ def _columns(core: Core, book: Book, need: Counter[tuple[Book, int]], claims: in
         yield f"{book.name}: counts {book.counts}, recounted {dict(counted)}"
     if book.claims != claims:
         yield f"{book.name}: {book.claims} broadcast claims, recounted {claims}"
-    grouped = Counter(i for spans in book.ready.values() for lo, hi in spans for i in range(lo, hi))
+    grouped = Counter(
+        i for spans in [*book.ready.values(), book.suspects or ()] for lo, hi in spans for i in range(lo, hi)
+    )
+    if book.suspects and book not in core.suspects:
+        yield f"{book.name}: its suspects are given to nobody"
     for item in range(book.n):
         where, code = f"{book.name}[{item}] ({STATE_NAMES[book.code[item]]})", book.code[item]
         if book.need[item] != need[book, item]:
@@ -116,10 +120,14 @@ def _columns(core: Core, book: Book, need: Counter[tuple[Book, int]], claims: in
             absent = sum(source.code[i] != DONE for source, i in _inputs(book, item))
             absent += sum(edge.every and edge.source.counts[DONE] < edge.source.n for edge in book.ins)
             absent += item >= book.arrived
+            absent += item in (book.paused or ())
             if (code == READY) != (absent == 0) or (code == WAITING and absent != book.missing[item]):
                 yield f"{where}: {book.missing[item]} inputs missing, recounted {absent}"
-            if not book.clients:
+            # one that only runs need which are asked back already is dropped when these end
+            if not book.clients and (book.wanted[item] or any(edge.target.clients for edge in book.out)):
                 yield f"{where}: no client has its layer run"
+    if any(book.code[item] != DONE for lo, hi in book.asked or () for item in range(lo, hi)):
+        yield f"{book.name}: copies are asked for of what has no result"
     for index, spans in (book.copies or {}).items():
         for lo, hi in spans:
             for item in range(lo, hi):
@@ -137,7 +145,7 @@ def _runs(core: Core) -> Iterator[str]:
     running = Counter((run.book, i) for run in core.runs.values() for i in range(run.lo, run.hi))
     for book in core.books.values():
         for item in range(book.n):
-            if running[book, item] != (book.code[item] == RUNNING) + (twins[book, item] == 2):
+            if running[book, item] != int(book.code[item] == RUNNING) + int(twins[book, item] == 2):
                 yield f"{book.name}[{item}] ({STATE_NAMES[book.code[item]]}): in {running[book, item]} runs"
         if set(book.runs) != {run for run in core.runs.values() if run.book is book}:
             yield f"{book.name}: its runs do not agree"
@@ -164,9 +172,12 @@ def _workers(core: Core) -> Iterator[str]:
             yield f"worker {worker.name}: {held} runs are not those of the scheduler"
         if (worker.items, worker.nbytes) != (items[worker.index], nbytes[worker.index]):
             yield f"worker {worker.name}: {worker.items} items, {worker.nbytes} bytes; recounted {items[worker.index]}"
-        if (worker.index in core.idle) != (held < worker.slots):
+        kept = worker.barred
+        if kept != (worker.index in core.kept or worker.host in core.excluded):
+            yield f"worker {worker.name}: barred"
+        if (worker.index in core.idle) != (held < worker.slots and not kept):
             yield f"worker {worker.name}: idle list"
-        if (worker.index in core.open) != (held >= worker.slots and _has_room(worker)):
+        if (worker.index in core.open) != (held >= worker.slots and _has_room(worker) and not kept):
             yield f"worker {worker.name}: open list"
         if worker.behind != sum(bool(run.after) for run in worker.runs.values()):
             yield f"worker {worker.name}: {worker.behind} runs are said to stand behind others"
@@ -182,6 +193,8 @@ def _workers(core: Core) -> Iterator[str]:
             yield f"worker {worker.name}: backlog {worker.backlog}"
     if set(core.by_index.values()) != set(core.workers.values()):
         yield "workers by index and by name disagree"
+    if any(core.by_index.get(index) is not worker for index, worker in core.kept.items()):
+        yield "a worker that has gone is kept for suspects"
     if core.slots != sum(worker.slots for worker in core.workers.values()):
         yield f"{core.slots} slots"
     if core.asking != Counter(book.asks for book in core.books.values() if book.asks is not None):

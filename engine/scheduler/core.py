@@ -6,10 +6,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from howdah.engine.graph.layer import Key, Span
-from howdah.engine.observe.history import History, Note
+from howdah.engine.observe.history import History
 from howdah.engine.scheduler.books import (
     DONE,
     FAILED,
@@ -57,6 +57,24 @@ def table() -> str:
     return "\n".join(f"{STATE_NAMES[a]:>8} -> {STATE_NAMES[b]:<8} {why}" for (a, b), why in TRANSITIONS.items())
 
 
+class Ghost(NamedTuple):
+    """A run that is over for the scheduler, while its worker may still be busy with it; and what it was to fetch."""
+
+    span: Span
+    fetched: tuple[Span, ...]
+
+
+class HostFaults:
+    """When a host's latest faults were, and how often and until when it was left out (`exclusion`)."""
+
+    __slots__ = ("pauses", "times", "until")
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+        self.pauses = 0
+        self.until = float("-inf")
+
+
 class Core:
     """The scheduler's memory. `now` is the time of the event being handled."""
 
@@ -82,7 +100,12 @@ class Core:
         self.asking: dict[Need, int] = {}  # how many layers ask for it
         self.marks: dict[str, dict[int, Worker]] = {}  # workers by all that they may be called
         self.speculating = False
-        self.chained: list[Book] = []  # layers of one item that wait, and may be given ahead (`ahead`)
+        self.chained: list[Book] = []  # layers that wait as a whole, and may be given ahead (`ahead`)
+        self.faults: dict[str, HostFaults] = {}  # by host
+        self.excluded: dict[str, float] = {}  # hosts that get no work, until when (`exclusion`)
+        self.pauses: list[tuple[float, int, Book, int]] = []  # heap of (until, order, layer, item) (`pauses`)
+        self.suspects: dict[Book, None] = {}  # layers with ready items that run alone (`quarantine`)
+        self.kept: dict[int, Worker] = {}  # workers kept for them
         self.called: dict[int, None] = {}  # workers for which work appeared at home since the last hand-out
         self.next_steal = float("-inf")  # no idle worker looks at others' work before
         self.host_workers: dict[str, int] = {}
@@ -100,33 +123,24 @@ class Core:
         # accounts
         self.past: dict[str, Account] = {}  # by name, of forgotten layers
         self.stale_reports = 0
-        # by worker that left: the runs it may still be busy with, should it come back
-        self.ghosts: dict[str, dict[tuple[int, int], Span]] = {}
+        # a scheduler that was started again (`epoch`): its number, and which workers are waited for until when
+        self.epoch = 0
+        self.expected: set[str] | None = None
+        self.hold_until = 0.0
+        # by worker: the runs it may still be busy with, should it come back, or because twins were quicker
+        self.ghosts: dict[str, dict[tuple[int, int], Ghost]] = {}
 
     def move(self, book: Book, lo: int, hi: int, old: int, new: int, by: Run | None = None, why: str = "") -> None:
         """All of lo..hi goes from `old` to `new`; `by` the run that was given out or has ended, if one was."""
         if (old, new) not in TRANSITIONS:
             raise RuntimeError(f"no transition from {STATE_NAMES[old]} to {STATE_NAMES[new]} (layer {book.name})")
         count = hi - lo
+        before, after = STATE_NAMES[old], STATE_NAMES[new]
         if by is None:
-            self.history.note(
-                Note(self.now, book.key, book.name, lo, hi, STATE_NAMES[old], STATE_NAMES[new], reason=why)
-            )
+            self.history.note(self.now, book.key, book.name, lo, hi, before, after, reason=why)
         else:
             self.history.note(
-                Note(
-                    self.now,
-                    book.key,
-                    book.name,
-                    lo,
-                    hi,
-                    STATE_NAMES[old],
-                    STATE_NAMES[new],
-                    by.worker.name,
-                    by.ident,
-                    by.attempt,
-                    why,
-                )
+                self.now, book.key, book.name, lo, hi, before, after, by.worker.name, by.ident, by.attempt, why
             )
         if count == 1:
             book.code[lo] = new
@@ -143,8 +157,7 @@ class Core:
         """The same for an array of items (`stretches` are the same items) of which none is or becomes ready."""
         if (old, new) not in TRANSITIONS or READY in (old, new):
             raise RuntimeError(f"no transition from {STATE_NAMES[old]} to {STATE_NAMES[new]} (layer {book.name})")
-        now, key, name, before, after = self.now, book.key, book.name, STATE_NAMES[old], STATE_NAMES[new]
-        self.history.note_all([Note(now, key, name, lo, hi, before, after) for lo, hi in stretches])
+        self.history.note_all(self.now, book.key, book.name, stretches, STATE_NAMES[old], STATE_NAMES[new])
         book.code[items] = new
         book.counts[old] -= items.size
         book.counts[new] += items.size

@@ -18,7 +18,20 @@ import numpy as np
 
 from howdah.engine.graph.patterns import runs_of
 from howdah.engine.scheduler import placement, scattered
-from howdah.engine.scheduler.books import DONE, FAILED, IDLE, MANY, NOBODY, READY, RUNNING, WAITING, Book, Edge, Origin
+from howdah.engine.scheduler.books import (
+    DONE,
+    FAILED,
+    IDLE,
+    MANY,
+    MOST_AHEAD,
+    NOBODY,
+    READY,
+    RUNNING,
+    WAITING,
+    Book,
+    Edge,
+    Origin,
+)
 from howdah.engine.scheduler.core import Core
 from howdah.engine.scheduler.records import RecallRun
 from howdah.engine.scheduler.scattered import FEW
@@ -83,12 +96,15 @@ def enter(
     to any worker that is idle, wherever their inputs are.
     """
     core.move(book, lo, hi, old, WAITING)
-    if not book.ins and hi <= book.arrived:
+    if not book.ins and hi <= book.arrived and not book.paused:
         make_ready(core, book, lo, hi, spread)
         return
     put(book.missing, lo, hi, 0)
     if hi > book.arrived:
         add(book.missing, max(lo, book.arrived), hi, 1)
+    for item in book.paused or ():
+        if lo <= item < hi:
+            book.missing[item] += 1
     failed = False
     for edge in book.ins:
         source = edge.source
@@ -108,7 +124,7 @@ def enter(
         doomed.append((book, lo, hi))
     for a, b in book.complete_stretches(lo, hi):
         make_ready(core, book, a, b, spread)
-    if book.n == 1 and not failed and book.code[0] == WAITING:
+    if book.n <= MOST_AHEAD and not failed and book.counts[WAITING] == book.n:
         core.chained.append(book)
 
 
@@ -198,7 +214,8 @@ def settle(core: Core, stack: Stack) -> None:
                 _drop_results(core, book, a, b)
             if book.copies:
                 for a, b in book.unneeded_by_items(lo, hi):
-                    drop_copies(core, book, a, b)
+                    for c, d in book.asked.gaps(a, b) if book.asked else ((a, b),):
+                        drop_copies(core, book, c, d)
         for code in (WAITING, READY):
             if counts[code]:
                 for a, b in book.unneeded(lo, hi, code):
@@ -247,6 +264,8 @@ def _drop_results(core: Core, book: Book, lo: int, hi: int) -> None:
 
 def forget_results(core: Core, book: Book, lo: int, hi: int) -> None:
     core.move(book, lo, hi, DONE, IDLE)
+    if book.asked:
+        book.asked.remove(lo, hi)
     if hi - lo == 1:
         book.holder[lo], book.size[lo] = NOBODY, 0
     else:

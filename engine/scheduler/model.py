@@ -1,9 +1,12 @@
 """A modelled cluster around a `State`: workers, links and clients without processes or sockets, for simulation.
 
-Reports travel singly and may be repeated and overtake each other; a link that breaks loses what is in it, and the
-worker introduces itself again with what it holds and runs. Tasks compute a number from their inputs' numbers, so a
-result made of the wrong inputs shows. Every move is drawn from one seeded generator: a seed is a scenario.
-Used by tests; it knows the records and the state's public face alone.
+Every *move* is a method whose arguments are literals, so a scenario is a list of calls that can be printed, cut and
+played again (`scenario.py`). A move that is not possible as things are does nothing and says False: a script stays
+valid when parts of it are left out. Nothing is drawn at random here.
+
+Reports travel singly, in any order, may come twice, and may come long after (`echo`); a link that breaks loses what
+is in it, and the worker introduces itself again with what it holds and runs. Tasks compute a number from their inputs'
+numbers, so a result made of the wrong inputs shows. It knows the records and the state's public face alone.
 """
 
 from __future__ import annotations
@@ -11,25 +14,37 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from random import Random
+from typing import Any
 
-from howdah.engine.graph.layer import Dependency, Key, Span
-from howdah.engine.graph.patterns import inputs_of
+from howdah.engine.graph.layer import Broadcast, Dependency, Key, KToOne, OneToOne, Pattern, Span, Window, inputs_of
+from howdah.engine.graph.patterns import free, problem_of
+from howdah.engine.scheduler.causes import Ledger, Task, Uncaused, believed, tasks_of
+from howdah.engine.scheduler.epoch import snapshot
+from howdah.engine.scheduler.model_worker import Copy, ModelWorker, advance, take
+from howdah.engine.scheduler.needs import marks_of
 from howdah.engine.scheduler.records import (
+    ArgumentsArrived,
     CancelRequested,
     ClientJoined,
     ClientLeft,
+    ClientReturned,
+    CopiesMade,
+    EpochOpened,
     Event,
+    ForgetLayer,
     FreeSpans,
     GraphSubmitted,
     InputsMissing,
     Instruction,
     LayerSpec,
+    RacksKnown,
     RecallRun,
     Released,
     ResultsMissing,
+    RetryRequested,
     RunDone,
     RunReturned,
+    SlotsChanged,
     StartRun,
     TaskError,
     TellDone,
@@ -40,35 +55,14 @@ from howdah.engine.scheduler.records import (
     WorkerJoined,
     WorkerLeft,
 )
+from howdah.engine.scheduler.replay import JOURNALED, failures, replay
 from howdah.engine.scheduler.state import State
 
-Task = tuple[Key, int]
+MOST_ECHOES = 20
+"""Reports that may come again."""
 
-NAMES = {bytes([i]) * 16: chr(96 + i) for i in range(1, 27)}
-
-
-@dataclass
-class ModelRun:
-    """A run at its worker. `at` is the next item; `values` are its inputs, fetched when it began."""
-
-    start: StartRun
-    at: int
-    stop: int
-    begun: bool = False
-    inputs: dict[Task, int] = field(default_factory=dict)
-    sizes: list[int] = field(default_factory=list)
-    errors: list[tuple[int, TaskError]] = field(default_factory=list)
-
-
-@dataclass
-class ModelWorker:
-    info: WorkerInfo
-    store: dict[Task, int] = field(default_factory=dict)
-    runs: list[ModelRun] = field(default_factory=list)
-    inbox: list[Instruction] = field(default_factory=list)
-    unreported: list[Event] = field(default_factory=list)
-    linked: bool = True
-    """Whether the scheduler knows it as a worker now."""
+MOST_TURNS = 3000
+"""Rounds of all workers in which a cluster must come to rest."""
 
 
 @dataclass
@@ -84,62 +78,102 @@ class Model:
 
     Parameters
     ----------
-    seed : of all that is random.
     after : called after every event, with the model.
+    speculation : see `State`.
     """
 
-    def __init__(self, seed: int, after: Callable[[Model], None] | None = None) -> None:
-        self.random = Random(seed)
-        self.state = State()
+    def __init__(self, after: Callable[[Model], None] | None = None, speculation: bool = False) -> None:
+        self.state = State(speculation)
         self.after = after
+        self.speculation = speculation
+        self.journal: list[tuple[float, Event]] = []
+        self.awaited: set[str] = set()
+        """Workers that are alive and have not yet introduced themselves to a scheduler that was started again."""
+        self.away: set[str] = set()
+        """Clients that have not."""
         self.now = 0.0
+        self.events = 0
+        self.ledger = Ledger()
         self.layers: dict[Key, LayerSpec] = {}
+        self.arrived: dict[Key, int] = {}
         self.workers: dict[str, ModelWorker] = {}
         self.clients: dict[str, ModelClient] = {}
         self.executed: Counter[Task] = Counter()
-        self.raises: dict[Task, int] = {}
-        """Tasks that raise, and how often."""
-        self.poison: set[Task] = set()
-        """Tasks that kill their worker."""
-        self.cut: set[frozenset[str]] = set()
-        """Pairs of workers between which nothing passes."""
-        self.excused: set[Task] = set()
-        """Tasks that may run more than once, for a reason that the model has seen."""
-        self.story: list[str] = []
-        self.next_pid = 1
+        self.to_raise: dict[Task, int] = {}
+        self.to_fault: dict[Task, int] = {}
+        self.raised: set[Task] = set()
+        self.poisoned: set[Task] = set()
+        self.cuts: set[frozenset[str]] = set()
+        self.cancelled = False
+        self.echoes: list[Event] = []
+        self.pid = 0
+        self.epoch = 1
+        self.state.handle(EpochOpened(self.epoch), 0.0)  # it has a journal
+        self.heard: list[tuple[float, Event, list[Instruction]]] = []
+        """Every event with its time, and the instructions it led to."""
 
     # -- events and instructions ------------------------------------------------------------------------------------
 
-    def event(self, event: Event) -> list[Instruction]:
-        self.now += self.random.random() * 0.02
-        self.story.append(f"{self.now:.3f} {event}")
+    def event(self, event: Event) -> bool:
+        self.events += 1
+        self.now += 0.001 + (self.events * 7919 % 17) * 0.001  # any small steps will do
+        self.ledger.hear(event)
         out = self.state.handle(event, self.now)
+        self.heard.append((self.now, event, out))
+        if isinstance(event, JOURNALED):
+            self.journal.append((self.now, event))
+        self.journal += [(self.now, failed) for failed in failures(out)]
         for instruction in out:
-            self.story.append(f"      -> {instruction}")
+            self.ledger.said(instruction, self.state)
             self._deliver(instruction)
         if self.after is not None:
             self.after(self)
-        return out
+        return True
 
     def _deliver(self, instruction: Instruction) -> None:
         match instruction:
-            case StartRun() | RecallRun() | FreeSpans():
-                worker = self.workers.get(instruction.worker)
-                if worker is not None and worker.linked:
-                    worker.inbox.append(instruction)
+            case StartRun(name, span=span):
+                if span.stop > self.arrived.get(span.layer, 1 << 40):
+                    raise Uncaused(f"{span} was started before its arguments came")
+                if self.awaited and self.now < self.state.core.hold_until:
+                    raise Uncaused(f"{span} was started before {self.awaited} said what they hold")
+                self._send(name, instruction)
+            case RecallRun(name) | FreeSpans(name):
+                self._send(name, instruction)
             case TellDone(client, span, holder):
                 self._believe(client, span, holder)
-            case TellFailed(client, span, error, _):
+            case TellFailed(client, span, error, origin):
+                self._must_have_failed(error, origin)
                 self._believe(client, span, error)
             case TellLost(client, span):
                 self._believe(client, span, None)
+            case ForgetLayer(key):
+                self.arrived.pop(key, None)
+
+    def _send(self, name: str, instruction: Instruction | Copy) -> None:
+        worker = self.workers.get(name)
+        if worker is not None and worker.linked:
+            worker.inbox.append(instruction)
 
     def _believe(self, client: str, span: Span, what: str | TaskError | None) -> None:
         known = self.clients.get(client)
-        if known is not None:
-            for item in range(span.start, span.stop):
-                if (span.layer, item) in known.tasks:
-                    known.tasks[span.layer, item] = what
+        for task in tasks_of(span) if known is not None else ():
+            if task in known.tasks:  # type: ignore[union-attr]  # not when it is None: see the line above
+                known.tasks[task] = what  # type: ignore[union-attr]
+
+    def _must_have_failed(self, error: TaskError, origin: Span) -> None:
+        tasks = tasks_of(origin)
+        match error.kind:
+            case "raised" | "platform":
+                caused = any(task in self.raised for task in tasks)
+            case "lost":
+                caused = any(self.ledger.deaths[task] >= 3 or self.ledger.starts[task] >= 50 for task in tasks)
+            case "cancelled":
+                caused = self.cancelled
+            case _:
+                caused = False
+        if not caused:
+            raise Uncaused(f"{origin} is said to have failed ({error.kind}: {error.message}), and nothing made it fail")
 
     # -- truth ------------------------------------------------------------------------------------------------------
 
@@ -150,13 +184,13 @@ class Model:
     def compute(self, task: Task, inputs: Sequence[int]) -> int:
         return hash((task[0][0], task[1], *inputs)) % 1_000_003
 
-    def truth(self, task: Task) -> int:
-        """The right value."""
-        known: dict[Task, int] = {}
+    def truth(self, task: Task, known: dict[Task, int] | None = None) -> int:
+        """The right value. `known` keeps values for the next question."""
+        known = {} if known is None else known
         stack = [task]
         while stack:
             top = stack[-1]
-            below = [t for t in self.inputs(top) if t not in known]
+            below = [t for t in self.inputs(top) if t not in known] if top not in known else []
             if below:
                 stack += below
             else:
@@ -166,225 +200,336 @@ class Model:
 
     # -- clients ----------------------------------------------------------------------------------------------------
 
-    def join_client(self, name: str, weight: float = 1.0) -> None:
-        self.clients[name] = ModelClient(name)
-        self.event(ClientJoined(name, weight))
+    def layer(self, letter: str, n: int, *deps: tuple[Any, ...], **more: Any) -> bool:
+        """Make a layer known to clients. A dependency is (letter, "one"), (letter, "k", 3), (letter, "all"),
+        (letter, "window", before, after, wrap) or (letter, "free", adjacency)."""
+        edges = [(name, pattern(*how)) for name, *how in deps]
+        for name, how in edges:
+            source = self.layers.get(key_of(name))
+            if source is None or problem_of(how, n, source.n) is not None:
+                return False
+        self.layers[key_of(letter)] = layer(letter, n, *edges, **more)
+        return True
 
-    def submit(self, client: str, layers: Sequence[LayerSpec], wanted: Sequence[Span], priority: int = 0) -> None:
-        for spec in layers:
-            self.layers[spec.key] = spec
-        for key, item in self.executed:  # what nobody needed any more is dropped
-            if not self.state.holder_of(Span(key, item, item + 1)):
-                self.excused.add((key, item))
+    def join_client(self, name: str, weight: float = 1.0) -> bool:
+        self.clients.setdefault(name, ModelClient(name))
+        return self.event(ClientJoined(name, weight))
+
+    def submit(self, client: str, letters: str, wanted: Sequence[tuple[str, int, int]], priority: int = 0) -> bool:
+        if client not in self.clients:
+            return False
+        specs = [self.layers[key_of(c)] for c in letters if key_of(c) in self.layers]
+        known = {spec.key for spec in specs}
+        spans = [s for s in (self.span(*want) for want in wanted) if s is not None and s.layer in known]
+        if not all(dep.layer in known for spec in specs for dep in spec.deps):
+            return False
+        self.comes_back(client)
         tasks = self.clients[client].tasks
-        for span in wanted:
-            for item in range(span.start, span.stop):
-                tasks.setdefault((span.layer, item), None)
-        self.event(GraphSubmitted(client, tuple(layers), tuple(wanted), priority))
+        for span in spans:
+            tasks.update({task: tasks.get(task) for task in tasks_of(span)})
+        for spec in specs:
+            if spec.arrived >= 0 and spec.key not in self.state.core.books:
+                self.arrived[spec.key] = spec.arrived
+        return self.event(GraphSubmitted(client, tuple(specs), tuple(spans), priority))
 
-    def release(self, client: str, span: Span) -> None:
-        for item in range(span.start, span.stop):
-            self.clients[client].tasks.pop((span.layer, item), None)
-        self.excuse_all()  # dropped results, and what they needed, may be asked for again
-        self.event(Released(client, (span,)))
+    def span(self, letter: str, lo: int, hi: int) -> Span | None:
+        spec = self.layers.get(key_of(letter))
+        if spec is None or not 0 <= lo < min(hi, spec.n):
+            return None
+        return Span(spec.key, lo, min(hi, spec.n))
 
-    def cancel(self, client: str, span: Span) -> None:
-        self.excuse_all()
-        self.event(CancelRequested(client, (span,)))
-        for item in range(span.start, span.stop):
-            self.clients[client].tasks.pop((span.layer, item), None)
+    def _ask(self, client: str, letter: str, lo: int, hi: int, kind: Callable[..., Event], forget: bool) -> bool:
+        span = self.span(letter, lo, hi)
+        if client not in self.clients or span is None:
+            return False
+        self.comes_back(client)
+        self.event(kind(client, (span,)))
+        for task in tasks_of(span) if forget else ():
+            self.clients[client].tasks.pop(task, None)
+        return True
 
-    def leave_client(self, client: str) -> None:
-        del self.clients[client]
-        self.excuse_all()
-        self.event(ClientLeft(client))
+    def release(self, client: str, letter: str, lo: int, hi: int) -> bool:
+        return self._ask(client, letter, lo, hi, Released, forget=True)
 
-    def excuse_all(self) -> None:
-        self.excused.update(self.executed)
-        for worker in self.workers.values():
-            for run in worker.runs:
-                span = run.start.span
-                self.excused.update((span.layer, i) for i in range(span.start, span.stop))
+    def cancel(self, client: str, letter: str, lo: int, hi: int) -> bool:
+        self.cancelled = True
+        return self._ask(client, letter, lo, hi, CancelRequested, forget=True)
+
+    def retry(self, client: str, letter: str, lo: int, hi: int) -> bool:
+        return self._ask(client, letter, lo, hi, RetryRequested, forget=False)
+
+    def unfetched(self, client: str, letter: str, item: int) -> bool:
+        """The client could not have this from its holder, which need not be the holder's fault."""
+        self.comes_back(client)
+        what = self.clients[client].tasks.get((key_of(letter), item)) if client in self.clients else None
+        return isinstance(what, str) and self.event(
+            ResultsMissing(client, what, (Span(key_of(letter), item, item + 1),))
+        )
+
+    def leave_client(self, client: str) -> bool:
+        if self.clients.pop(client, None) is None:
+            return False
+        self.away.discard(client)
+        return self.event(ClientLeft(client))
+
+    def arguments(self, letter: str, stop: int) -> bool:
+        """More of the layer's arguments come."""
+        key = key_of(letter)
+        if key not in self.layers:
+            return False
+        if key in self.arrived:
+            self.arrived[key] = max(self.arrived[key], stop)
+        return self.event(ArgumentsArrived(key, stop))
+
+    def raises(self, letter: str, item: int, times: int) -> bool:
+        """The task raises so often before it does not."""
+        self.to_raise[key_of(letter), item] = times
+        return True
+
+    def faults(self, letter: str, item: int, times: int) -> bool:
+        """The task fails so often for the platform's sake before it does not."""
+        self.to_fault[key_of(letter), item] = times
+        return True
+
+    def poison(self, letter: str, item: int) -> bool:
+        """The task kills its worker, every time."""
+        self.poisoned.add((key_of(letter), item))
+        return True
+
+    def comes_back(self, client: str) -> bool:
+        """The client finds the scheduler that was started again."""
+        if client not in self.away:
+            return False
+        self.away.discard(client)
+        return self.event(ClientReturned(client))
+
+    # -- the scheduler ----------------------------------------------------------------------------------------------
+
+    def restart(self, compacted: bool = False, grace: float = 8.0) -> bool:
+        """The scheduler dies, and is started again with its journal; all links break."""
+        if compacted:
+            self.journal = [(self.now, snapshot(self.state.core))]
+        known = tuple(self.state.core.workers)
+        for name in list(self.workers):
+            self.unlink(name, noticed=False)
+        self.awaited = {name for name in known if name in self.workers}
+        self.away = set(self.clients)
+        self.ledger.restart()
+        self.epoch += 1
+        self.now += 0.5
+        opened = EpochOpened(self.epoch, known, grace)
+        self.state = replay(self.journal, opened, self.now, self.speculation)
+        self.heard.append((self.now, opened, []))
+        return True
 
     # -- workers ----------------------------------------------------------------------------------------------------
 
-    def join_worker(self, name: str, host: str = "h", rack: str = "/r", slots: int = 1) -> None:
-        info = WorkerInfo(name, host, rack, slots, pid=self.next_pid)
-        self.next_pid += 1
-        self.workers[name] = ModelWorker(info)
-        self.event(WorkerJoined(info))
+    def join_worker(
+        self,
+        name: str,
+        host: str = "h",
+        rack: str = "/r",
+        slots: int = 1,
+        resources: tuple[tuple[str, float], ...] = (),
+    ) -> bool:
+        """A new process; another of its name, if there is one, has died unseen."""
+        self.pid += 1
+        earlier = self.workers.get(name)
+        if earlier is not None:
+            self._keep_echoes(earlier)
+        self.awaited.discard(name)
+        info = WorkerInfo(name, host, rack, slots, pid=self.pid, resources=resources)
+        self.workers[name] = ModelWorker(info, slots=slots)
+        return self.event(WorkerJoined(info))
 
-    def kill(self, name: str, reason: str = "killed", clean: bool = False) -> None:
+    def kill(self, name: str, reason: str = "killed", clean: bool = False) -> bool:
         """The worker dies: what it held and what was on its link is gone."""
-        worker = self.workers.pop(name)
-        self.excuse_all()
-        if worker.linked:
-            self.event(WorkerLeft(name, reason, clean))
+        worker = self.workers.pop(name, None)
+        if worker is None:
+            return False
+        self._keep_echoes(worker)
+        self.awaited.discard(name)
+        return name not in self.state.core.workers or self.event(WorkerLeft(name, reason, clean))
 
-    def unlink(self, name: str, noticed: bool = True) -> None:
+    def unlink(self, name: str, noticed: bool = True) -> bool:
         """The link to the scheduler breaks; the worker goes on. If `noticed`, the scheduler takes it for dead."""
-        worker = self.workers[name]
+        worker = self.workers.get(name)
+        if worker is None or not worker.linked:
+            return False
         worker.linked = False
         worker.inbox.clear()
-        self.excuse_all()
-        if noticed:
-            self.event(WorkerLeft(name, "link lost"))
+        return not noticed or self.event(WorkerLeft(name, "link lost"))
 
-    def relink(self, name: str) -> None:
+    def relink(self, name: str) -> bool:
         """The worker comes back with what it holds, runs and has not reported."""
-        worker = self.workers[name]
+        worker = self.workers.get(name)
+        if worker is None:
+            return False
         worker.linked = True
+        worker.inbox.clear()
         holdings = tuple([(Span(key, i, i + 1), (8,)) for key, i in sorted(worker.store)])
-        running = [(run.start.run, run.start.attempt) for run in worker.runs]
-        running += [(e.run, e.attempt) for e in worker.unreported if isinstance(e, RunDone)]
-        self.event(WorkerJoined(worker.info, holdings, tuple(running)))
+        running = dict.fromkeys([run.name for run in worker.runs])
+        for e in worker.unreported:
+            match e:
+                case RunDone(_, run, attempt) | InputsMissing(_, run, attempt) | RunReturned(_, run, attempt, 0):
+                    running[run, attempt] = None
+        self.awaited.discard(name)
+        spans = tuple([worker.spans[known] for known in running])
+        self.event(WorkerJoined(worker.info, holdings, tuple(running), spans))
+        for (number, count), span in zip(running, spans):
+            if number in self.state.core.runs:
+                self.ledger.adopt(name, number, count, span)
+        return worker.slots == worker.info.slots or self.event(SlotsChanged(name, worker.slots))
 
-    def step(self, name: str) -> bool:
-        """The worker takes its next instruction, or else executes its next item. False if it has nothing to do."""
-        worker = self.workers[name]
+    def slots(self, name: str, count: int) -> bool:
+        worker = self.workers.get(name)
+        if worker is None:
+            return False
+        worker.slots = count
+        return not worker.linked or self.event(SlotsChanged(name, count))
+
+    def copy(self, name: str, letter: str, lo: int, hi: int) -> bool:
+        """The server has the worker fetch what there is of these."""
+        span = self.span(letter, lo, hi)
+        if span is None or name not in self.workers:
+            return False
+        held = [(task, h) for part, h in self.state.holder_of(span) if h != name for task in tasks_of(part)]
+        if held:
+            self._send(name, Copy(tuple(held)))
+        return bool(held)
+
+    def racks(self, host: str, rack: str) -> bool:
+        return self.event(RacksKnown(((host, rack),)))
+
+    def cut(self, one: str, other: str) -> bool:
+        """Nothing passes between the two."""
+        self.cuts.add(frozenset((one, other)))
+        return True
+
+    def mend(self) -> bool:
+        self.cuts.clear()
+        return True
+
+    def wait(self, seconds: float) -> bool:
+        self.now += seconds
+        return self.event(Tick())
+
+    def step(self, name: str, slot: int = 0) -> bool:
+        """The worker takes its next instruction, or else executes the next item in one of its slots."""
+        worker = self.workers.get(name)
+        if worker is None:
+            return False
         if worker.inbox:
-            self._take(worker, worker.inbox.pop(0))
+            take(self, worker, worker.inbox.pop(0))
             return True
-        here = {(run.start.run, run.start.attempt) for run in worker.runs}
-        busy = [run for run in worker.runs if here.isdisjoint(run.start.after)][: worker.info.slots]
-        if not busy:
+        busy = worker.execute_next()
+        if busy:
+            advance(self, worker, busy[slot % len(busy)])
+        return bool(busy)
+
+    def report(self, name: str, at: int = 0) -> bool:
+        """One of the worker's reports arrives, any of them; it may come again (`echo`)."""
+        worker = self.workers.get(name)
+        if worker is None or not worker.unreported or not worker.linked:
             return False
-        self._advance(worker, self.random.choice(busy))
-        return True
+        event = worker.unreported.pop(at % len(worker.unreported))
+        self.echoes = [event, *self.echoes[: MOST_ECHOES - 1]]
+        return self.event(event)
 
-    def _take(self, worker: ModelWorker, instruction: Instruction) -> None:
-        match instruction:
-            case StartRun():
-                worker.runs.append(ModelRun(instruction, instruction.span.start, instruction.span.stop))
-            case FreeSpans(_, spans):
-                for span in spans:
-                    for item in range(span.start, span.stop):
-                        worker.store.pop((span.layer, item), None)
-            case RecallRun(_, number, attempt):
-                for run in worker.runs:
-                    if (run.start.run, run.start.attempt) == (number, attempt) and run.at < run.stop:
-                        begun = run.at - run.start.span.start
-                        run.stop = run.at
-                        worker.unreported.append(RunReturned(worker.info.name, number, attempt, begun))
-                        if begun == 0:
-                            worker.runs.remove(run)
-                        else:
-                            self._finish(worker, run)
-                        break
+    def _keep_echoes(self, worker: ModelWorker) -> None:
+        self.echoes = [*worker.unreported, *self.echoes][:MOST_ECHOES]
 
-    def _advance(self, worker: ModelWorker, run: ModelRun) -> None:
-        start = run.start
-        if not run.begun:
-            missing = self._fetch(worker, run)
-            if missing is not None:
-                worker.runs.remove(run)
-                worker.unreported.append(missing)
-                return
-            run.begun = True
-        task = (start.span.layer, run.at)
-        if task in self.poison:
-            self.kill(worker.info.name, f"exit code 139 in {NAMES.get(task[0])}[{task[1]}]")
-            return
-        self.executed[task] += 1
-        if self.executed[task] > 1 and task not in self.excused:
-            raise AssertionError(
-                f"{NAMES.get(task[0], task[0].hex())}[{task[1]}] ran {self.executed[task]} times without cause"
-            )
-        if self.raises.get(task, 0) > 0:
-            self.raises[task] -= 1
-            self.excused.add(task)
-            run.sizes.append(-1)
-            run.errors.append((run.at - start.span.start, TaskError("raised", "ZeroDivisionError")))
-        else:
-            run.sizes.append(8)
-            value = self.compute(task, [run.inputs[t] for t in self.inputs(task)])
-            worker.store[task] = value
-        run.at += 1
-        if run.at == run.stop:
-            self._finish(worker, run)
-
-    def _finish(self, worker: ModelWorker, run: ModelRun) -> None:
-        worker.runs.remove(run)
-        start = run.start
-        seconds = 0.004 * len(run.sizes)
-        worker.unreported.append(
-            RunDone(worker.info.name, start.run, start.attempt, tuple(run.sizes), seconds, tuple(run.errors))
-        )
-
-    def _fetch(self, worker: ModelWorker, run: ModelRun) -> InputsMissing | None:
-        start, name = run.start, worker.info.name
-        for span, holder in start.sources:
-            peer = self.workers.get(holder)
-            tasks = [(span.layer, i) for i in range(span.start, span.stop)]
-            if peer is None or frozenset((name, holder)) in self.cut or any(t not in peer.store for t in tasks):
-                self.excuse_all()
-                return InputsMissing(name, start.run, start.attempt, holder, (span,))
-            for task in tasks:
-                worker.store[task] = peer.store[task]
-        for item in range(start.span.start, start.span.stop):
-            for task in self.inputs((start.span.layer, item)):
-                if task not in worker.store:
-                    self.excuse_all()
-                    span = Span(task[0], task[1], task[1] + 1)
-                    return InputsMissing(name, start.run, start.attempt, name, (span,))
-                run.inputs[task] = worker.store[task]
-        return None
-
-    def report(self, name: str) -> bool:
-        """One of the worker's reports arrives, any of them; it may arrive again later. False if there is none."""
-        worker = self.workers[name]
-        if not worker.unreported or not worker.linked:
+    def echo(self, at: int) -> bool:
+        """A report that has come already, or whose worker has died, comes (again)."""
+        if not self.echoes:
             return False
-        at = self.random.randrange(len(worker.unreported))
-        event = worker.unreported[at]
-        if self.random.random() > 0.1:
-            del worker.unreported[at]
-        self.event(event)
-        return True
+        event = self.echoes[at % len(self.echoes)]
+        if isinstance(event, CopiesMade | SlotsChanged):
+            return False  # they carry no number: their order is the session's business
+        return self.event(event)
 
     # -- the whole --------------------------------------------------------------------------------------------------
 
     def busy(self) -> bool:
         return any(w.inbox or w.runs or w.unreported for w in self.workers.values() if w.linked)
 
-    def turn(self) -> bool:
-        """One random move of one worker; a tick when nobody has anything to do. False when nothing is left."""
-        names = [n for n, w in self.workers.items() if w.linked]
-        self.random.shuffle(names)
-        for name in names:
-            if self.random.random() < 0.5 and self.report(name):
-                return True
-            if name in self.workers and (self.step(name) or self.report(name)):
-                return True
-        return False
-
-    def settle(self, most: int = 20_000) -> None:
-        """Move until nothing moves any more; then everything wanted must have an answer that is right."""
-        for _ in range(most):
-            if not self.turn():
-                wake = self.state.wake_at
-                self.now = max(self.now + 0.1, wake if wake is not None else 0.0)
-                self.event(Tick())
-                if not self.busy() and self.state.wake_at is None and not self._unfetchable():
-                    break
+    def settle(self) -> bool:
+        """All goes well from here on, until nothing moves; then everything wanted must be there, and right."""
+        self.cuts.clear()
+        for key, spec in list(self.layers.items()):
+            if self.arrived.get(key, spec.n) < spec.n:
+                self.arguments(letter_of(key), spec.n)
+        for name, worker in list(self.workers.items()):
+            if not worker.linked:
+                self.relink(name)
+        for name in list(self.clients):
+            self.comes_back(name)
+        for _ in range(MOST_TURNS):
+            self._enough_workers()
+            moved = False
+            for name in list(self.workers):
+                moved |= self.step(name) or self.report(name)
+            if moved:
+                continue
+            wake = self.state.wake_at
+            self.now = max(self.now + 0.1, wake if wake is not None else 0.0)
+            self.event(Tick())
+            if not self.busy() and self.state.wake_at is None and not self._unfetchable():
+                break
         else:
             raise AssertionError("the cluster does not come to rest")
-        for client in self.clients.values():
-            for task, what in client.tasks.items():
-                if what is None:
-                    raise AssertionError(f"{client.name}: {NAMES.get(task[0])}[{task[1]}] has no answer")
-                if isinstance(what, str):
-                    assert self.workers[what].store[task] == self.truth(task), f"wrong value of {task}"
+        self._all_is_right()
+        return True
+
+    def _enough_workers(self) -> None:
+        """Poisonous tasks kill workers: others come, as on YARN. What tasks ask for, somebody has."""
+        specs = [self.layers[key] for key in self.state.core.books]
+        for spec in specs:
+            there = {mark for worker in self.workers.values() for mark in marks_of(worker.info)}
+            if spec.only and not there.intersection(spec.only):
+                mark = spec.only[0]
+                self.join_worker(*((mark, "h2") if mark.startswith("w") else (f"w-{mark}-{self.pid + 1}", mark)))
+        needed = {need for spec in specs for need in spec.resources}
+        for name, amount in needed:
+            if not any(dict(w.info.resources).get(name, 0.0) >= amount for w in self.workers.values()):
+                self.join_worker(f"w-{name}-{self.pid + 1}", "h2", resources=((name, amount),))
+        if not self.workers:
+            self.join_worker(f"w-more-{self.pid + 1}", "h2")
 
     def _unfetchable(self) -> bool:
         """Clients try to fetch, and say what could not be had."""
         for client in self.clients.values():
             for (key, item), what in client.tasks.items():
                 if isinstance(what, str) and (key, item) not in getattr(self.workers.get(what), "store", ()):
-                    self.excuse_all()
-                    self.event(ResultsMissing(client.name, what, (Span(key, item, item + 1),)))
-                    return True
+                    return self.event(ResultsMissing(client.name, what, (Span(key, item, item + 1),)))
         return False
+
+    def _all_is_right(self) -> None:
+        known: dict[Task, int] = {}
+        for client in self.clients.values():
+            for task, what in client.tasks.items():
+                if what is None:
+                    raise AssertionError(f"{client.name}: {letter_of(task[0])}[{task[1]}] has no answer")
+                if isinstance(what, str) and self.workers[what].store[task] != self.truth(task, known):
+                    raise AssertionError(f"{client.name}: {letter_of(task[0])}[{task[1]}] has a wrong value")
+        for name, worker in self.workers.items():
+            results = {task for span, _ in believed(self.state, name, copies=False) for task in tasks_of(span)}
+            copies = {task for span, where in believed(self.state, name) for task in tasks_of(span)}
+            if results - worker.store.keys():
+                raise AssertionError(f"{name} is believed to have {results - worker.store.keys()}")
+            if worker.store.keys() - copies:
+                raise AssertionError(f"{name} keeps {worker.store.keys() - copies}, which nobody wants")
+
+    def end(self) -> bool:
+        """When all clients have gone, nothing is left anywhere."""
+        for name in list(self.clients):
+            self.leave_client(name)
+        self.settle()
+        core = self.state.core
+        if core.books or core.runs or core.frees or any(worker.store for worker in self.workers.values()):
+            kept = {name: sorted(worker.store) for name, worker in self.workers.items() if worker.store}
+            raise AssertionError(f"left when all had gone: {list(core.books)}, {list(core.runs)}, {kept}")
+        return True
 
     def answers(self, client: str) -> dict[Task, int | str]:
         """Per task, its value or its error's kind."""
@@ -397,10 +542,26 @@ class Model:
         return found
 
 
-def layer(letter: str, n: int, *deps: tuple[str, object], retries: int = 0, **more: object) -> LayerSpec:
+def key_of(letter: str) -> Key:
+    return bytes([ord(letter) - 96]) * 16
+
+
+def letter_of(key: Key) -> str:
+    return chr(96 + key[0])
+
+
+def pattern(kind: str, *more: Any) -> Pattern:
+    """A dependency pattern of its name and numbers."""
+    kinds: dict[str, Callable[..., Pattern]] = {
+        "one": OneToOne, "k": KToOne, "all": Broadcast, "window": Window, "free": free,
+    }  # fmt: skip
+    return kinds[kind](*more)
+
+
+def layer(letter: str, n: int, *deps: tuple[str, Any], retries: int = 0, **more: Any) -> LayerSpec:
     """A spec with a one-letter name; dependencies as (letter, pattern)."""
-    edges = tuple([Dependency(bytes([ord(d) - 96]) * 16, p) for d, p in deps])  # type: ignore[arg-type]
-    return LayerSpec(bytes([ord(letter) - 96]) * 16, letter, n, edges, retries=retries, **more)  # type: ignore[arg-type]
+    edges = tuple([Dependency(key_of(name), how) for name, how in deps])
+    return LayerSpec(key_of(letter), letter, n, edges, retries=retries, **more)
 
 
 def whole(spec: LayerSpec) -> Span:

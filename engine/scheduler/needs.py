@@ -49,8 +49,10 @@ def allowed(core: Core, worker: Worker, need: Need) -> bool:
     return need.loose and not any(core.marks.get(mark) for mark in need.only)
 
 
-def could_run(core: Core, worker: Worker, need: Need) -> bool:
+def could_run(core: Core, worker: Worker, need: Need | None) -> bool:
     """Whether it has what is asked for, when nothing else takes of it."""
+    if need is None:
+        return True
     have = dict(worker.info.resources)
     return allowed(core, worker, need) and all(have.get(name, 0.0) >= amount for name, amount in need.resources)
 

@@ -22,10 +22,10 @@ import numpy as np
 
 from howdah.engine.graph.layer import Span
 from howdah.engine.scheduler import needs, scattered
-from howdah.engine.scheduler.books import ANYWHERE, NOBODY, Book, Client, Order, Place, Worker
+from howdah.engine.scheduler.books import ALONE_FROM, ANYWHERE, NOBODY, Book, Client, Order, Place, Worker
 from howdah.engine.scheduler.core import Core
 from howdah.engine.scheduler.records import TellStuck
-from howdah.engine.scheduler.spans import SpanSet, equal_stretches
+from howdah.engine.scheduler.spans import SpanSet, Stretch, equal_stretches
 
 NODE_WAIT, RACK_WAIT = 3.0, 1.0
 """Seconds that a group waits for its hosts, then for their racks (Spark's and MapReduce's order of magnitude)."""
@@ -42,6 +42,9 @@ BANDWIDTH, LATENCY = 100e6, 2e-3
 SHORT_WORK = 10e-3
 """The same for work that is shorter than its move: where it is torn apart its dependants are, too."""
 
+SHORT_LAYER = 5e-3
+"""Seconds that all of a layer may take and still be one worker's, wherever its inputs lie."""
+
 LOOK_AT = 8
 """Places that are looked at in one attempt to steal."""
 
@@ -55,6 +58,27 @@ Found: TypeAlias = tuple[Order, int, Book, Place]
 
 def place(core: Core, book: Book, lo: int, hi: int, spread: bool = False) -> None:
     """lo..hi have become ready: put them in their groups. With `spread` anybody may take them at once."""
+    if book.deaths:
+        for a, b in _but_suspects(core, book, lo, hi):
+            _place(core, book, a, b, spread)
+    else:
+        _place(core, book, lo, hi, spread)
+
+
+def _but_suspects(core: Core, book: Book, lo: int, hi: int) -> list[Stretch]:
+    """Those of lo..hi of which workers may have died are put aside, to run alone; the rest is returned."""
+    rest = SpanSet(lo, hi)
+    for item, reasons in (book.deaths or {}).items():
+        if lo <= item < hi and len(reasons) >= ALONE_FROM:
+            rest.remove(item, item + 1)
+            if book.suspects is None:
+                book.suspects = SpanSet()
+            book.suspects.add(item, item + 1)
+            core.suspects[book] = None
+    return list(rest)
+
+
+def _place(core: Core, book: Book, lo: int, hi: int, spread: bool) -> None:
     if book.asks is not None:
         fresh = ANYWHERE not in book.ready
         _put(core, book, ANYWHERE, lo, hi)
@@ -69,8 +93,9 @@ def place(core: Core, book: Book, lo: int, hi: int, spread: bool = False) -> Non
     elif spread or not book.ins:
         _put(core, book, ANYWHERE, lo, hi)
     else:
-        for a, b, home in homes(book, lo, hi):
-            _put(core, book, home, a, b)
+        for a, b, home in homes(core, book, lo, hi):
+            there = core.by_index.get(home) if core.excluded else None
+            _put(core, book, ANYWHERE if there is not None and there.host in core.excluded else home, a, b)
 
 
 def _put(core: Core, book: Book, group: int, lo: int, hi: int) -> None:
@@ -91,6 +116,8 @@ def _put(core: Core, book: Book, group: int, lo: int, hi: int) -> None:
 
 def unplace(book: Book, lo: int, hi: int) -> None:
     """lo..hi are ready no longer."""
+    if book.suspects:
+        book.suspects.remove(lo, hi)
     for group, spans in list(book.ready.items()):
         spans.remove(lo, hi)
         if not spans:
@@ -128,8 +155,39 @@ def show_to(core: Core, book: Book, client: str) -> None:
 # -- homes: who holds most of the inputs ----------------------------------------------------------------------------
 
 
-def homes(book: Book, lo: int, hi: int) -> list[tuple[int, int, int]]:
-    """(start, stop, worker index or ANYWHERE) for the items lo..hi, whose inputs all have results."""
+def homes(core: Core, book: Book, lo: int, hi: int) -> list[tuple[int, int, int]]:
+    """(start, stop, worker index or ANYWHERE) for the items lo..hi, whose inputs all have results.
+
+    A layer that is one short run with small inputs has one home: what a row of such layers (a stencil, a step of an
+    iteration) has in several places would be passed to and fro from row to row.
+    """
+    if book.home in core.by_index:
+        return [(lo, hi, book.home)]
+    parts = _homes(book, lo, hi)
+    if book.n > 1 and _is_one_place(core, book, lo, hi):
+        tally: dict[int, int] = {}
+        for a, b, home in parts:
+            tally[home] = tally.get(home, 0) + b - a
+        book.home = max(tally, key=lambda home: (tally[home], -home))
+        return [(lo, hi, book.home)]
+    return parts
+
+
+def _is_one_place(core: Core, book: Book, lo: int, hi: int) -> bool:
+    """Whether the layer is short, and its inputs, by those of lo..hi, move within the latency of an exchange."""
+    if not is_short(core, book):
+        return False
+    nbytes = sum([e.source.bytes_of(a, b) for e in book.ins for a, b in e.wiring.cover(lo, hi)])
+    return nbytes * book.n < LATENCY * BANDWIDTH * (hi - lo)
+
+
+def is_short(core: Core, book: Book) -> bool:
+    """Whether all of the layer takes less time than tearing it apart costs, as far as one can tell."""
+    seconds = book.seconds if book.seconds is not None else core.seconds_of.get(book.name)
+    return seconds is not None and seconds * book.n <= SHORT_LAYER
+
+
+def _homes(book: Book, lo: int, hi: int) -> list[tuple[int, int, int]]:
     edges = [edge for edge in book.ins if not edge.every or book.n <= 4]
     if not edges:
         return [(lo, hi, ANYWHERE)]
@@ -344,6 +402,14 @@ def worker_went(core: Core, worker: Worker) -> None:
                 place(core, book, lo, hi)
 
 
+def leave_home(core: Core, worker: Worker) -> None:
+    """Work whose inputs lie with the worker is for anybody: it gets none for now."""
+    for book in list(core.books.values()):
+        if book.host_sets is None and worker.index in book.ready:
+            for lo, hi in book.ready.pop(worker.index):
+                _put(core, book, ANYWHERE, lo, hi)
+
+
 # -- choosing -------------------------------------------------------------------------------------------------------
 
 
@@ -390,7 +456,8 @@ def steal(core: Core, client: Client, worker: Worker) -> Found | None:
         if victim is None or top is None:
             continue
         order, group, book = top
-        rest = sum(victim.rests(core.now)) / victim.slots - (LATENCY if _is_much(book, group) else SHORT_WORK)
+        short = LATENCY if _is_much(book, group) else SHORT_WORK
+        rest = sum(victim.rests(core.now)) / victim.slots - short if victim.slots else float("inf")
         if rest > 0:
             item = book.ready[group].first
             if _input_bytes(book, item) < rest * BANDWIDTH:

@@ -28,6 +28,7 @@ class LayerSpec(Record, frozen=True):
     those is there. `priority` is added to the graph's.
     `arrived`: of how many items the arguments come along; the others follow (`ArgumentsArrived`). -1: all.
     `function`: a digest of the code; layers of one function are taken to need the same time for an item. b"": unknown.
+    `timeout`: seconds that each item may take, kept by the worker that runs it; 0 is no limit.
     """
 
     key: Key
@@ -44,13 +45,15 @@ class LayerSpec(Record, frozen=True):
     only: tuple[str, ...] = ()
     loose: bool = False
     priority: int = 0
+    timeout: float = 0.0
 
 
 class TaskError(Record, frozen=True):
     """Why a task has no result. `frame` is the user's exception, pickled; the scheduler never opens it.
 
     `said`: the last lines that the task has printed or logged. kind: "raised" (user code), "lost" (its workers died),
-    "cancelled", "unpicklable".
+    "timeout", "cancelled", "unpicklable"; tried again after a pause, whatever the layer's retries: "platform" (a full
+    or broken disk) and "taken" (its worker had been told to go, with all processes in its container).
     """
 
     kind: str
@@ -125,12 +128,14 @@ class WorkerJoined(Record, frozen=True):
     """`holdings`: what a worker that comes back still holds, with sizes per item.
 
     `running`: the (run, attempt) that it still has queued, executing or not yet reported. Its other runs are void.
+    `spans`: the items of each of these; runs of an earlier epoch are taken over by them. Empty: none are.
     A known name with another pid is a new process: the old one is taken to have died.
     """
 
     worker: WorkerInfo
     holdings: tuple[tuple[Span, tuple[int, ...]], ...] = ()
     running: tuple[tuple[int, int], ...] = ()
+    spans: tuple[Span, ...] = ()
 
 
 class WorkerLeft(Record, frozen=True):
@@ -210,6 +215,48 @@ class Tick(Record, frozen=True):
     """Time passed: bounded waits end."""
 
 
+# -- events of a scheduler that has been started again ---------------------------------------------------------------
+
+
+class BooksRestored(Record, frozen=True):
+    """All that was known when the journal was compacted; said to a state that knows nothing yet.
+
+    `layers` in topological order; `clients` with their weights; `interests`: (client, layer, place in its order);
+    `wants`: what each client wants; `failures`: (span, error, the span whose failure it was).
+    """
+
+    layers: tuple[LayerSpec, ...]
+    clients: tuple[tuple[str, float], ...]
+    interests: tuple[tuple[str, Key, tuple[int, int, int]], ...]
+    wants: tuple[tuple[str, tuple[Span, ...]], ...]
+    failures: tuple[tuple[Span, TaskError, Span], ...] = ()
+
+
+class TasksFailed(Record, frozen=True):
+    """These failed before the scheduler was started again, and are not to be tried again."""
+
+    span: Span
+    error: TaskError
+
+
+class EpochOpened(Record, frozen=True):
+    """The journal has been heard to its end: numbers of runs begin anew, above all of the last epoch.
+
+    `workers` were there before. Nothing is given out until each of them has said what it holds, or has left, or
+    `grace` seconds have passed.
+    """
+
+    epoch: int
+    workers: tuple[str, ...] = ()
+    grace: float = 0.0
+
+
+class ClientReturned(Record, frozen=True):
+    """A client that was there before the scheduler was started again has found it: it is told all that is true now."""
+
+    client: str
+
+
 Event: TypeAlias = (
     ClientJoined
     | ClientLeft
@@ -228,6 +275,10 @@ Event: TypeAlias = (
     | SlotsChanged
     | RacksKnown
     | Tick
+    | BooksRestored
+    | TasksFailed
+    | EpochOpened
+    | ClientReturned
 )
 
 # -- instructions ---------------------------------------------------------------------------------------------------
@@ -301,4 +352,30 @@ class ForgetLayer(Record, frozen=True):
     layer: Key
 
 
-Instruction: TypeAlias = StartRun | RecallRun | FreeSpans | TellDone | TellFailed | TellStuck | TellLost | ForgetLayer
+class NoteFailure(Record, frozen=True):
+    """For the journal: these failed for good, of themselves. Said only by a scheduler that has one (`EpochOpened`)."""
+
+    span: Span
+    error: TaskError
+
+
+class HostExcluded(Record, frozen=True):
+    """For people: the host gets no work for so many seconds, and why; 0: it does again."""
+
+    host: str
+    seconds: float
+    reason: str
+
+
+Instruction: TypeAlias = (
+    StartRun
+    | RecallRun
+    | FreeSpans
+    | TellDone
+    | TellFailed
+    | TellStuck
+    | TellLost
+    | ForgetLayer
+    | NoteFailure
+    | HostExcluded
+)

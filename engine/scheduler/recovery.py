@@ -8,11 +8,13 @@ so that one poisonous task cannot eat the cluster.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from howdah.engine.graph.layer import Key, Span
-from howdah.engine.scheduler import placement
+from howdah.engine.scheduler import exclusion, pauses, placement
 from howdah.engine.scheduler.assign import note_room, retire
 from howdah.engine.scheduler.books import DONE, FAILED, IDLE, READY, RUNNING, WAITING, Book, Run, Worker
-from howdah.engine.scheduler.core import Core
+from howdah.engine.scheduler.core import Core, Ghost
 from howdah.engine.scheduler.lifecycle import (
     Stack,
     complete,
@@ -24,7 +26,7 @@ from howdah.engine.scheduler.lifecycle import (
     settle,
     unclaim,
 )
-from howdah.engine.scheduler.records import RecallRun, TaskError, WorkerInfo
+from howdah.engine.scheduler.records import NoteFailure, RecallRun, TaskError, WorkerInfo
 from howdah.engine.scheduler.spans import SpanSet, Stretch, equal_stretches, put
 
 MOST_DEATHS = 3
@@ -32,6 +34,9 @@ MOST_DEATHS = 3
 
 MOST_GHOSTS = 1000
 """Workers that left with unfinished runs whose return is prepared for."""
+
+MOST_SAME = 2
+"""So often a run that lacked inputs is placed by where they lie; after that on any idle worker."""
 
 MOST_TRIES = 50
 """So often an item is started before it is given up: something is wrong that deaths do not explain."""
@@ -57,6 +62,7 @@ def unstart(core: Core, book: Book, lo: int, hi: int, spread: bool = False) -> N
 def join(core: Core, info: WorkerInfo) -> Worker:
     """A worker that is not known: give it an index and its places."""
     worker = Worker(core.next_worker, info)
+    worker.barred = worker.host in core.excluded
     core.next_worker += 1
     core.workers[worker.name] = worker
     core.by_index[worker.index] = worker
@@ -74,7 +80,7 @@ def rejoin(
 ) -> None:
     """A worker says what it holds and runs; whatever the books say beyond that is not so."""
     alive = set(running)
-    ghosts = {key: span for key, span in core.ghosts.pop(worker.name, {}).items() if key in alive}
+    ghosts = {key: ghost for key, ghost in core.ghosts.pop(worker.name, {}).items() if key in alive}
     if ghosts:  # given to others meanwhile: what it has begun is taken if it comes in time
         core.ghosts[worker.name] = ghosts
         core.out.extend([RecallRun(worker.name, run, attempt) for run, attempt in ghosts])
@@ -98,14 +104,22 @@ def rejoin(
         adopt(core, worker, span, sizes)
 
 
-def late(core: Core, worker: Worker, run: int, attempt: int, sizes: tuple[int, ...]) -> None:
-    """A report of a run that the worker was given before it was taken for dead."""
-    span = core.ghosts.get(worker.name, {}).pop((run, attempt), None)
-    if span is not None:
-        tried = sizes[: len(span)]
+def ghost_of(run: Run) -> Ghost:
+    """What is remembered of a run that is over, while its worker may still be busy with it."""
+    fetched = tuple([Span(source.key, lo, hi) for source, lo, hi in run.fetched])
+    return Ghost(Span(run.book.key, run.lo, run.hi), fetched)
+
+
+def late(core: Core, name: str, run: int, attempt: int, sizes: tuple[int, ...] = ()) -> None:
+    """The last report of a run that the worker was given before it was taken for dead, or that its twin has beaten."""
+    worker = core.workers.get(name)
+    ghost = core.ghosts.get(name, {}).pop((run, attempt), None) if worker is not None else None
+    if worker is not None and ghost is not None:
+        span, tried = ghost.span, sizes[: len(ghost.span)]
         for start, stop, good in equal_stretches([size >= 0 for size in tried], 0, len(tried)):
             if good:
                 adopt(core, worker, Span(span.layer, span.start + start, span.start + stop), tried[start:stop])
+        drop_fetched(core, worker, ghost.fetched)
 
 
 def adopt(core: Core, worker: Worker, span: Span, sizes: tuple[int, ...]) -> None:
@@ -126,8 +140,21 @@ def adopt(core: Core, worker: Worker, span: Span, sizes: tuple[int, ...]) -> Non
                 mine = SpanSet(a, b)
                 for run in own:
                     mine.remove(run.lo, run.hi)
+                if code == DONE:  # a copy, which what it is to run may need
+                    _keep_needed(worker, book, mine)
                 for c, d in mine:
                     core.free(worker.name, book.key, c, d)
+
+
+def _keep_needed(worker: Worker, book: Book, mine: SpanSet) -> None:
+    """Enter those copies that unfinished items need, and leave the others in `mine`."""
+    for a, b in list(mine):
+        needed = SpanSet(a, b)
+        for c, d in book.unneeded_by_items(a, b):
+            needed.remove(c, d)
+        for c, d in needed:
+            book.copied(c, d, worker.index)
+            mine.remove(c, d)
 
 
 def accept(
@@ -136,6 +163,9 @@ def accept(
     """lo..hi, in state `old`, have results of these sizes on the worker."""
     if old == READY:
         placement.unplace(book, lo, hi)
+    if book.deaths:
+        for item in [item for item in book.deaths if lo <= item < hi]:
+            del book.deaths[item]
     core.move(book, lo, hi, old, DONE, run)
     if hi - lo == 1:
         book.holder[lo], book.size[lo] = worker.index, sizes[0]
@@ -160,14 +190,12 @@ def accept(
 def leave(core: Core, worker: Worker, reason: str, clean: bool) -> None:
     """The worker is gone, with its runs and all that it held."""
     del core.workers[worker.name]
-    core.idle.pop(worker.index, None)
-    core.open.pop(worker.index, None)
     core.slots -= worker.slots
     runs = list(worker.runs.values())
     alone = {run for run in runs if retire(core, run)}
     if runs and not clean:
         ghosts = core.ghosts.setdefault(worker.name, {})
-        ghosts.update({(run.ident, run.attempt): Span(run.book.key, run.lo, run.hi) for run in runs})
+        ghosts.update({(run.ident, run.attempt): ghost_of(run) for run in runs})
         if len(core.ghosts) > MOST_GHOSTS:
             del core.ghosts[next(iter(core.ghosts))]
     core.idle.pop(worker.index, None)
@@ -177,10 +205,13 @@ def leave(core: Core, worker: Worker, reason: str, clean: bool) -> None:
             book.copies.pop(worker.index, None)
     losses = [(book, a, b) for book in core.books.values() for a, b in _held_by(book, worker.index)]
     _without(core, worker, losses)
-    for at, run in enumerate(runs):
-        if run not in alone:
-            continue
-        if not clean and at < worker.slots:
+    if not clean and exclusion.is_the_hosts(core, worker, runs):
+        exclusion.fault(core, worker.host, f"worker {worker.name} died: {reason or 'no reason given'}")
+    if core.excluded:
+        exclusion.end(core)
+    core.kept.pop(worker.index, None)
+    for run in [run for run in runs if run in alone]:
+        if not clean:
             blame(core, run, f"{worker.name} on {worker.info.host}: {reason or 'no reason given'}")
         unstart(core, run.book, run.lo, run.hi)
     placement.worker_went(core, worker)
@@ -188,7 +219,8 @@ def leave(core: Core, worker: Worker, reason: str, clean: bool) -> None:
 
 
 def blame(core: Core, run: Run, reason: str) -> None:
-    """A worker died while it may have been executing items of this run."""
+    """A worker died while it may have been executing items of this run: any that it had been given, as a crash takes
+    the last reports with it. One that dies of it for the last time had nothing else (`quarantine`)."""
     book = run.book
     if book.deaths is None:
         book.deaths = {}
@@ -202,8 +234,14 @@ def blame(core: Core, run: Run, reason: str) -> None:
             give_up(core, book, item, item + 1, message, run.worker)
 
 
-def raised(core: Core, book: Book, item: int, error: TaskError) -> None:
+def raised(core: Core, worker: Worker, book: Book, item: int, error: TaskError) -> None:
     """The item's function raised: again while it has retries, else it fails. What nobody needs any more just ends."""
+    if error.kind in ("platform", "taken"):
+        if error.kind == "platform":
+            exclusion.fault(core, error.host.lower() or worker.host, f"{book.name}[{item}] failed: {error.message}")
+        if not book.unneeded(item, item + 1, RUNNING) and pauses.pause(core, book, item):
+            unstart(core, book, item, item + 1)
+            return
     if book.retries and error.kind == "raised" and not book.unneeded(item, item + 1, RUNNING):
         if book.failures is None:
             book.failures = {}
@@ -211,12 +249,19 @@ def raised(core: Core, book: Book, item: int, error: TaskError) -> None:
         if book.failures[item] <= book.retries:
             unstart(core, book, item, item + 1)
             return
+    _note(core, Span(book.key, item, item + 1), error)
     fail(core, book, item, item + 1, RUNNING, (error, book.key, item, item + 1))
+
+
+def _note(core: Core, span: Span, error: TaskError) -> None:
+    if core.epoch:
+        core.out.append(NoteFailure(span, error))
 
 
 def give_up(core: Core, book: Book, lo: int, hi: int, message: str, worker: Worker) -> None:
     info = worker.info
     error = TaskError("lost", message, worker=info.name, host=info.host, container=info.container)
+    _note(core, Span(book.key, lo, hi), error)
     fail(core, book, lo, hi, RUNNING, (error, book.key, lo, hi))
 
 
@@ -251,14 +296,7 @@ def run_without_inputs(core: Core, run: Run, holder: str, spans: tuple[Span, ...
     alone = retire(core, run)
     missing_at(core, holder, spans)
     drop_old_copies(core, run.worker, run.book, run.lo, run.hi)
-    for source, lo, hi in run.fetched:  # what it did fetch is of no use now, unless another run counts on it
-        stray = SpanSet(lo, hi)
-        for other in run.worker.runs.values():
-            for book, a, b in other.fetched:
-                if book is source:
-                    stray.remove(a, b)
-        for a, b in stray:
-            core.free_stray(run.worker, source.key, a, b)
+    drop_fetched(core, run.worker, [Span(source.key, lo, hi) for source, lo, hi in run.fetched])
     if not alone:
         return
     if run.attempt >= MOST_TRIES:
@@ -271,7 +309,28 @@ def run_without_inputs(core: Core, run: Run, holder: str, spans: tuple[Span, ...
             run.worker,
         )
     else:
-        unstart(core, run.book, run.lo, run.hi)
+        # Two workers may not reach each other though both are well: after a few tries somebody else has his turn.
+        unstart(core, run.book, run.lo, run.hi, spread=run.attempt > MOST_SAME)
+
+
+def drop_fetched(core: Core, worker: Worker, fetched: Sequence[Span]) -> None:
+    """What a run that came to nothing has fetched is of no use, unless the books or the worker's other runs need it."""
+    mine = worker.index
+    for span in fetched:
+        book = core.books.get(span.layer)
+        stray = SpanSet(span.start, span.stop)
+        if book is not None:
+            for a, b, index in equal_stretches(book.holder, span.start, span.stop):
+                if index == mine:  # it has made this itself since
+                    stray.remove(a, b)
+            for a, b in (book.copies or {}).get(mine, ()):  # another run of it has brought this
+                stray.remove(a, b)
+            for other in worker.runs.values():
+                for source, a, b in other.fetched:
+                    if source is book:
+                        stray.remove(a, b)
+        for a, b in stray:
+            core.free_stray(worker, span.layer, a, b)
 
 
 def _held_by(book: Book, index: int) -> list[Stretch]:

@@ -28,7 +28,7 @@ def retry(core: Core, event: RetryRequested) -> None:
             core.tell_lost(book, a, b)  # to its clients it is pending again
             core.move(book, a, b, FAILED, IDLE)
             _drop_errors(book, a, b)
-            for past in (book.failures, book.deaths):
+            for past in (book.failures, book.faults, book.deaths):
                 for item in range(a, b) if past else ():
                     past.pop(item, None)  # type: ignore[union-attr]  # not when it is None: see the line above
             again.append((book, a, b))
@@ -53,9 +53,10 @@ def copies_made(core: Core, event: CopiesMade) -> None:
             stray.remove(a, b)
             for c, d, holder in equal_stretches(book.holder, a, b):
                 if holder != worker.index:
-                    if book.copies is None:
-                        book.copies = {}
-                    book.copies.setdefault(worker.index, SpanSet()).add(c, d)
+                    book.copied(c, d, worker.index)
+                    if book.asked is None:
+                        book.asked = SpanSet()
+                    book.asked.add(c, d)
         for a, b in stray:
             core.free_stray(worker, book.key, a, b)
 
@@ -64,7 +65,7 @@ def slots_changed(core: Core, event: SlotsChanged) -> None:
     """A task has left its slot to another (it waits for tasks of its own), or has come back to it."""
     worker = core.workers.get(event.worker)
     if worker is not None:
-        slots = max(1, event.slots)
+        slots = max(0, event.slots)
         core.slots += slots - worker.slots
         worker.slots = slots
         note_room(core, worker)

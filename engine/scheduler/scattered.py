@@ -41,14 +41,27 @@ def settle(core: Core, book: Book, items: Items) -> Items:
     if not unneeded.size:
         return unneeded
     if book.copies and book.copier is not None:
-        _drop_copies(core, book, unneeded)
+        _drop_copies(core, book, unneeded[~_asked(book, unneeded)])
     if book.wanters:
         unneeded = unneeded[book.wanted[unneeded] == 0]
     done = book.code[unneeded] == DONE
     dropped = unneeded[done]
     if dropped.size:
+        asked = dropped[_asked(book, dropped)]
+        if asked.size:
+            _drop_copies(core, book, asked)
+            for a, b in pairs(asked):
+                book.asked.remove(a, b)  # type: ignore[union-attr]  # else none would have been
         _drop_results(core, book, dropped)
     return unneeded[~done]
+
+
+def _asked(book: Book, items: Items) -> np.ndarray:
+    """Which of `items` somebody has asked copies of: these stay with the result."""
+    if not book.asked:
+        return np.zeros(items.size, bool)
+    asked = book.asked
+    return np.fromiter((item in asked for item in items.tolist()), bool, items.size)
 
 
 def _drop_results(core: Core, book: Book, items: Items) -> None:
@@ -108,7 +121,7 @@ def keep_copies(core: Core, worker: Worker, book: Book, items: Items) -> None:
     mine = worker.index
     done = book.code[items] == DONE
     theirs = done & (book.holder[items] != mine)
-    needed = theirs if book.claims else theirs & (book.need[items] > 0)
+    needed = theirs if book.claims else theirs & ((book.need[items] > 0) | _asked(book, items))
     kept = items[needed]
     if kept.size:
         for a, b in pairs(kept):

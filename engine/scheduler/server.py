@@ -11,6 +11,7 @@ import logging
 import secrets
 import time
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
 from howdah.engine.comm.frames import Channel
@@ -24,20 +25,13 @@ from howdah.engine.comm.messages import (
     Cancel,
     ClientSays,
     Coordinate,
-    Copied,
     Failed,
     Free,
-    Health,
     Hello,
-    Introduce,
     Leave,
     Lost,
     Recall,
     Release,
-    RunBlocked,
-    RunCut,
-    RunFinished,
-    SlotsNow,
     Stuck,
     Submit,
     Unfetched,
@@ -50,23 +44,26 @@ from howdah.engine.comm.transport import Listener, send_greeting
 from howdah.engine.coordination.hook import Hook
 from howdah.engine.graph.layer import Key, Span
 from howdah.engine.observe.history import Note
+from howdah.engine.scheduler import server_workers
+from howdah.engine.scheduler.drains import Drains
+from howdah.engine.scheduler.journal import Journal
 from howdah.engine.scheduler.records import (
     ArgumentsArrived,
     CancelRequested,
     ClientJoined,
     ClientLeft,
-    CopiesMade,
+    ClientReturned,
     Event,
     ForgetLayer,
     FreeSpans,
     GraphSubmitted,
+    HostExcluded,
     Instruction,
     LayerSpec,
+    NoteFailure,
     RecallRun,
     Released,
     ResultsMissing,
-    RunDone,
-    SlotsChanged,
     StartRun,
     TaskError,
     TellDone,
@@ -74,13 +71,12 @@ from howdah.engine.scheduler.records import (
     TellLost,
     TellStuck,
     Tick,
-    WorkerJoined,
-    WorkerLeft,
 )
+from howdah.engine.scheduler.server_journal import ServerJournal, is_changing, same_port
 from howdah.engine.scheduler.server_layers import LayerFrames
 from howdah.engine.scheduler.server_peers import ClientPeer, Inline, Peer, WorkerPeer
 from howdah.engine.scheduler.server_questions import answer
-from howdah.engine.scheduler.server_requests import ended, send_files
+from howdah.engine.scheduler.server_requests import ended
 from howdah.engine.scheduler.state import State
 from howdah.errors import HowdahError, PeerRefused
 
@@ -89,8 +85,15 @@ log = logging.getLogger(__name__)
 BEAT = 0.5
 """Seconds between looks at leases and heartbeats."""
 
+RETIRE_GRACE = 10.0
+"""Seconds in which a worker that is asked to go finishes what it runs, and others take over what it alone holds."""
+
+MOST_OTHERS = 2
+"""Other holders of an input that a worker is told, besides the one that it is to fetch it from."""
+
 SILENCE = 15.0
-"""A peer that is connected and says nothing for so long is taken to be cut off: its connection is ended."""
+"""A peer that is connected and says nothing for so long is taken to be cut off: its connection is ended. Sooner with a
+short lease, later with a longer one: a worker in the middle of a call that holds the interpreter lock says nothing."""
 
 
 class Server:
@@ -104,6 +107,7 @@ class Server:
     speculation : see `State`.
     worker_lease : the same for a worker before what it held is made again. The owner of the cluster, who sees its
         processes, can say so sooner (`worker_lost`).
+    journal : where to write what a server that is started again must know, and to read it from (`server_journal`).
     """
 
     def __init__(
@@ -113,14 +117,17 @@ class Server:
         lease: float = 60.0,
         worker_lease: float = 8.0,
         speculation: bool = False,
+        journal: Journal | None = None,
     ) -> None:
         self.name, self.security, self.lease, self.worker_lease = name, security, lease, worker_lease
         self.state = State(speculation)
         self.layers = LayerFrames()
         self.coordination = Hook(self)
+        self.drains = Drains(self)
         self.files: dict[str, bytes] = {}
         """Uploaded by users, for every worker."""
-        self.epoch = secrets.token_hex(8)
+        self.written = None if journal is None else ServerJournal(self, journal)
+        self._plain_epoch = secrets.token_hex(8)
         self.clients: dict[str, ClientPeer] = {}
         self.owners: dict[str, ClientPeer] = {}
         self.workers: dict[str, WorkerPeer] = {}
@@ -128,12 +135,13 @@ class Server:
         self.first_task: float | None = None
         self.last_client = time.time()
         self.started = time.time()
-        self._clock_offset = time.time() - time.monotonic()
+        self.clock_offset = time.time() - time.monotonic()
         self.failure = ""
         self.failed = asyncio.Event()
-        self._sessions: dict[str, Peer] = {}
-        self._runs: dict[tuple[int, int], Span] = {}
-        self._wanted: set[Key] = set()
+        self.sessions: dict[str, Peer] = {}
+        self._inventory = journal is not None
+        self.runs: dict[tuple[int, int], Span] = {}
+        self.inline: set[Key] = set()
         self._client_decoder = decoder_of(ClientSays)
         self._worker_decoder = decoder_of(WorkerSays)
         self._wake: asyncio.TimerHandle | None = None
@@ -145,11 +153,31 @@ class Server:
             self.registrar = Registrar.load(security.directory)
             self.listener.handlers["join"] = self._on_join
 
+    @property
+    def epoch(self) -> str:
+        """Names this scheduler; up to the point it is the same for all that go on with one journal."""
+        return self._plain_epoch if self.written is None else f"{self.written.cluster}.{self.written.epoch}"
+
+    @property
+    def hearing(self) -> bool:
+        """Whether this is the past: the journal is being heard."""
+        return self.written is not None and self.written.hearing is not None
+
+    def clock(self) -> float:
+        """The time of what is being handled: now, or that of the journal's record."""
+        past = self.written.hearing if self.written is not None else None
+        return time.monotonic() if past is None else past
+
     # -- life -----------------------------------------------------------------------------------------------------
 
     def open(self, address: str) -> str:
         """Begin to serve at `address`; returns the address that others can use. On the loop's thread."""
+        if self.written is not None:
+            self.written.hear()
+            address = same_port(address, self.written.address)
         opened = self.listener.open(address)
+        if self.written is not None:
+            self.written.opened(opened)
         self._beating = asyncio.ensure_future(self._beat())
         return opened
 
@@ -161,16 +189,26 @@ class Server:
         farewells += [c.session.farewell(Bye(reason)) for c in (*self.clients.values(), *self.owners.values())]
         await asyncio.gather(*farewells, return_exceptions=True)
         self.listener.close()
+        if self.written is not None:
+            self.written.journal.close(done=not self.failure)
 
     async def _beat(self) -> None:
         while True:
             await asyncio.sleep(BEAT)
             now = time.monotonic()
-            for peer in list(self._sessions.values()):
-                peer.session.beat(now, 2 * BEAT, max(SILENCE, peer.lease))
+            for peer in list(self.sessions.values()):
+                peer.session.beat(now, 2 * BEAT, max(peer.lease, min(SILENCE, 2 * peer.lease + 2.0)))
                 if peer.overdue(now):
                     self._give_up(peer)
             self.event(Tick())
+            if self.written is not None:
+                self.written.beat()
+                if self._inventory and self.state.core.expected is None:
+                    self._inventory = False
+                    for name in self.written.missing(self.workers):
+                        server_workers.went(
+                            self, name, f"it did not come back within {self.worker_lease:.0f} s of a restart"
+                        )
 
     def _broken(self, error: Exception) -> None:
         """The state is not what it should be: end everything, and say so to everybody who waits."""
@@ -181,10 +219,10 @@ class Server:
 
     def _give_up(self, peer: Peer) -> None:
         if isinstance(peer, WorkerPeer):
-            self._worker_left(peer, f"its connection was lost and did not come back within {peer.lease:.0f} s")
+            server_workers.left(self, peer, f"its connection was lost and did not come back within {peer.lease:.0f} s")
         elif isinstance(peer, ClientPeer):
             log.info("client %s did not come back within its lease of %.0f s", peer.id, peer.lease)
-            self._client_left(peer)
+            self.client_left(peer)
 
     # -- events and instructions ------------------------------------------------------------------------------------
 
@@ -193,10 +231,12 @@ class Server:
         if self.failure:
             return
         try:
-            for instruction in self.state.handle(event, time.monotonic()):
+            for instruction in self.state.handle(event, self.clock()):
                 self._follow(instruction, inline)
         except Exception as error:  # noqa: BLE001  # a fault of howdah's own: all waits end, before one hangs
             self._broken(error)
+            return
+        if self.hearing:
             return
         wake = self.state.wake_at
         if self._wake is not None:
@@ -236,13 +276,21 @@ class Server:
                 client = self.clients.get(name)
                 if client is not None:
                     client.session.send(Lost(span))
+            case NoteFailure(span, error):
+                if self.written is not None:
+                    self.written.failed(span, error)
             case RecallRun(name, run, attempt):
                 worker = self.workers.get(name)
                 if worker is not None:
                     worker.session.send(Recall(run, attempt))
+            case HostExcluded(host, seconds, reason):
+                if seconds:
+                    log.warning("host %s gets no work for %.0f s: %s", host, seconds, reason)
+                else:
+                    log.info("host %s: %s", host, reason)
             case ForgetLayer(key):
                 self.layers.forget(key)
-                self._wanted.discard(key)
+                self.inline.discard(key)
                 for worker in self.workers.values():
                     worker.forget(key)
 
@@ -252,12 +300,25 @@ class Server:
         worker = self.workers.get(run.worker)
         if worker is None:
             return  # its WorkerLeft is on its way into the state
-        self._runs[run.run, run.attempt] = run.span
-        worker.start(run, self.layers, run.span.layer in self._wanted, self.address_of)
+        self.runs[run.run, run.attempt] = run.span
+        others = self._copies_of(run) if run.sources else ()
+        worker.start(run, self.layers, run.span.layer in self.inline, self.address_of, others)
+
+    def _copies_of(self, run: StartRun) -> tuple[tuple[Span, str], ...]:
+        """Who else has what the run is to fetch: for the case that its source fails."""
+        core = self.state.core
+        found: list[tuple[Span, str]] = []
+        for span, holder in run.sources:
+            book = core.books[span.layer]
+            for index, spans in islice((book.copies or {}).items(), MOST_OTHERS):
+                name = core.by_index[index].name
+                if name != holder:
+                    found += [(Span(span.layer, a, b), name) for a, b in spans.overlap(span.start, span.stop)]
+        return tuple(found)
 
     def history_entry(self, note: Note) -> dict[str, Any]:
         """A note of the state's history for people: the time of day in place of the state's clock."""
-        return note.to_dict() | {"at": note.at + self._clock_offset}
+        return note.to_dict() | {"at": note.at + self.clock_offset}
 
     def address_of(self, worker: str) -> str:
         """Where the worker's data server is; '' when it is not known."""
@@ -270,7 +331,7 @@ class Server:
         await answer_request(channel, self.registrar)
 
     def _known(self, hello: Hello, role: Role) -> Peer | None:
-        peer = self._sessions.get(hello.session) if hello.session else None
+        peer = self.sessions.get(hello.session) if hello.session else None
         if peer is not None and (peer.role != role or peer.name != hello.name):
             raise PeerRefused(f"session {hello.session} is not that of {hello.purpose} {hello.name!r}")
         return peer
@@ -278,52 +339,64 @@ class Server:
     async def _converse(self, channel: Channel, peer: Peer, hello: Hello) -> None:
         resumed = peer.session.id == hello.session
         details = {"epoch": self.epoch}
-        await send_greeting(channel, Welcome(peer.session.id, self.name, resumed, peer.session.received, details))
+        if peer.session.dormant:
+            peer.session.wake(hello.received)
+            if isinstance(peer, ClientPeer) and self.clients.get(peer.id) is peer:
+                self.event(ClientReturned(peer.id))
+        await send_greeting(channel, Welcome(peer.session.id, self.name, resumed, peer.session.confirms(), details))
         try:
             await peer.session.run(channel, hello.received if resumed else 0)
         except HowdahError as error:
             log.error("%s %s is dropped: %s", peer.purpose, peer.name, error)
             if isinstance(peer, WorkerPeer):
-                self._worker_left(peer, str(error))
+                server_workers.left(self, peer, str(error))
             elif isinstance(peer, ClientPeer):
-                self._client_left(peer)
+                self.client_left(peer)
 
     async def _on_client(self, channel: Channel, role: Role, hello: Hello) -> None:
-        peer = self._known(hello, role)
-        if peer is None:
-            session: Session[ClientSays] = Session(
-                secrets.token_hex(16), self._client_decoder, lambda m, f: self._client_said(client, m, f), hello.name
-            )
-            client = peer = ClientPeer(role, hello, session, hello.lease or self.lease)
-            self._sessions[session.id] = client
-            self.clients[client.id] = client
-            self.event(ClientJoined(client.id))
-        await self._converse(channel, peer, hello)
+        await self._converse(channel, self._known(hello, role) or self.admit(role, hello), hello)
 
     async def _on_owner(self, channel: Channel, role: Role, hello: Hello) -> None:
-        peer = self._known(hello, role)
-        if peer is None:
-            session: Session[ClientSays] = Session(
-                secrets.token_hex(16), self._client_decoder, lambda m, f: self._owner_said(owner, m), hello.name
-            )
-            owner = peer = ClientPeer(role, hello, session, self.lease)
-            self._sessions[session.id] = owner
-            self.owners[session.id] = owner
-        await self._converse(channel, peer, hello)
+        await self._converse(channel, self._known(hello, role) or self.admit(role, hello), hello)
+
+    def admit(self, role: Role, hello: Hello, session_id: str = "") -> ClientPeer:
+        """A client or owner that is new here, or was of an earlier scheduler's."""
+        said = self._owner_said if hello.purpose == "owner" else self._client_said
+        session: Session[ClientSays] = Session(
+            session_id or secrets.token_hex(16), self._client_decoder, lambda m, f: said(peer, m, f), hello.name
+        )
+        peer = ClientPeer(role, hello, session, hello.lease or self.lease)
+        self.sessions[session.id] = peer
+        if self.written is not None:
+            self.written.client_joined(peer)
+            self.written.follow(peer)
+        if hello.purpose == "owner":
+            self.owners[session.id] = peer
+        else:
+            self.clients[peer.id] = peer
+            self.event(ClientJoined(peer.id))
+        return peer
 
     async def _on_worker(self, channel: Channel, role: Role, hello: Hello) -> None:
         peer = self._known(hello, role)
         if peer is None:
             session: Session[WorkerSays] = Session(
-                secrets.token_hex(16), self._worker_decoder, lambda m, f: self._worker_said(worker, m, f), hello.name
+                secrets.token_hex(16),
+                self._worker_decoder,
+                lambda m, f: server_workers.said(self, worker, m, f),
+                hello.name,
             )
             worker = peer = WorkerPeer(role, hello, session, self.worker_lease)
-            self._sessions[session.id] = worker
+            self.sessions[session.id] = worker
+            if self.written is not None:
+                self.written.follow(worker)
         await self._converse(channel, peer, hello)
 
     # -- what clients say -------------------------------------------------------------------------------------------
 
     def _client_said(self, client: ClientPeer, message: ClientSays, frames: Sequence[memoryview]) -> None:
+        if client.last_asked and self._asked_again(client, message):
+            return
         match message:
             case Submit():
                 self._submit(client, message, frames)
@@ -345,14 +418,25 @@ class Server:
             case Coordinate():
                 self.coordination.called(client, message)
             case Bye():
-                self._client_left(client)
+                self.client_left(client)
 
-    def _owner_said(self, owner: ClientPeer, message: ClientSays) -> None:
+    def _asked_again(self, client: ClientPeer, message: ClientSays) -> bool:
+        """Whether this is known from before the scheduler was started again: answered then, or it is being waited for
+        (or the answer has just been sent)."""
+        if not isinstance(message, Ask | Coordinate) or not 0 < message.id <= client.last_asked or self.hearing:
+            return False
+        known = client.replies.pop(message.id, None)
+        if known is not None:
+            client.session.send(known)
+        return known is not None or is_changing(message)
+
+    def _owner_said(self, owner: ClientPeer, message: ClientSays, frames: Sequence[memoryview]) -> None:
+        if owner.last_asked and self._asked_again(owner, message):
+            return
         if isinstance(message, Ask):
             owner.session.send(answer(self, owner, message, owner=True))
         elif isinstance(message, Bye):
-            self._drop(owner)
-            self.owners.pop(owner.session.id, None)
+            self.client_left(owner)
 
     def _submit(self, client: ClientPeer, message: Submit, frames: Sequence[memoryview]) -> None:
         try:
@@ -361,7 +445,7 @@ class Server:
             for span in message.wanted:
                 client.session.send(Failed(span, TaskError("invalid", str(error)), span))
             return
-        self._wanted.update(span.layer for span in message.wanted)
+        self.inline.update(span.layer for span in message.wanted)
         self.event(GraphSubmitted(client.id, message.layers, message.wanted, message.priority))
         for key in new:
             if key not in self.state.core.books:
@@ -369,11 +453,15 @@ class Server:
 
     def wanted(self, client: str, layers: tuple[LayerSpec, ...], spans: tuple[Span, ...]) -> None:
         """The client wants these results, of layers that are known."""
-        self._wanted.update(span.layer for span in spans)
+        self.inline.update(span.layer for span in spans)
         self.event(GraphSubmitted(client, layers, spans))
 
-    def _client_left(self, client: ClientPeer) -> None:
-        self._drop(client)
+    def client_left(self, client: ClientPeer) -> None:
+        """A client or owner has gone for good."""
+        self.drop(client)
+        self.owners.pop(client.session.id, None)
+        if self.written is not None:
+            self.written.client_left(client)
         if self.clients.get(client.id) is client:
             del self.clients[client.id]
             if not client.worker:
@@ -381,62 +469,9 @@ class Server:
             self.coordination.gone(client.id)
             self.event(ClientLeft(client.id))
 
-    def _drop(self, peer: Peer) -> None:
-        self._sessions.pop(peer.session.id, None)
+    def drop(self, peer: Peer) -> None:
+        self.sessions.pop(peer.session.id, None)
         peer.session.close()
-
-    # -- what workers say -------------------------------------------------------------------------------------------
-
-    def _worker_said(self, worker: WorkerPeer, message: WorkerSays, frames: Sequence[memoryview]) -> None:
-        match message:
-            case RunFinished(report):
-                self._run_finished(worker, report, frames)
-            case RunBlocked(report):
-                self._runs.pop((report.run, report.attempt), None)
-                self.event(_by(worker, report))
-                self.coordination.begun.lost()
-            case RunCut(report):
-                self.coordination.begun.cut(report.run, report.attempt, report.start)
-                self.event(_by(worker, report))
-            case Copied(spans):
-                self.event(CopiesMade(worker.name, spans))
-            case SlotsNow(slots):
-                self.event(SlotsChanged(worker.name, slots))
-            case Health():
-                worker.health = message
-            case Introduce():
-                self._introduced(worker, message)
-            case Bye(reason):
-                self._worker_left(worker, reason, clean=True)
-
-    def _introduced(self, worker: WorkerPeer, message: Introduce) -> None:
-        info = message.worker
-        if info.name != worker.name or (worker.role.name and worker.role.name not in (info.container, info.name)):
-            raise PeerRefused(f"{worker.role.uri} introduced itself as {info.name!r} of {info.container!r}")
-        earlier = self.workers.get(info.name)
-        if earlier is not None and earlier is not worker:
-            self._drop(earlier)
-        worker.info = info
-        self.workers[info.name] = worker
-        log.info("worker %s on %s with %d slots at %s", info.name, info.host, info.slots, info.address)
-        send_files(self, worker, list(self.files))
-        self.event(WorkerJoined(info, message.holdings, message.running))
-
-    def _run_finished(self, worker: WorkerPeer, report: RunDone, frames: Sequence[memoryview]) -> None:
-        span = self._runs.pop((report.run, report.attempt), None)
-        inline = Inline(span, frames) if span is not None and len(frames) == 2 else None
-        self.coordination.begun.finished(report.run, report.attempt)
-        self.event(_by(worker, report), inline)
-
-    def _worker_left(self, worker: WorkerPeer, reason: str, clean: bool = False) -> None:
-        self._drop(worker)
-        if self.workers.get(worker.name) is worker:
-            del self.workers[worker.name]
-            log.info("worker %s left: %s", worker.name, reason)
-            for client in [client for client in self.clients.values() if client.worker == worker.name]:
-                self._client_left(client)  # its tasks' own
-            self.event(WorkerLeft(worker.name, reason, clean))
-            self.coordination.begun.lost()
 
     # -- for the owner of the cluster, on the loop's thread -----------------------------------------------------------
 
@@ -444,20 +479,16 @@ class Server:
         """The process of the worker with this name (or container) has ended; `reason` is shown to people."""
         for worker in list(self.workers.values()):
             if worker.info is not None and name in (worker.info.name, worker.info.container):
-                self._worker_left(worker, reason)
+                server_workers.left(self, worker, reason)
                 return True
+        if self.written is not None and name in self.written.missing(self.workers):
+            server_workers.went(self, name, reason)  # it has not come back to a scheduler that was started again
+            return True
         return False
 
     def retire(self, names: Sequence[str]) -> list[str]:
         """Ask these workers to go; returns those that were there."""
         found = [self.workers[name] for name in names if name in self.workers]
         for worker in found:
-            worker.session.send(Leave("the cluster was made smaller"))
+            worker.session.send(Leave("the cluster was made smaller", RETIRE_GRACE))
         return [worker.name for worker in found]
-
-
-def _by(worker: WorkerPeer, report: Any) -> Any:
-    """The report, if it is in the worker's own name."""
-    if report.worker != worker.name:
-        raise PeerRefused(f"worker {worker.name} reported in the name of {report.worker}")
-    return report

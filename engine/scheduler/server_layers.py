@@ -65,7 +65,7 @@ class LayerFrames:
             if raw.nbytes and offsets[here] > arguments.nbytes:
                 raise HowdahError(f"layer {spec.name}: its arguments end beyond their frame")
             lengths = tuple(self._length(dep.layer) for dep in spec.deps)
-            define = DefineLayer(spec.key, spec.name, spec.n, spec.deps, lengths)
+            define = DefineLayer(spec.key, spec.name, spec.n, spec.deps, lengths, spec.timeout)
             self._kept[spec.key] = Kept(define, code, offsets, arguments, [])
             self.nbytes += code.nbytes + raw.nbytes + arguments.nbytes
             new.append(spec.key)

@@ -12,6 +12,7 @@ from howdah.engine.comm.identity import Role
 from howdah.engine.comm.messages import (
     NOT_INLINE,
     Addresses,
+    Answer,
     Done,
     ForgetLayers,
     Health,
@@ -38,16 +39,34 @@ class Peer:
 
 
 class ClientPeer(Peer):
-    """A client: knows which workers' addresses it has been told."""
+    """A client: knows which workers' addresses it has been told.
+
+    Of one that was there before the scheduler was started again: `replies` has the answers that it may not have got, by
+    the numbers of its questions, of which `last_asked` was the last; `asked` is the last that is written down now.
+    """
 
     def __init__(self, role: Role, hello: Hello, session: Session[Any], lease: float) -> None:
         super().__init__(role, hello, session, lease)
         self.id = f"{role.name}/{hello.name}" if role.name not in ("", hello.name) else hello.name
         self.cleanup: list[str] = []
         self.worker = hello.worker
+        self.replies: dict[int, Answer] = {}
+        self.last_asked = self.asked = 0
         self._told: dict[str, str] = {}
 
+    def overheard(self, message: Any) -> None:
+        """What the client would have been told, had it been there."""
+        if isinstance(message, Answer):
+            self.replies[message.id] = message
+
+    def unheard(self) -> list[Answer]:
+        """The answers that it may not have got."""
+        sent = [message for message, _ in self.session.unconfirmed() if isinstance(message, Answer)]
+        return [*self.replies.values(), *sent]
+
     def tell_done(self, span: Span, holder: str, address: str, inline: Inline | None) -> None:
+        if self.session.dormant:
+            return  # it is told again when it is back, addresses first
         if self._told.get(holder) != address:
             self._told[holder] = address
             self.session.send(Addresses({holder: address}))
@@ -65,13 +84,20 @@ class WorkerPeer(Peer):
         self.running = 0
         self._defined: set[Key] = set()
 
-    def start(self, run: StartRun, layers: LayerFrames, inline: bool, address_of: Callable[[str], str]) -> None:
+    def start(
+        self,
+        run: StartRun,
+        layers: LayerFrames,
+        inline: bool,
+        address_of: Callable[[str], str],
+        others: Sequence[tuple[Span, str]] = (),
+    ) -> None:
         key = run.span.layer
         if key not in self._defined:
             self._defined.add(key)
             define, code, *_ = layers.get(key)
             self.session.send(define, code)
-        sources = tuple((span, holder, address_of(holder)) for span, holder in run.sources)
+        sources = tuple((span, holder, address_of(holder)) for span, holder in (*run.sources, *others))
         self.session.send(Run(run.run, run.attempt, run.span, inline, sources, run.after), *layers.slice(run.span))
 
     def forget(self, key: Key) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -58,12 +57,13 @@ def info(server: Server, client: ClientPeer | None = None, about: dict[str, Any]
         "started": server.started,
         "workers": workers(server),
         "clients": sorted(server.clients),
+        "journal": None if server.written is None else server.written.info(),
     }
 
 
 def summary(server: Server, client: ClientPeer | None = None, about: dict[str, Any] | None = None) -> dict[str, Any]:
     """Everything that the state's accounts say (`howdah.engine.scheduler.summary.Summary`)."""
-    return server.state.summary()
+    return server.state.summary() | {"drained": list(server.drains.over)}
 
 
 def progress(server: Server, client: ClientPeer, about: dict[str, Any]) -> list[dict[str, Any]]:
@@ -98,6 +98,7 @@ def status(server: Server, client: ClientPeer | None = None, about: dict[str, An
         "bytes": {place: found[f"bytes_{place}"] for place in PLACES},
         "moved": {"local": found["inputs_local"], "moved": found["inputs_moved"]},
         "cleanup": list(server.cleanup),
+        "drained": list(server.drains.over),
     }
 
 
@@ -117,7 +118,7 @@ def events(
     """The newest transitions, oldest first; `last` says how many."""
     notes = server.state.core.history.notes
     last = int((about or {}).get("last", 1000))
-    return [server.history_entry(note) for note in islice(notes, max(0, len(notes) - last), None)]
+    return [server.history_entry(note) for note in notes[max(0, len(notes) - last) :]]
 
 
 def write_events(server: Server, client: ClientPeer, about: dict[str, Any]) -> None:

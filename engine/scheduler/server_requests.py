@@ -90,7 +90,9 @@ def forget(server: Server, client: ClientPeer, about: dict[str, Any]) -> None:
 
 def ended(server: Server, name: str, span: Span) -> None:
     """The state tells `name` that something has ended; a forgotten one is no longer wanted then."""
-    if name == FORGOTTEN:
+    if name == FORGOTTEN and not server.hearing:
+        if server.written is not None:
+            server.written.ended(FORGOTTEN, (span,))
         asyncio.get_running_loop().call_soon(server.event, Released(FORGOTTEN, (span,)))
 
 
@@ -124,3 +126,6 @@ REQUESTS = {
     "progress_of": progress_of,
     "versions": versions,
 }
+
+JOURNALED_ASKS = frozenset({"retry", "upload", "forget", "add_cleanup", "drop_cleanup"})
+"""Of these and the server's other questions, those that a scheduler which is started again must hear once more."""

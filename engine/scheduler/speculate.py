@@ -6,8 +6,7 @@ dropped when it reports (`recovery.late`). Only items that run alone have twins:
 
 from __future__ import annotations
 
-from howdah.engine.graph.layer import Span
-from howdah.engine.scheduler import assign, needs
+from howdah.engine.scheduler import assign, needs, recovery
 from howdah.engine.scheduler.books import DONE, RUNNING, Book, Run, Worker
 from howdah.engine.scheduler.core import Core
 from howdah.engine.scheduler.records import RecallRun
@@ -39,7 +38,7 @@ def _straggles(core: Core, run: Run) -> bool:
     book: Book = run.book
     if run.hi - run.lo > 1 or run.twin is not None or run.recalled is not None or run.after or book.seconds is None:
         return False
-    if book.counts[DONE] < DONE_SHARE * book.n:
+    if book.counts[DONE] < DONE_SHARE * book.n or run.worker.index in core.kept:
         return False
     return core.now - run.started > max(LEAST, FACTOR * book.seconds)
 
@@ -57,5 +56,5 @@ def too_late(core: Core, run: Run) -> None:
     """The run's twin has reported: this one is over, whatever it still does."""
     assign.retire(core, run)
     name = (run.ident, run.attempt)
-    core.ghosts.setdefault(run.worker.name, {})[name] = Span(run.book.key, run.lo, run.hi)
+    core.ghosts.setdefault(run.worker.name, {})[name] = recovery.ghost_of(run)
     core.out.append(RecallRun(run.worker.name, *name))

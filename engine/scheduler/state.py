@@ -40,6 +40,9 @@ number and an attempt; a report about any other is ignored (and counted). A run 
 *Clients* take turns by virtual time; layers of one graph go depth first: what is nearer to the end runs first, so
 memory follows need.
 
+*A restart* is the same events once more: a new state hears its journal (`journal.py`), then what its workers hold and
+run; until they have said so it gives nothing out (`epoch.py`).
+
 *Layers* are forgotten when no client wants an item of them, nothing of them is unfinished or kept, and no layer that
 is remembered depends on them: a remembered layer's ancestors are its lineage.
 """
@@ -49,39 +52,42 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from howdah.engine.graph.layer import Key, OneToOne, Span
-from howdah.engine.graph.patterns import problem_of, wiring
-from howdah.engine.scheduler import ahead, assign, needs, placement, recovery, requests, speculate
+from howdah.engine.graph.layer import Span
+from howdah.engine.scheduler import (
+    ahead,
+    assign,
+    epoch,
+    exclusion,
+    graphs,
+    pauses,
+    placement,
+    recovery,
+    requests,
+    speculate,
+)
 from howdah.engine.scheduler.books import (
-    DONE,
-    FAILED,
-    IDLE,
     NOBODY,
     READY,
     RUNNING,
     WAITING,
-    Account,
-    Book,
-    Client,
-    Edge,
     Run,
     Worker,
 )
 from howdah.engine.scheduler.core import Core, table
-from howdah.engine.scheduler.lifecycle import Stack, demand, errors_in, fail, make_ready, settle
-from howdah.engine.scheduler.order import depth_first
+from howdah.engine.scheduler.lifecycle import Stack, fail, settle
 from howdah.engine.scheduler.records import (
     ArgumentsArrived,
+    BooksRestored,
     CancelRequested,
     ClientJoined,
     ClientLeft,
+    ClientReturned,
     CopiesMade,
+    EpochOpened,
     Event,
-    ForgetLayer,
     GraphSubmitted,
     InputsMissing,
     Instruction,
-    LayerSpec,
     RacksKnown,
     Released,
     ResultsMissing,
@@ -90,18 +96,15 @@ from howdah.engine.scheduler.records import (
     RunReturned,
     SlotsChanged,
     TaskError,
-    TellFailed,
+    TasksFailed,
     Tick,
     WorkerJoined,
     WorkerLeft,
 )
-from howdah.engine.scheduler.spans import SpanSet, add, equal_stretches
+from howdah.engine.scheduler.spans import add, equal_stretches
 from howdah.engine.scheduler.summary import LayerSummary, layer_summary, summarise, to_dict
 
 __all__ = ["State", "table"]
-
-MOST_PAST = 1000
-"""Names of forgotten layers whose accounts are kept apart."""
 
 
 class State:
@@ -128,10 +131,10 @@ class State:
         self.core = Core()
         self.core.speculating = speculation
         self._handlers: dict[type[Any], Callable[[Any], Worker | None]] = {
-            ClientJoined: self.on_client_joined,
+            ClientJoined: lambda event: graphs.client_joined(self.core, event),
             ClientLeft: self.on_client_left,
-            GraphSubmitted: self.on_graph_submitted,
-            ArgumentsArrived: self.on_arguments_arrived,
+            GraphSubmitted: lambda event: graphs.submitted(self.core, event),
+            ArgumentsArrived: lambda event: graphs.arguments_arrived(self.core, event),
             Released: self.on_released,
             CancelRequested: self.on_cancel_requested,
             WorkerJoined: self.on_worker_joined,
@@ -145,6 +148,10 @@ class State:
             SlotsChanged: lambda event: requests.slots_changed(self.core, event),
             RacksKnown: self.on_racks_known,
             Tick: self.on_tick,
+            BooksRestored: lambda event: graphs.restored(self.core, event),
+            TasksFailed: lambda event: epoch.tasks_failed(self.core, event),
+            EpochOpened: lambda event: epoch.open_epoch(self.core, event),
+            ClientReturned: lambda event: epoch.client_returned(self.core, event),
         }
 
     def handle(self, event: Event, now: float) -> list[Instruction]:
@@ -155,11 +162,17 @@ class State:
         reporter = self._handlers[type(event)](event)
         if core.waits and core.waits[0][0] <= core.now:
             placement.end_waits(core)
+        if core.pauses and core.pauses[0][0] <= core.now:
+            pauses.end(core)
+        if core.excluded and min(core.excluded.values()) <= core.now:
+            exclusion.end(core)
         if core.frees or core.free_chunks:
             core.flush_frees()
         if core.closing:
-            self._forget_layers()
-        if core.idle or core.open:
+            graphs.forget(core)
+        if core.expected is not None and epoch.holds(core):
+            return core.out
+        if core.idle or core.open or core.kept:
             assign.schedule(core, reporter)
         if core.chained or (reporter is not None and reporter.later):
             ahead.offer(core, reporter)
@@ -168,7 +181,14 @@ class State:
     @property
     def wake_at(self) -> float | None:
         """When a `Tick` is due at the latest, if nothing else happens before."""
-        return self.core.waits[0][0] if self.core.waits else None
+        core = self.core
+        if not (core.waits or core.pauses or core.excluded or core.expected is not None):
+            return None
+        due = [heap[0][0] for heap in (core.waits, core.pauses) if heap]
+        due += core.excluded.values()
+        if core.expected is not None:
+            due.append(core.hold_until)
+        return min(due, default=None)
 
     def summary(self, layers: bool = True) -> dict[str, Any]:
         """Progress per layer, and the accounts of locality and movement, for JSON; without `layers`, the sums alone.
@@ -192,168 +212,28 @@ class State:
 
     # -- clients ----------------------------------------------------------------------------------------------------
 
-    def on_client_joined(self, event: ClientJoined) -> None:
-        known = self.core.clients.get(event.client)
-        if known is None:
-            self.core.clients[event.client] = Client(event.client, event.weight, self.core.clock)
-        else:
-            known.weight = max(event.weight, 1e-6)
-
     def on_client_left(self, event: ClientLeft) -> None:
         client = self.core.clients.get(event.client)
         if client is None:
             return
+        for run in self.core.runs.values() if client.running else ():
+            if run.client == client.name:
+                run.client = ""  # another client may come under the name
         loose: Stack = []
         for book in client.books:
             book.clients.pop(client.name, None)
             spans = book.wanters.get(client.name)
             for lo, hi in list(spans) if spans is not None else ():
-                self._unwant(book, client.name, lo, hi, loose)
+                graphs.unwant(self.core, book, client.name, lo, hi, loose)
         del self.core.clients[client.name]
         settle(self.core, loose)
-
-    def on_graph_submitted(self, event: GraphSubmitted) -> None:
-        core = self.core
-        client = core.clients.get(event.client)
-        if client is None:
-            client = core.clients[event.client] = Client(event.client, 1.0, core.clock)
-        problem = self._problem_of(event)
-        if problem is not None:
-            for span in event.wanted:
-                core.out.append(TellFailed(client.name, span, TaskError("invalid", problem), span))
-            return
-        core.next_graph += 1
-        depths = depth_first(event.layers, event.wanted)
-        for spec in event.layers:
-            book = core.books.get(spec.key)
-            if book is None:
-                book = self._add_book(spec)
-            order = (-event.priority - spec.priority, core.next_graph, -depths.get(spec.key, 0))
-            if client.name not in book.clients:
-                self._interest(client, book, order)
-        for span in event.wanted:
-            self._want(client.name, core.books[span.layer], span.start, span.stop)
-        for spec in event.layers:
-            book = core.books[spec.key]
-            if not book.out and not book.wanters and book.counts[IDLE] == book.n:
-                core.closing[book] = None
-
-    def on_arguments_arrived(self, event: ArgumentsArrived) -> None:
-        book = self.core.books.get(event.layer)
-        if book is None or event.stop <= book.arrived:
-            return
-        lo, hi = book.arrived, min(event.stop, book.n)
-        book.arrived = hi
-        add(book.missing, lo, hi, -1)
-        for a, b in book.complete_stretches(lo, hi):
-            make_ready(self.core, book, a, b)
-
-    def _problem_of(self, event: GraphSubmitted) -> str | None:
-        lengths: dict[Key, int] = {}
-        books = self.core.books
-        for spec in event.layers:
-            known = books.get(spec.key)
-            if known is not None and known.n != spec.n:
-                return f"{spec.name}: another layer of {known.n} items, not {spec.n}, is known under its key"
-            for dep in spec.deps:
-                n = lengths.get(dep.layer)
-                if n is None:
-                    source = books.get(dep.layer)
-                    if source is None:
-                        return f"{spec.name}: needs a layer that is not in the graph and not known (any more)"
-                    n = source.n
-                if type(dep.pattern) is not OneToOne or n != spec.n:
-                    problem = problem_of(dep.pattern, spec.n, n)
-                    if problem is not None:
-                        return f"{spec.name}: {problem}"
-            if spec.host_sets and len(spec.host_index) != spec.n:
-                return f"{spec.name}: preferred hosts for {len(spec.host_index)} of {spec.n} items"
-            if spec.nbytes and len(spec.nbytes) != spec.n:
-                return f"{spec.name}: sizes for {len(spec.nbytes)} of {spec.n} items"
-            lengths[spec.key] = spec.n
-        for span in event.wanted:
-            n = lengths.get(span.layer)
-            if n is None and span.layer in books:
-                n = books[span.layer].n
-            if n is None:
-                return "a wanted layer is not in the graph and not known (any more)"
-            if not 0 <= span.start <= span.stop <= n:
-                return f"wanted items {span.start}:{span.stop} of a layer of {n}"
-        return None
-
-    def _add_book(self, spec: LayerSpec) -> Book:
-        core = self.core
-        book = Book(core.next_book, spec)
-        core.next_book += 1
-        core.books[spec.key] = book
-        needs.layer_came(core, book)
-        for dep in spec.deps:
-            source = core.books[dep.layer]
-            edge = Edge(source, book, wiring(dep.pattern, book.n, source.n))
-            book.ins.append(edge)
-            source.out[edge] = None
-        return book
-
-    def _interest(self, client: Client, book: Book, order: tuple[int, int, int]) -> None:
-        """The client pays for the layer's runs when its turn comes, and for those of the layers below it."""
-        stack = [book]
-        while stack:
-            book = stack.pop()
-            if client.name in book.clients:
-                continue
-            book.clients[client.name] = order
-            client.books[book] = None
-            if book.ready:
-                placement.show_to(self.core, book, client.name)
-            for edge in book.ins:
-                stack.append(edge.source)
-
-    def _want(self, client: str, book: Book, lo: int, hi: int) -> None:
-        core = self.core
-        spans = book.wanters.get(client)
-        if spans is None:
-            if hi - lo == book.n > 0 and book.counts[IDLE] == book.n:  # the common case
-                book.wanters[client] = SpanSet(lo, hi)
-                add(book.wanted, lo, hi, 1)
-                demand(core, [(book, lo, hi)])
-                return
-            spans = book.wanters[client] = SpanSet()
-        for a, b in spans.gaps(lo, hi):
-            add(book.wanted, a, b, 1)
-        if lo < hi:
-            spans.add(lo, hi)
-        if not spans:
-            del book.wanters[client]
-            core.closing[book] = None
-            return
-        for a, b in book.where(lo, hi, DONE):
-            core.tell_done(book, a, b, client)
-        if book.counts[FAILED]:
-            for a, b, origin in errors_in(book, lo, hi):
-                core.tell_failed(book, a, b, origin, client)
-        if book.counts[IDLE]:
-            demand(core, [(book, lo, hi)])
-
-    def _unwant(self, book: Book, client: str, lo: int, hi: int, loose: Stack) -> None:
-        spans = book.wanters.get(client)
-        if spans is None:
-            return
-        for a, b in spans.overlap(lo, hi):
-            add(book.wanted, a, b, -1)
-            loose.append((book, a, b))
-        if hi - lo == book.n:
-            del book.wanters[client]
-            return
-        spans.remove(lo, hi)
-        if not spans:
-            del book.wanters[client]
 
     def on_released(self, event: Released) -> None:
         loose: Stack = []
         for span in event.spans:
             book = self.core.books.get(span.layer)
             if book is not None:
-                self._unwant(book, event.client, span.start, span.stop, loose)
+                graphs.unwant(self.core, book, event.client, span.start, span.stop, loose)
         settle(self.core, loose)
 
     def on_cancel_requested(self, event: CancelRequested) -> None:
@@ -374,7 +254,7 @@ class State:
             for lo, hi in spans.overlap(span.start, span.stop) if spans is not None else ():
                 for a, b in book.where(lo, hi, RUNNING) + book.where(lo, hi, WAITING) + book.where(lo, hi, READY):
                     core.tell_failed(book, a, b, origin, event.client)
-            self._unwant(book, event.client, span.start, span.stop, loose)
+            graphs.unwant(self.core, book, event.client, span.start, span.stop, loose)
         settle(core, loose)
 
     # -- workers ----------------------------------------------------------------------------------------------------
@@ -388,13 +268,19 @@ class State:
         if worker is None:
             worker = recovery.join(core, event.worker)
         worker.info = event.worker
+        if event.spans:
+            epoch.take_over(core, worker, event.running, event.spans)
         recovery.rejoin(core, worker, event.holdings, event.running)
+        if core.expected is not None:
+            core.expected.discard(worker.name)
         return worker
 
     def on_worker_left(self, event: WorkerLeft) -> None:
         worker = self.core.workers.get(event.worker)
         if worker is not None:
             recovery.leave(self.core, worker, event.reason, event.clean)
+        if self.core.expected is not None:
+            self.core.expected.discard(event.worker)
 
     def _run_of(self, event: RunDone | InputsMissing | RunReturned) -> Run | None:
         """The run that a report is about; None if it is not, or no longer, a run of that worker and attempt."""
@@ -407,10 +293,8 @@ class State:
     def on_run_done(self, event: RunDone) -> Worker | None:
         run = self._run_of(event)
         if run is None:
-            known = self.core.workers.get(event.worker)
-            if known is not None:
-                recovery.late(self.core, known, event.run, event.attempt, event.sizes)
-            return known
+            recovery.late(self.core, event.worker, event.run, event.attempt, event.sizes)
+            return self.core.workers.get(event.worker)
         core, book, worker = self.core, run.book, run.worker
         lo, tried = run.lo, min(len(event.sizes), run.hi - run.lo)
         sizes = event.sizes if tried == len(event.sizes) else event.sizes[:tried]
@@ -429,7 +313,7 @@ class State:
             at = offset + 1
         for offset, error in failed.items():
             recovery.drop_old_copies(core, worker, book, lo + offset, lo + offset + 1)
-            recovery.raised(core, book, lo + offset, error)
+            recovery.raised(core, worker, book, lo + offset, error)
         if lo + tried < run.hi:
             recovery.drop_old_copies(core, worker, book, lo + tried, run.hi)
             recovery.unstart(core, book, lo + tried, run.hi)
@@ -440,6 +324,8 @@ class State:
     def on_run_returned(self, event: RunReturned) -> Worker | None:
         run = self._run_of(event)
         if run is None:
+            if event.start <= 0:  # else it reports once more
+                recovery.late(self.core, event.worker, event.run, event.attempt)
             return None
         cut = run.lo + max(0, event.start)
         if cut < run.hi:
@@ -460,6 +346,7 @@ class State:
     def on_inputs_missing(self, event: InputsMissing) -> Worker | None:
         run = self._run_of(event)
         if run is None:
+            recovery.late(self.core, event.worker, event.run, event.attempt)
             return None
         recovery.run_without_inputs(self.core, run, event.holder, event.spans)
         return run.worker
@@ -475,23 +362,3 @@ class State:
         if self.core.speculating:
             speculate.look(self.core)
         self.core.stamp += 1  # everybody may look again: backlogs have changed
-
-    # -- forgetting -------------------------------------------------------------------------------------------------
-
-    def _forget_layers(self) -> None:
-        core = self.core
-        while core.closing:
-            book, _ = core.closing.popitem()
-            if book.counts[IDLE] != book.n or book.wanters or book.out or book.key not in core.books:
-                continue
-            del core.books[book.key]
-            needs.layer_went(core, book)
-            for edge in book.ins:
-                del edge.source.out[edge]
-                core.closing[edge.source] = None
-            for name in book.clients:
-                core.clients[name].books.pop(book, None)
-            if book.account is not None:
-                name = book.name if book.name in core.past or len(core.past) < MOST_PAST else "(others)"
-                core.past.setdefault(name, Account()).add(book.account)
-            core.out.append(ForgetLayer(book.key))

@@ -60,6 +60,8 @@ class Summary(Record, frozen=True):
     runs: int
     seconds: float
     stale_reports: int
+    excluded: tuple[str, ...] = ()
+    """Hosts that get no work for a while (`exclusion`)."""
 
 
 def layer_summary(book: Book) -> LayerSummary:
@@ -100,6 +102,7 @@ def summarise(core: Core, layers: bool = True) -> Summary:
         core.slots,
         len(core.clients),
         stale_reports=core.stale_reports,
+        excluded=tuple(core.excluded),
         **_figures(total),
     )
 

@@ -1,4 +1,4 @@
-"""`python -m howdah.engine.worker`: one worker process. YARN containers and the local cluster start it.
+"""`python -m howdah.engine.worker`: one worker under its supervisor. YARN containers and the local cluster start it.
 
 Counts of threads of native libraries are set before anything is imported that might read them.
 """
@@ -46,7 +46,8 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--container", default="", help="the YARN container's id")
     parser.add_argument("--listen", default="", help="where peers fetch from; default: any port of HOST")
     parser.add_argument("--lease", type=float, default=60.0, help="seconds for which a lost scheduler is looked for")
-    parser.add_argument("--die-with-parent", action="store_true", help="leave when standard input ends")
+    parser.add_argument("--die-with-parent", action="store_true", help="leave when standard input, a socket, ends")
+    parser.add_argument("--grace", type=float, default=0.2, help="seconds from SIGTERM on in which results are saved")
     return parser.parse_args(argv)
 
 
@@ -66,12 +67,10 @@ def limit_native_threads(slots: int) -> None:
 def main(argv: list[str] | None = None) -> int:
     options = arguments(argv)
     limit_native_threads(options.slots)
-    from howdah.engine.worker.process import run
+    from howdah.engine.worker.supervisor import Supervisor
 
-    return run(options)
+    return Supervisor(options).run()
 
 
 if __name__ == "__main__":
-    code = main()
-    # Slots may still run user code that cannot be stopped; nobody waits for it.
-    os._exit(code)
+    raise SystemExit(main())

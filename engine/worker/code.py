@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import inspect
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from howdah.engine.comm.messages import DefineLayer
 from howdah.engine.comm.references import REFERENCE, AnyInput, opening
 from howdah.engine.comm.serialize import Buffer, loads
 from howdah.engine.comm.transfer import MISSING
-from howdah.engine.graph.layer import Broadcast, Dependency, OneToOne, Span
+from howdah.engine.graph.layer import OneToOne, Span, inputs_of
 
 LookUp = Callable[[bytes, int], Any]
 
@@ -61,7 +61,7 @@ class Code:
             if isinstance(dependency.pattern, OneToOne):
                 found.append(_present(layer, item, look_up))
             else:
-                found.append([_present(layer, i, look_up) for i in _needed(dependency, item, n_source)])
+                found.append([_present(layer, i, look_up) for i in inputs_of(dependency.pattern, item, n_source)])
         return found
 
     def call(self, item: int, arguments: Buffer | None, look_up: LookUp) -> Any:
@@ -79,14 +79,6 @@ class Code:
             return fn(*inputs, *args, **kwargs)
         inputs.clear()
         return fn(*args, **kwargs)
-
-
-def _needed(dependency: Dependency, item: int, n_source: int) -> Sequence[int]:
-    if isinstance(dependency.pattern, Broadcast):
-        return range(n_source)
-    from howdah.engine.graph.patterns import inputs_of  # not before it is needed: it loads numpy
-
-    return inputs_of(dependency.pattern, item, n_source)
 
 
 def _present(layer: bytes, item: int, look_up: LookUp) -> Any:

@@ -7,26 +7,34 @@ they are on their way wait for the same transfer.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
+import threading
 from collections.abc import Sequence
 
-from howdah.engine.comm.transfer import Packed, Peers, items_of
+from howdah.engine.comm.transfer import Packed, PeerGone, Peers, items_of
 from howdah.engine.graph.layer import Key, Span
 from howdah.engine.worker.store import Store, size_of_value
 from howdah.errors import HowdahError, Unpicklable
 
 ASK_BYTES = 1 << 20
 """About so much may arrive before it is asked again whether there is room: a look at the process is not free."""
+log = logging.getLogger(__name__)
+
+PAUSES = (0.1, 0.4)
+"""Seconds until a holder that could not be reached is tried again, and again."""
 
 Source = tuple[Span, str, str]
 """What, from which worker, at which address."""
 
 
 class SourceFailed(Exception):
-    """These could not be had from `holder`. `fault` is for the log; `final` says that trying elsewhere is useless."""
+    """These could not be had from `holder`. `fault` is for the log; `final` says that trying elsewhere is useless,
+    `gone` that trying there again is."""
 
-    def __init__(self, holder: str, spans: Sequence[Span], fault: str, final: bool = False) -> None:
+    def __init__(self, holder: str, spans: Sequence[Span], fault: str, final: bool = False, gone: bool = False) -> None:
         super().__init__(fault)
-        self.holder, self.spans, self.fault, self.final = holder, tuple(spans), fault, final
+        self.holder, self.spans, self.fault, self.final, self.gone = holder, tuple(spans), fault, final, gone
 
 
 class Fetching:
@@ -37,17 +45,23 @@ class Fetching:
         self._coming: dict[tuple[Key, int], asyncio.Future[None]] = {}
 
     async def fetch(self, sources: Sequence[Source]) -> None:
-        """Return when all of `sources` is in the store. Raises SourceFailed."""
+        """Return when all of `sources` is in the store. Raises SourceFailed.
+
+        What is named more than once is fetched from the first that is named, and from the others if that one fails.
+        """
         by_holder: dict[tuple[str, str], list[Span]] = {}
         waits: list[asyncio.Future[None]] = []
         claimed: set[tuple[Key, int]] = set()  # two dependencies may name the same item
+        others: list[Source] = []
         for span, holder, address in sources:
             wanted = self._not_here(span, waits, claimed)
             if wanted:
                 by_holder.setdefault((holder, address), []).extend(wanted)
+            else:
+                others.append((span, holder, address))
         # Who comes next must see at once what is on its way: no turn of the loop between looking and announcing.
         jobs = [
-            asyncio.ensure_future(self._from(holder, address, spans, self._announce(spans)))
+            asyncio.ensure_future(self._from(holder, address, spans, others, self._announce(spans)))
             for (holder, address), spans in by_holder.items()
         ]
         outcomes = await asyncio.gather(*jobs, *waits, return_exceptions=True)
@@ -77,9 +91,11 @@ class Fetching:
             self._coming[name] = arrival
         return arrival
 
-    async def _from(self, holder: str, address: str, spans: list[Span], arrival: asyncio.Future[None]) -> None:
+    async def _from(
+        self, holder: str, address: str, spans: list[Span], others: list[Source], arrival: asyncio.Future[None]
+    ) -> None:
         try:
-            await self._transfer(holder, address, spans)
+            await self._from_any(holder, address, spans, others)
             arrival.set_result(None)
         except BaseException as error:
             arrival.set_exception(
@@ -90,9 +106,52 @@ class Fetching:
             for name in items_of(spans):
                 del self._coming[name]
 
+    async def _from_any(self, holder: str, address: str, spans: list[Span], others: list[Source]) -> None:
+        """From the holder; what it fails to give, from others that have it; else from the holder once more."""
+        for pause in (*PAUSES, None):
+            try:
+                await self._transfer(holder, address, spans)
+                return
+            except SourceFailed as failed:
+                if failed.final:
+                    raise
+                fault = failed
+            for name, where, rest in self._elsewhere(holder, spans, others):
+                with contextlib.suppress(SourceFailed):  # what is still missing then is the holder's fault first
+                    log.info("%s; the rest is fetched from %s", fault.fault, name)
+                    await self._transfer(name, where, rest)
+            spans = self._absent(spans)
+            if not spans:
+                return
+            if pause is None or fault.gone:
+                raise SourceFailed(holder, spans, fault.fault)
+            await asyncio.sleep(pause)  # a passing fault of the network, perhaps
+
+    def _absent(self, spans: Sequence[Span]) -> list[Span]:
+        return [
+            Span(layer, item, item + 1)
+            for layer, start, stop in spans
+            for item in range(start, stop)
+            if not self.store.has(layer, item)
+        ]
+
+    def _elsewhere(
+        self, holder: str, spans: Sequence[Span], others: Sequence[Source]
+    ) -> list[tuple[str, str, list[Span]]]:
+        """Of what is missing of `spans`, who else has it."""
+        found: dict[tuple[str, str], list[Span]] = {}
+        for one in self._absent(spans):
+            for span, name, address in others:
+                if span.layer == one.layer and span.start <= one.start < span.stop and name != holder:
+                    found.setdefault((name, address), []).append(one)
+                    break
+        return [(name, address, rest) for (name, address), rest in found.items()]
+
     async def _transfer(self, holder: str, address: str, spans: list[Span]) -> None:
         faults: list[str] = []
         unasked = 0
+        guard = threading.Lock()
+        over = False
 
         def take(layer: Key, item: int, packed: Packed) -> None:
             # On a thread of the transfer's, while the next results are on their way; those wait where there is no room.
@@ -108,14 +167,25 @@ class Fetching:
             except Exception as error:  # noqa: BLE001  # the user's own __setstate__ or imports may raise anything
                 faults.append(f"it cannot be opened here: {type(error).__name__}: {error}")
             else:
-                self.store.put(layer, (item,), (value,), (max(size_of_value(value), 1),))
+                with guard:
+                    if not over:
+                        self.store.put(layer, (item,), (value,), (max(size_of_value(value), 1),))
 
+        if not address:
+            raise SourceFailed(holder, spans, f"{holder} is not connected any more", gone=True)
         try:
             missing = await self.peers.fetch(address, spans, take)
         except (HowdahError, OSError) as error:
-            raise SourceFailed(holder, spans, f"{holder} at {address}: {error}") from error
+            # A thread may be at it still. What it brought after the scheduler was told that it is missing would stay
+            # here for good: nobody knows of it.
+            with guard:
+                over = True
+            gone = isinstance(error, PeerGone)
+            raise SourceFailed(holder, spans, f"{holder} at {address}: {error}", gone=gone) from error
         if faults:
             raise SourceFailed(holder, spans, faults[0], final=True)
         if missing:
             lacking = [Span(layer, item, item + 1) for layer, item in missing]
-            raise SourceFailed(holder, lacking, f"{holder} does not have {len(missing)} of the results any more")
+            raise SourceFailed(
+                holder, lacking, f"{holder} does not have {len(missing)} of the results any more", gone=True
+            )

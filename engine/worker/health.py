@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-from pathlib import Path
 
 from howdah.engine.comm.messages import Health
 
@@ -18,7 +17,8 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 def resident_bytes() -> int:
     """Memory of this process that is in RAM."""
-    return int(Path("/proc/self/statm").read_bytes().split()[1]) * _PAGE
+    with open("/proc/self/statm", "rb", buffering=0) as file:
+        return int(file.read().split()[1]) * _PAGE
 
 
 class Memory:

@@ -1,26 +1,30 @@
-"""A worker process from its options to its exit code: logging, signals, its parent's death."""
+"""A worker process from its options to its exit code: logging, signals, what it has of its supervisor."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import dataclasses
+import faulthandler
 import logging
 import os
 import signal
 import socket
 import sys
 
-from howdah.engine.comm.identity import Security
+from howdah.engine.comm.identity import Security, role_of_pem
 from howdah.engine.scheduler.records import WorkerInfo
 from howdah.engine.worker import logs
 from howdah.engine.worker.server import Worker
+from howdah.engine.worker.supervisor import AGAIN, BROKEN, REFUSED, Child
 from howdah.errors import HowdahError
 
 log = logging.getLogger("howdah.engine.worker")
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace, child: Child) -> int:
     """Be the worker that `options` describe (see `__main__`); returns the exit code."""
+    faulthandler.enable(all_threads=False)  # a task that crashes the process leaves its line in the log
     logging.basicConfig(
         level=os.environ.get("HOWDAH_LOG", "WARNING"),
         format=f"%(asctime)s {options.name} %(levelname)s %(message)s",
@@ -28,29 +32,20 @@ def run(options: argparse.Namespace) -> int:
     )
     logs.listen()
     try:
-        code = asyncio.run(_serve(options))
-        if code == RESTART:
-            _start_anew()
-        return code
+        code = asyncio.run(_serve(options, child))
     except HowdahError as error:
         log.error("%s", error)
-        return 4
+        code = REFUSED
+    if code != BROKEN:
+        child.leaving()
+    return AGAIN if code == RESTART else code
 
 
 RESTART = -1
 """What `Worker.run` returns when the process is to start anew."""
 
-_parent_line = -1
 
-
-def _start_anew() -> None:
-    """The same process, the same command, a new interpreter: whoever watches the process sees no end of it."""
-    if _parent_line >= 0:
-        os.dup2(_parent_line, 0)
-    os.execv(sys.executable, sys.orig_argv)
-
-
-async def _serve(options: argparse.Namespace) -> int:
+async def _serve(options: argparse.Namespace, child: Child) -> int:
     host = options.host or socket.gethostname()
     info = WorkerInfo(
         name=options.name,
@@ -63,6 +58,10 @@ async def _serve(options: argparse.Namespace) -> int:
         resources=options.resources,
     )
     security = Security.load(options.security) if options.security else None
+    certificate, key = child.identity
+    if security is not None and certificate:  # its predecessor's, for the scheduler grants only one to a container
+        role = role_of_pem(certificate)
+        security = dataclasses.replace(security, role=role, certificate=certificate, key=key, join_key=b"")
     worker = Worker(
         info,
         options.scheduler,
@@ -71,26 +70,11 @@ async def _serve(options: argparse.Namespace) -> int:
         lease=options.lease,
         memory_limit=options.memory_limit,
         local_dir=options.local_dir,
+        died=child.died,
+        board=child.board,
     )
+    worker.on_identity = lambda mine: child.granted(mine.certificate, mine.key)
     loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGTERM, worker.leave, "SIGTERM")
+    loop.add_signal_handler(signal.SIGTERM, worker.drain, "it got SIGTERM", options.grace, 0, True)
     loop.add_signal_handler(signal.SIGINT, lambda: None)  # Ctrl-C is for the client; it ends its workers
-    if options.die_with_parent:
-        # Tasks get an empty standard input, which they may even close; the parent's line is ours.
-        global _parent_line
-        line = _parent_line = os.dup(0)
-        with open(os.devnull, "rb") as empty:
-            os.dup2(empty.fileno(), 0)
-        os.set_blocking(line, False)
-        loop.add_reader(line, _parent_said, line)
     return await worker.run()
-
-
-def _parent_said(line: int) -> None:
-    try:
-        ended = os.read(line, 4096) == b""
-    except BlockingIOError:
-        return
-    if ended:
-        # The parent is gone, and the scheduler with it: there is nobody to say good-bye to.
-        os._exit(3)

@@ -1,7 +1,9 @@
 """A worker's process: one session with the scheduler, one data server for peers, slots that run.
 
 It follows instructions and reports. When the scheduler is lost it keeps what it holds, goes on with its runs, tries
-again until its lease is over, and introduces itself anew with its holdings if the scheduler has forgotten it.
+again until its lease is over, and introduces itself anew, with its holdings and what it runs, if the scheduler has
+forgotten it. A scheduler that was started again from its journal (its epoch begins alike) takes its runs over; what
+one that knows nothing of them told it to run is void.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import socket
 import time
 from array import array
 from collections import deque
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -28,9 +30,11 @@ from howdah.engine.comm.messages import (
     Copied,
     Copy,
     DefineLayer,
+    Draining,
     Files,
     ForgetLayers,
     Free,
+    Gone,
     Hello,
     Introduce,
     Leave,
@@ -51,21 +55,39 @@ from howdah.engine.coordination.residents import serve_actors
 from howdah.engine.graph.layer import Key, Span
 from howdah.engine.scheduler.records import InputsMissing, RunReturned, WorkerInfo
 from howdah.engine.worker import files
+from howdah.engine.worker.board import Board
 from howdah.engine.worker.calls import serve_calls
 from howdah.engine.worker.code import Code
+from howdah.engine.worker.drain import Drain
 from howdah.engine.worker.fetching import Fetching, SourceFailed
 from howdah.engine.worker.health import Memory
+from howdah.engine.worker.overdue import Overdue
 from howdah.engine.worker.slots import Report, Slots, Work, unpicklable_input
 from howdah.engine.worker.store import Store
 from howdah.errors import DeadlineExceeded, EnvironmentMismatch, PeerRefused
 
 log = logging.getLogger(__name__)
 
+MOST_FAILED = 1000
+"""Runs in which something failed whose spans are remembered: what is known of failures is in their reports alone."""
+
 MEMORY_PER_FETCH = 64 << 20
 """Bytes of the memory limit for each fetch that is under way at once."""
 
 BEAT = 1.0
 """Seconds between heartbeats."""
+
+GATHER = 0.001
+"""Seconds that a report may wait for others while its slot has more to do."""
+
+REPLACE_GRACE = 10.0
+"""Seconds in which a worker with a stuck slot finishes what else it runs, before its process is replaced."""
+
+LONGEST_PAUSE = 0.5
+"""Seconds between attempts to find the scheduler: one that was started again waits for its last worker."""
+
+NOTHING = Span(b"", 0, 0)
+"""The items of a run of which only its report is left: what it made is in the store."""
 
 
 class Worker:
@@ -81,6 +103,8 @@ class Worker:
     lease : seconds for which a lost scheduler is looked for.
     memory_limit : bytes; 0 for none.
     local_dir : where results go that memory has no room for.
+    died : why the process before this one ended, of the same name.
+    board : where it is said what runs, for the supervisor.
     """
 
     def __init__(
@@ -92,6 +116,8 @@ class Worker:
         lease: float = 60.0,
         memory_limit: int = 0,
         local_dir: str = "",
+        died: str = "",
+        board: Board | None = None,
     ) -> None:
         self.info, self.scheduler, self.security, self.lease = info, scheduler, security, lease
         self.listen = listen
@@ -100,7 +126,7 @@ class Worker:
         self._where = (info.name, info.host, info.container)
         self._loop = asyncio.get_running_loop()
         self._pool = ThreadPoolExecutor(8, "howdah-transfer")
-        self._slots = Slots(info.slots, self.store, self._finished, *self._where)
+        self._slots = Slots(info.slots, self.store, self._finished, *self._where, board)
         self._slots.on_change = self._slots_change
         self._files = files.Files()
         self._codes: dict[Key, Code] = {}
@@ -112,8 +138,14 @@ class Worker:
         self._decoder = decoder_of(SchedulerTellsWorker)
         self._session: Session[SchedulerTellsWorker] | None = None
         self._epoch = ""
+        self._failed: dict[tuple[int, int], Span] = {}
         self._code = 0
         self._leave: asyncio.Future[str] = self._loop.create_future()
+        self._died = died
+        self._drain: Drain | None = None
+        self._overdue = Overdue(self._slots, self._say_overdue)
+        self.on_identity: Callable[[Security], None] = lambda mine: None
+        """Told the identity that the scheduler has granted."""
 
     # -- life -----------------------------------------------------------------------------------------------------
 
@@ -121,6 +153,7 @@ class Worker:
         if self.security is not None and not self.security.certificate:
             container = self.info.container or self.info.name
             self.security = await obtain_certificate(self.scheduler, self.security, container)
+            self.on_identity(self.security)
         listener = Listener({"data": self._serve_data, "call": self._serve_calls, "actor": serve_actors}, self.security)
         self.info = msgspec.structs.replace(self.info, address=listener.open(self.listen))
         this_is_worker(self.info, self.scheduler, self.security)
@@ -151,6 +184,13 @@ class Worker:
         if not self._leave.done():
             self._leave.set_result(reason)
 
+    def drain(self, reason: str, grace: float, code: int = 0, signalled: bool = False) -> None:
+        """Go within `grace` seconds, and lose as little by it as can be (`drain`). On the loop's thread."""
+        if self._drain is None:
+            self._code = code
+            self._drain = Drain(self, reason, grace, signalled)
+            self._drain.begin()
+
     async def _stay_connected(self) -> int:
         lost_since = time.monotonic()
         pause = 0.05
@@ -169,7 +209,7 @@ class Worker:
                     log.error("no scheduler at %s for %.0f s (%s); leaving", self.scheduler, self.lease, error)
                     return 3
                 await asyncio.sleep(pause)
-                pause = min(pause * 2, 2.0)
+                pause = min(pause * 2, LONGEST_PAUSE)
                 continue
             session = self._resume(session, answer)
             await session.run(channel, answer.received)
@@ -180,21 +220,31 @@ class Worker:
             return session
         unsaid = session.unconfirmed() if session is not None else []
         fresh: Session[SchedulerTellsWorker] = Session(answer.session, self._decoder, self._told, "the scheduler")
-        if answer.details.get("epoch") != self._epoch:
+        epoch = answer.details.get("epoch", "")
+        if epoch.partition(".")[0] != self._epoch.partition(".")[0]:
             # Another scheduler: its numbers of runs are its own, and what the old one told us to run is void.
-            self._epoch = answer.details.get("epoch", "")
             for work in self._works.values():
                 work.void = True
             self._works.clear()
             self._held_back.clear()
+            self._failed.clear()
             unsaid = []
         self._codes = {work.code.layer.key: work.code for work in self._works.values()}
         reports = [
             (message, frames) for message, frames in unsaid if isinstance(message, RunFinished | RunBlocked | RunCut)
         ]
-        running = dict.fromkeys([*self._works, *((m.report.run, m.report.attempt) for m, _ in reports)])
-        fresh.send(Introduce(self.info, tuple(self.store.holdings()), tuple(running)))
-        if self._slots.extra:
+        runs = {name: Span(w.message.span.layer, w.start, w.stop) for name, w in self._works.items()}
+        for message, _ in reports:
+            name = message.report.run, message.report.attempt
+            runs.setdefault(name, self._failed.get(name, NOTHING))
+        self._epoch = epoch
+        fresh.send(
+            Introduce(self.info, tuple(self.store.holdings()), tuple(runs), tuple(runs.values()), died=self._died)
+        )
+        self._died = ""
+        if self._drain is not None:
+            fresh.send(self._drain.message)
+        elif self._slots.extra:
             fresh.send(SlotsNow(self._slots.count + self._slots.extra))
         for message, frames in reports:
             fresh.send(message, *frames)
@@ -233,10 +283,15 @@ class Worker:
                 self._background(self._copy(sources))
             case Files(names):
                 self._files.keep(names, frames)
-            case Leave(reason):
+            case Gone(address):
+                self._peers.give_up(address)
+            case Leave(reason, grace):
                 if reason == RESTART:
                     self._code = -1
-                self.leave(reason or "asked to go")
+                if grace:
+                    self.drain(reason, grace)
+                else:
+                    self.leave(reason or "asked to go")
 
     def _take(self, message: Run, frames: Sequence[memoryview]) -> None:
         offsets = array("Q")
@@ -248,7 +303,11 @@ class Worker:
         self._works[message.run, message.attempt] = work
         if message.after:
             self._slots.behind(work, [self._works.get((run, attempt)) for run, attempt in message.after])
-        if message.sources:
+        if work.code.layer.timeout:
+            self._overdue.watch(work)
+        if self._drain is not None:
+            self._recall((message.run, message.attempt))
+        elif message.sources:
             self._background(self._prepare(work))
         else:
             self._enqueue(work)
@@ -283,7 +342,8 @@ class Worker:
         if self._session is not None:
             if cut is not None:
                 self._session.send(RunCut(cut))
-            self._session.send(SlotsNow(self._slots.count + self._slots.extra))
+            if self._drain is None:
+                self._session.send(SlotsNow(self._slots.count + self._slots.extra))
         self._let_go()
 
     def _enqueue(self, work: Work) -> None:
@@ -311,20 +371,71 @@ class Worker:
 
     # -- what this worker says ------------------------------------------------------------------------------------
 
-    def _finished(self, report: Report) -> None:
+    def say(self, message: Draining) -> None:
+        if self._session is not None:
+            self._session.send(message)
+
+    def give_back(self) -> bool:
+        """Give back all that is not begun; whether anything is running still."""
+        for name in list(self._works):
+            self._recall(name)
+        return bool(self._works)
+
+    def _say_overdue(self, report: Report, cut: RunReturned | None) -> None:
+        """A task takes longer than it may: it has failed, and this worker goes, for its slot is stuck."""
+        if self._session is not None and cut is not None:
+            self._session.send(RunCut(cut))
+        self._said(report)
+        name = f"{report.work.code.layer.name}[{report.work.stop - 1}]"
+        self.drain(f"{name} did not end in time and keeps its slot; the process is replaced", REPLACE_GRACE, -1)
+
+    def _finished(self, report: Report, idle: bool) -> None:
+        """On a slot's thread. One that is idle now says so itself, at once; the reports of one that goes on may wait a
+        little for others: a message costs the scheduler more than a report."""
+        if idle and self._said_at_once(report):
+            return
         self._reports.append(report)
-        if not self._woken:  # one wake-up of the loop serves all that is finished until it comes
+        if not self._woken:
             self._woken = True
+            self._loop.call_soon_threadsafe(self._say if idle else self._say_soon)
+        elif idle:
             self._loop.call_soon_threadsafe(self._say)
 
+    def _say_soon(self) -> None:
+        self._loop.call_later(GATHER, self._say)
+
+    def _said_at_once(self, report: Report) -> bool:
+        session, work, done = self._session, report.work, report.done
+        if session is None or done is None or done.errors or work.void:
+            return False
+        with session.lock:  # a report must not overtake that of a run whose results it was made of
+            if self._woken:
+                return False
+            frames = (report.lengths.tobytes(), report.blob) if report.blob else ()
+            if not session.send_at_once(RunFinished(done), *frames):
+                return False
+            self._works.pop((work.message.run, work.message.attempt), None)
+        if self._held_back:
+            self._loop.call_soon_threadsafe(self._let_go)
+        return True
+
     def _say(self) -> None:
-        self._woken = False
         session = self._session
-        mine = session is not None and session.hold()
+        if not self._woken:
+            return  # it was not worth while to wait
+        if session is None:
+            self._say_all()
+            return
+        with session.lock:
+            mine = session.hold()
+            self._say_all()
+            if mine:
+                session.flush()
+
+    def _say_all(self) -> None:
+        self._woken = False
         while self._reports:
             self._said(self._reports.popleft())
-        if session is not None and mine:
-            session.flush()
 
     def _said(self, report: Report) -> None:
         work = report.work
@@ -338,6 +449,13 @@ class Worker:
             return
         done = report.done
         assert done is not None
+        if done.errors and self._drain is not None and self._drain.signalled:
+            taken = tuple((at, msgspec.structs.replace(one, kind="taken")) for at, one in done.errors)
+            done = msgspec.structs.replace(done, errors=taken)
+        if done.errors:
+            self._failed[done.run, done.attempt] = work.message.span
+            if len(self._failed) > MOST_FAILED:
+                del self._failed[next(iter(self._failed))]
         if report.blob:
             self._session.send(RunFinished(done), report.lengths.tobytes(), report.blob)
         else:

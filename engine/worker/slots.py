@@ -18,9 +18,11 @@ from typing import Any
 
 from howdah.engine.away import this_is_slot
 from howdah.engine.comm.failure import task_error
+from howdah.engine.comm.imports import import_whole
 from howdah.engine.comm.messages import INLINE_BYTES, NOT_INLINE, Run
 from howdah.engine.comm.serialize import PLAIN, Buffer, dumps, dumps_apart
 from howdah.engine.scheduler.records import RunDone, RunReturned, TaskError
+from howdah.engine.worker.board import Board
 from howdah.engine.worker.code import Code, InputGone
 from howdah.engine.worker.logs import with_words
 from howdah.engine.worker.store import Store, size_of_value
@@ -58,6 +60,12 @@ class Work:
     """Those that stand behind this one."""
     void: bool = False
     """The scheduler has no use for it any more: nothing is kept and nothing reported."""
+    due: float | None = None
+    """By when the item that is running has to end (monotonic), where its layer has a time limit."""
+    results: list[Any] = field(default_factory=list)
+    errors: list[tuple[int, TaskError]] = field(default_factory=list)
+    settled: bool = False
+    """Of a layer with a time limit: its report is being made, by the slot or because it is overdue; not by both."""
 
     def __post_init__(self) -> None:
         self.start = self.next = self.message.span.start
@@ -80,14 +88,23 @@ class Slots:
 
     Parameters
     ----------
-    report : called on a slot's thread with each finished run.
+    report : called on a slot's thread with each finished run, and whether this slot has nothing to do after it.
     worker, host, container : for the errors' sake.
+    board : where it is said what runs.
     """
 
     def __init__(
-        self, count: int, store: Store, report: Callable[[Report], None], worker: str, host: str, container: str
+        self,
+        count: int,
+        store: Store,
+        report: Callable[[Report, bool], None],
+        worker: str,
+        host: str,
+        container: str,
+        board: Board | None = None,
     ) -> None:
         self.count, self.store = count, store
+        self.board = board or Board(count)
         self.busy = self.extra = 0
         self.on_change: Callable[[RunReturned | None], None] = lambda cut: None
         """Told on a slot's thread that `extra` is another, with the rest of a run that was given back."""
@@ -165,11 +182,13 @@ class Slots:
 
     def _serve(self) -> None:
         place = this_is_slot(self)
+        board, entry = self.board, self.board.take()
         runner = asyncio.Runner()  # makes its loop when the first async function comes
         mine: list[Work] = []  # what stood behind the work just done: this slot goes on with it
         while True:
             work = mine.pop() if mine else self._queue.get()
             if work is None:
+                board.give_back(entry)
                 runner.close()
                 return
             with self._lock:
@@ -181,11 +200,13 @@ class Slots:
                 place.work = work
                 try:
                     span = work.message.span
+                    board.write(entry, work.code.layer.name, work.start, work.stop)
                     with self.store.room_for(span.layer, work.stop - work.start):
                         report = self._execute(work, runner)
-                    self._report(report)
+                    self._report(report, not work.then and self._queue.empty())
                     del report
                 finally:
+                    board.erase(entry)
                     place.work = None
                     gone = place.ended()
                     with self._lock:
@@ -199,13 +220,14 @@ class Slots:
             if gone:
                 for follower in mine:
                     self._queue.put(follower)
+                board.give_back(entry)
                 runner.close()
                 return
 
     def _execute(self, work: Work, runner: asyncio.Runner) -> Report:
         begun = time.perf_counter()
         code = work.code
-        errors: list[tuple[int, TaskError]] = []
+        errors = work.errors
         try:
             code.open()
         except BaseException as error:  # noqa: BLE001  # importing the user's modules may raise anything at all
@@ -215,12 +237,42 @@ class Slots:
             n = work.stop - work.start
             failed = tuple((i, failure) for i in range(n))
             return Report(work, self._done(work, [-1] * n, begun, failed))
-        simple = not code.layer.deps and not code.is_async and not code.per_item
+        timed = code.layer.timeout > 0
+        simple = not code.layer.deps and not code.is_async and not code.per_item and not timed
         try:
             results = self._simple(work, errors) if simple else self._general(work, errors, runner)
         except InputGone as gone:
             return Report(work, missing=(gone.span,))
+        if timed and not self._settle(work):
+            return Report(work)  # it was overdue, and has been reported so
         return self._keep(work, results, errors, begun)
+
+    def _settle(self, work: Work) -> bool:
+        with self._lock:
+            mine, work.settled = not work.settled, True
+            return mine
+
+    def overdue(self, work: Work, now: float) -> tuple[Report, RunReturned | None] | None:
+        """If the item that is running should have ended by `now`: the report of the work without its slot's help, and
+        what of it was not begun. On the loop's thread."""
+        with self._lock:
+            if work.settled or work.due is None or work.due > now:
+                return None
+            work.settled = True
+            done, tail = len(work.results), work.stop
+            work.stop = work.start + done + 1
+        worker, host, container = self._where
+        layer, limit = work.code.layer, work.code.layer.timeout
+        message = (
+            f"{layer.name}[{work.stop - 1}] did not end within its {limit:g} s (timeout=) on worker {worker} (host "
+            f"{host}); the worker is replaced, for a running task cannot be stopped"
+        )
+        error = TaskError("timeout", message, worker=worker, host=host, container=container)
+        report = self._keep(
+            work, [*work.results[:done], None], [*work.errors, (done, error)], time.perf_counter() - limit
+        )
+        cut = RunReturned(worker, work.message.run, work.message.attempt, done + 1) if work.stop < tail else None
+        return report, cut
 
     def _simple(self, work: Work, errors: list[tuple[int, TaskError]]) -> list[Any]:
         """Items without inputs: the tight loop."""
@@ -228,6 +280,7 @@ class Slots:
         offsets, arguments, start = work.offsets, work.arguments, work.start
         results: list[Any] = []
         keep, loads = results.append, pickle.loads
+        import_whole(arguments)
         while (item := work.next) < work.stop:
             work.next = item + 1
             try:
@@ -244,10 +297,12 @@ class Slots:
     def _general(self, work: Work, errors: list[tuple[int, TaskError]], runner: asyncio.Runner) -> list[Any]:
         code, offsets, start = work.code, work.offsets, work.start
         get = self.store.get
-        results: list[Any] = []
+        results, limit = work.results, code.layer.timeout
         while (item := work.next) < work.stop:
             work.next = item + 1
             at = item - start
+            if limit:
+                work.due = time.monotonic() + limit
             try:
                 made = code.call(item, work.arguments[offsets[at] : offsets[at + 1]] if offsets else None, get)
                 results.append(runner.run(made) if code.is_async else made)

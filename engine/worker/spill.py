@@ -36,6 +36,9 @@ LOW = 0.85
 STOP = 0.95
 """Share of the limit at which no run is begun until there is room."""
 
+LOOK_EVERY = 0.01
+"""Seconds between looks at the process's memory while half of the limit is free: runs may be much shorter."""
+
 DISK_PAUSE = 5.0
 """Seconds for which a disk that refused is left alone."""
 
@@ -70,6 +73,8 @@ class Spiller:
         self._numbers = itertools.count()
         self._room = threading.Condition()
         self._promised = 0
+        self._spare, self._look_at = 0, 0.0
+        """What may be taken without a look before that time."""
         self._waiting: Counter[int] = Counter()
         self._wanted = False
         self._rounds = 0
@@ -90,7 +95,12 @@ class Spiller:
         if not self.limit:
             yield
             return
-        self.await_room(nbytes)
+        now = time.monotonic()
+        if now >= self._look_at or nbytes > self._spare - self._promised:
+            self.await_room(nbytes)
+            self._spare = self.limit // 2 - resident_bytes()
+            self._look_at = now + LOOK_EVERY
+        self._spare -= nbytes
         with self._room:
             self._promised += nbytes
         try:

@@ -83,12 +83,12 @@ def measures() -> Iterator[Measure]:
     with howdah() as client:
         ours["map"] = _each(lambda n: mapped(client, n), 100_000, times=5)
         ours["merge"] = _each(lambda n: merge(client, n), 20_000, times=3)
-        ours["chain"] = _each(lambda n: chain(client, n), 2_000, times=3)
+        ours["chain"] = _each(lambda n: chain(client, n), 2_000, times=5)
         ours["trip"] = round_trip(client, 500) * 1e6
         submits = [submitted(client, 20_000) for _ in range(3)]
         ours["submits"], ours["submits cpu"] = (statistics.median(taken) for taken in zip(*submits))
         if delayed is not None:
-            ours["stencil"] = _each(lambda n: stencil(delayed, n), 100, 10_000, times=3)
+            ours["stencil"] = _each(lambda n: stencil(delayed, n), 100, 10_000, times=5)
             ours["tree"] = _each(lambda n: tree(delayed, n), 1 << 14, (2 << 14) - 1, times=3)
         ours["pipe"] = _each(lambda n: check(raw_pipe(n), n * (n + 1) // 2), 100_000)
     with distributed() as client:

@@ -27,12 +27,6 @@ def cluster() -> Iterator[LocalCluster]:
         yield cluster
 
 
-@pytest.fixture
-def client(cluster: LocalCluster) -> Iterator[Client]:
-    with Client(cluster) as client:
-        yield client
-
-
 def where(*_: Any) -> str:
     return hd.get_worker().name
 

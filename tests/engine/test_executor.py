@@ -10,14 +10,14 @@ import os
 import subprocess
 import sys
 import threading
-import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from waiting import until
 
 import howdah
 from howdah.engine.client import Client
@@ -46,13 +46,6 @@ def go(client: Client) -> Iterator[Event]:
     event = Event(client=client)
     yield event
     event.set()
-
-
-def until(condition: Callable[[], Any], seconds: float = 20.0) -> None:
-    deadline, pause = time.monotonic() + seconds, threading.Event()
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true"
-        pause.wait(0.01)
 
 
 def hold(event: Event) -> str:

@@ -50,7 +50,7 @@ def test_bars_tables_and_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert "<table>" in shown(client)[0]
     assert "gpu=1" in shown(client)[0]
     assert "<b>LocalCluster</b>" in shown(cluster)[0]
-    assert [output["text"] for output in bar.outputs if output.get("name") == "stdout"] == ["asked 0\n"]
+    assert "".join(output["text"] for output in bar.outputs if output.get("name") == "stdout") == "asked 0\n"
     (last,) = shown(bar)  # one display, which was updated in place
     assert re.search(r'<progress value="4" max="4"', last)
     assert "100%  4/4" in last

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from howdah.engine.current import drop_current, set_current
 from howdah.engine.execute import compute_graph, persist_graph
 from howdah.engine.graph.graph import Graph, Held
-from howdah.engine.graph.layer import Broadcast, Dependency, KToOne, Layer, OneToOne, Pattern, Span, Window
-from howdah.engine.graph.patterns import free, inputs_of
+from howdah.engine.graph.layer import Broadcast, Dependency, KToOne, Layer, OneToOne, Pattern, Span, Window, inputs_of
+from howdah.engine.graph.patterns import free
 from howdah.engine.local import compute_local
 from howdah.errors import InputError
 

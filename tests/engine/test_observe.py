@@ -17,7 +17,7 @@ from howdah.engine.graph.graph import Graph
 from howdah.engine.graph.layer import Broadcast, Dependency, Layer
 from howdah.engine.local_cluster import LocalCluster
 from howdah.engine.observe.account import account
-from howdah.engine.observe.history import History, Note
+from howdah.engine.observe.history import History
 from howdah.engine.observe.status import StatusPage
 from howdah.errors import Unpicklable
 
@@ -25,12 +25,6 @@ from howdah.errors import Unpicklable
 @pytest.fixture(scope="module")
 def cluster():
     with LocalCluster(1) as made:
-        yield made
-
-
-@pytest.fixture
-def client(cluster):
-    with Client(cluster) as made:
         yield made
 
 
@@ -122,7 +116,7 @@ def test_json_lines_hold_every_transition(tmp_path: Path) -> None:
     history = History(most=2)
     history.write_to(str(path))
     for i in range(5):
-        history.note(Note(float(i), b"k", "inc", 0, 3, "ready", "running", "w", i + 1, 1))
+        history.note(float(i), b"k", "inc", 0, 3, "ready", "running", "w", i + 1, 1)
     history.close()
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert [line["run"] for line in lines] == [1, 2, 3, 4, 5]

@@ -6,16 +6,16 @@ import json
 import os
 import subprocess
 import sys
-import time
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from waiting import until
 
 from howdah.yarn_app.mini import MiniHadoop
 from howdah.yarn_app.mini.processes import containers_of
@@ -36,17 +36,6 @@ SMALL = (
     "--driver-memory",
     "512MiB",
 )
-
-
-def until(condition: Callable[[], Any], what: str, seconds: float = 60.0) -> Any:
-    """The first true value of `condition`; fails with `what` when there is none in time."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        found = condition()
-        if found:
-            return found
-        time.sleep(0.1)  # between two questions, not instead of one
-    pytest.fail(f"not within {seconds:.0f} s: {what}")
 
 
 @dataclass
@@ -121,12 +110,30 @@ class Yarn:
         with urllib.request.urlopen(f"{self.hadoop.resourcemanager_url}/ws/v1/cluster/apps", timeout=10) as answer:
             return {app["id"] for app in (json.load(answer)["apps"] or {}).get("app", [])}
 
+    def attempts(self, app_id: str) -> list[dict[str, Any]]:
+        """The attempts of an application, as YARN tells them."""
+        address = f"{self.hadoop.resourcemanager_url}/ws/v1/cluster/apps/{app_id}/appattempts"
+        with urllib.request.urlopen(address, timeout=10) as answer:
+            return list(json.load(answer)["appAttempts"]["appAttempt"])
+
     def ended(self, app_id: str) -> bool:
         return self.application(app_id)["state"] in ("FINISHED", "FAILED", "KILLED")
 
-    def workers(self) -> list[psutil.Process]:
-        """Worker processes, in all containers."""
-        return [p for p in containers_of(self.hadoop.folder) if "howdah.engine.worker" in _words(p)]
+    def workers(self) -> dict[str, list[psutil.Process]]:
+        """YARN's id of each container with a worker -> its processes, the worker's supervisor among them."""
+        found: dict[str, list[psutil.Process]] = {}
+        for process in containers_of(self.hadoop.folder):
+            if "howdah.engine.worker" in _words(process):
+                found.setdefault(_environ(process).get("CONTAINER_ID", ""), []).append(process)
+        return found
+
+    def kill_worker(self, pid: int) -> set[int]:
+        """SIGKILL to all of the container in which this process works; returns their process ids."""
+        (container,) = (name for name, members in self.workers().items() if pid in {one.pid for one in members})
+        members = self.workers()[container]
+        for one in members:
+            one.kill()
+        return {one.pid for one in members}
 
     def list_hdfs(self, path: str) -> list[str]:
         """Names under a path; [] when it is not there."""
@@ -168,7 +175,9 @@ class Yarn:
         """Asserts it, within the seconds that NodeManagers take to end containers."""
         until(lambda: self.ended(app_id), f"{app_id} has ended")
         until(
-            lambda: not self.left(app_id), f"nothing is left of {app_id}; it was:\n" + "\n".join(self.left(app_id)), 20
+            lambda: not self.left(app_id),
+            f"nothing is left of {app_id}; it was:\n" + "\n".join(self.left(app_id)),
+            20,
         )
 
 

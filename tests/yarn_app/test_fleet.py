@@ -166,3 +166,28 @@ def test_whatever_happens_the_wanted_number_is_reached_again(story: list[str]) -
         play()
         joined.update(name for name, one in containers.items() if one.active)
     assert sum(one.active for one in containers.values()) == wanted
+
+
+def test_what_yarn_takes_is_told_as_that_and_is_no_failure() -> None:
+    ours = Fleet(TWO, 0)
+    joined = {"w.0_0", "w.1_0"}
+    ours.look(0, 2, [run("w.0_0", "node1"), run("w.1_0", "node2")], joined)
+    preempted = [run("w.0_0", "node1", "FAILED", "Container preempted by scheduler"), run("w.1_0", "node2")]
+    assert ours.look(10, 2, preempted, {"w.1_0"}) == [
+        Lost("w.0_0", "node1", "container_w.0_0", "Container preempted by scheduler", True, fleet.PREEMPTED),
+        Add("w.0"),
+    ], "no backoff, and none of the 0 failures that are allowed"
+    gone = [*preempted[:1], run("w.1_0", "node2", "FAILED", "Container released on a *lost* node")]
+    orders = ours.look(11, 2, gone, set())
+    assert [order.taken for order in orders if isinstance(order, Lost)] == [fleet.NODE_LOST]
+    assert not any(isinstance(order, GiveUp) for order in orders)
+    assert ours.excluded == frozenset()
+
+
+def test_a_preempted_newcomer_is_no_strike_against_its_node() -> None:
+    ours = Fleet(TWO, None)
+    seen: list[Seen] = []
+    for number in range(3 * fleet.NODE_STRIKES):
+        seen.append(run(f"w.0_{number}", "node1", "FAILED", "Container preempted by scheduler"))
+        ours.look(float(number), 2, [*seen, run("w.1_0", "node2")], set())
+    assert ours.excluded == frozenset()

@@ -10,13 +10,13 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 from click.testing import CliRunner
+from waiting import until
 
 from howdah.errors import HadoopNotFound, InputError
 from howdah.yarn_app.cli.mini import command
@@ -37,15 +37,6 @@ def run(*words: str, **more: Any) -> str:
     done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False, **more)
     assert done.returncode == 0, done.stderr
     return done.stdout
-
-
-def until(condition: Callable[[], Any], what: str, seconds: float = 60) -> Any:
-    """Wait for a condition with a deadline; what it returned."""
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.1)
-    return found
 
 
 # -- on the session's Hadoop
@@ -327,6 +318,8 @@ def test_the_first_java_that_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         ({"replication": 3}, "replication: got 3: from 1 to the number of nodes, 2"),
         ({"cores_per_node": 0}, "cores_per_node: got 0: at least 1"),
         ({"block_size": 1000}, "block_size: got 1000: a multiple of 512"),
+        ({"queues": "default:60,other:30"}, "queues: got .*shares that add up to 100"),
+        ({"queues": {"one": 100}}, "queues: got .*one of them is called 'default'"),
     ],
 )
 def test_options_that_cannot_be(tmp_path: Path, options: dict[str, Any], message: str) -> None:

@@ -84,10 +84,14 @@ def test_a_users_exception_is_shown_here_and_leaves_no_output(yarn: Yarn) -> Non
     yarn.nothing_left(run.app_id)
 
 
-def test_a_scripts_exit_code_is_ours(yarn: Yarn) -> None:
-    run = yarn.submit(yarn.job("slow.py"), "/dev/null", "3", "0", "7")
+def test_a_scripts_exit_code_is_ours_and_it_is_not_begun_anew(yarn: Yarn, tmp_path: Path) -> None:
+    """skein alone would let YARN start the next attempt."""
+    log = tmp_path / "log"
+    run = yarn.submit(yarn.job("slow.py"), str(log), "3", "0", "7")
     assert run.code == 7
-    assert (run.end["status"], run.end["exit_code"]) == ("FAILED", 7)
+    assert (run.end["status"], run.end["exit_code"], run.end["attempt"]) == ("FAILED", 7, 1)
+    assert yarn.executed(log) == {0: 1, 1: 1, 2: 1}
+    assert len(yarn.attempts(run.app_id)) == 1
     yarn.nothing_left(run.app_id)
 
 

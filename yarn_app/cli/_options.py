@@ -51,6 +51,7 @@ _OPTIONS: tuple[tuple[str, str, dict[str, Any], str], ...] = (
     ("--env-var", "env_vars", _NAMED, "an environment variable of all containers"),
     ("--node-label", "node_label", {"metavar": "LABEL"}, "YARN node label"),
     ("--locality", "locality", {"metavar": "auto|off"}, "spread workers over the nodes  [default: auto]"),
+    ("--max-attempts", "max_attempts", _NUMBER, "masters that YARN may start, should one be lost  [default: 2]"),
     ("--lease", "lease", _SECONDS, "how long the application outlives its last client  [default: 60]"),
     ("--max-failures", "max_failures", _NUMBER, "worker containers that may fail in ten minutes"),
     ("--start-timeout", "start_timeout", _SECONDS, "for YARN to start it  [default: 300]"),

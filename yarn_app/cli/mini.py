@@ -53,6 +53,7 @@ def _json(function: Callable[..., None]) -> Callable[..., None]:
 @click.option("--memory-per-node", metavar="SIZE", default=None, help="For containers.  [default: 4GiB, or as before]")
 @click.option("--cores-per-node", type=int, default=None, help="For containers.  [default: 4, or as before]")
 @click.option("--replication", type=int, default=None, help="Replicas of a block.  [default: 1, or as before]")
+@click.option("--queues", metavar="NAME:PERCENT,...", default=None, help="YARN's queues.  [default: default:100]")
 @_folder
 @_json
 def start(folder: Path | None, as_json: bool, **options: Any) -> None:

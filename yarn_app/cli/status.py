@@ -55,7 +55,7 @@ def _facts(report: Report, said: dict[str, Any]) -> list[tuple[str, str]]:
         found.append(
             ("tasks", f"{tasks.get('done', 0)} of {tasks.get('total', 0)} done, {tasks.get('running', 0)} run")
         )
-        found += [("lost", text) for text in done["lost_containers"]]
+        found += [("note", text) for text in summary.losses(done)]
     if report.tracking_url:
         found.append(("page", report.tracking_url))
     if report.diagnostics:

@@ -7,6 +7,7 @@ go. Client mode: the script runs here, the workers in YARN; they end with this c
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -229,23 +231,46 @@ def _run_here(
         "HOWDAH_STAGING": status.get("staging", ""),
         "HOWDAH_APPLICATION": application.app_id,
         "HOWDAH_WORKERS": str(status.get("wanted", 0)),
+        "HOWDAH_SCHEDULER_FILE": str(submitted.folder / "scheduler"),
     }
-    told = 0
+    kept = ""
+    told: set[str] = set()
     process = subprocess.Popen(dying_with_us([sys.executable, script, *arguments]), env=env)
     try:
         while True:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 return exit_code(process.wait(1.0))
             status = application.status()
-            for text in status.get("lost", [])[told:]:
-                shown.note(f"worker container lost: {text}")
-                told += 1
+            Application.note_losses(status, told, shown)
+            where = _where(application, status)
+            if where and where != kept:
+                _keep(submitted.folder / "scheduler", where)
+                kept = where
             if status.get("exit_code") is not None:
                 with contextlib.suppress(subprocess.TimeoutExpired):  # it hears of it from its client
                     return exit_code(process.wait(NOTICE_SECONDS))
                 return 1
     finally:
         stop_tree(process)
+
+
+def _where(application: Application, status: dict[str, Any]) -> str:
+    """What a client that has lost the scheduler is to know: JSON as in `engine.client.link.address_in`."""
+    if status.get("exit_code") is not None:
+        return json.dumps({"ended": f"{application.app_id} has ended {status['status']}: {status['diagnostics']}"})
+    if status.get("scheduler"):
+        return json.dumps({"address": status["scheduler"]})
+    with contextlib.suppress(HowdahError):
+        report = application.report()
+        if report.ended:
+            return json.dumps({"ended": f"{application.app_id} has ended {report.state}: {report.diagnostics}"})
+    return ""  # YARN starts the next attempt, or is away itself
+
+
+def _keep(path: Path, text: str) -> None:
+    fresh = path.with_suffix(".new")
+    fresh.write_text(text)
+    fresh.rename(path)
 
 
 def _end_here(application: Application, ending: Ending) -> dict[str, Any]:

@@ -153,13 +153,36 @@ def yarn_properties(layout: Layout, state: State) -> Properties:
         "yarn.client.nodemanager-connect.retry-interval-ms": 500,
         "yarn.nodemanager.resourcemanager.connect.max-wait.ms": 900000,
         "yarn.nodemanager.resourcemanager.connect.retry-interval.ms": 250,
+        **(PREEMPTION if len(options.queues) > 1 else {}),
     }
 
 
+_PREEMPTION = "yarn.resourcemanager.monitor.capacity.preemption."
+PREEMPTION: Properties = {
+    "yarn.resourcemanager.scheduler.monitor.enable": True,
+    "yarn.resourcemanager.scheduler.monitor.policies": (
+        _YARN + "server.resourcemanager.monitor.capacity.ProportionalCapacityPreemptionPolicy"
+    ),
+    # A queue that wants its share has it within about 2 s (defaults: look every 3 s, kill after 15 s, at most a tenth
+    # of the cluster each time, a fifth of what is missing, and none of the last tenth).
+    _PREEMPTION + "monitoring_interval": 500,
+    _PREEMPTION + "max_wait_before_kill": 1000,
+    _PREEMPTION + "total_preemption_per_round": 1.0,
+    _PREEMPTION + "natural_termination_factor": 1.0,
+    _PREEMPTION + "max_ignored_over_capacity": 0.0,
+}
+
+
 def scheduler_properties(state: State) -> Properties:
+    queues = state.options.queues
+    shared: dict[str, object] = {}
+    for queue, share in queues.items():
+        name = f"yarn.scheduler.capacity.root.{queue}."
+        # One user may use a whole queue and what the others leave idle (default: no more than the queue's own share).
+        shared |= {name + "capacity": share, name + "maximum-capacity": 100, name + "user-limit-factor": 100}
     return {
-        "yarn.scheduler.capacity.root.queues": "default",
-        "yarn.scheduler.capacity.root.default.capacity": 100,
+        "yarn.scheduler.capacity.root.queues": ",".join(queues),
+        **shared,
         "yarn.scheduler.capacity.maximum-am-resource-percent": 0.8,
         # Count cores as well as memory (the default calculator ignores them and reports 1).
         "yarn.scheduler.capacity.resource-calculator": _YARN + "util.resource.DominantResourceCalculator",

@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 
@@ -35,6 +35,7 @@ from howdah.yarn_app.mini.settings import (
     choose_ports,
     daemon_names,
     mebibytes,
+    shares,
     usable_folder,
 )
 
@@ -69,6 +70,10 @@ class MiniHadoop:
         Replicas of a block (default 1, so that each block has one place).
     block_size
         Bytes in a block (default 128 MiB).
+    queues
+        YARN's queues and the percent of the cluster that each is sure of (default {"default": 100}), or as text,
+        "default:50,other:50". Each may use what the others leave idle; with several of them YARN takes it back by
+        preemption within seconds.
     progress
         Called with (phase or daemon, text) when something got ready.
 
@@ -95,6 +100,7 @@ class MiniHadoop:
         cores_per_node: int | None = None,
         replication: int | None = None,
         block_size: int | None = None,
+        queues: str | Mapping[str, int] | None = None,
         progress: Progress | None = None,
     ) -> None:
         self.temporary = folder is None
@@ -107,6 +113,7 @@ class MiniHadoop:
             "cores_per_node": cores_per_node,
             "replication": replication,
             "block_size": block_size,
+            "queues": None if queues is None else shares(queues) if isinstance(queues, str) else dict(queues),
         }
         self._progress = progress or (lambda phase, text: None)
         self._children: dict[str, subprocess.Popen[bytes]] = {}

@@ -23,7 +23,7 @@ MASTER = "127.0.0.1"
 
 
 class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The choices of who starts a small Hadoop. Memory is in MiB, the block size in bytes."""
+    """The choices of who starts a small Hadoop. Memory is in MiB, block size in bytes, a queue's share in percent."""
 
     nodes: int = 2
     racks: bool = False
@@ -31,6 +31,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cores_per_node: int = 4
     replication: int = 1
     block_size: int = 128 * 1024 * 1024
+    queues: dict[str, int] = msgspec.field(default_factory=lambda: {"default": 100})
 
     def __post_init__(self) -> None:
         if not 1 <= self.nodes <= _MOST_NODES:
@@ -43,6 +44,10 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise bad_value("replication", self.replication, f"from 1 to the number of nodes, {self.nodes}")
         if self.block_size < 4096 or self.block_size % 512:
             raise bad_value("block_size", self.block_size, "a multiple of 512 bytes, at least 4096")
+        if sum(self.queues.values()) != 100 or min(self.queues.values()) < 1:
+            raise bad_value("queues", self.queues, "shares that add up to 100, as in 'default:50,other:50'")
+        if "default" not in self.queues:
+            raise bad_value("queues", self.queues, "one of them is called 'default', as in 'default:50,other:50'")
 
 
 class State(msgspec.Struct, frozen=True):
@@ -140,6 +145,25 @@ def mebibytes(field: str, size: str | int) -> int:
     if given is None or unit is None:
         raise bad_value(field, size, "a number and MiB or GiB, as in '4GiB'")
     return int(float(given[1]) * unit)
+
+
+def shares(text: str) -> dict[str, int]:
+    """Queues and their shares, as on the command line.
+
+    >>> shares("default:60,other:40")
+    {'default': 60, 'other': 40}
+    >>> shares("default=60")
+    Traceback (most recent call last):
+    ...
+    howdah.errors.InputError: queues: got 'default=60': names and percents, as in 'default:50,other:50'
+    """
+    found = {}
+    for entry in text.split(","):
+        given = re.fullmatch(r"\s*([\w-]+)\s*:\s*(\d+)\s*", entry, re.ASCII)
+        if given is None:
+            raise bad_value("queues", text, "names and percents, as in 'default:50,other:50'")
+        found[given[1]] = int(given[2])
+    return found
 
 
 def node_address(index: int) -> str:

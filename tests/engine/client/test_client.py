@@ -8,14 +8,13 @@ import pickle
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 import pytest
+from waiting import until
 
 from howdah.engine.client import Client, Future, as_completed, wait
 from howdah.engine.current import get_current
@@ -24,26 +23,6 @@ from howdah.engine.graph.graph import Graph
 from howdah.engine.graph.layer import Broadcast, Dependency, KToOne, Layer, OneToOne, Window
 from howdah.engine.local_cluster import LocalCluster
 from howdah.errors import Cancelled, DeadlineExceeded, HowdahError, InputError, Unpicklable
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[LocalCluster]:
-    with LocalCluster(2) as cluster:
-        cluster.wait_for_workers()
-        yield cluster
-
-
-@pytest.fixture
-def client(cluster: LocalCluster) -> Iterator[Client]:
-    with Client(cluster) as client:
-        yield client
-
-
-def until(condition: Callable[[], Any], seconds: float = 20.0) -> None:
-    deadline, pause = time.monotonic() + seconds, threading.Event()
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true"
-        pause.wait(0.01)
 
 
 def inc(x: int) -> int:

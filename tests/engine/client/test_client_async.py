@@ -3,7 +3,6 @@
 import asyncio
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +14,6 @@ from howdah.engine.coordination import Queue, Variable
 from howdah.engine.delayed import delayed
 from howdah.engine.local_cluster import LocalCluster
 from howdah.errors import Cancelled, DeadlineExceeded, HowdahError, InputError
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[LocalCluster]:
-    with LocalCluster(2) as cluster:
-        cluster.wait_for_workers()
-        yield cluster
 
 
 def inc(x: int) -> int:

@@ -5,12 +5,11 @@ import operator
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from waiting import until
 
 import howdah
 from howdah.engine.client import (
@@ -30,26 +29,6 @@ from howdah.engine.client import (
 from howdah.engine.delayed import delayed
 from howdah.engine.local_cluster import LocalCluster
 from howdah.errors import Cancelled, HowdahError, InputError, PathExists, Unpicklable
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[LocalCluster]:
-    with LocalCluster(2) as cluster:
-        cluster.wait_for_workers()
-        yield cluster
-
-
-@pytest.fixture
-def client(cluster: LocalCluster) -> Iterator[Client]:
-    with Client(cluster) as client:
-        yield client
-
-
-def until(condition: Callable[[], Any], seconds: float = 20.0) -> None:
-    deadline, pause = time.monotonic() + seconds, threading.Event()
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true"
-        pause.wait(0.01)
 
 
 def inc(x: int) -> int:

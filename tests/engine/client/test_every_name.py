@@ -12,7 +12,6 @@ import os
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -396,8 +395,6 @@ async def _awaited(value: Any) -> Any:
 @pytest.mark.parametrize("scenario", dict.fromkeys(SCENARIOS.values()), ids=lambda scenario: scenario.__name__[1:])
 @pytest.mark.parametrize("kind", ["synchronous", "asyncio"])
 def test_it_is_there_and_works(connect: Callable[..., Any], kind: str, scenario: Scenario, tmp_path: Path) -> None:
-    if scenario is _restart and connect.__name__ != "<lambda>" and not find_spec("howdah.engine.worker.supervisor"):
-        pytest.skip("a worker of a container gets one certificate, and only a supervisor can hand it on")
     if kind == "synchronous":
         with connect() as client:
             playing = scenario(client, _given, tmp_path)

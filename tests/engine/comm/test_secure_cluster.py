@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,19 +13,13 @@ from urllib.request import urlopen
 
 import numpy as np
 import pytest
+from waiting import until
 
 from howdah.engine.client import Client
 from howdah.engine.client.owner import Owner
 from howdah.engine.comm.identity import Authority
 from howdah.engine.coordination import Lock
 from howdah.errors import HowdahError, PeerRefused, WorkerLost
-
-
-def until(condition: Callable[[], Any], seconds: float = 30.0) -> None:
-    deadline, pause = time.monotonic() + seconds, threading.Event()
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true"
-        pause.wait(0.02)
 
 
 class Application:
@@ -175,13 +168,37 @@ def test_the_reason_of_a_lost_worker_reaches_the_error(application: Callable[...
             app.worker(name)
             client.wait_for_workers(1, timeout=30)
             if attempt == 0:
-                poison = client.submit(lambda: os.kill(os.getpid(), signal.SIGKILL))
+                # the supervisor, and the worker with it: as when YARN ends a container
+                poison = client.submit(lambda: (os.kill(os.getppid(), signal.SIGKILL), time.sleep(60)))
             app.processes[name].wait(30)
             assert owner.worker_lost(f"container_{name}", "1.2 GB of 1 GB physical memory used")
             if poison.done():
                 break
         with pytest.raises(WorkerLost, match=r"1\.2 GB of 1 GB physical memory used"):
             poison.result(10)
+
+
+def test_a_worker_that_dies_is_started_again_in_its_container(application: Callable[..., Application]) -> None:
+    """With its own identity: the scheduler grants only one to a container."""
+    app = application("--worker-lease", "20")
+    worker = app.worker("a")
+    with app.client() as client:
+        client.wait_for_workers(1, timeout=30)
+        with pytest.raises(
+            WorkerLost, match=r"(?s)signal SIGKILL; peak memory \d+ MiB of 1024 MiB; it was running die\[0\]"
+        ):
+            client.submit(die).result(60)
+        assert client.submit(abs, -1).result(30) == 1
+        assert worker.poll() is None
+        assert app.log("a").count("was ended by signal SIGKILL") == 3
+        before = client.scheduler_info()["workers"]["a"]["pid"]
+        client.restart()
+        until(lambda: client.scheduler_info()["workers"].get("a", {}).get("pid", before) != before)
+        assert client.submit(abs, -1).result(30) == 1
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_a_cut_link_costs_nothing_but_time(application: Callable[..., Application], tmp_path: Path) -> None:

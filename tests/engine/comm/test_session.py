@@ -3,11 +3,13 @@
 import asyncio
 import random
 import socket
+import threading
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from tornado.iostream import IOStream
+from waiting import until_async
 
 from howdah.engine.comm.frames import Channel, MalformedFrames
 from howdah.engine.comm.messages import Ask, ClientSays, Leave, SchedulerTellsWorker
@@ -36,12 +38,6 @@ def connect(a: End, b: End, tasks: list[asyncio.Task[None]]) -> tuple[Channel, C
     return ends[0], ends[1]
 
 
-async def until(condition: Any, seconds: float = 20.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.001)
-
-
 @pytest.mark.parametrize("seed", range(5))
 def test_all_arrives_once_and_in_order_whatever_the_link_does(seed: int) -> None:
     async def story() -> None:
@@ -58,10 +54,57 @@ def test_all_arrives_once_and_in_order_whatever_the_link_does(seed: int) -> None
                 dice.choice(channels).close()
                 await asyncio.sleep(0.001 * dice.randrange(3))
                 channels = connect(a, b, tasks)
-        await until(lambda: len(a.heard) >= count and len(b.heard) >= count)
+        await until_async(lambda: len(a.heard) >= count and len(b.heard) >= count)
         assert [number for number, _ in a.heard] == list(range(count))
         assert [number for number, _ in b.heard] == list(range(count))
         assert all(len(frames) == 1 for _, frames in b.heard)
+        for channel in channels:
+            channel.close()
+        await asyncio.gather(*tasks)
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_other_threads_send_too_and_each_ones_messages_keep_their_order(seed: int) -> None:
+    async def story() -> None:
+        dice = random.Random(seed)
+        a, b, tasks = End(), End(), []
+        channels = connect(a, b, tasks)
+        loop, count, direct = asyncio.get_running_loop(), 300, []
+
+        def hand_over(message: Ask, frame: bytes, sent: threading.Event) -> None:
+            a.session.send(message, frame)
+            sent.set()
+
+        def thread(me: int) -> None:
+            for number in range(count):
+                message, frame = Ask(number * 10 + me, "x"), bytes([me]) * (1 + number * 97 % 70_000)
+                if a.session.send_at_once(message, frame):
+                    direct.append(me)
+                    continue
+                sent = threading.Event()  # as a slot does: leave it to the loop, and go on when it has it
+                loop.call_soon_threadsafe(hand_over, message, frame, sent)
+                sent.wait()
+
+        threads = [threading.Thread(target=thread, args=(me,)) for me in (1, 2, 3)]
+        for one in threads:
+            one.start()
+        while any(one.is_alive() for one in threads):
+            a.session.send(Ask(0, "x"), b"")
+            await asyncio.sleep(0.001)
+            if dice.random() < 0.05:
+                dice.choice(channels).close()
+                await asyncio.sleep(0.001 * dice.randrange(3))
+                channels = connect(a, b, tasks)
+        channels[0].close()
+        await asyncio.gather(*tasks)
+        channels = connect(a, b, tasks)
+        await until_async(lambda: sum(bool(number) for number, _ in b.heard) >= 3 * count)
+        for me in (1, 2, 3):
+            assert [number // 10 for number, _ in b.heard if number % 10 == me] == list(range(count))
+        assert all(set(frames[0]) == {number % 10} for number, frames in b.heard if number)
+        assert len(direct) > count // 10
         for channel in channels:
             channel.close()
         await asyncio.gather(*tasks)
@@ -76,7 +119,7 @@ def test_what_is_confirmed_is_not_kept() -> None:
         for number in range(10):
             a.session.send(Ask(number, "x"), bytes(300_000))
         assert len(a.session.unconfirmed()) == 10
-        await until(lambda: not a.session.unconfirmed())
+        await until_async(lambda: not a.session.unconfirmed())
         for channel in channels:
             channel.close()
         await asyncio.gather(*tasks)
@@ -91,7 +134,7 @@ def test_silence_ends_the_channel_and_heartbeats_prevent_it() -> None:
         await asyncio.sleep(0)
         heard = a.session.heard
         b.session.beat(heard + 100, every=1.0, silence=1e9)
-        await until(lambda: a.session.heard > heard)
+        await until_async(lambda: a.session.heard > heard)
         a.session.beat(a.session.heard + 5.0, every=1e9, silence=10.0)
         assert a.session.connected
         a.session.beat(a.session.heard + 11.0, every=1e9, silence=10.0)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from waiting import until_async
 
 from howdah.engine.comm import transfer
 from howdah.engine.comm.frames import Channel, ChannelClosed
@@ -85,14 +86,6 @@ async def fetched(holder: Holder, peers: Peers, spans: list[Span]) -> tuple[dict
     return {item: packed.open() for item, packed in got.items()}, missing
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    for _ in range(2000):
-        if condition():
-            return
-        await asyncio.sleep(0.005)
-    raise AssertionError("the condition did not come true")
-
-
 def descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
 
@@ -107,7 +100,7 @@ def test_on_one_host_large_results_are_mapped_not_sent(tmp_path: Path) -> None:
         assert found[300] == "small"
         assert all(found[i][0] == found[i][-1] == float(i) for i in range(300))
         assert Path("/proc/self/maps").read_text().count("memfd:howdah-result") >= 300
-        await until(lambda: descriptors() <= before + 8)  # mappings need none
+        await until_async(lambda: descriptors() <= before + 8)  # mappings need none
         found[7][:] = -1.0  # hers alone
         assert holder.store.get(KEY, 7)[5] == 7.0
         again, _ = await fetched(holder, peers, spans)
@@ -116,7 +109,7 @@ def test_on_one_host_large_results_are_mapped_not_sent(tmp_path: Path) -> None:
         assert (
             Path("/proc/self/maps").read_text().count("memfd:howdah-result") >= 900
         )  # the holder's are there too, now
-        await until(lambda: before + 300 <= descriptors() <= before + 300 + 8)
+        await until_async(lambda: before + 300 <= descriptors() <= before + 300 + 8)
         third, _ = await fetched(holder, peers, spans)
         assert third[7][0] == 7.0
         del third
@@ -124,7 +117,7 @@ def test_on_one_host_large_results_are_mapped_not_sent(tmp_path: Path) -> None:
         holder.store.free(spans)
         values.clear()
         assert holder.store.memory == 0
-        await until(lambda: descriptors() <= before + 8)
+        await until_async(lambda: descriptors() <= before + 8)
         assert again[9][-1] == 9.0  # what was mapped lives as long as who has it
 
     tell(story, tmp_path)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Callable
 
 import pytest
 from tornado.iostream import IOStream
+from waiting import until_async
 
 from howdah.engine.comm.frames import LARGE, Channel, ChannelClosed, MalformedFrames, join
 from howdah.engine.comm.inside import pair
@@ -21,12 +21,6 @@ def channels() -> tuple[Channel, Channel]:
     here.trust()
     there.trust()
     return here, there
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.001)
 
 
 MESSAGES = [[os.urandom(size) for size in sizes] for sizes in ([5], [0, 3], [LARGE, 1, 3 * LARGE], [9] * 3000, [0])]
@@ -47,7 +41,7 @@ def test_messages_arrive_whole_however_they_are_cut(at_once: int) -> None:
         for at in range(0, len(data), at_once):
             await loop.sock_sendall(a, data[at : at + at_once])
             await asyncio.sleep(0)
-        await until(lambda: len(got) == len(messages))
+        await until_async(lambda: len(got) == len(messages))
         assert [[bytes(frame) for frame in frames] for frames in got] == messages
         assert not any(frame.readonly for frames in got for frame in frames)
         a.close()
@@ -70,7 +64,7 @@ def test_both_ends_write_more_than_the_socket_takes() -> None:
                 end.write(big)
                 end.write([b"after"])
         assert ends[0].stream.writing()
-        await until(lambda: len(got[0]) == len(got[1]) == 6)
+        await until_async(lambda: len(got[0]) == len(got[1]) == 6)
         for mine in got:
             assert [[bytes(frame) for frame in frames] for frames in mine] == [big, [b"after"]] * 3
         ends[0].close()
@@ -92,7 +86,7 @@ def test_what_came_with_the_greeting_is_delivered() -> None:
         assert [bytes(frame) for frame in await there.read()] == [b"hello"]
         got: list[bytes] = []
         job = asyncio.ensure_future(there.deliver(lambda frames: got.append(bytes(frames[0]))))
-        await until(lambda: len(got) == 2)
+        await until_async(lambda: len(got) == 2)
         assert got == [b"first", b"second"]
         job.cancel()
         here.close()

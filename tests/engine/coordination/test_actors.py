@@ -6,38 +6,17 @@ import gc
 import os
 import signal
 import threading
-import time
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pytest
+from waiting import until
 
 from howdah.engine.client import Client
 from howdah.engine.coordination import Event, Queue
 from howdah.engine.coordination.actors import Actor
 from howdah.engine.local_cluster import LocalCluster
 from howdah.errors import InputError, Unpicklable, WorkerLost
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[LocalCluster]:
-    with LocalCluster(2) as cluster:
-        cluster.wait_for_workers()
-        yield cluster
-
-
-@pytest.fixture
-def client(cluster: LocalCluster) -> Iterator[Client]:
-    with Client(cluster) as client:
-        yield client
-
-
-def until(condition: Callable[[], Any], seconds: float = 20.0) -> None:
-    deadline, pause = time.monotonic() + seconds, threading.Event()
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true"
-        pause.wait(0.01)
 
 
 class Counter:

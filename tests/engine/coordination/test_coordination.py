@@ -6,36 +6,16 @@ import pickle
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from waiting import until
 
 from howdah.engine.client import Client, wait
 from howdah.engine.coordination import Event, Lock, Queue, Semaphore, Variable
 from howdah.engine.local_cluster import LocalCluster
 from howdah.errors import DeadlineExceeded, HowdahError, InputError
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[LocalCluster]:
-    with LocalCluster(2) as cluster:
-        cluster.wait_for_workers()
-        yield cluster
-
-
-@pytest.fixture
-def client(cluster: LocalCluster) -> Iterator[Client]:
-    with Client(cluster) as client:
-        yield client
-
-
-def until(condition: Callable[[], Any], seconds: float = 20.0) -> None:
-    deadline, pause = time.monotonic() + seconds, threading.Event()
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true"
-        pause.wait(0.01)
 
 
 def state_of(cluster: LocalCluster) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from howdah.engine.graph.layer import OneToOne, Span
 from howdah.engine.scheduler.check import check
-from howdah.engine.scheduler.model import Model, layer, whole
+from howdah.engine.scheduler.model import layer, whole
 from howdah.engine.scheduler.records import (
     ArgumentsArrived,
     GraphSubmitted,
@@ -25,6 +25,7 @@ from howdah.engine.scheduler.records import (
     WorkerJoined,
     WorkerLeft,
 )
+from howdah.engine.scheduler.scenario import new_model
 from howdah.engine.scheduler.state import State
 
 GPU = (("gpu", 1.0),)
@@ -228,24 +229,18 @@ def test_nothing_is_started_twice_by_default() -> None:
 
 
 def test_random_clusters_with_needs_keep_their_books() -> None:
-    for seed in range(40):
-        model = Model(seed, after=lambda m: check(m.state))
-        model.state.core.speculating = seed % 2 == 0
+    for speculation in (False, True):
+        model = new_model(speculation)
         for i in range(3):
-            info = WorkerInfo(f"w{i}", f"h{i}", slots=2, resources=GPU if i else (), pid=i)
-            model.workers[info.name] = type(next(iter(model.workers.values()), None) or _worker())(info)
-            model.event(WorkerJoined(info))
-        specs = [*chain("abc"), layer("d", 5, resources=GPU), layer("e", 5, ("d", OneToOne()))]
+            model.join_worker(f"w{i}", f"h{i}", slots=2, resources=GPU if i else ())
+        model.layer("a", 5)
+        model.layer("b", 5, ("a", "one"))
+        model.layer("c", 5, resources=GPU)
+        model.layer("d", 5, ("c", "one"), ("b", "all"))
         model.join_client("me")
-        model.submit("me", specs, [whole(specs[2]), whole(specs[4])])
+        model.submit("me", "abcd", [("b", 0, 5), ("d", 0, 5)])
         model.settle()
-        assert all(value == model.truth(task) for task, value in model.answers("me").items())
-
-
-def _worker() -> object:
-    from howdah.engine.scheduler.model import ModelWorker
-
-    return ModelWorker(WorkerInfo("", ""))
+        model.end()
 
 
 # -- graphs that stream in ---------------------------------------------------------------------------------------------

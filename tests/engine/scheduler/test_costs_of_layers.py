@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from howdah.engine.graph.layer import Dependency, OneToOne, Span
+from howdah.engine.graph.layer import Dependency, Key, OneToOne, Span, Window
 from howdah.engine.scheduler import ahead
-from howdah.engine.scheduler.records import GraphSubmitted, LayerSpec, RunDone, StartRun, WorkerInfo, WorkerJoined
+from howdah.engine.scheduler.books import DONE
+from howdah.engine.scheduler.records import (
+    Event,
+    GraphSubmitted,
+    LayerSpec,
+    RunDone,
+    StartRun,
+    WorkerInfo,
+    WorkerJoined,
+)
 from howdah.engine.scheduler.state import State
 
 
@@ -57,3 +66,66 @@ def test_layers_of_one_function_begin_where_the_last_has_come_to(function: bytes
         run = next(iter(state.core.runs.values()))
         out = state.handle(RunDone("w", run.ident, run.attempt, (8,) * (run.hi - run.lo), 1e-5), 0.4)
     assert (len(starts[0].span) >= first) if first > 1 else (len(starts[0].span) == 1)
+
+
+def rows(count: int, n: int) -> list[LayerSpec]:
+    """Layers of `n` items, each of which needs three neighbours in the layer before."""
+    keys = [i.to_bytes(16, "big") for i in range(1, count + 1)]
+    made = [LayerSpec(keys[0], "cell", n, function=b"f")]
+    for key, last in zip(keys[1:], keys):
+        made.append(LayerSpec(key, "cell", n, (Dependency(last, Window(1, 1, wrap=True)),), function=b"f"))
+    return made
+
+
+@pytest.mark.parametrize(("each", "ahead_of_reports"), [(5e-6, True), (5e-3, False)])
+def test_rows_of_short_layers_are_given_to_one_worker_before_their_inputs_are_there(
+    each: float, ahead_of_reports: bool
+) -> None:
+    """A step of a stencil that takes half a millisecond is not worth an exchange; one of half a second is shared."""
+    state = State()
+    for name in ("v", "w"):
+        state.handle(WorkerJoined(WorkerInfo(name, "h")), 0.0)
+    known = LayerSpec(b"k" * 16, "cell", 1000, function=b"f")
+    play(state, GraphSubmitted("c", (known,), (Span(known.key, 0, 1000),)), each)
+    graph = rows(20, 100)
+    first, all_of_it = play(
+        state, GraphSubmitted("c", tuple(graph), (Span(graph[-1].key, 0, 100),)), each, graph[-1].key
+    )
+    if ahead_of_reports:
+        assert first.after
+        assert len(first.span) == 100
+        assert len({run.worker for run in all_of_it[-15:]}) == 1
+        assert len(all_of_it) < 3 * len(graph)
+    else:
+        assert not first.after
+        assert {run.worker for run in all_of_it} == {"v", "w"}
+    assert state.core.books[graph[-1].key].counts[DONE] == 100
+
+
+def play(state: State, event: Event, each: float, of: Key = b"") -> tuple[StartRun | None, list[StartRun]]:
+    """All runs that follow, done in order; and the first of the layer `of`."""
+    now, todo, started, first = state.core.now, [event], [], None
+    while todo:
+        now += 1e-4
+        out = [one for one in state.handle(todo.pop(0), now) if isinstance(one, StartRun)]
+        first = first or next((run for run in out if run.span.layer == of), None)
+        started += out
+        todo += [RunDone(r.worker, r.run, r.attempt, (8,) * len(r.span), each * len(r.span)) for r in out]
+    return first, started
+
+
+def test_one_slow_run_is_not_believed_to_the_letter() -> None:
+    """The first call may have imported something for a tenth of a second; what is slow says so again."""
+    state = State()
+    state.handle(WorkerJoined(WorkerInfo("w", "h")), 0.0)
+    spec = LayerSpec(b"k" * 16, "cell", 100_000)
+    runs = list(state.handle(GraphSubmitted("c", (spec,), (Span(spec.key, 0, spec.n),)), 0.0))
+    guesses = []
+    for seconds in (1e-5, 0.1, *[1e-5] * 4, *[0.1] * 8):
+        run = runs.pop(0)
+        out = state.handle(RunDone("w", run.run, run.attempt, (8,) * len(run.span), seconds * len(run.span)), 1.0)
+        runs += [r for r in out if isinstance(r, StartRun)]
+        guesses.append(state.core.seconds_of["cell"])
+    assert guesses[1] < 1e-3
+    assert guesses[5] < 1e-4
+    assert guesses[-1] > 0.05

@@ -7,8 +7,7 @@ from random import Random
 import numpy as np
 import pytest
 
-from howdah.engine.graph.layer import Dependency, Free, Key, Span
-from howdah.engine.graph.patterns import inputs_of
+from howdah.engine.graph.layer import Dependency, Free, Key, Span, inputs_of
 from howdah.engine.scheduler import scattered
 from howdah.engine.scheduler.check import check
 from howdah.engine.scheduler.records import (

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from random import Random
-
-from howdah.engine.graph.layer import KToOne, OneToOne
 from howdah.engine.scheduler.check import check
-from howdah.engine.scheduler.model import Model, layer, whole
+from howdah.engine.scheduler.model import layer, whole
 from howdah.engine.scheduler.records import (
     GraphSubmitted,
     Instruction,
@@ -20,6 +17,7 @@ from howdah.engine.scheduler.records import (
     WorkerJoined,
     WorkerLeft,
 )
+from howdah.engine.scheduler.scenario import new_model
 from howdah.engine.scheduler.state import State
 
 GPU = (("gpu", 1.0),)
@@ -162,54 +160,16 @@ def test_of_two_layers_in_one_graph_the_one_of_higher_priority_is_first() -> Non
 
 
 def test_nothing_is_remembered_of_needs_whose_layers_are_forgotten() -> None:
-    model = Model(1, after=lambda m: check(m.state))
-    model.join_worker("w0", "h1", "/r", 1)
+    model = new_model()
+    model.join_worker("w0", "h1")
     model.join_client("me")
-    specs = [layer("a", 3, only=("w0",)), layer("b", 3, ("a", OneToOne()), only=("h1",), loose=True)]
-    model.submit("me", specs, [whole(specs[1])])
+    model.layer("a", 3, only=("w0",))
+    model.layer("b", 3, ("a", "one"), only=("h1",), loose=True)
+    model.submit("me", "ab", [("b", 0, 3)])
     model.settle()
-    model.leave_client("me")
-    while model.turn():
-        pass
+    assert model.state.core.needs
+    model.end()
     core = model.state.core
     assert not core.books
     assert not core.needs
     assert not core.asking
-
-
-def some(random: Random, letter: str, n: int, *deps: object) -> LayerSpec:
-    """A layer for any worker, or for some of w0 on h0, w1 on h1 and w2 on h0."""
-    if random.random() < 0.3:
-        return layer(letter, n, *deps)
-    only = tuple(random.sample(["w0", "w1", "w2", "h0", "h1"], random.randint(1, 2)))
-    return layer(letter, n, *deps, only=only, loose=random.random() < 0.3, priority=random.randrange(2))
-
-
-def test_random_clusters_with_named_workers_keep_their_books() -> None:
-    for seed in range(60):
-        model = Model(seed, after=lambda m: check(m.state))
-        random = model.random
-        for i in range(3):
-            model.join_worker(f"w{i}", f"h{i % 2}", "/r", random.choice([1, 2]))
-        n = random.choice([1, 3, 18])
-        specs = [
-            some(random, "a", n),
-            some(random, "b", n, ("a", OneToOne())),
-            some(random, "c", -(-n // 2), ("b", KToOne(2))),
-            some(random, "d", 1),
-        ]
-        model.join_client("me")
-        model.submit("me", specs, [whole(specs[2]), whole(specs[3])])
-        for _ in range(random.randrange(4)):
-            for _ in range(random.randrange(30)):
-                model.turn()
-            if len(model.workers) > 1:
-                model.kill(random.choice(list(model.workers)))
-            elif random.random() < 0.5:
-                model.submit("me", specs, [whole(specs[1])])
-        for i in range(3):
-            if f"w{i}" not in model.workers:
-                model.join_worker(f"w{i}", f"h{i % 2}", "/r", 1)
-        model.settle()
-        for task, value in model.answers("me").items():
-            assert value == model.truth(task) or value == "lost", f"seed {seed}"

@@ -28,12 +28,6 @@ def cluster() -> Iterator[LocalCluster]:
         yield cluster
 
 
-@pytest.fixture
-def client(cluster: LocalCluster) -> Iterator[Client]:
-    with Client(cluster) as client:
-        yield client
-
-
 def talk(i: int) -> int:
     print("first", i)
     for part in ("sec", "ond ", str(i)):

@@ -26,7 +26,7 @@ class Bench:
     def __init__(self, slots: int = 1) -> None:
         self.store = Store()
         self.reports: queue.Queue[Report] = queue.Queue()
-        self.slots = Slots(slots, self.store, self.reports.put, "w", "h", "c")
+        self.slots = Slots(slots, self.store, lambda report, idle: self.reports.put(report), "w", "h", "c")
 
     def work(
         self,

@@ -3,8 +3,6 @@
 import os
 import resource
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from waiting import until
 
 from howdah.engine.graph.layer import Span
 from howdah.engine.worker.sizes import memory_of
@@ -20,13 +19,6 @@ from howdah.engine.worker.store import MISSING, Store, size_of_value
 
 KEY = b"k" * 16
 MIB = 1 << 20
-
-
-def until(condition: Callable[[], Any], seconds: float = 20.0) -> None:
-    deadline, pause = time.monotonic() + seconds, threading.Event()
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true"
-        pause.wait(0.01)
 
 
 def put(store: Store, item: int, value: Any) -> None:

@@ -1,0 +1,149 @@
+"""Workers that are to go: they get no more work, and peers copy what they alone hold, the dearest first.
+
+For the server. A worker says `Draining`; from then on its slots count as none. Results that no other worker has are
+given out as `Copy` to the peers with the least on them, in small portions, so that what was copied counts even if time
+runs out. When nothing is left to save the worker is told to `Leave`.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from howdah.engine.comm.messages import Copy, Draining, Leave
+from howdah.engine.graph.layer import Key, Span
+from howdah.engine.scheduler.books import DONE
+from howdah.engine.scheduler.core import Core
+from howdah.engine.scheduler.records import SlotsChanged
+from howdah.engine.scheduler.spans import equal_stretches
+
+if TYPE_CHECKING:
+    from howdah.engine.scheduler.server import Server
+    from howdah.engine.scheduler.server_peers import WorkerPeer
+
+log = logging.getLogger(__name__)
+
+PORTION_BYTES = 16 << 20
+PORTION_ITEMS = 256
+"""A portion that one peer is asked to copy at once is no larger."""
+
+MOST_KEPT = 100
+"""Endings that are remembered for the summary."""
+
+
+@dataclass
+class Saving:
+    """One worker on its way out."""
+
+    reason: str
+    begun: float
+    asked: dict[tuple[Key, int], str] = field(default_factory=dict)
+    """Who was asked to copy what. One that is on its way out itself, or gone, does not count."""
+    nbytes: int = 0
+
+
+class Drains:
+    """Those on their way out, by name, and what became of those before them."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self.under_way: dict[str, Saving] = {}
+        self.over: list[dict[str, Any]] = []
+
+    def begin(self, worker: WorkerPeer, message: Draining) -> None:
+        log.info("worker %s drains: %s", worker.name, message.reason)
+        self.under_way.setdefault(worker.name, Saving(message.reason, time.time()))
+        self._server.event(SlotsChanged(worker.name, 0))
+        self.look()
+
+    def look(self) -> None:
+        """Something has changed: see what is left to save. To be called after reports, while anybody drains."""
+        core = self._server.state.core
+        for name, saving in list(self.under_way.items()):
+            worker = core.workers.get(name)
+            peer = self._server.workers.get(name)
+            if worker is None or peer is None:
+                continue
+            takers = {n for n in core.workers if n in self._server.workers and n not in self.under_way}
+            alone = held_alone(core, name, takers)
+            if takers:
+                asked = saving.asked
+                self._save(
+                    name, [one for one in alone if asked.get((one[0].layer, one[0].start)) not in takers], takers
+                )
+            if not worker.runs and (not alone or not takers):
+                peer.session.send(Leave(saving.reason))
+
+    def _save(self, name: str, found: list[tuple[Span, int]], takers: set[str]) -> None:
+        server, saving = self._server, self.under_way[name]
+        address = server.address_of(name)
+        load = {n: w.nbytes for n, w in server.state.core.workers.items() if n in takers}
+        portion: list[Span] = []
+        size = 0
+        for at, (span, nbytes) in enumerate(found):
+            portion.append(span)
+            size += nbytes
+            if size >= PORTION_BYTES or len(portion) >= PORTION_ITEMS or at == len(found) - 1:
+                taker = min(load, key=load.__getitem__)
+                load[taker] += size
+                saving.nbytes += size
+                saving.asked.update({(one.layer, one.start): taker for one in portion})
+                server.workers[taker].session.send(Copy(tuple((span, name, address) for span in portion)))
+                portion, size = [], 0
+
+    def left(self, name: str) -> None:
+        """The worker has gone, and is about to be taken from the books."""
+        core = self._server.state.core
+        lost = len(held_alone(core, name, core.workers.keys() - {name}))
+        saving = self.under_way.pop(name, None)
+        if saving is None:
+            return
+        ended = time.time()
+        self.over.append(
+            {
+                "worker": name,
+                "reason": saving.reason,
+                "at": ended,
+                "seconds": ended - saving.begun,
+                "results": len(saving.asked),
+                "bytes": saving.nbytes,
+                "lost": lost,
+            }
+        )
+        del self.over[:-MOST_KEPT]
+        log.warning(
+            "worker %s has left (%s): %d results, %.1f MB, were given to others in %.2f s; %d are lost",
+            name, saving.reason, len(saving.asked), saving.nbytes / 1e6, ended - saving.begun, lost,
+        )  # fmt: skip
+
+
+def held_alone(core: Core, name: str, others: Collection[str]) -> list[tuple[Span, int]]:
+    """(item, bytes) of results that this worker has and none of `others`; those first that took longest to make for
+    their bytes."""
+    worker = core.workers[name]
+    staying = {core.workers[other].index for other in others}
+    found: list[tuple[float, Span, int]] = []
+    for book in core.books.values():
+        if not book.counts[DONE]:
+            continue
+        for lo, hi in book.where(0, book.n, DONE):
+            for a, b, holder in equal_stretches(book.holder, lo, hi):
+                if holder != worker.index:
+                    continue
+                copied = {
+                    i
+                    for index, spans in (book.copies or {}).items()
+                    if index in staying
+                    for c, d in spans.overlap(a, b)
+                    for i in range(c, d)
+                }
+                for item in range(a, b):
+                    if item not in copied:
+                        nbytes = book.bytes_of(item, item + 1)
+                        worth = (book.seconds or 0.0) / (nbytes + 100)
+                        found.append((worth, Span(book.key, item, item + 1), nbytes))
+    found.sort(key=lambda one: -one[0])
+    return [(span, nbytes) for _, span, nbytes in found]

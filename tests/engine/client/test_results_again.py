@@ -1,0 +1,53 @@
+"""A scheduler that was started again says everything again: results know what they knew."""
+
+from __future__ import annotations
+
+import pickle
+import struct
+
+import pytest
+
+from howdah.engine.client.results import DONE, FAILED, PENDING, Failure, Results
+from howdah.engine.graph.layer import Span
+from howdah.engine.scheduler.records import TaskError
+
+KEY = b"k" * 16
+
+
+def made(n: int, known: int) -> Results:
+    """`known` items came with their values, in one report."""
+    results = Results(KEY, "layer", n)
+    results.hold(0, n)
+    pickles = [pickle.dumps(item) for item in range(known)]
+    lengths = struct.pack(f"<{known}I", *map(len, pickles))
+    results.done(0, known, "w1", (memoryview(lengths), memoryview(b"".join(pickles))))
+    return results
+
+
+@pytest.mark.parametrize(("start", "stop"), [(0, 6), (0, 4), (1, 3), (2, 6), (3, 6)])
+def test_values_that_came_along_stay_when_it_is_said_again(start: int, stop: int) -> None:
+    results = made(6, 4)
+    results.done(start, stop, "w2", ())
+    found: dict[int, tuple[str, object]] = {}
+    for part, a, b in results.known(0, 6):
+        for item, data in zip(range(a, b), part.pickles(a, b)):
+            found[item] = part.holder, None if data is None else pickle.loads(data)
+    top = max(stop, 4)
+    assert found == {item: ("w2" if start <= item < stop else "w1", item if item < 4 else None) for item in range(top)}
+    assert list(results.state) == [DONE] * top + [PENDING] * (6 - top)
+
+
+def test_a_failure_said_again_is_one_and_after_a_loss_it_counts() -> None:
+    results = Results(KEY, "layer", 2)
+    failure = Failure(TaskError("raised", "boom"), Span(KEY, 0, 1))
+    told: list[tuple[int, int]] = []
+    results.listeners.append(lambda _, start, stop: told.append((start, stop)))
+    for _ in range(2):
+        results.failed(0, 1, failure)
+    assert told == [(0, 1)]
+    results.lost(0, 1)
+    results.lost(0, 2)
+    assert told == [(0, 1), (0, 1)], "what is pending is not lost"
+    results.failed(0, 1, failure)
+    assert results.state[0] == FAILED
+    assert len(told) == 3

@@ -1,0 +1,161 @@
+"""A cluster of processes of its own, whose scheduler may be killed at any time and started again."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from waiting import until
+
+from howdah.engine.client import Client
+from howdah.engine.comm.identity import Authority
+
+
+class Processes:
+    """One scheduler with a journal and its workers, over Unix sockets, or TLS."""
+
+    def __init__(self, folder: Path, tls: bool = False, lease: float = 60.0, worker_lease: float = 8.0) -> None:
+        self.folder, self.tls = folder, tls
+        self.journal = folder / "journal"
+        self.marks = folder / "marks"
+        self.marks.touch()
+        self.options = ["--lease", str(lease), "--worker-lease", str(worker_lease)]
+        self.environment = dict(os.environ)
+        self.program = ["-m", "howdah.engine.scheduler"]
+        self.scheduler: subprocess.Popen[bytes] | None = None
+        self.workers: dict[str, subprocess.Popen[bytes]] = {}
+        self.clients: list[Client] = []
+        self.security: dict[str, str] = {}
+        self.listen = f"unix://{folder}/scheduler"
+        if tls:
+            authority = Authority.create("application_1")
+            self.listen = "tls://127.0.0.1:0"
+            self.security = {
+                "scheduler": str(authority.write_scheduler_dir(folder / "scheduler-dir")),
+                "worker": str(authority.write_worker_dir(folder / "worker-dir")),
+                "client": str(authority.write_client_dir(folder / "client-dir", "me")),
+            }
+
+    # -- scheduler ------------------------------------------------------------------------------------------------
+
+    def begin(self, *more: str, wait: bool = True) -> None:
+        """Start the scheduler, again or for the first time."""
+        assert self.scheduler is None
+        found = self.folder / "address"
+        found.unlink(missing_ok=True)
+        command = [
+            sys.executable, *self.program, "--listen", self.listen, "--name", "application_1",
+            "--address-file", str(found), "--journal", str(self.journal), "--status-port", "-1", *self.options, *more,
+        ]  # fmt: skip
+        if self.tls:
+            command += ["--security", self.security["scheduler"]]
+        with open(self.folder / "scheduler.log", "ab") as log:
+            self.scheduler = subprocess.Popen(command, stderr=log, env=self.environment)
+        if wait:
+            until(lambda: found.exists() or self._ended())
+            self.address = json.loads(found.read_text())["address"]
+
+    def _ended(self) -> bool:
+        assert self.scheduler is not None
+        assert self.scheduler.poll() is None, self.log()
+        return False
+
+    def compacts_from(self, size: int) -> None:
+        """From the next start on the journal is compacted when it is larger than `size` bytes."""
+        self.program = [
+            "-c",
+            "import sys, howdah.engine.scheduler.__main__ as it, howdah.engine.scheduler.server_journal as journal; "
+            f"journal.LEAST_COMPACTED = {size}; sys.exit(it.main())",
+        ]
+
+    def kill(self) -> None:
+        """SIGKILL to the scheduler."""
+        assert self.scheduler is not None
+        self.scheduler.kill()
+        self.scheduler.wait()
+        self.scheduler = None
+
+    def restart(self, *more: str) -> None:
+        self.kill()
+        self.begin(*more)
+
+    def log(self) -> str:
+        return (self.folder / "scheduler.log").read_text()
+
+    # -- workers --------------------------------------------------------------------------------------------------
+
+    def work(self, count: int = 2, slots: int = 1) -> None:
+        """Start workers."""
+        for _ in range(count):
+            name = f"worker-{len(self.workers)}"
+            listen = "tls://127.0.0.1:0" if self.tls else f"unix://{self.folder}/{name}"
+            command = [
+                sys.executable, "-m", "howdah.engine.worker", "--scheduler", self.address, "--name", name,
+                "--host", "127.0.0.1", "--container", name, "--slots", str(slots), "--listen", listen,
+                "--local-dir", str(self.folder),
+            ]  # fmt: skip
+            if self.tls:
+                command += ["--security", self.security["worker"]]
+            with open(self.folder / f"{name}.log", "ab") as log:
+                self.workers[name] = subprocess.Popen(command, stderr=log, env=self.environment)
+
+    def kill_worker(self, name: str) -> None:
+        process = self.workers.pop(name)
+        process.kill()
+        process.wait()
+
+    # -- clients and marks ----------------------------------------------------------------------------------------
+
+    def client(self, **options: Any) -> Client:
+        security = self.security.get("client")
+        client = Client(self.address, security=security, set_as_default=False, **options)
+        self.clients.append(client)
+        return client
+
+    def counts(self) -> Counter[str]:
+        """How often each task has been executed."""
+        return Counter(self.marks.read_text().split())
+
+    def close(self) -> None:
+        for client in self.clients:
+            client.close()
+        processes = list(self.workers.values())
+        if self.scheduler is not None:
+            self.scheduler.send_signal(signal.SIGTERM)
+            processes.append(self.scheduler)
+        for process in processes:
+            try:
+                process.wait(3.0 if self.scheduler is not None else 0.0)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+@pytest.fixture
+def processes() -> Iterator[Callable[..., Processes]]:
+    """Makes `Processes` in a short, private folder: a socket's path has at most 107 bytes."""
+    made: list[Processes] = []
+    with tempfile.TemporaryDirectory(prefix="howdah-test-") as folder:
+
+        def make(workers: int = 2, slots: int = 1, **options: Any) -> Processes:
+            inner = Path(folder) / str(len(made))
+            inner.mkdir(mode=0o700)
+            made.append(Processes(inner, **options))
+            made[-1].begin()
+            made[-1].work(workers, slots)
+            return made[-1]
+
+        try:
+            yield make
+        finally:
+            for one in made:
+                one.close()

@@ -1,0 +1,290 @@
+"""A state that was started again: inventory first, runs taken over, clients told. One story per promise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from howdah.engine.graph.layer import Broadcast, OneToOne, Span
+from howdah.engine.scheduler.check import check
+from howdah.engine.scheduler.epoch import EPOCH_RUNS, snapshot
+from howdah.engine.scheduler.model import layer, whole
+from howdah.engine.scheduler.records import (
+    BooksRestored,
+    CancelRequested,
+    ClientReturned,
+    EpochOpened,
+    Event,
+    FreeSpans,
+    GraphSubmitted,
+    Instruction,
+    LayerSpec,
+    RecallRun,
+    Released,
+    RetryRequested,
+    RunDone,
+    StartRun,
+    TaskError,
+    TasksFailed,
+    TellDone,
+    TellFailed,
+    TellLost,
+    Tick,
+    WorkerInfo,
+    WorkerJoined,
+    WorkerLeft,
+)
+from howdah.engine.scheduler.replay import JOURNALED, failures, replay
+
+GRACE = 8.0
+
+
+def of(kind: type, out: Iterable[Instruction]) -> list:
+    return [instruction for instruction in out if isinstance(instruction, kind)]
+
+
+class Story:
+    """A scheduler with a journal; `dies` begins the next epoch. Every event is followed by a check of the books."""
+
+    def __init__(self, *workers: str, slots: int = 1) -> None:
+        self.journal: list[tuple[float, Event]] = []
+        self.now, self.epoch = 0.0, 0
+        self.workers: dict[str, int] = {}
+        self.started: list[StartRun] = []
+        self.dies()
+        for name in workers:
+            self.joins(name, slots=slots)
+
+    def say(self, event: Event, after: float = 0.001) -> list[Instruction]:
+        self.now += after
+        if isinstance(event, JOURNALED):
+            self.journal.append((self.now, event))
+        out = self.state.handle(event, self.now)
+        self.journal += [(self.now, failed) for failed in failures(out)]
+        check(self.state)
+        self.started += of(StartRun, out)
+        return out
+
+    def dies(self, compacted: bool = False) -> None:
+        if compacted:
+            self.journal = [(self.now, snapshot(self.state.core))]
+        self.epoch += 1
+        self.now += 1.0
+        self.state = replay(self.journal, EpochOpened(self.epoch, tuple(self.workers), GRACE), self.now)
+        check(self.state)
+
+    def joins(self, name: str, *running: StartRun, holdings: Iterable[Span] = (), slots: int = 1) -> list[Instruction]:
+        self.workers[name] = slots
+        held = tuple([(span, (8,) * len(span)) for span in holdings])
+        runs, spans = tuple([(r.run, r.attempt) for r in running]), tuple([r.span for r in running])
+        return self.say(WorkerJoined(WorkerInfo(name, name, slots=slots, pid=1), held, runs, spans))
+
+    def submits(self, *specs: LayerSpec, wanted: Iterable[Span] = (), client: str = "me") -> list[Instruction]:
+        return self.say(GraphSubmitted(client, specs, tuple(wanted) or (whole(specs[-1]),)))
+
+    def done(self, run: StartRun) -> list[Instruction]:
+        return self.say(RunDone(run.worker, run.run, run.attempt, (8,) * len(run.span), 0.001 * len(run.span)))
+
+    def run_of(self, spec: LayerSpec, item: int = 0) -> StartRun:
+        return [r for r in self.started if r.span.layer == spec.key and r.span.start <= item < r.span.stop][-1]
+
+
+def test_nothing_is_given_out_before_the_inventory_is_complete() -> None:
+    story = Story("w1", "w2")
+    a, b = layer("a", 2), layer("b", 2, ("a", OneToOne()))
+    story.submits(a, b)
+    for item in range(2):
+        story.done(story.run_of(a, item))
+    first = story.run_of(b, 0)
+    story.done(first)
+    assert first.worker == "w1"
+    second = story.run_of(b, 1)
+    story.dies()
+    before = len(story.started)
+    out = story.joins("w1", holdings=[first.span])
+    assert of(TellDone, out) == [TellDone("me", first.span, "w1")]
+    assert story.say(Tick()) == []
+    out = story.joins("w2", second, holdings=[story.run_of(a, 1).span])
+    assert len(story.started) == before, "all that is left is running, or held"
+    assert of(TellLost, out) == [TellLost("me", second.span)]
+    assert of(TellDone, story.done(second)) == [TellDone("me", second.span, "w2")]
+    assert len(story.started) == before
+
+
+def test_new_runs_have_numbers_above_all_of_the_last_epoch() -> None:
+    story = Story("w")
+    a, b = layer("a", 1), layer("b", 1)
+    story.submits(a)
+    old = story.run_of(a)
+    story.dies()
+    story.joins("w", old)
+    story.done(old)
+    story.submits(b)
+    assert old.run >> EPOCH_RUNS == 1
+    assert story.run_of(b).run >> EPOCH_RUNS == 2
+
+
+def test_a_worker_that_stays_away_is_done_without_after_the_grace() -> None:
+    story = Story("w1", "w2")
+    a = layer("a", 2)
+    story.submits(a)
+    first, second = story.run_of(a, 0), story.run_of(a, 1)
+    story.dies()
+    story.joins("w1", first)
+    wake = story.state.wake_at
+    assert wake is not None
+    assert story.say(Tick(), wake - story.now - 0.01) == []
+    out = story.say(Tick(), 0.02)
+    assert [run.span for run in of(StartRun, out)] == [second.span]
+    late = story.joins("w2", second)
+    assert [recall for recall in of(RecallRun, late) if recall.worker == "w2"] == [
+        RecallRun("w2", second.run, second.attempt)
+    ]
+    assert of(FreeSpans, story.done(second)) == [FreeSpans("w2", (second.span,))]
+
+
+def test_a_worker_that_is_known_to_be_dead_is_not_waited_for() -> None:
+    story = Story("w1", "w2")
+    story.submits(layer("a", 4))
+    story.dies()
+    story.joins("w1")
+    out = story.say(WorkerLeft("w2", "exit code 137"))
+    assert of(StartRun, out)
+
+
+def test_without_workers_nothing_is_waited_for() -> None:
+    story = Story()
+    story.dies()
+    story.submits(layer("a", 1))
+    assert of(StartRun, story.joins("w"))
+
+
+def test_what_was_released_and_cancelled_stays_so() -> None:
+    story = Story("w")
+    a, b, c = layer("a", 3), layer("b", 3), layer("c", 3)
+    for spec in (a, b, c):
+        story.submits(spec)
+    running = story.run_of(a)
+    story.say(Released("me", (whole(a),)))
+    story.say(CancelRequested("me", (whole(b),)))
+    story.dies()
+    assert list(story.state.core.books) == [c.key]
+    out = story.joins("w", running, holdings=[Span(b.key, 0, 1)])
+    assert of(RecallRun, out) == [RecallRun("w", running.run, running.attempt)]
+    assert FreeSpans("w", (Span(b.key, 0, 1),)) in out
+    assert FreeSpans("w", (running.span,)) in story.done(running)
+
+
+def test_a_run_of_which_a_part_was_released_goes_on() -> None:
+    story = Story("w")
+    b = layer("b", 40)
+    story.submits(b)
+    at = 0
+    while len((run := story.started[at]).span) < 3:
+        story.done(run)
+        at += 1
+    story.say(Released("me", (Span(b.key, run.span.start + 1, run.span.start + 2),)))
+    story.dies()
+    assert not of(RecallRun, story.joins("w", run))
+    out = story.done(run)
+    assert [tell.span[1:] for tell in of(TellDone, out)] == [
+        (run.span.start, run.span.start + 1),
+        (run.span.start + 2, run.span.stop),
+    ]
+
+
+def test_failures_are_not_tried_again_and_reach_their_dependants() -> None:
+    story = Story("w")
+    a, b = layer("a", 1), layer("b", 1, ("a", OneToOne()))
+    story.submits(a, b)
+    error = TaskError("raised", "boom", worker="w")
+    run = story.run_of(a)
+    story.say(RunDone("w", run.run, run.attempt, (-1,), 0.1, ((0, error),)))
+    assert [event for _, event in story.journal if isinstance(event, TasksFailed)] == [TasksFailed(whole(a), error)]
+    for compacted in (False, True):
+        story.dies(compacted)
+        before = len(story.started)
+        story.joins("w")
+        out = story.say(ClientReturned("me"))
+        assert of(TellFailed, out) == [TellFailed("me", whole(b), error, whole(a))]
+        assert len(story.started) == before
+    story.say(RetryRequested("me", (whole(b),)))
+    assert story.run_of(a).run >> EPOCH_RUNS == story.epoch
+    story.dies()
+    assert not of(TellFailed, story.say(ClientReturned("me")))
+
+
+def test_copies_that_a_queued_run_needs_are_kept() -> None:
+    story = Story("w1", "w2")
+    a, b = layer("a", 2), layer("b", 8, ("a", Broadcast()))
+    story.submits(a, b, wanted=[whole(a), whole(b)])
+    for item in range(2):
+        story.done(story.run_of(a, item))
+    runs = [run for run in story.started if run.span.layer == b.key]
+    assert {run.worker for run in runs} == {"w1", "w2"}
+    story.dies()
+    out: list[Instruction] = []
+    for name in ("w1", "w2"):
+        out += story.joins(name, *[run for run in runs if run.worker == name], holdings=[whole(a)])
+    assert not of(FreeSpans, out)
+    at = 0
+    while at < len(runs):
+        out += story.done(runs[at])
+        runs = runs[: at + 1] + [
+            run for run in story.started if run.span.layer == b.key and run.run in story.state.core.runs
+        ]
+        at += 1
+    assert {free.worker for free in of(FreeSpans, out)} == {"w2"}, "only its copies are of no use any more"
+
+
+def test_a_snapshot_says_what_the_whole_journal_said() -> None:
+    story = Story("w1", "w2")
+    a, b = layer("a", 40), layer("b", 40, ("a", OneToOne()))
+    c = layer("c", 3, ("b", Broadcast()))
+    story.submits(a, b)
+    story.submits(c, client="you")
+    story.say(Released("me", (Span(b.key, 3, 9),)))
+    for at in range(12):
+        story.done(story.started[at])
+    before = snapshot(story.state.core)
+    again = replay([(0.0, before)], EpochOpened(9), 1.0)
+    check(again)
+    after = snapshot(again.core)
+    assert (after.layers, after.wants, after.clients) == (before.layers, before.wants, before.clients)
+    assert sorted(after.interests) == sorted(before.interests)
+    assert isinstance(before, BooksRestored)
+    plain = replay(story.journal, EpochOpened(9), 1.0)
+    assert sorted(snapshot(plain.core).wants) == sorted(before.wants)
+
+
+def test_preferred_hosts_are_waited_for_again() -> None:
+    story = Story("w1", "w2")
+    near = layer("a", 1, host_sets=(("w2",),), host_index=(0,))
+    busy = layer("b", 2)
+    story.submits(busy)
+    story.submits(near)
+    runs = [story.run_of(busy, item) for item in range(2)]
+    story.dies()
+    story.joins("w1")
+    second = next(run for run in runs if run.worker == "w2")
+    out = story.joins("w2", *[run for run in runs if run.worker == "w2"])
+    assert [run.worker for run in of(StartRun, out) if run.span.layer == near.key] in ([], ["w2"])
+    story.done(second)
+    assert story.run_of(near).worker == "w2"
+
+
+def test_what_was_told_lost_is_told_when_it_is_made() -> None:
+    story = Story("w1", "w2")
+    a = layer("a", 2)
+    story.submits(a)
+    for item in range(2):
+        story.done(story.run_of(a, item))
+    gone = story.run_of(a, 1)
+    story.dies()
+    kept = story.run_of(a, 0)
+    assert of(TellLost, story.joins("w1", holdings=[kept.span])) == []
+    assert of(TellDone, story.say(ClientReturned("me"))) == [TellDone("me", kept.span, "w1")]
+    out = story.say(WorkerLeft("w2", "its node is gone"))
+    assert of(TellLost, out) == [TellLost("me", gone.span)]
+    assert of(TellLost, story.say(ClientReturned("me"))) == [TellLost("me", gone.span)]
+    [again] = of(StartRun, out)
+    assert of(TellDone, story.done(again)) == [TellDone("me", gone.span, "w1")]

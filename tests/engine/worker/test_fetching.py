@@ -1,0 +1,148 @@
+"""Inputs from holders that break off, die or are stopped in the middle: what has come stays, the rest comes."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from howdah.engine.comm.frames import Channel
+from howdah.engine.comm.identity import Role
+from howdah.engine.comm.line import Line
+from howdah.engine.comm.messages import Hello, Welcome
+from howdah.engine.comm.transfer import Peers, serve
+from howdah.engine.comm.transport import Listener, send_greeting
+from howdah.engine.graph.layer import Key, Span
+from howdah.engine.worker.fetching import Fetching, SourceFailed
+from howdah.engine.worker.store import Store, size_of_value
+
+KEY = b"k" * 16
+N = 30
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="howdah-test-") as name:
+        yield Path(name)
+
+
+class Holder:
+    """A data server that may break off its answers after so many items, for good or once."""
+
+    def __init__(self, folder: Path, name: str, fault: str = "", after: int = 1 << 30) -> None:
+        self.name, self.fault, self.after = name, fault, after
+        self.asked: Counter[int] = Counter()
+        self.store = Store()
+        self.store.put(KEY, range(N), [np.full(2_000_000, i, "u1") for i in range(N)], [2_000_000] * N)
+        self.pool = ThreadPoolExecutor(4)
+        self.listener = Listener({"data": self._serve}, None)
+        self.address = self.listener.open(f"unix://{folder}/{name}")
+        self.source = (Span(KEY, 0, N), name, self.address)
+        self.lines: list[Line] = []
+        self.stopped = asyncio.Event()
+
+    async def _serve(self, channel: Channel, role: Role, hello: Hello) -> None:
+        if self.fault == "stopped":
+            await self.stopped.wait()  # it accepts, as the system does for a process that is stopped
+        await send_greeting(channel, Welcome(""))
+        await serve(channel, self._pack, self.pool)
+
+    def _pack(self, layer: Key, item: int, share: bool) -> Any:
+        if self.fault in ("dies", "breaks off") and sum(self.asked.values()) >= self.after:
+            if self.fault == "breaks off":
+                self.fault = ""
+            else:
+                self.listener.stop()
+            raise ConnectionResetError("the link broke")
+        self.asked[item] += 1
+        return self.store.pack(layer, item, False)  # by bytes, in pieces of some items
+
+    def close(self) -> None:
+        self.stopped.set()
+        self.listener.close()
+        self.pool.shutdown(wait=False)
+
+
+def tell(folder: Path, story: Callable[[Fetching, Peers, Store], Awaitable[None]]) -> None:
+    async def told() -> None:
+        peers, store = Peers("me", None), Store()
+        try:
+            await asyncio.wait_for(story(Fetching(store, peers), peers, store), 30)
+        finally:
+            peers.close()
+            for _ in range(5):
+                await asyncio.sleep(0)
+
+    asyncio.run(told())
+
+
+def whole(store: Store) -> bool:
+    return all(size_of_value(store.get(KEY, i)) == 2_000_000 and store.get(KEY, i)[-1] == i for i in range(N))
+
+
+def test_a_link_that_breaks_is_gone_on_with(folder: Path) -> None:
+    async def story(fetching: Fetching, peers: Peers, store: Store) -> None:
+        holder = Holder(folder, "a", "breaks off", after=20)
+        await fetching.fetch([holder.source])
+        assert whole(store)
+        assert sum(holder.asked.values()) < N + 20  # not all from the beginning again
+        holder.close()
+
+    tell(folder, story)
+
+
+def test_the_rest_comes_from_another_holder(folder: Path) -> None:
+    async def story(fetching: Fetching, peers: Peers, store: Store) -> None:
+        first, second = Holder(folder, "a", "dies", after=20), Holder(folder, "b")
+        await fetching.fetch([first.source, second.source])
+        assert whole(store)
+        assert 0 < sum(second.asked.values()) < N  # only what the first had not given
+        first.close()
+        second.close()
+
+    tell(folder, story)
+
+
+def test_only_what_did_not_come_is_reported_missing(folder: Path) -> None:
+    async def story(fetching: Fetching, peers: Peers, store: Store) -> None:
+        holder = Holder(folder, "a", "dies", after=20)
+        with pytest.raises(SourceFailed, match="a at unix://") as failed:
+            await fetching.fetch([holder.source])
+        here = {i for i in range(N) if store.has(KEY, i)}
+        lacking = {i for span in failed.value.spans for i in range(span.start, span.stop)}
+        assert here
+        assert lacking
+        assert here.isdisjoint(lacking)
+        assert here | lacking == set(range(N))
+        holder.close()
+
+    tell(folder, story)
+
+
+def test_whoever_waits_for_a_worker_that_was_given_up_is_told(folder: Path) -> None:
+    """A stopped process still accepts connections: without a word it would be waited for."""
+
+    async def story(fetching: Fetching, peers: Peers, store: Store) -> None:
+        first, second = Holder(folder, "a", "stopped"), Holder(folder, "b")
+        waiting = asyncio.ensure_future(fetching.fetch([first.source]))
+        helped = asyncio.ensure_future(fetching.fetch([(Span(KEY, 0, 1), "a", first.address)]))
+        await asyncio.sleep(0)
+        while not first.listener._channels:
+            await asyncio.sleep(0.005)
+        peers.give_up(first.address)
+        for one in (waiting, helped):
+            with pytest.raises(SourceFailed, match="was given up"):
+                await asyncio.wait_for(one, 2)
+        await fetching.fetch([second.source])
+        assert whole(store)
+        first.close()
+        second.close()
+
+    tell(folder, story)
