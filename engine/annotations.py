@@ -13,7 +13,12 @@ from typing import Any, NamedTuple
 
 from howdah.errors import InputError, bad_value, near
 
-NAMES = ("priority", "retries", "resources", "workers", "allow_other_workers", "timeout")
+NAMES = (
+    "priority", "retries", "resources", "workers", "allow_other_workers", "timeout", "hosts", "spread", "memory",
+)  # fmt: skip
+
+MEMORY = "memory"
+"""The resource of which every worker has as much as its memory limit, without a word."""
 
 
 class Notes(NamedTuple):
@@ -25,6 +30,9 @@ class Notes(NamedTuple):
     only: tuple[str, ...] | None = None
     loose: bool | None = None
     timeout: float | None = None
+    hosts: tuple[str, ...] | None = None
+    spread: bool | None = None
+    memory: int | None = None
 
     def over(self, other: Notes | None) -> Notes:
         """What is said here, else what `other` says."""
@@ -35,6 +43,9 @@ class Notes(NamedTuple):
         """As fields of the scheduler's `LayerSpec`."""
         said = self._asdict()
         del said["retries"]  # a layer's own
+        memory = said.pop("memory")
+        if memory:
+            said["resources"] = tuple(sorted({**dict(self.resources or ()), MEMORY: float(memory)}.items()))
         return tuple([(name, value) for name, value in said.items() if value])
 
 
@@ -59,6 +70,11 @@ def annotate(**annotations: Any) -> Iterator[None]:
     workers : names, addresses or hosts of the only workers that may run it: one text, or several.
     allow_other_workers : others may while none of `workers` is there.
     timeout : seconds that each task may take once it was begun; then it fails with TaskTimeout.
+    hosts : names of hosts where tasks should rather run, best first; of no effect beside `workers`, `resources` and
+        `memory`.
+    spread : True shares the tasks of each layer out among all workers, wherever their inputs lie.
+    memory : what a task needs at its peak, as bytes or "2GiB": no worker runs more of them at once than its memory
+        limit has room for.
 
     Raises
     ------
@@ -92,6 +108,9 @@ def get_annotations() -> dict[str, Any]:
         "resources": dict(notes.resources) if notes.resources else None,
         "allow_other_workers": notes.loose,
         "timeout": notes.timeout,
+        "hosts": notes.hosts,
+        "spread": notes.spread,
+        "memory": notes.memory,
     }
     return {name: value for name, value in said.items() if value is not None}
 
@@ -110,11 +129,20 @@ def checked(call: str, **given: Any) -> Notes:
             raise bad_value(name, value, "give a whole number")
         if name == "retries" and value < 0:
             raise bad_value(name, value, "give a number from 0 on")
-    loose = said.get("allow_other_workers")
-    if not isinstance(loose, bool | None):
-        raise bad_value("allow_other_workers", loose, "give True or False")
-    limit = seconds("timeout", said["timeout"]) if "timeout" in said else None
-    return Notes(said.get("priority"), said.get("retries"), _resources(said), _workers(said), loose, limit)
+    for name in ("allow_other_workers", "spread"):
+        if not isinstance(said.get(name), bool | None):
+            raise bad_value(name, said[name], "give True or False")
+    return Notes(
+        said.get("priority"),
+        said.get("retries"),
+        _resources(said),
+        _texts(said, "workers", "give names, addresses or hosts of workers: one text, or several"),
+        said.get("allow_other_workers"),
+        seconds("timeout", said["timeout"]) if "timeout" in said else None,
+        _texts(said, "hosts", "give names of hosts: one text, or several"),
+        said.get("spread"),
+        bytes_of("memory", said["memory"]) if "memory" in said else None,
+    )
 
 
 def seconds(field: str, given: Any) -> float:
@@ -140,14 +168,35 @@ def amounts(field: str, given: Any) -> tuple[tuple[str, float], ...]:
     return tuple(sorted((name, float(amount)) for name, amount in given.items()))
 
 
-def _workers(said: Mapping[str, Any]) -> tuple[str, ...] | None:
-    given = said.get("workers")
+def _texts(said: Mapping[str, Any], field: str, remedy: str) -> tuple[str, ...] | None:
+    given = said.get(field)
     if given is None:
         return None
     names = [given] if isinstance(given, str) else list(given) if isinstance(given, Iterable) else []
     if not names or not all(isinstance(name, str) and name for name in names):
-        raise bad_value("workers", given, "give names, addresses or hosts of workers: one text, or several")
+        raise bad_value(field, given, remedy)
     return tuple(dict.fromkeys(names))
+
+
+def bytes_of(field: str, given: Any) -> int:
+    """A size: bytes, or a text with a unit.
+
+    >>> bytes_of("memory", "1.5 GiB")
+    1610612736
+    """
+    if isinstance(given, int) and not isinstance(given, bool) and given > 0:
+        return given
+    if isinstance(given, str):
+        number = given.strip().rstrip("BbIiKkMmGgTt")
+        unit = given.strip()[len(number) :].upper()
+        with contextlib.suppress(KeyError, ValueError):
+            size = int(float(number) * _UNITS[unit])
+            if size > 0:
+                return size
+    raise bad_value(field, given, "write bytes, or a number with a unit, as in '2GiB'")
+
+
+_UNITS = {"": 1, "B": 1, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40, "KB": 10**3, "MB": 10**6, "GB": 10**9}
 
 
 _NOTHING = Notes()

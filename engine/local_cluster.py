@@ -26,11 +26,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from howdah.engine.annotations import amounts
+from howdah.engine.annotations import amounts, bytes_of
 from howdah.engine.comm.loop import loop_thread
 from howdah.engine.scheduler.server import Server
 from howdah.engine.worker.supervisor import CRASH_SECONDS, GAVE_UP, MOST_CRASHES, exit_reason
-from howdah.errors import DeadlineExceeded, HowdahError, InputError, bad_value
+from howdah.errors import DeadlineExceeded, HowdahError, bad_value
 
 log = logging.getLogger(__name__)
 
@@ -342,27 +342,7 @@ def _import_path() -> list[str]:
 def _bytes_of(limit: int | str | None, workers: int) -> int:
     if limit is None:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // workers
-    if isinstance(limit, int):
-        return limit
-    units = {
-        "": 1,
-        "B": 1,
-        "KIB": 2**10,
-        "MIB": 2**20,
-        "GIB": 2**30,
-        "TIB": 2**40,
-        "KB": 10**3,
-        "MB": 10**6,
-        "GB": 10**9,
-    }
-    number = limit.strip().rstrip("BbIiKkMmGgTt")
-    unit = limit.strip()[len(number) :].upper()
-    try:
-        return int(float(number) * units[unit])
-    except (KeyError, ValueError):
-        raise bad_value(
-            "memory_limit", limit, "write bytes, or a number with a unit, as in '2GiB'", InputError
-        ) from None
+    return 0 if limit == 0 else bytes_of("memory_limit", limit)
 
 
 def _started(pid: int) -> str:

@@ -86,9 +86,9 @@ def options(
         workers=workers,
         allow_other_workers=allow_other_workers or None,
     ).over(around)
-    extras = {"resources": said.resources, "only": said.only, "loose": said.loose, "timeout": said.timeout}
-    given = {name: value for name, value in extras.items() if value}
-    return Options(said.retries or 0, said.priority or 0, given)
+    extras = dict(said.fields())
+    extras.pop("priority", None)
+    return Options(said.retries or 0, said.priority or 0, extras)
 
 
 _PLAIN = Options(0, 0, {})

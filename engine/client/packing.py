@@ -13,12 +13,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import CodeType, FunctionType
 from typing import Any
 
-import msgspec
-
 from howdah.engine.client.results import Results
 from howdah.engine.comm.references import noting
 from howdah.engine.comm.serialize import PLAIN, dumps, dumps_each
-from howdah.engine.graph.encode import Encoded, spec_of
+from howdah.engine.graph.encode import Encoded, noted, spec_of
 from howdah.engine.graph.keys import layer_key
 from howdah.engine.graph.layer import Dependency, Free, Key, Layer, OneToOne
 
@@ -104,7 +102,7 @@ def _encoded(
     if labels is not None:
         key = hashlib.blake2b(key + "\0".join(labels).encode(), digest_size=16).digest()
     spec = spec_of(layer, code, key)
-    return Encoded(msgspec.structs.replace(spec, **extras) if extras else spec, code, blob, offsets)
+    return Encoded(noted(spec, extras) if extras else spec, code, blob, offsets)
 
 
 def _whole_layer(items: Sequence[tuple[Any, ...]]) -> Results | None:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
@@ -54,7 +55,16 @@ def spec_of(layer: Layer, code: bytes = b"", key: Key = b"") -> LayerSpec:
         function=function,
         timeout=layer.timeout,
     )
-    return msgspec.structs.replace(spec, **dict(layer.annotations)) if layer.annotations else spec
+    return noted(spec, dict(layer.annotations)) if layer.annotations else spec
+
+
+def noted(spec: LayerSpec, said: Mapping[str, Any]) -> LayerSpec:
+    """The spec with what annotations say (`howdah.engine.annotations.Notes.fields`); a layer's own hosts stay."""
+    fields = dict(said)
+    hosts = fields.pop("hosts", ())
+    if hosts and not spec.host_sets:
+        fields["host_sets"] = (hosts,)
+    return msgspec.structs.replace(spec, **fields)
 
 
 FIRST_PART = 4096

@@ -9,7 +9,7 @@ Deterministic functions on the `Core`.
 
 from __future__ import annotations
 
-from howdah.engine.scheduler import assign, placement
+from howdah.engine.scheduler import assign, placement, recovery
 from howdah.engine.scheduler.books import ANYWHERE, DONE, MOST_AHEAD, RUNNING, WAITING, Book, Run, Worker
 from howdah.engine.scheduler.core import Core
 from howdah.engine.scheduler.spans import equal_stretches
@@ -43,6 +43,8 @@ def _has_room(worker: Worker) -> bool:
 
 def _give(core: Core, book: Book) -> None:
     if book.counts[WAITING] != book.n or book.host_sets is not None or book.asks or not book.clients:
+        return
+    if book.spread or max(book.tries) > recovery.MOST_SAME:  # it may be that worker which cannot get the rest
         return
     if book.n > 1 and not placement.is_short(core, book):
         return

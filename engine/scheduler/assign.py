@@ -137,6 +137,8 @@ def give(core: Core, worker: Worker) -> bool:
                 best, turn = found, client
     if best is not None and worker.held >= 2 * worker.slots and run_size(core, best[2]) < best[2].counts[READY]:
         best = None  # more than two runs a slot is for layers that are one short run, not for shares of a long layer
+    if best is not None and best[2].spread and worker.held >= worker.slots:
+        best = None  # nobody takes a second share while others have had none
     if best is None or turn is None:
         worker.declined = core.stamp
         for line in (core.idle, core.open):  # to the end of the line, so that others are asked next time
@@ -164,6 +166,8 @@ def steal(core: Core) -> None:
 
 def run_size(core: Core, book: Book) -> int:
     """How many items the next run of the layer should have."""
+    if book.spread:
+        return min(-(-book.n // max(1, core.slots)), LONGEST_RUN)
     seconds = book.seconds if book.seconds is not None else core.seconds_of.get(book.name)
     size, least = book.limit, 1
     if book.seconds is None:  # not timed yet; its function may have been, in another layer

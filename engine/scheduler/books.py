@@ -13,7 +13,7 @@ import numpy as np
 
 from howdah.engine.graph.layer import Key
 from howdah.engine.graph.patterns import Wiring
-from howdah.engine.scheduler.needs import Need, need_of
+from howdah.engine.scheduler.needs import Need, need_of, offers
 from howdah.engine.scheduler.records import LayerSpec, TaskError, WorkerInfo
 from howdah.engine.scheduler.spans import SMALL, Column, SpanSet, Stretch, column, equal_stretches, put, stretches
 
@@ -69,8 +69,8 @@ class Book:
         "account", "arrived", "asked", "asks", "claims", "clients", "code", "copier", "copies", "counts", "deaths",
         "deps", "errors", "failures", "faults", "function", "group_level", "group_since", "holder", "home",
         "host_index", "host_sets", "ident", "ins", "key", "limit", "missing", "n", "name", "nbytes", "need", "out",
-        "paused", "place", "ready", "resources", "retries", "runs", "seconds", "size", "small", "suspects", "tries",
-        "wanted", "wanters",
+        "paused", "place", "ready", "resources", "retries", "runs", "seconds", "size", "small", "spread", "suspects",
+        "timeout", "tries", "wanted", "wanters",
     )  # fmt: skip
 
     def __init__(self, ident: int, spec: LayerSpec) -> None:
@@ -119,12 +119,13 @@ class Book:
         self.group_level: dict[int, int] | None = None
         self.nbytes: Any = None
         self.resources = spec.resources
-        self.function = spec.function
+        self.function, self.timeout, self.spread = spec.function, spec.timeout, spec.spread
         self.asks: Need | None = need_of(spec)
         self.place: Place = ANYWHERE if self.asks is None else f"needs:{self.asks}"
         if spec.host_sets and self.asks is None:  # a need goes before a preference
             self.host_sets = tuple(tuple(host.lower() for host in hosts) for hosts in spec.host_sets)
-            self.host_index = list(spec.host_index) if self.small else np.array(spec.host_index, "u4")
+            index = spec.host_index or (0,) * n
+            self.host_index = list(index) if self.small else np.array(index, "u4")
             self.group_since, self.group_level = {}, {}
         if spec.nbytes:
             self.nbytes = list(spec.nbytes) if self.small else np.array(spec.nbytes, "i8")
@@ -307,7 +308,7 @@ class Worker:
         self.backlog = 0.0
         self.behind = 0  # runs that cannot begin before others of this worker have ended
         self.later: dict[Book, None] = {}  # what could stand behind its runs, if it had room
-        self.free = dict(info.resources)
+        self.free = offers(info)
         self.declined = -1
         self.items = 0
         self.nbytes = 0

@@ -26,7 +26,7 @@ from howdah.engine.scheduler.books import (
 )
 from howdah.engine.scheduler.core import Core
 from howdah.engine.scheduler.lifecycle import errors_in
-from howdah.engine.scheduler.needs import allowed
+from howdah.engine.scheduler.needs import allowed, offers
 from howdah.engine.scheduler.state import State
 
 UNFINISHED = (WAITING, READY, RUNNING)
@@ -181,9 +181,9 @@ def _workers(core: Core) -> Iterator[str]:
             yield f"worker {worker.name}: open list"
         if worker.behind != sum(bool(run.after) for run in worker.runs.values()):
             yield f"worker {worker.name}: {worker.behind} runs are said to stand behind others"
-        for name, amount in worker.info.resources:
+        for name, amount in offers(worker.info).items():
             taken = sum(dict(run.book.resources).get(name, 0.0) for run in worker.runs.values())
-            if abs(worker.free[name] + taken - amount) > 1e-6 or worker.free[name] < -1e-6:
+            if (amount < float("inf") and abs(worker.free[name] + taken - amount) > 1e-6) or worker.free[name] < -1e-6:
                 yield f"worker {worker.name}: {worker.free[name]} {name} free of {amount}, {taken} taken"
         for run in worker.runs.values():
             need = run.book.asks

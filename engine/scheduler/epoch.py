@@ -210,4 +210,9 @@ def spec_of(book: Book) -> LayerSpec:
         book.retries,
         book.resources,
         book.arrived if book.arrived < book.n else -1,
+        book.function,
+        book.asks.only if book.asks is not None else (),
+        book.asks is not None and book.asks.loose,
+        timeout=book.timeout,
+        spread=book.spread,
     )

@@ -121,7 +121,7 @@ def _problem_of(core: Core, event: GraphSubmitted) -> str | None:
                 problem = problem_of(dep.pattern, spec.n, n)
                 if problem is not None:
                     return f"{spec.name}: {problem}"
-        if spec.host_sets and len(spec.host_index) != spec.n:
+        if spec.host_sets and len(spec.host_index) != spec.n and (spec.host_index or len(spec.host_sets) > 1):
             return f"{spec.name}: preferred hosts for {len(spec.host_index)} of {spec.n} items"
         if spec.nbytes and len(spec.nbytes) != spec.n:
             return f"{spec.name}: sizes for {len(spec.nbytes)} of {spec.n} items"

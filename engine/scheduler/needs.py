@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
+from howdah.engine.annotations import MEMORY
+
 if TYPE_CHECKING:
     from howdah.engine.scheduler.books import Book, Worker
     from howdah.engine.scheduler.core import Core
@@ -29,6 +31,11 @@ def need_of(spec: LayerSpec) -> Need | None:
     if not spec.resources and not spec.only:
         return None
     return Need(spec.resources, tuple(sorted({mark.lower() for mark in spec.only})), spec.loose)
+
+
+def offers(info: WorkerInfo) -> dict[str, float]:
+    """What tasks may take of the worker: what it was started with, and its memory."""
+    return {MEMORY: float(info.memory or "inf"), **dict(info.resources)}
 
 
 def marks_of(info: WorkerInfo) -> tuple[str, ...]:
@@ -53,7 +60,7 @@ def could_run(core: Core, worker: Worker, need: Need | None) -> bool:
     """Whether it has what is asked for, when nothing else takes of it."""
     if need is None:
         return True
-    have = dict(worker.info.resources)
+    have = offers(worker.info)
     return allowed(core, worker, need) and all(have.get(name, 0.0) >= amount for name, amount in need.resources)
 
 
@@ -122,7 +129,7 @@ def unmet(core: Core, book: Book) -> str:
     workers = core.workers.values()
     if need is None or not workers or any(could_run(core, worker, need) for worker in workers):
         return ""
-    asked = ", ".join(f"{name}={amount:g}" for name, amount in need.resources)
+    asked = ", ".join(_said(name, amount) for name, amount in need.resources)
     named = ", ".join(need.only)
     there = [worker for worker in workers if allowed(core, worker, need)]
     if not there:
@@ -132,7 +139,13 @@ def unmet(core: Core, book: Book) -> str:
             f"{book.name} may run on {named} only, and no such worker is there (there are {known}); "
             "name others, give allow_other_workers=True, or cancel it"
         )
-    have = sorted({f"{name}={amount:g}" for w in workers for name, amount in w.info.resources})
+    asks_memory = any(name == MEMORY for name, _ in need.resources)
+    offered_by = [offers(w.info) if asks_memory else dict(w.info.resources) for w in workers]
+    have = sorted({_said(name, amount) for offer in offered_by for name, amount in offer.items()})
     offered = f"they have {', '.join(have)}" if have else "they offer no resources"
     whose = f"the {len(workers)} workers" if not need.only else f"the workers that are named ({named})"
     return f"{book.name} asks for {asked}, which none of {whose} has ({offered}); start workers that do, or cancel it"
+
+
+def _said(name: str, amount: float) -> str:
+    return f"{name}={amount:g}" if name != MEMORY or amount < 1 << 20 else f"{name}={amount / (1 << 20):.0f} MiB"

@@ -90,7 +90,7 @@ def _place(core: Core, book: Book, lo: int, hi: int, spread: bool) -> None:
             _put(core, book, group, a, b)
             if spread and not _idle_near(core, book, group):
                 _announce_anywhere(core, book, group)
-    elif spread or not book.ins:
+    elif spread or book.spread or not book.ins:
         _put(core, book, ANYWHERE, lo, hi)
     else:
         for a, b, home in homes(core, book, lo, hi):

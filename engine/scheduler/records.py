@@ -22,13 +22,15 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
 class LayerSpec(Record, frozen=True):
     """A layer without its code: all that the scheduler may know of it.
 
-    `host_sets` and `host_index` say the preferred hosts per item, dictionary-encoded; empty when there are none.
+    `host_sets` and `host_index` say the preferred hosts per item, dictionary-encoded; empty when there are none. One
+    set without an index is that of all items.
     `nbytes` is one entry per item, or empty. `resources`: what each running item takes of its worker's, by name.
     `only`: names, addresses or hosts of the workers that may run it, () is all; `loose`: others may while none of
     those is there. `priority` is added to the graph's.
     `arrived`: of how many items the arguments come along; the others follow (`ArgumentsArrived`). -1: all.
     `function`: a digest of the code; layers of one function are taken to need the same time for an item. b"": unknown.
     `timeout`: seconds that each item may take, kept by the worker that runs it; 0 is no limit.
+    `spread`: share the items out among all workers, wherever their inputs lie.
     """
 
     key: Key
@@ -46,6 +48,7 @@ class LayerSpec(Record, frozen=True):
     loose: bool = False
     priority: int = 0
     timeout: float = 0.0
+    spread: bool = False
 
 
 class TaskError(Record, frozen=True):

@@ -349,7 +349,7 @@ class State:
             recovery.late(self.core, event.worker, event.run, event.attempt)
             return None
         recovery.run_without_inputs(self.core, run, event.holder, event.spans)
-        return run.worker
+        return None  # others are asked before it: perhaps it does not reach the holder, and they do
 
     def on_results_missing(self, event: ResultsMissing) -> None:
         recovery.missing_at(self.core, event.holder, event.spans)

@@ -10,21 +10,22 @@ import importlib
 import os
 import shutil
 import sys
-import tempfile
 from collections.abc import Sequence
+
+from howdah.engine.worker import scratch
 
 ARCHIVES = (".zip", ".egg", ".whl")
 
 
 class Files:
-    """The uploaded files of one worker. `folder` is made when the first comes."""
+    """The uploaded files of one worker. `folder` is made under `parent` when the first comes."""
 
-    def __init__(self) -> None:
-        self.folder = ""
+    def __init__(self, parent: str) -> None:
+        self.folder, self._parent = "", parent
 
     def keep(self, names: Sequence[str], frames: Sequence[memoryview]) -> None:
         if not self.folder:
-            self.folder = tempfile.mkdtemp(prefix=f"howdah-files-{os.getpid()}-")
+            self.folder = scratch.make(self._parent, "files")
             sys.path.insert(0, self.folder)
         for name, data in zip(names, frames):
             path = os.path.join(self.folder, os.path.basename(name))

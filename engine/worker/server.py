@@ -102,7 +102,7 @@ class Worker:
     listen : where the data server listens.
     lease : seconds for which a lost scheduler is looked for.
     memory_limit : bytes; 0 for none.
-    local_dir : where results go that memory has no room for.
+    local_dir : where results go that memory has no room for, and users' files.
     died : why the process before this one ended, of the same name.
     board : where it is said what runs, for the supervisor.
     """
@@ -128,7 +128,7 @@ class Worker:
         self._pool = ThreadPoolExecutor(8, "howdah-transfer")
         self._slots = Slots(info.slots, self.store, self._finished, *self._where, board)
         self._slots.on_change = self._slots_change
-        self._files = files.Files()
+        self._files = files.Files(local_dir)
         self._codes: dict[Key, Code] = {}
         self._works: dict[tuple[int, int], Work] = {}
         self._held_back: list[Work] = []

@@ -19,6 +19,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 
+from howdah.engine.worker import scratch
 from howdah.engine.worker.health import resident_bytes
 from howdah.engine.worker.large import Large
 
@@ -214,8 +215,7 @@ class Spiller:
 
     def _path(self) -> str:
         if not self._folder:
-            os.makedirs(self._parent, exist_ok=True)
-            self._folder = tempfile.mkdtemp(prefix=f"spill-{os.getpid()}-", dir=self._parent)
+            self._folder = scratch.make(self._parent, "spill")
         return os.path.join(self._folder, f"{next(self._numbers)}.result")
 
     def _complain(self, error: OSError) -> None:

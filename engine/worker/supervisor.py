@@ -21,6 +21,7 @@ import traceback
 from collections import deque
 from typing import NamedTuple
 
+from howdah.engine.worker import scratch
 from howdah.engine.worker.board import Board
 
 MOST_CRASHES = 10
@@ -219,6 +220,7 @@ class Supervisor:
         """The worker has ended: its exit code, its last words taken."""
         _, status, usage = os.wait4(self.pid, 0)
         self._ended_pid, self._peak, self.pid = self.pid, usage.ru_maxrss << 10, 0
+        scratch.remove_of(self.options.local_dir, self._ended_pid)
         for name in ("errors", "said"):
             self._read(name)  # what it said last; a process of a task's may hold the pipe open, so not to its end
         for fd in self._fds.values():

@@ -176,6 +176,6 @@ class Parts:
             proxy.close()
         _, alive = psutil.wait_procs(children, timeout=5)
         left = [f"process {process.pid}: {' '.join(process.cmdline()[:6])}" for process in alive]
-        left += [str(path) for path in self.folder.glob("spill-*")]
+        left += [str(path) for path in self.folder.glob("howdah-*")]
         shutil.rmtree(self.folder, ignore_errors=True)
         return left

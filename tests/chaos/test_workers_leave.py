@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -118,7 +119,7 @@ def test_a_spill_that_is_damaged_is_made_again(parts: Parts, counts: Counts) -> 
     n, nbytes = 60, 4 << 20
     blocks = client.map(leaf, range(n), counts=counts, seconds=0.0, nbytes=nbytes)
     wait(blocks, timeout=60)
-    files = until(lambda: (found := sorted(parts.folder.glob("spill-*/*.result"))) and len(found) > 12 and found)
+    files = until(lambda: (found := sorted(parts.folder.glob("howdah-spill-*/*.result"))) and len(found) > 12 and found)
     for file in files[:4]:
         with open(file, "r+b") as damaged:
             damaged.seek(nbytes // 2)
@@ -128,6 +129,20 @@ def test_a_spill_that_is_damaged_is_made_again(parts: Parts, counts: Counts) -> 
     again = counts.twice()
     assert 0 < len(again) <= 4
     assert set(again.values()) == {2}
+
+
+def test_a_killed_workers_files_are_removed(parts: Parts, counts: Counts, tmp_path: Path) -> None:
+    client = parts.start(1, memory=256 << 20)
+    (tmp_path / "uploaded.py").write_text("value = 7\n")
+    client.upload_file(tmp_path / "uploaded.py")
+    blocks = client.map(leaf, range(60), counts=counts, seconds=0.0, nbytes=4 << 20)
+    wait(blocks, timeout=60)
+    until(lambda: len(list(parts.folder.glob("howdah-spill-*/*.result"))) > 12)
+    assert len(list(parts.folder.glob("howdah-files-*/uploaded.py"))) == 1
+    del blocks
+    pid = parts.kill("w0")
+    until(lambda: not list(parts.folder.glob(f"howdah-*-{pid}-*")))
+    assert client.submit(lambda: __import__("uploaded").value).result(30) == 7
 
 
 @pytest.mark.slow

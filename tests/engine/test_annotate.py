@@ -51,6 +51,35 @@ def test_never_more_run_at_once_than_their_workers_resources_allow(client: Clien
     assert client.submit(where, resources={"gpu": 1, "licence": 3}).result(20).startswith("worker-")
 
 
+def test_no_more_run_at_once_than_a_workers_memory_has_room_for(client: Client, tmp_path: Path) -> None:
+    limit = next(iter(client.scheduler_info()["workers"].values()))["memory"]
+    with hd.annotate(memory=int(0.6 * limit)):
+        large = client.map(overlap, range(12), folder=str(tmp_path), pure=False)
+    assert set(client.gather(large)) == {1}
+    with hd.annotate(memory=f"{0.4 * limit / (1 << 20):.0f} MiB"):
+        lazy = [hd.delayed(overlap)(i, str(tmp_path)) for i in range(40)]
+    assert max(hd.compute(*lazy)) == 2
+    with hd.annotate(memory=2 * limit):
+        too_large = client.submit(where, pure=False)
+    with pytest.raises(TimeoutError), pytest.warns(RuntimeWarning, match=r"asks for memory=\d+ MiB, which none"):
+        too_large.result(5)
+    too_large.cancel()
+
+
+def test_a_spread_layers_tasks_are_on_all_workers_wherever_their_inputs_lie(client: Client) -> None:
+    here = client.map(where, range(40), workers="worker-1", pure=False)
+    assert set(client.gather(here)) == {"worker-1"}
+    with hd.annotate(spread=True):
+        spread = client.gather(client.map(where, here, pure=False))
+    assert sorted(map(spread.count, client.nthreads())) == [20, 20]
+
+
+def test_hosts_of_a_block_are_preferred(client: Client) -> None:
+    with hd.annotate(hosts="nowhere"):  # a preference is no condition
+        assert len(client.gather(client.map(where, range(20), pure=False))) == 20
+    assert hd.get_annotations() == {}
+
+
 def test_what_a_worker_offers_is_in_scheduler_info(client: Client) -> None:
     offered = [worker["resources"] for worker in client.scheduler_info()["workers"].values()]
     assert offered == [{"gpu": 1.0, "licence": 3.0}] * 2
@@ -226,6 +255,10 @@ def test_blocks_nest_and_end_with_an_exception_too() -> None:
         ({"workers": []}, "workers: got"),
         ({"workers": [1]}, "workers: got"),
         ({"allow_other_workers": "no"}, "allow_other_workers: got 'no'"),
+        ({"spread": 1}, "spread: got 1"),
+        ({"hosts": []}, "hosts: got"),
+        ({"memory": "2 monkeys"}, "memory: got '2 monkeys': write bytes, or a number with a unit"),
+        ({"memory": 0}, "memory: got 0"),
     ],
 )
 def test_wrong_annotations_are_refused_where_they_are_written(wrong: dict[str, Any], says: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from howdah.engine.graph.layer import OneToOne, Span
 from howdah.engine.scheduler.check import check
+from howdah.engine.scheduler.epoch import spec_of
 from howdah.engine.scheduler.model import layer, whole
 from howdah.engine.scheduler.records import (
     ArgumentsArrived,
@@ -51,6 +52,20 @@ class Story:
     def done(self, run: StartRun, seconds: float = 0.1, after: float = 0.001) -> list[Instruction]:
         n = len(run.span)
         return self.say(RunDone(run.worker, run.run, run.attempt, (8,) * n, seconds * n), after)
+
+
+def test_a_layer_keeps_what_was_said_of_it_in_a_snapshot() -> None:
+    """What a compacted journal holds is all that a scheduler which is started again knows."""
+    said = layer(
+        "a", 3, resources=GPU, only=("node7",), loose=True, timeout=2.5, spread=True, function=b"f", nbytes=(1, 2, 3)
+    )
+    near = LayerSpec(b"h" * 16, "near", 100, host_sets=(("h1", "h2"),))  # one set, of all items
+    story = Story()
+    story.submits(said)
+    story.say(GraphSubmitted("me", (near,), (whole(near),)))
+    assert spec_of(story.state.core.books[said.key]) == said
+    kept = spec_of(story.state.core.books[near.key])
+    assert (kept.host_sets, kept.host_index) == (near.host_sets, (0,) * 100)
 
 
 # -- resources --------------------------------------------------------------------------------------------------------

@@ -88,7 +88,7 @@ def test_a_damaged_file_on_disk_costs_only_the_time_to_make_it_again(root: Path)
         kept = client.map(generated, range(64), [BLOCK] * 64)
         for future in kept:
             client.submit(len, future).result(timeout=60)
-        files = sorted(Path(cluster.directory).glob("spill-*/*.result"))
+        files = sorted(Path(cluster.directory).glob("howdah-spill-*/*.result"))
         assert len(files) > 8
         for file in files[::2]:
             with open(file, "r+b") as damaged:

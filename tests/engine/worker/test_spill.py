@@ -26,7 +26,7 @@ def put(store: Store, item: int, value: Any) -> None:
 
 
 def files(folder: Path) -> list[Path]:
-    return sorted(folder.glob("spill-*/*.result"))
+    return sorted(folder.glob("howdah-spill-*/*.result"))
 
 
 @pytest.fixture
