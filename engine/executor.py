@@ -160,6 +160,8 @@ class Executor(concurrent.futures.Executor):
         self._closed = False
         self._on_loss = _weakly(self)
         self._client.when_lost.add(self._on_loss)
+        if self._client._gathering is not None:
+            self._tell(int)  # calls may end while the program does, when Python (3.12) starts no threads any more
         _open.add(self)
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> concurrent.futures.Future[Any]:

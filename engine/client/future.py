@@ -42,9 +42,11 @@ class Future:
         self._released = False
 
     def __del__(self) -> None:
-        with contextlib.suppress(AttributeError):  # one that was never finished being made
+        try:
             if not self._released:
                 self.client.ledger.drop(self.results, self.item, self.item + 1)
+        except AttributeError:  # never finished being made, or Python ends and `contextlib` is no more
+            pass
 
     @property
     def key(self) -> str:

@@ -187,6 +187,8 @@ class Graphs:
             frames = [frame for layer in layers for frame in frames_of(layer)]
             specs = tuple(layer.spec for layer in layers)
             self._link.send(Submit(specs, tuple(wanted)), *frames)
+        if any(layer.n > FIRST_PART for layer in graph.layers.values()):
+            self._link.sent()  # packing the rest would slow a scheduler down that is in this process
         for layer in graph.layers.values():  # tasks run while the rest of their arguments is packed
             for first, offsets, args in rest_of(layer, FIRST_PART):
                 self._link.send(Arguments(layer.key, first), offsets.tobytes(), args)

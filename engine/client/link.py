@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -97,6 +98,14 @@ class Link:
         if not self._woken:
             self._woken = True
             self._thread.loop.call_soon_threadsafe(self.drain)
+
+    def sent(self, timeout: float = 5.0) -> None:
+        """Return when what `send` was given before has gone; to a scheduler on this loop: when it has been handled."""
+        if threading.current_thread() is self._thread.thread:
+            return
+        gone = threading.Event()
+        self._thread.loop.call_soon_threadsafe(gone.set)
+        gone.wait(timeout)
 
     def ask(self, what: str, timeout: float = 30.0, **about: Any) -> Any:
         """The scheduler's answer. Raises HowdahError with what it said is wrong."""

@@ -104,7 +104,7 @@ def measures() -> Iterator[Measure]:
     yield Measure("the same, batches of 100", "us a task", ours["map"], ours["pipe"], times=1, against="raw pipe")
     yield Measure("merge of 20,000 futures into one", "us a task", ours["merge"], peer["merge"], times=50)
     yield Measure("one of 20,000 submits in a loop", "us", ours["submits"], most=100)
-    yield Measure("the same, CPU of the calling thread", "us", ours["submits cpu"], most=40)
+    yield Measure("the same, CPU of the calling thread", "us", ours["submits cpu"], most=50)
     if delayed is not None:
         yield Measure("stencil of 100 x 100 free tasks", "us a task", ours["stencil"], peer["stencil"], times=50)
         yield Measure("tree sum over 2^14 delayed leaves", "us a task", ours["tree"], peer["tree"], times=50)
