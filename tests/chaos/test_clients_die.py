@@ -59,13 +59,24 @@ def test_what_another_client_waits_for_stays(parts: Parts, counts: Counts) -> No
     assert counts.total() == 60
 
 
-def test_scattered_data_survives_its_holder(parts: Parts) -> None:
+def piece(block: np.ndarray, item: int, counts: Counts) -> float:
+    counts.note("piece", item)
+    return float(block[item])
+
+
+def test_scattered_data_survives_its_holder(parts: Parts, counts: Counts) -> None:
     client = parts.start(2)
     block = client.scatter(np.arange(100_000.0))
     copied = client.scatter(np.arange(50_000.0), broadcast=True)
     assert client.submit(float, client.submit(np.sum, block)).result(30) == 4999950000.0
     (holder,) = client.who_has([block])[block.key]
+    before = client.map(piece, [block] * 20, range(20), counts=counts)
+    assert client.gather(before) == [float(i) for i in range(20)]
     parts.kill(holder)
+    after = client.map(piece, [block] * 20, range(20, 40), counts=counts)
+    assert client.gather(after) == [float(i) for i in range(20, 40)]
+    assert {one.item for one in counts.all()} == set(range(40))
+    assert counts.twice(parts.killed) == {}
     assert client.submit(lambda b, c: float(b[-1] + c[-1]), block, copied).result(30) == 99999.0 + 49999.0
     assert float(block.result(30)[7]) == 7.0
 

@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
+import psutil
 import pytest
 from chaos.counting import Counts, leaf
 from chaos.parts import Parts
@@ -67,6 +68,8 @@ def test_a_task_that_kills_workers(parts: Parts, counts: Counts, task: Callable[
     assert [int(value[0]) for value in client.gather(leaves)] == list(range(40))
     deaths = sum(parts.log(name).count("howdah: worker") for name in ("w0", "w1"))
     assert deaths == 3
+    gone = {one.pid for one in counts.all() if not psutil.pid_exists(one.pid)}
+    assert counts.twice(gone) == {}  # only what died with a worker ran again
     assert "it was running nothing;" not in parts.log("w0") + parts.log("w1")
     until(lambda: len(client.scheduler_info()["workers"]) == 2)
 

@@ -13,11 +13,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from waiting import until
 
 from howdah.engine.client import Client
 from howdah.engine.comm.identity import Authority
+from howdah.engine.worker import scratch
 
 
 class Processes:
@@ -110,8 +112,12 @@ class Processes:
 
     def kill_worker(self, name: str) -> None:
         process = self.workers.pop(name)
+        children = children_of(process)
         process.kill()
         process.wait()
+        psutil.wait_procs(children, timeout=10)
+        for child in children:  # its supervisor cannot: as YARN does with a container's folder
+            scratch.remove_of(str(self.folder), child.pid)
 
     # -- clients and marks ----------------------------------------------------------------------------------------
 
@@ -125,10 +131,12 @@ class Processes:
         """How often each task has been executed."""
         return Counter(self.marks.read_text().split())
 
-    def close(self) -> None:
+    def close(self) -> list[str]:
+        """End everything; returns what is left of it."""
         for client in self.clients:
             client.close()
         processes = list(self.workers.values())
+        children = [child for one in processes for child in children_of(one)]
         if self.scheduler is not None:
             self.scheduler.send_signal(signal.SIGTERM)
             processes.append(self.scheduler)
@@ -138,6 +146,17 @@ class Processes:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+        _, alive = psutil.wait_procs(children, timeout=5)
+        left = [f"process {child.pid}: {child}" for child in alive]
+        return left + [str(path) for path in self.folder.rglob("howdah-*")]
+
+
+def children_of(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    """The processes below it; none where it ends meanwhile."""
+    try:
+        return psutil.Process(process.pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
 
 
 @pytest.fixture
@@ -157,5 +176,5 @@ def processes() -> Iterator[Callable[..., Processes]]:
         try:
             yield make
         finally:
-            for one in made:
-                one.close()
+            left = [what for one in made for what in one.close()]
+        assert not left, f"left behind: {left}"

@@ -16,6 +16,12 @@ from howdah.engine.scheduler.server import Server
 from howdah.errors import HowdahError
 
 
+def sized(data: bytes, path: str, item: int) -> int:
+    with open(path, "a") as file:
+        file.write(f"sized-{item}\n")
+    return len(data)
+
+
 def test_a_full_disk_does_not_stop_the_cluster_and_a_restart_says_why_it_cannot_be(
     processes: Callable[..., Any],
 ) -> None:
@@ -30,8 +36,9 @@ def test_a_full_disk_does_not_stop_the_cluster_and_a_restart_says_why_it_cannot_
     client = cluster.client()
     assert client.submit(len, os.urandom(1000)).result(30) == 1000
     assert client.scheduler_info()["journal"]["failure"] == ""
-    futures = [client.submit(len, os.urandom(30_000)) for _ in range(5)]
+    futures = [client.submit(sized, os.urandom(30_000), str(cluster.marks), item) for item in range(5)]
     assert client.gather(futures) == [30_000] * 5
+    assert cluster.counts() == {f"sized-{item}": 1 for item in range(5)}
     failure = client.scheduler_info()["journal"]["failure"]
     assert failure == f"the journal {cluster.journal} cannot be written: File too large"
     assert cluster.log().count("if it dies nothing can be started again") == 1
