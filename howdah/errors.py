@@ -67,6 +67,11 @@ class StorageError(HowdahError, OSError):
     __str__ = Exception.__str__
 
 
+class StorageAway(StorageError):
+    """A file system that was there does not answer, or cannot write now, for as long as it was waited for. A task that
+    fails of it is tried again later."""
+
+
 class PathMissing(StorageError, FileNotFoundError):
     """An input path does not exist."""
 

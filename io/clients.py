@@ -36,6 +36,7 @@ class StorageClient(Protocol):
     def open(self, path: str, mode: str) -> BinaryIO: ...
     def read_ranges(self, path: str, ranges: Iterable[Range], size: int, sink: Sink) -> None: ...
     def create(self, path: str, data: memoryview, block_size: int | None) -> None: ...
+    def replace(self, source: str, target: str) -> None: ...
     def mkdir(self, path: str, parents: bool) -> None: ...
     def rename(self, source: str, target: str) -> None: ...
     def delete(self, path: str, recursive: bool) -> None: ...
@@ -74,6 +75,9 @@ class LocalClient:
     def create(self, path: str, data: memoryview, block_size: int | None) -> None:
         with open(path, "xb") as file:
             file.write(data)
+
+    def replace(self, source: str, target: str) -> None:
+        os.replace(source, target)
 
     def mkdir(self, path: str, parents: bool) -> None:
         if parents:
@@ -135,6 +139,7 @@ class NativeClient:
         }
         self._client = Client(url, given)
         self._permissions = 0o777 & ~int(properties.get("fs.permissions.umask-mode", "022"), 8)
+        self._replication = int(properties["dfs.replication"]) if "dfs.replication" in properties else None
         # skip_instance_cache: fsspec would hand the same object to a forked child, where it hangs
         kind = ViewfsFileSystem if url.startswith("viewfs:") else HdfsFileSystem
         authority = url.partition("://")[2]
@@ -167,11 +172,19 @@ class NativeClient:
         from hdfs_native import WriteOptions
 
         options = WriteOptions(
-            block_size=block_size, permission=self._permissions & 0o666, overwrite=False, create_parent=False
+            block_size=block_size,
+            replication=self._replication,
+            permission=self._permissions & 0o666,
+            overwrite=False,
+            create_parent=False,
         )
-        with self._client.create(path, options) as file:
-            for start in range(0, len(data), _STEP):
-                file.write(data[start : start + _STEP])
+        file = self._client.create(path, options)
+        for start in range(0, len(data), _STEP):
+            file.write(data[start : start + _STEP])  # what fails is not closed: that would wait 12 s for its blocks
+        file.close()
+
+    def replace(self, source: str, target: str) -> None:
+        self._client.rename(source, target, True)
 
     def mkdir(self, path: str, parents: bool) -> None:
         self._client.mkdirs(path, self._permissions, parents)
@@ -229,6 +242,13 @@ class FsspecClient:
         with self.fsspec.open(path, "wb") as file:
             for start in range(0, len(data), _STEP):
                 file.write(bytes(data[start : start + _STEP]))
+
+    def replace(self, source: str, target: str) -> None:
+        self.info(source)  # before anything is removed
+        if self.fsspec.exists(target):
+            self.fsspec.rm(target)
+        self.fsspec.mv(source, target)
+        self.fsspec.invalidate_cache()
 
     def mkdir(self, path: str, parents: bool) -> None:
         if parents:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from howdah.errors import HowdahError, NotSupported, PathExists, PathMissing, StorageError
+from howdah.errors import HowdahError, NotSupported, PathExists, PathMissing, StorageAway, StorageError
 
 logger = logging.getLogger("howdah.io")
 T = TypeVar("T")
@@ -33,7 +33,7 @@ _PASSING = re.compile(
     r"SafeModeException|RetriableException|StandbyException|ServerTooBusyException|ObserverRetryOnActive|"
     r"NotReplicatedYetException|could only be written to 0 of|BlocksNotFound|Zero blocklocations|"
     r"RPC listener disconnected|early eof|unexpected (end of file|eof)|connection (reset|refused|closed|aborted)|"
-    r"timed out|broken pipe|DataTransferError|DataNode|No valid (DataNode|locations)",
+    r"timed out|broken pipe|Failed to complete file|DataTransferError|DataNode|No valid (DataNode|locations)",
     re.IGNORECASE,
 )
 _HOST = re.compile(r'host_name: "([^"]*)"')
@@ -99,7 +99,9 @@ def plain_words(error: BaseException) -> str:
     return text.split("\n")[0] or type(error).__name__
 
 
-def translate(error: Exception, *, url: str, action: str, where: str, waited: float | None = None) -> HowdahError:
+def translate(
+    error: Exception, *, url: str, action: str, where: str, waited: float | None = None, reached: bool = True
+) -> HowdahError:
     """howdah's error for a client's.
 
     Parameters
@@ -108,6 +110,7 @@ def translate(error: Exception, *, url: str, action: str, where: str, waited: fl
     action : what was tried: "read", "list", ...
     where : the NameNode's address, or "" for local files.
     waited : the seconds that platform faults were waited for.
+    reached : the file system has answered before: its address is right.
     """
     words = plain_words(error)
     if isinstance(error, HowdahError):
@@ -126,7 +129,6 @@ def translate(error: Exception, *, url: str, action: str, where: str, waited: fl
         return NotSupported(f"{url}: the HDFS client cannot {action} this: {words}. Set HOWDAH_HDFS_CLIENT=pyarrow")
     if where and is_platform_fault(error):
         tried = f", tried for {waited:.0f} s" if waited is not None else ""
-        return StorageError(
-            f"{url}: cannot {action}: {words} (NameNode {where}{tried}). Is HDFS up, the address right?"
-        )
+        kind = StorageAway if reached else StorageError
+        return kind(f"{url}: cannot {action}: {words} (NameNode {where}{tried}). Is HDFS up, the address right?")
     return StorageError(f"{url}: cannot {action}: {words}")

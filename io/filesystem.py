@@ -84,9 +84,17 @@ class FileSystem:
         """The URL of a path, as shown in messages."""
         return path if self.is_local else self.root_url + path
 
-    def _call(self, action: str, path: str, act: Callable[[StorageClient], T], missing_ok: bool = False) -> T | None:
+    def _call(
+        self,
+        action: str,
+        path: str,
+        act: Callable[[StorageClient], T],
+        missing_ok: bool = False,
+        patience: float | None = None,
+    ) -> T | None:
         where = "" if self.is_local else ", ".join(node.rpc for node in self.config.namenodes(self.authority))
-        patience = 0.0 if self.is_local else faults.PATIENCE if self._reached else faults.FIRST_CONTACT
+        most = 0.0 if self.is_local else faults.PATIENCE if self._reached else faults.FIRST_CONTACT
+        patience = most if patience is None else min(most, patience)
         try:
             result = faults.patiently(lambda: act(self.client), where=f"NameNode {where}", patience=patience)
         except FileNotFoundError as error:
@@ -95,12 +103,14 @@ class FileSystem:
                 return None
             raise faults.translate(error, url=self.url(path), action=action, where=where) from error
         except (OSError, RuntimeError) as error:  # NotImplementedError is a RuntimeError
-            raise faults.translate(error, url=self.url(path), action=action, where=where, waited=patience) from error
+            raise faults.translate(
+                error, url=self.url(path), action=action, where=where, waited=patience, reached=self._reached
+            ) from error
         self._reached = True
         return result
 
-    def _must(self, action: str, path: str, act: Callable[[StorageClient], T]) -> T:
-        return self._call(action, path, act)  # type: ignore[return-value]  # None only where `act` returns it
+    def _must(self, action: str, path: str, act: Callable[[StorageClient], T], patience: float | None = None) -> T:
+        return self._call(action, path, act, patience=patience)  # type: ignore[return-value]  # None only where `act` returns it
 
     # -- looking ----------------------------------------------------------------------------------------------------
 
@@ -191,10 +201,17 @@ class FileSystem:
 
     # -- writing ----------------------------------------------------------------------------------------------------
 
-    def create(self, path: str, data: bytes | memoryview, *, block_size: int | None = None) -> None:
+    def create(
+        self, path: str, data: bytes | memoryview, *, block_size: int | None = None, patience: float | None = None
+    ) -> None:
         """Write a new file. Raises `PathExists` if it is there, `PathMissing` if its folder is not.
 
-        After a platform fault the half-written file of the first try is removed: `path` must be this caller's own.
+        After a platform fault the half-written file of the first try is removed: `path` must be this caller's own. A
+        NameNode offers a DataNode that has just died for as long as it believes in it; another try gets others.
+
+        Parameters
+        ----------
+        patience : seconds for which platform faults are waited for at most, where that is less than `faults.PATIENCE`.
         """
         view, tries = memoryview(data).cast("B"), 0  # Arrow's buffers are signed bytes, which hdfs-native refuses
 
@@ -205,7 +222,25 @@ class FileSystem:
                 self._discard(client, path)
             client.create(path, view, block_size)
 
-        self._must("write", path, act)
+        self._must("write", path, act, patience)
+
+    def replace(self, path: str, data: bytes, *, patience: float | None = None) -> None:
+        """Write a file, new or in the place of another, which is there until then: whole or not at all. `patience` as
+        in `create`. Raises `PathMissing` if its folder is not there."""
+        fresh, tries = path + ".new", 0
+        self.rm(fresh, missing_ok=True)
+        self.create(fresh, data, patience=patience)
+
+        def act(client: StorageClient) -> None:
+            nonlocal tries
+            tries += 1
+            try:
+                client.replace(fresh, path)
+            except FileNotFoundError:  # unless the first try's answer was lost on the way
+                if tries == 1 or not _there(client, path):
+                    raise
+
+        self._must("write", path, act, patience)
 
     @staticmethod
     def _discard(client: StorageClient, path: str) -> None:

@@ -19,6 +19,9 @@ from howdah.yarn_app.staging import Staging
 
 NOTE = "master.json"
 
+WRITE_PATIENCE = 15.0
+"""Seconds that the master, which has more to look after, waits for an HDFS that cannot be written now."""
+
 
 @dataclass(slots=True)
 class Ending:
@@ -58,7 +61,7 @@ class Note:
 
     def write(self, staging: Staging, app_id: str) -> None:
         """Keep it, whole or not at all."""
-        staging.write(app_id, NOTE, json.dumps(dataclasses.asdict(self)).encode())
+        staging.write(app_id, NOTE, json.dumps(dataclasses.asdict(self)).encode(), patience=WRITE_PATIENCE)
 
 
 def attempt_of(container: str) -> int:

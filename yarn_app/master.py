@@ -22,7 +22,7 @@ from typing import Any
 
 from howdah.errors import HowdahError
 from howdah.yarn_app import keys, payload
-from howdah.yarn_app.attempts import Ending, Note, attempt_of, attempts_allowed
+from howdah.yarn_app.attempts import WRITE_PATIENCE, Ending, Note, attempt_of, attempts_allowed
 from howdah.yarn_app.board import Board, LastWords, readable
 from howdah.yarn_app.fleet import Add, Fleet, GiveUp, Group, Lost, Remove, Seen
 from howdah.yarn_app.programs import Program, tail
@@ -284,7 +284,7 @@ class Supervisor:
         )  # fmt: skip
         try:
             if cleanups != self.cleanups:
-                self.staging.write(self.app_id, "cleanup.json", json.dumps(cleanups).encode())
+                self.staging.write(self.app_id, "cleanup.json", json.dumps(cleanups).encode(), patience=WRITE_PATIENCE)
                 self.cleanups = cleanups
             if self.attempts > 1 and note != self.noted:
                 note.write(self.staging, self.app_id)

@@ -80,12 +80,12 @@ class Staging:
         self.fs.mkdir(path, permission=0o700)
         return path
 
-    def write(self, app_id: str, name: str, content: bytes) -> None:
-        """Write a small file of the application, whole or not at all."""
+    def write(self, app_id: str, name: str, content: bytes, *, patience: float | None = None) -> None:
+        """Write a small file of the application, whole or not at all; `patience` as in `FileSystem.create`."""
         path = f"{self.app(app_id)}/{name}"
-        self.fs.mkdir(path.rpartition("/")[0], permission=0o700)
-        self.fs.pipe_file(path + ".new", content)
-        self.fs.mv(path + ".new", path, overwrite=True)
+        if "/" in name:
+            self.fs.mkdir(path.rpartition("/")[0], permission=0o700)
+        self.files.replace(path, content, patience=patience)
 
     def read(self, app_id: str, name: str) -> bytes:
         """A small file of the application.

@@ -25,6 +25,11 @@ _DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS})
 """What a disk says that is full or broken: another host's may not be."""
 
 
+def is_platforms(error: BaseException) -> bool:
+    """Whether the platform has failed and not the user's code: a disk, or a file system that has gone away."""
+    return isinstance(error, errors.StorageAway) or (isinstance(error, OSError) and error.errno in _DISK)
+
+
 class Frame(NamedTuple):
     """One line of a traceback."""
 
@@ -56,10 +61,10 @@ def as_text(error: BaseException, frames: Sequence[Frame]) -> str:
 
 
 def task_error(error: BaseException, worker: str, host: str, container: str, kind: str = "") -> TaskError:
-    """`error` as a record; without a `kind`, "platform" if a disk has failed, else "raised". What of it cannot be
+    """`error` as a record; without a `kind`, "platform" where `is_platforms`, else "raised". What of it cannot be
     pickled travels as text."""
     if not kind:
-        kind = "platform" if isinstance(error, OSError) and error.errno in _DISK else "raised"
+        kind = "platform" if is_platforms(error) else "raised"
     frames = frames_of(error)
     message = "".join(traceback.format_exception_only(error)).strip()
     return TaskError(

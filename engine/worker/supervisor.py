@@ -13,6 +13,7 @@ import contextlib
 import ctypes
 import json
 import os
+import resource  # noqa: F401  # `os.wait4` imports it otherwise, when the environment may be gone already
 import selectors
 import signal
 import sys

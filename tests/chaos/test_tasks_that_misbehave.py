@@ -17,7 +17,7 @@ from chaos.parts import Parts
 from waiting import until
 
 from howdah.engine.scheduler.pauses import MOST_FAULTS
-from howdah.errors import InputError, TaskTimeout, WorkerLost
+from howdah.errors import InputError, StorageAway, TaskTimeout, WorkerLost
 
 
 def segfaults() -> None:
@@ -107,19 +107,22 @@ def test_the_functions_own_timeout_is_its_own(parts: Parts) -> None:
         client.submit(len, (), timeout=-1)
 
 
-def test_a_full_disk_is_not_the_tasks_fault(parts: Parts, counts: Counts) -> None:
-    """Tried again after a pause, without a word of retries; an error that does not pass is the user's own at last."""
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), StorageAway("the NameNode does not answer")]
+)
+def test_a_full_disk_is_not_the_tasks_fault(parts: Parts, counts: Counts, error: OSError) -> None:
+    """Nor is an HDFS that is away. Tried again after a pause, without a word of retries; what does not pass is told."""
     client = parts.start(2, slots=1)
-    assert client.submit(writes, counts, 2).result(30) == "written"
+    assert client.submit(writes, counts, 2, error).result(30) == "written"
     assert counts.total() == 3
-    with pytest.raises(OSError, match="No space left on device") as caught:
-        client.submit(writes, counts, 1000).result(60)
+    with pytest.raises(OSError, match=r"No space left on device|does not answer") as caught:
+        client.submit(writes, counts, 1000, error).result(60)
     assert "writes" in "".join(traceback.format_exception(caught.value))
     assert counts.total() == 3 + MOST_FAULTS
 
 
-def writes(counts: Counts, full: int) -> str:
+def writes(counts: Counts, full: int, error: OSError) -> str:
     counts.note("writes", full)
     if sum(one.item == full for one in counts.all()) <= full:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        raise error
     return "written"

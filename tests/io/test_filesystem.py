@@ -195,6 +195,7 @@ SAFE_MODE = RuntimeError(
         (RuntimeError('RPCError("org.apache.hadoop.ipc.StandbyException", "Operation category READ")'), True),
         (RuntimeError('RPCError("org.apache.hadoop.security.AccessControlException", "Permission denied")'), False),
         (RuntimeError("DataTransferError(\"All DataNodes failed\")"), True),
+        (RuntimeError('OperationFailed("Failed to complete file in time")'), True),
         (StorageError("rewritten"), False),
         (NotImplementedError("File encryption"), False),
     ],

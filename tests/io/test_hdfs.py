@@ -30,7 +30,7 @@ import pytest
 from howdah.errors import CorruptFile, HadoopNotFound, PathExists, PathMissing, StorageError
 from howdah.io import begin_write, open_filesystem, plan_parquet, scan_piece
 from howdah.io.filesystem import FileSystem
-from howdah.io.hadoop_config import HadoopConfig
+from howdah.io.hadoop_config import HadoopConfig, load_hadoop_config
 from howdah.io.locations import FromNameNode, FromWebHdfs, hosts_for
 from howdah.io.parquet_footer import _cache
 from howdah.io.protobuf import Message, read_varint
@@ -406,6 +406,32 @@ def test_a_namenode_that_stays_away_is_named(
             plan_parquet(f"hdfs://{folder}")
     finally:
         hadoop.restart("namenode")
+
+
+def test_files_get_as_many_replicas_as_the_configuration_says(hadoop: Any, folder: str) -> None:
+    config = load_hadoop_config()
+    twice = HadoopConfig({**config.as_dict(), "dfs.replication": "2"})
+    for asked, replicas in ((config, 1), (twice, 2)):
+        files, path = open_filesystem(f"hdfs://{folder}/times-{replicas}", config=asked)
+        files.create(path, b"here")
+        assert files.client._client.get_file_info(path).replication == replicas  # type: ignore[attr-defined]
+
+
+@pytest.mark.slow
+def test_a_datanode_that_has_just_died_is_written_around(hadoop: Any, filesystem: FileSystem, folder: str) -> None:
+    """The NameNode offers it for 12 seconds more; the first tries fail, and leave nothing."""
+    filesystem.create(f"{folder}/before", b"x" * 1000)
+    hadoop.kill("datanode-1")
+    try:
+        for number in range(6):
+            filesystem.create(f"{folder}/{number}", bytes([number]) * 1000)
+            filesystem.replace(f"{folder}/note", b"note %d" % number)
+        names = [*map(str, range(6)), "note"]
+        assert [one.name for one in filesystem.ls(folder)] == [*names[:6], "before", "note"]
+        found = [filesystem.open(f"{folder}/{name}").read() for name in names]
+        assert found == [*(bytes([number]) * 1000 for number in range(6)), b"note 5"]
+    finally:
+        hadoop.restart("datanode-1")
 
 
 def test_local_and_hdfs_give_the_same(hadoop: Any, filesystem: FileSystem, folder: str, tmp_path: Path) -> None:

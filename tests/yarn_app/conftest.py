@@ -86,11 +86,12 @@ class Yarn:
             env={**os.environ, **(env or {})}, cwd=self.folder,
         )  # fmt: skip
 
-    def start(self, *words: str) -> subprocess.Popen[str]:
+    def start(self, *words: str, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
         """`howdah submit --json ...` in a session of its own, as from a shell that can be killed."""
         return subprocess.Popen(
             [*HOWDAH, "submit", "--json", *SMALL, *words],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, cwd=self.folder,
+            env={**os.environ, **(env or {})},
         )  # fmt: skip
 
     def submit(self, *words: str, timeout: float = 120) -> Run:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+
+from howdah.yarn_app.staging import Staging
 
 pytestmark = pytest.mark.hadoop
 Yarn = Any  # `conftest.Yarn`, which cannot be imported under pytest's importlib mode
@@ -52,9 +55,18 @@ def test_a_datanode_is_killed_during_a_scan(yarn: Yarn, tmp_path: Path) -> None:
     for name in names:
         name.write_bytes(bytes(range(256)) * 4096)  # 1 MiB, 4 blocks
     put = ["hdfs", "dfs", "-D", "dfs.replication=2", "-D", "dfs.blocksize=262144"]
+    environments = Staging.of_user().environments
+    conf = tmp_path / "conf"
+    shutil.copytree(yarn.hadoop.conf_dir, conf)
+    site = (conf / "hdfs-site.xml").read_text()
+    asked = re.sub(r"(<name>dfs.replication</name>\s*<value>)1<", r"\g<1>2<", site)
+    assert asked != site
+    (conf / "hdfs-site.xml").write_text(asked)
     subprocess.run([*put, "-mkdir", "-p", "/in/scan"], check=True, capture_output=True, timeout=60)
     subprocess.run([*put, "-put", "-f", *map(str, names), "/in/scan"], check=True, capture_output=True, timeout=60)
-    submitter = yarn.start(yarn.job("scans.py"), str(log), "hdfs:///in/scan", "80")
+    # What runs the job is there twice, too: the files of this Hadoop have one replica unless somebody asks for more.
+    subprocess.run(["hdfs", "dfs", "-setrep", "-w", "2", environments], check=True, capture_output=True, timeout=60)
+    submitter = yarn.start(yarn.job("scans.py"), str(log), "hdfs:///in/scan", "80", env={"HADOOP_CONF_DIR": str(conf)})
     yarn.until(lambda: len(yarn.executed(log)) > 10, "some tasks ran", 90)
     yarn.hadoop.kill("datanode-1")
     try:
