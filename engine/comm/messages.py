@@ -78,7 +78,7 @@ class JoinGranted(msgspec.Struct, tag="granted"):
 Greeting: TypeAlias = Hello | Welcome | Refused | JoinRequest | JoinGranted
 
 
-class Message(msgspec.Struct, frozen=True, array_like=True, tag=True):
+class Message(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
     """Base of all messages after the greeting."""
 
 

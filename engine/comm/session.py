@@ -34,7 +34,7 @@ CONFIRM_BYTES = 1 << 20
 """After so many batches or bytes a confirmation is sent at once, not with the next heartbeat."""
 
 
-class _Head(msgspec.Struct, array_like=True):
+class _Head(msgspec.Struct, array_like=True, gc=False):
     """`number` 0 is a batch without messages, which needs no confirmation."""
 
     number: int

@@ -22,6 +22,7 @@ from howdah.engine.comm.frames import Buffer, Channel, ChannelClosed, nbytes
 from howdah.engine.comm.identity import Security
 from howdah.engine.comm.line import MOST_FDS, Line
 from howdah.engine.comm.messages import DataSays, Fetch, Fetched, Hello
+from howdah.engine.comm.near import nearer
 from howdah.engine.comm.press import Presser, open_pressed
 from howdah.engine.comm.serialize import loads
 from howdah.engine.comm.shared import Shared, map_aligned
@@ -290,8 +291,11 @@ class Peers:
         if self._closed:
             raise ChannelClosed("this end is closed")
         hello = Hello("data", self.name, host=socket.gethostname())
-        channel, _ = await connect(address, hello, self.security, expect="worker")
-        return Line.over(channel), False
+        channel, welcome = await connect(address, hello, self.security, expect="worker")
+        near = await nearer(welcome.details, hello)
+        if near is not None:
+            channel.close()
+        return Line.over(near or channel), False
 
     def forget(self, address: str) -> None:
         """End the idle connections to `address`."""

@@ -15,7 +15,7 @@ import socket
 import ssl
 import stat
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, TypeVar
 
 import msgspec
@@ -54,6 +54,7 @@ GREETING_SECONDS = 10.0
 PLAIN_TCP = "HOWDAH_BENCH_PLAIN_TCP"
 _NO_LIMIT = 1 << 62  # of tornado's own buffer; `Channel` has limits of its own
 _CHUNK = 256 * 1024
+_LONGEST_PATH = 107  # of a Unix socket, in Linux
 
 G = TypeVar("G")
 
@@ -148,7 +149,8 @@ async def _dial(text: str, address: Address, security: Security | None, expect: 
             socket.socket(socket.AF_UNIX, socket.SOCK_STREAM), max_buffer_size=_NO_LIMIT, read_chunk_size=_CHUNK
         )
         try:
-            await stream.connect(address.path)  # a path is an AF_UNIX address
+            with _short(address.path) as path:
+                await stream.connect(path)  # a path is an AF_UNIX address
             _check_same_user(stream.socket, text)
         except StreamClosedError as error:
             raise ChannelClosed(f"nobody listens at {text}: {error.real_error or error}") from error
@@ -205,6 +207,19 @@ def _check_role(role: Role, security: Security, expect: str, address: str) -> No
         raise PeerRefused(f"{address} belongs to {role.app!r}, not to {security.role.app!r}")
 
 
+@contextlib.contextmanager
+def _short(path: str) -> Iterator[str]:
+    """The path, in a form that is short enough for the address of a Unix socket (YARN's folders are deep)."""
+    if len(os.fsencode(path)) <= _LONGEST_PATH:
+        yield path
+        return
+    folder = os.open(os.path.dirname(path), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{folder}/{os.path.basename(path)}"
+    finally:
+        os.close(folder)
+
+
 def _check_same_user(sock: socket.socket, who: str) -> None:
     _, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
     if uid != os.getuid():
@@ -247,7 +262,8 @@ class Listener(TCPServer):
             folder = os.stat(os.path.dirname(wanted.path))
             if folder.st_uid != os.getuid() or stat.S_IMODE(folder.st_mode) & 0o077:
                 raise PeerRefused(f"{os.path.dirname(wanted.path)!r} must belong to this user with mode 0700")
-            self.add_socket(bind_unix_socket(wanted.path, mode=0o600))
+            with _short(wanted.path) as path:
+                self.add_socket(bind_unix_socket(path, mode=0o600))
             self._path = wanted.path
             self.loop = asyncio.get_running_loop()
             _here[wanted.path] = self

@@ -29,21 +29,21 @@ class Span(NamedTuple):
         return self.stop - self.start
 
 
-class OneToOne(msgspec.Struct, frozen=True, tag="one"):
+class OneToOne(msgspec.Struct, frozen=True, gc=False, tag="one"):
     """Item i needs item i. Both layers have the same number of items. The input is the value itself."""
 
 
-class KToOne(msgspec.Struct, frozen=True, tag="k"):
+class KToOne(msgspec.Struct, frozen=True, gc=False, tag="k"):
     """Item i needs items i*k up to (i+1)*k, fewer at the end (a level of a tree). The input is their list."""
 
     k: int
 
 
-class Broadcast(msgspec.Struct, frozen=True, tag="all"):
+class Broadcast(msgspec.Struct, frozen=True, gc=False, tag="all"):
     """Every item needs every item of the dependency. The input is their list."""
 
 
-class Window(msgspec.Struct, frozen=True, tag="window"):
+class Window(msgspec.Struct, frozen=True, gc=False, tag="window"):
     """Item i needs items i-before to i+after (both included); beyond the ends it wraps round, or is cut off.
 
     The input is their list, in that order.
@@ -54,7 +54,7 @@ class Window(msgspec.Struct, frozen=True, tag="window"):
     wrap: bool = False
 
 
-class Free(msgspec.Struct, frozen=True, tag="free"):
+class Free(msgspec.Struct, frozen=True, gc=False, tag="free"):
     """An explicit adjacency: item i needs the items indices[indptr[i]:indptr[i+1]]. The input is their list.
 
     Both are little-endian uint32 arrays as bytes, of n + 1 and of indptr[-1] entries.
@@ -96,7 +96,7 @@ def inputs_of(pattern: Pattern, item: int, n_source: int) -> Sequence[int]:
             return needed
 
 
-class Dependency(msgspec.Struct, frozen=True):
+class Dependency(msgspec.Struct, frozen=True, gc=False):
     """That a layer's items need items of the layer `layer`, in the manner of `pattern`."""
 
     layer: Key

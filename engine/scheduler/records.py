@@ -15,7 +15,7 @@ import msgspec
 from howdah.engine.graph.layer import Dependency, Key, Span
 
 
-class Record(msgspec.Struct, frozen=True, array_like=True):
+class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Base of all records."""
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import shutil
 import socket
 import time
 from array import array
@@ -47,6 +48,7 @@ from howdah.engine.comm.messages import (
     SlotsNow,
     Welcome,
 )
+from howdah.engine.comm.near import NearDoor
 from howdah.engine.comm.session import Session, decoder_of
 from howdah.engine.comm.transfer import Peers, serve
 from howdah.engine.comm.transport import Listener, connect, send_greeting
@@ -54,7 +56,7 @@ from howdah.engine.coordination.here import this_is_worker
 from howdah.engine.coordination.residents import serve_actors
 from howdah.engine.graph.layer import Key, Span
 from howdah.engine.scheduler.records import InputsMissing, RunReturned, WorkerInfo
-from howdah.engine.worker import files
+from howdah.engine.worker import files, scratch
 from howdah.engine.worker.board import Board
 from howdah.engine.worker.calls import serve_calls
 from howdah.engine.worker.code import Code
@@ -120,7 +122,8 @@ class Worker:
         board: Board | None = None,
     ) -> None:
         self.info, self.scheduler, self.security, self.lease = info, scheduler, security, lease
-        self.listen = listen
+        self.listen, self._local_dir = listen, local_dir
+        self._near: NearDoor | None = None
         self.store = Store(memory_limit, local_dir)
         self.memory = Memory(memory_limit)
         self._where = (info.name, info.host, info.container)
@@ -156,6 +159,9 @@ class Worker:
             self.on_identity(self.security)
         listener = Listener({"data": self._serve_data, "call": self._serve_calls, "actor": serve_actors}, self.security)
         self.info = msgspec.structs.replace(self.info, address=listener.open(self.listen))
+        if self.security is not None:
+            self._near_folder = scratch.make(self._local_dir, "near")
+            self._near = NearDoor(self._near_folder, self._serve_near)
         this_is_worker(self.info, self.scheduler, self.security)
         limit = self.info.memory or 1 << 40  # what is on its way has to have room, too
         self._peers = Peers(self.info.name, self.security, most=max(2, min(8, limit // MEMORY_PER_FETCH)))
@@ -174,6 +180,9 @@ class Worker:
             beating.cancel()
             connecting.cancel()
             listener.close()
+            if self._near is not None:
+                self._near.close()
+                shutil.rmtree(self._near_folder, ignore_errors=True)
             self._peers.close()
             self._slots.close()
             self._files.close()
@@ -487,5 +496,9 @@ class Worker:
         await serve_calls(channel, self)
 
     async def _serve_data(self, channel: Channel, role: Role, hello: Hello) -> None:
-        await send_greeting(channel, Welcome(""))
+        await send_greeting(channel, Welcome("", details=self._near.details if self._near is not None else {}))
         await serve(channel, self.store.pack, self._pool, other_host=hello.host != socket.gethostname())
+
+    async def _serve_near(self, channel: Channel, role: Role, hello: Hello) -> None:
+        await send_greeting(channel, Welcome(""))
+        await serve(channel, self.store.pack, self._pool)

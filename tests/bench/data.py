@@ -1,11 +1,12 @@
 """Results crossing between two workers: howdah against distributed, in one run, turn by turn.
 
-    python tests/bench/data.py [--results 1000] [--size 1048576] [--rounds 3] [--json FILE] [--only local|tls]
+    python tests/bench/data.py [--results 1000] [--size 1048576] [--rounds 3] [--json FILE] [--only local|tls|near]
 
 Worker `a` makes the results; then one task on worker `b` gets all of them as its inputs and looks at both ends of
 each, so all must cross. Timed is that task, from its submission to its answer, which is checked. Every worker is a
-process of 1 thread. howdah runs twice: on one host as `LocalCluster` does (Unix sockets, shared memory), and over
-TLS as between hosts of a cluster; both ratios are against distributed's plain TCP. A third figure has the consumer
+process of 1 thread. howdah runs three times: on one host as `LocalCluster` does (Unix sockets, shared memory), over
+TLS as between hosts of a cluster, and two workers of such a cluster on one host; all ratios are against distributed's
+plain TCP. A third figure has the consumer
 read every byte of what it got. Last, the bytes on the wire of a slice of an Arrow table.
 """
 
@@ -30,7 +31,7 @@ for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 import numpy as np  # noqa: E402
 from measure import Measure  # noqa: E402  # beside this file
 
-MARKS = {"local": 3.0, "tls": 1.5}
+MARKS = {"local": 3.0, "tls": 1.5, "near": 1.5}
 
 
 def block(i: int, nbytes: int) -> Any:
@@ -71,14 +72,17 @@ def howdah_cluster(kind: str) -> Iterator[Any]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         os.chmod(folder, 0o700)
-        listen = {"local": f"unix://{folder}/scheduler", "tls": "tls://127.0.0.1:0"}[kind]
+        secure = kind != "local"
+        listen = "tls://127.0.0.1:0" if secure else f"unix://{folder}/scheduler"
         authority = Authority.create("bench")
-        security = str(authority.write_scheduler_dir(folder / "scheduler_dir")) if kind == "tls" else ""
-        worker_security = str(authority.write_worker_dir(folder / "worker_dir")) if kind == "tls" else ""
-        user = str(authority.write_client_dir(folder / "client_dir", "me")) if kind == "tls" else None
+        security = str(authority.write_scheduler_dir(folder / "scheduler_dir")) if secure else ""
+        worker_security = str(authority.write_worker_dir(folder / "worker_dir")) if secure else ""
+        user = str(authority.write_client_dir(folder / "client_dir", "me")) if secure else None
 
         def start(role: str, *options: str) -> None:
             env = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}  # workers import this module
+            if kind == "tls":
+                env["HOWDAH_NEAR"] = "0"
             processes.append(subprocess.Popen([sys.executable, "-m", f"howdah.engine.{role}", *options], env=env))
 
         start(
@@ -88,7 +92,7 @@ def howdah_cluster(kind: str) -> Iterator[Any]:
             time.sleep(0.02)
         address = json.loads((folder / "address").read_text())["address"]
         for worker in "ab":
-            own = f"unix://{folder}/{worker}" if kind == "local" else "tls://127.0.0.1:0"
+            own = "tls://127.0.0.1:0" if secure else f"unix://{folder}/{worker}"
             start(
                 "worker", "--scheduler", address, "--security", worker_security, "--name", worker, "--host", worker,
                 "--listen", own, "--local-dir", str(folder), "--container", worker,
@@ -154,9 +158,14 @@ def measures(n: int = 1000, size: int = 1 << 20) -> Iterator[Measure]:
     for _ in range(2):
         found.setdefault("local", []).extend(with_howdah("local", n, size, ends, 2))
         found.setdefault("tls", []).extend(with_howdah("tls", n, size, ends, 2))
+        found.setdefault("near", []).extend(with_howdah("near", n, size, ends, 2))
         found.setdefault("peer", []).extend(with_distributed(n, size, ends, 2))
     cost = {name: 1e6 / statistics.median(rates) * size for name, rates in found.items()}
-    for kind, name in (("local", "1,000 results of 1 MiB crossing on one host"), ("tls", "the same over TLS")):
+    for kind, name in (
+        ("local", "1,000 results of 1 MiB crossing on one host"),
+        ("tls", "the same over TLS"),
+        ("near", "the same in a cluster that speaks TLS, on one host"),
+    ):
         peer = "distributed" if kind == "local" else "its plain TCP"
         yield Measure(name, "us a result", cost[kind], cost["peer"], times=MARKS[kind], against=peer)
     own, travelled = slice_on_the_wire()
@@ -169,11 +178,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--size", type=int, default=1 << 20, help="bytes of each")
     parser.add_argument("--rounds", type=int, default=2, help="clusters of each system, in turn")
     parser.add_argument("--repeats", type=int, default=2, help="crossings within a cluster")
-    parser.add_argument("--only", choices=("local", "tls"), default=None)
+    parser.add_argument("--only", choices=("local", "tls", "near"), default=None)
     parser.add_argument("--no-peer", action="store_true", help="howdah alone")
     parser.add_argument("--json", default="", help="write the figures to this file too")
     options = parser.parse_args(argv)
-    kinds = [options.only] if options.only else ["local", "tls"]
+    kinds = [options.only] if options.only else list(MARKS)
     found: dict[str, list[float]] = {}
     n, size = options.results, options.size
     for number in range(options.rounds):

@@ -1,5 +1,6 @@
 """A cluster of real processes over TLS, as an application's master starts it: scheduler, workers, owner, clients."""
 
+import asyncio
 import json
 import os
 import signal
@@ -17,7 +18,11 @@ from waiting import until
 
 from howdah.engine.client import Client
 from howdah.engine.client.owner import Owner
-from howdah.engine.comm.identity import Authority
+from howdah.engine.comm.frames import Channel
+from howdah.engine.comm.identity import Authority, Role
+from howdah.engine.comm.messages import Hello, Welcome
+from howdah.engine.comm.near import NearDoor, nearer
+from howdah.engine.comm.transport import send_greeting
 from howdah.engine.coordination import Lock
 from howdah.errors import HowdahError, PeerRefused, WorkerLost
 
@@ -269,3 +274,59 @@ def test_a_worker_leaves_when_asked_by_a_signal(application: Callable[..., Appli
         worker.terminate()
         assert worker.wait(20) == 0
         until(lambda: not client.scheduler_info()["workers"], seconds=3)  # at once, not after a lease
+
+
+def shared_maps(block: np.ndarray[Any, Any]) -> tuple[int, float]:
+    """How many pieces of shared memory this process has mapped, and what is in the block."""
+    maps = Path("/proc/self/maps").read_text()
+    return maps.count("memfd:howdah-result"), float(block.sum())
+
+
+@pytest.mark.parametrize("near", [True, False])
+def test_on_one_machine_results_cross_by_shared_memory(
+    application: Callable[..., Application], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, near: bool
+) -> None:
+    """Over TLS only who asks for it (HOWDAH_NEAR=0); the folder is as deep as YARN's are."""
+    if not near:
+        monkeypatch.setenv("HOWDAH_NEAR", "0")
+    app = application()
+    deep = tmp_path / ("a" * 60) / ("b" * 60)
+    deep.mkdir(parents=True)
+    for name in "ab":
+        app.worker(name, "--local-dir", str(deep))
+    with app.client() as client:
+        client.wait_for_workers(2, timeout=30)
+        block = client.submit(np.arange, 500_000.0, workers="a")
+        found, total = client.submit(shared_maps, block, workers="b").result(30)
+        assert total == 124999750000.0
+        assert (found > 0) == near
+        assert len(list(deep.glob("howdah-near-*/data"))) == (2 if near else 0)
+        assert float(block.result(30)[-1]) == 499_999.0  # the client is near, too
+    for name in "ab":
+        app.processes[name].send_signal(signal.SIGTERM)
+        app.processes[name].wait(20)
+    assert list(deep.glob("howdah-*")) == []
+
+
+def test_who_does_not_know_the_password_is_not_near(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    asyncio.run(_knocks(tmp_path, caplog))
+
+
+async def _knocks(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def serve(channel: Channel, role: Role, hello: Hello) -> None:
+        await send_greeting(channel, Welcome(""))
+
+    os.chmod(folder, 0o700)
+    door = NearDoor(str(folder), serve)
+    try:
+        mine = Hello("data", "me")
+        channel = await nearer(door.details, mine)
+        assert channel is not None
+        channel.close()
+        assert await nearer({**door.details, "password": "guessed"}, mine) is None
+        assert "does not know this socket's password" in caplog.text
+        assert await nearer({**door.details, "machine": "another"}, mine) is None
+        assert await nearer({**door.details, "near": f"unix://{folder}/gone"}, mine) is None
+        assert await nearer({}, mine) is None
+    finally:
+        door.close()
