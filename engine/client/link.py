@@ -150,7 +150,8 @@ class Link:
         assert self._session is not None
         self._session.send(question)
         try:
-            return await asyncio.wait_for(future, timeout)
+            async with asyncio.timeout(timeout):
+                return await future
         except asyncio.CancelledError:
             if isinstance(question, Coordinate) and self.fault is None:
                 replace = msgspec.structs.replace

@@ -70,7 +70,8 @@ async def send_greeting(channel: Channel, greeting: Greeting) -> None:
 async def receive_greeting(channel: Channel, *kinds: type[G]) -> G:
     """The next message of the greeting, of one of `kinds`. Raises what a `Refused` stands for."""
     try:
-        frames = await asyncio.wait_for(channel.read(), GREETING_SECONDS)
+        async with asyncio.timeout(GREETING_SECONDS):  # not `wait_for`, which may swallow a cancellation (Python 3.11)
+            frames = await channel.read()
         greeting = _greetings.decode(frames[0])
     except msgspec.DecodeError as error:
         raise MalformedFrames(f"{channel.peer} does not speak howdah: {error}") from error
@@ -135,7 +136,8 @@ async def connect(
 async def dial(address: str, security: Security | None, *, expect: str, timeout: float = GREETING_SECONDS) -> Channel:
     """Open a connection and check who answers; nothing is said yet."""
     try:
-        return await asyncio.wait_for(_dial(address, parse(address), security, expect), timeout)
+        async with asyncio.timeout(timeout):
+            return await _dial(address, parse(address), security, expect)
     except TimeoutError as error:
         raise DeadlineExceeded(f"{address} did not answer within {timeout:.0f} s") from error
 
@@ -343,10 +345,8 @@ class Listener(TCPServer):
 
     async def _secure(self, stream: IOStream, channel: Channel) -> ssl.SSLSocket:
         stream.set_nodelay(True)
-        secured: SSLIOStream = await asyncio.wait_for(
-            stream.start_tls(True, self._tls),
-            GREETING_SECONDS,
-        )
+        async with asyncio.timeout(GREETING_SECONDS):
+            secured: SSLIOStream = await stream.start_tls(True, self._tls)
         secured.max_buffer_size, secured.read_chunk_size = _NO_LIMIT, _CHUNK
         channel.stream = secured
         if secured.socket is None:  # the other end went away as soon as the handshake was done
