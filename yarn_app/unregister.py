@@ -27,6 +27,10 @@ from pathlib import Path
 from howdah.io.protobuf import Message, delimited, encode, read_varint, zigzag
 
 SECONDS = 10.0
+"""In which a ResourceManager that answers is asked again: one that has just started may not know our master yet."""
+
+AWAY_SECONDS = 120.0
+"""For which one that does not answer is waited for: it is being started again."""
 _PROTOCOL = "org.apache.hadoop.yarn.api.ApplicationMasterProtocolPB"
 _TOKEN_KIND = "YARN_AM_RM_TOKEN"  # YARN's name for it
 _STATUS = {"SUCCEEDED": 1, "FAILED": 2, "KILLED": 3}
@@ -55,22 +59,27 @@ def unregister(addresses: Sequence[str], tokens: Path, status: str, diagnostics:
     except (OSError, ValueError, IndexError) as error:
         print(f"howdah: {tokens} cannot be read: {error}", flush=True)
         return False
+    if token is None:
+        return False
     request = encode((1, diagnostics), (3, _STATUS[status]))
-    deadline = time.monotonic() + SECONDS
-    again = token is not None
+    deadline, said = time.monotonic() + AWAY_SECONDS, ""
+    again, answered = True, False
     while again and time.monotonic() < deadline:
-        assert token is not None
         again = False
         for address in addresses:
             try:
                 with _Connection(address, token) as connection:
+                    if not answered:
+                        deadline, answered = min(deadline, time.monotonic() + SECONDS), True
                     while time.monotonic() < deadline:
                         if connection.call("finishApplicationMaster", request).number(1):
                             return True
                         time.sleep(0.1)  # it is writing that to its store
-            except (OSError, ValueError) as error:
-                print(f"howdah: YARN at {address} was not told of the end: {error}", flush=True)
-                again |= isinstance(error, OSError)  # it may be starting again
+            except (OSError, ValueError, RemoteError) as error:
+                again |= not isinstance(error, ValueError)
+                if str(error) != said:
+                    said = str(error)
+                    print(f"howdah: YARN at {address} was not told of the end: {error}", flush=True)
         time.sleep(0.5 if again else 0.0)
     return False
 
@@ -133,8 +142,13 @@ def digest_response(challenge: str, user: str, password: str, protocol: str, ser
     )
 
 
+class RemoteError(Exception):
+    """What a ResourceManager answers that does not want to."""
+
+
 class _Connection:
-    """To one ResourceManager, authenticated by the token. Raises OSError and ValueError."""
+    """To one ResourceManager, authenticated by the token. Raises OSError, RemoteError, and ValueError where it is of no
+    use to try again."""
 
     def __init__(self, address: str, token: Token) -> None:
         host, _, port = address.rpartition(":")
@@ -188,7 +202,7 @@ class _Connection:
         length, position = read_varint(data, 0)
         header = Message(data[position : position + length])
         if header.number(2):
-            raise ValueError(f"{header.text(4)}: {header.text(5).partition(chr(10))[0]}")
+            raise RemoteError(f"{header.text(4)}: {header.text(5).partition(chr(10))[0]}")
         length, position = read_varint(data, position + length)
         return Message(data[position : position + length])
 

@@ -34,7 +34,7 @@ class Folder:
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
 
-    def write(self, app_id: str, name: str, content: bytes) -> None:
+    def write(self, app_id: str, name: str, content: bytes, patience: float | None = None) -> None:
         self.files[name] = content
 
     def read(self, app_id: str, name: str) -> bytes:
@@ -140,16 +140,21 @@ def test_the_right_token_of_a_file() -> None:
 
 
 class Manager(threading.Thread):
-    """The ResourceManager's end of the wire, for one connection; it answers the first call with "not yet"."""
+    """The ResourceManager's end of the wire; it refuses `strange` calls, and answers the next with "not yet"."""
 
-    def __init__(self, offer: str = "TOKEN") -> None:
+    def __init__(self, offer: str = "TOKEN", strange: int = 0) -> None:
         super().__init__(daemon=True)
         self.offer, self.asked, self.login = offer, [], ""  # type: ignore[var-annotated]
+        self.strange = strange
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.address = f"127.0.0.1:{self.listener.getsockname()[1]}"
 
     def run(self) -> None:
-        connection, _ = self.listener.accept()
+        while True:
+            connection, _ = self.listener.accept()
+            self.serve(connection)
+
+    def serve(self, connection: socket.socket) -> None:
         with connection, connection.makefile("rb") as stream:
             assert stream.read(7) == b"hrpc" + bytes([9, 0, 0xDF])
             while size := stream.read(4):
@@ -161,7 +166,11 @@ class Manager(threading.Thread):
                     data = data[position + length :]
                 answer = self.answer(parts)
                 if answer is not None:
-                    body = delimited(encode((1, 1), (2, 0))) + delimited(answer)
+                    head = encode((1, 1), (2, 0))
+                    if parts[0].number(3) < 5 and self.strange:
+                        self.strange -= 1
+                        head = encode((1, 1), (2, 1), (4, "ApplicationMasterNotRegisteredException"), (5, "who?\nat x"))
+                    body = delimited(head) + delimited(answer)
                     connection.sendall(struct.pack(">I", len(body)) + body)
 
     def answer(self, parts: list[Message]) -> bytes | None:
@@ -189,10 +198,28 @@ def test_the_resourcemanager_is_told_until_it_has_written_it_down(tmp_path: Path
     assert "c2VjcmV0" not in manager.login, "the password itself is not sent"
 
 
+def test_one_that_is_being_started_again_is_waited_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nobody listens at first; then it has not heard of the application yet."""
+    (tmp_path / "tokens").write_bytes(token_file(("YARN_AM_RM_TOKEN", b"id", b"secret")))
+    manager = Manager(strange=2)
+    manager.listener.close()
+    told: list[bool] = []
+    waiting = threading.Thread(
+        target=lambda: told.append(unregister([manager.address], tmp_path / "tokens", "SUCCEEDED", "done"))
+    )
+    waiting.start()
+    until(lambda: "refused" in capsys.readouterr().out, "it was not there")
+    manager.listener = socket.create_server(("127.0.0.1", int(manager.address.rpartition(":")[2])))
+    manager.start()
+    waiting.join(20)
+    assert told == [True]
+    assert "ApplicationMasterNotRegisteredException: who?" in capsys.readouterr().out
+
+
 def test_one_that_cannot_be_told_is_no_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("howdah.yarn_app.unregister.SECONDS", 1.0)
+    monkeypatch.setattr("howdah.yarn_app.unregister.AWAY_SECONDS", 1.0)
     assert not unregister(["127.0.0.1:1"], tmp_path / "none", "FAILED", "x")
     (tmp_path / "tokens").write_bytes(token_file(("YARN_AM_RM_TOKEN", b"id", b"secret")))
     assert not unregister(["127.0.0.1:1"], tmp_path / "tokens", "FAILED", "x")
