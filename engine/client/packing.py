@@ -59,13 +59,27 @@ def pack(
         deps = (Dependency(whole.key, OneToOne()),)
     else:
         with noting(noted.note):
-            blob, ends = dumps_each(_Numbered(items, noted) if n > 1 else items)
+            blob, ends = _one_future(items, noted) or dumps_each(_Numbered(items, noted) if n > 1 else items)
         offsets, args, deps = array("Q", ends), items, noted.dependencies()
     layer = Layer(
         name_of(fn), fn, n, deps, args, kwargs, hosts, retries=retries, pass_inputs=whole is not None, pure=pure
     )
     return _encoded(layer, code, blob, offsets, labels, extras)
 
+
+def _one_future(items: Sequence[tuple[Any, ...]], noted: _Noted) -> tuple[bytes, list[int]] | None:
+    """What `dumps_each` makes of a single future of a single item, the rule in a chain; None for anything else."""
+    from howdah.engine.client.future import Future
+
+    if len(items) != 1 or len(items[0]) != 1 or type(items[0][0]) is not Future or items[0][0].results.n != 1:
+        return None
+    place = noted.note(items[0][0])
+    if place not in _references:
+        _references[place] = dumps_each(items)[0]
+    return _references[place], [0, len(_references[place])]
+
+
+_references: dict[tuple[int, int], bytes] = {}
 
 _codes: weakref.WeakKeyDictionary[Any, tuple[Any, Any, bytes]] = weakref.WeakKeyDictionary()
 

@@ -44,6 +44,14 @@ def nbytes(frame: Buffer) -> int:
     return frame.nbytes if isinstance(frame, memoryview) else len(frame)
 
 
+def flat(frame: Buffer) -> memoryview:
+    """The frame as a memoryview of bytes."""
+    view = memoryview(frame)
+    if type(frame) is bytes:
+        return view
+    return view if view.format == "B" and view.ndim == 1 else view.cast("B")
+
+
 def join(frames: Sequence[Buffer]) -> list[Buffer]:
     """What to write for `frames`: as few pieces as possible, large frames as they are.
 

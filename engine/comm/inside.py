@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from howdah.engine.comm.frames import Buffer, Channel, ChannelClosed
+from howdah.engine.comm.frames import Buffer, Channel, ChannelClosed, flat
 
 
 class _NoStream:
@@ -74,7 +74,7 @@ class InsideChannel(Channel):
             while self._arrived and self._take is not None:
                 frames = self._arrived.popleft()
                 try:
-                    self._take([memoryview(frame).cast("B") for frame in frames])
+                    self._take(list(map(flat, frames)))
                 except BaseException as error:  # noqa: BLE001  # it is this end's fault, not that of the one who writes
                     self._take = None
                     if self._ending is not None and not self._ending.done():
@@ -91,7 +91,7 @@ class InsideChannel(Channel):
                 await self._reader
             finally:
                 self._reader = None
-        return [memoryview(frame).cast("B") for frame in self._arrived.popleft()]
+        return list(map(flat, self._arrived.popleft()))
 
     def close(self) -> None:
         for end in (self, self._other):

@@ -25,7 +25,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
-from howdah.engine.comm.frames import Buffer, Channel, ChannelClosed, MalformedFrames, nbytes
+from howdah.engine.comm.frames import Buffer, Channel, ChannelClosed, MalformedFrames
 
 In = TypeVar("In")
 
@@ -52,6 +52,7 @@ def decoder_of(messages: Any) -> msgspec.msgpack.Decoder[Any]:
         "Head",
         [("number", int), ("confirmed", int), ("frames", list[int]), ("messages", list[messages])],
         array_like=True,
+        gc=False,
     )
     return msgspec.msgpack.Decoder(head)
 
@@ -226,7 +227,7 @@ class Session(Generic[In]):
             self._on_message(message, frames[at : at + count])
             at += count
         self._unconfirmed += 1
-        self._unconfirmed_bytes += sum(map(nbytes, frames))
+        self._unconfirmed_bytes += sum([frame.nbytes for frame in frames])
         if not self._flushing and (self._unconfirmed >= CONFIRM_BATCHES or self._unconfirmed_bytes >= CONFIRM_BYTES):
             self._flushing = True
             self._loop.call_soon(self.flush)

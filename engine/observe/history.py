@@ -58,27 +58,27 @@ class History:
         return [Note._make(fields) for fields in self._ring]
 
     def note(
-        self, at: float, layer: bytes, name: str, start: int, stop: int, old: str, new: str,
+        self, at: float, layer: bytes, name: str, start: int, stop: int, step: tuple[str, str],
         worker: str = "", run: int = 0, attempt: int = 0, reason: str = "",
     ) -> None:  # fmt: skip
-        """The fields are those of `Note`."""
-        fields = (at, layer, name, start, stop, old, new, worker, run, attempt, reason)
+        """The fields are those of `Note`; `step` is (old, new)."""
+        fields = (at, layer, name, start, stop, *step, worker, run, attempt, reason)
         self._ring.append(fields)
-        counts, step = self.counts, (old, new)
+        counts = self.counts
         counts[step] = counts.get(step, 0) + stop - start
         if self._file is not None:
             self._file.write(json.dumps(Note._make(fields).to_dict()) + "\n")
 
     def note_all(
-        self, at: float, layer: bytes, name: str, stretches: list[tuple[int, int]], old: str, new: str
+        self, at: float, layer: bytes, name: str, stretches: list[tuple[int, int]], step: tuple[str, str]
     ) -> None:
         """One note for each of the stretches."""
         if self._file is not None:
             for start, stop in stretches:
-                self.note(at, layer, name, start, stop, old, new)
+                self.note(at, layer, name, start, stop, step)
             return
+        old, new = step
         self._ring.extend([(at, layer, name, start, stop, old, new, "", 0, 0, "") for start, stop in stretches])
-        step = (old, new)
         self.counts[step] = self.counts.get(step, 0) + sum([stop - start for start, stop in stretches])
 
     def write_to(self, path: str) -> None:
@@ -95,7 +95,7 @@ class History:
         """The notes about an item (or a whole layer), oldest first; what the ring has forgotten is missing.
 
         >>> history = History()
-        >>> history.note(0.0, b"k", "inc", 0, 9, "idle", "waiting")
+        >>> history.note(0.0, b"k", "inc", 0, 9, ("idle", "waiting"))
         >>> [note.new for note in history.story(b"k", 3)], list(history.story(b"k", 9))
         (['waiting'], [])
         """

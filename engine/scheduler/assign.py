@@ -75,7 +75,7 @@ LOOK_AT = 64
 
 def note_room(core: Core, worker: Worker) -> None:
     """Keep the lists of workers that may be given work; after each change of what a worker holds."""
-    held, slots, index = worker.held, worker.slots, worker.index
+    held, slots, index = len(worker.runs) - worker.behind, worker.slots, worker.index
     if worker.barred:
         core.idle.pop(index, None)
         core.open.pop(index, None)
@@ -84,13 +84,14 @@ def note_room(core: Core, worker: Worker) -> None:
         core.open.pop(index, None)
     else:
         core.idle.pop(index, None)
-        if _has_room(worker):
+        if held < 2 * slots or (held < MOST_RUNS * slots and worker.backlog < TARGET * slots):
             core.open[index] = worker
         else:
             core.open.pop(index, None)
 
 
 def _has_room(worker: Worker) -> bool:
+    """The rule for `core.open`."""
     held, slots = worker.held, worker.slots
     return held < 2 * slots or (held < MOST_RUNS * slots and worker.backlog < TARGET * slots)
 

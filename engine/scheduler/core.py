@@ -52,6 +52,10 @@ TRANSITIONS: dict[tuple[int, int], str] = {
 """(from, to): why. An item makes no other step; `move` refuses."""
 
 
+STEPS = {(a, b): (STATE_NAMES[a], STATE_NAMES[b]) for a, b in TRANSITIONS}
+"""The same by name."""
+
+
 def table() -> str:
     """The transitions, as printed in the documentation."""
     return "\n".join(f"{STATE_NAMES[a]:>8} -> {STATE_NAMES[b]:<8} {why}" for (a, b), why in TRANSITIONS.items())
@@ -132,22 +136,21 @@ class Core:
 
     def move(self, book: Book, lo: int, hi: int, old: int, new: int, by: Run | None = None, why: str = "") -> None:
         """All of lo..hi goes from `old` to `new`; `by` the run that was given out or has ended, if one was."""
-        if (old, new) not in TRANSITIONS:
+        step = STEPS.get((old, new))
+        if step is None:
             raise RuntimeError(f"no transition from {STATE_NAMES[old]} to {STATE_NAMES[new]} (layer {book.name})")
         count = hi - lo
-        before, after = STATE_NAMES[old], STATE_NAMES[new]
         if by is None:
-            self.history.note(self.now, book.key, book.name, lo, hi, before, after, reason=why)
+            self.history.note(self.now, book.key, book.name, lo, hi, step, "", 0, 0, why)
         else:
-            self.history.note(
-                self.now, book.key, book.name, lo, hi, before, after, by.worker.name, by.ident, by.attempt, why
-            )
+            self.history.note(self.now, book.key, book.name, lo, hi, step, by.worker.name, by.ident, by.attempt, why)
         if count == 1:
             book.code[lo] = new
         else:
             put(book.code, lo, hi, new)
-        book.counts[old] -= count
-        book.counts[new] += count
+        counts = book.counts
+        counts[old] -= count
+        counts[new] += count
         if new == READY:
             self.ready += count
         elif old == READY:
@@ -157,7 +160,7 @@ class Core:
         """The same for an array of items (`stretches` are the same items) of which none is or becomes ready."""
         if (old, new) not in TRANSITIONS or READY in (old, new):
             raise RuntimeError(f"no transition from {STATE_NAMES[old]} to {STATE_NAMES[new]} (layer {book.name})")
-        self.history.note_all(self.now, book.key, book.name, stretches, STATE_NAMES[old], STATE_NAMES[new])
+        self.history.note_all(self.now, book.key, book.name, stretches, STEPS[old, new])
         book.code[items] = new
         book.counts[old] -= items.size
         book.counts[new] += items.size

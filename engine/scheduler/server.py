@@ -10,7 +10,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Any
 
@@ -58,7 +58,6 @@ from howdah.engine.scheduler.records import (
     FreeSpans,
     GraphSubmitted,
     HostExcluded,
-    Instruction,
     LayerSpec,
     NoteFailure,
     RecallRun,
@@ -145,6 +144,18 @@ class Server:
         self._client_decoder = decoder_of(ClientSays)
         self._worker_decoder = decoder_of(WorkerSays)
         self._wake: asyncio.TimerHandle | None = None
+        self._follow: dict[type[Any], Callable[[Any, Inline | None], None]] = {
+            StartRun: self._start_run,
+            TellDone: self._tell_done,
+            TellFailed: self._tell_failed,
+            TellStuck: self._tell_stuck,
+            TellLost: self._tell_lost,
+            FreeSpans: self._free,
+            RecallRun: self._recall,
+            NoteFailure: self._note_failure,
+            HostExcluded: self._host_excluded,
+            ForgetLayer: self._forget,
+        }
         self._beating: asyncio.Task[None] | None = None
         self.listener = Listener(
             {"client": self._on_client, "owner": self._on_owner, "worker": self._on_worker}, security, name
@@ -231,8 +242,9 @@ class Server:
         if self.failure:
             return
         try:
+            follow = self._follow
             for instruction in self.state.handle(event, self.clock()):
-                self._follow(instruction, inline)
+                follow[type(instruction)](instruction, inline)
         except Exception as error:  # noqa: BLE001  # a fault of howdah's own: all waits end, before one hangs
             self._broken(error)
             return
@@ -247,54 +259,7 @@ class Server:
             if delay < BEAT:
                 self._wake = asyncio.get_running_loop().call_later(max(delay, 0.01), self.event, Tick())
 
-    def _follow(self, instruction: Instruction, inline: Inline | None) -> None:
-        match instruction:
-            case StartRun():
-                self._start(instruction)
-            case TellDone(name, span, holder):
-                client = self.clients.get(name)
-                ended(self, name, span)
-                if client is not None:
-                    # Only what the report brought is inline; a result of another run is fetched from its holder.
-                    mine = inline if inline is not None and inline.covers(span) else None
-                    client.tell_done(span, holder, self.address_of(holder), mine)
-            case FreeSpans(name, spans):
-                worker = self.workers.get(name)
-                if worker is not None:
-                    worker.session.send(Free(spans))
-            case TellFailed(name, span, error, origin):
-                ended(self, name, span)
-                client = self.clients.get(name)
-                if client is not None:
-                    client.session.send(Failed(span, error, origin))
-            case TellStuck(name, span, reason):
-                client = self.clients.get(name)
-                if client is not None:
-                    log.warning("%s", reason)
-                    client.session.send(Stuck(span, reason))
-            case TellLost(name, span):
-                client = self.clients.get(name)
-                if client is not None:
-                    client.session.send(Lost(span))
-            case NoteFailure(span, error):
-                if self.written is not None:
-                    self.written.failed(span, error)
-            case RecallRun(name, run, attempt):
-                worker = self.workers.get(name)
-                if worker is not None:
-                    worker.session.send(Recall(run, attempt))
-            case HostExcluded(host, seconds, reason):
-                if seconds:
-                    log.warning("host %s gets no work for %.0f s: %s", host, seconds, reason)
-                else:
-                    log.info("host %s: %s", host, reason)
-            case ForgetLayer(key):
-                self.layers.forget(key)
-                self.inline.discard(key)
-                for worker in self.workers.values():
-                    worker.forget(key)
-
-    def _start(self, run: StartRun) -> None:
+    def _start_run(self, run: StartRun, inline: Inline | None) -> None:
         if self.first_task is None:
             self.first_task = time.time()
         worker = self.workers.get(run.worker)
@@ -303,6 +268,57 @@ class Server:
         self.runs[run.run, run.attempt] = run.span
         others = self._copies_of(run) if run.sources else ()
         worker.start(run, self.layers, run.span.layer in self.inline, self.address_of, others)
+
+    def _tell_done(self, told: TellDone, inline: Inline | None) -> None:
+        ended(self, told.client, told.span)
+        client = self.clients.get(told.client)
+        if client is not None:
+            # Only what the report brought is inline; a result of another run is fetched from its holder.
+            mine = inline if inline is not None and inline.covers(told.span) else None
+            client.tell_done(told.span, told.holder, self.address_of(told.holder), mine)
+
+    def _tell_failed(self, told: TellFailed, inline: Inline | None) -> None:
+        ended(self, told.client, told.span)
+        self._tell(told.client, Failed(told.span, told.error, told.origin))
+
+    def _tell_stuck(self, told: TellStuck, inline: Inline | None) -> None:
+        if told.client in self.clients:
+            log.warning("%s", told.reason)
+        self._tell(told.client, Stuck(told.span, told.reason))
+
+    def _tell_lost(self, told: TellLost, inline: Inline | None) -> None:
+        self._tell(told.client, Lost(told.span))
+
+    def _tell(self, name: str, message: Any) -> None:
+        client = self.clients.get(name)
+        if client is not None:
+            client.session.send(message)
+
+    def _free(self, what: FreeSpans, inline: Inline | None) -> None:
+        worker = self.workers.get(what.worker)
+        if worker is not None:
+            worker.session.send(Free(what.spans))
+
+    def _recall(self, what: RecallRun, inline: Inline | None) -> None:
+        worker = self.workers.get(what.worker)
+        if worker is not None:
+            worker.session.send(Recall(what.run, what.attempt))
+
+    def _note_failure(self, note: NoteFailure, inline: Inline | None) -> None:
+        if self.written is not None:
+            self.written.failed(note.span, note.error)
+
+    def _host_excluded(self, what: HostExcluded, inline: Inline | None) -> None:
+        if what.seconds:
+            log.warning("host %s gets no work for %.0f s: %s", what.host, what.seconds, what.reason)
+        else:
+            log.info("host %s: %s", what.host, what.reason)
+
+    def _forget(self, what: ForgetLayer, inline: Inline | None) -> None:
+        self.layers.forget(what.layer)
+        self.inline.discard(what.layer)
+        for worker in self.workers.values():
+            worker.forget(what.layer)
 
     def _copies_of(self, run: StartRun) -> tuple[tuple[Span, str], ...]:
         """Who else has what the run is to fetch: for the case that its source fails."""

@@ -64,7 +64,7 @@ class LayerFrames:
             offsets = raw.cast("Q")
             if raw.nbytes and offsets[here] > arguments.nbytes:
                 raise HowdahError(f"layer {spec.name}: its arguments end beyond their frame")
-            lengths = tuple(self._length(dep.layer) for dep in spec.deps)
+            lengths = tuple([self._length(dep.layer) for dep in spec.deps])
             define = DefineLayer(spec.key, spec.name, spec.n, spec.deps, lengths, spec.timeout)
             self._kept[spec.key] = Kept(define, code, offsets, arguments, [])
             self.nbytes += code.nbytes + raw.nbytes + arguments.nbytes
@@ -105,6 +105,8 @@ class LayerFrames:
             return offsets, arguments[:0]
         if span.stop >= len(offsets):
             return self._joined(kept, span)
+        if span.start == 0 and span.stop == len(offsets) - 1:
+            return offsets.cast("B"), arguments
         mine = offsets[span.start : span.stop + 1]
         return mine.cast("B"), arguments[mine[0] : mine[-1]]
 

@@ -97,7 +97,9 @@ class WorkerPeer(Peer):
             self._defined.add(key)
             define, code, *_ = layers.get(key)
             self.session.send(define, code)
-        sources = tuple((span, holder, address_of(holder)) for span, holder in (*run.sources, *others))
+        sources: tuple[tuple[Span, str, str], ...] = ()
+        if run.sources:
+            sources = tuple([(span, holder, address_of(holder)) for span, holder in (*run.sources, *others)])
         self.session.send(Run(run.run, run.attempt, run.span, inline, sources, run.after), *layers.slice(run.span))
 
     def forget(self, key: Key) -> None:
