@@ -241,14 +241,15 @@ class Server:
         """Let the state handle `event` and do what it says."""
         if self.failure:
             return
+        past = self.written.hearing if self.written is not None else None
         try:
             follow = self._follow
-            for instruction in self.state.handle(event, self.clock()):
+            for instruction in self.state.handle(event, time.monotonic() if past is None else past):
                 follow[type(instruction)](instruction, inline)
         except Exception as error:  # noqa: BLE001  # a fault of howdah's own: all waits end, before one hangs
             self._broken(error)
             return
-        if self.hearing:
+        if past is not None:
             return
         wake = self.state.wake_at
         if self._wake is not None:

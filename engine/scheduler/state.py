@@ -50,6 +50,7 @@ is remembered depends on them: a remembered layer's ancestors are its lineage.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from howdah.engine.graph.layer import Span
@@ -131,10 +132,10 @@ class State:
         self.core = Core()
         self.core.speculating = speculation
         self._handlers: dict[type[Any], Callable[[Any], Worker | None]] = {
-            ClientJoined: lambda event: graphs.client_joined(self.core, event),
+            ClientJoined: partial(graphs.client_joined, self.core),
             ClientLeft: self.on_client_left,
-            GraphSubmitted: lambda event: graphs.submitted(self.core, event),
-            ArgumentsArrived: lambda event: graphs.arguments_arrived(self.core, event),
+            GraphSubmitted: partial(graphs.submitted, self.core),
+            ArgumentsArrived: partial(graphs.arguments_arrived, self.core),
             Released: self.on_released,
             CancelRequested: self.on_cancel_requested,
             WorkerJoined: self.on_worker_joined,
@@ -143,15 +144,15 @@ class State:
             InputsMissing: self.on_inputs_missing,
             RunReturned: self.on_run_returned,
             ResultsMissing: self.on_results_missing,
-            RetryRequested: lambda event: requests.retry(self.core, event),
-            CopiesMade: lambda event: requests.copies_made(self.core, event),
-            SlotsChanged: lambda event: requests.slots_changed(self.core, event),
+            RetryRequested: partial(requests.retry, self.core),
+            CopiesMade: partial(requests.copies_made, self.core),
+            SlotsChanged: partial(requests.slots_changed, self.core),
             RacksKnown: self.on_racks_known,
             Tick: self.on_tick,
-            BooksRestored: lambda event: graphs.restored(self.core, event),
-            TasksFailed: lambda event: epoch.tasks_failed(self.core, event),
-            EpochOpened: lambda event: epoch.open_epoch(self.core, event),
-            ClientReturned: lambda event: epoch.client_returned(self.core, event),
+            BooksRestored: partial(graphs.restored, self.core),
+            TasksFailed: partial(epoch.tasks_failed, self.core),
+            EpochOpened: partial(epoch.open_epoch, self.core),
+            ClientReturned: partial(epoch.client_returned, self.core),
         }
 
     def handle(self, event: Event, now: float) -> list[Instruction]:
@@ -303,6 +304,12 @@ class State:
         if twin is not None:
             speculate.too_late(core, twin)
         assign.learn(core, run, tried, event.seconds)
+        if not event.errors and lo + tried == run.hi:
+            assign.credit(core, run, lo, run.hi)
+            recovery.accept(core, book, lo, run.hi, RUNNING, worker, sizes, run)
+            if run.fetched:  # now that its own need for them has ended: most of them may go at once
+                assign.keep_copies(core, run)
+            return worker
         failed = {offset: error for offset, error in event.errors if offset < tried}
         at = 0
         for offset in [*sorted(failed), tried]:
@@ -317,7 +324,7 @@ class State:
         if lo + tried < run.hi:
             recovery.drop_old_copies(core, worker, book, lo + tried, run.hi)
             recovery.unstart(core, book, lo + tried, run.hi)
-        if run.fetched:  # now that its own need for them has ended: most of them may go at once
+        if run.fetched:
             assign.keep_copies(core, run)
         return worker
 
