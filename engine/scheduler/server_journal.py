@@ -397,7 +397,7 @@ class ServerJournal:
         specs: list[LayerSpec] = []
         for spec in books.layers:
             kept = server.layers.get(spec.key)
-            whole = Span(spec.key, 0, kept.arrived if kept.offsets.nbytes else spec.n)
+            whole = Span(spec.key, 0, kept.arrived if kept.raw else spec.n)
             specs.append(spec)
             yield [_encode(LayerKept(spec.key)), kept.code, *server.layers.slice(whole)]
         yield [_encode(BooksKept(now, msgspec.structs.replace(books, layers=tuple(specs))))]

@@ -7,6 +7,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from howdah.engine.comm.frames import Buffer, nbytes
 from howdah.engine.comm.messages import DefineLayer
 from howdah.engine.graph.layer import Key, Span
 from howdah.engine.scheduler.records import LayerSpec
@@ -14,6 +15,10 @@ from howdah.errors import HowdahError
 
 FRAMES = 3
 """Frames per layer in `Submit`: code, offsets (u64), arguments."""
+
+
+SMALL = 1024
+"""Frames of up to so many bytes are kept as bytes of their own: a view is twice as much for the garbage collector."""
 
 
 class Part(NamedTuple):
@@ -25,18 +30,27 @@ class Part(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """One layer: what workers are told of it, its code, and where its items' arguments are; `more` came later."""
+    """One layer: what workers are told of it, its code, and where its items' arguments are (`raw`: n + 1 offsets, or
+    none); `more` came later."""
 
     define: DefineLayer
-    code: memoryview
-    offsets: memoryview
-    arguments: memoryview
-    more: list[Part]
+    code: Buffer
+    raw: Buffer
+    arguments: Buffer
+    more: tuple[Part, ...] = ()
 
     @property
     def arrived(self) -> int:
-        last = self.more[-1] if self.more else Part(0, self.offsets, self.arguments)
+        last = self.more[-1] if self.more else self.first
         return last.start + len(last.offsets) - 1
+
+    @property
+    def first(self) -> Part:
+        return Part(0, memoryview(self.raw).cast("Q"), memoryview(self.arguments))
+
+    @property
+    def nbytes(self) -> int:
+        return nbytes(self.code) + nbytes(self.raw) + nbytes(self.arguments)
 
 
 class LayerFrames:
@@ -61,13 +75,12 @@ class LayerFrames:
             here = spec.n if spec.arrived < 0 else spec.arrived
             if raw.nbytes not in (0, 8 * (here + 1)) or (spec.arrived >= 0 and not raw.nbytes):
                 raise HowdahError(f"layer {spec.name}: {raw.nbytes} bytes of offsets for {here} items")
-            offsets = raw.cast("Q")
-            if raw.nbytes and offsets[here] > arguments.nbytes:
+            if raw.nbytes and raw.cast("Q")[here] > arguments.nbytes:
                 raise HowdahError(f"layer {spec.name}: its arguments end beyond their frame")
             lengths = tuple([self._length(dep.layer) for dep in spec.deps])
             define = DefineLayer(spec.key, spec.name, spec.n, spec.deps, lengths, spec.timeout)
-            self._kept[spec.key] = Kept(define, code, offsets, arguments, [])
-            self.nbytes += code.nbytes + raw.nbytes + arguments.nbytes
+            kept = self._kept[spec.key] = Kept(define, _own(code), _own(raw), _own(arguments))
+            self.nbytes += kept.nbytes
             new.append(spec.key)
         return new
 
@@ -77,12 +90,12 @@ class LayerFrames:
         Two clients may send the same layer: the parts have the same bounds, and the first to come counts.
         """
         kept = self._kept.get(key)
-        if kept is None or len(frames) != 2 or not kept.offsets.nbytes or start != kept.arrived:
+        if kept is None or len(frames) != 2 or not kept.raw or start != kept.arrived:
             return 0
         offsets, arguments = frames[0].cast("Q"), frames[1]
         if start + len(offsets) - 1 > kept.define.n or len(offsets) < 2 or offsets[-1] > arguments.nbytes:
             raise HowdahError(f"layer {kept.define.name}: its arguments do not fit it")
-        kept.more.append(Part(start, offsets, arguments))
+        kept = self._kept[key] = kept._replace(more=(*kept.more, Part(start, offsets, arguments)))
         self.nbytes += frames[0].nbytes + arguments.nbytes
         return kept.arrived
 
@@ -97,22 +110,23 @@ class LayerFrames:
         kept = self._kept.get(key)
         return kept.define.name if kept is not None else key.hex()
 
-    def slice(self, span: Span) -> tuple[memoryview, memoryview]:
+    def slice(self, span: Span) -> tuple[Buffer, Buffer]:
         """Offsets and arguments of the span's items, not copied; both empty when items have none."""
         kept = self._kept[span.layer]
-        offsets, arguments = kept.offsets, kept.arguments
-        if not offsets.nbytes:
-            return offsets, arguments[:0]
-        if span.stop >= len(offsets):
+        if not kept.raw:
+            return kept.raw, b""
+        here = nbytes(kept.raw) // 8 - 1
+        if span.start == 0 and span.stop == here:
+            return kept.raw, kept.arguments
+        if span.stop > here:
             return self._joined(kept, span)
-        if span.start == 0 and span.stop == len(offsets) - 1:
-            return offsets.cast("B"), arguments
-        mine = offsets[span.start : span.stop + 1]
-        return mine.cast("B"), arguments[mine[0] : mine[-1]]
+        first = kept.first
+        mine = first.offsets[span.start : span.stop + 1]
+        return mine.cast("B"), first.arguments[mine[0] : mine[-1]]
 
     def _joined(self, kept: Kept, span: Span) -> tuple[memoryview, memoryview]:
         """The same where arguments came in parts; what lies in several parts is copied."""
-        parts = [Part(0, kept.offsets, kept.arguments), *kept.more]
+        parts = [kept.first, *kept.more]
         first = bisect_right(parts, span.start, key=lambda part: part.start) - 1
         ends, pieces, at, item = array("Q", [0]), [], 0, span.start
         for start, offsets, arguments in parts[first:]:
@@ -130,5 +144,9 @@ class LayerFrames:
     def forget(self, key: Key) -> None:
         kept = self._kept.pop(key, None)
         if kept is not None:
-            self.nbytes -= kept.code.nbytes + kept.offsets.nbytes + kept.arguments.nbytes
+            self.nbytes -= kept.nbytes
             self.nbytes -= sum(part.offsets.nbytes + part.arguments.nbytes for part in kept.more)
+
+
+def _own(frame: memoryview) -> Buffer:
+    return bytes(frame) if frame.nbytes <= SMALL else frame
