@@ -144,6 +144,7 @@ class Server:
         self._client_decoder = decoder_of(ClientSays)
         self._worker_decoder = decoder_of(WorkerSays)
         self._wake: asyncio.TimerHandle | None = None
+        self._forgotten: list[Key] = []  # and no worker has been told
         self._follow: dict[type[Any], Callable[[Any, Inline | None], None]] = {
             StartRun: self._start_run,
             TellDone: self._tell_done,
@@ -245,7 +246,11 @@ class Server:
         try:
             follow = self._follow
             for instruction in self.state.handle(event, time.monotonic() if past is None else past):
+                if self._forgotten and type(instruction) is not ForgetLayer:
+                    self._tell_forgotten()  # before one of them is told anew
                 follow[type(instruction)](instruction, inline)
+            if self._forgotten:
+                self._tell_forgotten()
         except Exception as error:  # noqa: BLE001  # a fault of howdah's own: all waits end, before one hangs
             self._broken(error)
             return
@@ -318,8 +323,12 @@ class Server:
     def _forget(self, what: ForgetLayer, inline: Inline | None) -> None:
         self.layers.forget(what.layer)
         self.inline.discard(what.layer)
+        self._forgotten.append(what.layer)
+
+    def _tell_forgotten(self) -> None:
         for worker in self.workers.values():
-            worker.forget(what.layer)
+            worker.forget(self._forgotten)
+        self._forgotten.clear()
 
     def _copies_of(self, run: StartRun) -> tuple[tuple[Span, str], ...]:
         """Who else has what the run is to fetch: for the case that its source fails."""

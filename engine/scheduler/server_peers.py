@@ -102,10 +102,11 @@ class WorkerPeer(Peer):
             sources = tuple([(span, holder, address_of(holder)) for span, holder in (*run.sources, *others)])
         self.session.send(Run(run.run, run.attempt, run.span, inline, sources, run.after), *layers.slice(run.span))
 
-    def forget(self, key: Key) -> None:
-        if key in self._defined:
-            self._defined.discard(key)
-            self.session.send(ForgetLayers((key,)))
+    def forget(self, keys: Sequence[Key]) -> None:
+        known = tuple([key for key in keys if key in self._defined])
+        if known:
+            self._defined.difference_update(known)
+            self.session.send(ForgetLayers(known))
 
 
 class Inline:
