@@ -25,7 +25,7 @@ from howdah.yarn_app.skein_port import Credentials, Driver, Master, MasterGone
 from howdah.yarn_app.staging import Staging
 
 POLITE_SECONDS = 10.0
-END_SECONDS = 30.0
+END_SECONDS = 90.0
 YARN_AWAY_SECONDS = 180.0
 _POLL = 0.2
 KILLED_CODE = 137
@@ -267,7 +267,8 @@ class Application:
         while not report.ended and time.monotonic() < deadline:
             time.sleep(_POLL)
             report = self._patient_report()
-        self.clean()
+        if report.ended:  # else its next attempt has to find the end that was noted there
+            self.clean()
         return self.outcome(report)
 
     def clean(self) -> None:
