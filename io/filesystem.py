@@ -227,18 +227,12 @@ class FileSystem:
     def replace(self, path: str, data: bytes, *, patience: float | None = None) -> None:
         """Write a file, new or in the place of another, which is there until then: whole or not at all. `patience` as
         in `create`. Raises `PathMissing` if its folder is not there."""
-        fresh, tries = path + ".new", 0
-        self.rm(fresh, missing_ok=True)
-        self.create(fresh, data, patience=patience)
+        fresh, view = path + ".new", memoryview(data)
 
-        def act(client: StorageClient) -> None:
-            nonlocal tries
-            tries += 1
-            try:
-                client.replace(fresh, path)
-            except FileNotFoundError:  # unless the first try's answer was lost on the way
-                if tries == 1 or not _there(client, path):
-                    raise
+        def act(client: StorageClient) -> None:  # done once more as a whole where an answer was lost
+            self._discard(client, fresh)
+            client.create(fresh, view, None)
+            client.replace(fresh, path)
 
         self._must("write", path, act, patience)
 

@@ -32,6 +32,7 @@ SECONDS = 10.0
 AWAY_SECONDS = 30.0
 """For which one that does not answer is waited for: it is being started again. What follows then (the next attempt,
 which repeats the end) has to be over before those who watch give up (`application.END_SECONDS`)."""
+
 _PROTOCOL = "org.apache.hadoop.yarn.api.ApplicationMasterProtocolPB"
 _TOKEN_KIND = "YARN_AM_RM_TOKEN"  # YARN's name for it
 _STATUS = {"SUCCEEDED": 1, "FAILED": 2, "KILLED": 3}
