@@ -2,7 +2,7 @@
 
 A `Line` takes over the socket of a `Channel` that was greeted. The messages are the channel's (`frames`), and file
 descriptors can go along where both ends are on one host. Every system call moves as much as it can with the
-interpreter lock released. For this folder only; `transfer` says what the frames mean.
+interpreter lock released. For this folder only; `ways` says how bytes are protected, `transfer` what the frames mean.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ import struct
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any
 
 from howdah.engine.comm.frames import LARGE, MOST_FRAMES, Buffer, Channel, ChannelClosed, MalformedFrames, join, nbytes
+from howdah.engine.comm.seal import Seal
+from howdah.engine.comm.ways import Plain, Records, Sealed, Way
 
 SILENCE_SECONDS = 120
 """An end that neither sends nor takes a byte for so long while it should is given up."""
@@ -29,7 +30,6 @@ MOST_FDS = 64
 """File descriptors in one control message (the kernel's limit is 253)."""
 
 _FIRST = struct.Struct("<IQ")
-_MOST_PIECES = 512
 _SOCKET_BUFFER = 4 << 20
 _TIMED = 1 << 20
 _ALIGN, _ALIGNED_LEAST = 16, 1024
@@ -71,14 +71,20 @@ class Line:
     Every method raises `ChannelClosed` when the connection ends or is silent for too long.
     """
 
-    def __init__(self, sock: socket.socket, peer: str, other_host: bool = False) -> None:
+    def __init__(self, sock: socket.socket, peer: str, other_host: bool = False, seal: Seal | None = None) -> None:
+        if isinstance(sock, ssl.SSLSocket) and seal is not None:
+            sock = socket.socket(fileno=sock.detach())  # TLS has done its part: what follows is sealed
         self._socket, self.peer = sock, peer
         self.other_host = other_host
         self.closed = False
         self.seconds_a_byte = 0.0
         """What sending has cost of late, by large messages."""
-        self._plain = not isinstance(sock, ssl.SSLSocket)
-        self.passes_fds = self._plain and sock.family == socket.AF_UNIX
+        self._way: Way
+        if seal is not None:
+            self._way = Sealed(sock, seal)
+        else:
+            self._way = Records(sock) if isinstance(sock, ssl.SSLSocket) else Plain(sock)
+        self.passes_fds = sock.family == socket.AF_UNIX
         sock.setblocking(True)
         wait = struct.pack("ll", SILENCE_SECONDS, 0)
         for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
@@ -91,8 +97,11 @@ class Line:
                 sock.setsockopt(socket.IPPROTO_TCP, name, value)
 
     @classmethod
-    def over(cls, channel: Channel, other_host: bool = False) -> Line:
-        """Take the socket from `channel`, which is not used any more. On the loop's thread."""
+    def over(cls, channel: Channel, other_host: bool = False, seal: Seal | None = None) -> Line:
+        """Take the socket from `channel`, which is not used any more. On the loop's thread.
+
+        With `seal`, which the other end has the counterpart of, all that follows is sealed by it.
+        """
         stream = channel.stream
         if stream.closed():
             raise ChannelClosed(f"the connection to {channel.peer} ended")
@@ -100,14 +109,14 @@ class Line:
         stream.io_loop.remove_handler(sock)  # what tornado's own start_tls does to give a socket away
         stream.socket = None
         stream._closed = True
-        line = cls(sock, channel.peer, other_host)
+        line = cls(sock, channel.peer, other_host, seal)
         channel.on_close = line.close
         return line
 
     @property
     def pending(self) -> bool:
         """Whether bytes have arrived that the system does not know of any more."""
-        return not self._plain and bool(self._socket.pending())  # type: ignore[attr-defined]
+        return self._way.pending()
 
     def fileno(self) -> int:
         return self._socket.fileno()
@@ -117,26 +126,12 @@ class Line:
         pieces = join(frames)
         begun = time.perf_counter()
         with self._ending():
-            if self._plain:
-                self._send_plain([memoryview(piece).cast("B") for piece in pieces])
-                for at in range(0, len(fds), MOST_FDS):
-                    socket.send_fds(self._socket, [b"F"], list(fds[at : at + MOST_FDS]))
-            else:
-                for piece in pieces:
-                    self._socket.sendall(piece)
+            self._way.send([memoryview(piece).cast("B") for piece in pieces])
+            for at in range(0, len(fds), MOST_FDS):
+                socket.send_fds(self._socket, [b"F"], list(fds[at : at + MOST_FDS]))
         size = sum(map(nbytes, pieces))
         if size >= _TIMED:
             self.seconds_a_byte += ((time.perf_counter() - begun) / size - self.seconds_a_byte) / 4
-
-    def _send_plain(self, pieces: list[memoryview]) -> None:
-        at = 0
-        while at < len(pieces):
-            sent = self._socket.sendmsg(pieces[at : at + _MOST_PIECES])
-            while at < len(pieces) and sent >= len(pieces[at]):
-                sent -= len(pieces[at])
-                at += 1
-            if sent:
-                pieces[at] = pieces[at][sent:]
 
     def receive(self) -> list[memoryview]:
         """The next message's frames, each a writable memoryview."""
@@ -200,17 +195,8 @@ class Line:
         return list(found)
 
     def _fill(self, memory: memoryview) -> None:
-        recv_into, at, n = self._socket.recv_into, 0, len(memory)
-        read: Any = None if self._plain else self._socket.read  # type: ignore[attr-defined]
         with self._ending():
-            while at < n:
-                if self._plain:
-                    got = recv_into(memory[at:] if at else memory, 0, socket.MSG_WAITALL)
-                else:
-                    got = read(n - at, memory[at:])  # one record, 16 KiB at most
-                if not got:
-                    raise EOFError
-                at += got
+            self._way.fill(memory)
 
     @contextlib.contextmanager
     def _ending(self):  # type: ignore[no-untyped-def]

@@ -43,6 +43,8 @@ class Hello(msgspec.Struct, tag="hello"):
     host: str = ""
     worker: str = ""
     """For a client of tasks: the worker that they run on, with which it ends."""
+    seals: bool = False
+    """For data: whether results may come sealed (`seal`)."""
 
 
 class Welcome(msgspec.Struct, tag="welcome"):

@@ -3,7 +3,7 @@
 Who fetches connects by TLS first, as always, and both prove their roles. In its welcome a data server says where else
 it can be reached, if that is this very machine, and a password for it. Its Unix socket is in a private folder (0700),
 the other end must be the same user's, and it must know the password: nobody has it who has not proved a role.
-``HOWDAH_NEAR=0`` keeps results on TLS (for those whose rules ask for it, and to measure what TLS costs).
+``HOWDAH_NEAR=0`` keeps results on the network (to measure what that costs).
 """
 
 from __future__ import annotations

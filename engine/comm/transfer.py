@@ -2,8 +2,8 @@
 
 One request names spans; the answer comes in pieces, so that packing, sending, receiving and opening overlap. On one
 host large buffers are not sent: they are put into shared memory once, and its file descriptor is passed. Between hosts
-they are pressed by lz4 where a sample says that it pays. Bulk moves on threads, by blocking sockets (`line`); the loop
-only opens connections. Workers serve and fetch, clients fetch.
+they are sealed (`seal`), and pressed by lz4 where a sample says that it pays. Bulk moves on threads, by blocking
+sockets (`line`); the loop only opens connections. Workers serve and fetch, clients fetch.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import asyncio
 import itertools
 import os
 import socket
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -21,12 +21,13 @@ import msgspec
 from howdah.engine.comm.frames import Buffer, Channel, ChannelClosed, nbytes
 from howdah.engine.comm.identity import Security
 from howdah.engine.comm.line import MOST_FDS, Line
-from howdah.engine.comm.messages import DataSays, Fetch, Fetched, Hello
+from howdah.engine.comm.messages import DataSays, Fetch, Fetched, Hello, Welcome
 from howdah.engine.comm.near import nearer
 from howdah.engine.comm.press import Presser, open_pressed
+from howdah.engine.comm.seal import Seal, offered, taken, wanted
 from howdah.engine.comm.serialize import loads
 from howdah.engine.comm.shared import Shared, map_aligned
-from howdah.engine.comm.transport import connect
+from howdah.engine.comm.transport import connect, is_secure, send_greeting
 from howdah.engine.graph.layer import Key, Span
 from howdah.errors import HowdahError, PeerRefused, Unpicklable
 
@@ -87,10 +88,19 @@ Source = Callable[[Key, int, bool], Any]
 """source(layer, item, share) -> Packed or MISSING; `share`: rather in shared memory. Called on threads."""
 
 
-async def serve(channel: Channel, source: Source, pool: Executor, other_host: bool = False) -> None:
-    """Answer requests on `channel`, which was greeted, until it ends; the answers are made and sent on `pool`."""
+async def welcome(channel: Channel, hello: Hello, details: Mapping[str, str] | None = None) -> Seal | None:
+    """Welcome who asks for results; returns what `serve` seals them with, if it does."""
+    offer, seal = offered(hello) if is_secure(channel) else ({}, None)
+    await send_greeting(channel, Welcome("", details={**(details or {}), **offer}))
+    return seal
+
+
+async def serve(
+    channel: Channel, source: Source, pool: Executor, other_host: bool = False, seal: Seal | None = None
+) -> None:
+    """Answer requests on `channel`, which was welcomed, until it ends; the answers are made and sent on `pool`."""
     loop = asyncio.get_running_loop()
-    line = Line.over(channel, other_host)
+    line = Line.over(channel, other_host, seal)
     try:
         while True:
             if not line.pending:
@@ -295,12 +305,13 @@ class Peers:
                 return line, True
         if self._closed:
             raise ChannelClosed("this end is closed")
-        hello = Hello("data", self.name, host=socket.gethostname())
-        channel, welcome = await connect(address, hello, self.security, expect="worker")
-        near = await nearer(welcome.details, hello)
+        hello = Hello("data", self.name, host=socket.gethostname(), seals=wanted())
+        channel, welcomed = await connect(address, hello, self.security, expect="worker")
+        near = await nearer(welcomed.details, hello)
         if near is not None:
             channel.close()
-        return Line.over(near or channel), False
+            return Line.over(near), False
+        return Line.over(channel, seal=taken(welcomed.details)), False
 
     def forget(self, address: str) -> None:
         """End the idle connections to `address`."""

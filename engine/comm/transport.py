@@ -97,6 +97,11 @@ def version_complaint(hello: Hello) -> str:
     )
 
 
+def is_secure(channel: Channel) -> bool:
+    """Whether TLS protects `channel`."""
+    return isinstance(channel.stream, SSLIOStream)
+
+
 def _own_version() -> str:
     import howdah
 

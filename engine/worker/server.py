@@ -50,7 +50,7 @@ from howdah.engine.comm.messages import (
 )
 from howdah.engine.comm.near import NearDoor
 from howdah.engine.comm.session import Session, decoder_of
-from howdah.engine.comm.transfer import Peers, serve
+from howdah.engine.comm.transfer import Peers, serve, welcome
 from howdah.engine.comm.transport import Listener, connect, send_greeting
 from howdah.engine.coordination.here import this_is_worker
 from howdah.engine.coordination.residents import serve_actors
@@ -496,9 +496,9 @@ class Worker:
         await serve_calls(channel, self)
 
     async def _serve_data(self, channel: Channel, role: Role, hello: Hello) -> None:
-        await send_greeting(channel, Welcome("", details=self._near.details if self._near is not None else {}))
-        await serve(channel, self.store.pack, self._pool, other_host=hello.host != socket.gethostname())
+        seal = await welcome(channel, hello, self._near.details if self._near is not None else {})
+        await serve(channel, self.store.pack, self._pool, hello.host != socket.gethostname(), seal)
 
     async def _serve_near(self, channel: Channel, role: Role, hello: Hello) -> None:
-        await send_greeting(channel, Welcome(""))
+        await welcome(channel, hello)
         await serve(channel, self.store.pack, self._pool)

@@ -1,13 +1,14 @@
 """Results crossing between two workers: howdah against distributed, in one run, turn by turn.
 
-    python tests/bench/data.py [--results 1000] [--size 1048576] [--rounds 3] [--json FILE] [--only local|tls|near]
+    python tests/bench/data.py [--results 1000] [--size 1048576] [--rounds 3] [--json FILE] [--only KIND]
 
 Worker `a` makes the results; then one task on worker `b` gets all of them as its inputs and looks at both ends of
 each, so all must cross. Timed is that task, from its submission to its answer, which is checked. Every worker is a
-process of 1 thread. howdah runs three times: on one host as `LocalCluster` does (Unix sockets, shared memory), over
-TLS as between hosts of a cluster, and two workers of such a cluster on one host; all ratios are against distributed's
-plain TCP. A third figure has the consumer
-read every byte of what it got. Last, the bytes on the wire of a slice of an Arrow table.
+process of 1 thread. howdah runs four times: on one host as `LocalCluster` does (Unix sockets, shared memory: `local`);
+as between hosts of a cluster, sealed by keys agreed on over TLS (`tls`); the same in TLS's own records (`records`, for
+HOWDAH_SEAL=0); and two workers of such a cluster on one host (`near`). All ratios are against distributed's plain TCP.
+Another figure has the consumer read every byte of what it got. Last, the bytes on the wire of a slice of an Arrow
+table.
 """
 
 from __future__ import annotations
@@ -30,8 +31,10 @@ for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 
 import numpy as np  # noqa: E402
 from measure import Measure  # noqa: E402  # beside this file
+from peers import environment_kept  # noqa: E402
 
-MARKS = {"local": 3.0, "tls": 1.5, "near": 1.5}
+MARKS = {"local": 3.0, "tls": 1.5, "records": 0.0, "near": 1.5}
+"""0: none, it is there to compare with."""
 
 
 def block(i: int, nbytes: int) -> Any:
@@ -81,8 +84,10 @@ def howdah_cluster(kind: str) -> Iterator[Any]:
 
         def start(role: str, *options: str) -> None:
             env = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}  # workers import this module
-            if kind == "tls":
+            if kind in ("tls", "records"):
                 env["HOWDAH_NEAR"] = "0"
+            if kind == "records":
+                env["HOWDAH_SEAL"] = "0"
             processes.append(subprocess.Popen([sys.executable, "-m", f"howdah.engine.{role}", *options], env=env))
 
         start(
@@ -115,6 +120,7 @@ def distributed_cluster() -> Iterator[tuple[Any, list[str]]]:
 
     dask.config.set({f"distributed.worker.memory.{name}": False for name in ("target", "spill", "pause", "terminate")})
     with (
+        environment_kept(),
         LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
         Client(cluster) as client,
     ):
@@ -156,14 +162,13 @@ def measures(n: int = 1000, size: int = 1 << 20) -> Iterator[Measure]:
     """For `make bench`; the command line above shows more."""
     found: dict[str, list[float]] = {}
     for _ in range(2):
-        found.setdefault("local", []).extend(with_howdah("local", n, size, ends, 2))
-        found.setdefault("tls", []).extend(with_howdah("tls", n, size, ends, 2))
-        found.setdefault("near", []).extend(with_howdah("near", n, size, ends, 2))
-        found.setdefault("peer", []).extend(with_distributed(n, size, ends, 2))
+        for kind in filter(MARKS.get, MARKS):
+            found.setdefault(kind, []).extend(with_howdah(kind, n, size, ends, 3))
+        found.setdefault("peer", []).extend(with_distributed(n, size, ends, 3))
     cost = {name: 1e6 / statistics.median(rates) * size for name, rates in found.items()}
     for kind, name in (
         ("local", "1,000 results of 1 MiB crossing on one host"),
-        ("tls", "the same over TLS"),
+        ("tls", "the same as between hosts, sealed by keys agreed on over TLS"),
         ("near", "the same in a cluster that speaks TLS, on one host"),
     ):
         peer = "distributed" if kind == "local" else "its plain TCP"
@@ -177,8 +182,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--results", type=int, default=1000)
     parser.add_argument("--size", type=int, default=1 << 20, help="bytes of each")
     parser.add_argument("--rounds", type=int, default=2, help="clusters of each system, in turn")
-    parser.add_argument("--repeats", type=int, default=2, help="crossings within a cluster")
-    parser.add_argument("--only", choices=("local", "tls", "near"), default=None)
+    parser.add_argument("--repeats", type=int, default=3, help="crossings within a cluster")
+    parser.add_argument("--only", choices=list(MARKS), default=None)
     parser.add_argument("--no-peer", action="store_true", help="howdah alone")
     parser.add_argument("--json", default="", help="write the figures to this file too")
     options = parser.parse_args(argv)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import pickle
 import socket
 import struct
@@ -46,6 +47,17 @@ def howdah() -> Iterator[Any]:
 
 
 @contextlib.contextmanager
+def environment_kept() -> Iterator[None]:
+    """What distributed sets for its workers (MALLOC_TRIM_THRESHOLD_ and others) is not for those started after it."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@contextlib.contextmanager
 def distributed() -> Iterator[Any]:
     """A warm client of distributed."""
     import dask
@@ -53,6 +65,7 @@ def distributed() -> Iterator[Any]:
 
     dask.config.set({f"distributed.worker.memory.{name}": False for name in ("target", "spill", "pause", "terminate")})
     with (
+        environment_kept(),
         LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
         Client(cluster) as client,
     ):

@@ -1,6 +1,7 @@
 """Results between two ends over real sockets: by bytes, by shared memory, over TLS; and when things go wrong."""
 
 import asyncio
+import contextlib
 import os
 import tempfile
 import threading
@@ -18,10 +19,10 @@ from howdah.engine.comm import transfer
 from howdah.engine.comm.frames import Channel, ChannelClosed
 from howdah.engine.comm.identity import Authority, Role, Security
 from howdah.engine.comm.line import Line
-from howdah.engine.comm.messages import Hello, Welcome
+from howdah.engine.comm.messages import Hello
 from howdah.engine.comm.press import Presser, open_pressed
-from howdah.engine.comm.transfer import MISSING, Packed, Peers, serve
-from howdah.engine.comm.transport import Listener, send_greeting
+from howdah.engine.comm.transfer import MISSING, Packed, Peers, serve, welcome
+from howdah.engine.comm.transport import Listener
 from howdah.engine.graph.layer import Key, Span
 from howdah.engine.worker.store import Store, size_of_value
 from howdah.errors import Unpicklable
@@ -43,8 +44,8 @@ class Holder:
 
     async def _serve(self, channel: Channel, role: Role, hello: Hello) -> None:
         self.connections += 1
-        await send_greeting(channel, Welcome(""))
-        await serve(channel, self.store.pack, self.pool, self.other_host)
+        seal = await welcome(channel, hello)
+        await serve(channel, self.store.pack, self.pool, self.other_host, seal)
 
     def hold(self, values: list[Any]) -> list[Span]:
         self.store.put(KEY, range(len(values)), values, [size_of_value(value) for value in values])
@@ -211,6 +212,112 @@ def test_a_connection_that_died_while_idle_is_made_anew(tmp_path: Path) -> None:
         assert holder.connections == 2
 
     tell(story, tmp_path)
+
+
+class Between:
+    """Somebody on the network between two ends, who sees all bytes and may change them."""
+
+    def __init__(self, address: str, meddle: Callable[[bytes, int], bytes] = lambda data, before: data) -> None:
+        host, port = address.removeprefix("tls://").split(":")
+        self.target = host, int(port)
+        self.meddle = meddle
+        self.seen: list[bytearray] = []
+        """What each connection's server has sent."""
+        self.address = ""
+
+    async def __aenter__(self) -> "Between":
+        self.server = await asyncio.start_server(self._pass, "127.0.0.1", 0)
+        self.address = f"tls://127.0.0.1:{self.server.sockets[0].getsockname()[1]}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.server.close()
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_connection(*self.target)
+        seen = bytearray()
+        self.seen.append(seen)
+
+        async def one_way(source: asyncio.StreamReader, sink: asyncio.StreamWriter, back: bool) -> None:
+            with contextlib.suppress(ConnectionError):
+                while data := await source.read(1 << 16):
+                    if back:
+                        data = self.meddle(data, len(seen))
+                        seen.extend(data)
+                    sink.write(data)
+                    await sink.drain()
+            sink.close()
+
+        await asyncio.gather(one_way(reader, far_writer, False), one_way(far_reader, writer, True))
+
+
+def records_only(seen: bytes) -> bool:
+    """Whether all of it is TLS records (RFC 8446, 5.1)."""
+    at = 0
+    while at < len(seen):
+        if seen[at] not in (20, 21, 22, 23) or seen[at + 1] != 3:
+            return False
+        at += 5 + int.from_bytes(seen[at + 3 : at + 5], "big")
+    return True
+
+
+@pytest.mark.parametrize("seals", [True, False])
+def test_who_listens_between_two_hosts_learns_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seals: bool
+) -> None:
+    """With HOWDAH_SEAL=0 all of it is in TLS records; without, only the greeting is."""
+    monkeypatch.setenv("HOWDAH_SEAL", "1" if seals else "0")
+
+    async def story(holder: Holder, peers: Peers) -> None:
+        spans = holder.hold([b"a secret " * 400_000, "another secret"])
+        async with Between(holder.address) as between:
+            got: dict[int, Packed] = {}
+            await peers.fetch(between.address, spans, lambda _, item, packed: got.update({item: packed}))
+            assert got[0].open() == b"a secret " * 400_000
+            assert got[1].open() == "another secret"
+            (seen,) = between.seen
+            assert b"secret" not in seen
+            assert records_only(seen) != seals
+            assert len(seen) < 3_600_000 + 12_000 * (1 if seals else 3)
+
+    tell(story, tmp_path, tls=True)
+
+
+def test_what_was_changed_on_its_way_is_asked_for_again(tmp_path: Path) -> None:
+    changed: list[int] = []
+
+    def meddle(data: bytes, before: int) -> bytes:
+        if before > 1_000_000 and not changed:
+            changed.append(before)
+            data = data[:-1] + bytes([data[-1] ^ 1])
+        return data
+
+    async def story(holder: Holder, peers: Peers) -> None:
+        values = [np.random.default_rng(i).bytes(MIB) for i in range(4)]
+        spans = holder.hold(values)
+        async with Between(holder.address, meddle) as between:
+            got: dict[int, Packed] = {}
+            assert await peers.fetch(between.address, spans, lambda _, item, packed: got.update({item: packed})) == []
+            assert {item: packed.open() for item, packed in got.items()} == dict(enumerate(values))
+            assert changed
+            assert len(between.seen) == 2
+
+    tell(story, tmp_path, tls=True)
+
+
+def test_who_changes_all_of_it_stops_the_transfer(tmp_path: Path) -> None:
+    async def story(holder: Holder, peers: Peers) -> None:
+        spans = holder.hold([np.random.default_rng(0).bytes(4 * MIB)])
+
+        def meddle(data: bytes, before: int) -> bytes:
+            return data[:-1] + bytes([data[-1] ^ 1]) if before > MIB else data
+
+        async with Between(holder.address, meddle) as between:
+            with pytest.raises(ChannelClosed, match=r"changed on its way|was announced"):
+                await peers.fetch(between.address, spans, lambda *_: pytest.fail("it was taken"))
+            assert len(between.seen) == 1 + transfer.MOST_BREAKS
+
+    tell(story, tmp_path, tls=True)
 
 
 class _Pace:
