@@ -36,6 +36,10 @@ LOCATE_AFTER = 1.0
 """A scheduler that is started again where it was is back after so many seconds, as a rule."""
 
 
+def _unheard(*_: object) -> None:
+    """What a closed link calls: nobody listens."""
+
+
 def address_in(file: str) -> str:
     """Where the scheduler is, as whoever started this program keeps it in a file: JSON with `address`, or `ended` with
     the reason, which is raised as a HowdahError. "" where there is no such file now."""
@@ -283,3 +287,6 @@ class Link:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        # Nothing of a closed client refers to itself: its memory is free as soon as nobody has it.
+        self._tasks, self._session = [], None
+        self._on_message, self._on_fault = _unheard, _unheard

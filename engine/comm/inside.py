@@ -30,7 +30,8 @@ class InsideChannel(Channel):
 
     def __init__(self, peer: str) -> None:
         super().__init__(_NoStream(), peer)  # type: ignore[arg-type]
-        self._other: InsideChannel = self
+        self._other: InsideChannel | None = None
+        """None once the connection is over."""
         self._arrived: deque[Sequence[Buffer]] = deque()
         self._reader: asyncio.Future[None] | None = None
         self._over = False
@@ -46,6 +47,7 @@ class InsideChannel(Channel):
         if self._over:
             raise self._ended()
         other = self._other
+        assert other is not None
         other._arrived.append(frames)
         if other._take is not None:
             other._hand_on()
@@ -64,7 +66,7 @@ class InsideChannel(Channel):
                 raise self._ended()
             await self._ending
         finally:
-            self._take = None
+            self._take = self._ending = None
 
     def _hand_on(self) -> None:
         if self._taking:  # `take` has made the other end answer at once: that is next
@@ -94,7 +96,11 @@ class InsideChannel(Channel):
         return list(map(flat, self._arrived.popleft()))
 
     def close(self) -> None:
-        for end in (self, self._other):
+        other, self._other = self._other, None
+        for end in (self, other):
+            if end is None:
+                continue
+            end._other = None  # two that have each other would wait for Python to look for them
             end._over = True
             end._wake()
             if end._ending is not None and not end._ending.done():

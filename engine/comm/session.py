@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import threading
 import time
 from collections import deque
@@ -46,6 +47,11 @@ class _Head(msgspec.Struct, array_like=True, gc=False):
 _encoder = msgspec.msgpack.Encoder()
 
 
+def _unheard(message: Any, frames: Sequence[Buffer]) -> None:
+    """What a closed session does with what it hears."""
+
+
+@functools.cache
 def decoder_of(messages: Any) -> msgspec.msgpack.Decoder[Any]:
     """Decodes the heads of batches whose messages are of the union `messages`, and refuses all others."""
     head = msgspec.defstruct(
@@ -88,8 +94,8 @@ class Session(Generic[In]):
         self.received = 0
         self.on_batch: Callable[[int, list[Any], Sequence[Buffer]], None] | None = None
         """Called with the number, the messages and the frames of each batch before it is handled."""
-        self.confirms: Callable[[], int] = lambda: self.received
-        """Called before anything is written: the last batch that may be confirmed."""
+        self.confirming: Callable[[], int] | None = None
+        """Says which batch is the last that may be confirmed, if that is not the last that was received."""
         self.dormant = False
         self.overheard: Callable[[Any], None] | None = None
         """Called with what is sent while the session is dormant."""
@@ -111,6 +117,10 @@ class Session(Generic[In]):
         self._loop = asyncio.get_running_loop()
         self.lock = threading.RLock()
         """Held while anything is put in or sent."""
+
+    def confirms(self) -> int:
+        """The last batch that may be confirmed."""
+        return self.received if self.confirming is None else self.confirming()
 
     @property
     def connected(self) -> bool:
@@ -267,10 +277,12 @@ class Session(Generic[In]):
         return found
 
     def close(self) -> None:
-        """Say what is left to say, and end the channel."""
+        """Say what is left to say, and end the channel. Nothing more is heard, and nobody is referred to any more."""
         if self.channel is not None:
             self.flush()
             self.channel.close()
+        self.on_batch = self.confirming = self.overheard = None
+        self._on_message = _unheard
 
     async def farewell(self, message: Any, timeout: float = 1.0) -> None:
         """Send a last message, wait until the socket has it, and end the channel."""

@@ -310,7 +310,7 @@ class ServerJournal:
                 journal.flush()
                 return session.received
 
-            session.confirms = flushed
+            session.confirming = flushed
             return
         pending: deque[tuple[int, int]] = deque()
 
@@ -325,7 +325,7 @@ class ServerJournal:
                 pending.popleft()
             return pending[0][0] - 1 if pending else session.received
 
-        session.on_batch, session.confirms = wrote, confirms
+        session.on_batch, session.confirming = wrote, confirms
 
     def info(self) -> dict[str, Any]:
         """For people: how large the journal is, and why it is written no more, if that is so."""

@@ -8,6 +8,7 @@ import pickle
 import queue
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -466,3 +467,26 @@ def test_wrong_options_are_named() -> None:
         Client(5)
     with pytest.raises(DeadlineExceeded, match="is the cluster running"):
         Client("unix:///tmp/nobody-listens-here", timeout=0.2)
+
+
+def test_a_closed_client_is_free_at_once(cluster: LocalCluster) -> None:
+    """At either end, and not only when Python looks for cycles, which may be hundreds of clients later."""
+
+    def use() -> None:
+        with Client(cluster) as client:
+            assert sum(client.gather(client.map(operator.neg, range(100), pure=False))) == -4950
+
+    def there_are() -> Counter[str]:
+        names = {"Client", "Ledger", "Link", "Session", "ClientPeer", "InsideChannel"}
+        return Counter(name for name in (type(found).__name__ for found in gc.get_objects()) if name in names)
+
+    gc.collect()
+    gc.disable()
+    try:
+        before = there_are()
+        assert before["Session"] > 0  # the workers'
+        for _ in range(3):
+            use()
+        until(lambda: there_are() <= before, seconds=5)
+    finally:
+        gc.enable()
