@@ -213,8 +213,8 @@ def story(client: Client, stray: str) -> list[str]:
     key, _, items = stray.split(": ")[1].partition("[")
     notes = client._link.ask("story", key=f"{key}-{items.partition(':')[0]}")
     return [
-        f"{stray}: {note['at']:.2f} {note['old']}->{note['new']} [{note['start']}:{note['stop']}] {note['worker']} "
-        f"run {note['run']} {note['reason']}"
+        f"{stray}: {note['at']:.2f} {note['old']}->{note['new']} [{note['start']}:{note['stop']}] "
+        f"{note.get('worker', '')} run {note.get('run', '')} {note['reason']}"
         for note in notes[-12:]
     ]
 
