@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from howdah.engine.graph.layer import Key, Span
 from howdah.engine.scheduler import exclusion, pauses, placement
 from howdah.engine.scheduler.assign import note_room, retire
-from howdah.engine.scheduler.books import DONE, FAILED, IDLE, READY, RUNNING, WAITING, Book, Run, Worker
+from howdah.engine.scheduler.books import DONE, FAILED, IDLE, NOBODY, READY, RUNNING, WAITING, Book, Run, Worker
 from howdah.engine.scheduler.core import Core, Ghost
 from howdah.engine.scheduler.lifecycle import (
     Stack,
@@ -36,7 +36,7 @@ MOST_GHOSTS = 1000
 """Workers that left with unfinished runs whose return is prepared for."""
 
 MOST_SAME = 2
-"""So often a run that lacked inputs is placed by where they lie; after that on any idle worker."""
+"""So often a run that lacked inputs is placed by where they lie; after that each worker has its turn (`_turn`)."""
 
 MOST_TRIES = 50
 """So often an item is started before it is given up: something is wrong that deaths do not explain."""
@@ -309,8 +309,21 @@ def run_without_inputs(core: Core, run: Run, holder: str, spans: tuple[Span, ...
             run.worker,
         )
     else:
-        # Two workers may not reach each other though both are well: after a few tries somebody else has his turn.
+        if run.attempt > MOST_SAME:
+            _turn(core, run)
         unstart(core, run.book, run.lo, run.hi, spread=run.attempt > MOST_SAME)
+
+
+def _turn(core: Core, run: Run) -> None:
+    """Two workers may not reach each other though both are well: after a few tries somebody else has his turn, also
+    when the inputs have to be made again first, by whoever that will be. One item goes to the next worker, so that each
+    has it in turn; a longer layer is for all of them."""
+    book = run.book
+    if book.n > 1:
+        book.spread = True
+        return
+    others = sorted([worker.index for worker in core.workers.values() if worker.slots and not worker.barred])
+    book.home = next((index for index in others if index > run.worker.index), others[0] if others else NOBODY)
 
 
 def drop_fetched(core: Core, worker: Worker, fetched: Sequence[Span]) -> None:

@@ -281,6 +281,29 @@ def test_a_missing_input_comes_from_another_copy_or_is_made_again() -> None:
     assert {story.code(b, i) for i in range(6)} == {4}
 
 
+@pytest.mark.parametrize("n", [1, 3])
+def test_two_workers_that_do_not_reach_each_other_leave_it_to_the_third(n: int) -> None:
+    """Though most of the inputs are with one of the two, and what it could not get is made by the other again."""
+    story = Story("w1", "w2", "w3")
+    a, b = layer("a", 12), layer("b", n, ("a", Broadcast()))
+    story.submits(a, b)
+    other = {"w1": "w2", "w2": "w1"}
+    seen, tried = 0, 0
+    while seen < len(story.started):
+        run = story.started[seen]
+        seen += 1
+        if run.run not in story.state.core.runs:
+            continue
+        cut = [span for span, holder in run.sources if holder == other.get(run.worker)]
+        if not cut:
+            story.done(run, size=10_000_000)
+        else:
+            tried += 1
+            assert tried < 8 * n
+            story.say(InputsMissing(run.worker, run.run, run.attempt, other[run.worker], tuple(cut)))
+    assert {story.code(b, i) for i in range(n)} == {4}
+
+
 def test_a_result_that_a_client_could_not_fetch_is_made_again() -> None:
     story = Story("w1", "w2")
     a = layer("a", 1)
