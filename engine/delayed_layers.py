@@ -24,19 +24,98 @@ BARE, ALL, LIST, MIXED = "bare", "all", "list", "mixed"
 """How a call gets its inputs: none; its first argument or all of them; one list of them; anything else."""
 
 
+PLACE = 1 << 40
+"""A call's place is the number of its group times this, plus its item there: one int, for Python's collector looks at
+every tuple and at no int."""
+
+
 class Group:
-    """Calls that become one layer."""
+    """Calls that become one layer. `base` is the place of its first item; `inputs` are those of all that the calls
+    need, one call's after the other's."""
 
-    __slots__ = ("calls", "form", "key", "level", "n", "name")
+    __slots__ = ("base", "calls", "form", "inputs", "key", "level", "n", "name")
 
-    def __init__(self, level: int, form: str, name: str) -> None:
-        self.level, self.form, self.name = level, form, name
+    def __init__(self, base: int, level: int, form: str, name: str) -> None:
+        self.base, self.level, self.form, self.name = base, level, form, name
         self.calls: list[Delayed] = []
+        self.inputs: list[int] = []
         self.key = b""
         self.n = 0
 
 
-Place = tuple[Group, int]
+class Plan:
+    """All calls that are needed, each in a group; who is used together stands together."""
+
+    def __init__(self, wanted: Sequence[Delayed]) -> None:
+        self.groups: list[Group] = []
+        self.places: dict[int, int] = {}
+        """By the call's id."""
+        self.held: dict[bytes, Held] = {}
+        self._by_name: dict[Any, Group] = {}
+        self._same: dict[bytes, int] = {}
+        self._roots = set(map(id, wanted))
+        self._walk(wanted)
+
+    def of(self, call: Delayed) -> tuple[Group, int]:
+        """Its group, and its item there."""
+        number, item = divmod(self.places[id(call)], PLACE)
+        return self.groups[number], item
+
+    def _walk(self, wanted: Sequence[Delayed]) -> None:
+        places = self.places
+        opened: set[int] = set()
+        stack: list[Delayed] = list(reversed(wanted))
+        while stack:
+            call = stack.pop()
+            mine = id(call)
+            if mine in places:
+                continue
+            if call._held is not None:
+                self._add_held(call)
+                continue
+            deps = call._deps
+            if deps and mine not in opened:
+                opened.add(mine)
+                pending = [dep for dep in deps if id(dep) not in places]
+                if pending:
+                    stack.append(call)
+                    pending.reverse()
+                    stack += pending
+                    continue
+            if not call._pure:
+                places[mine] = self._add(call)
+            elif (token := call._token) in self._same:  # the same pure call, made twice
+                places[mine] = self._same[token]
+            else:
+                places[mine] = self._same[token] = self._add(call)
+
+    def _add(self, call: Delayed) -> int:
+        places, deps = self.places, call._deps
+        form = ALL if deps and deps is call._args else _form(call)
+        name = (call._level, id(call._fn), form, id(call) in self._roots, call._name, call._notes)
+        group = self._by_name.get(name)
+        if group is None:
+            group = self._by_name[name] = self._group(call._level, form, call._name)
+        group.calls.append(call)
+        group.inputs += [places[id(dep)] for dep in deps]
+        group.n += 1
+        return group.base + group.n - 1
+
+    def _add_held(self, call: Delayed) -> None:
+        keep, item = call._held
+        group = self._by_name.get(keep.layer)
+        if group is None:
+            self.held[keep.layer] = keep
+            group = self._by_name[keep.layer] = self._group(-1, "held", call._name)
+            group.key, group.n = keep.layer, keep.n
+        elif hasattr(keep.keep, "joined"):
+            self.held[keep.layer] = replace(keep, keep=keep.keep.joined(self.held[keep.layer].keep))
+        self.places[id(call)] = group.base + item
+
+    def _group(self, level: int, form: str, name: str) -> Group:
+        group = Group(len(self.groups) * PLACE, level, form, name)
+        self.groups.append(group)
+        return group
 
 
 def lowered(wanted: Sequence[Delayed]) -> tuple[Graph, list[tuple[bytes, int]]]:
@@ -52,63 +131,16 @@ def lowered(wanted: Sequence[Delayed]) -> tuple[Graph, list[tuple[bytes, int]]]:
     >>> graph, places[0][1]
     (<Graph of 2 layers: abs[4], sum[1]>, 0)
     """
-    groups, places, held = _grouped(wanted)
-    graph = Graph(held=held)
-    for group in sorted(groups, key=_level):
-        _add(graph, group, places)
-    found = [places[id(call)] for call in wanted]
-    return graph, [(group.key, item) for group, item in found]
+    plan = Plan(wanted)
+    graph = Graph(held=plan.held)
+    for group in sorted(plan.groups, key=_level):
+        if group.calls:
+            _add(graph, group, plan)
+    return graph, [(group.key, item) for group, item in map(plan.of, wanted)]
 
 
 def _level(group: Group) -> int:
     return group.level
-
-
-def _grouped(wanted: Sequence[Delayed]) -> tuple[list[Group], dict[int, Place], dict[bytes, Held]]:
-    """All calls that are needed, each in a group; who is used together stands together."""
-    roots = {id(call) for call in wanted}
-    groups: dict[Any, Group] = {}
-    places: dict[int, Place] = {}
-    held: dict[bytes, Held] = {}
-    same: dict[bytes, Place] = {}
-    stack: list[Delayed] = list(reversed(wanted))
-    while stack:
-        call = stack.pop()
-        mine = id(call)
-        if mine in places:
-            continue
-        if call._held is not None:
-            keep, item = call._held
-            if keep.layer not in held:
-                held[keep.layer] = keep
-                group = groups[keep.layer] = Group(-1, "held", call._name)
-                group.key, group.n = keep.layer, keep.n
-            elif hasattr(keep.keep, "joined"):
-                held[keep.layer] = replace(keep, keep=keep.keep.joined(held[keep.layer].keep))
-            places[mine] = (groups[keep.layer], item)
-            continue
-        pending = [dep for dep in call._deps if id(dep) not in places]
-        if pending:
-            stack.append(call)
-            pending.reverse()
-            stack.extend(pending)
-            continue
-        if call._pure:
-            known = same.get(call._token)
-            if known is not None:  # the same pure call, made twice
-                places[mine] = known
-                continue
-        form = _form(call)
-        name = (call._level, id(call._fn), form, mine in roots, call._name, call._notes)
-        group_ = groups.get(name)
-        if group_ is None:
-            group_ = groups[name] = Group(call._level, form, call._name)
-        places[mine] = place = (group_, group_.n)
-        group_.calls.append(call)
-        group_.n += 1
-        if call._pure:
-            same[call._token] = place
-    return [group for group in groups.values() if group.calls], places, held
 
 
 def _form(call: Delayed) -> str:
@@ -127,21 +159,22 @@ def _form(call: Delayed) -> str:
     return MIXED
 
 
-def _add(graph: Graph, group: Group, places: dict[int, Place]) -> None:
+def _add(graph: Graph, group: Group, plan: Plan) -> None:
     fn = group.calls[0]._fn
     n, form = group.n, group.form
     pass_inputs = True
     args: list[tuple[Any, ...]] | None = None
     deps: tuple[Dependency, ...] = ()
     if form in (ALL, LIST):
-        source, flat, lengths = _one_source(group, places)
+        lengths = [len(call._deps) for call in group.calls]
+        source, flat = _one_source(group, plan)
         if source is None:
             form = MIXED
         else:
             deps = (Dependency(source.key, _pattern(flat, lengths, n, source.n)),)
             single = type(deps[0].pattern) is OneToOne
             if form == ALL:
-                rests = [call._args[len(call._deps) :] for call in group.calls]
+                rests = [call._args[k:] for call, k in zip(group.calls, lengths)]
                 args = rests if any(rests) else None
                 fn = fn if single else Spread(fn)
             elif single:  # lists of one
@@ -150,7 +183,7 @@ def _add(graph: Graph, group: Group, places: dict[int, Place]) -> None:
         args = [call._args for call in group.calls]
     elif form == MIXED:
         pass_inputs = False
-        deps, args = _mixed(group, places)
+        deps, args = _mixed(group, plan)
         if any(call._kwargs for call in group.calls):
             fn = Apply(fn)
     hashed = hashlib.blake2b(b"".join([call._token for call in group.calls]), digest_size=16)
@@ -165,20 +198,14 @@ def _add(graph: Graph, group: Group, places: dict[int, Place]) -> None:
     )  # fmt: skip
 
 
-def _one_source(group: Group, places: dict[int, Place]) -> tuple[Group | None, list[int], list[int]]:
-    """The layer that all inputs come from, if it is one; their items in order, and how many each call has."""
-    source = places[id(group.calls[0]._deps[0])][0]
-    flat: list[int] = []
-    lengths: list[int] = []
-    for call in group.calls:
-        deps = call._deps
-        lengths.append(len(deps))
-        for dep in deps:
-            group_, item = places[id(dep)]
-            if group_ is not source:
-                return None, [], []
-            flat.append(item)
-    return source, flat, lengths
+def _one_source(group: Group, plan: Plan) -> tuple[Group | None, list[int]]:
+    """The layer that all inputs come from, if it is one; and their items, in order."""
+    flat = group.inputs
+    source = plan.groups[flat[0] // PLACE]
+    base = source.base
+    if min(flat) < base or max(flat) >= base + source.n:
+        return None, []
+    return source, [place - base for place in flat] if base else flat
 
 
 def _pattern(flat: list[int], lengths: list[int], n: int, n_source: int) -> Pattern:
@@ -190,13 +217,10 @@ def _pattern(flat: list[int], lengths: list[int], n: int, n_source: int) -> Patt
             return KToOne(k)
     if n == n_source and n > 2 and k > 1 and len(flat) == k * n and lengths == [k] * n:
         before = -flat[0] % n
-        around = [i % n for i in range(-before, k - before)]
-        if (
-            before < k
-            and flat[:k] == around
-            and flat == [(i + j) % n for i in range(n) for j in range(-before, k - before)]
-        ):
-            return Window(before, k - 1 - before, wrap=True)
+        if before < k:
+            around = [i % n for i in range(-before, n + k - before)]
+            if all(flat[j::k] == around[j : j + n] for j in range(k)):
+                return Window(before, k - 1 - before, wrap=True)
     return _free(flat, lengths)
 
 
@@ -209,7 +233,7 @@ def _free(flat: list[int], lengths: list[int]) -> Pattern:
     return Free(array("I", [0, *accumulate(lengths)]).tobytes(), array("I", flat).tobytes())
 
 
-def _mixed(group: Group, places: dict[int, Place]) -> tuple[tuple[Dependency, ...], list[tuple[Any, ...]]]:
+def _mixed(group: Group, plan: Plan) -> tuple[tuple[Dependency, ...], list[tuple[Any, ...]]]:
     """Placeholders where inputs go, and per layer that inputs come from its free adjacency."""
     numbers: dict[int, int] = {}
     sources: list[Group] = []
@@ -222,7 +246,7 @@ def _mixed(group: Group, places: dict[int, Place]) -> tuple[tuple[Dependency, ..
         for dep in call._deps:
             if id(dep) in inputs:
                 continue
-            source, item = places[id(dep)]
+            source, item = plan.of(dep)
             number = numbers.get(id(source))
             if number is None:
                 number = numbers[id(source)] = len(sources)

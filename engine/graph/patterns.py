@@ -236,7 +236,7 @@ class _Free(Wiring):
         needed = self.inputs(lo, hi)
         if needed.size <= FEW:
             return runs_of(needed.tolist())
-        items = np.unique(needed)
+        items = distinct(needed)
         cuts = np.flatnonzero(np.diff(items) > 1) + 1
         firsts = items[np.concatenate(([0], cuts))].tolist()
         lasts = items[np.concatenate((cuts - 1, [items.size - 1]))].tolist()
@@ -247,6 +247,22 @@ class _Free(Wiring):
         np.cumsum(flags[self.inputs(lo, hi)], out=running[1:])
         at = self.indptr[lo : hi + 1].astype(np.int64) - int(self.indptr[lo])
         return running[at[1:]] - running[at[:-1]]
+
+
+def distinct(numbers: Any) -> Any:
+    """The numbers of an integer array, ascending, each once. (`numpy.unique` hashes them since numpy 2.3, which takes
+    ten times as long.)
+
+    >>> distinct(np.array([7, 3, 7, 5])).tolist()
+    [3, 5, 7]
+    """
+    if not numbers.size:
+        return numbers
+    found = np.sort(numbers)
+    new = np.empty(found.size, bool)
+    new[0] = True
+    np.not_equal(found[1:], found[:-1], out=new[1:])
+    return found[new]
 
 
 def runs_of(items: list[int]) -> list[tuple[int, int]]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from howdah.engine.graph.layer import Span
+from howdah.engine.graph.patterns import distinct
 from howdah.engine.scheduler import needs, placement, quarantine, scattered
 from howdah.engine.scheduler.books import (
     DONE,
@@ -333,7 +334,7 @@ def keep_copies(core: Core, run: Run) -> None:
         items = np.repeat(bounds[:, 0] - np.concatenate(([0], np.cumsum(lengths)[:-1])), lengths) + np.arange(
             int(lengths.sum())
         )
-        scattered.keep_copies(core, run.worker, source, np.unique(items))
+        scattered.keep_copies(core, run.worker, source, distinct(items))
 
 
 def learn(core: Core, run: Run, tried: int, seconds: float) -> None:

@@ -188,22 +188,28 @@ class Core:
             self.free(worker.name, book_key, a, b)
 
     def flush_frees(self) -> None:
-        found: dict[str, list[Span]] = {}
+        found: dict[int, list[Span]] = {}
+        new = tuple.__new__  # what `Span` calls itself; an exchange frees a span with every task
         for key, chunks in self.free_chunks.items():
             for index, lo, hi in by_worker(chunks):
-                owner = self.by_index.get(index)
-                if owner is None:
-                    continue
-                if owner.name in self.frees:
-                    self.free(owner.name, key, lo, hi)
-                else:
-                    found.setdefault(owner.name, []).append(Span(key, lo, hi))
-        self.out.extend([FreeSpans(worker, tuple(spans)) for worker, spans in found.items()])
+                spans = found.get(index)
+                if spans is None:
+                    spans = found[index] = []
+                spans.append(new(Span, (key, lo, hi)))
+        for index, theirs in found.items():
+            owner = self.by_index.get(index)
+            if owner is None:
+                continue
+            if owner.name in self.frees:
+                for span in theirs:
+                    self.free(owner.name, *span)
+            else:
+                self.out.append(FreeSpans(owner.name, tuple(theirs)))
         self.free_chunks = {}
         for worker, layers in self.frees.items():
-            spans = tuple([Span(key, lo, hi) for key, parts in layers.items() for lo, hi in parts])
-            if spans and worker in self.workers:
-                self.out.append(FreeSpans(worker, spans))
+            dropped = tuple([Span(key, lo, hi) for key, parts in layers.items() for lo, hi in parts])
+            if dropped and worker in self.workers:
+                self.out.append(FreeSpans(worker, dropped))
         self.frees = {}
 
     # -- what clients hear ------------------------------------------------------------------------------------------

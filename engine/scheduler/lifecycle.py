@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from howdah.engine.graph.patterns import runs_of
+from howdah.engine.graph.patterns import distinct, runs_of
 from howdah.engine.scheduler import placement, scattered
 from howdah.engine.scheduler.books import (
     DONE,
@@ -64,7 +64,7 @@ def pieces(reach: Any) -> list[Stretch]:
         return []
     if reach.size <= FEW:
         return runs_of(reach.tolist())
-    items = np.unique(reach)
+    items = distinct(reach)
     if items.size == 1:
         return [(int(items[0]), int(items[0]) + 1)]
     first = int(items[0])

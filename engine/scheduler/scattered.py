@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from howdah.engine.graph.patterns import distinct
 from howdah.engine.scheduler.books import DONE, IDLE, MANY, NOBODY, Book, Edge, Worker
 from howdah.engine.scheduler.core import Core
 from howdah.engine.scheduler.spans import Items, pairs, stretches_of
@@ -24,7 +25,7 @@ def inputs_of(edge: Edge, lo: int, hi: int) -> Items | None:
     needed = edge.wiring.inputs(lo, hi)
     if isinstance(needed, list) or needed.size <= FEW:
         return None
-    items = np.unique(needed)
+    items = distinct(needed)
     if int(items[-1]) - int(items[0]) < 2 * items.size:  # next to each other: stretches say it shorter
         return None
     return items

@@ -12,6 +12,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from howdah.engine.graph.patterns import distinct
+
 SMALL = 16
 """Layers of at most this many items keep their columns as lists."""
 
@@ -209,7 +211,7 @@ def by_worker(chunks: list[tuple[Any, Items]]) -> Iterator[tuple[int, int, int]]
     """
     workers = np.concatenate([numbers for numbers, _ in chunks]).astype(np.int64)
     items = np.concatenate([items for _, items in chunks]).astype(np.int64)
-    both = np.unique((workers << 32) | items)
+    both = distinct((workers << 32) | items)
     starts, stops, at = stretches_of(both)
     owners = both[at] >> 32
     first = owners << 32

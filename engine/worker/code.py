@@ -1,4 +1,4 @@
-"""Layers as a worker knows them: code that is opened once, and inputs that are found by pattern.
+"""Layers as a worker knows them: code that is opened once. (`inputs.py` finds what its items need.)
 
 Everything here runs on slot threads: opening a user's function imports her modules.
 """
@@ -13,18 +13,6 @@ from typing import Any
 from howdah.engine.comm.messages import DefineLayer
 from howdah.engine.comm.references import REFERENCE, AnyInput, opening
 from howdah.engine.comm.serialize import Buffer, loads
-from howdah.engine.comm.transfer import MISSING
-from howdah.engine.graph.layer import OneToOne, Span, inputs_of
-
-LookUp = Callable[[bytes, int], Any]
-
-
-class InputGone(Exception):
-    """An input that was said to be here is not. No user sees it: the run is given back."""
-
-    def __init__(self, span: Span) -> None:
-        super().__init__(span)
-        self.span = span
 
 
 class Code:
@@ -53,20 +41,8 @@ class Code:
             self.is_async = inspect.iscoroutinefunction(self.fn)
             self._opened = True
 
-    def inputs(self, item: int, look_up: LookUp) -> list[Any]:
-        """One entry per dependency: the value for one-to-one, else the list of values. Raises InputGone."""
-        found: list[Any] = []
-        for dependency, n_source in zip(self.layer.deps, self.layer.dep_ns):
-            layer = dependency.layer
-            if isinstance(dependency.pattern, OneToOne):
-                found.append(_present(layer, item, look_up))
-            else:
-                found.append([_present(layer, i, look_up) for i in inputs_of(dependency.pattern, item, n_source)])
-        return found
-
-    def call(self, item: int, arguments: Buffer | None, look_up: LookUp) -> Any:
-        """Compute one item. Raises what the function raises, or InputGone before it was called."""
-        inputs = self.inputs(item, look_up)
+    def call(self, inputs: list[Any], arguments: Buffer | None) -> Any:
+        """Compute the item that has these inputs. Raises what the function raises."""
         fn, kwargs = self.fn, self.kwargs
         if arguments is None and not self.per_item:
             args = ()
@@ -79,13 +55,6 @@ class Code:
             return fn(*inputs, *args, **kwargs)
         inputs.clear()
         return fn(*args, **kwargs)
-
-
-def _present(layer: bytes, item: int, look_up: LookUp) -> Any:
-    value = look_up(layer, item)
-    if value is MISSING:
-        raise InputGone(Span(layer, item, item + 1))
-    return value
 
 
 def _unopened(*_: Any, **__: Any) -> Any:

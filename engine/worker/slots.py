@@ -19,24 +19,16 @@ from typing import Any
 from howdah.engine.away import this_is_slot
 from howdah.engine.comm.failure import task_error
 from howdah.engine.comm.imports import import_whole
-from howdah.engine.comm.messages import INLINE_BYTES, NOT_INLINE, Run
-from howdah.engine.comm.serialize import PLAIN, Buffer, dumps, dumps_apart
+from howdah.engine.comm.messages import Run
+from howdah.engine.comm.serialize import Buffer
 from howdah.engine.scheduler.records import RunDone, RunReturned, TaskError
 from howdah.engine.worker.board import Board
-from howdah.engine.worker.code import Code, InputGone
+from howdah.engine.worker.code import Code
+from howdah.engine.worker.inputs import InputGone, readers
 from howdah.engine.worker.logs import with_words
-from howdah.engine.worker.store import Store, size_of_value
+from howdah.engine.worker.results import measure
+from howdah.engine.worker.store import Store
 from howdah.errors import Unpicklable
-
-INLINE_RUN_BYTES = 4 << 20
-"""What one report may carry of results; the rest is fetched from the store."""
-
-TRIED_BYTES = 1 << 20
-"""A result of unknown kind up to this size is pickled at once, to tell in time that it cannot travel."""
-
-
-_EXACT = frozenset({"numpy", "pandas", "polars", "pyarrow"})
-"""Whose values tell their bytes, and are known to travel."""
 
 
 @dataclass(slots=True)
@@ -296,15 +288,16 @@ class Slots:
 
     def _general(self, work: Work, errors: list[tuple[int, TaskError]], runner: asyncio.Runner) -> list[Any]:
         code, offsets, start = work.code, work.offsets, work.start
-        get = self.store.get
         results, limit = work.results, code.layer.timeout
+        read = readers(code.layer, start, work.stop, self.store)
         while (item := work.next) < work.stop:
             work.next = item + 1
             at = item - start
             if limit:
                 work.due = time.monotonic() + limit
             try:
-                made = code.call(item, work.arguments[offsets[at] : offsets[at + 1]] if offsets else None, get)
+                arguments = work.arguments[offsets[at] : offsets[at + 1]] if offsets else None
+                made = code.call([input_of(item) for input_of in read], arguments)
                 results.append(runner.run(made) if code.is_async else made)
                 del made
             except InputGone:
@@ -318,37 +311,13 @@ class Slots:
         return with_words(task_error(error, *self._where), work.code.layer.key, item)
 
     def _keep(self, work: Work, results: list[Any], errors: list[tuple[int, TaskError]], begun: float) -> Report:
-        """Count the results' bytes, pickle the small ones that a client waits for, and put all in the store."""
+        """Put the results into the store, and those that a client waits for into the report, if they are small."""
         failed = {at for at, _ in errors}
-        sizes: list[int] = []
-        lengths = array("I")
-        pieces: list[bytes] = []
-        inline, room = work.message.inline, INLINE_RUN_BYTES
-        for at, value in enumerate(results):
-            piece = b""
-            if at in failed:
-                sizes.append(-1)
-            elif type(value) in PLAIN:
-                piece = dumps(value)
-                sizes.append(len(piece))
-            else:
-                size = size_of_value(value)
-                try:
-                    if inline and size <= (
-                        INLINE_BYTES if type(value).__module__.partition(".")[0] in _EXACT else TRIED_BYTES
-                    ):
-                        piece, size = _tried(value, size)
-                    sizes.append(size)
-                except Unpicklable as error:
-                    failed.add(at)
-                    sizes.append(-1)
-                    errors.append((at, task_error(_unpicklable(error), *self._where, kind="unpicklable")))
-            if inline and piece and len(piece) <= INLINE_BYTES and room >= len(piece):
-                room -= len(piece)
-                lengths.append(len(piece))
-                pieces.append(piece)
-            else:
-                lengths.append(NOT_INLINE)
+        measured = measure(results, failed, work.message.inline)
+        for at, fault in measured.faults:
+            failed.add(at)
+            errors.append((at, task_error(fault, *self._where, kind="unpicklable")))
+        sizes = measured.sizes
         if not work.void:
             layer, first = work.code.layer.key, work.start
             if failed:
@@ -356,24 +325,12 @@ class Slots:
                 self.store.put(layer, [first + a for a in good], [results[a] for a in good], [sizes[a] for a in good])
             else:
                 self.store.put(layer, range(first, first + len(results)), results, sizes)
-        return Report(work, self._done(work, sizes, begun, tuple(sorted(errors))), lengths, b"".join(pieces))
+        done = self._done(work, sizes, begun, tuple(sorted(errors)))
+        return Report(work, done, measured.lengths, b"".join(measured.pieces))
 
     def _done(self, work: Work, sizes: list[int], begun: float, errors: tuple[tuple[int, TaskError], ...]) -> RunDone:
         seconds = time.perf_counter() - begun
         return RunDone(self._where[0], work.message.run, work.message.attempt, tuple(sizes), seconds, errors)
-
-
-def _tried(value: Any, size: int) -> tuple[bytes, int]:
-    """A result of unknown kind as a pickle, if it is small enough to go along; and its bytes."""
-    data, buffers = dumps_apart(value)
-    whole = len(data) + sum(buffer.nbytes for buffer in buffers)
-    if whole > INLINE_BYTES:
-        return b"", max(size, whole)
-    return (dumps(value) if buffers else data), max(size, whole)
-
-
-def _unpicklable(error: Unpicklable) -> Unpicklable:
-    return Unpicklable(f"the result cannot travel: {error}")
 
 
 def unpicklable_input(work: Work, fault: str, worker: str, host: str, container: str) -> Report:

@@ -73,6 +73,17 @@ class Store:
         value = held.get(item, MISSING)
         return self._opened(layer, item, value) if type(value) is Large else value
 
+    def small(self, layer: Key, items: Iterable[int]) -> list[Any] | None:
+        """The values of many items; None where one is missing or large, and they are to be asked for one by one."""
+        held = self._values.get(layer)
+        if held is None:
+            return None
+        try:
+            values = [held[item] for item in items]
+        except KeyError:
+            return None
+        return None if Large in set(map(type, values)) else values
+
     def room_for(self, layer: Key, count: int) -> contextlib.AbstractContextManager[None]:
         """To run `count` items of `layer` in: entered when their results have room, by what earlier ones took."""
         return self.spiller.room_for(self._largest.get(layer, 0) * count)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from waiting import until
 
 import howdah as hd
 from howdah.engine.annotations import Notes, current
@@ -192,7 +193,8 @@ def test_retries_and_priority_can_be_annotated(client: Client, tmp_path: Path) -
     assert lazy.compute(scheduler=client) == 3
     assert hd.compute(hd.delayed(fails_first)(str(tmp_path / "c"), 1), scheduler=client, retries=1) == (2,)
     gate = str(tmp_path / "gate")
-    blockers = client.map(wait_for_file, [gate] * 4, pure=False)
+    blockers = client.map(wait_for_file, [gate] * 4, [str(tmp_path / f"slot {i}") for i in range(4)], pure=False)
+    until(lambda: len(list(tmp_path.glob("slot *"))) == 4, "all slots wait: a worker's first task imports this module")
     with hd.annotate(priority=-5):
         low = [hd.delayed(stamp)(i) for i in range(12)]
     with hd.annotate(priority=5):
@@ -204,7 +206,8 @@ def test_retries_and_priority_can_be_annotated(client: Client, tmp_path: Path) -
     assert set(sorted(times)[:12]) == set(times[12:])  # the first twelve to be run
 
 
-def wait_for_file(path: str) -> None:
+def wait_for_file(path: str, begun: str) -> None:
+    Path(begun).touch()
     while not Path(path).exists():
         threading.Event().wait(0.01)
 
