@@ -6,13 +6,26 @@ Everything here runs on slot threads: opening a user's function imports her modu
 from __future__ import annotations
 
 import inspect
+import sys
 import threading
 from collections.abc import Callable, Mapping
+from types import FunctionType
 from typing import Any
 
 from howdah.engine.comm.messages import DefineLayer
 from howdah.engine.comm.references import REFERENCE, AnyInput, opening
 from howdah.engine.comm.serialize import Buffer, loads
+
+_MOST_KNOWN, _KNOWN_BYTES = 1000, 1000
+
+_known: dict[bytes, tuple[Callable[..., Any], bool, bool]] = {}
+"""What frames that name a function of a module open to: (function, pass_inputs, is_async). A `submit` is a layer of its
+own, and most are of functions that were there before."""
+
+
+def _is_of_module(fn: Callable[..., Any]) -> bool:
+    """Whether `fn` is what its module has under its name now: a file that was uploaded again has another."""
+    return type(fn) is FunctionType and getattr(sys.modules.get(fn.__module__), fn.__name__, None) is fn
 
 
 class Code:
@@ -35,10 +48,19 @@ class Code:
         with self._lock:
             if self._opened:
                 return
-            self.per_item = REFERENCE in bytes(self.frame)
-            with opening(AnyInput()):
-                self.fn, self.kwargs, self.pass_inputs = loads(self.frame)
-            self.is_async = inspect.iscoroutinefunction(self.fn)
+            frame = bytes(self.frame)
+            known = _known.get(frame) if len(frame) <= _KNOWN_BYTES else None
+            if known is not None and _is_of_module(known[0]):
+                self.fn, self.pass_inputs, self.is_async = known
+            else:
+                self.per_item = REFERENCE in frame
+                with opening(AnyInput()):
+                    self.fn, self.kwargs, self.pass_inputs = loads(frame)
+                self.is_async = inspect.iscoroutinefunction(self.fn)
+                if not self.kwargs and len(frame) <= _KNOWN_BYTES and _is_of_module(self.fn):
+                    if len(_known) >= _MOST_KNOWN:
+                        _known.clear()
+                    _known[frame] = self.fn, self.pass_inputs, self.is_async
             self._opened = True
 
     def call(self, inputs: list[Any], arguments: Buffer | None) -> Any:
