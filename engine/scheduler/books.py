@@ -3,6 +3,10 @@
 A layer's facts about its items stand in columns (`spans.Column`), about 30 bytes an item; a layer of one item costs
 about a kilobyte. Plain data with the few questions that only one book is needed to answer. Written by the modules of
 this folder alone.
+
+Books, edges, runs and accounts are none of Python's collector's business (`gc=False`): it would look again and again at
+all that waits, and a chain of tasks would spend a fifth of its time on that. So whoever ends one takes its circles
+apart: `graphs.forget` those of a book and its edges, `assign.retire` those of a run, `Core.__del__` what is left.
 """
 
 from __future__ import annotations
@@ -10,8 +14,9 @@ from __future__ import annotations
 from typing import Any, TypeAlias
 
 import numpy as np
+from msgspec import Struct
 
-from howdah.engine.graph.layer import Key
+from howdah.engine.graph.layer import Dependency, Key
 from howdah.engine.graph.patterns import Wiring
 from howdah.engine.scheduler.needs import Need, need_of, offers
 from howdah.engine.scheduler.records import LayerSpec, TaskError, WorkerInfo
@@ -45,17 +50,20 @@ Origin: TypeAlias = tuple[TaskError, Key, int, int]
 """An error and the span whose failure it was."""
 
 
-class Edge:
-    """`target`'s items need items of `source` in the manner of `wiring`."""
+class Edge(Struct, gc=False, eq=False):
+    """`target`'s items need items of `source` in the manner of `wiring`; `every` of them needs all, or not."""
 
-    __slots__ = ("every", "source", "target", "wiring")
+    source: Book
+    target: Book
+    wiring: Wiring
+    every: bool
 
-    def __init__(self, source: Book, target: Book, wiring: Wiring):
-        self.source, self.target, self.wiring, self.every = source, target, wiring, wiring.every
+    def __repr__(self) -> str:
+        return f"<Edge {self.source!r} -> {self.target!r}>"
 
 
-class Book:
-    """One layer.
+class Book(Struct, gc=False, eq=False):
+    """One layer. Made by `book_of`.
 
     Columns: `code` the state; `missing` how many inputs are not there (counts for waiting items only); `need` how
     many waiting, ready or running items need it; `wanted` how many clients do; `holder` the worker that has the
@@ -65,73 +73,60 @@ class Book:
     `arrived`: items whose arguments are here; those beyond miss them as they miss inputs, one more in `missing`.
     """
 
-    __slots__ = (
-        "account", "arrived", "asked", "asks", "claims", "clients", "code", "copier", "copies", "counts", "deaths",
-        "deps", "errors", "failures", "faults", "function", "group_level", "group_since", "holder", "home",
-        "host_index", "host_sets", "ident", "ins", "key", "limit", "missing", "n", "name", "nbytes", "need", "out",
-        "paused", "place", "ready", "resources", "retries", "runs", "seconds", "size", "small", "spread", "suspects",
-        "timeout", "tries", "wanted", "wanters",
-    )  # fmt: skip
+    ident: int
+    key: Key
+    name: str
+    n: int
+    retries: int
+    small: bool
+    deps: tuple[Dependency, ...]
+    code: Column
+    missing: Column
+    need: Column
+    wanted: Column
+    holder: Column
+    size: Column
+    tries: Column
+    counts: list[int]
+    arrived: int
+    resources: tuple[tuple[str, float], ...]
+    function: bytes
+    timeout: float
+    spread: bool
+    asks: Need | None
+    place: Place
+    claims: int = 0
+    ins: tuple[Edge, ...] = ()
+    out: dict[Edge, None] = {}
+    clients: dict[str, Order] = {}
+    wanters: dict[str, SpanSet] = {}
+    runs: dict[Run, None] = {}
+    ready: dict[int, SpanSet] = {}
+    copies: dict[int, SpanSet] | None = None
+    copier: Column | None = None
+    asked: SpanSet | None = None
+    """Items of which a client has asked for copies: these stay with the result."""
+    errors: dict[int, tuple[int, Origin]] | None = None
+    deaths: dict[int, list[str]] | None = None
+    faults: dict[int, int] | None = None
+    paused: dict[int, float] | None = None
+    """Until when (`pauses`)."""
+    suspects: SpanSet | None = None
+    """Ready items that run alone (`quarantine`)."""
+    failures: dict[int, int] | None = None
+    home: int = NOBODY
+    """The worker that all of it is for (`placement.homes`)."""
+    host_sets: tuple[tuple[str, ...], ...] | None = None
+    host_index: Any = None
+    group_since: dict[int, float] | None = None
+    group_level: dict[int, int] | None = None
+    nbytes: Any = None
+    limit: int = 1
+    seconds: float | None = None
+    account: Account | None = None
 
-    def __init__(self, ident: int, spec: LayerSpec) -> None:
-        n = spec.n
-        self.ident, self.key, self.name, self.n, self.retries = ident, spec.key, spec.name, n, spec.retries
-        self.small = n <= SMALL
-        self.deps = spec.deps
-        if n == 1:
-            self.code: Column = [IDLE]
-            self.missing: Column = [0]
-            self.need: Column = [0]
-            self.wanted: Column = [0]
-            self.holder: Column = [NOBODY]
-            self.size: Column = [0]
-            self.tries: Column = [0]
-        else:
-            self.code = column(n, "u1", IDLE)
-            self.missing = column(n, "i4")
-            self.need = column(n, "i4")
-            self.wanted = column(n, "i2")
-            self.holder = column(n, "i4", NOBODY)
-            self.size = column(n, "i8")
-            self.tries = column(n, "i2")
-        self.arrived = n if spec.arrived < 0 else min(n, spec.arrived)
-        self.counts = [n, 0, 0, 0, 0, 0]
-        self.claims = 0
-        self.ins: list[Edge] = []
-        self.out: dict[Edge, None] = {}
-        self.clients: dict[str, Order] = {}
-        self.wanters: dict[str, SpanSet] = {}
-        self.runs: dict[Run, None] = {}
-        self.ready: dict[int, SpanSet] = {}
-        self.copies: dict[int, SpanSet] | None = None
-        self.copier: Column | None = None
-        self.asked: SpanSet | None = None  # items of which a client has asked for copies: these stay with the result
-        self.errors: dict[int, tuple[int, Origin]] | None = None
-        self.deaths: dict[int, list[str]] | None = None
-        self.faults: dict[int, int] | None = None
-        self.paused: dict[int, float] | None = None  # until when (`pauses`)
-        self.suspects: SpanSet | None = None  # ready items that run alone (`quarantine`)
-        self.failures: dict[int, int] | None = None
-        self.home = NOBODY  # the worker that all of it is for (`placement.homes`)
-        self.host_sets: tuple[tuple[str, ...], ...] | None = None
-        self.host_index: Any = None
-        self.group_since: dict[int, float] | None = None
-        self.group_level: dict[int, int] | None = None
-        self.nbytes: Any = None
-        self.resources = spec.resources
-        self.function, self.timeout, self.spread = spec.function, spec.timeout, spec.spread
-        self.asks: Need | None = need_of(spec)
-        self.place: Place = ANYWHERE if self.asks is None else f"needs:{self.asks}"
-        if spec.host_sets and self.asks is None:  # a need goes before a preference
-            self.host_sets = tuple(tuple(host.lower() for host in hosts) for hosts in spec.host_sets)
-            index = spec.host_index or (0,) * n
-            self.host_index = list(index) if self.small else np.array(index, "u4")
-            self.group_since, self.group_level = {}, {}
-        if spec.nbytes:
-            self.nbytes = list(spec.nbytes) if self.small else np.array(spec.nbytes, "i8")
-        self.limit = 1
-        self.seconds: float | None = None
-        self.account: Account | None = None
+    def __repr__(self) -> str:
+        return f"<Book {self.name}[{self.n}]>"
 
     def copied(self, lo: int, hi: int, index: int) -> None:
         """The worker has copies of these now."""
@@ -221,6 +216,31 @@ class Book:
         return (np.array(self.code, "u1") if self.small else self.code) == DONE
 
 
+def book_of(ident: int, spec: LayerSpec) -> Book:
+    """The book of a layer of which nothing has happened yet."""
+    n = spec.n
+    code: Column = [IDLE] if n == 1 else column(n, "u1", IDLE)
+    missing, need = ([0], [0]) if n == 1 else (column(n, "i4"), column(n, "i4"))
+    wanted, tries = ([0], [0]) if n == 1 else (column(n, "i2"), column(n, "i2"))
+    holder: Column = [NOBODY] if n == 1 else column(n, "i4", NOBODY)
+    size: Column = [0] if n == 1 else column(n, "i8")
+    counts, arrived = [n, 0, 0, 0, 0, 0], n if spec.arrived < 0 else min(n, spec.arrived)
+    asks = need_of(spec)
+    place: Place = ANYWHERE if asks is None else f"needs:{asks}"
+    book = Book(
+        ident, spec.key, spec.name, n, spec.retries, n <= SMALL, spec.deps, code, missing, need, wanted, holder, size,
+        tries, counts, arrived, spec.resources, spec.function, spec.timeout, spec.spread, asks, place,
+    )  # fmt: skip
+    if spec.host_sets and asks is None:  # a need goes before a preference
+        book.host_sets = tuple(tuple(host.lower() for host in hosts) for hosts in spec.host_sets)
+        index = spec.host_index or (0,) * n
+        book.host_index = list(index) if book.small else np.array(index, "u4")
+        book.group_since, book.group_level = {}, {}
+    if spec.nbytes:
+        book.nbytes = list(spec.nbytes) if book.small else np.array(spec.nbytes, "i8")
+    return book
+
+
 def _where(test: Any, lo: int, hi: int) -> list[Stretch]:
     found, start = [], -1
     for i in range(lo, hi):
@@ -235,20 +255,20 @@ def _where(test: Any, lo: int, hi: int) -> list[Stretch]:
     return found
 
 
-class Account:
+class Account(Struct, gc=False, eq=False):
     """A layer's account of what ran where; see `summary.LayerSummary` for the meaning of each."""
 
-    __slots__ = (
-        "bytes_node", "bytes_rack", "bytes_remote", "inputs_local", "inputs_moved", "runs", "seconds", "tasks",
-        "tasks_node", "tasks_rack", "tasks_remote",
-    )  # fmt: skip
-
-    def __init__(self) -> None:
-        self.tasks = self.runs = 0
-        self.seconds = 0.0
-        self.tasks_node = self.tasks_rack = self.tasks_remote = 0
-        self.bytes_node = self.bytes_rack = self.bytes_remote = 0
-        self.inputs_local = self.inputs_moved = 0
+    tasks: int = 0
+    runs: int = 0
+    seconds: float = 0.0
+    tasks_node: int = 0
+    tasks_rack: int = 0
+    tasks_remote: int = 0
+    bytes_node: int = 0
+    bytes_rack: int = 0
+    bytes_remote: int = 0
+    inputs_local: int = 0
+    inputs_moved: int = 0
 
     def add(self, other: Account) -> None:
         self.tasks += other.tasks
@@ -265,30 +285,32 @@ class Account:
             self.bytes_remote += other.bytes_remote
 
 
-class Run:
+class Run(Struct, gc=False, eq=False):
     """Items `lo` to `hi` of a layer, given to a worker. `expected` seconds are None while nobody timed the layer.
 
     `after`: the worker's runs that make its inputs (`ahead`); `followers`: those that stand behind this one.
     `twin`: another run of the same item, on another worker (`speculate`).
     """
 
-    __slots__ = (
-        "after", "attempt", "book", "client", "expected", "fetched", "followers", "group", "hi", "ident", "level", "lo",
-        "recalled", "started", "twin", "worker",
-    )  # fmt: skip
+    ident: int
+    attempt: int
+    book: Book
+    lo: int
+    hi: int
+    worker: Worker
+    client: str = ""
+    expected: float | None = None
+    started: float = 0.0
+    group: int = ANYWHERE
+    level: int = -1
+    recalled: float | None = None
+    fetched: list[tuple[Book, int, int]] = []
+    twin: Run | None = None
+    after: dict[Run, None] = {}
+    followers: dict[Run, None] = {}
 
-    def __init__(self, ident: int, attempt: int, book: Book, lo: int, hi: int, worker: Worker) -> None:
-        self.ident, self.attempt, self.book, self.lo, self.hi, self.worker = ident, attempt, book, lo, hi, worker
-        self.client: str = ""
-        self.expected: float | None = None
-        self.started = 0.0
-        self.group = ANYWHERE
-        self.level = -1
-        self.recalled: float | None = None
-        self.fetched: list[tuple[Book, int, int]] = []
-        self.twin: Run | None = None
-        self.after: dict[Run, None] = {}
-        self.followers: dict[Run, None] = {}
+    def __repr__(self) -> str:
+        return f"<Run {self.ident} of {self.book!r} {self.lo}:{self.hi} on {self.worker.name}>"
 
 
 class Worker:

@@ -134,6 +134,17 @@ class Core:
         # by worker: the runs it may still be busy with, should it come back, or because twins were quicker
         self.ghosts: dict[str, dict[tuple[int, int], Ghost]] = {}
 
+    def __del__(self) -> None:
+        for book in self.books.values():  # see `books`: these circles are invisible to Python's collector
+            book.ins = ()
+            book.out.clear()
+            book.runs.clear()
+        for run in self.runs.values():
+            run.after.clear()
+            run.followers.clear()
+            run.twin = None
+            run.worker.runs.clear()
+
     def move(self, book: Book, lo: int, hi: int, old: int, new: int, by: Run | None = None, why: str = "") -> None:
         """All of lo..hi goes from `old` to `new`; `by` the run that was given out or has ended, if one was."""
         step = STEPS.get((old, new))

@@ -20,6 +20,7 @@ from howdah.engine.scheduler.books import (
     Book,
     Client,
     Edge,
+    book_of,
 )
 from howdah.engine.scheduler.core import Core
 from howdah.engine.scheduler.lifecycle import Stack, demand, errors_in, make_ready
@@ -138,15 +139,18 @@ def _problem_of(core: Core, event: GraphSubmitted) -> str | None:
 
 
 def _add_book(core: Core, spec: LayerSpec) -> Book:
-    book = Book(core.next_book, spec)
+    book = book_of(core.next_book, spec)
     core.next_book += 1
     core.books[spec.key] = book
     needs.layer_came(core, book)
+    edges = []
     for dep in spec.deps:
         source = core.books[dep.layer]
-        edge = Edge(source, book, wiring(dep.pattern, book.n, source.n))
-        book.ins.append(edge)
+        wires = wiring(dep.pattern, book.n, source.n)
+        edge = Edge(source, book, wires, wires.every)
+        edges.append(edge)
         source.out[edge] = None
+    book.ins = tuple(edges)
     return book
 
 
@@ -216,7 +220,7 @@ def forget(core: Core) -> None:
         for edge in book.ins:
             del edge.source.out[edge]
             core.closing[edge.source] = None
-        book.ins = []  # an edge knows its target: without this circle no collector has to look for the book
+        book.ins = ()  # an edge knows its target: this circle nobody else takes apart
         for name in book.clients:
             core.clients[name].books.pop(book, None)
         if book.account is not None:

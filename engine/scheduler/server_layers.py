@@ -7,6 +7,9 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import msgspec
+from msgspec import Struct
+
 from howdah.engine.comm.frames import Buffer, nbytes
 from howdah.engine.comm.messages import DefineLayer
 from howdah.engine.graph.layer import Key, Span
@@ -29,7 +32,7 @@ class Part(NamedTuple):
     arguments: memoryview
 
 
-class Kept(NamedTuple):
+class Kept(Struct, frozen=True, gc=False):
     """One layer: what workers are told of it, its code, and where its items' arguments are (`raw`: n + 1 offsets, or
     none); `more` came later."""
 
@@ -95,7 +98,7 @@ class LayerFrames:
         offsets, arguments = frames[0].cast("Q"), frames[1]
         if start + len(offsets) - 1 > kept.define.n or len(offsets) < 2 or offsets[-1] > arguments.nbytes:
             raise HowdahError(f"layer {kept.define.name}: its arguments do not fit it")
-        kept = self._kept[key] = kept._replace(more=(*kept.more, Part(start, offsets, arguments)))
+        kept = self._kept[key] = msgspec.structs.replace(kept, more=(*kept.more, Part(start, offsets, arguments)))
         self.nbytes += frames[0].nbytes + arguments.nbytes
         return kept.arrived
 

@@ -95,8 +95,8 @@ class WorkerPeer(Peer):
         key = run.span.layer
         if key not in self._defined:
             self._defined.add(key)
-            define, code, *_ = layers.get(key)
-            self.session.send(define, code)
+            kept = layers.get(key)
+            self.session.send(kept.define, kept.code)
         sources: tuple[tuple[Span, str, str], ...] = ()
         if run.sources:
             sources = tuple([(span, holder, address_of(holder)) for span, holder in (*run.sources, *others)])

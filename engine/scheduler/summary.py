@@ -81,7 +81,7 @@ def layer_summary(book: Book) -> LayerSummary:
 
 
 def _figures(account: Account) -> dict[str, Any]:
-    return {name: getattr(account, name) for name in Account.__slots__}
+    return {name: getattr(account, name) for name in Account.__struct_fields__}
 
 
 def summarise(core: Core, layers: bool = True) -> Summary:

@@ -1,0 +1,73 @@
+"""Books are no business of Python's collector, so they must not wait for it: nothing of them outlives its use."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+
+from howdah.engine.graph.layer import Dependency, Key, OneToOne, Span
+from howdah.engine.scheduler.records import (
+    ClientLeft,
+    GraphSubmitted,
+    LayerSpec,
+    Released,
+    RunDone,
+    StartRun,
+    WorkerInfo,
+    WorkerJoined,
+)
+from howdah.engine.scheduler.state import State
+
+
+class Name(str):
+    """A layer's name that tells when nobody has it."""
+
+
+def chain(links: int, n: int) -> tuple[list[LayerSpec], list[weakref.ref[Name]]]:
+    names = [Name(f"link {i}") for i in range(links)]
+    keys: list[Key] = [i.to_bytes(16, "big") for i in range(links)]
+    deps = [(), *[(Dependency(key, OneToOne()),) for key in keys]]
+    return [LayerSpec(keys[i], names[i], n, deps[i]) for i in range(links)], [weakref.ref(name) for name in names]
+
+
+def begun(n: int) -> tuple[State, list[StartRun], list[weakref.ref[Name]], Key]:
+    """A state with a worker that has its first run, and runs behind it, of a chain of layers of `n` items."""
+    state = State()
+    state.handle(WorkerJoined(WorkerInfo("w", "host", slots=1)), 0.0)
+    layers, names = chain(20, n)
+    wanted = Span(layers[-1].key, 0, n)
+    out = state.handle(GraphSubmitted("c", tuple(layers), (wanted,)), 0.0)
+    return state, [i for i in out if isinstance(i, StartRun)], names, wanted.layer
+
+
+def test_what_is_forgotten_is_free_at_once() -> None:
+    for n in (1, 30):
+        state, started, names, last = begun(n)
+        gc.disable()
+        try:
+            now = 0.0
+            while started:
+                run = started.pop(0)
+                now += 0.001
+                out = state.handle(RunDone("w", run.run, run.attempt, (28,) * len(run.span), 0.001), now)
+                started += [i for i in out if isinstance(i, StartRun)]
+            state.handle(Released("c", (Span(last, 0, n),)), now)
+            assert not state.core.books
+            state.handle(ClientLeft("c"), now)
+            state.core.history._ring.clear()
+            state.core.seconds_of.clear()
+            state.core.past.clear()
+            del run, out
+            assert [name() for name in names] == [None] * len(names)
+        finally:
+            gc.enable()
+
+
+def test_a_state_that_ends_with_unfinished_work_takes_its_books_along() -> None:
+    for n in (1, 30):
+        state, started, names, _ = begun(n)
+        assert started
+        assert all(name() is not None for name in names)
+        del state, started
+        gc.collect()  # the state itself is Python's to find
+        assert [name() for name in names] == [None] * len(names)
