@@ -66,8 +66,9 @@ def test_what_sigterm_does_to_a_tasks_own_processes_is_not_the_tasks_fault(parts
     retries, and runs again on the next worker."""
     client = parts.start(1)
     answer = client.submit(by_a_child, counts)
-    child = until(lambda: psutil.Process(parts.pid("w0")).children() if parts.pid("w0") and counts.total() else None)
-    for process in (psutil.Process(parts.processes["w0"].pid), *child):
+    until(lambda: psutil.Process(parts.pid("w0")).children() if parts.pid("w0") and counts.total() else None)
+    supervisor = psutil.Process(parts.processes["w0"].pid)
+    for process in (supervisor, *supervisor.children(recursive=True)):  # the worker before its task's child
         process.terminate()
     assert parts.processes["w0"].wait(10) == 0
     parts.start_worker("w1")
