@@ -239,7 +239,7 @@ class Recall(Message, frozen=True):
 
 
 class Free(Message, frozen=True):
-    spans: tuple[Span, ...]
+    spans: list[Span]
 
 
 class ForgetLayers(Message, frozen=True):

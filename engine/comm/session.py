@@ -106,9 +106,7 @@ class Session(Generic[In]):
         """Since when there is no channel."""
         self._decoder, self._on_message = decoder, on_message
         self._number = 0
-        self._next: list[Any] = []
-        self._next_frames: list[Buffer] = []
-        self._next_counts: list[int] = []
+        self._next: deque[tuple[Any, Sequence[Buffer]]] = deque()
         self._kept: deque[_Sent] = deque()
         self._unconfirmed = 0
         self._unconfirmed_bytes = 0
@@ -116,7 +114,7 @@ class Session(Generic[In]):
         self._said = 0.0
         self._loop = asyncio.get_running_loop()
         self.lock = threading.RLock()
-        """Held while anything is put in or sent."""
+        """Held while anything is sent; what is put in meanwhile goes with that, or next."""
 
     def confirms(self) -> int:
         """The last batch that may be confirmed."""
@@ -132,8 +130,7 @@ class Session(Generic[In]):
             if self.overheard is not None:
                 self.overheard(message)
             return
-        with self.lock:
-            self._put(message, frames)
+        self._next.append((message, frames))
         if not self._flushing:
             self._flushing = True
             self._loop.call_soon(self.flush)
@@ -144,15 +141,15 @@ class Session(Generic[In]):
         with self.lock:
             if self.channel is None or self.dormant or not self.channel.any_thread:
                 return False
-            self._put(message, frames)
+            self._next.append((message, frames))
             self._send_next()
         return True
 
-    def _put(self, message: Any, frames: Sequence[Buffer]) -> None:
-        self._next.append(message)
-        self._next_counts.append(len(frames))
-        if frames:
-            self._next_frames.extend(frames)
+    @property
+    def last(self) -> Any:
+        """The last message that was put in and is not sent, None if all are. On the loop's thread, of a session on
+        which nobody uses `send_at_once`: whoever put it in may still change it."""
+        return self._next[-1][0] if self._next else None
 
     def wake(self, peer_received: int) -> None:
         """The other end of a dormant session is back, and has had the batches up to this one."""
@@ -176,10 +173,17 @@ class Session(Generic[In]):
 
     def _send_next(self) -> None:
         self._number += 1
-        head = _encoder.encode(_Head(self._number, self.confirms(), self._next_counts, self._next))
-        batch: list[Buffer] = [head, *self._next_frames]
-        self._kept.append(_Sent(self._number, batch, self._next, self._next_counts))
-        self._next, self._next_frames, self._next_counts = [], [], []
+        messages: list[Any] = []
+        counts: list[int] = []
+        batch: list[Buffer] = [b""]
+        take = self._next.popleft
+        for _ in range(len(self._next)):
+            message, frames = take()
+            messages.append(message)
+            counts.append(len(frames))
+            batch += frames
+        batch[0] = _encoder.encode(_Head(self._number, self.confirms(), counts, messages))
+        self._kept.append(_Sent(self._number, batch, messages, counts))
         self._write(batch)
 
     def beat(self, now: float, every: float, silence: float) -> None:

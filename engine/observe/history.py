@@ -8,7 +8,7 @@ the order of events; times are the state's clock (seconds, as given to `State.ha
 from __future__ import annotations
 
 import json
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterator
 from typing import Any, NamedTuple, TextIO
 
@@ -47,27 +47,26 @@ class History:
 
     def __init__(self, most: int = MOST) -> None:
         self._ring: deque[tuple[Any, ...]] = deque(maxlen=most)
-        """The fields of notes as bare tuples, which the garbage collector soon leaves alone."""
-        self.counts: dict[tuple[str, str], int] = {}
+        """Notes as bare tuples, with (old, new) in one, which the garbage collector soon leaves alone."""
+        self.counts: defaultdict[tuple[str, str], int] = defaultdict(int)
         """Items, by (old, new)."""
         self._file: TextIO | None = None
 
     @property
     def notes(self) -> list[Note]:
         """The last ones, oldest first."""
-        return [Note._make(fields) for fields in self._ring]
+        return [_note(fields) for fields in self._ring]
 
     def note(
         self, at: float, layer: bytes, name: str, start: int, stop: int, step: tuple[str, str],
         worker: str = "", run: int = 0, attempt: int = 0, reason: str = "",
     ) -> None:  # fmt: skip
         """The fields are those of `Note`; `step` is (old, new)."""
-        fields = (at, layer, name, start, stop, *step, worker, run, attempt, reason)
+        fields = (at, layer, name, start, stop, step, worker, run, attempt, reason)
         self._ring.append(fields)
-        counts = self.counts
-        counts[step] = counts.get(step, 0) + stop - start
+        self.counts[step] += stop - start
         if self._file is not None:
-            self._file.write(json.dumps(Note._make(fields).to_dict()) + "\n")
+            self._file.write(json.dumps(_note(fields).to_dict()) + "\n")
 
     def note_all(
         self, at: float, layer: bytes, name: str, stretches: list[tuple[int, int]], step: tuple[str, str]
@@ -77,9 +76,8 @@ class History:
             for start, stop in stretches:
                 self.note(at, layer, name, start, stop, step)
             return
-        old, new = step
-        self._ring.extend([(at, layer, name, start, stop, old, new, "", 0, 0, "") for start, stop in stretches])
-        self.counts[step] = self.counts.get(step, 0) + sum([stop - start for start, stop in stretches])
+        self._ring.extend([(at, layer, name, start, stop, step, "", 0, 0, "") for start, stop in stretches])
+        self.counts[step] += sum([stop - start for start, stop in stretches])
 
     def write_to(self, path: str) -> None:
         """From now on every note goes to the end of this file too, one JSON object a line."""
@@ -101,4 +99,9 @@ class History:
         """
         for fields in self._ring:
             if fields[1] == layer and (item is None or fields[3] <= item < fields[4]):
-                yield Note._make(fields)
+                yield _note(fields)
+
+
+def _note(fields: tuple[Any, ...]) -> Note:
+    at, layer, name, start, stop, step, *rest = fields
+    return Note(at, layer, name, start, stop, *step, *rest)

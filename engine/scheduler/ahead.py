@@ -42,10 +42,11 @@ def _has_room(worker: Worker) -> bool:
 
 
 def _give(core: Core, book: Book) -> None:
-    if book.counts[WAITING] != book.n or book.host_sets is not None or book.asks or not book.clients:
+    if book.counts[WAITING] != book.n or book.host_sets is not None or book.asks or not book.clients or book.spread:
         return
-    if book.spread or max(book.tries) > recovery.MOST_SAME:  # it may be that worker which cannot get the rest
-        return
+    tries = book.tries
+    if (tries[0] if book.n == 1 else max(tries)) > recovery.MOST_SAME:
+        return  # it may be that worker which cannot get the rest
     if book.n > 1 and not placement.is_short(core, book):
         return
     if len(book.ins) > MOST_INPUTS:
@@ -59,7 +60,8 @@ def _give(core: Core, book: Book) -> None:
     if not _has_room(worker):
         worker.later[book] = None
         return
-    client = core.clients[min(book.clients, key=book.clients.__getitem__)]
+    clients = book.clients
+    client = core.clients[min(clients, key=clients.__getitem__) if len(clients) > 1 else next(iter(clients))]
     assign.begin(core, client, worker, book, 0, book.n, ANYWHERE, runs, WAITING)
 
 
@@ -70,6 +72,13 @@ def _running_inputs(book: Book) -> list[Run]:
     for edge in book.ins:
         source = edge.source
         if source.counts[DONE] == source.n:
+            continue
+        if edge.one and len(source.runs) == 1:
+            (run,) = source.runs
+            if run.recalled is not None or (worker is not None and run.worker is not worker):
+                return []
+            worker = run.worker
+            found[run] = None
             continue
         for lo, hi in edge.wiring.cover(0, book.n):
             if hi - lo > (MOST_INPUTS if book.n == 1 else MOST_AHEAD):

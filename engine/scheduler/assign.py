@@ -70,6 +70,9 @@ RECALL_ANSWER = 0.5
 STEAL_PAUSE = 0.002
 """Seconds until others' work is looked at again, after an idle worker has found none that is worth moving."""
 
+REBALANCE = 0.01
+"""Seconds between looks at who has nothing to do while others' work waits (`rebalance`)."""
+
 LOOK_AT = 64
 """Workers considered in one event, besides the one that reported."""
 
@@ -98,7 +101,7 @@ def _has_room(worker: Worker) -> bool:
 
 
 def schedule(core: Core, first: Worker | None) -> None:
-    """Hand out ready work to workers with credit, idle slots first, a run each in turn; then see who idles."""
+    """Hand out ready work to workers with credit, idle slots first, a run each in turn."""
     if core.suspects or core.kept:
         quarantine.serve(core)
     if core.ready:
@@ -120,8 +123,6 @@ def schedule(core: Core, first: Worker | None) -> None:
         if core.ready and core.idle and core.now >= core.next_steal:
             steal(core)
     core.called.clear()
-    if core.idle:
-        rebalance(core)
 
 
 def give(core: Core, worker: Worker) -> bool:
@@ -199,13 +200,14 @@ def begin(
     core: Core, client: Client, worker: Worker, book: Book, lo: int, hi: int, group: int, after: Sequence[Run], old: int
 ) -> None:
     """lo..hi, in state `old`, become a run of the worker's; it starts when those in `after` have ended."""
-    add(book.tries, lo, hi, 1)
-    attempt = (
-        int(book.tries[lo]) if hi - lo == 1 else int(max(book.tries[lo:hi]) if book.small else book.tries[lo:hi].max())
-    )
+    tries = book.tries
+    if hi - lo == 1:
+        attempt = tries[lo] = int(tries[lo]) + 1
+    else:
+        add(tries, lo, hi, 1)
+        attempt = int(max(tries[lo:hi]) if book.small else tries[lo:hi].max())
     core.next_run += 1
-    run = Run(core.next_run, attempt, book, lo, hi, worker)
-    run.client, run.group, run.started = client.name, group, core.now
+    run = Run(core.next_run, attempt, book, lo, hi, worker, client.name, None, core.now, group)
     if book.host_sets is not None:
         run.level = placement.taken(core, book, group, worker)
     seconds = book.seconds if book.seconds is not None else core.seconds_of.get(book.name)
@@ -231,7 +233,7 @@ def begin(
         targets = [edge.target for edge in book.out]
         core.chained.extend([t for t in targets if t.n <= MOST_AHEAD and t.counts[WAITING] == t.n])
     sources = _sources(core, run) if book.ins else ()
-    names = tuple([(other.ident, other.attempt) for other in after])
+    names = tuple([(other.ident, other.attempt) for other in after]) if after else ()
     core.out.append(StartRun(worker.name, run.ident, attempt, Span(book.key, lo, hi), sources, names))
 
 
@@ -242,6 +244,9 @@ def _sources(core: Core, run: Run) -> tuple[tuple[Span, str], ...]:
     local = moved = 0
     for edge in book.ins:
         source = edge.source
+        if edge.one and (source.holder[0] == NOBODY or source.holder[0] == mine):
+            local += source.size[0]  # 0 where it is made by a run that this one stands behind
+            continue
         have = source.copies.get(mine) if source.copies else None
         many = scattered.inputs_of(edge, run.lo, run.hi)
         if many is not None:
@@ -261,10 +266,11 @@ def _sources(core: Core, run: Run) -> tuple[tuple[Span, str], ...]:
                     found.append((Span(source.key, c, d), core.by_index[holder].name))
                     run.fetched.append((source, c, d))
                     moved += source.bytes_of(c, d)
-    if book.account is None:
-        book.account = Account()
-    book.account.inputs_local += local
-    book.account.inputs_moved += moved
+    account = book.account
+    if account is None:
+        account = book.account = Account()
+    account.inputs_local += local
+    account.inputs_moved += moved
     return tuple(found)
 
 
@@ -278,8 +284,10 @@ def retire(core: Core, run: Run) -> bool:
         worker.declined = -1
     del core.runs[run.ident], worker.runs[run.ident], run.book.runs[run]
     for follower in run.followers:
-        del follower.after[run]
-        worker.behind -= not follower.after
+        after = follower.after
+        del after[run]
+        if not after:
+            worker.behind -= 1
     if run.after:
         worker.behind -= 1
         for other in run.after:
@@ -346,21 +354,25 @@ def learn(core: Core, run: Run, tried: int, seconds: float) -> None:
         client.virtual += (seconds - charged) / client.weight
     if tried:
         each = max(seconds, 1e-9) / tried
-        known = book.seconds if book.seconds is not None else core.seconds_of.get(book.name)
-        if known is not None:
-            each = min(each, SURPRISE * known + FIRST_CALL)
-        book.seconds = each if book.seconds is None else (book.seconds + each) / 2
-        book.limit = max(book.limit, min(GROWTH * tried, LONGEST_RUN))
-        if len(core.seconds_of) >= MOST_NAMES and book.name not in core.seconds_of:
-            core.seconds_of.clear()
+        seconds_of, own = core.seconds_of, book.seconds
+        known = own if own is not None else seconds_of.get(book.name)
+        if known is not None and each > SURPRISE * known + FIRST_CALL:
+            each = SURPRISE * known + FIRST_CALL
+        book.seconds = each if own is None else (own + each) / 2
+        limit = min(GROWTH * tried, LONGEST_RUN)
+        if limit > book.limit:
+            book.limit = limit
+        if len(seconds_of) >= MOST_NAMES and book.name not in seconds_of:
+            seconds_of.clear()
             core.limit_of.clear()
-        core.seconds_of[book.name] = book.seconds
-        if book.function:
-            core.limit_of[book.function] = max(core.limit_of.get(book.function, 1), book.limit)
-    if book.account is None:
-        book.account = Account()
-    book.account.runs += 1
-    book.account.seconds += seconds
+        seconds_of[book.name] = book.seconds
+        if book.function and core.limit_of.get(book.function, 1) < book.limit:
+            core.limit_of[book.function] = book.limit
+    account = book.account
+    if account is None:
+        account = book.account = Account()
+    account.runs += 1
+    account.seconds += seconds
 
 
 def credit(core: Core, run: Run, lo: int, hi: int) -> None:
@@ -397,8 +409,6 @@ def shorten(core: Core, run: Run, hi: int) -> None:
 
 def rebalance(core: Core) -> None:
     """Ask for the unstarted tails of the runs that would otherwise wait longest, if workers have nothing to do."""
-    if core.now - core.rebalanced < 0.01:
-        return
     core.rebalanced = core.now
     idle = sum([w.slots - w.held for w in core.idle.values()])
     # Who has nothing to give back does not answer: so an old request is one that gave nothing.

@@ -51,12 +51,14 @@ Origin: TypeAlias = tuple[TaskError, Key, int, int]
 
 
 class Edge(Struct, gc=False, eq=False):
-    """`target`'s items need items of `source` in the manner of `wiring`; `every` of them needs all, or not."""
+    """`target`'s items need items of `source` in the manner of `wiring`; `every` of them needs all, or not. `one`: it is
+    one item that needs one, the most frequent of all."""
 
     source: Book
     target: Book
     wiring: Wiring
     every: bool
+    one: bool
 
     def __repr__(self) -> str:
         return f"<Edge {self.source!r} -> {self.target!r}>"

@@ -52,8 +52,10 @@ TRANSITIONS: dict[tuple[int, int], str] = {
 """(from, to): why. An item makes no other step; `move` refuses."""
 
 
-STEPS = {(a, b): (STATE_NAMES[a], STATE_NAMES[b]) for a, b in TRANSITIONS}
-"""The same by name."""
+STATES = len(STATE_NAMES)
+
+STEPS = [(STATE_NAMES[a], STATE_NAMES[b]) if (a, b) in TRANSITIONS else None for a in range(STATES) for b in range(STATES)]
+"""The names of from and to at `STATES * from + to`; None where there is no such step."""
 
 
 def table() -> str:
@@ -147,7 +149,7 @@ class Core:
 
     def move(self, book: Book, lo: int, hi: int, old: int, new: int, by: Run | None = None, why: str = "") -> None:
         """All of lo..hi goes from `old` to `new`; `by` the run that was given out or has ended, if one was."""
-        step = STEPS.get((old, new))
+        step = STEPS[STATES * old + new]
         if step is None:
             raise RuntimeError(f"no transition from {STATE_NAMES[old]} to {STATE_NAMES[new]} (layer {book.name})")
         count = hi - lo
@@ -169,9 +171,10 @@ class Core:
 
     def move_items(self, book: Book, items: Any, stretches: list[tuple[int, int]], old: int, new: int) -> None:
         """The same for an array of items (`stretches` are the same items) of which none is or becomes ready."""
-        if (old, new) not in TRANSITIONS or READY in (old, new):
+        step = STEPS[STATES * old + new]
+        if step is None or READY in (old, new):
             raise RuntimeError(f"no transition from {STATE_NAMES[old]} to {STATE_NAMES[new]} (layer {book.name})")
-        self.history.note_all(self.now, book.key, book.name, stretches, STEPS[old, new])
+        self.history.note_all(self.now, book.key, book.name, stretches, step)
         book.code[items] = new
         book.counts[old] -= items.size
         book.counts[new] += items.size

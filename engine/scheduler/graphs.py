@@ -60,18 +60,18 @@ def submitted(core: Core, event: GraphSubmitted) -> None:
         return
     core.next_graph += 1
     depths = depth_first(event.layers, event.wanted)
+    added: list[Book] = []
     for spec in event.layers:
         book = core.books.get(spec.key)
         if book is None:
             book = _add_book(core, spec)
-        order = (-event.priority - spec.priority, core.next_graph, -depths.get(spec.key, 0))
+        added.append(book)
         if client.name not in book.clients:
-            _interest(core, client, book, order)
+            _interest(core, client, book, (-event.priority - spec.priority, core.next_graph, -depths.get(spec.key, 0)))
     for span in event.wanted:
         want(core, client.name, core.books[span.layer], span.start, span.stop)
-    for spec in event.layers:
-        book = core.books[spec.key]
-        if not book.out and not book.wanters and book.counts[IDLE] == book.n:
+    for book in added:
+        if book.counts[IDLE] == book.n and not book.out and not book.wanters:
             core.closing[book] = None
 
 
@@ -142,31 +142,35 @@ def _add_book(core: Core, spec: LayerSpec) -> Book:
     book = book_of(core.next_book, spec)
     core.next_book += 1
     core.books[spec.key] = book
-    needs.layer_came(core, book)
-    edges = []
-    for dep in spec.deps:
-        source = core.books[dep.layer]
-        wires = wiring(dep.pattern, book.n, source.n)
-        edge = Edge(source, book, wires, wires.every)
-        edges.append(edge)
-        source.out[edge] = None
-    book.ins = tuple(edges)
+    if book.asks is not None:
+        needs.layer_came(core, book.asks, book.place)
+    if spec.deps:
+        edges = []
+        for dep in spec.deps:
+            source = core.books[dep.layer]
+            wires = wiring(dep.pattern, book.n, source.n)
+            edge = Edge(source, book, wires, wires.every, wires.single and book.n == 1)
+            edges.append(edge)
+            source.out[edge] = None
+        book.ins = tuple(edges)
     return book
 
 
 def _interest(core: Core, client: Client, book: Book, order: tuple[int, int, int]) -> None:
     """The client pays for the layer's runs when its turn comes, and for those of the layers below it."""
+    name = client.name
     stack = [book]
     while stack:
         book = stack.pop()
-        if client.name in book.clients:
+        if name in book.clients:
             continue
-        book.clients[client.name] = order
+        book.clients[name] = order
         client.books[book] = None
         if book.ready:
-            placement.show_to(core, book, client.name)
+            placement.show_to(core, book, name)
         for edge in book.ins:
-            stack.append(edge.source)
+            if name not in edge.source.clients:
+                stack.append(edge.source)
 
 
 def want(core: Core, client: str, book: Book, lo: int, hi: int) -> None:
@@ -199,6 +203,11 @@ def unwant(core: Core, book: Book, client: str, lo: int, hi: int, loose: Stack) 
     spans = book.wanters.get(client)
     if spans is None:
         return
+    if hi - lo == book.n == 1:
+        book.wanted[0] -= 1
+        loose.append((book, 0, 1))
+        del book.wanters[client]
+        return
     for a, b in spans.overlap(lo, hi):
         add(book.wanted, a, b, -1)
         loose.append((book, a, b))
@@ -216,14 +225,20 @@ def forget(core: Core) -> None:
         if book.counts[IDLE] != book.n or book.wanters or book.out or book.key not in core.books:
             continue
         del core.books[book.key]
-        needs.layer_went(core, book)
+        if book.asks is not None:
+            needs.layer_went(core, book.asks)
         for edge in book.ins:
-            del edge.source.out[edge]
-            core.closing[edge.source] = None
+            source = edge.source
+            del source.out[edge]
+            if source.counts[IDLE] == source.n:
+                core.closing[source] = None
         book.ins = ()  # an edge knows its target: this circle nobody else takes apart
         for name in book.clients:
             core.clients[name].books.pop(book, None)
         if book.account is not None:
-            name = book.name if book.name in core.past or len(core.past) < MOST_PAST else "(others)"
-            core.past.setdefault(name, Account()).add(book.account)
+            past = core.past.get(book.name)
+            if past is None:
+                name = book.name if len(core.past) < MOST_PAST else "(others)"
+                past = core.past.setdefault(name, Account())
+            past.add(book.account)
         core.out.append(ForgetLayer(book.key))

@@ -99,7 +99,10 @@ def enter(
     if not book.ins and hi <= book.arrived and not book.paused:
         make_ready(core, book, lo, hi, spread)
         return
-    put(book.missing, lo, hi, 0)
+    if hi - lo == 1:
+        book.missing[lo] = 0
+    else:
+        put(book.missing, lo, hi, 0)
     if hi > book.arrived:
         add(book.missing, max(lo, book.arrived), hi, 1)
     for item in book.paused or ():
@@ -109,6 +112,17 @@ def enter(
     for edge in book.ins:
         source = edge.source
         counts = source.counts
+        if edge.one:
+            if old == IDLE:
+                source.need[0] += 1
+            code = source.code[0]
+            if code != DONE:
+                book.missing[0] += 1
+                if code == IDLE:
+                    stack.append((source, 0, 1))
+                elif code == FAILED:
+                    failed = True
+            continue
         if old == IDLE:
             if edge.every:
                 source.claims += hi - lo
@@ -124,7 +138,7 @@ def enter(
         doomed.append((book, lo, hi))
     for a, b in book.complete_stretches(lo, hi):
         make_ready(core, book, a, b, spread)
-    if book.n <= MOST_AHEAD and not failed and book.counts[WAITING] == book.n:
+    if book.counts[WAITING] == book.n <= MOST_AHEAD and not failed:
         core.chained.append(book)
 
 
@@ -133,8 +147,6 @@ def _count_missing(edge: Edge, lo: int, hi: int) -> None:
     missing = target.missing
     if edge.every:
         add(missing, lo, hi, 1)
-    elif target.n == 1 == source.n and edge.wiring.single:
-        missing[0] += source.code[0] != DONE
     elif source.small and target.small:
         code = source.code
         for i in range(lo, hi):
@@ -163,6 +175,11 @@ def complete(core: Core, book: Book, lo: int, hi: int) -> None:
         target = edge.target
         if not target.counts[WAITING]:
             continue
+        if edge.one:
+            target.missing[0] -= 1
+            if target.missing[0] == 0 and target.code[0] == WAITING:
+                make_ready(core, target, 0, 1)
+            continue
         if edge.every:
             if book.counts[DONE] == book.n:
                 add(target.missing, 0, target.n, -1)
@@ -185,7 +202,10 @@ def unclaim(book: Book, lo: int, hi: int, stack: Stack) -> None:
     """lo..hi are no longer unfinished: their inputs may not be needed now, and go on the stack to be settled."""
     for edge in book.ins:
         source = edge.source
-        if edge.every:
+        if edge.one:
+            source.need[0] -= 1
+            stack.append((source, 0, 1))
+        elif edge.every:
             source.claims -= hi - lo
             if not source.claims:
                 stack.append((source, 0, source.n))
@@ -203,6 +223,8 @@ def settle(core: Core, stack: Stack) -> None:
     while stack:
         book, lo, hi = stack.pop()
         counts = book.counts
+        if book.n == 1 and not book.copies and (book.need[0] or book.wanted[0] or book.claims):
+            continue
         if hi < 0:
             rest = scattered.settle(core, book, lo)
             stack.extend([(book, a, b) for a, b in pairs(rest)] if rest.size else ())

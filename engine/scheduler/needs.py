@@ -92,18 +92,17 @@ def worth_recalling(core: Core, book: Book) -> bool:
     return need is None or any(may_run(core, worker, need) for worker in core.idle.values())
 
 
-def layer_came(core: Core, book: Book) -> None:
-    if book.asks is not None:
-        core.needs[book.asks] = book.place
-        core.asking[book.asks] = core.asking.get(book.asks, 0) + 1
+def layer_came(core: Core, need: Need, place: Place) -> None:
+    """A layer asks for this, and is on offer at `place`."""
+    core.needs[need] = place
+    core.asking[need] = core.asking.get(need, 0) + 1
 
 
-def layer_went(core: Core, book: Book) -> None:
+def layer_went(core: Core, need: Need) -> None:
     """The place of the last layer that asked for this is closed."""
-    if book.asks is not None:
-        core.asking[book.asks] -= 1
-        if not core.asking[book.asks]:
-            del core.asking[book.asks], core.needs[book.asks]
+    core.asking[need] -= 1
+    if not core.asking[need]:
+        del core.asking[need], core.needs[need]
 
 
 def worker_came(core: Core, worker: Worker) -> None:

@@ -7,7 +7,7 @@ from howdah.engine.scheduler.records import LayerSpec
 
 
 def depth_first(layers: tuple[LayerSpec, ...], wanted: tuple[Span, ...]) -> dict[Key, int]:
-    """How deep each layer is: a layer is deeper than what it needs, and the first wanted subtree deeper than the next.
+    """How deep each layer is (0 for those left out): a layer is deeper than what it needs, and the first wanted subtree deeper than the next.
 
     Running the deepest ready layer first finishes one subtree before it begins another.
 
@@ -19,7 +19,7 @@ def depth_first(layers: tuple[LayerSpec, ...], wanted: tuple[Span, ...]) -> dict
     {b'b': 0, b'd': 1, b'a': 2, b'c': 3}
     """
     if len(layers) == 1:
-        return {layers[0].key: 0}
+        return {}
     below = {spec.key: spec.deps for spec in layers}
     depths: dict[Key, int] = {}
     open_: set[Key] = set()

@@ -180,9 +180,7 @@ def accept(
     loose: Stack = []
     if book.ins:
         unclaim(book, lo, hi, loose)
-    if not book.claims:
-        for a, b in book.unneeded(lo, hi, DONE):
-            loose.append((book, a, b))
+    loose.extend([(book, a, b) for a, b in book.unneeded(lo, hi, DONE)])
     if loose:
         settle(core, loose)
 

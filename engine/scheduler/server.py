@@ -26,7 +26,6 @@ from howdah.engine.comm.messages import (
     ClientSays,
     Coordinate,
     Failed,
-    Free,
     Hello,
     Leave,
     Lost,
@@ -87,6 +86,9 @@ BEAT = 0.5
 RETIRE_GRACE = 10.0
 """Seconds in which a worker that is asked to go finishes what it runs, and others take over what it alone holds."""
 
+MOST_FORGOTTEN = 100
+"""Layers that workers may keep the code of, for half a second, though nobody needs it any more."""
+
 MOST_OTHERS = 2
 """Other holders of an input that a worker is told, besides the one that it is to fetch it from."""
 
@@ -144,7 +146,7 @@ class Server:
         self._client_decoder = decoder_of(ClientSays)
         self._worker_decoder = decoder_of(WorkerSays)
         self._wake: asyncio.TimerHandle | None = None
-        self._forgotten: list[Key] = []  # and no worker has been told
+        self._forgotten: dict[Key, None] = {}  # and no worker has been told
         self._follow: dict[type[Any], Callable[[Any, Inline | None], None]] = {
             StartRun: self._start_run,
             TellDone: self._tell_done,
@@ -213,6 +215,8 @@ class Server:
                 if peer.overdue(now):
                     self._give_up(peer)
             self.event(Tick())
+            if self._forgotten:
+                self._tell_forgotten()
             if self.written is not None:
                 self.written.beat()
                 if self._inventory and self.state.core.expected is None:
@@ -246,11 +250,7 @@ class Server:
         try:
             follow = self._follow
             for instruction in self.state.handle(event, time.monotonic() if past is None else past):
-                if self._forgotten and type(instruction) is not ForgetLayer:
-                    self._tell_forgotten()  # before one of them is told anew
                 follow[type(instruction)](instruction, inline)
-            if self._forgotten:
-                self._tell_forgotten()
         except Exception as error:  # noqa: BLE001  # a fault of howdah's own: all waits end, before one hangs
             self._broken(error)
             return
@@ -272,6 +272,8 @@ class Server:
         if worker is None:
             return  # its WorkerLeft is on its way into the state
         self.runs[run.run, run.attempt] = run.span
+        if run.span.layer in self._forgotten:
+            self._tell_forgotten()  # before it is told anew
         others = self._copies_of(run) if run.sources else ()
         worker.start(run, self.layers, run.span.layer in self.inline, self.address_of, others)
 
@@ -303,7 +305,7 @@ class Server:
     def _free(self, what: FreeSpans, inline: Inline | None) -> None:
         worker = self.workers.get(what.worker)
         if worker is not None:
-            worker.session.send(Free(what.spans))
+            worker.free(what.spans)
 
     def _recall(self, what: RecallRun, inline: Inline | None) -> None:
         worker = self.workers.get(what.worker)
@@ -323,7 +325,9 @@ class Server:
     def _forget(self, what: ForgetLayer, inline: Inline | None) -> None:
         self.layers.forget(what.layer)
         self.inline.discard(what.layer)
-        self._forgotten.append(what.layer)
+        self._forgotten[what.layer] = None
+        if len(self._forgotten) >= MOST_FORGOTTEN:
+            self._tell_forgotten()
 
     def _tell_forgotten(self) -> None:
         for worker in self.workers.values():

@@ -40,6 +40,8 @@ class Kept(Struct, frozen=True, gc=False):
     code: Buffer
     raw: Buffer
     arguments: Buffer
+    nbytes: int
+    """Of the three."""
     more: tuple[Part, ...] = ()
 
     @property
@@ -50,10 +52,6 @@ class Kept(Struct, frozen=True, gc=False):
     @property
     def first(self) -> Part:
         return Part(0, memoryview(self.raw).cast("Q"), memoryview(self.arguments))
-
-    @property
-    def nbytes(self) -> int:
-        return nbytes(self.code) + nbytes(self.raw) + nbytes(self.arguments)
 
 
 class LayerFrames:
@@ -76,14 +74,20 @@ class LayerFrames:
                 continue
             code, raw, arguments = frames[FRAMES * number : FRAMES * (number + 1)]
             here = spec.n if spec.arrived < 0 else spec.arrived
-            if raw.nbytes not in (0, 8 * (here + 1)) or (spec.arrived >= 0 and not raw.nbytes):
-                raise HowdahError(f"layer {spec.name}: {raw.nbytes} bytes of offsets for {here} items")
-            if raw.nbytes and raw.cast("Q")[here] > arguments.nbytes:
+            offsets, size = raw.nbytes, arguments.nbytes
+            if offsets != 8 * (here + 1) and (offsets or spec.arrived >= 0):
+                raise HowdahError(f"layer {spec.name}: {offsets} bytes of offsets for {here} items")
+            if offsets and raw.cast("Q")[here] > size:
                 raise HowdahError(f"layer {spec.name}: its arguments end beyond their frame")
-            lengths = tuple([self._length(dep.layer) for dep in spec.deps])
+            lengths = tuple([self._length(dep.layer) for dep in spec.deps]) if spec.deps else ()
             define = DefineLayer(spec.key, spec.name, spec.n, spec.deps, lengths, spec.timeout)
-            kept = self._kept[spec.key] = Kept(define, _own(code), _own(raw), _own(arguments))
-            self.nbytes += kept.nbytes
+            size += code.nbytes + offsets
+            if size <= SMALL:
+                kept = Kept(define, bytes(code), bytes(raw), bytes(arguments), size)
+            else:
+                kept = Kept(define, _own(code), _own(raw), _own(arguments), size)
+            self._kept[spec.key] = kept
+            self.nbytes += size
             new.append(spec.key)
         return new
 
@@ -148,7 +152,8 @@ class LayerFrames:
         kept = self._kept.pop(key, None)
         if kept is not None:
             self.nbytes -= kept.nbytes
-            self.nbytes -= sum(part.offsets.nbytes + part.arguments.nbytes for part in kept.more)
+            if kept.more:
+                self.nbytes -= sum(part.offsets.nbytes + part.arguments.nbytes for part in kept.more)
 
 
 def _own(frame: memoryview) -> Buffer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from howdah.engine.comm.frames import Buffer
@@ -15,6 +15,7 @@ from howdah.engine.comm.messages import (
     Answer,
     Done,
     ForgetLayers,
+    Free,
     Health,
     Hello,
     Run,
@@ -83,6 +84,7 @@ class WorkerPeer(Peer):
         self.health = Health(0, 0)
         self.running = 0
         self._defined: set[Key] = set()
+        self._free = Free([])
 
     def start(
         self,
@@ -102,7 +104,14 @@ class WorkerPeer(Peer):
             sources = tuple([(span, holder, address_of(holder)) for span, holder in (*run.sources, *others)])
         self.session.send(Run(run.run, run.attempt, run.span, inline, sources, run.after), *layers.slice(run.span))
 
-    def forget(self, keys: Sequence[Key]) -> None:
+    def free(self, spans: Iterable[Span]) -> None:
+        """It may drop these; said together with what it was told of that just before."""
+        if self.session.last is not self._free:
+            self._free = Free([])
+            self.session.send(self._free)
+        self._free.spans.extend(spans)
+
+    def forget(self, keys: Iterable[Key]) -> None:
         known = tuple([key for key in keys if key in self._defined])
         if known:
             self._defined.difference_update(known)

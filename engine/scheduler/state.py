@@ -158,7 +158,8 @@ class State:
     def handle(self, event: Event, now: float) -> list[Instruction]:
         """Take one event; `now` is any clock that does not run backwards, in seconds."""
         core = self.core
-        core.now = max(core.now, now)
+        if now > core.now:
+            core.now = now
         core.out = []
         reporter = self._handlers[type(event)](event)
         if core.waits and core.waits[0][0] <= core.now:
@@ -173,8 +174,10 @@ class State:
             graphs.forget(core)
         if core.expected is not None and epoch.holds(core):
             return core.out
-        if core.idle or core.open or core.kept:
+        if (core.ready or core.kept or core.called) and (core.idle or core.open or core.kept):
             assign.schedule(core, reporter)
+        if core.idle and core.now - core.rebalanced >= assign.REBALANCE:
+            assign.rebalance(core)
         if core.chained or (reporter is not None and reporter.later):
             ahead.offer(core, reporter)
         return core.out
