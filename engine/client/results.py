@@ -253,11 +253,9 @@ class Watch:
     `event` is set when all are, when one has failed and `first_failure` is asked for, or when the link is lost.
     """
 
-    def __init__(
-        self, spans: Sequence[tuple[Results, int, int]], first_failure: bool = False, event: Event | None = None
-    ) -> None:
+    def __init__(self, spans: Sequence[tuple[Results, int, int]], first_failure: bool, event: Event) -> None:
         self.spans = spans
-        self.event: Any = threading.Event() if event is None else event
+        self.event: Any = event
         self._first_failure = first_failure
         self._waiting = list(spans)
         self._layers = {id(results): results for results, _, _ in spans}

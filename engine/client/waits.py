@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from howdah.engine.client.gathering import Gathering, nested_futures, with_value
 from howdah.engine.client.ledger import Ledger, Spans, spans_of, still_waiting
 from howdah.engine.client.link import Link
 from howdah.engine.client.results import DONE, Watch
+from howdah.engine.comm.loop import Loop
 from howdah.errors import DeadlineExceeded, HowdahError, bad_value
 
 if TYPE_CHECKING:
@@ -78,11 +80,10 @@ class Waits:
 
     def _results_of(self, spans: Spans, timeout: float | None, progress: Progress | None = None) -> list[Any]:
         """Values of spans, item by item. Raises the first failure that is known."""
-        deadline = None if timeout is None else time.monotonic() + timeout
+        patience = Patience(timeout)
         assert self._gathering is not None
         while True:
-            rest = None if deadline is None else max(0.0, deadline - time.monotonic())
-            self._wait(spans, rest, first_failure=True, progress=progress)
+            self._wait_for(spans, patience, first_failure=True, progress=progress)
             self._raise_failed(spans)
             values = self._gathering.collect(spans)
             if values is not None:
@@ -95,26 +96,29 @@ class Waits:
             if failed >= 0:
                 raise self.ledger.failure(results, failed) or HowdahError("a task failed without a reason")
 
-    def _wait(
+    def _wait(self, spans: Spans, timeout: float | None, first_failure: bool = False) -> None:
+        """Return when all is settled (or one has failed). Raises DeadlineExceeded, or the link's fault."""
+        self._wait_for(spans, Patience(timeout), first_failure)
+
+    def _wait_for(
         self,
         spans: Spans,
-        timeout: float | None,
+        patience: Patience,
         first_failure: bool = False,
         progress: Progress | None = None,
     ) -> None:
-        """Return when all is settled (or one has failed). Raises DeadlineExceeded, or the link's fault."""
         if all(results.settled(start, stop) for results, start, stop in spans) and self._link.fault is None:
             return
-        watch = Watch(spans, first_failure)
+        watch = Watch(spans, first_failure, _Alarm(self._thread.loop))
         self._begin(watch)
-        deadline = None if timeout is None else time.monotonic() + timeout
         try:
             with given_away():
                 while not watch.event.is_set():
-                    left = None if deadline is None else deadline - time.monotonic()
-                    if left is not None and left <= 0:
-                        raise DeadlineExceeded(still_waiting(spans, timeout or 0.0))
+                    left = patience.left()
+                    if left is not None and left <= 0.0:
+                        raise DeadlineExceeded(still_waiting(spans, patience.seconds or 0.0))
                     if progress is None:
+                        self._thread.loop.stay_awake()
                         watch.event.wait(left)
                     elif not watch.event.wait(0.2 if left is None else min(0.2, left)):
                         self._report(progress)
@@ -140,11 +144,10 @@ class Waits:
     # -- on a user's event loop ---------------------------------------------------------------------------------------
 
     async def _results_async(self, spans: Spans, timeout: float | None) -> list[Any]:
-        deadline = None if timeout is None else time.monotonic() + timeout
+        patience = Patience(timeout)
         assert self._gathering is not None
         while True:
-            rest = None if deadline is None else max(0.0, deadline - time.monotonic())
-            await self._wait_async(spans, rest, first_failure=True)
+            await self._wait_for_async(spans, patience, first_failure=True)
             self._raise_failed(spans)
             if self._gathering.at_hand(spans):
                 values = self._gathering.collect(spans)
@@ -154,6 +157,9 @@ class Waits:
                 return values
 
     async def _wait_async(self, spans: Spans, timeout: float | None, first_failure: bool = False) -> None:
+        await self._wait_for_async(spans, Patience(timeout), first_failure)
+
+    async def _wait_for_async(self, spans: Spans, patience: Patience, first_failure: bool = False) -> None:
         if all(results.settled(start, stop) for results, start, stop in spans) and self._link.fault is None:
             return
         flag = Flag()
@@ -161,17 +167,17 @@ class Waits:
             results, item, _ = spans[0]
             self._thread.loop.call_soon_threadsafe(self._begin_item, results, item, flag)
             with given_away():
-                in_time = await flag.wait(timeout)
+                in_time = await flag.wait(patience.left())
         else:
             watch = Watch(spans, first_failure, flag)
             self._begin(watch)
             try:
                 with given_away():
-                    in_time = await flag.wait(timeout)
+                    in_time = await flag.wait(patience.left())
             finally:
                 self._end(watch)
         if not in_time:
-            raise DeadlineExceeded(still_waiting(spans, timeout or 0.0))
+            raise DeadlineExceeded(still_waiting(spans, patience.seconds or 0.0))
         self._check_link(spans)
 
     def _begin(self, watch: Watch) -> None:
@@ -208,6 +214,29 @@ class Waits:
         self._item_waits.call_all()
         for tell in tuple(self.when_lost):
             tell(fault)
+
+
+class Patience:
+    """Seconds that a user would wait, all waits of one call together; None is for ever."""
+
+    def __init__(self, seconds: float | None) -> None:
+        self.seconds = seconds
+        self._until = None if seconds is None else time.monotonic() + seconds
+
+    def left(self) -> float | None:
+        return None if self._until is None else self._until - time.monotonic()
+
+
+class _Alarm(threading.Event):
+    """What a thread waits for. The loop need not look out for answers any more when it is set."""
+
+    def __init__(self, loop: Loop) -> None:
+        super().__init__()
+        self._awake = loop
+
+    def set(self) -> None:
+        self._awake.may_sleep()
+        super().set()
 
 
 class ProgressOf:

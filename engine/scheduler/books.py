@@ -51,8 +51,8 @@ Origin: TypeAlias = tuple[TaskError, Key, int, int]
 
 
 class Edge(Struct, gc=False, eq=False):
-    """`target`'s items need items of `source` in the manner of `wiring`; `every` of them needs all, or not. `one`: it is
-    one item that needs one, the most frequent of all."""
+    """`target`'s items need items of `source` in the manner of `wiring`; `every` of them needs all, or not. `one`: it
+    is one item that needs one, the most frequent of all."""
 
     source: Book
     target: Book

@@ -54,7 +54,9 @@ TRANSITIONS: dict[tuple[int, int], str] = {
 
 STATES = len(STATE_NAMES)
 
-STEPS = [(STATE_NAMES[a], STATE_NAMES[b]) if (a, b) in TRANSITIONS else None for a in range(STATES) for b in range(STATES)]
+STEPS = [
+    (STATE_NAMES[a], STATE_NAMES[b]) if (a, b) in TRANSITIONS else None for a in range(STATES) for b in range(STATES)
+]
 """The names of from and to at `STATES * from + to`; None where there is no such step."""
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from howdah.engine.annotations import MEMORY
 
 if TYPE_CHECKING:
-    from howdah.engine.scheduler.books import Book, Worker
+    from howdah.engine.scheduler.books import Book, Place, Worker
     from howdah.engine.scheduler.core import Core
     from howdah.engine.scheduler.records import LayerSpec, WorkerInfo
 

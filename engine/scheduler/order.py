@@ -7,7 +7,8 @@ from howdah.engine.scheduler.records import LayerSpec
 
 
 def depth_first(layers: tuple[LayerSpec, ...], wanted: tuple[Span, ...]) -> dict[Key, int]:
-    """How deep each layer is (0 for those left out): a layer is deeper than what it needs, and the first wanted subtree deeper than the next.
+    """How deep each layer is, 0 for those left out: a layer is deeper than what it needs, and the first wanted subtree
+    deeper than the next.
 
     Running the deepest ready layer first finishes one subtree before it begins another.
 

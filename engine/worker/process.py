@@ -13,6 +13,7 @@ import socket
 import sys
 
 from howdah.engine.comm.identity import Security, role_of_pem
+from howdah.engine.comm.loop import Loop
 from howdah.engine.scheduler.records import WorkerInfo
 from howdah.engine.worker import logs
 from howdah.engine.worker.server import Worker
@@ -32,7 +33,8 @@ def run(options: argparse.Namespace, child: Child) -> int:
     )
     logs.listen()
     try:
-        code = asyncio.run(_serve(options, child))
+        with asyncio.Runner(loop_factory=Loop) as runner:
+            code = runner.run(_serve(options, child))
     except HowdahError as error:
         log.error("%s", error)
         code = REFUSED

@@ -25,6 +25,7 @@ import msgspec
 from howdah.engine.comm.frames import Channel, ChannelClosed
 from howdah.engine.comm.identity import Role, Security
 from howdah.engine.comm.joining import obtain_certificate
+from howdah.engine.comm.loop import Loop
 from howdah.engine.comm.messages import (
     RESTART,
     Bye,
@@ -127,7 +128,9 @@ class Worker:
         self.store = Store(memory_limit, local_dir)
         self.memory = Memory(memory_limit)
         self._where = (info.name, info.host, info.container)
-        self._loop = asyncio.get_running_loop()
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, Loop)
+        self._loop = loop
         self._pool = ThreadPoolExecutor(8, "howdah-transfer")
         self._slots = Slots(info.slots, self.store, self._finished, *self._where, board)
         self._slots.on_change = self._slots_change
@@ -310,6 +313,7 @@ class Worker:
             offsets = array("Q", [offset - first for offset in offsets])
         work = Work(message, self._codes[message.span.layer], offsets, frames[1])
         self._works[message.run, message.attempt] = work
+        self._loop.may_sleep()
         if message.after:
             self._slots.behind(work, [self._works.get((run, attempt)) for run, attempt in message.after])
         if work.code.layer.timeout:
@@ -426,7 +430,14 @@ class Worker:
             self._works.pop((work.message.run, work.message.attempt), None)
         if self._held_back:
             self._loop.call_soon_threadsafe(self._let_go)
+        elif not self._works:
+            self._loop.call_soon_threadsafe(self._expect_more)
         return True
+
+    def _expect_more(self) -> None:
+        """Whoever waited for what has just ended may have something to do next."""
+        if not self._works:
+            self._loop.stay_awake()
 
     def _say(self) -> None:
         session = self._session

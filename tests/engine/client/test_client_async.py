@@ -1,9 +1,11 @@
 """The client in coroutines: the same names, awaited."""
 
 import asyncio
+import itertools
 import os
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -79,6 +81,31 @@ def test_the_loop_is_never_held_up(cluster: LocalCluster, tmp_path: Path) -> Non
             assert (await wait([late])).done == {late}
 
     asyncio.run(main())
+
+
+def test_what_a_wait_says_is_the_timeout_that_was_given(
+    cluster: LocalCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A call may wait several times, each for what is left: once it said "not done after 0.00999 s"."""
+    from howdah.engine.client import waits
+
+    gate = tmp_path / "gate"
+
+    def late(client: Client) -> Any:
+        times = itertools.count(step=0.04)
+        monkeypatch.setattr(waits, "time", SimpleNamespace(monotonic=lambda: next(times)))  # a slow machine's
+        return client.submit(held_until, str(gate)).result(timeout=0.1)
+
+    async def main() -> None:
+        async with Client(cluster, asynchronous=True) as client:
+            with pytest.raises(DeadlineExceeded, match=r"not done after 0\.1 s"):
+                await late(client)
+
+    with Client(cluster) as client, pytest.raises(DeadlineExceeded, match=r"not done after 0\.1 s"):
+        late(client)
+    monkeypatch.undo()
+    asyncio.run(main())
+    gate.touch()
 
 
 def test_as_completed(cluster: LocalCluster, tmp_path: Path) -> None:
