@@ -269,6 +269,8 @@ def runs_of(items: list[int]) -> list[tuple[int, int]]:
     """Ascending stretches of these items, which may be in any order and repeat."""
     if len(items) > 1:
         items = sorted(set(items))
+    if len(items) == 1:
+        return [(items[0], items[0] + 1)]
     found: list[tuple[int, int]] = []
     start = at = -1
     for item in items:

@@ -1,7 +1,7 @@
 """Giving runs to workers: how long a run is, how much a worker may hold, whose turn it is, and taking tails back.
 
 Sizes: a run should take about TARGET seconds by the layer's own measure; a layer nobody has timed starts with one
-item (one whose function has been timed in another layer, with as many as were allowed there) and grows fourfold with
+item (one whose function has been timed in another layer, with as many as were allowed there) and grows eightfold with
 every run that comes back; and no run is larger than its share of what is ready, so that
 the end of a layer is spread over all workers. Credit: each slot has one run and one more waiting (more when they are so
 short that two do not last until the next report). Turns: the most urgent priority first, then the client with the
@@ -45,11 +45,12 @@ TARGET = 0.03
 MOST_RUNS = 64
 """Runs that a slot may hold when they are very short (layers of one tiny item)."""
 
-GROWTH = 4
+GROWTH = 8
 """How many times longer the next run of a layer may be than the longest that has come back."""
 
 LEAST = 0.005
-"""Seconds that a run should take at least, however little is left to share out."""
+"""Seconds that a run should take at least, however little is left to share out; twice as much in a layer that keeps
+every slot busy for longer than that."""
 
 SURPRISE, FIRST_CALL = 8, 1e-3
 """A run that took longer than so many times what was expected, and so many seconds, is not believed to the letter: it
@@ -74,7 +75,7 @@ REBALANCE = 0.01
 """Seconds between looks at who has nothing to do while others' work waits (`rebalance`)."""
 
 LOOK_AT = 64
-"""Workers considered in one event, besides the one that reported."""
+"""Workers that may decline in one event before no more are asked."""
 
 
 def note_room(core: Core, worker: Worker) -> None:
@@ -108,25 +109,31 @@ def schedule(core: Core, first: Worker | None) -> None:
         asked = {first.index: first} if first is not None else {}
         for index in core.called:
             called = core.by_index.get(index)
-            if called is not None and _has_room(called):
+            if called is not None:
                 asked[index] = called
-        stamp = core.stamp
-        for candidates in (core.idle, core.open):
-            for w in islice(candidates.values(), max(0, LOOK_AT - len(asked))):
-                if w.declined == stamp:
-                    break  # who declines goes to the end of the line: so have all behind it, or they were just asked
-                asked[w.index] = w
-        for prefetch in (False, True):
-            turn = list(asked.values())
-            while turn and core.ready:
-                turn = [w for w in turn if (_has_room(w) if prefetch else w.held < w.slots) and give(core, w)]
+        for line in (core.idle, core.open):
+            turn = [worker for worker in asked.values() if worker.index in line and give(core, worker)]
+            _in_turn(core, line)
+            while turn and core.ready:  # what is at home with them, nobody else in the line may take
+                turn = [worker for worker in turn if worker.index in line and give(core, worker)]
         if core.ready and core.idle and core.now >= core.next_steal:
             steal(core)
     core.called.clear()
 
 
+def _in_turn(core: Core, line: dict[int, Worker]) -> None:
+    """A run for each worker in the line, and again, until none is left that wants one."""
+    declined = 0
+    while core.ready and line and declined < LOOK_AT:
+        worker = next(iter(line.values()))
+        if worker.declined == core.stamp:
+            return  # so have all behind it: whoever was asked goes to the end of the line
+        declined += not give(core, worker)
+
+
 def give(core: Core, worker: Worker) -> bool:
-    """Start the best run for this worker from its own places; False if there is none for it now."""
+    """Start the best run for this worker from its own places; False if there is none for it now. It goes to the end of
+    the lines of those that may be given work."""
     if worker.barred:
         return False
     best: Found | None = None
@@ -144,12 +151,12 @@ def give(core: Core, worker: Worker) -> bool:
         best = None  # nobody takes a second share while others have had none
     if best is None or turn is None:
         worker.declined = core.stamp
-        for line in (core.idle, core.open):  # to the end of the line, so that others are asked next time
-            if worker.index in line:
-                line[worker.index] = line.pop(worker.index)
-        return False
-    start(core, turn, worker, best[2], best[1])
-    return True
+    else:
+        start(core, turn, worker, best[2], best[1])
+    for line in (core.idle, core.open):
+        if worker.index in line:
+            line[worker.index] = line.pop(worker.index)
+    return best is not None
 
 
 def steal(core: Core) -> None:
@@ -175,9 +182,12 @@ def run_size(core: Core, book: Book) -> int:
     size, least = book.limit, 1
     if book.seconds is None:  # not timed yet; its function may have been, in another layer
         size = max(size, core.limit_of.get(book.function, 1))
+    slots = max(1, core.slots)
     if seconds is not None:
         size, least = min(size, int(TARGET / seconds)), int(LEAST / seconds)
-    share = max(-(-book.counts[READY] // max(1, core.slots)), least)
+        if book.n > least * slots:
+            least = min(2 * least, book.n // slots)
+    share = max(-(-book.counts[READY] // slots), least)
     return max(1, min(size, share, LONGEST_RUN))
 
 
@@ -206,6 +216,8 @@ def begin(
     else:
         add(tries, lo, hi, 1)
         attempt = int(max(tries[lo:hi]) if book.small else tries[lo:hi].max())
+    if (attempt > 1 or core.epoch) and book.key in core.late_frees:
+        core.flush_late()
     core.next_run += 1
     run = Run(core.next_run, attempt, book, lo, hi, worker, client.name, None, core.now, group)
     if book.host_sets is not None:

@@ -96,7 +96,8 @@ class Core:
         self.out: list[Instruction] = []
         self.history = History()
         self.frees: dict[str, dict[Key, SpanSet]] = {}
-        self.free_chunks: dict[Key, list[tuple[Any, Any]]] = {}  # the same as arrays of workers' indices and items
+        self.late_frees: dict[Key, list[tuple[Any, Any]]] = {}  # arrays of workers' indices and items (`free_items`)
+        self.late_since = 0.0
         self.closing: dict[Book, None] = {}
         # counters that only grow: dense ids of layers, workers, runs, graphs
         self.next_book = self.next_worker = self.next_run = self.next_graph = 0
@@ -191,8 +192,12 @@ class Core:
             have.add(lo, hi)
 
     def free_items(self, book_key: Key, holders: Any, items: Any) -> None:
-        """Each of `holders` (indices) may drop the one of `items` at its place (arrays)."""
-        self.free_chunks.setdefault(book_key, []).append((holders, items))
+        """Each of `holders` (indices) may drop the one of `items` at its place (arrays): results that are no more. An
+        exchange frees one item of every worker with each of its tasks, so this is said a little later, and together; at
+        the latest before one of them is made again."""
+        if not self.late_frees:
+            self.late_since = self.now
+        self.late_frees.setdefault(book_key, []).append((holders, items))
 
     def free_stray(self, worker: Worker, book_key: Key, lo: int, hi: int) -> None:
         """The worker may have these, though the books do not say so: it drops them, unless it is making them now."""
@@ -203,10 +208,11 @@ class Core:
         for a, b in stray:
             self.free(worker.name, book_key, a, b)
 
-    def flush_frees(self) -> None:
+    def flush_late(self) -> None:
+        """Say what `free_items` has collected."""
         found: dict[int, list[Span]] = {}
-        new = tuple.__new__  # what `Span` calls itself; an exchange frees a span with every task
-        for key, chunks in self.free_chunks.items():
+        new = tuple.__new__  # what `Span` calls itself
+        for key, chunks in self.late_frees.items():
             for index, lo, hi in by_worker(chunks):
                 spans = found.get(index)
                 if spans is None:
@@ -214,14 +220,12 @@ class Core:
                 spans.append(new(Span, (key, lo, hi)))
         for index, theirs in found.items():
             owner = self.by_index.get(index)
-            if owner is None:
-                continue
-            if owner.name in self.frees:
-                for span in theirs:
-                    self.free(owner.name, *span)
-            else:
+            if owner is not None:
                 self.out.append(FreeSpans(owner.name, tuple(theirs)))
-        self.free_chunks = {}
+        self.late_frees = {}
+
+    def flush_frees(self) -> None:
+        """Say what `free` has collected."""
         for worker, layers in self.frees.items():
             dropped = tuple([Span(key, lo, hi) for key, parts in layers.items() for lo, hi in parts])
             if dropped and worker in self.workers:

@@ -139,6 +139,8 @@ def _problem_of(core: Core, event: GraphSubmitted) -> str | None:
 
 
 def _add_book(core: Core, spec: LayerSpec) -> Book:
+    if spec.key in core.late_frees:  # a layer of this key is over, and begins anew
+        core.flush_late()
     book = book_of(core.next_book, spec)
     core.next_book += 1
     core.books[spec.key] = book

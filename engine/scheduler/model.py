@@ -526,7 +526,8 @@ class Model:
             self.leave_client(name)
         self.settle()
         core = self.state.core
-        if core.books or core.runs or core.frees or any(worker.store for worker in self.workers.values()):
+        unsaid = core.frees or core.late_frees
+        if core.books or core.runs or unsaid or any(worker.store for worker in self.workers.values()):
             kept = {name: sorted(worker.store) for name, worker in self.workers.items() if worker.store}
             raise AssertionError(f"left when all had gone: {list(core.books)}, {list(core.runs)}, {kept}")
         return True

@@ -161,7 +161,8 @@ def homes(core: Core, book: Book, lo: int, hi: int) -> list[tuple[int, int, int]
     A layer that is one short run with small inputs has one home: what a row of such layers (a stencil, a step of an
     iteration) has in several places would be passed to and fro from row to row.
     """
-    if book.home in core.by_index:
+    there = core.by_index.get(book.home)
+    if there is not None and core.workers.get(there.name) is there:  # and not just leaving
         return [(lo, hi, book.home)]
     parts = _homes(book, lo, hi)
     if book.n > 1 and _is_one_place(core, book, lo, hi):

@@ -124,6 +124,8 @@ def late(core: Core, name: str, run: int, attempt: int, sizes: tuple[int, ...] =
 
 def adopt(core: Core, worker: Worker, span: Span, sizes: tuple[int, ...]) -> None:
     """Results that a worker brings along: taken where they spare work, dropped where nobody needs them."""
+    if core.late_frees:  # some of these, perhaps, which would be dropped after they were taken
+        core.flush_late()
     book = core.books.get(span.layer)
     if book is None or span.stop > book.n:
         core.free(worker.name, span.layer, span.start, span.stop)

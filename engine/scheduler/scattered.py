@@ -127,9 +127,13 @@ def keep_copies(core: Core, worker: Worker, book: Book, items: Items) -> None:
     if kept.size:
         for a, b in pairs(kept):
             book.copied(a, b, mine)
-    stray = items[~done | (theirs & ~needed)]
-    if stray.size:
+    gone = items[~done]
+    if gone.size:
         for run in worker.runs.values():
             if run.book is book:  # it is making these now
-                stray = stray[(stray < run.lo) | (stray >= run.hi)]
-        core.free_items(book.key, np.full(stray.size, mine), stray)
+                gone = gone[(gone < run.lo) | (gone >= run.hi)]
+        core.free_items(book.key, np.full(gone.size, mine), gone)
+    stray = items[theirs & ~needed]
+    if stray.size:
+        for a, b in pairs(stray):
+            core.free_stray(worker, book.key, a, b)

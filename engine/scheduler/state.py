@@ -108,6 +108,10 @@ from howdah.engine.scheduler.summary import LayerSummary, layer_summary, summari
 __all__ = ["State", "table"]
 
 
+LATE = 0.01
+"""Seconds for which the dropped results of an exchange are collected before workers hear of them."""
+
+
 class State:
     """The one brain. See the module's text.
 
@@ -168,7 +172,9 @@ class State:
             pauses.end(core)
         if core.excluded and min(core.excluded.values()) <= core.now:
             exclusion.end(core)
-        if core.frees or core.free_chunks:
+        if core.late_frees and core.now >= core.late_since + LATE:
+            core.flush_late()
+        if core.frees:
             core.flush_frees()
         if core.closing:
             graphs.forget(core)
@@ -186,9 +192,11 @@ class State:
     def wake_at(self) -> float | None:
         """When a `Tick` is due at the latest, if nothing else happens before."""
         core = self.core
-        if not (core.waits or core.pauses or core.excluded or core.expected is not None):
+        if not (core.waits or core.pauses or core.excluded or core.late_frees or core.expected is not None):
             return None
         due = [heap[0][0] for heap in (core.waits, core.pauses) if heap]
+        if core.late_frees:
+            due.append(core.late_since + LATE)
         due += core.excluded.values()
         if core.expected is not None:
             due.append(core.hold_until)

@@ -6,6 +6,7 @@ import pytest
 
 from howdah.engine.graph.layer import Dependency, Key, OneToOne, Span, Window
 from howdah.engine.scheduler import ahead
+from howdah.engine.scheduler.assign import GROWTH
 from howdah.engine.scheduler.books import DONE
 from howdah.engine.scheduler.records import (
     Event,
@@ -57,7 +58,7 @@ def test_layers_of_one_function_begin_where_the_last_has_come_to(function: bytes
             found += [i for i in out if isinstance(i, StartRun) and i.span.layer == spec.key]
         return [len(run.span) for run in found]
 
-    assert lengths(b"a", b"f", 3)[:3] == [1, 1, 4]  # the third is the first after a report: four times as long
+    assert lengths(b"a", b"f", 3)[:3] == [1, 1, GROWTH]  # the third is the first after a report
     for run in list(state.core.runs.values()):
         state.handle(RunDone("w", run.ident, run.attempt, (8,) * (run.hi - run.lo), 1e-5), 0.2)
     waiting = LayerSpec(b"b" * 16, "inc", 1000, function=function)

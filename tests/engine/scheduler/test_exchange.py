@@ -25,11 +25,12 @@ from howdah.engine.scheduler.records import (
     StartRun,
     TellDone,
     TellLost,
+    Tick,
     WorkerInfo,
     WorkerJoined,
     WorkerLeft,
 )
-from howdah.engine.scheduler.state import State
+from howdah.engine.scheduler.state import LATE, State
 
 LOAD, SPLIT, MERGE = b"l" * 16, b"s" * 16, b"m" * 16
 
@@ -145,6 +146,45 @@ def test_an_exchange_ends_and_leaves_nothing(few: int, faults: bool, monkeypatch
             cluster.say(ClientLeft(name))
         while cluster.step():
             pass
+        cluster.now += LATE  # until then what an exchange has freed is collected
+        cluster.say(Tick())
         assert not cluster.state.core.books
         assert not any(cluster.stores.values()), seed
         assert not any(worker.nbytes or worker.items for worker in cluster.state.core.workers.values())
+
+
+def test_what_an_exchange_frees_is_said_together_and_before_any_of_it_is_made_again() -> None:
+    """Each task of an exchange frees a piece at every worker: a message each would be their product."""
+    state, specs, now = State(), exchange(50), 0.0
+    graph = GraphSubmitted("c", tuple(specs.values()), (Span(MERGE, 0, 50),))
+    told: list[Instruction] = []
+
+    def play(*events: Event) -> None:
+        nonlocal now
+        todo = list(events)
+        while todo:
+            now += 1e-7
+            for one in state.handle(todo.pop(0), now):
+                told.append(one)
+                if isinstance(one, StartRun):
+                    todo.append(RunDone(one.worker, one.run, one.attempt, (8,) * len(one.span), 0.1 * len(one.span)))
+
+    def freed() -> list[str]:
+        found = [one.worker for one in told if isinstance(one, FreeSpans) and one.spans[0].layer == SPLIT]
+        told.clear()
+        return found
+
+    names = [f"w{i}" for i in range(50)]
+    for name in names:
+        play(WorkerJoined(WorkerInfo(name, name)))
+    play(graph)
+    assert len(freed()) <= 5
+    assert state.wake_at is not None
+    play(ClientLeft("c"), graph)  # all of it is forgotten, and begins anew
+    assert isinstance(told[0], FreeSpans)
+    assert any(isinstance(one, StartRun) for one in told)
+    assert set(freed()[:50]) == set(names)
+    now += LATE
+    play(Tick())
+    assert sorted(freed()) == sorted(names)
+    assert not state.core.late_frees

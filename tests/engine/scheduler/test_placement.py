@@ -301,9 +301,8 @@ def test_a_tail_is_recalled_for_an_idle_worker_on_the_same_node() -> None:
 def test_a_run_recalled_in_its_midst_is_cut_there() -> None:
     cluster = Cluster(("w1", "node1", "/r1"))
     cluster.submit(layer("a", 200))
-    while len(cluster.started[-1].span) < 8:
-        cluster.done(next(r for r in cluster.started if r.run in cluster.state.core.runs), each=0.003)
-    run = next(r for r in cluster.started if r.run in cluster.state.core.runs)
+    while len((run := next(r for r in cluster.started if r.run in cluster.state.core.runs)).span) < 8:
+        cluster.done(run, each=0.003)
     cluster.say(RunReturned("w1", run.run, run.attempt, 2))
     cluster.say(RunDone("w1", run.run, run.attempt, (8, 8), 0.006))
     book = cluster.state.core.books[run.span.layer]
