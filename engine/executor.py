@@ -293,12 +293,12 @@ class Executor(concurrent.futures.Executor):
                 for item in items
                 if item in waiting and start <= item < stop and results.state[item] != PENDING
             ]
-            if not waiting and changed in results.listeners:
-                results.listeners.remove(changed)
+            if not waiting:
+                results.unlisten(changed)
             if ended:
                 self._tell(self._settle, ended)
 
-        results.listeners.append(changed)
+        results.listen(changed)
         changed(results, 0, results.n)
         if self._client._link.fault is not None:
             self._lost(self._client._link.fault)

@@ -111,7 +111,7 @@ class ItemWaits:
         items = self._waiting.get(id(results))
         if items is None:
             items = self._waiting[id(results)] = {}
-            results.listeners.append(self._changed)
+            results.listen(self._changed)
         items.setdefault(item, []).append(then)
 
     def call_all(self) -> None:
@@ -133,7 +133,7 @@ class ItemWaits:
                     then()
         if not items:
             del self._waiting[id(results)]
-            results.listeners.remove(self._changed)
+            results.unlisten(self._changed)
 
 
 def started(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:

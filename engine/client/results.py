@@ -13,9 +13,13 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 from typing import Any, NamedTuple, Protocol
 
+from howdah.engine.comm.frames import Buffer
 from howdah.engine.comm.messages import NOT_INLINE
 from howdah.engine.graph.layer import Key, Span
 from howdah.engine.scheduler.records import TaskError
+
+SMALL = 1024
+"""Bytes of results that are kept as bytes of their own: a view keeps all that came with it."""
 
 PENDING, DONE, FAILED = 0, 1, 2
 STATUS = ("pending", "finished", "error")
@@ -35,14 +39,18 @@ class Part:
     def __init__(self, start: int, stop: int, holder: str, frames: Sequence[memoryview]) -> None:
         self.start, self.stop, self.holder = start, stop, holder
         self.alive = stop - start
-        self.lengths: array[int] = array("I")
-        self.blob = memoryview(b"")
+        self.lengths: Sequence[int] = ()
+        """Of each item's pickle in `blob`; NOT_INLINE of one that did not come along, none where none did."""
+        self.blob: Buffer = b""
+        self._ends: Sequence[int] = ()
         if len(frames) == 2:
-            self.lengths.frombytes(frames[0])
-            self.blob = frames[1]
-        self._ends: list[int] = []
+            lengths = array("I")
+            lengths.frombytes(frames[0])
+            # Of the very many that are one small thing: nothing that the garbage collector has to look at.
+            self.lengths = tuple(lengths) if self.alive == 1 else lengths
+            self.blob = bytes(frames[1]) if frames[1].nbytes <= SMALL else frames[1]
 
-    def pickles(self, start: int, stop: int) -> Iterator[memoryview | None]:
+    def pickles(self, start: int, stop: int) -> Iterator[Buffer | None]:
         """The pickle of each item, None for one that must be fetched."""
         if not self.lengths:
             for _ in range(start, stop):
@@ -86,8 +94,8 @@ class Results:
         self.live = 0
         self.starts: list[int] = []
         self.parts: list[Part] = []
-        self.failures: list[tuple[int, int, Failure]] = []
-        self.listeners: list[Listener] = []
+        self.failures: tuple[tuple[int, int, Failure], ...] = ()
+        self.listeners: tuple[Listener, ...] = ()
         self.labels: list[str] | None = None
         """Keys that the user gave to the items."""
 
@@ -163,7 +171,7 @@ class Results:
     def failed(self, start: int, stop: int, failure: Failure) -> None:
         if self.state.count(FAILED, start, stop) == stop - start:
             return  # said again
-        self.failures.append((start, stop, failure))
+        self.failures += ((start, stop, failure),)
         self._mark(start, stop, FAILED)
 
     def lost(self, start: int, stop: int) -> None:
@@ -175,8 +183,19 @@ class Results:
 
     def _mark(self, start: int, stop: int, state: int) -> None:
         self.state[start:stop] = bytes((state,)) * (stop - start)
-        for listener in tuple(self.listeners):
+        for listener in self.listeners:
             listener(self, start, stop)
+
+    def listen(self, listener: Listener) -> None:
+        """From now on it is called after each change; on any thread. Twice is as good as once."""
+        with _guard:
+            if listener not in self.listeners:
+                self.listeners = (*self.listeners, listener)
+
+    def unlisten(self, listener: Listener) -> None:
+        """It is not called any more, if it was."""
+        with _guard:
+            self.listeners = tuple([one for one in self.listeners if one != listener])
 
     def _uncover(self, start: int, stop: int) -> None:
         """Cut what is known about these items out of the parts."""
@@ -237,8 +256,8 @@ def _cut(part: Part, start: int, stop: int) -> Part:
         return Part(start, stop, part.holder, ())
     ends = [0, *accumulate(0 if length == NOT_INLINE else length for length in part.lengths)]
     a, b = start - part.start, stop - part.start
-    lengths = memoryview(part.lengths[a:b].tobytes())
-    return Part(start, stop, part.holder, (lengths, part.blob[ends[a] : ends[b]]))
+    lengths = memoryview(array("I", part.lengths[a:b])).cast("B")
+    return Part(start, stop, part.holder, (lengths, memoryview(part.blob)[ends[a] : ends[b]]))
 
 
 class Event(Protocol):
@@ -263,13 +282,12 @@ class Watch:
     def start(self) -> None:
         """Begin to listen; on any thread. What changes while this looks is seen here or told to the listener."""
         for results in self._layers.values():
-            results.listeners.append(self._changed)
+            results.listen(self._changed)
         self.check()
 
     def stop(self) -> None:
         for results in self._layers.values():
-            if self._changed in results.listeners:
-                results.listeners.remove(self._changed)
+            results.unlisten(self._changed)
 
     def _changed(self, results: Results, start: int, stop: int) -> None:
         if self._first_failure and results.state[start] == FAILED:

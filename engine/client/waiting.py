@@ -86,8 +86,7 @@ class as_completed:  # the name that everybody knows
             items.setdefault(future.item, []).append(future)
             layers[id(results)] = results
         for results in layers.values():
-            if self._changed not in results.listeners:
-                results.listeners.append(self._changed)
+            results.listen(self._changed)
 
     def _changed(self, results: Results, start: int, stop: int) -> None:
         items = self._waiting.get(id(results), {})
@@ -97,7 +96,7 @@ class as_completed:  # the name that everybody knows
                     self._put(future)
         if not items:
             self._waiting.pop(id(results), None)
-            results.listeners.remove(self._changed)
+            results.unlisten(self._changed)
 
     def _put(self, future: Future) -> None:
         self._ended.put(future)

@@ -240,7 +240,7 @@ async def _settled(future: Future) -> None:
         if not ended.done():
             ended.set_exception(fault)
 
-    future.results.listeners.append(changed)
+    future.results.listen(changed)
     future.client.when_lost.add(lost)
     try:
         changed(future.results, 0, 0)
@@ -248,7 +248,7 @@ async def _settled(future: Future) -> None:
             lost(future.client._link.fault)
         await ended
     finally:
-        future.results.listeners.remove(changed)
+        future.results.unlisten(changed)
         future.client.when_lost.discard(lost)
 
 

@@ -65,6 +65,8 @@ class Begun:
 
     def finished(self, run: int, attempt: int) -> None:
         """The run has ended: it was begun."""
+        if not self._asked:
+            return
         self._first.pop((run, attempt), None)
         for client, message in self._asked.pop((run, attempt), []):
             self._answer(client, message, False)

@@ -1,7 +1,7 @@
 """Giving runs to workers: how long a run is, how much a worker may hold, whose turn it is, and taking tails back.
 
 Sizes: a run should take about TARGET seconds by the layer's own measure; a layer nobody has timed starts with one
-item (one whose function has been timed in another layer, with as many as were allowed there) and grows eightfold with
+item (one whose function has been timed in another layer, with as many as were allowed there) and grows fourfold with
 every run that comes back; and no run is larger than its share of what is ready, so that
 the end of a layer is spread over all workers. Credit: each slot has one run and one more waiting (more when they are so
 short that two do not last until the next report). Turns: the most urgent priority first, then the client with the
@@ -45,7 +45,7 @@ TARGET = 0.03
 MOST_RUNS = 64
 """Runs that a slot may hold when they are very short (layers of one tiny item)."""
 
-GROWTH = 8
+GROWTH = 4
 """How many times longer the next run of a layer may be than the longest that has come back."""
 
 LEAST = 0.005

@@ -37,6 +37,9 @@ from howdah.engine.scheduler.records import (
 )
 from howdah.engine.scheduler.spans import SpanSet, add
 
+THE_ONE = SpanSet(0, 1)
+"""What clients want of layers of one item, which is all or nothing."""
+
 MOST_PAST = 1000
 """Names of forgotten layers whose accounts are kept apart."""
 
@@ -179,7 +182,7 @@ def want(core: Core, client: str, book: Book, lo: int, hi: int) -> None:
     spans = book.wanters.get(client)
     if spans is None:
         if hi - lo == book.n > 0 and book.counts[IDLE] == book.n:  # the common case
-            book.wanters[client] = SpanSet(lo, hi)
+            book.wanters[client] = THE_ONE if book.n == 1 else SpanSet(lo, hi)
             add(book.wanted, lo, hi, 1)
             demand(core, [(book, lo, hi)])
             return

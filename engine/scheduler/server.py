@@ -475,7 +475,8 @@ class Server:
             for span in message.wanted:
                 client.session.send(Failed(span, TaskError("invalid", str(error)), span))
             return
-        self.inline.update(span.layer for span in message.wanted)
+        for span in message.wanted:
+            self.inline.add(span.layer)
         self.event(GraphSubmitted(client.id, message.layers, message.wanted, message.priority))
         for key in new:
             if key not in self.state.core.books:

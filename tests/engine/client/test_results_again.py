@@ -41,7 +41,7 @@ def test_a_failure_said_again_is_one_and_after_a_loss_it_counts() -> None:
     results = Results(KEY, "layer", 2)
     failure = Failure(TaskError("raised", "boom"), Span(KEY, 0, 1))
     told: list[tuple[int, int]] = []
-    results.listeners.append(lambda _, start, stop: told.append((start, stop)))
+    results.listen(lambda _, start, stop: told.append((start, stop)))
     for _ in range(2):
         results.failed(0, 1, failure)
     assert told == [(0, 1)]
