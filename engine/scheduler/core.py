@@ -1,7 +1,8 @@
 """All that the scheduler knows, in one object, and the few deeds that every module of this folder does with it.
 
 `move` is the only function that changes an item's state, and it keeps the counters. Instructions are collected in
-`out`; what workers may drop is collected in `frees` and said before anything new is started.
+`out`; what workers may drop is collected in `frees` and said before anything new is started, the results of an
+exchange in `late_frees` and said a little later.
 """
 
 from __future__ import annotations
