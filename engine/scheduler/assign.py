@@ -96,7 +96,7 @@ def note_room(core: Core, worker: Worker) -> None:
 
 
 def _has_room(worker: Worker) -> bool:
-    """The rule for `core.open`."""
+    """The rule for `core.open`, which `note_room` keeps; `check` holds it against that."""
     held, slots = worker.held, worker.slots
     return held < 2 * slots or (held < MOST_RUNS * slots and worker.backlog < TARGET * slots)
 

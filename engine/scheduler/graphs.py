@@ -38,7 +38,7 @@ from howdah.engine.scheduler.records import (
 from howdah.engine.scheduler.spans import SpanSet, add
 
 THE_ONE = SpanSet(0, 1)
-"""What clients want of layers of one item, which is all or nothing."""
+"""What clients want of layers of one item: all or nothing, so one set serves all of them. Nobody changes it."""
 
 MOST_PAST = 1000
 """Names of forgotten layers whose accounts are kept apart."""

@@ -224,7 +224,7 @@ def settle(core: Core, stack: Stack) -> None:
         book, lo, hi = stack.pop()
         counts = book.counts
         if book.n == 1 and not book.copies and (book.need[0] or book.wanted[0] or book.claims):
-            continue
+            continue  # somebody needs it: there is nothing to drop
         if hi < 0:
             rest = scattered.settle(core, book, lo)
             stack.extend([(book, a, b) for a, b in pairs(rest)] if rest.size else ())
