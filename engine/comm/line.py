@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import array
 import contextlib
-import ctypes
-import mmap
 import os
 import socket
 import ssl
 import struct
-import sys
 import time
 from collections.abc import Sequence
 
 from howdah.engine.comm.frames import LARGE, MOST_FRAMES, Buffer, Channel, ChannelClosed, MalformedFrames, join, nbytes
+from howdah.engine.comm.landing import new_memory
 from howdah.engine.comm.seal import Seal
 from howdah.engine.comm.ways import Plain, Records, Sealed, Way
 
@@ -33,36 +31,6 @@ _FIRST = struct.Struct("<IQ")
 _SOCKET_BUFFER = 4 << 20
 _TIMED = 1 << 20
 _ALIGN, _ALIGNED_LEAST = 16, 1024
-_POPULATED = 256 << 10
-_MADV_POPULATE_WRITE = 23
-
-_libc = ctypes.CDLL(None)
-_libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-
-
-def new_memory(n: int) -> memoryview:
-    """Writable memory of `n` bytes that nobody has cleared in vain.
-
-    >>> new_memory(5).nbytes
-    5
-    """
-    numpy = sys.modules.get("numpy")
-    if numpy is not None and hasattr(numpy, "empty"):  # half imported by another thread, it has none yet
-        array = numpy.empty(n, "u1")
-        if n >= _POPULATED:
-            _populate(array.ctypes.data, n)
-        return memoryview(array)
-    if n >= 1 << 20:
-        return memoryview(mmap.mmap(-1, n, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
-    return memoryview(bytearray(n))
-
-
-def _populate(address: int, n: int) -> None:
-    """Have the system find all pages in one go: a third less CPU than a fault for each, of all that receiving costs a
-    fifth. Where it cannot (Linux before 5.14), pages come one by one as ever."""
-    first = -(-address // mmap.PAGESIZE) * mmap.PAGESIZE
-    last = (address + n) // mmap.PAGESIZE * mmap.PAGESIZE
-    _libc.madvise(first, last - first, _MADV_POPULATE_WRITE)
 
 
 class Line:

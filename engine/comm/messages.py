@@ -347,10 +347,10 @@ class Fetch(Message, frozen=True):
 class Fetched(Message, frozen=True):
     """A piece of the answer to `Fetch`, in the order asked; `more` says that another piece follows.
 
-    `parts`: frames per item: 0 missing, else a pickle and its buffers. `errors`: by position in `parts`, why an item
-    that is there cannot travel. `shared`: by position, the sizes of the buffers of an item that are in shared memory;
-    one file descriptor for each of these comes after the frames, in the same order. `pressed`: frames that are lz4,
-    with their real sizes.
+    The frames are the pickles of all items, then the buffers of all. `parts`: frames per item: 0 missing, else a pickle
+    and its buffers. `errors`: by position in `parts`, why an item that is there cannot travel. `shared`: by position,
+    the sizes of the buffers of an item that are in shared memory; one file descriptor for each of these comes after the
+    frames, in the same order. `pressed`: frames that are lz4, with their real sizes.
     """
 
     parts: tuple[int, ...]

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from howdah.engine.comm.frames import Buffer, nbytes
-from howdah.engine.comm.line import Line, new_memory
+from howdah.engine.comm.landing import new_memory
+from howdah.engine.comm.line import Line
 
 LEAST = 64 << 10
 """Bytes below which a frame is not pressed."""

@@ -38,10 +38,6 @@ PIECE_ITEMS = 4096
 SPLIT_ITEMS = 8
 """From so many items on a request goes over two connections."""
 
-TLS_SPLIT_CORES = 4
-"""Over TLS only where there are so many cores: two connections keep two busy at either end, which may be one machine,
-and with fewer their threads hinder each other (measured on two: 13 % less)."""
-
 MOST_BREAKS = 2
 """So often an answer that breaks off is gone on with over a new connection."""
 
@@ -150,7 +146,8 @@ class _Piece:
         self.errors: list[tuple[int, str]] = []
         self.shared: list[tuple[int, tuple[int, ...]]] = []
         self.mapped: list[Shared] = []
-        self.frames: list[Buffer] = [b""]
+        self.pickles: list[Buffer] = []
+        self.buffers: list[Buffer] = []
         self.nbytes = 0
 
     @property
@@ -170,15 +167,22 @@ class _Piece:
             self.mapped.append(packed.shared)
             self.nbytes += packed.shared.nbytes
         self.parts.append(1 + len(packed.buffers))
-        self.frames.append(packed.pickle)
-        self.frames.extend(packed.buffers)
+        self.pickles.append(packed.pickle)
+        self.buffers.extend(packed.buffers)
         self.nbytes += packed.nbytes
 
     def send(self, line: Line, more: bool, presser: Presser | None) -> None:
-        pressed = presser.press(self.frames) if presser is not None else ()
+        frames = [b"", *self.pickles, *self.buffers]  # what is small together, so that it is received at once
+        pressed = presser.press(frames) if presser is not None else ()
         head = Fetched(tuple(self.parts), tuple(self.errors), tuple(self.shared), tuple(pressed), more)
-        self.frames[0] = _encoder.encode(head)
-        line.send(self.frames, [shared.fd for shared in self.mapped])
+        frames[0] = _encoder.encode(head)
+        fds: list[int] = []
+        try:
+            fds.extend(shared.lend() for shared in self.mapped)
+            line.send(frames, fds)
+        finally:
+            for fd in fds:
+                os.close(fd)
 
 
 # -- fetching -------------------------------------------------------------------------------------------------------
@@ -203,7 +207,6 @@ class Peers:
         self._slots: dict[str, asyncio.Semaphore] = {}
         self._pool = ThreadPoolExecutor(most, "howdah-fetch")
         self._closed = False
-        self._splits = security is None or len(os.sched_getaffinity(0)) >= TLS_SPLIT_CORES
         self._under_way: dict[str, set[asyncio.Task[None]]] = {}
         self._given_up: set[asyncio.Task[None]] = set()
         self.bytes_fetched = 0
@@ -226,7 +229,7 @@ class Peers:
             it was given up meanwhile.
         """
         missing: list[tuple[Key, int]] = []
-        if sum(map(len, spans)) >= SPLIT_ITEMS and self._splits:
+        if sum(map(len, spans)) >= SPLIT_ITEMS:
             count = sum(map(len, spans)) // 2
             halves = [_first(spans, count), _after(spans, count)]
         else:
@@ -363,15 +366,16 @@ class _Exchange:
     def _give_out(self, answer: Fetched, frames: list[memoryview], fds: list[int]) -> None:
         errors = dict(answer.errors)
         shared = {position: (sizes, fd) for (position, sizes), fd in zip(answer.shared, fds)}
-        at = 1
+        pickle, at = 1, 1 + sum(map(bool, answer.parts))
         for position, ((layer, item), count) in enumerate(zip(items_of(self.rest), answer.parts)):
             if count:
-                buffers: Sequence[Buffer] = frames[at + 1 : at + count]
+                buffers: Sequence[Buffer] = frames[at : at + count - 1]
                 if position in shared:
                     sizes, fd = shared[position]
                     buffers = map_aligned(fd, sizes)
-                self._take(layer, item, Packed(frames[at], buffers))
-                at += count
+                self._take(layer, item, Packed(frames[pickle], buffers))
+                pickle += 1
+                at += count - 1
             elif position in errors:
                 self._take(layer, item, Packed(error=errors[position]))
             else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 
+from howdah.engine.comm import kept
 from howdah.engine.comm.messages import Health
 
 log = logging.getLogger(__name__)
@@ -33,6 +34,9 @@ class Memory:
     def look(self, managed: int) -> Health | None:
         """Measure; a message when the scheduler should know something new."""
         rss = resident_bytes()
+        if self.limit and rss > PAUSE * self.limit:
+            kept.give_back()
+            rss = resident_bytes()
         self.peak = max(self.peak, rss)
         paused = bool(self.limit) and rss > PAUSE * self.limit
         turned = paused != self.paused

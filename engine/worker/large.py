@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from howdah.engine.comm.frames import nbytes
 from howdah.engine.comm.serialize import dumps_apart, loads
-from howdah.engine.comm.shared import SHARED_LEAST, Budget, Shared, map_aligned, share, write_aligned
+from howdah.engine.comm.shared import SHARED_LEAST, Segments, Shared, map_aligned, share, write_aligned
 from howdah.engine.comm.transfer import MISSING, Packed
 from howdah.errors import Unpicklable
 
@@ -95,7 +95,7 @@ class Large:
             self.value = value = loads(*self.file.read())
             return value, True
 
-    def pack(self, share_it: bool, budget: Budget) -> Packed:
+    def pack(self, share_it: bool, segments: Segments) -> Packed:
         """The value as it travels. Raises ResultLost, Unpicklable."""
         self.used = next(_clock)
         with self._lock:
@@ -109,7 +109,7 @@ class Large:
             data, buffers = dumps_apart(value)
             if not share_it or sum(map(nbytes, buffers)) < SHARED_LEAST:
                 return Packed(data, buffers)
-            shared = share(buffers, budget)
+            shared = share(buffers, segments)
             if shared is None:
                 return Packed(data, buffers)
             self.asked += 1
@@ -117,7 +117,7 @@ class Large:
                 # More than one wants it: they all share this piece of memory, and the holder's own value moves there
                 # too, or it would be in memory once more. For a single asker, who is the rule, that costs a fifth.
                 self.shared = (data, shared)
-                self.value = loads(data, map_aligned(shared.fd, shared.sizes))
+                self.value = loads(data, shared.map())
             return Packed(data, shared=shared)
 
     @property

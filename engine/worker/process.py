@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 
+from howdah.engine.comm import kept
 from howdah.engine.comm.identity import Security, role_of_pem
 from howdah.engine.comm.loop import Loop
 from howdah.engine.scheduler.records import WorkerInfo
@@ -46,9 +47,16 @@ def run(options: argparse.Namespace, child: Child) -> int:
 RESTART = -1
 """What `Worker.run` returns when the process is to start anew."""
 
+KEPT_SHARE = 16
+"""The part of the memory limit that results which have left may keep, of each kind, for those that come."""
+
+KEPT_UNLIMITED = 1 << 30
+"""Bytes of it where there is no limit."""
+
 
 async def _serve(options: argparse.Namespace, child: Child) -> int:
     host = options.host or socket.gethostname()
+    kept.keep_at_most(options.memory_limit // KEPT_SHARE or KEPT_UNLIMITED)
     info = WorkerInfo(
         name=options.name,
         host=host,

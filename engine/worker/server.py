@@ -22,6 +22,7 @@ from typing import Any
 
 import msgspec
 
+from howdah.engine.comm import kept
 from howdah.engine.comm.frames import Channel, ChannelClosed
 from howdah.engine.comm.identity import Role, Security
 from howdah.engine.comm.joining import obtain_certificate
@@ -267,6 +268,7 @@ class Worker:
         while True:
             await asyncio.sleep(BEAT)
             now = time.monotonic()
+            kept.give_back(kept.KEEP_SECONDS)
             if self._session is None:
                 continue
             self.store.spiller.look()

@@ -19,6 +19,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 
+from howdah.engine.comm import kept
 from howdah.engine.worker import scratch
 from howdah.engine.worker.health import resident_bytes
 from howdah.engine.worker.large import Large
@@ -117,6 +118,9 @@ class Spiller:
             return
         used = resident_bytes() + nbytes
         if used > PROCESS * self.limit:
+            kept.give_back()
+            used = resident_bytes() + nbytes
+        if used > PROCESS * self.limit:
             self._wake()
         if used + self._promised <= STOP * self.limit:
             return
@@ -172,6 +176,7 @@ class Spiller:
 
     def _make_room(self) -> bool:
         """Spill until there is room; whether anything could be done."""
+        kept.give_back()
         excess = self._excess()
         if excess <= 0:  # there is room, or nothing that could make some
             return resident_bytes() <= STOP * self.limit

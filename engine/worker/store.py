@@ -15,7 +15,7 @@ from itertools import groupby
 from typing import Any
 
 from howdah.engine.comm.serialize import dumps_apart
-from howdah.engine.comm.shared import Budget
+from howdah.engine.comm.shared import Segments
 from howdah.engine.comm.transfer import MISSING, Packed
 from howdah.engine.graph.layer import Key, Span
 from howdah.engine.worker.large import Large, ResultLost
@@ -56,7 +56,7 @@ class Store:
         self._pieces: dict[int, list[int]] = {}
         """Bytes and number of users of each piece of memory that large results lie in."""
         self._lock = threading.RLock()
-        self._budget = Budget()
+        self._segments = Segments()
         self.spiller = Spiller(memory_limit, folder, self._all_large, lambda: self.memory, self._left_memory)
         self.nbytes = 0
         """Bytes of all that is held, as counted when it was put in."""
@@ -108,7 +108,7 @@ class Store:
         try:
             if type(value) is Large:
                 before = value.shared
-                packed = value.pack(share, self._budget)
+                packed = value.pack(share, self._segments)
                 if value.shared is not before and value.in_memory:  # it lies elsewhere now
                     self._count(value, memory_of(value.value, value.size))
                 return packed
@@ -218,8 +218,9 @@ class Store:
             return list(self._larges)
 
     def close(self) -> None:
-        """End the spill thread and remove its files."""
+        """End the spill thread and remove its files, and give back what was shared."""
         self.spiller.close()
+        self._segments.give_back()
 
     def free(self, spans: Iterable[Span]) -> None:
         """Drop these; what is not there is no matter."""

@@ -18,6 +18,7 @@ from waiting import until_async
 from howdah.engine.comm import transfer
 from howdah.engine.comm.frames import Channel, ChannelClosed
 from howdah.engine.comm.identity import Authority, Role, Security
+from howdah.engine.comm import kept
 from howdah.engine.comm.line import Line
 from howdah.engine.comm.messages import Hello
 from howdah.engine.comm.press import Presser, open_pressed
@@ -101,6 +102,7 @@ def test_on_one_host_large_results_are_mapped_not_sent(tmp_path: Path) -> None:
         assert found[300] == "small"
         assert all(found[i][0] == found[i][-1] == float(i) for i in range(300))
         assert Path("/proc/self/maps").read_text().count("memfd:howdah-result") >= 300
+        kept.give_back()
         await until_async(lambda: descriptors() <= before + 8)  # mappings need none
         found[7][:] = -1.0  # hers alone
         assert holder.store.get(KEY, 7)[5] == 7.0
@@ -110,6 +112,7 @@ def test_on_one_host_large_results_are_mapped_not_sent(tmp_path: Path) -> None:
         assert (
             Path("/proc/self/maps").read_text().count("memfd:howdah-result") >= 900
         )  # the holder's are there too, now
+        kept.give_back()
         await until_async(lambda: before + 300 <= descriptors() <= before + 300 + 8)
         third, _ = await fetched(holder, peers, spans)
         assert third[7][0] == 7.0
@@ -118,6 +121,7 @@ def test_on_one_host_large_results_are_mapped_not_sent(tmp_path: Path) -> None:
         holder.store.free(spans)
         values.clear()
         assert holder.store.memory == 0
+        kept.give_back()
         await until_async(lambda: descriptors() <= before + 8)
         assert again[9][-1] == 9.0  # what was mapped lives as long as who has it
 
@@ -127,7 +131,7 @@ def test_on_one_host_large_results_are_mapped_not_sent(tmp_path: Path) -> None:
 def test_without_descriptors_the_bytes_are_sent(tmp_path: Path) -> None:
     async def story(holder: Holder, peers: Peers) -> None:
         spans = holder.hold([np.full(MIB // 8, float(i)) for i in range(20)])
-        holder.store._budget.left = 3
+        holder.store._segments.left = 3
         found, _ = await fetched(holder, peers, spans)
         assert [found[i][-1] for i in range(20)] == [float(i) for i in range(20)]
 
