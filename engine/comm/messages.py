@@ -285,6 +285,8 @@ class Introduce(Message, frozen=True):
     running: tuple[tuple[int, int], ...] = ()
     spans: tuple[Span, ...] = ()
     """Of each of `running`, which items."""
+    inputs: tuple[tuple[Span, ...], ...] = ()
+    """Of each of `running`, what it was to fetch, which may still be on its way."""
     died: str = ""
     """Why the process before this one ended, of the same name."""
 

@@ -2,15 +2,16 @@
 
 Sizes: a run should take about TARGET seconds by the layer's own measure; a layer nobody has timed starts with one
 item (one whose function has been timed in another layer, with as many as were allowed there) and grows fourfold with
-every run that comes back; and no run is larger than its share of what is ready, so that
-the end of a layer is spread over all workers. Credit: each slot has one run and one more waiting (more when they are so
-short that two do not last until the next report). Turns: the most urgent priority first, then the client with the
-least virtual time (seconds received divided by its weight), then depth first.
+every run that comes back, or by an item for every WITNESSES of them; and no run is larger than its share of what is
+ready, so that the end of a layer is spread over all workers. Credit: each slot has one run and one more waiting (more
+when they are so short that two do not last until the next report). Turns: the most urgent priority first, then the
+client with the least virtual time (seconds received divided by its weight), then depth first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from heapq import heapify, heappop, heappush
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -48,7 +49,11 @@ MOST_RUNS = 64
 GROWTH = 4
 """How many times longer the next run of a layer may be than the longest that has come back."""
 
-LEAST = 0.005
+WITNESSES = 256
+"""So many runs that have come back say as much of a layer as a run that is an item longer: a thousand slots need not
+all go through the small sizes."""
+
+LEAST = 0.01
 """Seconds that a run should take at least, however little is left to share out; twice as much in a layer that keeps
 every slot busy for longer than that."""
 
@@ -371,7 +376,8 @@ def learn(core: Core, run: Run, tried: int, seconds: float) -> None:
         if known is not None and each > SURPRISE * known + FIRST_CALL:
             each = SURPRISE * known + FIRST_CALL
         book.seconds = each if own is None else (own + each) / 2
-        limit = min(GROWTH * tried, LONGEST_RUN)
+        told = book.account.runs // WITNESSES if book.account is not None else 0
+        limit = min(max(GROWTH * tried, told), LONGEST_RUN)
         if limit > book.limit:
             book.limit = limit
         if len(seconds_of) >= MOST_NAMES and book.name not in seconds_of:
@@ -425,23 +431,31 @@ def rebalance(core: Core) -> None:
     idle = sum([w.slots - w.held for w in core.idle.values()])
     # Who has nothing to give back does not answer: so an old request is one that gave nothing.
     idle -= sum([core.now - run.recalled < RECALL_ANSWER for run in core.runs.values() if run.recalled is not None])
-    while idle > 0:
-        best: Run | None = None
-        most = RECALL_WORTH
-        for worker in core.workers.values():
-            last, waits = _longest_wait(core, worker)
-            if last is not None and waits > max(most, placement.worth_leaving(core, last.book, last.group, last.level)):
-                best, most = last, waits
-        if best is None:
-            return
-        recall(core, best)
+    if idle <= 0:
+        return
+    longest = [entry for number, worker in enumerate(core.workers.values()) for entry in _to_ask(core, worker, number)]
+    heapify(longest)
+    while idle > 0 and longest:
+        _, number, run = heappop(longest)
+        recall(core, run)
         idle -= 1
+        for entry in _to_ask(core, run.worker, number):
+            heappush(longest, entry)
 
 
 def recall(core: Core, run: Run) -> None:
     """Ask for the unstarted tail of a run; once is enough."""
     run.recalled = core.now
     core.out.append(RecallRun(run.worker.name, run.ident, run.attempt))
+
+
+def _to_ask(core: Core, worker: Worker, number: int) -> list[tuple[float, int, Run]]:
+    """The worker's run whose tail should be asked back next, if any: the longest wait comes first, then the lowest
+    number."""
+    run, waits = _longest_wait(core, worker)
+    if run is None or waits <= max(RECALL_WORTH, placement.worth_leaving(core, run.book, run.group, run.level)):
+        return []
+    return [(-waits, number, run)]
 
 
 def _longest_wait(core: Core, worker: Worker) -> tuple[Run | None, float]:

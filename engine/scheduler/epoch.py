@@ -10,6 +10,7 @@ Then the clients are told what is pending again. Deterministic functions on the 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import repeat
 
 from howdah.engine.graph.layer import Span
 from howdah.engine.scheduler import placement
@@ -111,13 +112,19 @@ def fail_again(core: Core, span: Span, error: TaskError, origin: Span) -> None:
 # -- runs of the last epoch -------------------------------------------------------------------------------------------
 
 
-def take_over(core: Core, worker: Worker, running: Sequence[tuple[int, int]], spans: Sequence[Span]) -> None:
+def take_over(
+    core: Core,
+    worker: Worker,
+    running: Sequence[tuple[int, int]],
+    spans: Sequence[Span],
+    inputs: Sequence[tuple[Span, ...]],
+) -> None:
     """What the worker was given in an earlier epoch goes on there, where its items are still needed and nowhere else.
 
-    Other runs of that kind are asked back, and what they have made all the same is taken if it comes in time. To be
-    called before `recovery.rejoin`.
+    Other runs of that kind are asked back, and what they have made all the same is taken if it comes in time; what they
+    were to fetch is dropped then. To be called before `recovery.rejoin`.
     """
-    for (ident, attempt), span in zip(running, spans):
+    for (ident, attempt), span, fetched in zip(running, spans, inputs or repeat(())):
         if ident >> EPOCH_RUNS >= core.epoch or not len(span) or ident in core.runs:
             continue
         book = core.books.get(span.layer)
@@ -126,7 +133,7 @@ def take_over(core: Core, worker: Worker, running: Sequence[tuple[int, int]], sp
             or not 0 <= span.start < span.stop <= book.n
             or not _adopt(core, worker, book, span, ident, attempt)
         ):
-            core.ghosts.setdefault(worker.name, {})[ident, attempt] = Ghost(span, ())
+            core.ghosts.setdefault(worker.name, {})[ident, attempt] = Ghost(span, fetched)
 
 
 def _adopt(core: Core, worker: Worker, book: Book, span: Span, ident: int, attempt: int) -> bool:

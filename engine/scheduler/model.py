@@ -375,7 +375,9 @@ class Model:
                     running[run, attempt] = None
         self.awaited.discard(name)
         spans = tuple([worker.spans[known] for known in running])
-        self.event(WorkerJoined(worker.info, holdings, tuple(running), spans))
+        sources = {run.name: tuple([span for span, _ in run.start.sources]) for run in worker.runs}
+        inputs = tuple([sources.get(known, ()) for known in running])
+        self.event(WorkerJoined(worker.info, holdings, tuple(running), spans, inputs))
         for (number, count), span in zip(running, spans):
             if number in self.state.core.runs:
                 self.ledger.adopt(name, number, count, span)

@@ -132,6 +132,7 @@ class WorkerJoined(Record, frozen=True):
 
     `running`: the (run, attempt) that it still has queued, executing or not yet reported. Its other runs are void.
     `spans`: the items of each of these; runs of an earlier epoch are taken over by them. Empty: none are.
+    `inputs`: what each of these was to fetch, which may still be on its way.
     A known name with another pid is a new process: the old one is taken to have died.
     """
 
@@ -139,6 +140,7 @@ class WorkerJoined(Record, frozen=True):
     holdings: tuple[tuple[Span, tuple[int, ...]], ...] = ()
     running: tuple[tuple[int, int], ...] = ()
     spans: tuple[Span, ...] = ()
+    inputs: tuple[tuple[Span, ...], ...] = ()
 
 
 class WorkerLeft(Record, frozen=True):

@@ -74,7 +74,7 @@ def _introduced(server: Server, worker: WorkerPeer, message: Introduce) -> None:
     if server.written is not None:
         server.written.worker_came(info.name)
         server.runs.update(zip(message.running, message.spans))
-    server.event(WorkerJoined(info, message.holdings, message.running, message.spans))
+    server.event(WorkerJoined(info, message.holdings, message.running, message.spans, message.inputs))
 
 
 def _run_finished(server: Server, worker: WorkerPeer, report: RunDone, frames: Sequence[memoryview]) -> None:

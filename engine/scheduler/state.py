@@ -281,7 +281,7 @@ class State:
             worker = recovery.join(core, event.worker)
         worker.info = event.worker
         if event.spans:
-            epoch.take_over(core, worker, event.running, event.spans)
+            epoch.take_over(core, worker, event.running, event.spans, event.inputs)
         recovery.rejoin(core, worker, event.holdings, event.running)
         if core.expected is not None:
             core.expected.discard(worker.name)

@@ -91,6 +91,13 @@ LONGEST_PAUSE = 0.5
 """Seconds between attempts to find the scheduler: one that was started again waits for its last worker."""
 
 NOTHING = Span(b"", 0, 0)
+
+
+def _inputs_of(work: Work | None) -> tuple[Span, ...]:
+    """What the run was to fetch."""
+    return () if work is None else tuple([span for span, _, _ in work.message.sources])
+
+
 """The items of a run of which only its report is left: what it made is in the store."""
 
 
@@ -251,9 +258,8 @@ class Worker:
             name = message.report.run, message.report.attempt
             runs.setdefault(name, self._failed.get(name, NOTHING))
         self._epoch = epoch
-        fresh.send(
-            Introduce(self.info, tuple(self.store.holdings()), tuple(runs), tuple(runs.values()), died=self._died)
-        )
+        spans, inputs = tuple(runs.values()), tuple(_inputs_of(self._works.get(name)) for name in runs)
+        fresh.send(Introduce(self.info, tuple(self.store.holdings()), tuple(runs), spans, inputs, self._died))
         self._died = ""
         if self._drain is not None:
             fresh.send(self._drain.message)

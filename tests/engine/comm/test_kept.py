@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from waiting import until
 
 from howdah.engine.comm import kept
 from howdah.engine.comm.kept import Kept, rounded
 from howdah.engine.comm.landing import AGAIN_LEAST, new_memory
 from howdah.engine.comm.shared import Segments, Shared, map_aligned, share
-from tests.waiting import until
 
 MIB = 1 << 20
 PAGE = os.sysconf("SC_PAGE_SIZE")

@@ -15,10 +15,9 @@ import pyarrow as pa
 import pytest
 from waiting import until_async
 
-from howdah.engine.comm import transfer
+from howdah.engine.comm import kept, transfer
 from howdah.engine.comm.frames import Channel, ChannelClosed
 from howdah.engine.comm.identity import Authority, Role, Security
-from howdah.engine.comm import kept
 from howdah.engine.comm.line import Line
 from howdah.engine.comm.messages import Hello
 from howdah.engine.comm.press import Presser, open_pressed

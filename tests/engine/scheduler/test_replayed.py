@@ -180,3 +180,32 @@ def test_what_was_for_one_worker_finds_another_when_that_one_dies() -> None:
     model.join_worker("w12", "H2", "/r1", 2, resources=(("gpu", 1.0),))
     model.kill("w0", clean=False)
     model.settle()
+
+
+def test_a_copy_on_its_way_when_the_scheduler_died_is_dropped_if_nobody_wants_it() -> None:
+    """w1 was still fetching b[4] for a run of c when the scheduler was started again and its client had left: nothing
+    told the new one of that copy, and it stayed."""
+    model = new_model(False)
+    model.join_worker("w1", "h1")
+    model.join_worker("w2", "h2", "/r", 2)
+    model.layer("b", 24)
+    model.layer("c", 12, ("b", "k", 2))
+    model.join_client("c0", 4.0)
+    model.submit("c0", "bc", [("c", 1, 12)])
+    model.step("w1")
+    model.step("w2")
+    model.step("w1", 1)
+    for index in (0, 0, 1, 1):
+        model.step("w2", index)
+    model.report("w2")
+    model.step("w1")
+    model.report("w1")
+    model.step("w1")
+    model.step("w1", 1)
+    model.report("w1")
+    model.step("w1", 1)
+    (run,) = [run for run in model.workers["w1"].runs if run.start.sources]
+    assert not run.begun  # it fetches
+    model.leave_client("c0")
+    model.restart()
+    model.end()
