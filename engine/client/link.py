@@ -32,6 +32,9 @@ log = logging.getLogger(__name__)
 
 BEAT = 1.0
 SILENCE = 20.0
+AT_ONCE = 64
+"""Messages that are sent in one turn of the loop."""
+
 LOCATE_AFTER = 1.0
 """A scheduler that is started again where it was is back after so many seconds, as a rule."""
 
@@ -101,13 +104,14 @@ class Link:
         self._outbox.append((message, frames))
         if not self._woken:
             self._woken = True
-            self._thread.loop.call_soon_threadsafe(self.drain)
+            self._thread.loop.call_soon_threadsafe(self._drain_some)
 
     def sent(self, timeout: float = 5.0) -> None:
         """Return when what `send` was given before has gone; to a scheduler on this loop: when it has been handled."""
         if threading.current_thread() is self._thread.thread:
             return
         gone = threading.Event()
+        self._thread.loop.call_soon_threadsafe(self.drain)
         self._thread.loop.call_soon_threadsafe(gone.set)
         gone.wait(timeout)
 
@@ -126,15 +130,27 @@ class Link:
     # -- on the loop's thread -------------------------------------------------------------------------------------
 
     def drain(self) -> None:
-        """Hand over to the session what `send` has been given."""
+        """Hand over to the session all that `send` has been given."""
         self._woken = False
+        self._hand_over(len(self._outbox))
+
+    def _drain_some(self) -> None:
+        """Hand over a part, and more in the loop's next turn: a scheduler on this loop has told its workers then."""
+        if self._session is None or len(self._outbox) <= AT_ONCE:
+            self.drain()
+        else:
+            self._hand_over(AT_ONCE)
+            self._thread.loop.call_soon(self._drain_some)
+
+    def _hand_over(self, count: int) -> None:
         session = self._session
         if session is None:
             return
         mine = session.hold()
-        while self._outbox:
+        while self._outbox and count:
             message, frames = self._outbox.popleft()
             session.send(message, *frames)
+            count -= 1
         if mine:
             session.flush()
 

@@ -10,6 +10,7 @@ import threading
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -18,6 +19,9 @@ import pytest
 from waiting import until
 
 from howdah.engine.client import Client, Future, as_completed, wait
+from howdah.engine.client.link import AT_ONCE
+from howdah.engine.comm.loop import loop_thread
+from howdah.engine.comm.session import Session
 from howdah.engine.current import get_current
 from howdah.engine.execute import compute_graph, persist_graph
 from howdah.engine.graph.graph import Graph
@@ -490,3 +494,25 @@ def test_a_closed_client_is_free_at_once(cluster: LocalCluster) -> None:
         until(lambda: there_are() <= before, seconds=5)
     finally:
         gc.enable()
+
+
+def test_a_long_row_of_submits_goes_to_the_scheduler_in_parts(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that had piled up went at once: a scheduler on the client's own loop handled thousands of submits before it
+    told a worker of the first."""
+    sizes: list[int] = []
+    send_next = Session._send_next
+
+    def counted(session: Session[Any]) -> None:
+        if session.peer == "the scheduler":
+            sizes.append(len(session._next))
+        send_next(session)
+
+    monkeypatch.setattr(Session, "_send_next", counted)
+    gate = threading.Event()
+    loop_thread().loop.call_soon_threadsafe(gate.wait)  # the loop is busy: all of them pile up
+    future = client.submit(inc, 0, pure=False)
+    for _ in range(10 * AT_ONCE):
+        future = client.submit(inc, future, pure=False)
+    gate.set()
+    assert future.result(timeout=60) == 10 * AT_ONCE + 1
+    assert max(sizes) <= AT_ONCE
