@@ -1,0 +1,72 @@
+"""Whose tails are asked back when others idle: those that would wait longest, and at what cost to the scheduler."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from howdah.engine.scheduler import assign
+
+
+def cluster(waits: list[list[float]], idle: int) -> Any:
+    """Workers whose runs' last items wait so long, the newest run first; and as many idle slots."""
+    workers = {}
+    for number, seconds in enumerate(waits):
+        worker = SimpleNamespace(name=f"w{number}", runs=[])
+        worker.runs = [
+            SimpleNamespace(
+                ident=100 * number + i, attempt=1, waits=s, recalled=None, worker=worker, book=None, group=0, level=-1
+            )
+            for i, s in enumerate(seconds)
+        ]
+        workers[worker.name] = worker
+    return SimpleNamespace(
+        now=0.0, rebalanced=0.0, idle={0: SimpleNamespace(slots=idle, held=0)}, runs={}, workers=workers, out=[]
+    )
+
+
+def rebalanced(core: Any, patch: pytest.MonkeyPatch) -> tuple[list[int], int]:
+    """The runs that are asked for, in order, and how often a worker was looked at."""
+    looks = 0
+
+    def longest_wait(core: Any, worker: Any) -> tuple[Any, float]:
+        nonlocal looks
+        looks += 1
+        left = [run for run in worker.runs if run.recalled is None]
+        return (left[0], left[0].waits) if left else (None, 0.0)
+
+    patch.setattr(assign, "_longest_wait", longest_wait)
+    patch.setattr(assign.placement, "worth_leaving", lambda *_: 0.0)
+    assign.rebalance(core)
+    return [message.run for message in core.out], looks
+
+
+def greedy(waits: list[list[float]], idle: int) -> list[int]:
+    """Again and again the longest of those that are next at their workers; of equal ones, the first worker's."""
+    rest = {number: list(enumerate(seconds)) for number, seconds in enumerate(waits)}
+    found = []
+    while len(found) < idle:
+        number = max(rest, key=lambda n: (rest[n][0][1] if rest[n] else 0.0, -n), default=None)
+        if number is None or not rest[number] or rest[number][0][1] <= assign.RECALL_WORTH:
+            break
+        found.append(100 * number + rest[number].pop(0)[0])
+    return found
+
+
+@given(st.lists(st.lists(st.sampled_from([0.0, 0.05, 0.1, 0.5, 2.0]), max_size=5), max_size=12), st.integers(0, 30))
+def test_the_longest_waits_are_asked_back_one_for_each_idle_slot(waits: list[list[float]], idle: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        asked, _ = rebalanced(cluster(waits, idle), patch)
+    assert asked == greedy(waits, idle)
+
+
+def test_a_thousand_idle_slots_do_not_look_at_a_thousand_workers_each() -> None:
+    """They did: with 1,000 workers the scheduler stood still for seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        asked, looks = rebalanced(cluster([[1.0, 0.5]] * 1000, 1500), patch)
+    assert len(asked) == 1500
+    assert looks <= 1000 + 1500
