@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 BEAT = 1.0
 SILENCE = 20.0
 AT_ONCE = 64
-"""Messages that are sent in one turn of the loop."""
+"""Messages that are sent in one turn of the loop: what a scheduler on this loop can handle in some 5 ms."""
 
 LOCATE_AFTER = 1.0
 """A scheduler that is started again where it was is back after so many seconds, as a rule."""

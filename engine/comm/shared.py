@@ -2,7 +2,7 @@
 
 What is mapped is copy-on-write: who writes to it gets pages of her own, and nobody else ever sees it. So a value means
 the same however it travelled. Its size is sealed, and who gets a descriptor can only read by it. Memory that nobody
-maps any more is written again (`kept`): that costs half of what new memory does.
+maps any more is written again (`kept`): that costs half to three quarters of what new memory does.
 """
 
 from __future__ import annotations

@@ -91,14 +91,12 @@ LONGEST_PAUSE = 0.5
 """Seconds between attempts to find the scheduler: one that was started again waits for its last worker."""
 
 NOTHING = Span(b"", 0, 0)
+"""The items of a run of which only its report is left: what it made is in the store."""
 
 
 def _inputs_of(work: Work | None) -> tuple[Span, ...]:
-    """What the run was to fetch."""
+    """What the run was to fetch; nothing more, where only its report is left."""
     return () if work is None else tuple([span for span, _, _ in work.message.sources])
-
-
-"""The items of a run of which only its report is left: what it made is in the store."""
 
 
 class Worker:
