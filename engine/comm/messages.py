@@ -306,9 +306,10 @@ class RunCut(Message, frozen=True):
 
 
 class Copied(Message, frozen=True):
-    """These were asked for by `Copy` and are here now."""
+    """These were asked for by `Copy` and are here now; those are `missing`: they could not be had."""
 
     spans: tuple[Span, ...]
+    missing: tuple[Span, ...] = ()
 
 
 class SlotsNow(Message, frozen=True):

@@ -2,7 +2,8 @@
 
 For the server. A worker says `Draining`; from then on its slots count as none. Results that no other worker has are
 given out as `Copy` to the peers with the least on them, in small portions, so that what was copied counts even if time
-runs out. When nothing is left to save the worker is told to `Leave`.
+runs out; what one peer cannot fetch another is asked to. When nothing is left to save, or nothing that can be saved,
+the worker is told to `Leave`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from howdah.engine.comm.messages import Copy, Draining, Leave
 from howdah.engine.graph.layer import Key, Span
 from howdah.engine.scheduler.books import DONE
 from howdah.engine.scheduler.core import Core
-from howdah.engine.scheduler.records import SlotsChanged
+from howdah.engine.scheduler.records import CopiesAsked, SlotsChanged
+from howdah.engine.scheduler.requests import held_by
 from howdah.engine.scheduler.spans import equal_stretches
 
 if TYPE_CHECKING:
@@ -40,9 +42,17 @@ class Saving:
 
     reason: str
     begun: float
-    asked: dict[tuple[Key, int], str] = field(default_factory=dict)
-    """Who was asked to copy what. One that is on its way out itself, or gone, does not count."""
-    nbytes: int = 0
+    asked: dict[tuple[Key, int], tuple[str, int]] = field(default_factory=dict)
+    """Who was asked to copy what, and its bytes. One that is on its way out itself, or gone, does not count."""
+    refused: dict[tuple[Key, int], set[str]] = field(default_factory=dict)
+    """Who was asked and could not."""
+
+    def taker_of(self, item: tuple[Key, int]) -> str:
+        return self.asked.get(item, ("", 0))[0]
+
+    @property
+    def nbytes(self) -> int:
+        return sum(nbytes for _, nbytes in self.asked.values())
 
 
 class Drains:
@@ -57,7 +67,18 @@ class Drains:
         log.info("worker %s drains: %s", worker.name, message.reason)
         self.under_way.setdefault(worker.name, Saving(message.reason, time.time()))
         self._server.event(SlotsChanged(worker.name, 0))
+        # What others have copied for a run would go with it, in a moment perhaps in which this worker goes, too.
+        self._server.event(CopiesAsked(tuple(held_by(self._server.state.core).get(worker.name, ()))))
         self.look()
+
+    def refused(self, taker: str, spans: Collection[Span]) -> None:
+        """It was asked to copy these, and could not."""
+        for saving in self.under_way.values():
+            for span in spans:
+                for name in ((span.layer, item) for item in range(span.start, span.stop)):
+                    if saving.taker_of(name) == taker:
+                        del saving.asked[name]
+                        saving.refused.setdefault(name, set()).add(taker)
 
     def look(self) -> None:
         """Something has changed: see what is left to save. To be called after reports, while anybody drains."""
@@ -68,30 +89,38 @@ class Drains:
             if worker is None or peer is None:
                 continue
             takers = {n for n in core.workers if n in self._server.workers and n not in self.under_way}
-            alone = held_alone(core, name, takers)
-            if takers:
-                asked = saving.asked
-                self._save(
-                    name, [one for one in alone if asked.get((one[0].layer, one[0].start)) not in takers], takers
-                )
-            if not worker.runs and (not alone or not takers):
+            unasked: list[tuple[Span, int]] = []
+            waiting = False
+            for span, nbytes in held_alone(core, name, takers):
+                item = span.layer, span.start
+                if saving.taker_of(item) in takers:
+                    waiting = True
+                elif item not in saving.refused:
+                    unasked.append((span, nbytes))
+                elif others := takers - saving.refused[item]:
+                    self._save(name, [(span, nbytes)], others)
+                    waiting = True
+            if takers and unasked:
+                self._save(name, unasked, takers)
+                waiting = True
+            if not worker.runs and not waiting:
                 peer.session.send(Leave(saving.reason))
 
     def _save(self, name: str, found: list[tuple[Span, int]], takers: set[str]) -> None:
         server, saving = self._server, self.under_way[name]
+        server.event(CopiesAsked(tuple(span for span, _ in found)))
         address = server.address_of(name)
         load = {n: w.nbytes for n, w in server.state.core.workers.items() if n in takers}
-        portion: list[Span] = []
+        portion: list[tuple[Span, int]] = []
         size = 0
         for at, (span, nbytes) in enumerate(found):
-            portion.append(span)
+            portion.append((span, nbytes))
             size += nbytes
             if size >= PORTION_BYTES or len(portion) >= PORTION_ITEMS or at == len(found) - 1:
                 taker = min(load, key=load.__getitem__)
                 load[taker] += size
-                saving.nbytes += size
-                saving.asked.update({(one.layer, one.start): taker for one in portion})
-                server.workers[taker].session.send(Copy(tuple((span, name, address) for span in portion)))
+                saving.asked.update({(one.layer, one.start): (taker, n) for one, n in portion})
+                server.workers[taker].session.send(Copy(tuple((one, name, address) for one, _ in portion)))
                 portion, size = [], 0
 
     def left(self, name: str) -> None:

@@ -28,6 +28,7 @@ from howdah.engine.scheduler.records import (
     ClientJoined,
     ClientLeft,
     ClientReturned,
+    CopiesAsked,
     CopiesMade,
     EpochOpened,
     Event,
@@ -397,6 +398,7 @@ class Model:
             return False
         held = [(task, h) for part, h in self.state.holder_of(span) if h != name for task in tasks_of(part)]
         if held:
+            self.event(CopiesAsked((span,)))
             self._send(name, Copy(tuple(held)))
         return bool(held)
 

@@ -196,6 +196,12 @@ class RetryRequested(Record, frozen=True):
     spans: tuple[Span, ...]
 
 
+class CopiesAsked(Record, frozen=True):
+    """Somebody wants copies of these: what has been copied, or will be, stays as long as the result."""
+
+    spans: tuple[Span, ...]
+
+
 class CopiesMade(Record, frozen=True):
     """The worker has fetched copies of these, as it was asked to."""
 
@@ -276,6 +282,7 @@ Event: TypeAlias = (
     | RunReturned
     | ResultsMissing
     | RetryRequested
+    | CopiesAsked
     | CopiesMade
     | SlotsChanged
     | RacksKnown

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from howdah.engine.graph.layer import Span
 from howdah.engine.scheduler.assign import note_room
-from howdah.engine.scheduler.books import DONE, FAILED, IDLE
+from howdah.engine.scheduler.books import DONE, FAILED, IDLE, Book
 from howdah.engine.scheduler.core import Core
 from howdah.engine.scheduler.lifecycle import Stack, _drop_errors, demand
-from howdah.engine.scheduler.records import CopiesMade, RetryRequested, SlotsChanged
+from howdah.engine.scheduler.records import CopiesAsked, CopiesMade, RetryRequested, SlotsChanged
 from howdah.engine.scheduler.spans import SpanSet, equal_stretches
 
 
@@ -38,6 +38,22 @@ def retry(core: Core, event: RetryRequested) -> None:
     demand(core, again)
 
 
+def copies_asked(core: Core, event: CopiesAsked) -> None:
+    """Copies of these results are kept from now on. Said before they are made: a run may fetch the same items
+    meanwhile, and when it ends they would go."""
+    for span in event.spans:
+        book = core.books.get(span.layer)
+        if book is not None:
+            for a, b in book.where(max(span.start, 0), min(span.stop, book.n), DONE):
+                _keep(book, a, b)
+
+
+def _keep(book: Book, lo: int, hi: int) -> None:
+    if book.asked is None:
+        book.asked = SpanSet()
+    book.asked.add(lo, hi)
+
+
 def copies_made(core: Core, event: CopiesMade) -> None:
     """The worker was asked to fetch these, and has them; what is no result any more it drops."""
     worker = core.workers.get(event.worker)
@@ -54,9 +70,7 @@ def copies_made(core: Core, event: CopiesMade) -> None:
             for c, d, holder in equal_stretches(book.holder, a, b):
                 if holder != worker.index:
                     book.copied(c, d, worker.index)
-                    if book.asked is None:
-                        book.asked = SpanSet()
-                    book.asked.add(c, d)
+                    _keep(book, c, d)
         for a, b in stray:
             core.free_stray(worker, book.key, a, b)
 

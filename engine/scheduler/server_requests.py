@@ -13,7 +13,7 @@ from howdah.engine.comm.messages import RESTART, Copy, Files, Leave, python_vers
 from howdah.engine.graph.layer import Span
 from howdah.engine.scheduler import requests
 from howdah.engine.scheduler.books import DONE, IDLE
-from howdah.engine.scheduler.records import Released, RetryRequested
+from howdah.engine.scheduler.records import CopiesAsked, Released, RetryRequested
 
 if TYPE_CHECKING:
     from howdah.engine.scheduler.server import Server
@@ -49,6 +49,7 @@ def retry(server: Server, client: ClientPeer, about: dict[str, Any]) -> None:
 
 def replicate(server: Server, client: ClientPeer, about: dict[str, Any]) -> None:
     """Each of `workers` gets copies of all of `spans` that have results."""
+    server.event(CopiesAsked(tuple(_spans(about))))
     for name in about["workers"]:
         peer = server.workers.get(name)
         if peer is None:

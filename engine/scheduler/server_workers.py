@@ -42,8 +42,9 @@ def said(server: Server, worker: WorkerPeer, message: WorkerSays, frames: Sequen
         case RunCut(report):
             server.coordination.begun.cut(report.run, report.attempt, report.start)
             server.event(_by(worker, report))
-        case Copied(spans):
+        case Copied(spans, missing):
             server.event(CopiesMade(worker.name, spans))
+            server.drains.refused(worker.name, missing)
         case SlotsNow(slots):
             server.event(SlotsChanged(worker.name, slots))
         case Health():

@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 PAUSES = (0.1, 0.4)
 """Seconds until a holder that could not be reached is tried again, and again."""
 
+Name = tuple[Key, int]
+
 Source = tuple[Span, str, str]
 """What, from which worker, at which address."""
 
@@ -42,7 +44,10 @@ class Fetching:
 
     def __init__(self, store: Store, peers: Peers) -> None:
         self.store, self.peers = store, peers
-        self._coming: dict[tuple[Key, int], asyncio.Future[None]] = {}
+        self._coming: dict[Name, asyncio.Future[None]] = {}
+        self._unwanted: set[Name] = set()
+        """Of what is coming, what was freed before it came: it goes when it has come."""
+        self._guard = threading.Lock()
 
     async def fetch(self, sources: Sequence[Source]) -> None:
         """Return when all of `sources` is in the store. Raises SourceFailed.
@@ -51,7 +56,7 @@ class Fetching:
         """
         by_holder: dict[tuple[str, str], list[Span]] = {}
         waits: list[asyncio.Future[None]] = []
-        claimed: set[tuple[Key, int]] = set()  # two dependencies may name the same item
+        claimed: set[Name] = set()  # two dependencies may name the same item
         others: list[Source] = []
         for span, holder, address in sources:
             wanted = self._not_here(span, waits, claimed)
@@ -69,10 +74,34 @@ class Fetching:
             if isinstance(outcome, BaseException):
                 raise outcome
 
-    def _not_here(self, span: Span, waits: list[asyncio.Future[None]], claimed: set[tuple[Key, int]]) -> list[Span]:
+    def free(self, spans: Sequence[Span]) -> None:
+        """Drop these from the store; those on their way when they have come, unless they are asked for again."""
+        if not self._coming:
+            self.store.free(spans)
+            return
+        with self._guard:
+            for name in [name for span in spans for name in self._coming_of(span)]:
+                if self.store.has(*name):
+                    del self._coming[name]  # who asks for it now must not wait for this transfer
+                else:
+                    self._unwanted.add(name)
+            self.store.free(spans)
+
+    def wanted_only(self, spans: Sequence[Span]) -> None:
+        """Of what is on its way only this is to stay: another scheduler has the say, which knows of nothing else."""
+        self._unwanted |= self._coming.keys() - {name for span in spans for name in self._coming_of(span)}
+
+    def _coming_of(self, span: Span) -> list[Name]:
+        layer, start, stop = span
+        if len(self._coming) < stop - start:
+            return [name for name in self._coming if name[0] == layer and start <= name[1] < stop]
+        return [(layer, item) for item in range(start, stop) if (layer, item) in self._coming]
+
+    def _not_here(self, span: Span, waits: list[asyncio.Future[None]], claimed: set[Name]) -> list[Span]:
         wanted: list[Span] = []
         for item in range(span.start, span.stop):
             name = (span.layer, item)
+            self._unwanted.discard(name)
             if name in claimed or self.store.has(*name):
                 continue
             claimed.add(name)
@@ -95,7 +124,7 @@ class Fetching:
         self, holder: str, address: str, spans: list[Span], others: list[Source], arrival: asyncio.Future[None]
     ) -> None:
         try:
-            await self._from_any(holder, address, spans, others)
+            await self._from_any(holder, address, spans, others, arrival)
             arrival.set_result(None)
         except BaseException as error:
             arrival.set_exception(
@@ -103,10 +132,18 @@ class Fetching:
             )
             raise
         finally:
+            unwanted: list[Span] = []
             for name in items_of(spans):
-                del self._coming[name]
+                if self._coming.get(name) is arrival:
+                    del self._coming[name]
+                    if name in self._unwanted:
+                        self._unwanted.remove(name)
+                        unwanted.append(Span(name[0], name[1], name[1] + 1))
+            self.store.free(unwanted)
 
-    async def _from_any(self, holder: str, address: str, spans: list[Span], others: list[Source]) -> None:
+    async def _from_any(
+        self, holder: str, address: str, spans: list[Span], others: list[Source], arrival: asyncio.Future[None]
+    ) -> None:
         """From the holder; what it fails to give, from others that have it; else from the holder once more."""
         for pause in (*PAUSES, None):
             try:
@@ -116,31 +153,32 @@ class Fetching:
                 if failed.final:
                     raise
                 fault = failed
+            spans = self._absent(spans, arrival)
             for name, where, rest in self._elsewhere(holder, spans, others):
                 with contextlib.suppress(SourceFailed):  # what is still missing then is the holder's fault first
                     log.info("%s; the rest is fetched from %s", fault.fault, name)
                     await self._transfer(name, where, rest)
-            spans = self._absent(spans)
+            spans = self._absent(spans, arrival)
             if not spans:
                 return
             if pause is None or fault.gone:
                 raise SourceFailed(holder, spans, fault.fault)
             await asyncio.sleep(pause)  # a passing fault of the network, perhaps
 
-    def _absent(self, spans: Sequence[Span]) -> list[Span]:
+    def _absent(self, spans: Sequence[Span], arrival: asyncio.Future[None]) -> list[Span]:
+        """What has not come of that transfer, nor came and was freed."""
         return [
             Span(layer, item, item + 1)
-            for layer, start, stop in spans
-            for item in range(start, stop)
-            if not self.store.has(layer, item)
+            for layer, item in items_of(spans)
+            if self._coming.get((layer, item)) is arrival and not self.store.has(layer, item)
         ]
 
     def _elsewhere(
         self, holder: str, spans: Sequence[Span], others: Sequence[Source]
     ) -> list[tuple[str, str, list[Span]]]:
-        """Of what is missing of `spans`, who else has it."""
+        """Of `spans`, all single items that are missing, who else has them."""
         found: dict[tuple[str, str], list[Span]] = {}
-        for one in self._absent(spans):
+        for one in spans:
             for span, name, address in others:
                 if span.layer == one.layer and span.start <= one.start < span.stop and name != holder:
                     found.setdefault((name, address), []).append(one)
@@ -150,7 +188,6 @@ class Fetching:
     async def _transfer(self, holder: str, address: str, spans: list[Span]) -> None:
         faults: list[str] = []
         unasked = 0
-        guard = threading.Lock()
         over = False
 
         def take(layer: Key, item: int, packed: Packed) -> None:
@@ -167,7 +204,7 @@ class Fetching:
             except Exception as error:  # noqa: BLE001  # the user's own __setstate__ or imports may raise anything
                 faults.append(f"it cannot be opened here: {type(error).__name__}: {error}")
             else:
-                with guard:
+                with self._guard:
                     if not over:
                         self.store.put(layer, (item,), (value,), (max(size_of_value(value), 1),))
 
@@ -178,7 +215,7 @@ class Fetching:
         except (HowdahError, OSError) as error:
             # A thread may be at it still. What it brought after the scheduler was told that it is missing would stay
             # here for good: nobody knows of it.
-            with guard:
+            with self._guard:
                 over = True
             gone = isinstance(error, PeerGone)
             raise SourceFailed(holder, spans, f"{holder} at {address}: {error}", gone=gone) from error

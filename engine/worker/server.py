@@ -257,7 +257,9 @@ class Worker:
             runs.setdefault(name, self._failed.get(name, NOTHING))
         self._epoch = epoch
         spans, inputs = tuple(runs.values()), tuple(_inputs_of(self._works.get(name)) for name in runs)
-        fresh.send(Introduce(self.info, tuple(self.store.holdings()), tuple(runs), spans, inputs, self._died))
+        holdings = tuple(self.store.holdings())
+        self._fetching.wanted_only([*(span for span, _ in holdings), *(span for some in inputs for span in some)])
+        fresh.send(Introduce(self.info, holdings, tuple(runs), spans, inputs, self._died))
         self._died = ""
         if self._drain is not None:
             fresh.send(self._drain.message)
@@ -291,7 +293,7 @@ class Worker:
             case DefineLayer():
                 self._codes[message.key] = Code(message, frames[0])
             case Free(spans):
-                self.store.free(spans)
+                self._fetching.free(spans)
             case Recall(run, attempt):
                 self._recall((run, attempt))
             case ForgetLayers(keys):
@@ -350,8 +352,11 @@ class Worker:
         with contextlib.suppress(SourceFailed):  # what could be had is here; who wants more asks again
             await self._fetching.fetch(sources)
         if self._session is not None:
-            here = tuple(span for span, _, _ in sources if self.store.has(span.layer, span.start))
-            self._session.send(Copied(here))
+            here: list[Span] = []
+            missing: list[Span] = []
+            for span, _, _ in sources:
+                (here if self.store.has(span.layer, span.start) else missing).append(span)
+            self._session.send(Copied(tuple(here), tuple(missing)))
 
     def _slots_change(self, cut: RunReturned | None) -> None:
         self._loop.call_soon_threadsafe(self._slots_changed, cut)

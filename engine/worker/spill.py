@@ -78,7 +78,7 @@ class Spiller:
         self._spare, self._look_at = 0, 0.0
         """What may be taken without a look before that time."""
         self._waiting: Counter[int] = Counter()
-        self._wanted = False
+        self._wanted = self._at_work = False
         self._rounds = 0
         self._stuck = False
         """There was nothing to spill the last time; waiting for it is useless."""
@@ -142,6 +142,11 @@ class Spiller:
             with self._room:
                 self._waiting[nbytes] -= 1
 
+    def settled(self) -> bool:
+        """Whether results in memory take no more than they may, and nothing is on its way to disk."""
+        with self._room:
+            return not (self._wanted or self._at_work) and self._managed() <= TARGET * self.limit
+
     def close(self) -> None:
         """End the thread and remove all files."""
         with self._room:
@@ -168,8 +173,10 @@ class Spiller:
                 if self._closed:
                     return
                 self._wanted = False  # whoever wakes it from now on may have seen what this round does not see
+                self._at_work = True
             progress = self._make_room()
             with self._room:
+                self._at_work = False
                 self._stuck = not progress
                 self._rounds += 1
                 self._room.notify_all()

@@ -29,6 +29,22 @@ def has_journal() -> bool:
     return "journal" in known
 
 
+def children_of(pid: int, recursive: bool = False) -> list[psutil.Process]:
+    """None of a process that has ended."""
+    try:
+        return psutil.Process(pid).children(recursive)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def alive(process: psutil.Process) -> bool:
+    """It may end at any moment, while it is looked at too."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 class Parts:
     """Starts, finds and ends processes.
 
@@ -116,11 +132,7 @@ class Parts:
 
     def pid(self, name: str) -> int:
         """The worker's own process (its supervisor's child); 0 while there is none."""
-        try:
-            children = psutil.Process(self.processes[name].pid).children()
-        except psutil.NoSuchProcess:
-            return 0
-        return next((child.pid for child in children if child.status() != psutil.STATUS_ZOMBIE), 0)
+        return next((child.pid for child in children_of(self.processes[name].pid) if alive(child)), 0)
 
     def kill(self, name: str) -> int:
         """SIGKILL the worker's process."""
@@ -159,9 +171,7 @@ class Parts:
                 client.close()
         for name in list(self.to_scheduler):
             self.signal(name, signal.SIGCONT)
-        children = [
-            c for p in self.processes.values() if p.poll() is None for c in psutil.Process(p.pid).children(True)
-        ]
+        children = [c for p in self.processes.values() if p.poll() is None for c in children_of(p.pid, recursive=True)]
         for name in sorted(self.processes, key=lambda one: one == "scheduler"):
             process = self.processes[name]
             if process.poll() is None:
@@ -174,8 +184,8 @@ class Parts:
                 process.wait()
         for proxy in (*self.to_scheduler.values(), *self.to_worker.values()):
             proxy.close()
-        _, alive = psutil.wait_procs(children, timeout=5)
-        left = [f"process {process.pid}: {' '.join(process.cmdline()[:6])}" for process in alive]
+        _, remaining = psutil.wait_procs(children, timeout=5)
+        left = [f"process {process.pid}: {process}" for process in remaining]
         left += [str(path) for path in self.folder.glob("howdah-*")]
         shutil.rmtree(self.folder, ignore_errors=True)
         return left

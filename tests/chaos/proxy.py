@@ -46,10 +46,11 @@ class Proxy:
 
     # -- what can be done to the link -------------------------------------------------------------------------------
 
-    def cut(self, pid: int | None = None) -> None:
-        """End all connections (of the process `pid`), and refuse new ones until `heal`."""
-        self._may = (lambda other: False) if pid is None else (lambda other: other != pid)
-        self.drop(pid)
+    def cut(self, *pids: int) -> None:
+        """End all connections (of these processes), and refuse new ones until `heal`."""
+        self._may = (lambda other: other not in pids) if pids else (lambda other: False)
+        for pid in pids or (None,):
+            self.drop(pid)
 
     def drop(self, pid: int | None = None) -> None:
         """End all connections (of `pid`) once; new ones are welcome."""

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -33,6 +34,40 @@ def test_sigterm_saves_what_the_worker_alone_holds(parts: Parts, counts: Counts)
     (drained,) = until(lambda: client.summary()["drained"])
     assert (drained["worker"], drained["reason"], drained["lost"]) == (leaver, "it got SIGTERM", 0)
     assert drained["results"] > 0
+
+
+def test_what_one_peer_cannot_fetch_another_saves(parts: Parts, counts: Counts) -> None:
+    client = parts.start(3, slots=1)
+    parts.start_worker("w3", "--grace", "30")
+    client.wait_for_workers(4, timeout=30)
+    parts.interpose("w3").cut(parts.pid("w0"), parts.pid("w1"))
+    leaves = client.map(leaf, range(60), counts=counts, seconds=0.01, workers="w3")
+    wait(leaves, timeout=30)
+    parts.processes["w3"].terminate()
+    assert parts.processes["w3"].wait(20) == 0
+    (drained,) = until(lambda: client.summary()["drained"])
+    assert (drained["results"], drained["lost"]) == (60, 0)
+    assert [int(value[0]) for value in client.gather(leaves)] == list(range(60))
+    assert counts.twice() == {}
+
+
+def bound_to_its_process() -> tuple[np.ndarray, Any]:
+    return np.ones(1_000_000), threading.Lock()
+
+
+def test_nobody_waits_for_what_cannot_be_saved(parts: Parts) -> None:
+    """Its grace is half a minute; what cannot travel is no reason to stay so long."""
+    client = parts.start(1)
+    parts.start_worker("w1", "--grace", "30")
+    client.wait_for_workers(2, timeout=30)
+    stays = client.submit(bound_to_its_process, workers="w1", allow_other_workers=True)
+    wait(stays, timeout=30)
+    parts.processes["w1"].terminate()
+    assert parts.processes["w1"].wait(20) == 0
+    (drained,) = until(lambda: client.summary()["drained"])
+    assert drained["lost"] == 1
+    wait(stays, timeout=30)
+    assert client.who_has(stays)[stays.key] == ["w0"]
 
 
 def test_sigterm_in_the_middle_of_a_graph(parts: Parts, counts: Counts) -> None:

@@ -8,12 +8,15 @@ from itertools import groupby
 import pytest
 
 from howdah.engine.graph.layer import Broadcast, KToOne, OneToOne, Span
+from howdah.engine.scheduler import requests
 from howdah.engine.scheduler.check import check
 from howdah.engine.scheduler.model import layer, whole
 from howdah.engine.scheduler.records import (
     CancelRequested,
     ClientJoined,
     ClientLeft,
+    CopiesAsked,
+    CopiesMade,
     Event,
     ForgetLayer,
     FreeSpans,
@@ -324,6 +327,24 @@ def test_a_copy_takes_the_place_of_a_lost_result() -> None:
     out = story.dies(holder)
     assert of(TellDone, out)[0] == TellDone("me", whole(a), fetching.worker)
     assert not of(TellLost, [o for o in out if getattr(o, "span", None) == whole(a)])
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_copies_that_somebody_asked_for_stay_when_no_run_needs_them(asked: bool) -> None:
+    """Asked for while a run fetches the same: when that ends its copy goes, and with it the one that was asked for."""
+    story = Story("w1", "w2")
+    a, b = layer("a", 1), layer("b", 6, ("a", Broadcast()))
+    story.submits(a, b, wanted=[whole(a), whole(b)])
+    story.done(story.run_of(a))
+    taker = next(run for run in story.started if run.sources).worker
+    if asked:
+        story.say(CopiesAsked((whole(a),)))
+    story.run_all(b)
+    story.say(Released("me", (whole(b),)))
+    story.say(CopiesMade(taker, (whole(a),) if asked else ()))  # it has answered, if it was asked
+    assert requests.holders(story.state.core, whole(a))[0][1:] == ([taker] if asked else [])
+    out = story.dies(story.run_of(a).worker)
+    assert bool(of(TellLost, out)) is not asked
 
 
 def test_cancel_stops_what_nobody_else_wants() -> None:

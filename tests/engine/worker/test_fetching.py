@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from waiting import until_async
 
 from howdah.engine.comm.frames import Channel
 from howdah.engine.comm.identity import Role
@@ -34,7 +36,7 @@ def folder() -> Iterator[Path]:
 
 
 class Holder:
-    """A data server that may break off its answers after so many items, for good or once."""
+    """A data server that may break off its answers after so many items, for good or once, or wait for `go` there."""
 
     def __init__(self, folder: Path, name: str, fault: str = "", after: int = 1 << 30) -> None:
         self.name, self.fault, self.after = name, fault, after
@@ -47,6 +49,7 @@ class Holder:
         self.source = (Span(KEY, 0, N), name, self.address)
         self.lines: list[Line] = []
         self.stopped = asyncio.Event()
+        self.go = threading.Event()
 
     async def _serve(self, channel: Channel, role: Role, hello: Hello) -> None:
         if self.fault == "stopped":
@@ -61,11 +64,14 @@ class Holder:
             else:
                 self.listener.stop()
             raise ConnectionResetError("the link broke")
+        if self.fault == "waits" and sum(self.asked.values()) >= self.after:
+            self.go.wait(20)
         self.asked[item] += 1
         return self.store.pack(layer, item, False)  # by bytes, in pieces of some items
 
     def close(self) -> None:
         self.stopped.set()
+        self.go.set()
         self.listener.close()
         self.pool.shutdown(wait=False)
 
@@ -144,5 +150,62 @@ def test_whoever_waits_for_a_worker_that_was_given_up_is_told(folder: Path) -> N
         assert whole(store)
         first.close()
         second.close()
+
+    tell(folder, story)
+
+
+async def half_way(folder: Path, fetching: Fetching, store: Store) -> tuple[Holder, asyncio.Future[None], set[int]]:
+    """A holder that gives all, waiting in the middle of it; the fetch; what has come."""
+    holder = Holder(folder, "a", "waits", after=20)
+    fetch = asyncio.ensure_future(fetching.fetch([holder.source]))
+    await until_async(lambda: sum(holder.asked.values()) == 20 and store.has(KEY, 0))
+    return holder, fetch, held(store)
+
+
+def held(store: Store) -> set[int]:
+    return {i for i in range(N) if store.has(KEY, i)}
+
+
+def test_what_is_freed_on_its_way_does_not_stay(folder: Path) -> None:
+    """Its run was asked back: nobody knows any more that it comes."""
+
+    async def story(fetching: Fetching, peers: Peers, store: Store) -> None:
+        holder, fetch, _ = await half_way(folder, fetching, store)
+        fetching.free([Span(KEY, 0, N)])
+        holder.go.set()
+        await fetch
+        assert sum(holder.asked.values()) == N
+        assert held(store) == set()
+        assert store.nbytes == 0
+        holder.close()
+
+    tell(folder, story)
+
+
+def test_what_is_freed_on_its_way_and_asked_for_again_is_there(folder: Path) -> None:
+    async def story(fetching: Fetching, peers: Peers, store: Store) -> None:
+        holder, fetch, came = await half_way(folder, fetching, store)
+        fetching.free([Span(KEY, 0, N)])
+        again = asyncio.ensure_future(fetching.fetch([holder.source]))
+        await asyncio.sleep(0)  # it begins, and sees what is on its way
+        holder.go.set()
+        await asyncio.gather(fetch, again)
+        assert whole(store)
+        assert all(holder.asked[i] == 2 for i in came)  # it had come and gone
+        assert sum(holder.asked.values()) < 2 * N  # what was still to come came once
+        holder.close()
+
+    tell(folder, story)
+
+
+def test_another_scheduler_knows_only_what_runs_wait_for(folder: Path) -> None:
+    async def story(fetching: Fetching, peers: Peers, store: Store) -> None:
+        holder, fetch, came = await half_way(folder, fetching, store)
+        fetching.wanted_only([Span(KEY, N - 5, N), *(Span(KEY, i, i + 1) for i in came)])
+        holder.go.set()
+        await fetch
+        assert held(store) >= came | set(range(N - 5, N))
+        assert held(store) < set(range(N))
+        holder.close()
 
     tell(folder, story)

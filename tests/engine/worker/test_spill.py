@@ -14,7 +14,6 @@ from waiting import until
 
 from howdah.engine.graph.layer import Span
 from howdah.engine.worker.sizes import memory_of
-from howdah.engine.worker.spill import TARGET
 from howdah.engine.worker.store import MISSING, Store, size_of_value
 
 KEY = b"k" * 16
@@ -44,14 +43,14 @@ def test_the_oldest_go_to_disk_and_come_back(tmp_path: Path) -> None:
     store.get(KEY, 0)  # used just now
     for i in range(10, 30):
         put(store, i, np.full(MIB // 8, float(i)))
-    until(lambda: store.memory <= TARGET * 20 * MIB)
+    until(store.spiller.settled)
     assert store.nbytes == 30 * MIB
     assert len(files(tmp_path)) == len(list(tmp_path.glob("*/*"))) >= 19
     for i in reversed(range(30)):
         value = store.get(KEY, i)
         assert value[0] == value[-1] == float(i)
         value[0] = -1.0  # it is the reader's own
-    until(lambda: store.memory <= TARGET * 20 * MIB)
+    until(store.spiller.settled)
     store.free([Span(KEY, 0, 30)])
     assert (store.nbytes, store.memory, files(tmp_path)) == (0, 0, [])
     store.close()
@@ -65,7 +64,7 @@ def test_what_is_in_use_stays(tmp_path: Path) -> None:
     used = store.get(KEY, 0)
     for i in range(1, 9):
         put(store, i, np.zeros(2 * MIB // 8))
-    until(lambda: store.memory <= TARGET * 10 * MIB)
+    until(store.spiller.settled)
     assert store.get(KEY, 0) is used
     store.close()
 
@@ -76,7 +75,7 @@ def test_a_damaged_file_is_a_lost_result(tmp_path: Path, damage: str, caplog: py
     store = Store(4 * MIB, str(tmp_path))
     for i in range(6):
         put(store, i, np.full(MIB // 8, float(i)))
-    until(lambda: store.memory <= TARGET * 4 * MIB)
+    until(store.spiller.settled)
     victim = files(tmp_path)[0]
     if damage == "flipped":
         with open(victim, "r+b") as file:
@@ -179,7 +178,7 @@ def test_many_threads_read_while_results_come_and_go(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert faults == []
-    until(lambda: store.memory <= TARGET * 4 * MIB)
+    until(store.spiller.settled)
     assert store.memory == sum(size for size, _ in store._pieces.values())
     store.free([Span(KEY, 0, 12)])
     assert (store.memory, store.nbytes, files(tmp_path)) == (0, 0, [])
