@@ -6,7 +6,6 @@ import functools
 import gc
 import inspect
 import itertools
-import os
 import subprocess
 import sys
 import threading
@@ -21,7 +20,6 @@ from waiting import until
 
 import howdah
 from howdah.engine.client import Client
-from howdah.engine.coordination import Event
 from howdah.engine.executor import Executor
 from howdah.engine.local_cluster import LocalCluster
 from howdah.errors import HowdahError, InputError, NotSupported, Unpicklable
@@ -40,32 +38,39 @@ def executor(client: Client) -> Iterator[Executor]:
         yield executor
 
 
+class Gate:
+    """What blocked calls wait for: a file. They keep their slots, while a wait for an `Event` gives the slot to another
+    call after a moment."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "gate"
+
+    def set(self) -> None:
+        self._path.touch()
+
+    def wait(self, seconds: float) -> None:
+        until(self._path.exists, "the gate", seconds)
+
+
 @pytest.fixture
-def go(client: Client) -> Iterator[Event]:
-    """What blocked calls wait for; set at the end."""
-    event = Event(client=client)
-    yield event
-    event.set()
+def go(tmp_path: Path) -> Iterator[Gate]:
+    """Set at the end."""
+    gate = Gate(tmp_path)
+    yield gate
+    gate.set()
 
 
-def hold(event: Event) -> str:
-    event.wait(30)
+def hold(gate: Gate | None) -> str:
+    if gate is not None:
+        gate.wait(30)
     return "held"
 
 
-def block_all(executor: Executor, go: Event) -> list[cf.Future[Any]]:
+def block_all(executor: Executor, go: Gate) -> list[cf.Future[Any]]:
     """Both workers busy until `go` is set."""
     futures = [executor.submit(hold, go) for _ in range(2)]
     until(lambda: all(future.running() for future in futures))
     return futures
-
-
-def hold_slot(path: str | None) -> str:
-    """As `hold`, but the wait does not give the slot to another call."""
-    pause = threading.Event()
-    while path is not None and not os.path.exists(path):
-        pause.wait(0.01)
-    return "held"
 
 
 def show(*args: Any, **kwargs: Any) -> Any:
@@ -113,7 +118,7 @@ def test_what_cannot_travel_is_told_at_once(executor: Executor) -> None:
         executor.submit(show, threading.Lock())
 
 
-def test_a_wait_that_runs_out_of_time(executor: Executor, go: Event) -> None:
+def test_a_wait_that_runs_out_of_time(executor: Executor, go: Gate) -> None:
     future = executor.submit(hold, go)
     with pytest.raises(cf.TimeoutError):
         future.result(timeout=0)
@@ -156,17 +161,17 @@ def test_map_raises_where_the_call_did(executor: Executor) -> None:
         next(results)
 
 
-def test_map_runs_out_of_time(executor: Executor, go: Event) -> None:
-    results = executor.map(lambda e: e and hold(e), [None, None, go], timeout=0.3)
-    assert [next(results), next(results)] == [None, None]
+def test_map_runs_out_of_time(executor: Executor, go: Gate) -> None:
+    results = executor.map(hold, [None, None, go], timeout=2)
+    assert [next(results), next(results)] == ["held", "held"]
     with pytest.raises(TimeoutError):
         next(results)
 
 
-def test_map_takes_its_arguments_at_once_and_cancels_what_nobody_asked_for(executor: Executor, go: Event) -> None:
+def test_map_takes_its_arguments_at_once_and_cancels_what_nobody_asked_for(executor: Executor, go: Gate) -> None:
     taken: list[int] = []
 
-    def numbers() -> Iterator[Event]:
+    def numbers() -> Iterator[Gate]:
         for number in range(8):
             taken.append(number)
             yield go
@@ -185,7 +190,7 @@ def test_map_takes_its_arguments_at_once_and_cancels_what_nobody_asked_for(execu
 # -- cancel and running -----------------------------------------------------------------------------------------------
 
 
-def test_cancel_before_and_after_the_call_has_begun(executor: Executor, go: Event) -> None:
+def test_cancel_before_and_after_the_call_has_begun(executor: Executor, go: Gate) -> None:
     busy = block_all(executor, go)
     waiting = [executor.submit(hold, go) for _ in range(6)]
     assert not any(future.running() for future in waiting)
@@ -208,7 +213,7 @@ def test_cancel_before_and_after_the_call_has_begun(executor: Executor, go: Even
     assert [future.result(20) for future in [*busy, *waiting[1:5]]] == ["held"] * 6
 
 
-def test_a_cancelled_call_never_runs(client: Client, executor: Executor, go: Event) -> None:
+def test_a_cancelled_call_never_runs(client: Client, executor: Executor, go: Gate) -> None:
     ran = howdah.Queue(client=client)
     busy = block_all(executor, go)
     waiting = [executor.submit(ran.put, n) for n in range(10)]
@@ -222,7 +227,7 @@ def test_a_cancelled_call_never_runs(client: Client, executor: Executor, go: Eve
 # -- callbacks, wait, as_completed ------------------------------------------------------------------------------------
 
 
-def test_callbacks(executor: Executor, go: Event) -> None:
+def test_callbacks(executor: Executor, go: Gate) -> None:
     heard: list[Any] = []
     busy = block_all(executor, go)
     fine, bad, gone = executor.submit(pow, 2, 3), executor.submit(divide, 1, 0), executor.submit(pow, 2, 4)
@@ -254,7 +259,7 @@ def test_a_callback_may_ask_for_the_value_and_submit(executor: Executor) -> None
     assert chained.result(20) == 100_000
 
 
-def test_wait(executor: Executor, go: Event) -> None:
+def test_wait(executor: Executor, go: Gate) -> None:
     held, quick, bad = executor.submit(hold, go), executor.submit(pow, 2, 2), executor.submit(divide, 1, 0)
     done, _ = cf.wait([held, quick], return_when=cf.FIRST_COMPLETED, timeout=20)
     assert done == {quick}
@@ -266,7 +271,7 @@ def test_wait(executor: Executor, go: Event) -> None:
     assert not cf.wait([held, quick, bad], timeout=20).not_done
 
 
-def test_as_completed(executor: Executor, go: Event) -> None:
+def test_as_completed(executor: Executor, go: Gate) -> None:
     held, quick = executor.submit(hold, go), executor.submit(pow, 2, 2)
     ended = cf.as_completed([held, quick, quick], timeout=0.3)
     assert next(ended) is quick
@@ -307,18 +312,17 @@ def test_map_reads_no_further_than_its_buffer(executor: Executor) -> None:
         list(executor.map(divide, [1, 1, 1], [1, 0, 1], buffersize=2))
 
 
-def test_a_map_whose_iterator_is_given_up_cancels_its_buffer(executor: Executor, tmp_path: Path) -> None:
-    gate = str(tmp_path / "gate")
-    results = executor.map(hold_slot, [None, *[gate] * 20], buffersize=6)
+def test_a_map_whose_iterator_is_given_up_cancels_its_buffer(executor: Executor, go: Gate) -> None:
+    results = executor.map(hold, [None, *[go] * 20], buffersize=6)
     try:
         assert next(results) == "held"
         ahead = {future for future in executor._pending if not future.done()}
         with pytest.raises(TimeoutError):
-            next(executor.map(hold_slot, [gate], buffersize=1, timeout=0.01))
+            next(executor.map(hold, [go], buffersize=1, timeout=0.01))
         del results
         until(lambda: sum(future.cancelled() for future in ahead) >= len(ahead) - 2)  # two may have begun
     finally:
-        Path(gate).touch()  # else whoever ends the executor would wait for them
+        go.set()  # else whoever ends the executor would wait for them
     assert {future.result() for future in ahead if not future.cancelled()} == {"held"}
 
 
@@ -351,7 +355,7 @@ def test_after_shutdown(client: Client) -> None:
     assert future.result() == 3
 
 
-def test_shutdown_without_waiting(client: Client, go: Event) -> None:
+def test_shutdown_without_waiting(client: Client, go: Gate) -> None:
     executor = client.get_executor()
     future = executor.submit(hold, go)
     executor.shutdown(wait=False)
@@ -360,7 +364,7 @@ def test_shutdown_without_waiting(client: Client, go: Event) -> None:
     assert future.result(20) == "held"
 
 
-def test_shutdown_cancels_what_has_not_begun(client: Client, go: Event) -> None:
+def test_shutdown_cancels_what_has_not_begun(client: Client, go: Gate) -> None:
     executor = client.get_executor()
     busy = block_all(executor, go)
     waiting = [executor.submit(hold, go) for _ in range(20)]
@@ -382,7 +386,7 @@ def test_options(client: Client) -> None:
         Executor(2, client=client)
 
 
-def test_an_executor_that_is_dropped_ends_its_calls_and_leaves_nothing(client: Client, go: Event) -> None:
+def test_an_executor_that_is_dropped_ends_its_calls_and_leaves_nothing(client: Client, go: Gate) -> None:
     executor = client.get_executor()
     future = executor.submit(hold, go)
     gone, told = weakref.ref(executor), executor._on_loss
