@@ -13,7 +13,7 @@ import itertools
 import os
 import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import msgspec
@@ -269,15 +269,15 @@ class Peers:
         missing: list[tuple[Key, int]],
     ) -> None:
         slots = self._slots.setdefault(address, asyncio.Semaphore(self._per_peer))
-        loop = asyncio.get_running_loop()
         exchange = _Exchange(spans, take, missing)
         async with slots, self._most:
             line, reused = await self._line(address)
             breaks = 0
             while True:
                 self._busy.add(line)
+                running = self._pool.submit(exchange.run, line)
                 try:
-                    self.bytes_fetched += await loop.run_in_executor(self._pool, exchange.run, line)
+                    self.bytes_fetched += await asyncio.wrap_future(running)
                 except ChannelClosed:
                     line.release()
                     if not reused:
@@ -290,7 +290,8 @@ class Peers:
                     line, reused = await self._line(address)
                     continue
                 except BaseException:
-                    line.close()  # not released: a thread may still be using it
+                    line.close()
+                    _release_after(running, line)
                     raise
                 finally:
                     self._busy.discard(line)
@@ -330,6 +331,11 @@ class Peers:
         for line in self._busy:
             line.close()
         self._pool.shutdown(wait=False)
+
+
+def _release_after(running: Future[int], line: Line) -> None:
+    """A thread may be using it still."""
+    running.add_done_callback(lambda _: line.release())
 
 
 class _Exchange:
