@@ -294,9 +294,9 @@ def plan_parquet(
     Examples
     --------
     >>> import pyarrow.parquet as pq, tempfile
-    >>> folder = tempfile.mkdtemp()
-    >>> pq.write_table(pa.table({"x": [1, 2, 3]}), f"{folder}/a.parquet")
-    >>> table = plan_parquet(folder)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     pq.write_table(pa.table({"x": [1, 2, 3]}), f"{folder}/a.parquet")
+    ...     table = plan_parquet(folder)
     >>> table.rows, table.schema.names, table.null_counts
     (3, ['x'], {'x': 0})
     >>> [(piece.first_row, piece.rows) for piece in table.pieces(["x"])]

@@ -268,9 +268,10 @@ def begin_write(
     Examples
     --------
     >>> import tempfile
-    >>> job = begin_write(tempfile.mkdtemp() + "/revenue")
-    >>> part = job.write_part(0, pa.table({"x": [1, 2]}))
-    >>> job.commit([part]).rows
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     job = begin_write(f"{folder}/revenue")
+    ...     part = job.write_part(0, pa.table({"x": [1, 2]}))
+    ...     job.commit([part]).rows
     2
     """
     this, target = (filesystem, os.fspath(url)) if filesystem is not None else open_filesystem(url)

@@ -88,25 +88,23 @@ class Drains:
             peer = self._server.workers.get(name)
             if worker is None or peer is None:
                 continue
-            takers = {n for n in core.workers if n in self._server.workers and n not in self.under_way}
-            unasked: list[tuple[Span, int]] = []
+            takers = frozenset(n for n in core.workers if n in self._server.workers and n not in self.under_way)
+            unasked: dict[frozenset[str], list[tuple[Span, int]]] = {}
             waiting = False
             for span, nbytes in held_alone(core, name, takers):
                 item = span.layer, span.start
                 if saving.taker_of(item) in takers:
                     waiting = True
-                elif item not in saving.refused:
-                    unasked.append((span, nbytes))
-                elif others := takers - saving.refused[item]:
-                    self._save(name, [(span, nbytes)], others)
-                    waiting = True
-            if takers and unasked:
-                self._save(name, unasked, takers)
-                waiting = True
-            if not worker.runs and not waiting:
+                    continue
+                refused = saving.refused.get(item)
+                unasked.setdefault(takers - refused if refused else takers, []).append((span, nbytes))
+            unasked.pop(frozenset(), None)  # nobody is left who could save these
+            for others, found in unasked.items():
+                self._save(name, found, others)
+            if not worker.runs and not waiting and not unasked:
                 peer.session.send(Leave(saving.reason))
 
-    def _save(self, name: str, found: list[tuple[Span, int]], takers: set[str]) -> None:
+    def _save(self, name: str, found: list[tuple[Span, int]], takers: Collection[str]) -> None:
         server, saving = self._server, self.under_way[name]
         server.event(CopiesAsked(tuple(span for span, _ in found)))
         address = server.address_of(name)
