@@ -9,7 +9,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 UV_VERSION := 0.13.9
-TYPES := build/types
 
 help:            ## this list
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  +##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -30,10 +29,10 @@ lint: $(READY)  ## ruff
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 
+# From a folder of its own: seen from the root, `io/` would hide the standard library's.
 types: $(READY)  ## mypy, strict
-	@mkdir -p $(TYPES)/howdah
-	@ln -sfn $(CURDIR)/howdah/*.py $(CURDIR)/howdah/py.typed $(CURDIR)/engine $(CURDIR)/io $(CURDIR)/yarn_app $(CURDIR)/envpack $(TYPES)/howdah/
-	@cd $(TYPES) && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml -p howdah
+	@mkdir -p build/types && ln -sfn ../../howdah build/types/howdah
+	@cd build/types && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml -p howdah
 
 bench: $(READY)  ## every measure against its mark, distributed in the same run; figures go to docs/benchmarks.md by hand
 	@$(BIN)/python tests/bench
@@ -45,7 +44,7 @@ soak: $(READY)  ## seeded trouble for SECONDS=600 with SEED=1: scenarios for the
 	@$(BIN)/python tests/soak.py --seconds $(SECONDS) --seed $(SEED)
 
 simulate: $(READY)  ## 1,000 modelled workers, a million tasks, published rates of failures: what is lost and redone
-	@$(BIN)/python -m howdah.engine.scheduler.simulate
+	@$(BIN)/python -m howdah.engine.scheduler.simulation.failure_study
 
 lock: $(READY)  ## write requirements.lock anew from pyproject.toml (versions and hashes, no addresses)
 	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-find-links --no-emit-index-url --no-annotate \

@@ -9,11 +9,10 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from howdah.engine import joblib_hook
+from howdah.engine.integrations import joblib_hook
 
 if TYPE_CHECKING:
-    from howdah.engine.annotations import annotate, get_annotations
-    from howdah.engine.client import (
+    from howdah.engine.api import (
         Client,
         Future,
         ProgressBar,
@@ -27,50 +26,51 @@ if TYPE_CHECKING:
         wait,
         worker_client,
     )
-    from howdah.engine.collection import compute, persist
     from howdah.engine.coordination import Event, Lock, Queue, Semaphore, Variable
-    from howdah.engine.delayed import Delayed, delayed
-    from howdah.engine.executor import Executor
+    from howdah.engine.delayed.compute import compute, persist
+    from howdah.engine.delayed.delayed import Delayed, delayed
+    from howdah.engine.delayed.drawing import visualize
+    from howdah.engine.deploy.local import LocalCluster
     from howdah.engine.frame import DataFrame, Series, from_pandas, read_parquet
-    from howdah.engine.local_cluster import LocalCluster
-    from howdah.engine.observe.drawing import visualize
+    from howdah.engine.graph.annotations import annotate, get_annotations
+    from howdah.engine.integrations.concurrent_futures import Executor
     from howdah.yarn_app import Specification, YarnCluster
 
 __version__ = "0.1.0"
 
 _HOME = {
-    "Client": "howdah.engine.client",
+    "Client": "howdah.engine.api",
     "DataFrame": "howdah.engine.frame",
-    "Delayed": "howdah.engine.delayed",
+    "Delayed": "howdah.engine.delayed.delayed",
     "Event": "howdah.engine.coordination",
-    "Executor": "howdah.engine.executor",
-    "Future": "howdah.engine.client",
-    "LocalCluster": "howdah.engine.local_cluster",
+    "Executor": "howdah.engine.integrations.concurrent_futures",
+    "Future": "howdah.engine.api",
+    "LocalCluster": "howdah.engine.deploy.local",
     "Lock": "howdah.engine.coordination",
-    "ProgressBar": "howdah.engine.client",
+    "ProgressBar": "howdah.engine.api",
     "Queue": "howdah.engine.coordination",
     "Semaphore": "howdah.engine.coordination",
     "Series": "howdah.engine.frame",
     "Specification": "howdah.yarn_app",
     "Variable": "howdah.engine.coordination",
     "YarnCluster": "howdah.yarn_app",
-    "annotate": "howdah.engine.annotations",
-    "as_completed": "howdah.engine.client",
-    "compute": "howdah.engine.collection",
-    "delayed": "howdah.engine.delayed",
-    "fire_and_forget": "howdah.engine.client",
+    "annotate": "howdah.engine.graph.annotations",
+    "as_completed": "howdah.engine.api",
+    "compute": "howdah.engine.delayed.compute",
+    "delayed": "howdah.engine.delayed.delayed",
+    "fire_and_forget": "howdah.engine.api",
     "from_pandas": "howdah.engine.frame",
-    "get_annotations": "howdah.engine.annotations",
-    "get_client": "howdah.engine.client",
-    "get_worker": "howdah.engine.client",
-    "persist": "howdah.engine.collection",
-    "progress": "howdah.engine.client",
+    "get_annotations": "howdah.engine.graph.annotations",
+    "get_client": "howdah.engine.api",
+    "get_worker": "howdah.engine.api",
+    "persist": "howdah.engine.delayed.compute",
+    "progress": "howdah.engine.api",
     "read_parquet": "howdah.engine.frame",
-    "rejoin": "howdah.engine.client",
-    "secede": "howdah.engine.client",
-    "visualize": "howdah.engine.observe.drawing",
-    "wait": "howdah.engine.client",
-    "worker_client": "howdah.engine.client",
+    "rejoin": "howdah.engine.api",
+    "secede": "howdah.engine.api",
+    "visualize": "howdah.engine.delayed.drawing",
+    "wait": "howdah.engine.api",
+    "worker_client": "howdah.engine.api",
 }
 
 __all__ = [

@@ -14,29 +14,29 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from howdah.io.filesystem import FileSystem, open_filesystem
-    from howdah.io.hadoop_config import HadoopConfig, load_hadoop_config
-    from howdah.io.parquet_plan import ParquetTable, Piece, plan_parquet
-    from howdah.io.parquet_read import scan_piece, scan_whole
-    from howdah.io.parquet_write import PartInfo, WriteJob, WriteResult, begin_write
-    from howdah.io.records import Block, FileInfo
+    from howdah.io.filesystem.filesystem import FileSystem, open_filesystem
+    from howdah.io.hadoop.config import HadoopConfig, load_hadoop_config
+    from howdah.io.hadoop.records import Block, FileInfo
+    from howdah.io.parquet.plan import ParquetTable, Piece, plan_parquet
+    from howdah.io.parquet.read import scan_piece, scan_whole
+    from howdah.io.parquet.write import PartInfo, WriteJob, WriteResult, begin_write
 
 _HOME = {
-    "Block": "howdah.io.records",
-    "FileInfo": "howdah.io.records",
-    "FileSystem": "howdah.io.filesystem",
-    "HadoopConfig": "howdah.io.hadoop_config",
-    "ParquetTable": "howdah.io.parquet_plan",
-    "PartInfo": "howdah.io.parquet_write",
-    "Piece": "howdah.io.parquet_plan",
-    "WriteJob": "howdah.io.parquet_write",
-    "WriteResult": "howdah.io.parquet_write",
-    "begin_write": "howdah.io.parquet_write",
-    "load_hadoop_config": "howdah.io.hadoop_config",
-    "open_filesystem": "howdah.io.filesystem",
-    "plan_parquet": "howdah.io.parquet_plan",
-    "scan_piece": "howdah.io.parquet_read",
-    "scan_whole": "howdah.io.parquet_read",
+    "Block": "howdah.io.hadoop.records",
+    "FileInfo": "howdah.io.hadoop.records",
+    "FileSystem": "howdah.io.filesystem.filesystem",
+    "HadoopConfig": "howdah.io.hadoop.config",
+    "ParquetTable": "howdah.io.parquet.plan",
+    "PartInfo": "howdah.io.parquet.write",
+    "Piece": "howdah.io.parquet.plan",
+    "WriteJob": "howdah.io.parquet.write",
+    "WriteResult": "howdah.io.parquet.write",
+    "begin_write": "howdah.io.parquet.write",
+    "load_hadoop_config": "howdah.io.hadoop.config",
+    "open_filesystem": "howdah.io.filesystem.filesystem",
+    "plan_parquet": "howdah.io.parquet.plan",
+    "scan_piece": "howdah.io.parquet.read",
+    "scan_whole": "howdah.io.parquet.read",
 }
 
 __all__ = [

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from howdah.engine.scheduler.scenario import search
+from howdah.engine.scheduler.simulation.scenarios import search
 
 Part = Callable[[float, int], int]
 

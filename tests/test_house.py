@@ -69,7 +69,7 @@ def test_only_one_module_touches_skein() -> None:
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             if any(n.split(".")[0] == "skein" for n in names):
                 users.append(str(path.relative_to(ROOT)))
-    assert set(users) <= {"yarn_app/skein_port.py"}
+    assert set(users) <= {"yarn_app/yarn/skein_client.py"}
 
 
 def test_every_package_is_in_the_distribution() -> None:

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from howdah.yarn_app.cluster import YarnCluster
-    from howdah.yarn_app.specification import Specification
+    from howdah.yarn_app.specification.specification import Specification
 
-_HOME = {"Specification": "howdah.yarn_app.specification", "YarnCluster": "howdah.yarn_app.cluster"}
+_HOME = {"Specification": "howdah.yarn_app.specification.specification", "YarnCluster": "howdah.yarn_app.cluster"}
 
 __all__ = ["Specification", "YarnCluster"]
 

@@ -20,11 +20,15 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 
 from howdah.errors import DeadlineExceeded, HadoopNotFound, HowdahError, bad_value
-from howdah.yarn_app import edge, keys, logs, progress, submission
-from howdah.yarn_app.application import Application
-from howdah.yarn_app.resource_manager import NotTold
-from howdah.yarn_app.skein_port import MasterGone
-from howdah.yarn_app.specification import Specification
+from howdah.yarn_app.specification.specification import Specification
+from howdah.yarn_app.submit import submit as submission
+from howdah.yarn_app.submit.application import Application
+from howdah.yarn_app.ui import progress
+from howdah.yarn_app.yarn import edge_node as edge
+from howdah.yarn_app.yarn import kv_keys as keys
+from howdah.yarn_app.yarn import logs
+from howdah.yarn_app.yarn.resource_manager import NotTold
+from howdah.yarn_app.yarn.skein_client import MasterGone
 
 
 class YarnCluster:
@@ -300,7 +304,7 @@ class CurrentCluster:
 
     def scale(self, n: int) -> None:
         """Ask for `n` workers; returns at once. Only for driver programs that run in YARN (cluster mode)."""
-        from howdah.yarn_app.skein_port import Master
+        from howdah.yarn_app.yarn.skein_client import Master
 
         if isinstance(n, bool) or not isinstance(n, int) or n < 0:
             raise bad_value("n", n, "give a whole number, 0 or more")

@@ -7,14 +7,14 @@ import html
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
-from howdah.engine.client.awaiting import started
-from howdah.engine.client.results import DONE, FAILED, PENDING, Results
-from howdah.engine.comm.references import input_reference, noted
-from howdah.engine.graph.layer import Span
+from howdah.engine.client.async_bridge import started
+from howdah.engine.client.layer_results import DONE, FAILED, PENDING, Results
+from howdah.engine.protocol.layers import Span
+from howdah.engine.serialization.references import input_reference, noted
 from howdah.errors import Unpicklable
 
 if TYPE_CHECKING:
-    from howdah.engine.client.client import Client
+    from howdah.engine.api.client import Client
 
 
 class Future:
@@ -27,7 +27,7 @@ class Future:
 
     Examples
     --------
-    >>> from howdah.engine.client import Client
+    >>> from howdah.engine.api import Client
     >>> with Client(n_workers=1) as client:
     ...     x = client.submit(pow, 2, 5)
     ...     client.submit(divmod, x, 10).result()
@@ -221,7 +221,7 @@ def kept(items: dict[int, Any]) -> Any:
     """What `Held.keep` becomes where it arrives: futures of a client there, or in a task the values themselves."""
     if all(type(part) is Future for part in items.values()):
         return Kept(next(iter(items.values())).client, items)
-    from howdah.engine.held import Kept as InMemory
+    from howdah.engine.execution.persisted import Kept as InMemory
 
     return InMemory([items.get(item) for item in range(max(items) + 1)])
 

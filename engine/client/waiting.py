@@ -1,233 +1,262 @@
-"""`wait` and `as_completed`: several futures at once, on a thread or on an event loop."""
+"""How a client waits, on a thread or on a user's event loop: the third part of `Client`.
+
+A wait ends with its result, its deadline, or the loss of the cluster. In a task of a worker the slot is given to
+another task meanwhile.
+"""
 
 from __future__ import annotations
 
-import queue
+import asyncio
+import logging
+import threading
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from howdah.engine.away import given_away
-from howdah.engine.client.awaiting import Flag, started
-from howdah.engine.client.future import Future
-from howdah.engine.client.results import FAILED, Results
-from howdah.errors import DeadlineExceeded, bad_value
+from howdah.engine.client.async_bridge import Flag, ItemWaits, started
+from howdah.engine.client.connection import Link
+from howdah.engine.client.fetch import Gathering, nested_futures, with_values
+from howdah.engine.client.future_registry import Ledger, Spans, spans_of, still_waiting
+from howdah.engine.client.layer_results import DONE, Watch
+from howdah.engine.comm.connection.event_loop import Loop
+from howdah.engine.execution.task_context import given_away
+from howdah.errors import DeadlineExceeded, HowdahError, bad_value
 
-ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION = "ALL_COMPLETED", "FIRST_COMPLETED", "FIRST_EXCEPTION"
+if TYPE_CHECKING:
+    from howdah.engine.client.future import Future
+    from howdah.engine.comm.connection.event_loop import LoopThread
+    from howdah.engine.execution.threads import Progress
 
-LOOK = 0.5
-"""Seconds between looks at the link: a lost cluster ends no future."""
-
-
-class DoneAndNotDone(NamedTuple):
-    done: set[Future]
-    not_done: set[Future]
+log = logging.getLogger(__name__)
 
 
-class as_completed:  # the name that everybody knows
-    """Futures in the order in which they end; more may be added while it runs. Also by ``async for``.
+class Waits:
+    """Mixed into `Client`."""
 
-    Parameters
-    ----------
-    futures : of one client.
-    with_results : give (future, value) pairs; the value of a failed one is its exception, which is raised.
-    raise_errors : False gives the exception of a failed one as its value instead.
-    timeout : seconds for all of it; then DeadlineExceeded.
-    loop : there for dask's sake.
+    ledger: Ledger
+    _link: Link
+    _thread: LoopThread
+    _gathering: Gathering | None
+    _watches: set[Watch]
+    _item_waits: ItemWaits
+    when_lost: set[Callable[[HowdahError], object]]
 
-    Raises the fault of a client that loses its cluster, as every wait does.
+    if TYPE_CHECKING:
 
-    Examples
-    --------
-    >>> from howdah.engine.client import Client
-    >>> with Client(n_workers=1) as client:
-    ...     sorted(future.result() for future in as_completed(client.map(abs, [-1, -2])))
-    [1, 2]
-    """
+        @property
+        def asynchronous(self) -> bool: ...
 
-    def __init__(
-        self,
-        futures: Iterable[Future] = (),
-        loop: Any = None,
-        with_results: bool = False,
-        raise_errors: bool = True,
-        *,
-        timeout: float | None = None,
-    ) -> None:
-        self._with_results, self._raise_errors = with_results, raise_errors
-        self._deadline = None if timeout is None else time.monotonic() + timeout
-        self._timeout = timeout
-        self._ended: queue.SimpleQueue[Future] = queue.SimpleQueue()
-        self._waiting: dict[int, dict[int, list[Future]]] = {}  # per layer (by id) and item
-        self._count = 0
-        self._client: Any = None
-        self._flag: Flag | None = None
-        self.update(futures)
+        def progress(self) -> list[dict[str, Any]]: ...
 
-    def add(self, future: Future) -> None:
-        self.update([future])
+    def gather(self, futures: Any, errors: str = "raise", direct: bool | None = None) -> Any:
+        """The values of futures in any nest of lists, tuples, sets and dictionaries, in the same nest.
 
-    def update(self, futures: Iterable[Future]) -> None:
-        """Watch these too."""
-        fresh = list(futures)
-        self._count += len(fresh)
-        if fresh:
-            self._client = fresh[0].client
-            self._client._thread.loop.call_soon_threadsafe(self._begin, fresh)
+        Parameters
+        ----------
+        errors : "raise" raises the first failure as soon as it is known; "skip" leaves failed ones out of a list.
+        direct : there for dask's sake: results always come directly from the workers.
+        """
+        if errors not in ("raise", "skip"):
+            raise bad_value("errors", errors, "write 'raise' or 'skip'")
+        found = nested_futures(futures)
+        if self.asynchronous:
+            return started(self._gather_async(futures, found, errors))
+        if errors == "skip":
+            self._wait(spans_of(found), None)
+            found = [future for future in found if future.results.state[future.item] == DONE]
+        return _in_nest(futures, found, self._results_of(spans_of(found), None), errors)
 
-    def _begin(self, futures: list[Future]) -> None:
-        layers: dict[int, Results] = {}
-        for future in futures:
-            results = future.results
-            if results.settled(future.item, future.item + 1):
-                self._put(future)
-                continue
-            items = self._waiting.setdefault(id(results), {})
-            items.setdefault(future.item, []).append(future)
-            layers[id(results)] = results
-        for results in layers.values():
-            results.listen(self._changed)
+    async def _gather_async(self, futures: Any, found: list[Future], errors: str) -> Any:
+        if errors == "skip":
+            await self._wait_async(spans_of(found), None)
+            found = [future for future in found if future.results.state[future.item] == DONE]
+        return _in_nest(futures, found, await self._results_async(spans_of(found), None), errors)
 
-    def _changed(self, results: Results, start: int, stop: int) -> None:
-        items = self._waiting.get(id(results), {})
-        for item in range(start, stop):
-            if item in items and results.settled(item, item + 1):
-                for future in items.pop(item):
-                    self._put(future)
-        if not items:
-            self._waiting.pop(id(results), None)
-            results.unlisten(self._changed)
+    def gathered(self, futures: Sequence[Future]) -> list[Any]:
+        """The values of futures, in order; waits on this thread, whatever kind of client this is."""
+        return self._results_of(spans_of(futures), None)
 
-    def _put(self, future: Future) -> None:
-        self._ended.put(future)
-        flag = self._flag
-        if flag is not None:
-            flag.set()
+    # -- on a thread --------------------------------------------------------------------------------------------------
 
-    # -- what is left -------------------------------------------------------------------------------------------------
-
-    def count(self) -> int:
-        """How many have not been given out yet."""
-        return self._count
-
-    def is_empty(self) -> bool:
-        """Whether all have been given out."""
-        return not self._count
-
-    def has_ready(self) -> bool:
-        """Whether one can be had without waiting."""
-        return not self._ended.empty()
-
-    def clear(self) -> None:
-        """Watch none of them any more."""
-        self._ended = queue.SimpleQueue()
-        self._waiting.clear()
-        self._count = 0
-
-    # -- one after the other ------------------------------------------------------------------------------------------
-
-    def __iter__(self) -> Iterator[Any]:
-        return self
-
-    def __next__(self) -> Any:
-        if not self._count:
-            raise StopIteration
-        return self._given(self._next())
-
-    def next_batch(self, block: bool = True) -> list[Any]:
-        """All that have ended and were not given out yet; with `block` at least one, if any is left."""
-        batch = [self._next()] if block and self._count else []
-        while not self._ended.empty() and self._count > len(batch):
-            batch.append(self._ended.get_nowait())
-        return [self._given(future) for future in batch]
-
-    def batches(self) -> Iterator[list[Any]]:
-        """Lists of what has ended meanwhile, until all are given out."""
-        while self._count:
-            yield self.next_batch()
-
-    def _next(self) -> Future:
-        with given_away() if self._ended.empty() else _nothing():
-            while True:
-                try:
-                    return self._ended.get(timeout=max(self._patience(), 0.001))
-                except queue.Empty:
-                    self._check_link()
-
-    def _patience(self) -> float:
-        left = None if self._deadline is None else self._deadline - time.monotonic()
-        if left is not None and left <= 0 and self._ended.empty():
-            raise DeadlineExceeded(f"{self._count} futures were not done after {self._timeout:g} s")
-        return LOOK if left is None else min(LOOK, left)
-
-    def _check_link(self) -> None:
-        if self._client._link.fault is not None:
-            raise self._client._link.fault
-
-    def _given(self, future: Future) -> Any:
-        self._count -= 1
-        if not self._with_results:
-            return future
-        if not self._raise_errors and future.results.state[future.item] == FAILED:
-            return future, future.client.ledger.failure(future.results, future.item)
-        return future, future.client.gathered([future])[0]
-
-    def __aiter__(self) -> AsyncIterator[Any]:
-        return self
-
-    async def __anext__(self) -> Any:
-        if not self._count:
-            raise StopAsyncIteration
+    def _results_of(self, spans: Spans, timeout: float | None, progress: Progress | None = None) -> list[Any]:
+        """Values of spans, item by item. Raises the first failure that is known."""
+        patience = Patience(timeout)
+        assert self._gathering is not None
         while True:
-            self._flag = flag = Flag()
+            self._wait_for(spans, patience, first_failure=True, progress=progress)
+            self._raise_failed(spans)
+            values = self._gathering.collect(spans)
+            if values is not None:
+                return values
+            # A holder was lost between its report and the fetch: what it held is made again.
+
+    def _raise_failed(self, spans: Spans) -> None:
+        for results, start, stop in spans:
+            failed = results.first_failed(start, stop)
+            if failed >= 0:
+                raise self.ledger.failure(results, failed) or HowdahError("a task failed without a reason")
+
+    def _wait(self, spans: Spans, timeout: float | None, first_failure: bool = False) -> None:
+        """Return when all is settled (or one has failed). Raises DeadlineExceeded, or the link's fault."""
+        self._wait_for(spans, Patience(timeout), first_failure)
+
+    def _wait_for(
+        self,
+        spans: Spans,
+        patience: Patience,
+        first_failure: bool = False,
+        progress: Progress | None = None,
+    ) -> None:
+        if all(results.settled(start, stop) for results, start, stop in spans) and self._link.fault is None:
+            return
+        watch = Watch(spans, first_failure, _Alarm(self._thread.loop))
+        self._begin(watch)
+        try:
+            with given_away():
+                while not watch.event.is_set():
+                    left = patience.left()
+                    if left is not None and left <= 0.0:
+                        raise DeadlineExceeded(still_waiting(spans, patience.seconds or 0.0))
+                    if progress is None:
+                        self._thread.loop.stay_awake()
+                        watch.event.wait(left)
+                    elif not watch.event.wait(0.2 if left is None else min(0.2, left)):
+                        self._report(progress)
+            if progress is not None and self._link.fault is None:
+                self._report(progress)
+        finally:
+            self._end(watch)
+        self._check_link(spans)
+
+    def _check_link(self, spans: Spans) -> None:
+        if self._link.fault is not None and not all(r.settled(a, b) for r, a, b in spans):
+            raise self._link.fault
+
+    def _report(self, progress: Progress) -> None:
+        of = progress if isinstance(progress, ProgressOf) else None
+        layers = self.progress() if of is None else self._link.ask("progress_of", keys=of.keys)
+        open_layers = [layer for layer in layers if layer["done"] + layer["idle"] < layer["n"]]
+        left = sum(layer["n"] - layer["idle"] - layer["done"] for layer in open_layers)
+        # What was done and is needed no more is forgotten over there: it counts as done all the same.
+        total = sum(layer["n"] - layer["idle"] for layer in layers) if of is None else of.total
+        progress(total - left, total, open_layers[0]["name"] if open_layers else "")
+
+    # -- on a user's event loop ---------------------------------------------------------------------------------------
+
+    async def _results_async(self, spans: Spans, timeout: float | None) -> list[Any]:
+        patience = Patience(timeout)
+        assert self._gathering is not None
+        while True:
+            await self._wait_for_async(spans, patience, first_failure=True)
+            self._raise_failed(spans)
+            if self._gathering.at_hand(spans):
+                values = self._gathering.collect(spans)
+            else:
+                values = await asyncio.to_thread(self._gathering.collect, spans)
+            if values is not None:
+                return values
+
+    async def _wait_async(self, spans: Spans, timeout: float | None, first_failure: bool = False) -> None:
+        await self._wait_for_async(spans, Patience(timeout), first_failure)
+
+    async def _wait_for_async(self, spans: Spans, patience: Patience, first_failure: bool = False) -> None:
+        if all(results.settled(start, stop) for results, start, stop in spans) and self._link.fault is None:
+            return
+        flag = Flag()
+        if len(spans) == 1 and spans[0][2] - spans[0][1] == 1:
+            results, item, _ = spans[0]
+            self._thread.loop.call_soon_threadsafe(self._begin_item, results, item, flag)
+            with given_away():
+                in_time = await flag.wait(patience.left())
+        else:
+            watch = Watch(spans, first_failure, flag)
+            self._begin(watch)
             try:
-                future = self._ended.get_nowait()
-                break
-            except queue.Empty:
-                if not await flag.wait(self._patience()):
-                    self._check_link()
-        if not self._with_results:
-            return self._given(future)
-        self._count -= 1
-        if not self._raise_errors and future.results.state[future.item] == FAILED:
-            return future, future.client.ledger.failure(future.results, future.item)
-        return future, await future
+                with given_away():
+                    in_time = await flag.wait(patience.left())
+            finally:
+                self._end(watch)
+        if not in_time:
+            raise DeadlineExceeded(still_waiting(spans, patience.seconds or 0.0))
+        self._check_link(spans)
+
+    def _begin(self, watch: Watch) -> None:
+        self._watches.add(watch)  # before the look at the link: whoever loses it looks here after
+        watch.start()
+        if self._link.fault is not None:
+            watch.event.set()
+
+    def _end(self, watch: Watch) -> None:
+        self._watches.discard(watch)
+        watch.stop()
+
+    # -- on howdah's loop thread --------------------------------------------------------------------------------------
+
+    def _begin_item(self, results: Any, item: int, flag: Flag) -> None:
+        if self._link.fault is not None:
+            flag.set()
+        else:
+            self._item_waits.call(results, item, flag.set)
+
+    def _call_when_done(self, future: Future, fn: Callable[[Future], object]) -> None:
+        assert self._gathering is not None
+        pool = self._gathering.callbacks
+
+        def ended() -> None:
+            if future.done():
+                pool.submit(_called_back, fn, future)
+
+        self._thread.loop.call_soon_threadsafe(self._item_waits.call, future.results, future.item, ended)
+
+    def _lost_link(self, fault: HowdahError) -> None:
+        for watch in tuple(self._watches):
+            watch.event.set()
+        self._item_waits.call_all()
+        for tell in tuple(self.when_lost):
+            tell(fault)
 
 
-class _nothing:
-    def __enter__(self) -> None: ...
+class Patience:
+    """Seconds that a user would wait, all waits of one call together; None is for ever."""
 
-    def __exit__(self, *exc: object) -> None: ...
+    def __init__(self, seconds: float | None) -> None:
+        self.seconds = seconds
+        self._until = None if seconds is None else time.monotonic() + seconds
 
-
-def wait(futures: Any, timeout: float | None = None, return_when: str = ALL_COMPLETED) -> Any:
-    """Wait until futures have ended: all, one (``"FIRST_COMPLETED"``), or one has failed (``"FIRST_EXCEPTION"``).
-
-    Returns ``(done, not_done)``, two sets; with an asynchronous client something to await. Raises DeadlineExceeded
-    after `timeout` seconds, and the fault of a client that loses its cluster.
-    """
-    if return_when not in (ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION):
-        raise bad_value("return_when", return_when, f"write {ALL_COMPLETED}, {FIRST_COMPLETED} or {FIRST_EXCEPTION}")
-    futures = [futures] if isinstance(futures, Future) else list(futures)
-    if futures and futures[0].client.asynchronous:
-        return started(_wait_async(futures, timeout, return_when))
-    if futures and return_when == FIRST_COMPLETED:
-        next(as_completed(futures, timeout=timeout))
-    elif futures:
-        spans = [(future.results, future.item, future.item + 1) for future in futures]
-        futures[0].client._wait(spans, timeout, first_failure=return_when == FIRST_EXCEPTION)
-    return _sorted(futures)
+    def left(self) -> float | None:
+        return None if self._until is None else self._until - time.monotonic()
 
 
-async def _wait_async(futures: list[Future], timeout: float | None, return_when: str) -> DoneAndNotDone:
-    if return_when == FIRST_COMPLETED:
-        await anext(as_completed(futures, timeout=timeout))
-    else:
-        spans = [(future.results, future.item, future.item + 1) for future in futures]
-        await futures[0].client._wait_async(spans, timeout, first_failure=return_when == FIRST_EXCEPTION)
-    return _sorted(futures)
+class _Alarm(threading.Event):
+    """What a thread waits for. The loop need not look out for answers any more when it is set."""
+
+    def __init__(self, loop: Loop) -> None:
+        super().__init__()
+        self._awake = loop
+
+    def set(self) -> None:
+        self._awake.may_sleep()
+        super().set()
 
 
-def _sorted(futures: list[Future]) -> DoneAndNotDone:
-    done = {future for future in futures if future.done()}
-    return DoneAndNotDone(done, set(futures) - done)
+class ProgressOf:
+    """A progress function that wants to hear of certain layers only, which have `total` items."""
+
+    def __init__(self, progress: Progress, lengths: Mapping[bytes, int]) -> None:
+        self.progress, self.keys, self.total = progress, list(lengths), sum(lengths.values())
+
+    def __call__(self, done: int, total: int, name: str) -> None:
+        self.progress(done, total, name)
+
+
+def _in_nest(futures: Any, found: list[Future], values: list[Any], errors: str) -> Any:
+    if errors == "raise" and type(futures) is list and len(found) == len(futures):
+        return values
+    return with_values(futures, dict(zip(map(id, found), values)), skip=errors == "skip")
+
+
+def _called_back(fn: Callable[[Future], object], future: Future) -> None:
+    try:
+        fn(future)
+    except Exception:
+        log.exception("a done callback of %r raised", future)

@@ -17,21 +17,21 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from howdah.engine.client.ledger import spans_of
-from howdah.engine.comm.failure import raised_again
-from howdah.engine.comm.frames import Buffer, Channel
-from howdah.engine.comm.messages import Coordinate, Hello
-from howdah.engine.comm.serialize import dumps_apart, loads
-from howdah.engine.comm.transport import connect
-from howdah.engine.coordination.calls import outwaited
-from howdah.engine.coordination.here import client_here
-from howdah.engine.coordination.residents import ActorAnswer, ActorCall, Resident, make_resident
+from howdah.engine.client.future_registry import spans_of
+from howdah.engine.comm.connection.connect import connect
+from howdah.engine.comm.connection.framing import Buffer, Channel
+from howdah.engine.coordination.actor_host import ActorAnswer, ActorCall, Resident, make_resident
+from howdah.engine.coordination.rpc import outwaited
+from howdah.engine.coordination.worker_context import client_here
+from howdah.engine.protocol.messages import Coordinate, Hello
+from howdah.engine.serialization.exceptions import raised_again
+from howdah.engine.serialization.serialize import dumps_apart, loads
 from howdah.errors import HowdahError, WorkerLost, bad_value
 
 if TYPE_CHECKING:
-    from howdah.engine.client.client import Client
+    from howdah.engine.api.client import Client
     from howdah.engine.client.future import Future
-    from howdah.engine.client.results import Results
+    from howdah.engine.client.layer_results import Results
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(ActorAnswer)
@@ -85,7 +85,7 @@ class Actor:
     Examples
     --------
     >>> from collections import Counter
-    >>> from howdah.engine.client import Client
+    >>> from howdah.engine.api import Client
     >>> with Client(n_workers=1) as client:
     ...     counter = client.submit(Counter, "abca", actor=True)
     ...     counter.update("aa").result(), counter.most_common(1).result()

@@ -7,7 +7,7 @@ import threading
 from types import TracebackType
 from typing import Any
 
-from howdah.engine.coordination.calls import Primitive, Timeout, seconds
+from howdah.engine.coordination.rpc import Primitive, Timeout, seconds
 from howdah.errors import DeadlineExceeded, InputError, bad_value
 
 
@@ -24,7 +24,7 @@ class Semaphore(Primitive):
 
     Examples
     --------
-    >>> from howdah.engine.client import Client
+    >>> from howdah.engine.api import Client
     >>> with Client(n_workers=1):
     ...     database = Semaphore(2, "database")
     ...     with database:
@@ -119,7 +119,7 @@ class Lock(Semaphore):
 
     Examples
     --------
-    >>> from howdah.engine.client import Client
+    >>> from howdah.engine.api import Client
     >>> with Client(n_workers=1):
     ...     lock = Lock("the file")
     ...     with lock:
@@ -161,7 +161,7 @@ class Event(Primitive):
 
     Examples
     --------
-    >>> from howdah.engine.client import Client
+    >>> from howdah.engine.api import Client
     >>> with Client(n_workers=1):
     ...     go = Event("go")
     ...     go.wait(timeout=0.01), go.set(), go.wait()

@@ -21,7 +21,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, TypeAlias
 
-from howdah.engine.graph.layer import Span
+from howdah.engine.protocol.layers import Span
 
 
 class Item(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from howdah.engine.coordination.calls import Primitive, Timeout, _waited, seconds
+from howdah.engine.coordination.rpc import Primitive, Timeout, _waited, seconds
 from howdah.errors import bad_value
 
 
@@ -37,7 +37,7 @@ class Queue(_Store):
 
     Examples
     --------
-    >>> from howdah.engine.client import Client
+    >>> from howdah.engine.api import Client
     >>> with Client(n_workers=1) as client:
     ...     queue = Queue("numbers")
     ...     queue.put(client.submit(pow, 2, 5))
@@ -95,7 +95,7 @@ class Variable(_Store):
 
     Examples
     --------
-    >>> from howdah.engine.client import Client
+    >>> from howdah.engine.api import Client
     >>> with Client(n_workers=1):
     ...     Variable("x").set({"limit": 5})
     ...     Variable("x").get()

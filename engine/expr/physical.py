@@ -20,7 +20,7 @@ from howdah.engine.expr import nodes, sizes
 from howdah.engine.expr.columns import Col
 from howdah.engine.expr.dtypes import INT64
 from howdah.engine.expr.run import Bound, Combine, Finish, Partial, collect, evaluate
-from howdah.engine.graph.layer import Broadcast, Dependency, Key, KToOne, Layer, OneToOne, Pattern
+from howdah.engine.protocol.layers import Broadcast, Dependency, Key, KToOne, Layer, OneToOne, Pattern
 from howdah.errors import NotSupported
 
 

@@ -39,7 +39,7 @@ def cluster_of(scheduler: Any) -> Any:
         return None
     if scheduler is not None:
         return scheduler
-    from howdah.engine.current import get_current
+    from howdah.engine.execution.default_client import get_current
 
     return get_current()
 
@@ -73,7 +73,7 @@ def _fits(plan: Relation) -> bool:
 
 def run(plan: Relation, scheduler: Any) -> pl.DataFrame:
     """All rows of an optimised plan, in order."""
-    from howdah.engine import execute
+    from howdah.engine.execution import dispatch as execute
 
     lowering, stream = lower(plan, scheduler)
     key, _ = lowering.cut(stream)
@@ -131,7 +131,7 @@ def to_pandas(rows: Rows, found: Answer) -> Any:
 
 def persisted(rows: Rows, scheduler: Any = None) -> Rows:
     """The same frame, computed and kept where it was computed, while somebody refers to it."""
-    from howdah.engine import execute
+    from howdah.engine.execution import dispatch as execute
 
     plan = ready(rows.plan(index=not rows.is_range), scheduler)
     lowering, stream = lower(plan, scheduler)

@@ -51,7 +51,7 @@ def _stored(values: Any, dtype: DType) -> Any:
 
 def write(rows: Rows, url: str, *, overwrite: bool, index: bool | None, scheduler: Any) -> Any:
     """See `Collection.to_parquet`."""
-    from howdah.engine import execute
+    from howdah.engine.execution import dispatch as execute
     from howdah.io import begin_write
 
     client = _compute.cluster_of(scheduler)

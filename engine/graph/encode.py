@@ -14,8 +14,8 @@ from typing import Any
 
 import msgspec
 
-from howdah.engine.graph.layer import Key, Layer
-from howdah.engine.scheduler.records import LayerSpec
+from howdah.engine.protocol.events import LayerSpec
+from howdah.engine.protocol.layers import Key, Layer
 from howdah.errors import Unpicklable
 
 
@@ -59,7 +59,7 @@ def spec_of(layer: Layer, code: bytes = b"", key: Key = b"") -> LayerSpec:
 
 
 def noted(spec: LayerSpec, said: Mapping[str, Any]) -> LayerSpec:
-    """The spec with what annotations say (`howdah.engine.annotations.Notes.fields`); a layer's own hosts stay."""
+    """The spec with what annotations say (`howdah.engine.graph.annotations.Notes.fields`); a layer's own hosts stay."""
     fields = dict(said)
     hosts = fields.pop("hosts", ())
     if hosts and not spec.host_sets:
@@ -88,7 +88,7 @@ def encode(layer: Layer, first: int | None = None) -> Encoded:
     >>> pickle.loads(made.args[made.offsets[1]:made.offsets[2]]), pickle.loads(made.code)
     ((4, 5), (<built-in function pow>, {}, True))
     """
-    from howdah.engine.comm.serialize import dumps  # not before something travels: local runs never do
+    from howdah.engine.serialization.serialize import dumps  # not before something travels: local runs never do
 
     try:
         code = dumps((layer.fn, dict(layer.kwargs), layer.pass_inputs))
@@ -117,7 +117,7 @@ def rest_of(layer: Layer, start: int) -> Iterator[tuple[int, array[int], bytes]]
 
 
 def _packed(layer: Layer, start: int, stop: int) -> tuple[array[int], bytes]:
-    from howdah.engine.comm.serialize import dumps_each
+    from howdah.engine.serialization.serialize import dumps_each
 
     assert layer.args is not None
     items = layer.args if (start, stop) == (0, layer.n) else layer.args[start:stop]
@@ -130,7 +130,7 @@ def _packed(layer: Layer, start: int, stop: int) -> tuple[array[int], bytes]:
 
 
 def _culprit(args: Sequence[tuple[object, ...]]) -> int:
-    from howdah.engine.comm.serialize import dumps
+    from howdah.engine.serialization.serialize import dumps
 
     for i, item in enumerate(args):
         try:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from howdah.engine.graph.graph import Graph
-from howdah.engine.graph.layer import Key, Layer, OneToOne, Span
+from howdah.engine.protocol.layers import Key, Layer, OneToOne, Span
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Fused:
 def fuse(graph: Graph, wanted: Sequence[Span]) -> Graph:
     """The same results under the same keys, from fewer layers.
 
-    >>> from howdah.engine.graph.layer import Dependency
+    >>> from howdah.engine.protocol.layers import Dependency
     >>> graph = Graph()
     >>> a = graph.add(Layer("abs", abs, 3, args=[(-1,), (2,), (-3,)]))
     >>> b = graph.add(Layer("pow", pow, 3, deps=(Dependency(a, OneToOne()),), args=[(2,)] * 3))

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from howdah.engine.comm.references import is_noting
 from howdah.engine.graph.keys import layer_key
-from howdah.engine.graph.layer import Key, Layer, OneToOne, Span
-from howdah.engine.graph.patterns import problem_of
+from howdah.engine.protocol.layers import Key, Layer, OneToOne, Span
+from howdah.engine.protocol.patterns import problem_of
+from howdah.engine.serialization.references import is_noting
 from howdah.errors import InputError
 
 
@@ -47,7 +47,7 @@ class Graph:
 
     Examples
     --------
-    >>> from howdah.engine.graph.layer import Dependency, KToOne
+    >>> from howdah.engine.protocol.layers import Dependency, KToOne
     >>> graph = Graph()
     >>> numbers = graph.add(Layer("float", float, 4, args=[(i,) for i in range(4)]))
     >>> total = graph.add(Layer("sum", sum, 2, deps=(Dependency(numbers, KToOne(2)),)))
@@ -151,7 +151,7 @@ class Graph:
 def from_layers(layers: Iterable[Layer]) -> Graph:
     """A graph of layers in any order, whose keys are given. A cycle is an `InputError` that names its layers.
 
-    >>> from howdah.engine.graph.layer import Dependency
+    >>> from howdah.engine.protocol.layers import Dependency
     >>> a = Layer("a", abs, 1, deps=(Dependency(b"b", OneToOne()),), key=b"a")
     >>> b = Layer("b", abs, 1, deps=(Dependency(b"a", OneToOne()),), key=b"b")
     >>> from_layers([a, b])

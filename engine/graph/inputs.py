@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from howdah.engine.comm.references import input_reference
+from howdah.engine.serialization.references import input_reference
 
 
 class Input:

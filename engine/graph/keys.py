@@ -22,8 +22,8 @@ from itertools import chain
 from typing import Any
 
 from howdah.engine.graph import describe_code, describe_data, walk
-from howdah.engine.graph.layer import Dependency, Key, Layer
 from howdah.engine.graph.walk import Nameless, Walk
+from howdah.engine.protocol.layers import Dependency, Key, Layer
 
 PLAIN: frozenset[type] = frozenset({int, float, str, bytes, bool, type(None), complex})
 

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
-from howdah.engine.graph.layer import Key
+from howdah.engine.protocol.layers import Key
 
 _GENERATION = b"howdah-key-1" + bytes(sys.version_info[:2])
 """Part of every key: another Python's bytecode, and later versions of these modules, give other keys."""

@@ -18,9 +18,9 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from howdah.engine.comm.identity import Security
-from howdah.engine.scheduler.journal import Opener, open_journal
-from howdah.engine.scheduler.server import Server
+from howdah.engine.comm.security.certificates import Security
+from howdah.engine.scheduler.server.journal import Opener, open_journal
+from howdah.engine.scheduler.server.server import Server
 from howdah.errors import HowdahError
 
 log = logging.getLogger("howdah.engine.scheduler")
@@ -67,7 +67,7 @@ async def serve(options: argparse.Namespace, openers: Mapping[str, Opener] | Non
     address = server.open(options.listen)
     status = ""
     if options.status_port >= 0:
-        from howdah.engine.observe.status import StatusPage
+        from howdah.engine.scheduler.server.status_page import StatusPage
 
         status = StatusPage(server).open(options.status_host, options.status_port)
     _write(options.address_file, {"address": address, "status": status, "pid": os.getpid()})

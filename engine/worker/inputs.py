@@ -9,10 +9,10 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
-from howdah.engine.comm.messages import DefineLayer
-from howdah.engine.comm.transfer import MISSING
-from howdah.engine.graph.layer import Broadcast, Free, Key, KToOne, OneToOne, Pattern, Span, Window, inputs_of
-from howdah.engine.worker.store import Store
+from howdah.engine.comm.data.transfer import MISSING
+from howdah.engine.protocol.layers import Broadcast, Free, Key, KToOne, OneToOne, Pattern, Span, Window, inputs_of
+from howdah.engine.protocol.messages import DefineLayer
+from howdah.engine.worker.store.store import Store
 
 MOST = 1 << 16
 """Values that are looked up at once for a run, at most."""
@@ -32,7 +32,7 @@ class InputGone(Exception):
 def readers(layer: DefineLayer, start: int, stop: int, store: Store) -> list[Reader]:
     """One per dependency, good for the items start..stop. They raise InputGone.
 
-    >>> from howdah.engine.graph.layer import Dependency
+    >>> from howdah.engine.protocol.layers import Dependency
     >>> store = Store()
     >>> store.put(b"a", range(4), "wxyz", [1] * 4)
     >>> layer = DefineLayer(b"b", "f", 4, (Dependency(b"a", Window(1, 1)),), (4,))

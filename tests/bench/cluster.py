@@ -16,8 +16,8 @@ from peers import check, inc
 
 def first_result() -> float:
     """Seconds from `LocalCluster(2)` to the first answer."""
-    from howdah.engine.client import Client
-    from howdah.engine.local_cluster import LocalCluster
+    from howdah.engine.api import Client
+    from howdah.engine.deploy.local import LocalCluster
 
     begun = time.perf_counter()
     with LocalCluster(2, threads_per_worker=1) as cluster, Client(cluster) as client:
@@ -38,8 +38,8 @@ def importing() -> float:
 
 def idle(seconds: float = 10.0) -> float:
     """Percent of a core that the busiest process of an idle local cluster takes."""
-    from howdah.engine.client import Client
-    from howdah.engine.local_cluster import LocalCluster
+    from howdah.engine.api import Client
+    from howdah.engine.deploy.local import LocalCluster
 
     with LocalCluster(2, threads_per_worker=1) as cluster, Client(cluster) as client:
         client.gather(client.map(inc, range(100)))
@@ -67,8 +67,8 @@ def nap(i: int) -> int:
 
 def second_client(times: int = 20) -> float:
     """95th percentile of the seconds that B's 50 ms task takes while A has 10,000 of them queued on 2 slots."""
-    from howdah.engine.client import Client
-    from howdah.engine.local_cluster import LocalCluster
+    from howdah.engine.api import Client
+    from howdah.engine.deploy.local import LocalCluster
 
     with (
         LocalCluster(2, threads_per_worker=1) as cluster,
@@ -91,8 +91,8 @@ def second_client(times: int = 20) -> float:
 
 def growth(rounds: int = 200, settled: int = 20) -> tuple[float, float]:
     """MiB by which this process (client and scheduler), and the larger of the workers, grow after round `settled`."""
-    from howdah.engine.client import Client
-    from howdah.engine.local_cluster import LocalCluster
+    from howdah.engine.api import Client
+    from howdah.engine.deploy.local import LocalCluster
 
     with LocalCluster(2, threads_per_worker=1) as cluster:
         cluster.wait_for_workers()

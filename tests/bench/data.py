@@ -68,8 +68,8 @@ def crossing(
 @contextlib.contextmanager
 def howdah_cluster(kind: str) -> Iterator[Any]:
     """Scheduler and two workers that take each other for different hosts, `a` and `b`."""
-    from howdah.engine.client import Client
-    from howdah.engine.comm.identity import Authority
+    from howdah.engine.api import Client
+    from howdah.engine.comm.security.certificates import Authority
 
     processes: list[subprocess.Popen[bytes]] = []
     with tempfile.TemporaryDirectory() as name:
@@ -147,7 +147,7 @@ def slice_on_the_wire(rows: int = 1_000_000, part: int = 1000) -> tuple[int, int
     """(bytes of a slice of a table of 24 columns, bytes that travel for it)."""
     import pyarrow as pa
 
-    from howdah.engine.comm.serialize import dumps_apart
+    from howdah.engine.serialization.serialize import dumps_apart
 
     random = np.random.default_rng(0)
     columns: dict[str, Any] = {f"f{i}": random.random(rows) for i in range(12)}

@@ -19,8 +19,8 @@ import psutil
 from measure import Measure, seconds
 from peers import inc
 
-from howdah.engine.client import Client
-from howdah.engine.scheduler.journal import LocalJournal
+from howdah.engine.api import Client
+from howdah.engine.scheduler.server.journal import LocalJournal
 
 GRAPHS = 10_000
 

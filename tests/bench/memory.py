@@ -31,9 +31,9 @@ def peak(pid: int) -> int:
 
 def tree_reduction(leaves: int = LEAVES, nbytes: int = NBYTES, limit: int = LIMIT) -> float:
     """The largest share of its limit that a worker has used."""
-    from howdah.engine.client import Client
-    from howdah.engine.delayed import delayed
-    from howdah.engine.local_cluster import LocalCluster
+    from howdah.engine.api import Client
+    from howdah.engine.delayed.delayed import delayed
+    from howdah.engine.deploy.local import LocalCluster
 
     make, add, ends = delayed(leaf), delayed(operator.add), delayed(lambda a: (a[0], a[-1]))
     with LocalCluster(2, threads_per_worker=1, memory_limit=limit) as cluster, Client(cluster) as client:

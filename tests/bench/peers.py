@@ -36,8 +36,8 @@ def check(found: object, expected: object) -> None:
 @contextlib.contextmanager
 def howdah() -> Iterator[Any]:
     """A warm client."""
-    from howdah.engine.client import Client
-    from howdah.engine.local_cluster import LocalCluster
+    from howdah.engine.api import Client
+    from howdah.engine.deploy.local import LocalCluster
 
     with LocalCluster(2, threads_per_worker=1) as cluster, Client(cluster) as client:
         cluster.wait_for_workers()

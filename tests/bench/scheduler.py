@@ -14,8 +14,7 @@ from heapq import heappop, heappush
 import numpy as np
 from measure import Measure
 
-from howdah.engine.graph.layer import Dependency, Free, Key, OneToOne, Pattern, Span
-from howdah.engine.scheduler.records import (
+from howdah.engine.protocol.events import (
     Event,
     GraphSubmitted,
     Instruction,
@@ -28,7 +27,8 @@ from howdah.engine.scheduler.records import (
     WorkerInfo,
     WorkerJoined,
 )
-from howdah.engine.scheduler.state import State
+from howdah.engine.protocol.layers import Dependency, Free, Key, OneToOne, Pattern, Span
+from howdah.engine.scheduler.core.scheduler import State
 
 
 def key(i: int) -> Key:

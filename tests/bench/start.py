@@ -12,9 +12,9 @@ import numpy as np
 from measure import Measure, median
 from peers import check, howdah
 
-from howdah.engine.execute import compute_graph
+from howdah.engine.execution.dispatch import compute_graph
 from howdah.engine.graph.graph import Graph
-from howdah.engine.graph.layer import Broadcast, Dependency, Free, KToOne, Layer, OneToOne
+from howdah.engine.protocol.layers import Broadcast, Dependency, Free, KToOne, Layer, OneToOne
 
 
 def begin(i: int, path: str) -> int:

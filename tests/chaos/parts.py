@@ -19,7 +19,7 @@ import psutil
 from chaos.proxy import Proxy
 from waiting import until
 
-from howdah.engine.client import Client
+from howdah.engine.api import Client
 from howdah.engine.scheduler.__main__ import arguments
 
 
@@ -104,7 +104,7 @@ class Parts:
         if name not in self.to_scheduler:
             self.to_scheduler[name] = Proxy(near, str(self.folder / "scheduler"))
         self._start(
-            name, "-m", "howdah.engine.worker", "--scheduler", f"unix://{near}", "--name", name, "--host", "vm",
+            name, "-m", "howdah.engine.worker.process", "--scheduler", f"unix://{near}", "--name", name, "--host", "vm",
             "--slots", str(slots), "--memory-limit", str(memory), "--listen", f"unix://{self.folder}/{name}",
             "--local-dir", str(self.folder), "--lease", "60", *options,
         )  # fmt: skip
@@ -159,7 +159,7 @@ class Parts:
 
     def start_client(self, name: str, code: str) -> subprocess.Popen[bytes]:
         """A client in a process of its own: `code` finds it as `client`, and this object's `counts` by path."""
-        begin = f"from howdah.engine.client import Client\nclient = Client({self.address!r}, lease={self.lease})\n"
+        begin = f"from howdah.engine.api import Client\nclient = Client({self.address!r}, lease={self.lease})\n"
         return self._start(name, "-c", begin + code)
 
     # -- the end ----------------------------------------------------------------------------------------------------

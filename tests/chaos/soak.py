@@ -23,7 +23,7 @@ from chaos.parts import Parts, has_journal
 from chaos.plan import Act, plan
 from waiting import until
 
-from howdah.engine.client import Client
+from howdah.engine.api import Client
 
 WORKERS = ("w0", "w1", "w2", "w3")
 CLIENTS = ("c0", "c1", "c2")

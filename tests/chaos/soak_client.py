@@ -9,9 +9,9 @@ from typing import Any
 
 from chaos.counting import Counts, known, submitted
 
-from howdah.engine.client import Client
+from howdah.engine.api import Client
 from howdah.engine.graph.graph import Graph
-from howdah.engine.graph.layer import Dependency, KToOne, Layer
+from howdah.engine.protocol.layers import Dependency, KToOne, Layer
 from howdah.errors import DeadlineExceeded, WorkerLost
 
 PATIENCE = 120.0

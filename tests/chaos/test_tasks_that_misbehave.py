@@ -16,7 +16,7 @@ from chaos.counting import Counts, leaf
 from chaos.parts import Parts
 from waiting import until
 
-from howdah.engine.scheduler.pauses import MOST_FAULTS
+from howdah.engine.scheduler.core.retry_backoff import MOST_FAULTS
 from howdah.errors import InputError, StorageAway, TaskTimeout, WorkerLost
 
 

@@ -17,8 +17,8 @@ from chaos.counting import Counts, known, leaf, submitted
 from chaos.parts import Parts
 from waiting import until
 
-from howdah.engine.client import wait
-from howdah.engine.worker.supervisor import GAVE_UP
+from howdah.engine.api import wait
+from howdah.engine.worker.process.supervisor import GAVE_UP
 
 
 def test_sigterm_saves_what_the_worker_alone_holds(parts: Parts, counts: Counts) -> None:

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from howdah.engine.client import Client
-from howdah.engine.current import get_current
-from howdah.engine.local_cluster import LocalCluster
+from howdah.engine.api import Client
+from howdah.engine.deploy.local import LocalCluster
+from howdah.engine.execution.default_client import get_current
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -14,10 +14,10 @@ import pytest
 from waiting import until
 
 import howdah as hd
-from howdah.engine.annotations import Notes, current
-from howdah.engine.client import Client
-from howdah.engine.execute import for_cluster
-from howdah.engine.local_cluster import LocalCluster
+from howdah.engine.api import Client
+from howdah.engine.deploy.local import LocalCluster
+from howdah.engine.execution.dispatch import for_cluster
+from howdah.engine.graph.annotations import Notes, current
 from howdah.errors import InputError
 
 
@@ -226,7 +226,7 @@ def test_layers_with_other_annotations_are_not_fused_into_one() -> None:
     with hd.annotate(resources={"gpu": 1}):
         first = [hd.delayed(abs, pure=True)(-i) for i in range(3)]
     then = [hd.delayed(str, pure=True)(x) for x in first]
-    from howdah.engine.delayed_layers import lowered
+    from howdah.engine.delayed.lowering import lowered
 
     graph, places = lowered(then)
     wanted = [graph.wanted(places[0][0])]

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from howdah.engine.client import Client
-from howdah.engine.collection import compute, persist
-from howdah.engine.delayed import Delayed, delayed
-from howdah.engine.delayed_layers import lowered
-from howdah.engine.graph.layer import KToOne, OneToOne, Window
+from howdah.engine.api import Client
+from howdah.engine.delayed.compute import compute, persist
+from howdah.engine.delayed.delayed import Delayed, delayed
+from howdah.engine.delayed.lowering import lowered
+from howdah.engine.protocol.layers import KToOne, OneToOne, Window
 from howdah.errors import InputError
 
 

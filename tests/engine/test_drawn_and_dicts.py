@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 import howdah as hd
-from howdah.engine.client import Client, Future
-from howdah.engine.local_cluster import LocalCluster
+from howdah.engine.api import Client, Future
+from howdah.engine.deploy.local import LocalCluster
 from howdah.errors import InputError
 
 

@@ -19,9 +19,9 @@ import pytest
 from waiting import until
 
 import howdah
-from howdah.engine.client import Client
-from howdah.engine.executor import Executor
-from howdah.engine.local_cluster import LocalCluster
+from howdah.engine.api import Client
+from howdah.engine.deploy.local import LocalCluster
+from howdah.engine.integrations.concurrent_futures import Executor
 from howdah.errors import HowdahError, InputError, NotSupported, Unpicklable
 
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from joblib import Parallel, delayed, parallel_config
 
-from howdah.engine.client import Client
+from howdah.engine.api import Client
 from howdah.engine.coordination import Event
-from howdah.engine.local_cluster import LocalCluster
+from howdah.engine.deploy.local import LocalCluster
 from howdah.errors import InputError
 
 
@@ -146,7 +146,7 @@ def test_the_name_is_known_whatever_is_imported_first(imports: str) -> None:
     code = f"""
 import sys
 {imports}
-assert "howdah.engine.joblib_backend" not in sys.modules
+assert "howdah.engine.integrations.joblib_backend" not in sys.modules
 try:
     with joblib.parallel_config("howdah", n_jobs=2):
         joblib.Parallel()(joblib.delayed(abs)(i) for i in range(2))

@@ -13,12 +13,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from howdah.engine.current import drop_current, set_current
-from howdah.engine.execute import compute_graph, persist_graph
+from howdah.engine.execution.default_client import drop_current, set_current
+from howdah.engine.execution.dispatch import compute_graph, persist_graph
+from howdah.engine.execution.threads import compute_local
 from howdah.engine.graph.graph import Graph, Held
-from howdah.engine.graph.layer import Broadcast, Dependency, KToOne, Layer, OneToOne, Pattern, Span, Window, inputs_of
-from howdah.engine.graph.patterns import free
-from howdah.engine.local import compute_local
+from howdah.engine.protocol.layers import (
+    Broadcast,
+    Dependency,
+    KToOne,
+    Layer,
+    OneToOne,
+    Pattern,
+    Span,
+    Window,
+    inputs_of,
+)
+from howdah.engine.protocol.patterns import free
 from howdah.errors import InputError
 
 EXECUTORS = ["inline", "threads"]

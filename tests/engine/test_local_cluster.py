@@ -16,9 +16,9 @@ import psutil
 import pytest
 from waiting import until
 
-from howdah.engine.client import Client, wait
-from howdah.engine.local_cluster import LocalCluster
-from howdah.engine.scheduler import server_workers
+from howdah.engine.api import Client, wait
+from howdah.engine.deploy.local import LocalCluster
+from howdah.engine.scheduler.server import worker_messages as server_workers
 from howdah.errors import HowdahError, InputError, WorkerLost
 
 
@@ -34,7 +34,7 @@ def workers_under(root: Path) -> list[psutil.Process]:
     found = {}
     for process in psutil.process_iter(["cmdline", "status", "ppid"]):
         line = process.info["cmdline"] or []
-        if any(str(root) in part for part in line) and "howdah.engine.worker" in line:
+        if any(str(root) in part for part in line) and "howdah.engine.worker.process" in line:
             found[process.pid] = process
     return [process for process in found.values() if process.info["ppid"] not in found]
 
@@ -72,9 +72,9 @@ def test_a_client_alone_starts_and_ends_a_cluster(root: Path) -> None:
 def test_nothing_is_left_when_the_parent_is_killed(root: Path) -> None:
     code = f"""
 import sys, time
-from howdah.engine.local_cluster import LocalCluster
+from howdah.engine.deploy.local import LocalCluster
 from howdah.engine.scheduler import server_workers
-from howdah.engine.client import Client
+from howdah.engine.api import Client
 cluster = LocalCluster(2, local_directory={str(root)!r})
 cluster.wait_for_workers()
 client = Client(cluster)
@@ -98,7 +98,7 @@ client.gather(futures)
 
 def test_a_script_that_forgets_to_close_leaves_nothing(root: Path) -> None:
     code = f"""
-from howdah.engine.client import Client
+from howdah.engine.api import Client
 client = Client(n_workers=1, local_directory={str(root)!r})
 print(client.submit(pow, 2, 5).result(20))
 """
@@ -214,7 +214,7 @@ def test_workers_find_the_scripts_own_modules(root: Path, tmp_path: Path) -> Non
     (tmp_path / "script.py").write_text(
         f"""
 import os
-from howdah.engine.client import Client
+from howdah.engine.api import Client
 from beside import twice
 
 class Mine:
@@ -299,8 +299,8 @@ def test_an_error_of_our_own_ends_all_waits(root: Path, monkeypatch: pytest.Monk
 
 def test_the_scheduler_cannot_open_what_users_send() -> None:
     code = (
-        "import sys, howdah.engine.scheduler.__main__, howdah.engine.observe.status; "
-        "print([m for m in ('cloudpickle', 'howdah.engine.comm.serialize') if m in sys.modules])"
+        "import sys, howdah.engine.scheduler.__main__, howdah.engine.scheduler.server.status_page; "
+        "print([m for m in ('cloudpickle', 'howdah.engine.serialization.serialize') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60, check=True)
     assert done.stdout == b"[]\n"
@@ -308,7 +308,7 @@ def test_the_scheduler_cannot_open_what_users_send() -> None:
 
 def test_a_worker_loads_no_heavy_library() -> None:
     code = (
-        "import sys, howdah.engine.worker.process; "
+        "import sys, howdah.engine.worker.process.main; "
         "print([m for m in ('pandas', 'polars', 'pyarrow', 'numpy', 'cryptography') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60, check=True)

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from waiting import until
 
-from howdah.engine.client import Client, wait
-from howdah.engine.local_cluster import LocalCluster
+from howdah.engine.api import Client, wait
+from howdah.engine.deploy.local import LocalCluster
 
 
 @pytest.fixture

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from howdah.engine.client import Client
-from howdah.engine.comm.loop import loop_thread
-from howdah.engine.execute import compute_graph
+from howdah.engine.api import Client
+from howdah.engine.client.account import account
+from howdah.engine.comm.connection.event_loop import loop_thread
+from howdah.engine.deploy.local import LocalCluster
+from howdah.engine.execution.dispatch import compute_graph
 from howdah.engine.graph.encode import FIRST_PART, PART
 from howdah.engine.graph.graph import Graph
-from howdah.engine.graph.layer import Broadcast, Dependency, Layer
-from howdah.engine.local_cluster import LocalCluster
-from howdah.engine.observe.account import account
-from howdah.engine.observe.history import History
-from howdah.engine.observe.status import StatusPage
+from howdah.engine.protocol.layers import Broadcast, Dependency, Layer
+from howdah.engine.scheduler.core.history import History
+from howdah.engine.scheduler.server.status_page import StatusPage
 from howdah.errors import Unpicklable
 
 

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from howdah.errors import HadoopNotFound, InputError, PathExists, PathMissing, StorageError
-from howdah.io import faults
-from howdah.io.clients import choose_client
-from howdah.io.filesystem import FileSystem, open_filesystem
-from howdah.io.hadoop_config import HadoopConfig
+from howdah.io.filesystem import retry as faults
+from howdah.io.filesystem.clients import choose_client
+from howdah.io.filesystem.filesystem import FileSystem, open_filesystem
+from howdah.io.hadoop.config import HadoopConfig
 
 CONFIG = HadoopConfig({"fs.defaultFS": "hdfs://nn1:9000", "dfs.replication": "2"})
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from howdah.errors import HadoopNotFound, InputError
-from howdah.io.hadoop_config import HadoopConfig, NameNode, load_hadoop_config, substitute
+from howdah.io.hadoop.config import HadoopConfig, NameNode, load_hadoop_config, substitute
 
 
 def write(folder: Path, name: str, *properties: str, head: str = "") -> Path:

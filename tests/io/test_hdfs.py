@@ -29,11 +29,11 @@ import pytest
 
 from howdah.errors import CorruptFile, HadoopNotFound, PathExists, PathMissing, StorageError
 from howdah.io import begin_write, open_filesystem, plan_parquet, scan_piece
-from howdah.io.filesystem import FileSystem
-from howdah.io.hadoop_config import HadoopConfig, load_hadoop_config
-from howdah.io.locations import FromNameNode, FromWebHdfs, hosts_for
-from howdah.io.parquet_footer import _cache
-from howdah.io.protobuf import Message, read_varint
+from howdah.io.filesystem.block_locations import FromNameNode, FromWebHdfs, hosts_for
+from howdah.io.filesystem.filesystem import FileSystem
+from howdah.io.hadoop.config import HadoopConfig, load_hadoop_config
+from howdah.io.hadoop.protobuf import Message, read_varint
+from howdah.io.parquet.footer import _cache
 
 pytestmark = pytest.mark.hadoop
 
@@ -395,7 +395,7 @@ def test_a_namenode_that_stays_away_is_named(
     hadoop: Any, filesystem: FileSystem, folder: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert filesystem.exists(folder)
-    monkeypatch.setattr("howdah.io.faults.PATIENCE", 1.0)
+    monkeypatch.setattr("howdah.io.filesystem.retry.PATIENCE", 1.0)
     hadoop.kill("namenode")
     try:
         with pytest.raises(
@@ -435,7 +435,7 @@ def test_a_datanode_that_has_just_died_is_written_around(hadoop: Any, filesystem
 
 
 def test_local_and_hdfs_give_the_same(hadoop: Any, filesystem: FileSystem, folder: str, tmp_path: Path) -> None:
-    from howdah.io.records import FileInfo
+    from howdah.io.hadoop.records import FileInfo
 
     parquet(filesystem, folder, files=3)
     for entry in filesystem.ls(folder):

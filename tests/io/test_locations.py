@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from howdah.io.locations import hosts_for, locate
-from howdah.io.records import Block
+from howdah.io.filesystem.block_locations import hosts_for, locate
+from howdah.io.hadoop.records import Block
 
 HOSTS = st.sampled_from(["a", "b", "c", "d", "e", "localhost"])
 

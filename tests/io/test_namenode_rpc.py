@@ -14,12 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from howdah.errors import NotSupported, PathMissing, StorageError
-from howdah.io import faults
-from howdah.io.filesystem import FileSystem
-from howdah.io.hadoop_config import HadoopConfig
-from howdah.io.locations import locate_listing
-from howdah.io.namenode_rpc import NameNodeRpc, RemoteError
-from howdah.io.protobuf import Message, delimited, encode, read_varint, varint
+from howdah.io.filesystem import retry as faults
+from howdah.io.filesystem.block_locations import locate_listing
+from howdah.io.filesystem.filesystem import FileSystem
+from howdah.io.hadoop.config import HadoopConfig
+from howdah.io.hadoop.namenode import NameNodeRpc, RemoteError
+from howdah.io.hadoop.protobuf import Message, delimited, encode, read_varint, varint
 
 FILES = [f"part-{i}.parquet" for i in range(5)]
 PAGE = 2
@@ -161,7 +161,7 @@ def test_a_secure_cluster_goes_on_without_locality() -> None:
 
 
 def filesystem_entry(path: str):  # type: ignore[no-untyped-def]
-    from howdah.io.records import FileInfo
+    from howdah.io.hadoop.records import FileInfo
 
     return FileInfo(path, 10, 0, False)
 

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from howdah.io import plan_parquet
-from howdah.io.parquet_prune import OPS
+from howdah.io.parquet.prune import OPS
 
 GROUP = 3
 UTC = dt.UTC

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 
 from howdah.errors import StorageError, UnknownColumn
 from howdah.io import plan_parquet, scan_piece, scan_whole
-from howdah.io.filesystem import FileSystem
-from howdah.io.hadoop_config import HadoopConfig
-from howdah.io.parquet_plan import ParquetTable
+from howdah.io.filesystem.filesystem import FileSystem
+from howdah.io.hadoop.config import HadoopConfig
+from howdah.io.parquet.plan import ParquetTable
 
 READS: list[tuple[int, int]] = []
 

@@ -257,7 +257,7 @@ import os, pickle, signal, sys
 import pandas, fsspec.implementations.local  # what the children would each import
 import pyarrow as pa
 from howdah.io import begin_write
-from howdah.io.filesystem import FileSystem
+from howdah.io.filesystem.filesystem import FileSystem
 
 def counted(name, kill_at):
     act = getattr(FileSystem, name)

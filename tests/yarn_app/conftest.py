@@ -19,7 +19,7 @@ from waiting import until
 
 from howdah.yarn_app.mini import MiniHadoop
 from howdah.yarn_app.mini.processes import containers_of
-from howdah.yarn_app.staging import Staging
+from howdah.yarn_app.storage.staging import Staging
 
 JOBS = Path(__file__).parent / "jobs"
 HOWDAH = [sys.executable, "-m", "howdah"]
@@ -124,7 +124,7 @@ class Yarn:
         """YARN's id of each container with a worker -> its processes, the worker's supervisor among them."""
         found: dict[str, list[psutil.Process]] = {}
         for process in containers_of(self.hadoop.folder):
-            if "howdah.engine.worker" in _words(process):
+            if "howdah.engine.worker.process" in _words(process):
                 found.setdefault(_environ(process).get("CONTAINER_ID", ""), []).append(process)
         return found
 

@@ -16,16 +16,17 @@ from typing import Any
 import pytest
 from waiting import until
 
-from howdah.engine.comm.identity import Authority
+from howdah.engine.comm.security.certificates import Authority
 from howdah.errors import PathMissing
-from howdah.io.protobuf import Message, delimited, encode, read_varint
-from howdah.yarn_app import keys, scheduler_process
-from howdah.yarn_app.application import Application
-from howdah.yarn_app.attempts import Ending, Note
-from howdah.yarn_app.board import Board, LastWords
-from howdah.yarn_app.fleet import PREEMPTED, Lost, Seen
-from howdah.yarn_app.scheduler_process import SchedulerProcess
-from howdah.yarn_app.unregister import Token, digest_response, find_token, unregister
+from howdah.io.hadoop.protobuf import Message, delimited, encode, read_varint
+from howdah.yarn_app.master import scheduler_process
+from howdah.yarn_app.master.am_protocol import Token, digest_response, find_token, unregister
+from howdah.yarn_app.master.attempts import Ending, Note
+from howdah.yarn_app.master.fleet import PREEMPTED, Lost, Seen
+from howdah.yarn_app.master.scheduler_process import SchedulerProcess
+from howdah.yarn_app.master.status import Board, LastWords
+from howdah.yarn_app.submit.application import Application
+from howdah.yarn_app.yarn import kv_keys as keys
 
 
 class Folder:
@@ -219,7 +220,7 @@ def test_one_that_is_being_started_again_is_waited_for(tmp_path: Path, capsys: p
 def test_one_that_cannot_be_told_is_no_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("howdah.yarn_app.unregister.AWAY_SECONDS", 1.0)
+    monkeypatch.setattr("howdah.yarn_app.master.am_protocol.AWAY_SECONDS", 1.0)
     assert not unregister(["127.0.0.1:1"], tmp_path / "none", "FAILED", "x")
     (tmp_path / "tokens").write_bytes(token_file(("YARN_AM_RM_TOKEN", b"id", b"secret")))
     assert not unregister(["127.0.0.1:1"], tmp_path / "tokens", "FAILED", "x")

@@ -16,9 +16,10 @@ import pytest
 
 from howdah.errors import EnvironmentMismatch, HadoopNotFound, HowdahError, ResourceRefused
 from howdah.io import HadoopConfig
-from howdah.yarn_app import edge, payload
-from howdah.yarn_app.programs import Program, dying_with_us, tail
-from howdah.yarn_app.resource_manager import Node, ResourceManager
+from howdah.yarn_app.master.processes import Program, dying_with_us, tail
+from howdah.yarn_app.storage import bundle as payload
+from howdah.yarn_app.yarn import edge_node as edge
+from howdah.yarn_app.yarn.resource_manager import Node, ResourceManager
 
 GIB = 1 << 30
 
@@ -202,7 +203,7 @@ def test_a_child_dies_with_its_killed_parent(tmp_path: Path) -> None:
     child = dying_with_us([sys.executable, "-c", "import os, time; print(os.getpid(), flush=True); time.sleep(600)"])
     code = f"""
 import subprocess, sys, time
-from howdah.yarn_app.programs import dying_with_us
+from howdah.yarn_app.master.processes import dying_with_us
 subprocess.Popen(dying_with_us([sys.executable, "-c", {child[-1]!r}]))
 time.sleep(600)
 """

@@ -13,7 +13,7 @@ import pytest
 from waiting import until
 
 from howdah import Client, Variable
-from howdah.engine.client.link import address_in
+from howdah.engine.client.connection import address_in
 from howdah.errors import HowdahError
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from howdah.yarn_app import fleet
-from howdah.yarn_app.fleet import Add, Fleet, GiveUp, Group, Lost, Remove, Seen, spread
+from howdah.yarn_app.master import fleet
+from howdah.yarn_app.master.fleet import Add, Fleet, GiveUp, Group, Lost, Remove, Seen, spread
 
 TWO = [Group("w.0", 1, "node1"), Group("w.1", 1, "node2")]
 

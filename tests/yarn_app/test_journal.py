@@ -13,8 +13,8 @@ from waiting import until
 
 from howdah.errors import CorruptFile, StorageError
 from howdah.io import open_filesystem
-from howdah.yarn_app import journal
-from howdah.yarn_app.journal import HdfsJournal, find
+from howdah.yarn_app.storage import hdfs_journal as journal
+from howdah.yarn_app.storage.hdfs_journal import HdfsJournal, find
 
 
 def opened(folder: Path) -> HdfsJournal:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from howdah.errors import SpecificationError
 from howdah.yarn_app import Specification
-from howdah.yarn_app.specification import FIELDS
+from howdah.yarn_app.specification.specification import FIELDS
 
 MIB = 1 << 20
 

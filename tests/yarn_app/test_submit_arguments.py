@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from howdah.errors import SpecificationError
 from howdah.yarn_app.cli import main
 from howdah.yarn_app.cli.submit import _specification, command
-from howdah.yarn_app.specification import Specification
+from howdah.yarn_app.specification.specification import Specification
 
 
 def parsed(*words: str) -> tuple[Specification, str, tuple[str, ...]]:

@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
-from howdah.yarn_app.staging import Staging
+from howdah.yarn_app.storage.staging import Staging
 
 pytestmark = pytest.mark.hadoop
 Yarn = Any  # `conftest.Yarn`, which cannot be imported under pytest's importlib mode

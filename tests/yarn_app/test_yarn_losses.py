@@ -88,7 +88,7 @@ def test_the_namenode_is_restarted_during_the_job(yarn: Yarn, tmp_path: Path) ->
     job = [yarn.job("reads.py"), str(log), "hdfs:///in/small"]
     files = yarn.command("--version")
     assert files.returncode == 0
-    from howdah.yarn_app.staging import Staging
+    from howdah.yarn_app.storage.staging import Staging
 
     staging = Staging.of_user()
     staging.files.mkdirs("/in/small")

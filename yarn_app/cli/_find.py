@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 
 from howdah.errors import HowdahError, bad_value
-from howdah.yarn_app import submission
-from howdah.yarn_app.records import Report
-from howdah.yarn_app.resource_manager import NotTold, ResourceManager
-from howdah.yarn_app.staging import Staging
+from howdah.yarn_app.storage.staging import Staging
+from howdah.yarn_app.submit import submit as submission
+from howdah.yarn_app.yarn.reports import Report
+from howdah.yarn_app.yarn.resource_manager import NotTold, ResourceManager
 
 
 class UnknownApplication(HowdahError):
@@ -38,7 +38,7 @@ def report(manager: ResourceManager, app_id: str) -> Report:
         return manager.application(app_id)
     except NotTold as error:
         if " 404 " not in f" {error} ":
-            from howdah.yarn_app.skein_port import Driver
+            from howdah.yarn_app.yarn.skein_client import Driver
 
             with Driver() as driver:
                 return driver.report(app_id)
@@ -47,13 +47,13 @@ def report(manager: ResourceManager, app_id: str) -> Report:
 
 def reports(manager: ResourceManager, user: str, *, ended: bool) -> list[Report]:
     """howdah's applications, newest first; of all users where `user` is empty."""
-    from howdah.yarn_app.submission import TAG
+    from howdah.yarn_app.submit.submit import TAG
 
     states = () if ended else ("NEW", "NEW_SAVING", "SUBMITTED", "ACCEPTED", "RUNNING")
     try:
         return manager.applications(user=user, tags=[TAG], states=states)
     except NotTold:
-        from howdah.yarn_app.skein_port import Driver
+        from howdah.yarn_app.yarn.skein_client import Driver
 
         with Driver() as driver:
             found = driver.applications(states or None)
@@ -69,7 +69,7 @@ def as_json(one: Report) -> dict[str, object]:
 def seconds(one: Report, now: float) -> str:
     """How long it has run.
 
-    >>> from howdah.yarn_app.records import Report
+    >>> from howdah.yarn_app.yarn.reports import Report
     >>> seconds(Report("a", "n", "u", "q", "RUNNING", "UNDEFINED", 0, "", "", "", 100.0, 0.0, 0, 0, 0), 3805.0)
     '1:01:45'
     """

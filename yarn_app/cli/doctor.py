@@ -10,9 +10,10 @@ from dataclasses import asdict, dataclass
 import click
 
 from howdah.errors import HadoopNotFound, HowdahError
-from howdah.yarn_app import edge, payload
-from howdah.yarn_app.resource_manager import NotTold, ResourceManager
-from howdah.yarn_app.sizes import show_memory
+from howdah.yarn_app.specification.units import show_memory
+from howdah.yarn_app.storage import bundle as payload
+from howdah.yarn_app.yarn import edge_node as edge
+from howdah.yarn_app.yarn.resource_manager import NotTold, ResourceManager
 
 
 @dataclass
@@ -91,7 +92,7 @@ def _java() -> str:
 
 
 def _skein() -> str:
-    from howdah.yarn_app.skein_port import Credentials
+    from howdah.yarn_app.yarn.skein_client import Credentials
 
     Credentials.new()
     return "can be imported"
@@ -111,7 +112,7 @@ def _nodes(manager: ResourceManager) -> str:
 
 
 def _hdfs() -> str:
-    from howdah.yarn_app.staging import Staging
+    from howdah.yarn_app.storage.staging import Staging
 
     staging = Staging.of_user()
     if not staging.files.exists(staging.home):

@@ -200,7 +200,7 @@ def remove(name: str, store: str | None, as_json: bool) -> None:
 def _open(url: str | None) -> EnvStore:
     from howdah.envpack import EnvStore
     from howdah.io import open_filesystem
-    from howdah.yarn_app.edge import user
+    from howdah.yarn_app.yarn.edge_node import user
 
     files, path = open_filesystem(url or f"hdfs:///user/{user()}/.howdah/envs")
     return EnvStore(files.fs, path, url=files.root_url)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from howdah.yarn_app import edge
-from howdah.yarn_app.application import Application
 from howdah.yarn_app.cli import _find
+from howdah.yarn_app.submit.application import Application
+from howdah.yarn_app.yarn import edge_node as edge
 
 
 @click.command(name="kill")

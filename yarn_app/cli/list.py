@@ -9,9 +9,9 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from howdah.yarn_app import edge
 from howdah.yarn_app.cli import _find
-from howdah.yarn_app.sizes import show_memory
+from howdah.yarn_app.specification.units import show_memory
+from howdah.yarn_app.yarn import edge_node as edge
 
 
 @click.command(name="list")

@@ -6,8 +6,8 @@ import json
 
 import click
 
-from howdah.yarn_app import logs
 from howdah.yarn_app.cli import _find
+from howdah.yarn_app.yarn import logs
 
 _FIRST = ("driver.out", "driver.err", "application.driver.log", "scheduler.log", "application.master.log")
 

@@ -9,11 +9,11 @@ from typing import Any
 import click
 
 from howdah.errors import HowdahError
-from howdah.yarn_app import summary
-from howdah.yarn_app.application import Application
 from howdah.yarn_app.cli import _find
-from howdah.yarn_app.records import Report
-from howdah.yarn_app.sizes import show_memory
+from howdah.yarn_app.specification.units import show_memory
+from howdah.yarn_app.submit.application import Application
+from howdah.yarn_app.ui import summary
+from howdah.yarn_app.yarn.reports import Report
 
 
 @click.command(name="status")

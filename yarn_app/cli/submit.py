@@ -22,11 +22,13 @@ from typing import Any
 import click
 
 from howdah.errors import HowdahError, PathMissing, SpecificationError, bad_value
-from howdah.yarn_app import keys, progress, submission, summary
-from howdah.yarn_app.application import Application, Outcome
 from howdah.yarn_app.cli._options import specification_options
-from howdah.yarn_app.programs import dying_with_us, exit_code, stop_tree
-from howdah.yarn_app.specification import Specification
+from howdah.yarn_app.master.processes import dying_with_us, exit_code, stop_tree
+from howdah.yarn_app.specification.specification import Specification
+from howdah.yarn_app.submit import submit as submission
+from howdah.yarn_app.submit.application import Application, Outcome
+from howdah.yarn_app.ui import progress, summary
+from howdah.yarn_app.yarn import kv_keys as keys
 
 NOTICE_SECONDS = 20.0
 INTERRUPTED = 130

@@ -18,15 +18,15 @@ import pyarrow as pa
 import pytest
 from waiting import until
 
-from howdah.engine.client import Client, Future, as_completed, wait
-from howdah.engine.client.link import AT_ONCE
-from howdah.engine.comm.loop import loop_thread
-from howdah.engine.comm.session import Session
-from howdah.engine.current import get_current
-from howdah.engine.execute import compute_graph, persist_graph
+from howdah.engine.api import Client, Future, as_completed, wait
+from howdah.engine.client.connection import AT_ONCE
+from howdah.engine.comm.connection.event_loop import loop_thread
+from howdah.engine.comm.connection.session import Session
+from howdah.engine.deploy.local import LocalCluster
+from howdah.engine.execution.default_client import get_current
+from howdah.engine.execution.dispatch import compute_graph, persist_graph
 from howdah.engine.graph.graph import Graph
-from howdah.engine.graph.layer import Broadcast, Dependency, KToOne, Layer, OneToOne, Window
-from howdah.engine.local_cluster import LocalCluster
+from howdah.engine.protocol.layers import Broadcast, Dependency, KToOne, Layer, OneToOne, Window
 from howdah.errors import Cancelled, DeadlineExceeded, HowdahError, InputError, Unpicklable
 
 

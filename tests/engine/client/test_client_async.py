@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from howdah.engine.client import Client, Future, as_completed, wait
+from howdah.engine.api import Client, Future, as_completed, wait
 from howdah.engine.coordination import Queue, Variable
-from howdah.engine.delayed import delayed
-from howdah.engine.local_cluster import LocalCluster
+from howdah.engine.delayed.delayed import delayed
+from howdah.engine.deploy.local import LocalCluster
 from howdah.errors import Cancelled, DeadlineExceeded, HowdahError, InputError
 
 
@@ -87,7 +87,7 @@ def test_what_a_wait_says_is_the_timeout_that_was_given(
     cluster: LocalCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A call may wait several times, each for what is left: once it said "not done after 0.00999 s"."""
-    from howdah.engine.client import waits
+    from howdah.engine.client import waiting as waits
 
     gate = tmp_path / "gate"
 
@@ -215,7 +215,7 @@ def test_awaiting_with_a_client_of_the_other_kind(cluster: LocalCluster) -> None
 
 def test_coroutines_as_tasks_wait_for_tasks(cluster: LocalCluster) -> None:
     async def total(n: int) -> int:
-        from howdah.engine.client import get_client
+        from howdah.engine.api import get_client
 
         futures = get_client().map(inc, range(n))
         return sum([await future for future in futures])

@@ -12,7 +12,7 @@ import pytest
 from waiting import until
 
 import howdah
-from howdah.engine.client import (
+from howdah.engine.api import (
     Client,
     Future,
     ProgressBar,
@@ -26,8 +26,8 @@ from howdah.engine.client import (
     wait,
     worker_client,
 )
-from howdah.engine.delayed import delayed
-from howdah.engine.local_cluster import LocalCluster
+from howdah.engine.delayed.delayed import delayed
+from howdah.engine.deploy.local import LocalCluster
 from howdah.errors import Cancelled, HowdahError, InputError, PathExists, Unpicklable
 
 
@@ -224,7 +224,7 @@ def test_rebalance(client: Client) -> None:
     client.replicate(data, workers=[first])
     on_second = [f for f, held in zip(data, client.who_has(data).values()) if second in held]
     for future in on_second:  # now all of it is on the first alone
-        from howdah.engine.comm.messages import Unfetched
+        from howdah.engine.protocol.messages import Unfetched
 
         client._link.send(Unfetched(second, (future.span,)))
     until(lambda: all(held == [first] for held in client.who_has(data).values()))

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 import howdah as hd
-from howdah.engine.client import Client
-from howdah.engine.local_cluster import LocalCluster
+from howdah.engine.api import Client
+from howdah.engine.deploy.local import LocalCluster
 from howdah.errors import InputError, Unpicklable
 
 
@@ -134,7 +134,7 @@ def test_a_client_of_another_version_is_refused_with_both(client: Client) -> Non
     code = f"""
 import howdah
 howdah.__version__ = "0.0.7"
-from howdah.engine.client import Client
+from howdah.engine.api import Client
 Client({client.address!r})
 """
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
@@ -153,7 +153,7 @@ sys.version_info = fields{OTHER!r}
 """)
     found = subprocess.run(
         [
-            sys.executable, "-m", "howdah.engine.worker", "--scheduler", client.address, "--name", "old",
+            sys.executable, "-m", "howdah.engine.worker.process", "--scheduler", client.address, "--name", "old",
             "--listen", f"unix://{cluster.directory}/old",
         ],
         env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, timeout=60, check=False,

@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 
 import howdah as hd
-from howdah.engine.client import Client
-from howdah.engine.local_cluster import LocalCluster
+from howdah.engine.api import Client
+from howdah.engine.deploy.local import LocalCluster
 from howdah.errors import Cancelled, DeadlineExceeded, InputError
 
 Now = Callable[[Any], Awaitable[Any]]
@@ -205,7 +205,7 @@ async def _restart(client: Client, now: Now, folder: Path) -> None:
 
 
 def _start_of_process() -> float:
-    from howdah.engine.worker import logs
+    from howdah.engine.worker import task_logs as logs
 
     return logs.STARTED
 

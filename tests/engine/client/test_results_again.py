@@ -7,9 +7,9 @@ import struct
 
 import pytest
 
-from howdah.engine.client.results import DONE, FAILED, PENDING, Failure, Results
-from howdah.engine.graph.layer import Span
-from howdah.engine.scheduler.records import TaskError
+from howdah.engine.client.layer_results import DONE, FAILED, PENDING, Failure, Results
+from howdah.engine.protocol.events import TaskError
+from howdah.engine.protocol.layers import Span
 
 KEY = b"k" * 16
 

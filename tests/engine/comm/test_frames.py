@@ -8,7 +8,7 @@ import struct
 import pytest
 from tornado.iostream import IOStream
 
-from howdah.engine.comm.frames import LARGE, Channel, ChannelClosed, MalformedFrames, join
+from howdah.engine.comm.connection.framing import LARGE, Channel, ChannelClosed, MalformedFrames, join
 
 
 async def pair() -> tuple[Channel, Channel]:

@@ -7,7 +7,7 @@ from pathlib import Path
 STORY = """
 import pickle, sys, threading
 sys.path.insert(0, {folder!r})
-from howdah.engine.comm.serialize import loads
+from howdah.engine.serialization.serialize import loads
 
 faults = []
 

@@ -16,10 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from waiting import until
 
-from howdah.engine.comm import kept
-from howdah.engine.comm.kept import Kept, rounded
-from howdah.engine.comm.landing import AGAIN_LEAST, new_memory
-from howdah.engine.comm.shared import Segments, Shared, map_aligned, share
+from howdah.engine.comm.data import buffer_pool as kept
+from howdah.engine.comm.data.buffer_pool import Kept, rounded
+from howdah.engine.comm.data.receive_buffers import AGAIN_LEAST, new_memory
+from howdah.engine.comm.data.shared_memory import Segments, Shared, map_aligned, share
 
 MIB = 1 << 20
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -86,7 +86,7 @@ def test_what_would_be_too_much_goes_at_once(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_what_nobody_takes_gets_old_and_goes(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
-    monkeypatch.setattr("howdah.engine.comm.kept.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("howdah.engine.comm.data.buffer_pool.time.monotonic", lambda: now[0])
     gone: list[str] = []
     pieces: Kept[str] = Kept(gone.append)
     pieces.put(MIB, "old")

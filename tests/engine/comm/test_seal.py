@@ -12,11 +12,11 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from howdah.engine.comm import seal
-from howdah.engine.comm.frames import ChannelClosed
-from howdah.engine.comm.line import Line
-from howdah.engine.comm.messages import Hello
-from howdah.engine.comm.seal import PIECE_BYTES, BrokenSeal, Seal, offered, taken
+from howdah.engine.comm.connection.framing import ChannelClosed
+from howdah.engine.comm.data import encryption as seal
+from howdah.engine.comm.data.bulk_connection import Line
+from howdah.engine.comm.data.encryption import PIECE_BYTES, BrokenSeal, Seal, offered, taken
+from howdah.engine.protocol.messages import Hello
 
 SECRET = bytes(range(32))
 HEAD = memoryview(b"head")

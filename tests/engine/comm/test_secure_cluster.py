@@ -16,14 +16,14 @@ import numpy as np
 import pytest
 from waiting import until
 
-from howdah.engine.client import Client
-from howdah.engine.client.owner import Owner
-from howdah.engine.comm.frames import Channel
-from howdah.engine.comm.identity import Authority, Role
-from howdah.engine.comm.messages import Hello, Welcome
-from howdah.engine.comm.near import NearDoor, nearer
-from howdah.engine.comm.transport import send_greeting
+from howdah.engine.api import Client
+from howdah.engine.client.admin import Owner
+from howdah.engine.comm.connection.connect import send_greeting
+from howdah.engine.comm.connection.framing import Channel
+from howdah.engine.comm.data.local_socket import NearDoor, nearer
+from howdah.engine.comm.security.certificates import Authority, Role
 from howdah.engine.coordination import Lock
+from howdah.engine.protocol.messages import Hello, Welcome
 from howdah.errors import HowdahError, PeerRefused, WorkerLost
 
 
@@ -230,7 +230,7 @@ def test_a_lost_clients_work_is_released_after_its_lease(application: Callable[.
     app = application()
     app.worker("a")
     code = f"""
-from howdah.engine.client import Client
+from howdah.engine.api import Client
 client = Client({app.address!r}, security={str(app.client_dir)!r}, lease=1.0)
 futures = client.map(bytes, [100_000] * 20)
 client.gather(futures)

@@ -10,7 +10,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from howdah.engine.comm.serialize import dumps, dumps_apart, dumps_each, loads
+from howdah.engine.serialization.serialize import dumps, dumps_apart, dumps_each, loads
 from howdah.errors import Unpicklable
 
 

@@ -11,9 +11,9 @@ import pytest
 from tornado.iostream import IOStream
 from waiting import until_async
 
-from howdah.engine.comm.frames import Channel, MalformedFrames
-from howdah.engine.comm.messages import Ask, ClientSays, Leave, SchedulerTellsWorker
-from howdah.engine.comm.session import Session, decoder_of
+from howdah.engine.comm.connection.framing import Channel, MalformedFrames
+from howdah.engine.comm.connection.session import Session, decoder_of
+from howdah.engine.protocol.messages import Ask, ClientSays, Leave, SchedulerTellsWorker
 
 DECODER = decoder_of(ClientSays)
 

@@ -15,16 +15,17 @@ import pyarrow as pa
 import pytest
 from waiting import until_async
 
-from howdah.engine.comm import kept, transfer
-from howdah.engine.comm.frames import Channel, ChannelClosed
-from howdah.engine.comm.identity import Authority, Role, Security
-from howdah.engine.comm.line import Line
-from howdah.engine.comm.messages import Hello
-from howdah.engine.comm.press import Presser, open_pressed
-from howdah.engine.comm.transfer import MISSING, Packed, Peers, serve, welcome
-from howdah.engine.comm.transport import Listener
-from howdah.engine.graph.layer import Key, Span
-from howdah.engine.worker.store import Store, size_of_value
+from howdah.engine.comm.connection.connect import Listener
+from howdah.engine.comm.connection.framing import Channel, ChannelClosed
+from howdah.engine.comm.data import buffer_pool as kept
+from howdah.engine.comm.data import transfer
+from howdah.engine.comm.data.bulk_connection import Line
+from howdah.engine.comm.data.compression import Presser, open_pressed
+from howdah.engine.comm.data.transfer import MISSING, Packed, Peers, serve, welcome
+from howdah.engine.comm.security.certificates import Authority, Role, Security
+from howdah.engine.protocol.layers import Key, Span
+from howdah.engine.protocol.messages import Hello
+from howdah.engine.worker.store.store import Store, size_of_value
 from howdah.errors import Unpicklable
 
 KEY = b"k" * 16

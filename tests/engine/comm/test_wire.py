@@ -10,9 +10,9 @@ import pytest
 from tornado.iostream import IOStream
 from waiting import until_async
 
-from howdah.engine.comm.frames import LARGE, Channel, ChannelClosed, MalformedFrames, join
-from howdah.engine.comm.inside import pair
-from howdah.engine.comm.wire import Wire
+from howdah.engine.comm.connection.framing import LARGE, Channel, ChannelClosed, MalformedFrames, join
+from howdah.engine.comm.connection.inproc import pair
+from howdah.engine.comm.connection.raw_stream import Wire
 
 
 def channels() -> tuple[Channel, Channel]:

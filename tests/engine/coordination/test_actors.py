@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from waiting import until
 
-from howdah.engine.client import Client
+from howdah.engine.api import Client
 from howdah.engine.coordination import Event, Queue
 from howdah.engine.coordination.actors import Actor
-from howdah.engine.local_cluster import LocalCluster
+from howdah.engine.deploy.local import LocalCluster
 from howdah.errors import InputError, Unpicklable, WorkerLost
 
 

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from waiting import until
 
-from howdah.engine.client import Client, wait
+from howdah.engine.api import Client, wait
 from howdah.engine.coordination import Event, Lock, Queue, Semaphore, Variable
-from howdah.engine.local_cluster import LocalCluster
+from howdah.engine.deploy.local import LocalCluster
 from howdah.errors import DeadlineExceeded, HowdahError, InputError
 
 

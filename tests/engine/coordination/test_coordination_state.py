@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from howdah.engine.coordination.state import Adopt, Call, Coordination, Drop, Effect, Given, Item, Keep, Reply
-from howdah.engine.graph.layer import Span
+from howdah.engine.protocol.layers import Span
 
 F = Span(b"f" * 16, 0, 1)
 G = Span(b"g" * 16, 3, 4)

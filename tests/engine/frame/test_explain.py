@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import howdah as hd
-from howdah.engine import execute
+from howdah.engine.execution import dispatch as execute
 from howdah.engine.expr import sizes
 from howdah.engine.frame import compute
 

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 import howdah as hd
-from howdah.engine import execute
+from howdah.engine.execution import dispatch as execute
 from howdah.errors import HowdahError, NotSupported, SchemaError, UnknownColumn
 
 FRAME = pd.DataFrame({"name": ["a", "b"], "revenue": [1.5, 2.0], "year": [1995, 1996]})

@@ -8,11 +8,11 @@ import time
 
 import pytest
 
+from howdah.engine.execution.threads import compute_local
 from howdah.engine.graph.encode import encode, spec_of
 from howdah.engine.graph.fuse import fuse
 from howdah.engine.graph.graph import CollisionError, Graph, Held, from_layers
-from howdah.engine.graph.layer import Broadcast, Dependency, KToOne, Layer, OneToOne, Span
-from howdah.engine.local import compute_local
+from howdah.engine.protocol.layers import Broadcast, Dependency, KToOne, Layer, OneToOne, Span
 from howdah.errors import InputError, Unpicklable
 
 

@@ -22,7 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from howdah.engine.graph.keys import content_hash, layer_key
-from howdah.engine.graph.layer import Broadcast, Dependency, KToOne, Layer, OneToOne
+from howdah.engine.protocol.layers import Broadcast, Dependency, KToOne, Layer, OneToOne
 
 
 def add_one(x):
@@ -60,7 +60,7 @@ SCRIPT = """
 import decimal, functools, pathlib
 import numpy as np, pandas as pd, polars as pl, pyarrow as pa
 from howdah.engine.graph.keys import content_hash
-from howdah.engine.graph.layer import KToOne
+from howdah.engine.protocol.layers import KToOne
 def outer(k):
     return lambda x: x + k
 class Local:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from howdah.engine.graph.layer import Broadcast, KToOne, OneToOne, Pattern, Window, inputs_of
-from howdah.engine.graph.patterns import Wiring, free, problem_of, wiring
+from howdah.engine.protocol.layers import Broadcast, KToOne, OneToOne, Pattern, Window, inputs_of
+from howdah.engine.protocol.patterns import Wiring, free, problem_of, wiring
 
 
 @st.composite

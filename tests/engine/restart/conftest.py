@@ -17,8 +17,8 @@ import psutil
 import pytest
 from waiting import until
 
-from howdah.engine.client import Client
-from howdah.engine.comm.identity import Authority
+from howdah.engine.api import Client
+from howdah.engine.comm.security.certificates import Authority
 from howdah.engine.worker import scratch
 
 
@@ -75,7 +75,8 @@ class Processes:
         """From the next start on the journal is compacted when it is larger than `size` bytes."""
         self.program = [
             "-c",
-            "import sys, howdah.engine.scheduler.__main__ as it, howdah.engine.scheduler.server_journal as journal; "
+            "import sys, howdah.engine.scheduler.__main__ as it; "
+            "import howdah.engine.scheduler.server.journal_records as journal; "
             f"journal.LEAST_COMPACTED = {size}; sys.exit(it.main())",
         ]
 
@@ -101,7 +102,7 @@ class Processes:
             name = f"worker-{len(self.workers)}"
             listen = "tls://127.0.0.1:0" if self.tls else f"unix://{self.folder}/{name}"
             command = [
-                sys.executable, "-m", "howdah.engine.worker", "--scheduler", self.address, "--name", name,
+                sys.executable, "-m", "howdah.engine.worker.process", "--scheduler", self.address, "--name", name,
                 "--host", "127.0.0.1", "--container", name, "--slots", str(slots), "--listen", listen,
                 "--local-dir", str(self.folder),
             ]  # fmt: skip

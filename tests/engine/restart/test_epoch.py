@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from howdah.engine.graph.layer import Broadcast, OneToOne, Span
-from howdah.engine.scheduler.check import check
-from howdah.engine.scheduler.epoch import EPOCH_RUNS, snapshot
-from howdah.engine.scheduler.model import layer, whole
-from howdah.engine.scheduler.records import (
+from howdah.engine.protocol.events import (
     BooksRestored,
     CancelRequested,
     ClientReturned,
@@ -33,7 +29,11 @@ from howdah.engine.scheduler.records import (
     WorkerJoined,
     WorkerLeft,
 )
-from howdah.engine.scheduler.replay import JOURNALED, failures, replay
+from howdah.engine.protocol.layers import Broadcast, OneToOne, Span
+from howdah.engine.scheduler.core.restart import EPOCH_RUNS, snapshot
+from howdah.engine.scheduler.simulation.cluster import layer, whole
+from howdah.engine.scheduler.simulation.invariants import check
+from howdah.engine.scheduler.simulation.replay import JOURNALED, failures, replay
 
 GRACE = 8.0
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from waiting import until_async
 
-from howdah.engine.scheduler import journal as module
-from howdah.engine.scheduler.journal import HEADER_BYTES, Journal, LocalJournal, header, open_journal
+from howdah.engine.scheduler.server import journal as module
+from howdah.engine.scheduler.server.journal import HEADER_BYTES, Journal, LocalJournal, header, open_journal
 from howdah.errors import CorruptFile, HowdahError, StorageError
 
 RECORDS: list[list[bytes]] = [[b"one"], [b"two", b"", b"x" * 100_000], [b""], [b"four", b"y" * 70_000]]

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from waiting import until
 
-from howdah.engine.client import Client
-from howdah.engine.comm.loop import loop_thread
-from howdah.engine.scheduler.server import Server
+from howdah.engine.api import Client
+from howdah.engine.comm.connection.event_loop import loop_thread
+from howdah.engine.scheduler.server.server import Server
 from howdah.errors import HowdahError
 
 

@@ -144,7 +144,7 @@ class Tally:
 
 
 def with_tasks_of_its_own(path: str) -> int:
-    from howdah.engine.client import get_client
+    from howdah.engine.api import get_client
 
     client = get_client()
 

@@ -136,7 +136,7 @@ def test_a_client_of_another_process_does_not_notice(processes: Callable[..., An
     cluster = processes(2)
     program = """
 import sys, time, os
-from howdah.engine.client import Client, as_completed
+from howdah.engine.api import Client, as_completed
 def slow(item, path):
     file = os.open(path, os.O_WRONLY | os.O_APPEND); os.write(file, b"other-%d\\n" % item); os.close(file)
     time.sleep(0.03)
@@ -194,7 +194,7 @@ def test_a_lost_clients_work_is_released(processes: Callable[..., Any]) -> None:
     mine = client.submit(inc, 1, path)
     program = """
 import sys, time
-from howdah.engine.client import Client
+from howdah.engine.api import Client
 client = Client(sys.argv[1], lease=1.0)
 future = client.submit(str, 12345)
 print(future.result(), flush=True)

@@ -10,9 +10,7 @@ import tracemalloc
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from howdah.engine.graph.layer import Broadcast, Dependency, Key, KToOne, OneToOne, Pattern, Span
-from howdah.engine.graph.patterns import free
-from howdah.engine.scheduler.records import (
+from howdah.engine.protocol.events import (
     Event,
     GraphSubmitted,
     Instruction,
@@ -23,7 +21,9 @@ from howdah.engine.scheduler.records import (
     WorkerInfo,
     WorkerJoined,
 )
-from howdah.engine.scheduler.state import State
+from howdah.engine.protocol.layers import Broadcast, Dependency, Key, KToOne, OneToOne, Pattern, Span
+from howdah.engine.protocol.patterns import free
+from howdah.engine.scheduler.core.scheduler import State
 
 
 class Timed:

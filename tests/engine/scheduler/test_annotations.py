@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from howdah.engine.graph.layer import OneToOne, Span
-from howdah.engine.scheduler.check import check
-from howdah.engine.scheduler.epoch import spec_of
-from howdah.engine.scheduler.model import layer, whole
-from howdah.engine.scheduler.records import (
+from howdah.engine.protocol.events import (
     ArgumentsArrived,
     GraphSubmitted,
     InputsMissing,
@@ -26,8 +22,12 @@ from howdah.engine.scheduler.records import (
     WorkerJoined,
     WorkerLeft,
 )
-from howdah.engine.scheduler.scenario import new_model
-from howdah.engine.scheduler.state import State
+from howdah.engine.protocol.layers import OneToOne, Span
+from howdah.engine.scheduler.core.restart import spec_of
+from howdah.engine.scheduler.core.scheduler import State
+from howdah.engine.scheduler.simulation.cluster import layer, whole
+from howdah.engine.scheduler.simulation.invariants import check
+from howdah.engine.scheduler.simulation.scenarios import new_model
 
 GPU = (("gpu", 1.0),)
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import gc
 import weakref
 
-from howdah.engine.graph.layer import Dependency, Key, OneToOne, Span
-from howdah.engine.scheduler.records import (
+from howdah.engine.protocol.events import (
     ClientLeft,
     GraphSubmitted,
     LayerSpec,
@@ -16,7 +15,8 @@ from howdah.engine.scheduler.records import (
     WorkerInfo,
     WorkerJoined,
 )
-from howdah.engine.scheduler.state import State
+from howdah.engine.protocol.layers import Dependency, Key, OneToOne, Span
+from howdah.engine.scheduler.core.scheduler import State
 
 
 class Name(str):

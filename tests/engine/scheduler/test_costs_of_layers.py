@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from howdah.engine.graph.layer import Dependency, Key, OneToOne, Span, Window
-from howdah.engine.scheduler import ahead
-from howdah.engine.scheduler.assign import GROWTH
-from howdah.engine.scheduler.books import DONE
-from howdah.engine.scheduler.records import (
+from howdah.engine.protocol.events import (
     Event,
     GraphSubmitted,
     LayerSpec,
@@ -17,7 +13,11 @@ from howdah.engine.scheduler.records import (
     WorkerInfo,
     WorkerJoined,
 )
-from howdah.engine.scheduler.state import State
+from howdah.engine.protocol.layers import Dependency, Key, OneToOne, Span, Window
+from howdah.engine.scheduler.core import pipelining as ahead
+from howdah.engine.scheduler.core.dispatch import GROWTH
+from howdah.engine.scheduler.core.scheduler import State
+from howdah.engine.scheduler.core.tables import DONE
 
 
 def test_a_merge_of_many_layers_is_not_gone_through_for_each_of_them(monkeypatch: pytest.MonkeyPatch) -> None:

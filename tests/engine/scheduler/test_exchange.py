@@ -7,10 +7,7 @@ from random import Random
 import numpy as np
 import pytest
 
-from howdah.engine.graph.layer import Dependency, Free, Key, Span, inputs_of
-from howdah.engine.scheduler import scattered
-from howdah.engine.scheduler.check import check
-from howdah.engine.scheduler.records import (
+from howdah.engine.protocol.events import (
     ClientLeft,
     Event,
     FreeSpans,
@@ -30,7 +27,10 @@ from howdah.engine.scheduler.records import (
     WorkerJoined,
     WorkerLeft,
 )
-from howdah.engine.scheduler.state import LATE, State
+from howdah.engine.protocol.layers import Dependency, Free, Key, Span, inputs_of
+from howdah.engine.scheduler.core import bulk as scattered
+from howdah.engine.scheduler.core.scheduler import LATE, State
+from howdah.engine.scheduler.simulation.invariants import check
 
 LOAD, SPLIT, MERGE = b"l" * 16, b"s" * 16, b"m" * 16
 

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from howdah.engine.graph.layer import OneToOne, Span
-from howdah.engine.scheduler.check import check
-from howdah.engine.scheduler.exclusion import FAULTS, LONGEST, PAUSE, WITHIN
-from howdah.engine.scheduler.model import key_of, layer, whole
-from howdah.engine.scheduler.pauses import FIRST, MOST_FAULTS
-from howdah.engine.scheduler.records import (
+from howdah.engine.protocol.events import (
     Event,
     GraphSubmitted,
     HostExcluded,
@@ -24,8 +19,13 @@ from howdah.engine.scheduler.records import (
     WorkerJoined,
     WorkerLeft,
 )
-from howdah.engine.scheduler.scenario import new_model
-from howdah.engine.scheduler.state import State
+from howdah.engine.protocol.layers import OneToOne, Span
+from howdah.engine.scheduler.core.host_exclusion import FAULTS, LONGEST, PAUSE, WITHIN
+from howdah.engine.scheduler.core.retry_backoff import FIRST, MOST_FAULTS
+from howdah.engine.scheduler.core.scheduler import State
+from howdah.engine.scheduler.simulation.cluster import key_of, layer, whole
+from howdah.engine.scheduler.simulation.invariants import check
+from howdah.engine.scheduler.simulation.scenarios import new_model
 
 
 class Story:

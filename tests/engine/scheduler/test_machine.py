@@ -14,8 +14,8 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
-from howdah.engine.scheduler import lifecycle
-from howdah.engine.scheduler.scenario import new_model
+from howdah.engine.scheduler.core import transitions as lifecycle
+from howdah.engine.scheduler.simulation.scenarios import new_model
 
 few = st.integers(0, 5)
 letters = "abc"

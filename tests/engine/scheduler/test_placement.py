@@ -6,12 +6,7 @@ from collections import Counter
 
 import pytest
 
-from howdah.engine.graph.layer import KToOne, OneToOne, Span
-from howdah.engine.scheduler.assign import TARGET
-from howdah.engine.scheduler.check import check
-from howdah.engine.scheduler.model import layer, whole
-from howdah.engine.scheduler.placement import COLD_WAIT
-from howdah.engine.scheduler.records import (
+from howdah.engine.protocol.events import (
     ClientJoined,
     GraphSubmitted,
     LayerSpec,
@@ -24,7 +19,12 @@ from howdah.engine.scheduler.records import (
     WorkerInfo,
     WorkerJoined,
 )
-from howdah.engine.scheduler.state import State
+from howdah.engine.protocol.layers import KToOne, OneToOne, Span
+from howdah.engine.scheduler.core.dispatch import TARGET
+from howdah.engine.scheduler.core.placement import COLD_WAIT
+from howdah.engine.scheduler.core.scheduler import State
+from howdah.engine.scheduler.simulation.cluster import layer, whole
+from howdah.engine.scheduler.simulation.invariants import check
 
 
 class Cluster:

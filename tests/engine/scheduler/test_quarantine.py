@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from howdah.engine.scheduler.model import Model, key_of
-from howdah.engine.scheduler.scenario import new_model
+from howdah.engine.scheduler.simulation.cluster import Model, key_of
+from howdah.engine.scheduler.simulation.scenarios import new_model
 
 
 def failed(model: Model, client: str = "me") -> set[tuple[str, int]]:

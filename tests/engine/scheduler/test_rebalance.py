@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from howdah.engine.scheduler import assign
+from howdah.engine.scheduler.core import dispatch as assign
 
 
 def cluster(waits: list[list[float]], idle: int) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from howdah.engine.scheduler.scenario import new_model
+from howdah.engine.scheduler.simulation.scenarios import new_model
 
 
 def test_copies_made_by_request_are_dropped_with_the_result() -> None:

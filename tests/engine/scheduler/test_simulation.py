@@ -11,12 +11,15 @@ from typing import Any
 
 import pytest
 
-from howdah.engine.scheduler import epoch, lifecycle, placement, recovery, speculate
-from howdah.engine.scheduler.check import Broken, check
-from howdah.engine.scheduler.core import Core
-from howdah.engine.scheduler.model import Model, layer, whole
-from howdah.engine.scheduler.records import GraphSubmitted
-from howdah.engine.scheduler.scenario import Failure, Play, search
+from howdah.engine.protocol.events import GraphSubmitted
+from howdah.engine.scheduler.core import placement, recovery
+from howdah.engine.scheduler.core import restart as epoch
+from howdah.engine.scheduler.core import speculation as speculate
+from howdah.engine.scheduler.core import transitions as lifecycle
+from howdah.engine.scheduler.core.context import Core
+from howdah.engine.scheduler.simulation.cluster import Model, layer, whole
+from howdah.engine.scheduler.simulation.invariants import Broken, check
+from howdah.engine.scheduler.simulation.scenarios import Failure, Play, search
 
 BLOCKS, BLOCK = 20, 110
 """Scenarios with mishaps: 2,200 in `make test`, the first blocks in `make unit`."""

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from howdah.engine.scheduler.spans import SMALL, SpanSet, add, column, equal_stretches, put, stretches
+from howdah.engine.scheduler.core.intervals import SMALL, SpanSet, add, column, equal_stretches, put, stretches
 
 bounds = st.tuples(st.integers(0, 30), st.integers(0, 30)).map(lambda ab: (min(ab), max(ab)))
 

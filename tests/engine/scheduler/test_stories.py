@@ -7,11 +7,7 @@ from itertools import groupby
 
 import pytest
 
-from howdah.engine.graph.layer import Broadcast, KToOne, OneToOne, Span
-from howdah.engine.scheduler import requests
-from howdah.engine.scheduler.check import check
-from howdah.engine.scheduler.model import layer, whole
-from howdah.engine.scheduler.records import (
+from howdah.engine.protocol.events import (
     CancelRequested,
     ClientJoined,
     ClientLeft,
@@ -39,8 +35,12 @@ from howdah.engine.scheduler.records import (
     WorkerJoined,
     WorkerLeft,
 )
-from howdah.engine.scheduler.recovery import MOST_SAME
-from howdah.engine.scheduler.state import State
+from howdah.engine.protocol.layers import Broadcast, KToOne, OneToOne, Span
+from howdah.engine.scheduler.core import replicas as requests
+from howdah.engine.scheduler.core.recovery import MOST_SAME
+from howdah.engine.scheduler.core.scheduler import State
+from howdah.engine.scheduler.simulation.cluster import layer, whole
+from howdah.engine.scheduler.simulation.invariants import check
 
 
 class Story:

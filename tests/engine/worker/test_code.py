@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from howdah.engine.comm.messages import DefineLayer
-from howdah.engine.comm.serialize import dumps
-from howdah.engine.worker.code import Code
+from howdah.engine.protocol.messages import DefineLayer
+from howdah.engine.serialization.serialize import dumps
+from howdah.engine.worker.task_code import Code
 
 
 def module_that_says(word: str, folder: Path) -> ModuleType:

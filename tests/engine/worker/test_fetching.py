@@ -15,15 +15,15 @@ import numpy as np
 import pytest
 from waiting import until_async
 
-from howdah.engine.comm.frames import Channel
-from howdah.engine.comm.identity import Role
-from howdah.engine.comm.line import Line
-from howdah.engine.comm.messages import Hello, Welcome
-from howdah.engine.comm.transfer import Peers, serve
-from howdah.engine.comm.transport import Listener, send_greeting
-from howdah.engine.graph.layer import Key, Span
-from howdah.engine.worker.fetching import Fetching, SourceFailed
-from howdah.engine.worker.store import Store, size_of_value
+from howdah.engine.comm.connection.connect import Listener, send_greeting
+from howdah.engine.comm.connection.framing import Channel
+from howdah.engine.comm.data.bulk_connection import Line
+from howdah.engine.comm.data.transfer import Peers, serve
+from howdah.engine.comm.security.certificates import Role
+from howdah.engine.protocol.layers import Key, Span
+from howdah.engine.protocol.messages import Hello, Welcome
+from howdah.engine.worker.fetch import Fetching, SourceFailed
+from howdah.engine.worker.store.store import Store, size_of_value
 
 KEY = b"k" * 16
 N = 30

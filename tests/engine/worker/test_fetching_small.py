@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from howdah.engine.comm.serialize import dumps
-from howdah.engine.comm.transfer import Packed, items_of
-from howdah.engine.graph.layer import Span
-from howdah.engine.worker.fetching import ASK_BYTES, Fetching
-from howdah.engine.worker.store import Store
+from howdah.engine.comm.data.transfer import Packed, items_of
+from howdah.engine.protocol.layers import Span
+from howdah.engine.serialization.serialize import dumps
+from howdah.engine.worker.fetch import ASK_BYTES, Fetching
+from howdah.engine.worker.store.store import Store
 
 
 class Peers:

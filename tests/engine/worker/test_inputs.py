@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from howdah.engine.comm.messages import DefineLayer
-from howdah.engine.graph.layer import Broadcast, Dependency, KToOne, OneToOne, Pattern, Window, inputs_of
-from howdah.engine.graph.patterns import distinct, free
+from howdah.engine.protocol.layers import Broadcast, Dependency, KToOne, OneToOne, Pattern, Window, inputs_of
+from howdah.engine.protocol.messages import DefineLayer
+from howdah.engine.protocol.patterns import distinct, free
 from howdah.engine.worker.inputs import InputGone, readers
-from howdah.engine.worker.store import LARGE_LEAST, Store
+from howdah.engine.worker.store.store import LARGE_LEAST, Store
 
 SOURCE = b"s" * 16
 

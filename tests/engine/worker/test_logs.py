@@ -14,10 +14,10 @@ from collections.abc import Iterator
 import pytest
 
 import howdah as hd
-from howdah.engine.client import Client
-from howdah.engine.local_cluster import LocalCluster
-from howdah.engine.worker import logs
-from howdah.engine.worker.logs import Lines
+from howdah.engine.api import Client
+from howdah.engine.deploy.local import LocalCluster
+from howdah.engine.worker import task_logs as logs
+from howdah.engine.worker.task_logs import Lines
 from howdah.errors import InputError
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from howdah.engine.client import Client, Future
+from howdah.engine.api import Client, Future
+from howdah.engine.deploy.local import LocalCluster
 from howdah.engine.graph.graph import Graph
-from howdah.engine.graph.layer import Dependency, KToOne, Layer
-from howdah.engine.local_cluster import LocalCluster
+from howdah.engine.protocol.layers import Dependency, KToOne, Layer
 
 LIMIT = 256 << 20
 BLOCK = 4 << 20

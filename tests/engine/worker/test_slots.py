@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from howdah.engine.comm.messages import NOT_INLINE, DefineLayer, Run
-from howdah.engine.comm.serialize import dumps, dumps_each, loads
-from howdah.engine.graph.layer import Dependency, KToOne, OneToOne, Span
-from howdah.engine.worker.code import Code
-from howdah.engine.worker.slots import Report, Slots, Work
-from howdah.engine.worker.store import MISSING, Store, size_of_value
+from howdah.engine.protocol.layers import Dependency, KToOne, OneToOne, Span
+from howdah.engine.protocol.messages import NOT_INLINE, DefineLayer, Run
+from howdah.engine.serialization.serialize import dumps, dumps_each, loads
+from howdah.engine.worker.executor import Report, Slots, Work
+from howdah.engine.worker.store.store import MISSING, Store, size_of_value
+from howdah.engine.worker.task_code import Code
 
 KEY = b"k" * 16
 SOURCE = b"s" * 16

@@ -12,9 +12,9 @@ import pyarrow as pa
 import pytest
 from waiting import until
 
-from howdah.engine.graph.layer import Span
-from howdah.engine.worker.sizes import memory_of
-from howdah.engine.worker.store import MISSING, Store, size_of_value
+from howdah.engine.protocol.layers import Span
+from howdah.engine.worker.store.sizeof import memory_of
+from howdah.engine.worker.store.store import MISSING, Store, size_of_value
 
 KEY = b"k" * 16
 MIB = 1 << 20
@@ -31,7 +31,7 @@ def files(folder: Path) -> list[Path]:
 @pytest.fixture
 def roomy(monkeypatch: pytest.MonkeyPatch) -> None:
     """The process of the tests is large itself; only what the store counts matters here."""
-    monkeypatch.setattr("howdah.engine.worker.spill.resident_bytes", lambda: 0)
+    monkeypatch.setattr("howdah.engine.worker.store.spill.resident_bytes", lambda: 0)
 
 
 @pytest.mark.usefixtures("roomy")
@@ -116,7 +116,7 @@ def test_a_full_disk_leaves_results_in_memory_and_says_so(tmp_path: Path, caplog
 @pytest.mark.usefixtures("roomy")
 def test_a_run_waits_until_there_is_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = Store(16 * MIB, str(tmp_path))
-    monkeypatch.setattr("howdah.engine.worker.spill.resident_bytes", lambda: store.memory + 8 * MIB)
+    monkeypatch.setattr("howdah.engine.worker.store.spill.resident_bytes", lambda: store.memory + 8 * MIB)
     for i in range(7):
         put(store, i, np.zeros(MIB // 8))  # 15 of 16 MiB, and below the target
     with store.room_for(KEY, 3):  # three more of 1 MiB

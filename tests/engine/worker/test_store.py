@@ -1,7 +1,7 @@
 """The store's accounts."""
 
-from howdah.engine.graph.layer import Span
-from howdah.engine.worker.store import MISSING, Store
+from howdah.engine.protocol.layers import Span
+from howdah.engine.worker.store.store import MISSING, Store
 
 A, B = b"a" * 16, b"b" * 16
 

@@ -1,0 +1,233 @@
+"""`wait` and `as_completed`: several futures at once, on a thread or on an event loop."""
+
+from __future__ import annotations
+
+import queue
+import time
+from collections.abc import AsyncIterator, Iterable, Iterator
+from typing import Any, NamedTuple
+
+from howdah.engine.client.async_bridge import Flag, started
+from howdah.engine.client.future import Future
+from howdah.engine.client.layer_results import FAILED, Results
+from howdah.engine.execution.task_context import given_away
+from howdah.errors import DeadlineExceeded, bad_value
+
+ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION = "ALL_COMPLETED", "FIRST_COMPLETED", "FIRST_EXCEPTION"
+
+LOOK = 0.5
+"""Seconds between looks at the link: a lost cluster ends no future."""
+
+
+class DoneAndNotDone(NamedTuple):
+    done: set[Future]
+    not_done: set[Future]
+
+
+class as_completed:  # the name that everybody knows
+    """Futures in the order in which they end; more may be added while it runs. Also by ``async for``.
+
+    Parameters
+    ----------
+    futures : of one client.
+    with_results : give (future, value) pairs; the value of a failed one is its exception, which is raised.
+    raise_errors : False gives the exception of a failed one as its value instead.
+    timeout : seconds for all of it; then DeadlineExceeded.
+    loop : there for dask's sake.
+
+    Raises the fault of a client that loses its cluster, as every wait does.
+
+    Examples
+    --------
+    >>> from howdah.engine.api import Client
+    >>> with Client(n_workers=1) as client:
+    ...     sorted(future.result() for future in as_completed(client.map(abs, [-1, -2])))
+    [1, 2]
+    """
+
+    def __init__(
+        self,
+        futures: Iterable[Future] = (),
+        loop: Any = None,
+        with_results: bool = False,
+        raise_errors: bool = True,
+        *,
+        timeout: float | None = None,
+    ) -> None:
+        self._with_results, self._raise_errors = with_results, raise_errors
+        self._deadline = None if timeout is None else time.monotonic() + timeout
+        self._timeout = timeout
+        self._ended: queue.SimpleQueue[Future] = queue.SimpleQueue()
+        self._waiting: dict[int, dict[int, list[Future]]] = {}  # per layer (by id) and item
+        self._count = 0
+        self._client: Any = None
+        self._flag: Flag | None = None
+        self.update(futures)
+
+    def add(self, future: Future) -> None:
+        self.update([future])
+
+    def update(self, futures: Iterable[Future]) -> None:
+        """Watch these too."""
+        fresh = list(futures)
+        self._count += len(fresh)
+        if fresh:
+            self._client = fresh[0].client
+            self._client._thread.loop.call_soon_threadsafe(self._begin, fresh)
+
+    def _begin(self, futures: list[Future]) -> None:
+        layers: dict[int, Results] = {}
+        for future in futures:
+            results = future.results
+            if results.settled(future.item, future.item + 1):
+                self._put(future)
+                continue
+            items = self._waiting.setdefault(id(results), {})
+            items.setdefault(future.item, []).append(future)
+            layers[id(results)] = results
+        for results in layers.values():
+            results.listen(self._changed)
+
+    def _changed(self, results: Results, start: int, stop: int) -> None:
+        items = self._waiting.get(id(results), {})
+        for item in range(start, stop):
+            if item in items and results.settled(item, item + 1):
+                for future in items.pop(item):
+                    self._put(future)
+        if not items:
+            self._waiting.pop(id(results), None)
+            results.unlisten(self._changed)
+
+    def _put(self, future: Future) -> None:
+        self._ended.put(future)
+        flag = self._flag
+        if flag is not None:
+            flag.set()
+
+    # -- what is left -------------------------------------------------------------------------------------------------
+
+    def count(self) -> int:
+        """How many have not been given out yet."""
+        return self._count
+
+    def is_empty(self) -> bool:
+        """Whether all have been given out."""
+        return not self._count
+
+    def has_ready(self) -> bool:
+        """Whether one can be had without waiting."""
+        return not self._ended.empty()
+
+    def clear(self) -> None:
+        """Watch none of them any more."""
+        self._ended = queue.SimpleQueue()
+        self._waiting.clear()
+        self._count = 0
+
+    # -- one after the other ------------------------------------------------------------------------------------------
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        if not self._count:
+            raise StopIteration
+        return self._given(self._next())
+
+    def next_batch(self, block: bool = True) -> list[Any]:
+        """All that have ended and were not given out yet; with `block` at least one, if any is left."""
+        batch = [self._next()] if block and self._count else []
+        while not self._ended.empty() and self._count > len(batch):
+            batch.append(self._ended.get_nowait())
+        return [self._given(future) for future in batch]
+
+    def batches(self) -> Iterator[list[Any]]:
+        """Lists of what has ended meanwhile, until all are given out."""
+        while self._count:
+            yield self.next_batch()
+
+    def _next(self) -> Future:
+        with given_away() if self._ended.empty() else _nothing():
+            while True:
+                try:
+                    return self._ended.get(timeout=max(self._patience(), 0.001))
+                except queue.Empty:
+                    self._check_link()
+
+    def _patience(self) -> float:
+        left = None if self._deadline is None else self._deadline - time.monotonic()
+        if left is not None and left <= 0 and self._ended.empty():
+            raise DeadlineExceeded(f"{self._count} futures were not done after {self._timeout:g} s")
+        return LOOK if left is None else min(LOOK, left)
+
+    def _check_link(self) -> None:
+        if self._client._link.fault is not None:
+            raise self._client._link.fault
+
+    def _given(self, future: Future) -> Any:
+        self._count -= 1
+        if not self._with_results:
+            return future
+        if not self._raise_errors and future.results.state[future.item] == FAILED:
+            return future, future.client.ledger.failure(future.results, future.item)
+        return future, future.client.gathered([future])[0]
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return self
+
+    async def __anext__(self) -> Any:
+        if not self._count:
+            raise StopAsyncIteration
+        while True:
+            self._flag = flag = Flag()
+            try:
+                future = self._ended.get_nowait()
+                break
+            except queue.Empty:
+                if not await flag.wait(self._patience()):
+                    self._check_link()
+        if not self._with_results:
+            return self._given(future)
+        self._count -= 1
+        if not self._raise_errors and future.results.state[future.item] == FAILED:
+            return future, future.client.ledger.failure(future.results, future.item)
+        return future, await future
+
+
+class _nothing:
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *exc: object) -> None: ...
+
+
+def wait(futures: Any, timeout: float | None = None, return_when: str = ALL_COMPLETED) -> Any:
+    """Wait until futures have ended: all, one (``"FIRST_COMPLETED"``), or one has failed (``"FIRST_EXCEPTION"``).
+
+    Returns ``(done, not_done)``, two sets; with an asynchronous client something to await. Raises DeadlineExceeded
+    after `timeout` seconds, and the fault of a client that loses its cluster.
+    """
+    if return_when not in (ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION):
+        raise bad_value("return_when", return_when, f"write {ALL_COMPLETED}, {FIRST_COMPLETED} or {FIRST_EXCEPTION}")
+    futures = [futures] if isinstance(futures, Future) else list(futures)
+    if futures and futures[0].client.asynchronous:
+        return started(_wait_async(futures, timeout, return_when))
+    if futures and return_when == FIRST_COMPLETED:
+        next(as_completed(futures, timeout=timeout))
+    elif futures:
+        spans = [(future.results, future.item, future.item + 1) for future in futures]
+        futures[0].client._wait(spans, timeout, first_failure=return_when == FIRST_EXCEPTION)
+    return _sorted(futures)
+
+
+async def _wait_async(futures: list[Future], timeout: float | None, return_when: str) -> DoneAndNotDone:
+    if return_when == FIRST_COMPLETED:
+        await anext(as_completed(futures, timeout=timeout))
+    else:
+        spans = [(future.results, future.item, future.item + 1) for future in futures]
+        await futures[0].client._wait_async(spans, timeout, first_failure=return_when == FIRST_EXCEPTION)
+    return _sorted(futures)
+
+
+def _sorted(futures: list[Future]) -> DoneAndNotDone:
+    done = {future for future in futures if future.done()}
+    return DoneAndNotDone(done, set(futures) - done)

@@ -1,0 +1,141 @@
+"""The asyncio side of the one client: waits that a user's own event loop can await.
+
+Everything is done by the same code as for synchronous users, on howdah's loop thread. What differs is how the waiter
+is woken: `Flag.set` may be called on any thread, and all flags of one loop that are set in a row wake it once. Blocking
+questions to the cluster are sent off to a thread (`blocking`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import threading
+import weakref
+from collections.abc import Callable, Coroutine
+from typing import Any, ParamSpec, TypeVar
+
+from howdah.engine.client.layer_results import Results
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def on_a_loop() -> bool:
+    """Whether this thread is running somebody's event loop."""
+    return asyncio._get_running_loop() is not None
+
+
+def blocking(method: Callable[P, T]) -> Callable[P, T]:
+    """A method that waits for the cluster: in an asynchronous client, called on an event loop, it gives an awaitable.
+
+    The work is begun at once, on a thread; what is given back need not be awaited.
+    """
+
+    @functools.wraps(method)
+    def called(*args: P.args, **kwargs: P.kwargs) -> T:
+        client: Any = args[0]
+        if client.asynchronous and on_a_loop():
+            return asyncio.ensure_future(asyncio.to_thread(method, *args, **kwargs))  # type: ignore[return-value]
+        return method(*args, **kwargs)
+
+    return called
+
+
+class Bell:
+    """Wakes one event loop for many flags at once."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = weakref.ref(loop)
+        self._due: list[asyncio.Future[None]] = []
+        self._rung = False
+        self._lock = threading.Lock()
+
+    def ring(self, future: asyncio.Future[None]) -> None:
+        with self._lock:
+            self._due.append(future)
+            if self._rung:
+                return
+            self._rung = True
+        loop = self._loop()
+        if loop is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(self._answer)
+
+    def _answer(self) -> None:
+        with self._lock:
+            due, self._due, self._rung = self._due, [], False
+        for future in due:
+            if not future.done():
+                future.set_result(None)
+
+
+_bells: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Bell] = weakref.WeakKeyDictionary()
+
+
+class Flag:
+    """An event that is awaited on the loop it was made on, and may be set on any thread. Set once."""
+
+    __slots__ = ("_bell", "_future", "_set")
+
+    def __init__(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._bell = _bells.get(loop) or _bells.setdefault(loop, Bell(loop))
+        self._future: asyncio.Future[None] = loop.create_future()
+        self._set = False
+
+    def set(self) -> None:
+        if not self._set:
+            self._set = True
+            self._bell.ring(self._future)
+
+    def is_set(self) -> bool:
+        return self._set
+
+    async def wait(self, timeout: float | None = None) -> bool:
+        """Whether it was set in time."""
+        if not self._set or not self._future.done():
+            await asyncio.wait([self._future], timeout=timeout)
+        return self._set
+
+
+class ItemWaits:
+    """Who waits for single items: one listener per layer, however many they are. On howdah's loop thread."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[int, dict[int, list[Callable[[], None]]]] = {}
+
+    def call(self, results: Results, item: int, then: Callable[[], None]) -> None:
+        """Call `then` once the item has ended; at once if it has."""
+        if results.settled(item, item + 1):
+            then()
+            return
+        items = self._waiting.get(id(results))
+        if items is None:
+            items = self._waiting[id(results)] = {}
+            results.listen(self._changed)
+        items.setdefault(item, []).append(then)
+
+    def call_all(self) -> None:
+        """The link is lost: everybody may look."""
+        for items in self._waiting.values():
+            for calls in items.values():
+                for then in calls:
+                    then()
+        self._waiting.clear()
+
+    def _changed(self, results: Results, start: int, stop: int) -> None:
+        items = self._waiting.get(id(results))
+        if items is None:
+            return
+        few = range(start, stop) if stop - start < len(items) else [item for item in items if start <= item < stop]
+        for item in few:
+            if item in items and results.settled(item, item + 1):
+                for then in items.pop(item):
+                    then()
+        if not items:
+            del self._waiting[id(results)]
+            results.unlisten(self._changed)
+
+
+def started(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    """A coroutine as a task: it goes on whether or not somebody awaits it."""
+    return asyncio.ensure_future(work)

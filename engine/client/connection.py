@@ -1,0 +1,308 @@
+"""A client's connection to the scheduler, as seen from any thread: messages out, messages in, questions, its loss.
+
+What is sent from several calls in a row travels together. A connection that ends is opened again for as long as the
+lease lasts; after that, or when the scheduler says good-bye, `fault` says why and everybody who waits is told. A
+scheduler that was started again from its journal goes on with the session (its epoch is another): what it may not
+have written down is sent again by the session, and what was asked of the old one is asked again here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from howdah.engine.comm.connection.connect import connect
+from howdah.engine.comm.connection.event_loop import loop_thread
+from howdah.engine.comm.connection.framing import Buffer, ChannelClosed
+from howdah.engine.comm.connection.session import Session, decoder_of
+from howdah.engine.comm.security.certificates import Security
+from howdah.engine.protocol.messages import Answer, Ask, Bye, Coordinate, Hello, SchedulerTellsClient, WhoHas
+from howdah.errors import DeadlineExceeded, EnvironmentMismatch, HowdahError, PeerRefused
+
+log = logging.getLogger(__name__)
+
+BEAT = 1.0
+SILENCE = 20.0
+AT_ONCE = 64
+"""Messages that are sent in one turn of the loop: what a scheduler on this loop can handle in some 5 ms."""
+
+LOCATE_AFTER = 1.0
+"""A scheduler that is started again where it was is back after so many seconds, as a rule."""
+
+
+def _unheard(*_: object) -> None:
+    """What a closed link calls: nobody listens."""
+
+
+def address_in(file: str) -> str:
+    """Where the scheduler is, as whoever started this program keeps it in a file: JSON with `address`, or `ended` with
+    the reason, which is raised as a HowdahError. "" where there is no such file now."""
+    try:
+        found = json.loads(Path(file).read_bytes())
+    except (OSError, ValueError):
+        return ""
+    if found.get("ended"):
+        raise HowdahError(str(found["ended"]))
+    return str(found.get("address") or "")
+
+
+class Link:
+    """One session with the scheduler.
+
+    Parameters
+    ----------
+    purpose : "client" or "owner".
+    on_message : called on the loop's thread with everything but answers.
+    on_fault : called once on the loop's thread when the link is lost for good.
+    lease : seconds for which a lost scheduler is looked for.
+    locate : where a lost scheduler is now, "" while nobody knows; it may block, and raises HowdahError when the cluster
+        has ended. With it a lost scheduler is looked for until then, whatever the lease.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        security: Security | None,
+        hello: Hello,
+        on_message: Callable[[SchedulerTellsClient, Sequence[memoryview]], None],
+        on_fault: Callable[[HowdahError], None],
+        locate: Callable[[], str] | None = None,
+    ) -> None:
+        self.address, self.security, self.hello = address, security, hello
+        self.lease, self._locate = hello.lease, locate
+        self.fault: HowdahError | None = None
+        self._thread = loop_thread()
+        self._on_message, self._on_fault = on_message, on_fault
+        self._session: Session[SchedulerTellsClient] | None = None
+        self._outbox: deque[tuple[Any, Sequence[Buffer]]] = deque()
+        self._woken = False
+        self._answers: dict[int, tuple[asyncio.Future[Any], Ask | WhoHas | Coordinate]] = {}
+        self._epoch = ""
+        self._asked = 0
+        self._tasks: list[asyncio.Task[None]] = []
+        self.cluster_name = ""
+
+    # -- from any thread ------------------------------------------------------------------------------------------
+
+    def open(self, timeout: float) -> None:
+        """Connect. Raises what `transport.connect` raises, DeadlineExceeded when nobody answers in time."""
+        self._thread.call(self._open(timeout))
+
+    def send(self, message: Any, *frames: Buffer) -> None:
+        """Send soon, in order. Raises the fault of a link that is lost."""
+        if self.fault is not None:
+            raise self.fault
+        self._outbox.append((message, frames))
+        if not self._woken:
+            self._woken = True
+            self._thread.loop.call_soon_threadsafe(self._drain_some)
+
+    def sent(self, timeout: float = 5.0) -> None:
+        """Return when what `send` was given before has gone; to a scheduler on this loop: when it has been handled."""
+        if threading.current_thread() is self._thread.thread:
+            return
+        gone = threading.Event()
+        self._thread.loop.call_soon_threadsafe(self.drain)
+        self._thread.loop.call_soon_threadsafe(gone.set)
+        gone.wait(timeout)
+
+    def ask(self, what: str, timeout: float = 30.0, **about: Any) -> Any:
+        """The scheduler's answer. Raises HowdahError with what it said is wrong."""
+        return self._thread.call(self.asked(Ask(0, what, about), timeout))
+
+    def who_has(self, spans: Sequence[Any], timeout: float = 30.0) -> Any:
+        return self._thread.call(self.asked(WhoHas(0, tuple(spans)), timeout))
+
+    def close(self, timeout: float = 5.0) -> None:
+        """Say good-bye. Closing twice is fine, and so is closing a lost link."""
+        if self._thread.thread.is_alive():
+            self._thread.call(self._close(), timeout)
+
+    # -- on the loop's thread -------------------------------------------------------------------------------------
+
+    def drain(self) -> None:
+        """Hand over to the session all that `send` has been given."""
+        self._woken = False
+        self._hand_over(len(self._outbox))
+
+    def _drain_some(self) -> None:
+        """Hand over a part, and more in the loop's next turn: a scheduler on this loop has told its workers then."""
+        if self._session is None or len(self._outbox) <= AT_ONCE:
+            self.drain()
+        else:
+            self._hand_over(AT_ONCE)
+            self._thread.loop.call_soon(self._drain_some)
+
+    def _hand_over(self, count: int) -> None:
+        session = self._session
+        if session is None:
+            return
+        mine = session.hold()
+        while self._outbox and count:
+            message, frames = self._outbox.popleft()
+            session.send(message, *frames)
+            count -= 1
+        if mine:
+            session.flush()
+
+    async def asked_soon(self, what: str, **about: Any) -> Any:
+        """A question that is asked on the loop's thread, after what was sent before it."""
+        return await self.asked(Ask(0, what, about), 30.0)
+
+    async def asked(self, question: Ask | WhoHas | Coordinate, timeout: float | None) -> Any:
+        if self.fault is not None:
+            raise self.fault
+        self.drain()
+        self._asked += 1
+        number = self._asked
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        question = msgspec.structs.replace(question, id=number)
+        self._answers[number] = future, question
+        assert self._session is not None
+        self._session.send(question)
+        try:
+            async with asyncio.timeout(timeout):
+                return await future
+        except asyncio.CancelledError:
+            if isinstance(question, Coordinate) and self.fault is None:
+                replace = msgspec.structs.replace
+                self._session.send(replace(question, id=0, verb="withdraw", ticket=number, data=None, spans=()))
+            raise
+        except TimeoutError as error:
+            raise DeadlineExceeded(f"the scheduler at {self.address} did not answer within {timeout:.0f} s") from error
+        finally:
+            self._answers.pop(number, None)
+
+    async def _open(self, timeout: float) -> None:
+        deadline = time.monotonic() + timeout
+        while True:
+            try:
+                channel, welcome = await connect(
+                    self.address, self.hello, self.security, expect="scheduler", timeout=max(0.1, min(timeout, 10.0))
+                )
+                break
+            except (ChannelClosed, OSError, DeadlineExceeded) as error:
+                if time.monotonic() > deadline:
+                    raise DeadlineExceeded(
+                        f"no scheduler at {self.address} within {timeout:.0f} s ({error}); is the cluster running?"
+                    ) from error
+                await asyncio.sleep(0.1)
+        self.cluster_name, self._epoch = welcome.app, welcome.details.get("epoch", "")
+        self._session = Session(welcome.session, decoder_of(SchedulerTellsClient), self._heard, "the scheduler")
+        self._tasks = [
+            asyncio.ensure_future(self._stay_connected(self._session, channel)),
+            asyncio.ensure_future(self._beat(self._session)),
+        ]
+
+    def _heard(self, message: SchedulerTellsClient, frames: Sequence[memoryview]) -> None:
+        if isinstance(message, Answer):
+            waiting, _ = self._answers.get(message.id, (None, None))
+            if waiting is not None and not waiting.done():
+                if message.error:
+                    waiting.set_exception(HowdahError(message.error))
+                else:
+                    waiting.set_result(message.value)
+        elif isinstance(message, Bye):
+            self._lose(HowdahError(f"the cluster at {self.address} has ended: {message.reason or 'it was closed'}"))
+        else:
+            self._on_message(message, frames)
+
+    async def _stay_connected(self, session: Session[SchedulerTellsClient], channel: Any) -> None:
+        received = 0
+        while True:
+            try:
+                await session.run(channel, received)
+            except HowdahError as error:
+                self._lose(error)
+                return
+            if self.fault is not None:
+                return
+            log.info("the connection to the scheduler at %s was lost; trying again", self.address)
+            lost, pause = time.monotonic(), 0.02
+            while True:
+                self.hello.session, self.hello.received = session.id, session.received
+                try:
+                    channel, welcome = await connect(self.address, self.hello, self.security, expect="scheduler")
+                except (PeerRefused, EnvironmentMismatch) as error:
+                    self._lose(error)
+                    return
+                except (ChannelClosed, OSError, DeadlineExceeded) as error:
+                    if self._locate is not None and time.monotonic() - lost > LOCATE_AFTER:
+                        try:
+                            self.address = await asyncio.to_thread(self._locate) or self.address
+                        except HowdahError as gone:
+                            self._lose(gone)
+                            return
+                    elif self._locate is None and time.monotonic() - lost > self.lease:
+                        self._lose(
+                            HowdahError(
+                                f"the scheduler at {self.address} is lost: no connection for {self.lease:.0f} s "
+                                f"({error}); what was not yet fetched is gone with it, start the cluster again"
+                            )
+                        )
+                        return
+                    await asyncio.sleep(pause)
+                    pause = min(2 * pause, 0.5)
+                    continue
+                break
+            if not welcome.resumed:
+                channel.close()
+                self._lose(
+                    HowdahError(
+                        f"the scheduler at {self.address} does not know this client any more (it was restarted, or the "
+                        f"connection was lost for longer than the lease); results must be computed again"
+                    )
+                )
+                return
+            received = welcome.received
+            if welcome.details.get("epoch", "") != self._epoch:
+                self._epoch = welcome.details.get("epoch", "")
+                session.confirm(received)
+                self._ask_again(session)
+
+    def _ask_again(self, session: Session[SchedulerTellsClient]) -> None:
+        """The scheduler was started again: it may have been asked, and its answer may have been lost. Questions keep
+        their numbers, so it knows those that it has written down."""
+        unsaid = {message.id for message, _ in session.unconfirmed() if isinstance(message, Ask | WhoHas | Coordinate)}
+        for number, (waiting, question) in list(self._answers.items()):
+            if number not in unsaid and not waiting.done():
+                session.send(question)
+
+    async def _beat(self, session: Session[SchedulerTellsClient]) -> None:
+        while self.fault is None:
+            await asyncio.sleep(BEAT)
+            session.beat(time.monotonic(), BEAT, SILENCE)
+
+    def _lose(self, fault: HowdahError) -> None:
+        if self.fault is not None:
+            return
+        self.fault = fault
+        for waiting, _ in self._answers.values():
+            if not waiting.done():
+                waiting.set_exception(fault)
+        if self._session is not None and self._session.channel is not None:
+            self._session.channel.close()
+        self._on_fault(fault)
+
+    async def _close(self) -> None:
+        self.drain()
+        session = self._session
+        if session is not None and self.fault is None:
+            self.fault = HowdahError("this client is closed")
+            self._on_fault(self.fault)
+            await session.farewell(Bye())
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        # Nothing of a closed client refers to itself: its memory is free as soon as nobody has it.
+        self._tasks, self._session = [], None
+        self._on_message, self._on_fault = _unheard, _unheard

@@ -1,0 +1,197 @@
+"""What the client has futures of: results by layer, how many references each item has, and their release.
+
+References are counted on users' threads, dropped by destructors on any thread, and results change on the loop's.
+"""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from howdah.engine.client.connection import Link
+from howdah.engine.client.layer_results import FAILED, Failure, Results
+from howdah.engine.comm.connection.event_loop import loop_thread
+from howdah.engine.protocol.events import TaskError
+from howdah.engine.protocol.layers import Key, Span
+from howdah.engine.protocol.messages import Addresses, Done, Failed, Gone, Lost, Release, SchedulerTellsClient, Stuck
+from howdah.engine.serialization.exceptions import raised_again
+
+DROP_DELAY = 0.02
+"""Seconds for which dropped futures are collected before the scheduler is told."""
+
+Spans = Sequence[tuple[Results, int, int]]
+
+
+class Ledger:
+    """The client's books. `lock` is held while references are counted together with what is sent about them."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.addresses: dict[str, str] = {}
+        """Of workers' data servers, by worker."""
+        self.names: dict[Key, str] = {}
+        """Of layers in graphs, for messages."""
+        self.on_gone: Callable[[str], None] = lambda address: None
+        """Told the address of a worker that was given up."""
+        self._results: dict[Key, Results] = {}
+        self._dropped: deque[tuple[Results, int, int]] = deque()
+        self._drop_scheduled = False
+        self._loop = loop_thread().loop
+        self._link: Link | None = None
+
+    def attach(self, link: Link) -> None:
+        self._link = link
+
+    # -- references -------------------------------------------------------------------------------------------------
+
+    def known(self, key: Key) -> Results | None:
+        return self._results.get(key)
+
+    def all(self) -> list[Results]:
+        """Every layer that this client has futures of."""
+        return list(self._results.values())
+
+    def hold(self, key: Key, name: str, n: int, start: int, stop: int) -> Results:
+        """Count one more reference to each of these items. Under the lock."""
+        results = self._results.get(key)
+        if results is None:
+            results = self._results[key] = Results(key, name, n)
+        results.hold(start, stop)
+        return results
+
+    def again(self, spans: Spans) -> None:
+        """One more reference to each of these, of which there are some."""
+        with self.lock:
+            for results, start, stop in spans:
+                results.hold(start, stop)
+
+    def drop(self, results: Results, start: int, stop: int) -> None:
+        """One reference less to each of these. Called by destructors, on any thread, at any time: takes no lock."""
+        self._dropped.append((results, start, stop))
+        if not self._drop_scheduled:
+            self._drop_scheduled = True
+            if not self._loop.is_closed():
+                self._loop.call_soon_threadsafe(self._loop.call_later, DROP_DELAY, self._release)
+
+    def disown(self, spans: Spans) -> None:
+        """Cancelled: the same call made again is another task, and must not find these. Under the lock."""
+        for results, _, _ in spans:
+            if self._results.get(results.key) is results:
+                del self._results[results.key]
+
+    def _release(self) -> None:
+        """Tell the scheduler what nobody holds any more. On the loop's thread."""
+        self._drop_scheduled = False
+        free: list[Span] = []
+        with self.lock:
+            if self._link is None or self._link.fault is not None:
+                self._dropped.clear()
+                return
+            for results, start, stop in self._taken():
+                if self._results.get(results.key) is not results:
+                    continue  # cancelled; the scheduler knows
+                for a, b in results.unhold(start, stop):
+                    results.released(a, b)
+                    free.append(Span(results.key, a, b))
+                if not results.live:
+                    del self._results[results.key]
+                    self.names.pop(results.key, None)
+            if free:
+                self._link.send(Release(tuple(free)))
+
+    def _taken(self) -> Iterator[tuple[Results, int, int]]:
+        """What was dropped, neighbours together: a list of futures dies in order, from its end."""
+        dropped = self._dropped
+        while dropped:
+            results, start, stop = dropped.popleft()
+            while dropped and dropped[0][2] == start and dropped[0][0] is results:
+                start = dropped.popleft()[1]
+            while dropped and dropped[0][1] == stop and dropped[0][0] is results:
+                stop = dropped.popleft()[2]
+            yield results, start, stop
+
+    # -- news, on the loop's thread ---------------------------------------------------------------------------------
+
+    def heard(self, message: SchedulerTellsClient, frames: Sequence[memoryview]) -> None:
+        """What the scheduler says about results."""
+        match message:
+            case Done(span, holder):
+                results = self._results.get(span.layer)
+                if results is not None:
+                    results.done(span.start, span.stop, holder, frames)
+            case Failed(span, error, origin):
+                results = self._results.get(span.layer)
+                if results is not None:
+                    results.failed(span.start, span.stop, Failure(error, origin))
+            case Stuck(_, reason):
+                warnings.warn(reason, RuntimeWarning, stacklevel=2)
+            case Lost(span):
+                results = self._results.get(span.layer)
+                if results is not None:
+                    results.lost(span.start, span.stop)
+            case Addresses(of):
+                self.addresses.update(of)
+            case Gone(address):
+                self.on_gone(address)
+
+    async def cancelled(self, spans: Spans) -> None:
+        """Those of `spans` that are pending count as cancelled from now on."""
+        for results, start, stop in spans:
+            for item in range(start, stop):
+                if not results.settled(item, item + 1):
+                    error = TaskError("cancelled", f"{results.name}[{item}] was cancelled")
+                    results.failed(item, item + 1, Failure(error, Span(results.key, item, item + 1)))
+
+    # -- failures ---------------------------------------------------------------------------------------------------
+
+    def failure(self, results: Results, item: int) -> BaseException | None:
+        """The exception of a failed item, made anew each time; None if it has not failed."""
+        if results.state[item] != FAILED:
+            return None
+        failure = results.failure_of(item)
+        origin = failure.origin.layer
+        known = self._results.get(origin)
+        name = known.name if known is not None else self.names.get(origin, "")
+        return raised_again(failure.error, where(results, item, failure, name))
+
+
+def where(results: Results, item: int, failure: Failure, name: str) -> str:
+    """The note under a task's exception: which task (of the layer `name`), and where it ran."""
+    error, origin = failure
+    name = name or (results.name if origin.layer == results.key else "")
+    task = f"{name or origin.layer.hex()[:8]}[{origin.start}]"
+    place = f" on worker {error.worker} (host {error.host}" if error.worker else ""
+    if place:
+        place += f", container {error.container})" if error.container else ")"
+    text = f"howdah: task {task} {'failed' if error.kind != 'cancelled' else 'was cancelled'}{place}"
+    if origin.layer != results.key or not origin.start <= item < origin.stop:
+        text += f"; {results.name}[{item}] needs it"
+    return text
+
+
+def spans_of(futures: Sequence[Any]) -> list[tuple[Results, int, int]]:
+    """Neighbouring futures of one layer as one span."""
+    spans: list[tuple[Results, int, int]] = []
+    current: Results | None = None
+    start = stop = 0
+    for future in futures:
+        if future.results is current and future.item == stop:
+            stop += 1
+            continue
+        if current is not None:
+            spans.append((current, start, stop))
+        current, start = future.results, future.item
+        stop = start + 1
+    if current is not None:
+        spans.append((current, start, stop))
+    return spans
+
+
+def still_waiting(spans: Spans, timeout: float) -> str:
+    """What a wait that ran out of time says."""
+    names = [f"{r.name}[{a}:{b}]" if b - a > 1 else f"{r.name}[{a}]" for r, a, b in spans if not r.settled(a, b)]
+    shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return f"not done after {timeout:.3g} s: {shown}"

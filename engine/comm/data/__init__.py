@@ -1,0 +1,4 @@
+"""The bytes of results between workers and clients: bulk connections, compression, encryption, shared memory.
+
+For worker and client. A transfer arrives whole or raises; memory is preallocated and never copied without need.
+"""

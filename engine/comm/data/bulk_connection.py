@@ -1,0 +1,201 @@
+"""A connection for bulk data: blocking, on a thread of its own, straight into memory of the right size.
+
+A `Line` takes over the socket of a `Channel` that was greeted. The messages are the channel's (`frames`), and file
+descriptors can go along where both ends are on one host. Every system call moves as much as it can with the
+interpreter lock released. For this folder only; `ways` says how bytes are protected, `transfer` what the frames mean.
+"""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import os
+import socket
+import ssl
+import struct
+import time
+from collections.abc import Sequence
+
+from howdah.engine.comm.connection.framing import (
+    LARGE,
+    MOST_FRAMES,
+    Buffer,
+    Channel,
+    ChannelClosed,
+    MalformedFrames,
+    join,
+    nbytes,
+)
+from howdah.engine.comm.data.encryption import Seal
+from howdah.engine.comm.data.receive_buffers import new_memory
+from howdah.engine.comm.data.record_layer import Plain, Records, Sealed, Way
+
+SILENCE_SECONDS = 120
+"""An end that neither sends nor takes a byte for so long while it should is given up."""
+
+MOST_FDS = 64
+"""File descriptors in one control message (the kernel's limit is 253)."""
+
+_FIRST = struct.Struct("<IQ")
+_SOCKET_BUFFER = 4 << 20
+_TIMED = 1 << 20
+_ALIGN, _ALIGNED_LEAST = 16, 1024
+
+
+class Line:
+    """One blocking connection. One thread at a time uses it; `close` may be called from any.
+
+    Every method raises `ChannelClosed` when the connection ends or is silent for too long.
+    """
+
+    def __init__(self, sock: socket.socket, peer: str, other_host: bool = False, seal: Seal | None = None) -> None:
+        if isinstance(sock, ssl.SSLSocket) and seal is not None:
+            sock = socket.socket(fileno=sock.detach())  # TLS has done its part: what follows is sealed
+        self._socket, self.peer = sock, peer
+        self.other_host = other_host
+        self.closed = False
+        self.seconds_a_byte = 0.0
+        """What sending has cost of late, by large messages."""
+        self._way: Way
+        if seal is not None:
+            self._way = Sealed(sock, seal)
+        else:
+            self._way = Records(sock) if isinstance(sock, ssl.SSLSocket) else Plain(sock)
+        self.passes_fds = sock.family == socket.AF_UNIX
+        sock.setblocking(True)
+        wait = struct.pack("ll", SILENCE_SECONDS, 0)
+        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            sock.setsockopt(socket.SOL_SOCKET, option, wait)
+        if sock.family == socket.AF_UNIX:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BUFFER)
+        else:  # the kernel sizes buffers of TCP by itself, and notices a host that is gone
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for name, value in ((socket.TCP_KEEPIDLE, 15), (socket.TCP_KEEPINTVL, 5), (socket.TCP_KEEPCNT, 3)):
+                sock.setsockopt(socket.IPPROTO_TCP, name, value)
+
+    @classmethod
+    def over(cls, channel: Channel, other_host: bool = False, seal: Seal | None = None) -> Line:
+        """Take the socket from `channel`, which is not used any more. On the loop's thread.
+
+        With `seal`, which the other end has the counterpart of, all that follows is sealed by it.
+        """
+        stream = channel.stream
+        if stream.closed():
+            raise ChannelClosed(f"the connection to {channel.peer} ended")
+        sock = stream.socket
+        stream.io_loop.remove_handler(sock)  # what tornado's own start_tls does to give a socket away
+        stream.socket = None
+        stream._closed = True
+        line = cls(sock, channel.peer, other_host, seal)
+        channel.on_close = line.close
+        return line
+
+    @property
+    def pending(self) -> bool:
+        """Whether bytes have arrived that the system does not know of any more."""
+        return self._way.pending()
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def send(self, frames: Sequence[Buffer], fds: Sequence[int] = ()) -> None:
+        """Send one message, and `fds` after it."""
+        pieces = join(frames)
+        begun = time.perf_counter()
+        with self._ending():
+            self._way.send([memoryview(piece).cast("B") for piece in pieces])
+            for at in range(0, len(fds), MOST_FDS):
+                socket.send_fds(self._socket, [b"F"], list(fds[at : at + MOST_FDS]))
+        size = sum(map(nbytes, pieces))
+        if size >= _TIMED:
+            self.seconds_a_byte += ((time.perf_counter() - begun) / size - self.seconds_a_byte) / 4
+
+    def receive(self) -> list[memoryview]:
+        """The next message's frames, each a writable memoryview."""
+        head = bytearray(_FIRST.size)
+        self._fill(memoryview(head))
+        count, size = _FIRST.unpack(head)
+        if not 0 < count <= MOST_FRAMES:
+            raise MalformedFrames(f"{self.peer} announced {count} frames; it does not speak howdah")
+        sizes = [size]
+        if count > 1:
+            more = bytearray(8 * (count - 1))
+            self._fill(memoryview(more))
+            sizes += struct.unpack(f"<{count - 1}Q", more)
+        frames: list[memoryview] = []
+        at = 0
+        while at < count:
+            stop, together = at + 1, sizes[at]
+            while stop < count and together + sizes[stop] <= LARGE:
+                together += sizes[stop]
+                stop += 1
+            memory = new_memory(together)
+            self._fill(memory)
+            begin = 0
+            for size in sizes[at:stop]:
+                frame = memory[begin : begin + size]
+                if size >= _ALIGNED_LEAST and begin % _ALIGN:  # arrays want their data aligned
+                    frame, unaligned = new_memory(size), frame
+                    frame[:] = unaligned
+                frames.append(frame)
+                begin += size
+            at = stop
+        return frames
+
+    def receive_fds(self, count: int) -> list[int]:
+        """The `count` file descriptors that came with the last message. They are the caller's to close."""
+        fds: list[int] = []
+        try:
+            with self._ending():
+                while len(fds) < count:
+                    due = min(MOST_FDS, count - len(fds))
+                    fds += self._receive_some(due)
+        except BaseException:
+            for fd in fds:
+                os.close(fd)
+            raise
+        return fds
+
+    def _receive_some(self, due: int) -> list[int]:
+        found = array.array("i")
+        flags = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
+        data, notes, _, _ = self._socket.recvmsg(1, socket.CMSG_SPACE(due * found.itemsize), flags)
+        for level, kind, body in notes:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                found.frombytes(body[: len(body) - len(body) % found.itemsize])
+        if not data:
+            raise EOFError
+        if len(found) != due:
+            for fd in found:
+                os.close(fd)
+            raise OSError(f"{len(found)} of {due} file descriptors arrived: this process has too many open")
+        return list(found)
+
+    def _fill(self, memory: memoryview) -> None:
+        with self._ending():
+            self._way.fill(memory)
+
+    @contextlib.contextmanager
+    def _ending(self):  # type: ignore[no-untyped-def]
+        try:
+            yield
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError) as error:
+            self.close()
+            raise ChannelClosed(f"{self.peer} was silent for {SILENCE_SECONDS} s") from error
+        except (EOFError, OSError, ValueError) as error:
+            self.close()
+            why = f": {error}" if str(error) else ""
+            raise ChannelClosed(f"the connection to {self.peer} ended{why}") from error
+
+    def close(self) -> None:
+        """End the connection; a thread that waits on it gets `ChannelClosed`."""
+        if self.closed:
+            return
+        self.closed = True
+        with contextlib.suppress(OSError):
+            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)  # wakes the thread that waits
+
+    def release(self) -> None:
+        """Give the socket back to the system; nobody uses the line any more."""
+        self.close()
+        self._socket.close()

@@ -1,0 +1,194 @@
+"""Calls of coordination primitives, from a client's side: one question, one answer, however long it takes.
+
+What is put may hold futures at any depth: they travel as references, and come out as futures of whoever gets it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import secrets
+import threading
+from collections.abc import Callable, Coroutine, Generator
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from howdah.engine.coordination.worker_context import client_here
+from howdah.engine.execution.task_context import given_away, in_task
+from howdah.engine.protocol.layers import Span
+from howdah.engine.protocol.messages import Coordinate
+from howdah.engine.serialization.references import noting, opening
+from howdah.engine.serialization.serialize import dumps, loads
+from howdah.errors import DeadlineExceeded, HowdahError, InputError, bad_value
+
+if TYPE_CHECKING:
+    from howdah.engine.api.client import Client
+
+T = TypeVar("T")
+MOMENT = 0.02
+"""Seconds for which a task keeps its slot while it waits."""
+
+Timeout = float | str | timedelta | None
+
+_UNITS = {"": 1.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def seconds(timeout: Timeout) -> float | None:
+    """A time-out as it may be written, in seconds.
+
+    >>> seconds("500 ms"), seconds(2), seconds(None)
+    (0.5, 2.0, None)
+    """
+    if timeout is None:
+        return None
+    if isinstance(timeout, timedelta):
+        return timeout.total_seconds()
+    if isinstance(timeout, str):
+        number = timeout.strip().rstrip("abcdefghijklmnopqrstuvwxyz ")
+        try:
+            return float(number) * _UNITS[timeout.strip()[len(number) :].strip()]
+        except (KeyError, ValueError):
+            raise bad_value("timeout", timeout, "write seconds, or a number with a unit, as in '30 s'") from None
+    return float(timeout)
+
+
+class Awaited(Generic[T]):
+    """What a method gives in an asynchronous client, and what `async with` waits for: awaited once."""
+
+    def __init__(self, future: asyncio.Future[T]) -> None:
+        self._future = future
+
+    def __await__(self) -> Generator[Any, None, T]:
+        return self._future.__await__()
+
+
+class Primitive:
+    """Base of the primitives: a kind, a name, and a client to speak through.
+
+    One that was made without a name has one of its own, which travels with its pickle; it ends with the client that
+    made it. One with a name is found by it from everywhere.
+    """
+
+    kind = ""
+
+    def __init__(self, name: str | None = None, client: Any = None) -> None:
+        self._client: Client | None = client
+        self.name = name if name is not None else f"{self.kind}-{secrets.token_hex(8)}"
+        if not isinstance(self.name, str):
+            raise bad_value("name", name, "give a text, or nothing for one of its own")
+        if name is None and self.kind != "semaphore":  # a free semaphore is not remembered anyway
+            self.client._link.send(Coordinate(0, self.kind, self.name, "own"))
+
+    @property
+    def client(self) -> Client:
+        if self._client is None:
+            self._client = client_here()
+        client: Client = self._client
+        return client
+
+    def __reduce__(self) -> Any:
+        return _again, (type(self), self.name, self._parameters())
+
+    def _parameters(self) -> dict[str, Any]:
+        return {}
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name}>"
+
+    # -- calls --------------------------------------------------------------------------------------------------------
+
+    def _call(self, verb: str, then: Callable[[Any], Any] | None = None, **about: Any) -> Any:
+        """Ask, and wait for the answer; in an asynchronous client an awaitable instead."""
+        work = self._asked(verb, then, **about)
+        if getattr(self.client, "asynchronous", False):
+            return self._awaitable(work)
+        return _waited(self.client, work)
+
+    def _awaitable(self, work: Coroutine[Any, Any, T]) -> Awaited[T]:
+        return Awaited(asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self.client._thread.loop)))
+
+    async def _asked(self, verb: str, then: Callable[[Any], Any] | None = None, **about: Any) -> Any:
+        """On the loop's thread: ask, and make of the answer what `then` makes."""
+        timeout = about.get("timeout")
+        question = Coordinate(0, self.kind, self.name, verb, **about)
+        outcome, value = await self.client._link.asked(question, None)
+        if outcome == "timeout":
+            raise DeadlineExceeded(f"{self!r}: {verb} was not possible within {timeout:g} s")
+        if outcome == "wrong":
+            raise InputError(f"{self!r} {value}")
+        if outcome == "closed":
+            raise HowdahError(f"{self!r}: {value}")
+        return value if then is None else then(value)
+
+    # -- values -------------------------------------------------------------------------------------------------------
+
+    def _packed(self, value: Any) -> dict[str, Any]:
+        """`value` as the parts of a question. Raises Unpicklable, and InputError for another client's future."""
+        futures: dict[tuple[bytes, int], tuple[int, Any]] = {}
+
+        def note(future: Any) -> tuple[int, int]:
+            if future.client is not self.client:
+                raise InputError(f"{self!r}: {future!r} belongs to another client than {self.client!r}")
+            return 0, futures.setdefault((future.results.key, future.item), (len(futures), future))[0]
+
+        with noting(note):
+            data = dumps(value)
+        return {"data": data, "spans": tuple(Span(key, item, item + 1) for key, item in futures)}
+
+    def _opened(self, value: Any) -> list[Any]:
+        """The values that an answer brings. On the loop's thread: futures are held before the ticket is given up."""
+        from howdah.engine.client.future import Future
+
+        ticket, items = value
+        client = self.client
+        found: list[Any] = []
+        for data, spans in items:
+            with client.ledger.lock:
+                futures = [
+                    Future(client, client.ledger.hold(key, name, n, item, item + 1), item)
+                    for key, item, name, n in spans
+                ]
+            found.append((data, futures))
+        client._link.send(Coordinate(0, self.kind, self.name, "took", ticket=ticket))
+        return found
+
+    @staticmethod
+    def _loaded(part: tuple[bytes, list[Any]]) -> Any:
+        """The value itself. On the user's thread: opening it may import her modules."""
+        data, futures = part
+        if not futures:
+            return loads(data)
+        with opening([futures]):
+            return loads(data)
+
+
+def _waited(client: Client, work: Coroutine[Any, Any, T]) -> T:
+    """Run `work` on the loop and wait. Whoever stops waiting (Ctrl-C) takes the question back."""
+    if threading.current_thread() is client._thread.thread:
+        return client._thread.call(work)  # which refuses
+    future: concurrent.futures.Future[T] = asyncio.run_coroutine_threadsafe(work, client._thread.loop)
+    try:
+        outwaited(future)
+        return future.result()
+    except BaseException:
+        future.cancel()
+        raise
+
+
+def outwaited(future: concurrent.futures.Future[Any], timeout: float | None = None) -> bool:
+    """Wait for the end of `future`; False if it did not come within `timeout` seconds.
+
+    A task that waits, and not just for a moment, gives its slot to other tasks meanwhile.
+    """
+    ended = threading.Event()
+    future.add_done_callback(lambda _: ended.set())
+    if not in_task():
+        return ended.wait(timeout)
+    if ended.wait(MOMENT if timeout is None else min(MOMENT, timeout)):
+        return True
+    with given_away():
+        return ended.wait(None if timeout is None else max(0.0, timeout - MOMENT))
+
+
+def _again(kind: type[Primitive], name: str, parameters: dict[str, Any]) -> Primitive:
+    return kind(name=name, **parameters)

@@ -1,0 +1,52 @@
+"""Results kept in this process for later graphs: what `persist` without a client gives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from howdah.engine.graph.graph import Held
+from howdah.engine.protocol.layers import Layer
+from howdah.errors import InputError
+
+
+class Keeper(Protocol):
+    """What a `Held.keep` can do: give the values of all its items. It keeps them while it lives."""
+
+    def values(self) -> Sequence[Any]: ...
+
+
+class Kept:
+    """Values in this process's memory."""
+
+    def __init__(self, values: Sequence[Any]) -> None:
+        self._values = values
+
+    def values(self) -> Sequence[Any]:
+        return self._values
+
+
+def values_of(held: Held) -> Sequence[Any]:
+    """The values of a held layer, brought here if they are elsewhere.
+
+    Raises
+    ------
+    InputError : nothing keeps them any more: `held` has been through a pickle, or its cluster is closed.
+    """
+    if held.keep is None:
+        raise InputError(
+            f"held: the results of layer {held.layer.hex()} are not kept by anything in this process; "
+            "persist them again where they are needed"
+        )
+    keeper: Keeper = held.keep
+    return keeper.values()
+
+
+def given(value: Any) -> Any:
+    """The function of a layer whose values are its arguments."""
+    return value
+
+
+def as_layer(held: Held) -> Layer:
+    """The same results as a layer with the values for arguments, for a cluster that does not hold them."""
+    return Layer("held", given, held.n, args=[(value,) for value in values_of(held)], key=held.layer)

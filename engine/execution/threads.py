@@ -1,0 +1,281 @@
+"""Graphs in this process: no sockets, no pickles. `inline` runs in the calling thread, `threads` on several.
+
+Tasks run depth first: what a finished task makes ready goes before what was ready already, and a value is dropped
+with its last use, so memory follows need. The first exception of a task ends the run and is raised as it is, with a
+note that names the task; tasks that are running then are waited for. Called by `engine.execute`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+from howdah.engine.execution.persisted import values_of
+from howdah.engine.graph.graph import Graph
+from howdah.engine.graph.inputs import fill
+from howdah.engine.protocol.layers import Key, Layer, OneToOne, Span, inputs_of
+from howdah.engine.protocol.patterns import Wiring, wiring
+
+Progress: TypeAlias = Callable[[int, int, str], None]
+"""progress(done tasks, all tasks, name of the layer worked on): called now and then, and once at the end."""
+
+EVERY = 0.1
+"""Seconds between two calls of a progress function."""
+
+_EMPTY: Any = object()
+
+
+def compute_local(
+    graph: Graph, wanted: Sequence[Span], *, threads: int | None = None, progress: Progress | None = None
+) -> list[list[Any]]:
+    """The values of each wanted span.
+
+    Parameters
+    ----------
+    threads : 0 runs in the calling thread; None is one thread per core.
+
+    Examples
+    --------
+    >>> from howdah.engine.protocol.layers import KToOne, Dependency
+    >>> graph = Graph()
+    >>> squares = graph.add(Layer("square", lambda x: x * x, 4, args=[(i,) for i in range(4)]))
+    >>> sums = graph.add(Layer("sum", sum, 2, deps=(Dependency(squares, KToOne(2)),)))
+    >>> compute_local(graph, [graph.wanted(sums), Span(squares, 3, 4)], threads=0)
+    [[1, 13], [9]]
+    """
+    work = _Work(graph.cull(wanted), wanted)
+    if threads == 0:
+        _inline(work, progress)
+    else:
+        _threads(work, threads or os.cpu_count() or 1, progress)
+    if progress is not None:
+        progress(work.total, work.total, work.name)
+    return [work.parts[span.layer].values[span.start : span.stop] for span in wanted]
+
+
+class _Part:
+    """A layer that is being computed. Columns by item: `left` inputs that are missing, `uses` left of the value."""
+
+    __slots__ = ("ins", "is_async", "layer", "left", "n", "out", "todo", "users", "uses", "values")
+
+    def __init__(self, layer: Layer | None, n: int) -> None:
+        self.layer, self.n = layer, n
+        self.values: list[Any] = [_EMPTY] * n
+        self.left = [-1] * n  # -1: nobody needs it
+        self.uses = [0] * n
+        self.users = 0  # items that need all of this layer and have not run
+        self.todo = n  # items without a value: counted for those who need all
+        self.ins: list[tuple[_Part, Any]] = []
+        self.out: list[tuple[_Part, Wiring]] = []
+        self.is_async = layer is not None and inspect.iscoroutinefunction(layer.fn)
+
+
+class _Work:
+    """What is to be done, with all its counts. Not thread-safe by itself."""
+
+    def __init__(self, graph: Graph, wanted: Sequence[Span]) -> None:
+        self.parts: dict[Key, _Part] = {}
+        self.ready: list[tuple[_Part, int]] = []
+        self.done = self.total = 0
+        self.name = ""
+        for key, held in graph.held.items():
+            part = self.parts[key] = _Part(None, held.n)
+            part.values = list(values_of(held))
+            part.left, part.todo, part.uses = [0] * held.n, 0, [1] * held.n
+        for key, layer in graph.layers.items():
+            part = self.parts[key] = _Part(layer, layer.n)
+            for dep in layer.deps:
+                source = self.parts[dep.layer]
+                part.ins.append((source, dep.pattern))
+                source.out.append((part, wiring(dep.pattern, layer.n, source.n)))
+        self._count(wanted)
+
+    def _count(self, wanted: Sequence[Span]) -> None:
+        """Mark what is needed, depth first, so that the tasks without inputs come in the order of their users."""
+        for span in wanted:
+            part = self.parts[span.layer]
+            for item in range(span.start, span.stop):
+                part.uses[item] += 1
+        stack = [
+            (self.parts[span.layer], item)
+            for span in reversed(wanted)
+            for item in range(span.stop - 1, span.start - 1, -1)
+        ]
+        roots = []
+        while stack:
+            part, item = stack.pop()
+            if part.left[item] >= 0:
+                continue
+            self.total += 1
+            left = 0
+            needed: list[tuple[_Part, int]] = []
+            for source, pattern in part.ins:
+                if _every(pattern):
+                    if source.users == 0:
+                        needed += [(source, i) for i in range(source.n)]
+                    source.users += 1
+                    left += source.todo > 0
+                else:
+                    for i in inputs_of(pattern, item, source.n):
+                        source.uses[i] += 1
+                        if source.layer is not None:
+                            left += 1
+                            needed.append((source, i))
+            part.left[item] = left
+            if left == 0:
+                roots.append((part, item))
+            needed.reverse()
+            stack += needed
+        roots.reverse()
+        self.ready = roots
+
+    def call(self, part: _Part, item: int) -> Any:
+        """Run one task. Touches no counts, so threads may be in here together."""
+        layer = part.layer
+        assert layer is not None  # held layers are never ready
+        inputs: list[Any] = []
+        if layer.pass_inputs:
+            for source, pattern in part.ins:
+                if type(pattern) is OneToOne:
+                    inputs.append(source.values[item])
+                else:
+                    inputs.append([source.values[i] for i in inputs_of(pattern, item, source.n)])
+        args = layer.args[item] if layer.args is not None else ()
+        if not layer.pass_inputs and part.ins:
+            args = fill(args, [[source.values[i] for i in inputs_of(p, item, source.n)] for source, p in part.ins])
+        try:
+            if part.is_async:
+                return asyncio.run(layer.fn(*inputs, *args, **layer.kwargs))
+            return layer.fn(*inputs, *args, **layer.kwargs)
+        except BaseException as error:
+            error.add_note(f"while computing {layer.name}[{item}]")
+            raise
+
+    def finish(self, part: _Part, item: int, value: Any) -> None:
+        """The task has its value: count down those who wait for it and what it used."""
+        self.done += 1
+        if part.uses[item] or part.users:
+            part.values[item] = value
+        part.todo -= 1
+        ready = self.ready
+        for target, wires in part.out:
+            if wires.every:
+                if part.todo == 0:
+                    for i in range(target.n - 1, -1, -1):
+                        _arrive(target, i, 1, ready)
+                continue
+            reach = wires.dependants(item, item + 1)
+            if isinstance(reach, list):
+                for lo, hi, weight in reach:
+                    for i in range(lo, hi):
+                        _arrive(target, i, weight, ready)
+            else:
+                for i in reach.tolist():
+                    _arrive(target, i, 1, ready)
+        for source, pattern in part.ins:
+            if _every(pattern):
+                source.users -= 1
+                if source.users == 0:
+                    for i, uses in enumerate(source.uses):
+                        if uses == 0:
+                            source.values[i] = _EMPTY
+            else:
+                for i in inputs_of(pattern, item, source.n):
+                    source.uses[i] -= 1
+                    if source.uses[i] == 0 and source.users == 0:
+                        source.values[i] = _EMPTY
+
+
+def _every(pattern: Any) -> bool:
+    return type(pattern).__name__ == "Broadcast"
+
+
+def _arrive(part: _Part, item: int, count: int, ready: list[tuple[_Part, int]]) -> None:
+    if part.left[item] > 0:
+        part.left[item] -= count
+        if part.left[item] == 0:
+            ready.append((part, item))
+
+
+def _inline(work: _Work, progress: Progress | None) -> None:
+    due = time.monotonic() + EVERY
+    while work.ready:
+        part, item = work.ready.pop()
+        work.finish(part, item, work.call(part, item))
+        if progress is not None and time.monotonic() >= due:
+            due = time.monotonic() + EVERY
+            progress(work.done, work.total, part.layer.name if part.layer else "")
+
+
+class _Pool:
+    """Threads that share one `_Work`, until it is done or one task has raised."""
+
+    def __init__(self, work: _Work, count: int) -> None:
+        self.work = work
+        self.error: BaseException | None = None
+        self.stop = False
+        self.running = 0
+        self.changed = threading.Condition()
+        count = max(1, min(count, work.total))
+        self.threads = [
+            threading.Thread(target=self._serve, name=f"howdah-local-{i}", daemon=True) for i in range(count)
+        ]
+
+    def _serve(self) -> None:
+        work, changed = self.work, self.changed
+        while True:
+            with changed:
+                while not work.ready and self.running and not self.stop:
+                    changed.wait()
+                if self.stop or not work.ready:
+                    self.stop = True
+                    changed.notify_all()
+                    return
+                part, item = work.ready.pop()
+                self.running += 1
+            try:
+                value = work.call(part, item)
+            except BaseException as error:  # noqa: BLE001  # any exception of user code is raised where compute was called
+                with changed:
+                    self.running -= 1
+                    self.error = self.error or error
+                    self.stop = True
+                    changed.notify_all()
+                return
+            with changed:
+                self.running -= 1
+                waiting = len(work.ready)
+                work.finish(part, item, value)
+                work.name = part.layer.name if part.layer else ""
+                del value
+                for _ in range(len(work.ready) - waiting):
+                    changed.notify()
+                if not self.running and not work.ready:
+                    changed.notify_all()
+
+
+def _threads(work: _Work, count: int, progress: Progress | None) -> None:
+    if not work.total:
+        return
+    pool = _Pool(work, count)
+    for thread in pool.threads:
+        thread.start()
+    try:
+        with pool.changed:
+            while not pool.stop:
+                pool.changed.wait(EVERY if progress is not None else None)
+                if progress is not None:
+                    progress(work.done, work.total, work.name)
+    finally:  # an interrupt included: nothing new is begun, and no thread is left behind
+        with pool.changed:
+            pool.stop = True
+            pool.changed.notify_all()
+        for thread in pool.threads:
+            thread.join()
+    if pool.error is not None:
+        raise pool.error

@@ -1,0 +1,447 @@
+"""`Executor`: a cluster behind the interface of `concurrent.futures`.
+
+For programs that take an executor, and for people who know one. Its futures are `concurrent.futures.Future` objects,
+so `wait`, `as_completed`, `asyncio.wrap_future` and callbacks work as they are documented there; where a documented
+promise needs the cluster's word (whether a call has begun), the worker that has the call is asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import functools
+import inspect
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from howdah.engine.client.layer_results import PENDING, Results
+from howdah.engine.execution.default_client import get_current
+from howdah.engine.protocol.messages import Coordinate
+from howdah.errors import HowdahError, InputError, NotSupported, bad_value, near
+
+if TYPE_CHECKING:
+    from howdah.engine.api.client import Client
+    from howdah.engine.client.future import Future
+
+TOGETHER = 1000
+"""Results of a `map` that are fetched in one go, as far as they are there."""
+
+
+class BrokenCluster(HowdahError, concurrent.futures.BrokenExecutor):
+    """The executor's cluster is lost, or its client closed: calls that had not ended never will, none are taken."""
+
+
+class ExecutorFuture(concurrent.futures.Future[Any]):
+    """A call's future. Its value is fetched when it is asked for, and stays on the cluster until then."""
+
+    def __init__(self, of: Future) -> None:
+        super().__init__()
+        self._of: Future | None = of
+        self._fetching = threading.Lock()
+
+    def result(self, timeout: float | None = None) -> Any:
+        """The value. Raises what the call raised, TimeoutError after `timeout` seconds, CancelledError."""
+        of = self._of
+        if not self.done() and of is not None:  # without a trip over the thread for callbacks
+            with contextlib.suppress(HowdahError):  # the cluster is lost, or the time is over: said below
+                of.client._wait([(of.results, of.item, of.item + 1)], timeout)
+                self._settled()
+            timeout = 0 if timeout is not None else None
+        super().result(timeout)
+        if self._of is not None:
+            with self._fetching:
+                if self._of is not None:
+                    self._fetched(self._of.client.gathered([self._of])[0])
+        return super().result()
+
+    def _fetched(self, value: Any) -> None:
+        with self._condition:
+            self._result, self._of = value, None
+
+    def cancel(self) -> bool:
+        """Cancel the call if it has not begun; whether it is cancelled now."""
+        of = self._of
+        if not self.done() and of is not None and _ask(of, "cancel"):
+            self._cancelled()
+        return self.cancelled()
+
+    def running(self) -> bool:
+        """Whether the call is being executed: its worker has it and nothing before it."""
+        of = self._of
+        return not self.done() and of is not None and _ask(of, "running")
+
+    # -- what became of the call --------------------------------------------------------------------------------------
+
+    def _cancelled(self) -> None:
+        with self._condition:
+            if self.done() or not super().cancel():
+                return
+        with contextlib.suppress(concurrent.futures.InvalidStateError):
+            self.set_running_or_notify_cancel()
+
+    def _settled(self) -> None:
+        """The call has ended, as its howdah future knows."""
+        of = self._of
+        if of is None or self.done():
+            return
+        if of.cancelled():
+            self._cancelled()
+            return
+        error = of.client.ledger.failure(of.results, of.item)
+        self._failed(error) if error is not None else self._done()
+
+    def _done(self) -> None:
+        with contextlib.suppress(concurrent.futures.InvalidStateError):  # it was cancelled at this very moment
+            self.set_result(None)
+
+    def _failed(self, error: BaseException) -> None:
+        with contextlib.suppress(concurrent.futures.InvalidStateError):
+            self.set_exception(error)
+        self._of = None
+
+
+class Executor(concurrent.futures.Executor):
+    """Runs calls on a cluster; a drop-in for `ProcessPoolExecutor` and `ThreadPoolExecutor`.
+
+    Parameters
+    ----------
+    max_workers : worker processes of the local cluster that the executor starts; only where there is no client.
+    client : whose cluster it uses; default: the current one, else a local cluster of its own, which ends at
+        `shutdown`.
+    initializer, initargs : not possible on a cluster whose workers others use too: raises NotSupported.
+    **options : of `Client.submit`, for every call (`retries`, `priority`, ...). Calls are not `pure` unless said so.
+
+    Examples
+    --------
+    >>> with Executor(1) as executor:
+    ...     list(executor.map(pow, [2, 3], [5, 2]))
+    [32, 9]
+    """
+
+    def __init__(
+        self,
+        max_workers: int | None = None,
+        *,
+        client: Any = None,
+        initializer: Callable[..., object] | None = None,
+        initargs: Sequence[Any] = (),
+        **options: Any,
+    ) -> None:
+        from howdah.engine.api.client import Client
+
+        if initializer is not None or initargs:
+            raise NotSupported(
+                "initializer: workers outlive an executor and are shared, so none can be set up for it; "
+                "put the set-up into the function, behind functools.cache, and it runs once per worker"
+            )
+        if max_workers is not None and max_workers <= 0:
+            raise ValueError("max_workers must be greater than 0")
+        known = [p.name for p in inspect.signature(Client.submit).parameters.values() if p.kind is p.KEYWORD_ONLY]
+        for option in options:
+            if option not in known or option in ("actor", "key"):
+                raise InputError(f"Executor: unknown option {option!r}; {near(option, known)}")
+        client = client if client is not None else get_current()
+        if client is not None and max_workers is not None:
+            raise bad_value(
+                "max_workers", max_workers, "leave it out: there is a client, and its cluster's workers are used"
+            )
+        self._own = client is None
+        self._client: Client = Client(n_workers=max_workers) if client is None else client
+        self._options = {"pure": False, **options}
+        self._guard = threading.Lock()
+        self._pending: set[ExecutorFuture] = set()
+        self._unfetched: weakref.WeakSet[ExecutorFuture] = weakref.WeakSet()
+        self._closed = False
+        self._on_loss = _weakly(self)
+        self._client.when_lost.add(self._on_loss)
+        if self._client._gathering is not None:
+            self._tell(int)  # calls may end while the program does, when Python (3.12) starts no threads any more
+        _open.add(self)
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> concurrent.futures.Future[Any]:
+        """Schedule ``fn(*args, **kwargs)``.
+
+        Raises
+        ------
+        RuntimeError : after `shutdown`.
+        BrokenCluster : the cluster is lost; it is a `BrokenExecutor`.
+        Unpicklable : the function or an argument cannot travel.
+        """
+        with self._guard:
+            self._check_open()
+            if kwargs:  # of the function, whatever `Client.submit` calls its own
+                fn = functools.partial(fn, **kwargs)
+            return self._watch([self._client.submit(fn, *args, **self._options)])[0]
+
+    def map(
+        self,
+        fn: Callable[..., Any],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+        buffersize: int | None = None,
+    ) -> Iterator[Any]:
+        """As `map`, with the calls made at once and their results in order.
+
+        Parameters
+        ----------
+        timeout : seconds from this call on, after which the iterator raises TimeoutError.
+        chunksize : no effect: howdah batches by the time that calls take.
+        buffersize : so many calls are made ahead of the result that was taken last; the iterables are read as far as
+            that, and may be endless. (In the standard library since Python 3.14.)
+        """
+        end = None if timeout is None else time.monotonic() + timeout
+        if chunksize < 1:
+            raise ValueError("chunksize must be >= 1.")
+        if buffersize is not None:
+            if not isinstance(buffersize, int):
+                raise TypeError("buffersize must be an integer or None")
+            if buffersize < 1:
+                raise ValueError("buffersize must be None or > 0")
+            rest = zip(*iterables)
+            ahead = deque([self.submit(fn, *args) for args in islice(rest, buffersize)])
+            return _one_for_one(weakref.ref(self), fn, rest, ahead, end)
+        items = list(zip(*iterables))
+        with self._guard:
+            self._check_open()
+            made = self._client.map(fn, *zip(*items), **self._options) if items else []
+            futures = self._watch(made)
+        return _results(futures, end)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Take no calls any more.
+
+        Parameters
+        ----------
+        wait : return when all calls have ended.
+        cancel_futures : cancel those that have not begun.
+        """
+        with self._guard:
+            self._closed = True
+            pending = list(self._pending)
+        _open.discard(self)
+        if not pending:
+            self._client.when_lost.discard(self._on_loss)
+        if cancel_futures and pending:
+            _cancel_all(self._client, pending)
+        if wait:
+            concurrent.futures.wait(pending)
+        if not self._own:
+            return
+        if wait:
+            self._end()
+        else:
+            threading.Thread(target=self._end_later, args=(pending,), name="howdah-executor", daemon=False).start()
+
+    def _end_later(self, pending: list[ExecutorFuture]) -> None:
+        concurrent.futures.wait(pending)
+        self._end()
+
+    def _end(self) -> None:
+        """Close the client that is the executor's own; values that somebody may still ask for are fetched before."""
+        for future in list(self._unfetched):
+            with contextlib.suppress(BaseException):  # whoever asks for the value is told
+                future.result(0)
+        self._client.close()
+
+    def __del__(self) -> None:
+        """Nobody can give it calls any more. Those that it has keep it alive until they have ended (`_watch`)."""
+        if "_on_loss" not in self.__dict__:
+            return  # its making failed
+        self._client.when_lost.discard(self._on_loss)
+        if self._own and not self._closed:
+            self.shutdown(wait=False)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise RuntimeError("cannot schedule new futures after shutdown")
+        fault = self._client._link.fault
+        if fault is not None:
+            raise _broken(fault)
+
+    # -- news of calls ------------------------------------------------------------------------------------------------
+
+    def _watch(self, made: list[Future]) -> list[ExecutorFuture]:
+        """The futures that users get for these."""
+        futures = [ExecutorFuture(of) for of in made]
+        self._pending.update(futures)
+        layers: dict[int, list[ExecutorFuture]] = {}  # lists of their own: `map` takes the one that it gets apart
+        for of, future in zip(made, futures):
+            layers.setdefault(id(of.results), []).append(future)
+        for part in layers.values():
+            self._client._thread.loop.call_soon_threadsafe(self._listen, part)
+        return futures
+
+    def _listen(self, futures: list[ExecutorFuture]) -> None:
+        """Hear of the end of each of these, which are of one layer. On the loop's thread."""
+        waiting = {future._of.item: future for future in futures if future._of is not None}
+        first = futures[0]._of
+        if first is None:
+            return  # the cluster is lost already
+        results = first.results
+
+        def changed(results: Results, start: int, stop: int) -> None:
+            items = range(start, stop) if stop - start < len(waiting) else list(waiting)
+            ended = [
+                waiting.pop(item)
+                for item in items
+                if item in waiting and start <= item < stop and results.state[item] != PENDING
+            ]
+            if not waiting:
+                results.unlisten(changed)
+            if ended:
+                self._tell(self._settle, ended)
+
+        results.listen(changed)
+        changed(results, 0, results.n)
+        if self._client._link.fault is not None:
+            self._lost(self._client._link.fault)
+
+    def _tell(self, fn: Callable[..., object], *args: Any) -> None:
+        """Call `fn` on the thread for users' callbacks, or on one of its own when that has ended."""
+        gathering = self._client._gathering
+        try:
+            assert gathering is not None
+            gathering.callbacks.submit(fn, *args)
+        except RuntimeError:
+            threading.Thread(target=fn, args=args, name="howdah-callbacks", daemon=True).start()
+
+    def _settle(self, ended: list[ExecutorFuture]) -> None:
+        for future in ended:
+            future._settled()
+            if future._of is not None:
+                self._unfetched.add(future)
+        with self._guard:
+            self._pending.difference_update(ended)
+            if self._closed and not self._pending:
+                self._client.when_lost.discard(self._on_loss)
+
+    def _lost(self, fault: HowdahError) -> None:
+        self._tell(self._fail, fault)
+
+    def _fail(self, fault: HowdahError) -> None:
+        with self._guard:
+            pending, self._pending = list(self._pending), set()
+        for future in pending:
+            future._settled() if future._of is not None and future._of.done() else future._failed(_broken(fault))
+
+    def __repr__(self) -> str:
+        return f"<Executor of {self._client!r}{' shut down' if self._closed else ''}>"
+
+
+def _weakly(executor: Executor) -> Callable[[HowdahError], object]:
+    """What a client calls when it is lost, which keeps no executor alive."""
+    of = weakref.ref(executor)
+
+    def lost(fault: HowdahError) -> None:
+        found = of()
+        if found is not None:
+            found._lost(fault)
+
+    return lost
+
+
+def _broken(fault: HowdahError) -> BrokenCluster:
+    broken = BrokenCluster(str(fault))
+    broken.__cause__ = fault
+    return broken
+
+
+def _one_for_one(
+    of: weakref.ref[Executor],
+    fn: Callable[..., Any],
+    rest: Iterator[tuple[Any, ...]],
+    ahead: deque[concurrent.futures.Future[Any]],
+    end: float | None,
+) -> Iterator[Any]:
+    """The values in order; for each that is taken another call is made, while the executor is there."""
+    try:
+        while ahead:
+            executor = of()
+            args = next(rest, None) if executor is not None else None
+            if executor is not None and args is not None:
+                ahead.append(executor.submit(fn, *args))
+            del executor, args
+            yield ahead.popleft().result(None if end is None else max(0.0, end - time.monotonic()))
+    finally:
+        for future in ahead:
+            future.cancel()
+
+
+def _results(futures: list[ExecutorFuture], end: float | None) -> Iterator[Any]:
+    """The values in order. What was not asked for when the iterator ends is cancelled."""
+    futures.reverse()
+    try:
+        while futures:
+            if end is None:
+                concurrent.futures.Future.result(futures[-1])
+            else:
+                concurrent.futures.Future.result(futures[-1], max(0.0, end - time.monotonic()))
+            _fetch(futures)
+            yield futures.pop().result()
+    finally:
+        if futures:
+            of = futures[-1]._of
+            if of is not None:
+                _cancel_all(of.client, futures)
+
+
+def _fetch(futures: list[ExecutorFuture]) -> None:
+    """Fetch the values of those at the end of the list that are there, in one go."""
+    if futures[-1]._of is None:
+        return
+    there: list[ExecutorFuture] = []
+    for future in reversed(futures):
+        if len(there) == TOGETHER or not future.done() or future.cancelled() or future.exception() is not None:
+            break
+        there.append(future)
+    pairs = [(future, future._of) for future in there if future._of is not None]
+    if len(pairs) > 1:
+        for (future, _), value in zip(pairs, pairs[0][1].client.gathered([of for _, of in pairs])):
+            future._fetched(value)
+
+
+async def _asked(of: Future, verb: str) -> bool:
+    question = Coordinate(0, "task", "", verb, spans=(of.span,))
+    answer: list[Any] = await of.client._link.asked(question, None)
+    return bool(answer[1])
+
+
+def _ask(of: Future, verb: str) -> bool:
+    """The scheduler's word; False when it is lost."""
+    if of.client._link.fault is not None or of.done():
+        return False
+    return of.client._thread.call(_asked(of, verb))
+
+
+def _cancel_all(client: Client, futures: list[ExecutorFuture]) -> None:
+    """Cancel those that have not begun; all questions travel together."""
+    asked = [(future, of) for future in futures if not future.done() and (of := future._of) is not None]
+    if client._link.fault is not None:
+        return
+
+    async def ask() -> list[bool]:
+        return await asyncio.gather(*(_asked(of, "cancel") for _, of in asked))
+
+    for (future, _), cancelled in zip(asked, client._thread.call(ask())):
+        if cancelled:
+            future._cancelled()
+
+
+_open: weakref.WeakSet[Executor] = weakref.WeakSet()
+
+
+def _finish() -> None:
+    """As those of the standard library do, executors finish their calls before the program ends."""
+    for executor in list(_open):
+        executor.shutdown()
+
+
+# As the standard library's executors do it: before any pool is shut, and before `atexit` ends clients and clusters.
+threading._register_atexit(_finish)  # type: ignore[attr-defined]

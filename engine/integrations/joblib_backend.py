@@ -1,0 +1,191 @@
+"""joblib on a cluster, and what is built on joblib (scikit-learn): ``with joblib.parallel_config("howdah"): ...``.
+
+Needs joblib, which howdah itself does not; `joblib_hook` makes it known. Large arrays and frames among the arguments
+are sent once per `Parallel` call: every task gets the same one, arrays read-only, as joblib's own processes do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from joblib._parallel_backends import (
+    AutoBatchingMixin,
+    FallbackToBackend,
+    ParallelBackendBase,
+    SequentialBackend,
+)
+from joblib.parallel import parallel_config
+
+from howdah.engine.coordination.worker_context import client_here
+from howdah.engine.deploy.local import LocalCluster
+from howdah.engine.execution.task_context import given_away
+from howdah.engine.integrations.concurrent_futures import Executor
+from howdah.errors import DeadlineExceeded, bad_value
+
+LARGE = 1 << 20
+"""Bytes from which on an argument is sent once (joblib's own line for `max_nbytes`)."""
+
+SHARED = frozenset({"numpy", "pandas", "polars", "pyarrow", "scipy"})
+"""Whose arrays, frames and matrices are."""
+
+WORKERS_SECONDS = 10.0
+"""How long the number of jobs waits for workers that are still starting."""
+
+Task = tuple[Callable[..., Any], Sequence[Any], dict[str, Any]]
+
+
+class HowdahBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]  # joblib has no types
+    """What `joblib.parallel_config("howdah", ...)` makes.
+
+    Parameters
+    ----------
+    client : whose cluster is used; default: the current one, in a task the worker's.
+    nesting_level : joblib's own.
+    **options : of `Client.submit`, for every batch (`retries`, `priority`, ...).
+
+    A `Parallel` inside of a task runs on the same cluster; the task gives its slot away while it waits.
+    """
+
+    default_n_jobs = -1
+    supports_retrieve_callback = True
+    supports_sharedmem = False
+    uses_threads = False
+
+    def __init__(self, client: Any = None, nesting_level: int | None = None, **options: Any) -> None:
+        super().__init__(nesting_level=nesting_level)
+        self._given, self._options = client, options
+        self._executor: Executor | None = None
+        self._shared: dict[int, tuple[Any, Any]] = {}
+
+    def __reduce__(self) -> Any:
+        return _nested, (self.nesting_level, self._options)
+
+    @property
+    def client(self) -> Any:
+        return client_here(self._given)
+
+    # -- joblib's questions -------------------------------------------------------------------------------------------
+
+    def effective_n_jobs(self, n_jobs: int | None) -> int:
+        """`n_jobs` as asked for; -1: the slots of all workers, -2: all but one, ..."""
+        if n_jobs == 0:
+            raise ValueError("n_jobs == 0 in Parallel has no meaning")
+        if n_jobs is None:
+            return 1
+        return int(n_jobs) if n_jobs > 0 else max(self._slots() + 1 + n_jobs, 1)
+
+    def _slots(self) -> int:
+        client = self.client
+        with contextlib.suppress(DeadlineExceeded):  # with fewer, then
+            if isinstance(client.cluster, LocalCluster):
+                client.cluster.wait_for_workers(timeout=WORKERS_SECONDS)
+            else:
+                client.wait_for_workers(1, WORKERS_SECONDS)
+        workers: dict[str, dict[str, int]] = client.scheduler_info()["workers"]
+        return max(1, sum(worker["slots"] for worker in workers.values()))
+
+    def configure(self, n_jobs: int | None = 1, parallel: Any = None, **settings: Any) -> int:
+        found = self.effective_n_jobs(n_jobs)
+        if n_jobs == 1 or n_jobs is None:
+            raise FallbackToBackend(SequentialBackend(nesting_level=self.nesting_level))
+        if settings.get("require") == "sharedmem":
+            raise bad_value("require", "sharedmem", "workers are processes of their own; use joblib's threads for this")
+        self.parallel = parallel
+        self._executor = Executor(client=self.client, **self._options)
+        return found
+
+    def get_nested_backend(self) -> tuple[Any, int | None]:
+        return HowdahBackend(self._given, (self.nesting_level or 0) + 1, **self._options), None
+
+    # -- calls --------------------------------------------------------------------------------------------------------
+
+    def stop_call(self) -> None:
+        self._shared = {}
+
+    def terminate(self) -> None:
+        self.reset_batch_stats()
+        self._shared = {}
+
+    def submit(self, func: Any, callback: Callable[[Any], object] | None = None) -> Any:
+        assert self._executor is not None
+        tasks = [
+            (fn, self._sent(args), dict(zip(kwargs, self._sent(kwargs.values())))) for fn, args, kwargs in func.items
+        ]
+        future = self._executor.submit(run_batch, tasks, (func._backend, func._n_jobs))
+        if callback is not None:
+            future.add_done_callback(callback)
+        return future
+
+    def retrieve_result_callback(self, out: Any) -> Any:
+        return out.result()
+
+    def abort_everything(self, ensure_ready: bool = True) -> None:
+        if self._executor is not None:
+            self._executor.shutdown(wait=False, cancel_futures=True)
+            if ensure_ready:
+                self._executor = Executor(client=self.client, **self._options)
+
+    @contextlib.contextmanager
+    def retrieval_context(self) -> Iterator[None]:
+        """A task that waits for its own tasks gives its slot to them."""
+        with given_away():
+            yield
+
+    def _sent(self, arguments: Any) -> list[Any]:
+        """The arguments, large ones as references to what is on the cluster already."""
+        return [self._reference(value) if _is_large(value) else value for value in arguments]
+
+    def _reference(self, value: Any) -> _Shared:
+        known = self._shared.get(id(value))
+        if known is None:  # the value is kept here too, so that no other gets its id
+            known = self._shared[id(value)] = (value, self.client.submit(_itself, value))
+        return _Shared(known[1])
+
+
+class _Shared:
+    """An argument that was sent once: a future on its way, the value where it arrives."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def opened(self) -> Any:
+        value = self.value
+        if type(value).__module__ == "numpy" and hasattr(value, "setflags"):
+            value = value.view()
+            value.setflags(write=False)  # other tasks have it too
+        return value
+
+
+def run_batch(tasks: Sequence[Task], nested: tuple[Any, int | None]) -> list[Any]:
+    """joblib's batch of calls, as one task."""
+    backend, n_jobs = nested
+    with parallel_config(backend=backend, n_jobs=n_jobs):
+        return [
+            fn(*map(_opened, args), **{name: _opened(value) for name, value in kwargs.items()})
+            for fn, args, kwargs in tasks
+        ]
+
+
+def _opened(value: Any) -> Any:
+    return value.opened() if type(value) is _Shared else value
+
+
+def _itself(value: Any) -> Any:
+    return value
+
+
+def _is_large(value: Any) -> bool:
+    if type(value).__module__.partition(".")[0] not in SHARED:
+        return False
+    from howdah.engine.worker.store.store import size_of_value
+
+    parts = (
+        [getattr(value, name, None) for name in ("data", "indices", "indptr")] if hasattr(value, "indptr") else [value]
+    )
+    return sum(size_of_value(part) for part in parts if part is not None) >= LARGE
+
+
+def _nested(level: int | None, options: dict[str, Any]) -> HowdahBackend:
+    return HowdahBackend(None, level, **options)

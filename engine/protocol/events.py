@@ -1,0 +1,393 @@
+"""What the scheduler's pure state hears (events) and says (instructions).
+
+`state.handle(event, now) -> list[Instruction]`. Frozen records of plain values: no sockets, no clock, no user bytes.
+The server turns messages into events and instructions into messages; the simulation makes and plays them directly.
+A run is identified by (`run`, `attempt`); a report about anything but the current attempt is ignored, so late,
+duplicated and reordered messages are harmless. Sizes are bytes, times seconds, workers and clients are named by str.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+
+from howdah.engine.protocol.layers import Dependency, Key, Span
+
+
+class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Base of all records."""
+
+
+class LayerSpec(Record, frozen=True):
+    """A layer without its code: all that the scheduler may know of it.
+
+    `host_sets` and `host_index` say the preferred hosts per item, dictionary-encoded; empty when there are none. One
+    set without an index is that of all items.
+    `nbytes` is one entry per item, or empty. `resources`: what each running item takes of its worker's, by name.
+    `only`: names, addresses or hosts of the workers that may run it, () is all; `loose`: others may while none of
+    those is there. `priority` is added to the graph's.
+    `arrived`: of how many items the arguments come along; the others follow (`ArgumentsArrived`). -1: all.
+    `function`: a digest of the code; layers of one function are taken to need the same time for an item. b"": unknown.
+    `timeout`: seconds that each item may take, kept by the worker that runs it; 0 is no limit.
+    `spread`: share the items out among all workers, wherever their inputs lie.
+    """
+
+    key: Key
+    name: str
+    n: int
+    deps: tuple[Dependency, ...] = ()
+    host_sets: tuple[tuple[str, ...], ...] = ()
+    host_index: tuple[int, ...] = ()
+    nbytes: tuple[int, ...] = ()
+    retries: int = 0
+    resources: tuple[tuple[str, float], ...] = ()
+    arrived: int = -1
+    function: bytes = b""
+    only: tuple[str, ...] = ()
+    loose: bool = False
+    priority: int = 0
+    timeout: float = 0.0
+    spread: bool = False
+
+
+class TaskError(Record, frozen=True):
+    """Why a task has no result. `frame` is the user's exception, pickled; the scheduler never opens it.
+
+    `said`: the last lines that the task has printed or logged. kind: "raised" (user code), "lost" (its workers died),
+    "timeout", "cancelled", "unpicklable"; tried again after a pause, whatever the layer's retries: "platform" (a full
+    or broken disk) and "taken" (its worker had been told to go, with all processes in its container).
+    """
+
+    kind: str
+    message: str
+    traceback: str = ""
+    frame: bytes = b""
+    worker: str = ""
+    host: str = ""
+    container: str = ""
+    said: str = ""
+
+
+class WorkerInfo(Record, frozen=True):
+    """A worker as it introduced itself. `slots` tasks run at once; `address` is where peers fetch from.
+
+    `resources`: how much it has of what tasks may ask for, by name (`("gpu", 1.0)`).
+    """
+
+    name: str
+    host: str
+    rack: str = "/default-rack"
+    slots: int = 1
+    memory: int = 0
+    container: str = ""
+    address: str = ""
+    pid: int = 0
+    resources: tuple[tuple[str, float], ...] = ()
+
+
+# -- events ---------------------------------------------------------------------------------------------------------
+
+
+class ClientJoined(Record, frozen=True):
+    client: str
+    weight: float = 1.0
+
+
+class ClientLeft(Record, frozen=True):
+    """The client has gone for good (closed, or its lease ran out): what only it wanted is released."""
+
+    client: str
+
+
+class GraphSubmitted(Record, frozen=True):
+    """`layers` in topological order; a layer that is known already is not scheduled twice. `wanted` is kept until
+    the client releases it; what it needs is kept until it is computed."""
+
+    client: str
+    layers: tuple[LayerSpec, ...]
+    wanted: tuple[Span, ...]
+    priority: int = 0
+
+
+class ArgumentsArrived(Record, frozen=True):
+    """The arguments of the layer's items before `stop` are there now: a graph need not be all sent to begin."""
+
+    layer: Key
+    stop: int
+
+
+class Released(Record, frozen=True):
+    client: str
+    spans: tuple[Span, ...]
+
+
+class CancelRequested(Record, frozen=True):
+    client: str
+    spans: tuple[Span, ...]
+
+
+class WorkerJoined(Record, frozen=True):
+    """`holdings`: what a worker that comes back still holds, with sizes per item.
+
+    `running`: the (run, attempt) that it still has queued, executing or not yet reported. Its other runs are void.
+    `spans`: the items of each of these; runs of an earlier epoch are taken over by them. Empty: none are.
+    `inputs`: what each of these was to fetch, which may still be on its way.
+    A known name with another pid is a new process: the old one is taken to have died.
+    """
+
+    worker: WorkerInfo
+    holdings: tuple[tuple[Span, tuple[int, ...]], ...] = ()
+    running: tuple[tuple[int, int], ...] = ()
+    spans: tuple[Span, ...] = ()
+    inputs: tuple[tuple[Span, ...], ...] = ()
+
+
+class WorkerLeft(Record, frozen=True):
+    """`reason` is shown to people: exit code or signal, peak memory, YARN's message. `clean`: it was asked to go."""
+
+    worker: str
+    reason: str = ""
+    clean: bool = False
+
+
+class RunDone(Record, frozen=True):
+    """All items of the run were tried. `sizes` per item (-1 for a failed one); `errors` by offset into the run."""
+
+    worker: str
+    run: int
+    attempt: int
+    sizes: tuple[int, ...]
+    seconds: float
+    errors: tuple[tuple[int, TaskError], ...] = ()
+
+
+class InputsMissing(Record, frozen=True):
+    """The run could not start: these spans could not be had from `holder`."""
+
+    worker: str
+    run: int
+    attempt: int
+    holder: str
+    spans: tuple[Span, ...]
+
+
+class RunReturned(Record, frozen=True):
+    """The answer to `RecallRun`: items from `start` (offset into the run) were not begun and are given back."""
+
+    worker: str
+    run: int
+    attempt: int
+    start: int
+
+
+class ResultsMissing(Record, frozen=True):
+    """A client could not have these results from `holder`, which is taken not to have them any more."""
+
+    client: str
+    holder: str
+    spans: tuple[Span, ...]
+
+
+class RetryRequested(Record, frozen=True):
+    """What of these has failed is to be tried again, with what failed before it."""
+
+    client: str
+    spans: tuple[Span, ...]
+
+
+class CopiesAsked(Record, frozen=True):
+    """Somebody wants copies of these: what has been copied, or will be, stays as long as the result."""
+
+    spans: tuple[Span, ...]
+
+
+class CopiesMade(Record, frozen=True):
+    """The worker has fetched copies of these, as it was asked to."""
+
+    worker: str
+    spans: tuple[Span, ...]
+
+
+class SlotsChanged(Record, frozen=True):
+    """So many tasks may run at once on the worker now: one that waits for others has left its slot, or came back."""
+
+    worker: str
+    slots: int
+
+
+class RacksKnown(Record, frozen=True):
+    """(host, rack) of hosts on which no worker lives: data there can still be near a worker of its rack."""
+
+    racks: tuple[tuple[str, str], ...]
+
+
+class Tick(Record, frozen=True):
+    """Time passed: bounded waits end."""
+
+
+# -- events of a scheduler that has been started again ---------------------------------------------------------------
+
+
+class BooksRestored(Record, frozen=True):
+    """All that was known when the journal was compacted; said to a state that knows nothing yet.
+
+    `layers` in topological order; `clients` with their weights; `interests`: (client, layer, place in its order);
+    `wants`: what each client wants; `failures`: (span, error, the span whose failure it was).
+    """
+
+    layers: tuple[LayerSpec, ...]
+    clients: tuple[tuple[str, float], ...]
+    interests: tuple[tuple[str, Key, tuple[int, int, int]], ...]
+    wants: tuple[tuple[str, tuple[Span, ...]], ...]
+    failures: tuple[tuple[Span, TaskError, Span], ...] = ()
+
+
+class TasksFailed(Record, frozen=True):
+    """These failed before the scheduler was started again, and are not to be tried again."""
+
+    span: Span
+    error: TaskError
+
+
+class EpochOpened(Record, frozen=True):
+    """The journal has been heard to its end: numbers of runs begin anew, above all of the last epoch.
+
+    `workers` were there before. Nothing is given out until each of them has said what it holds, or has left, or
+    `grace` seconds have passed.
+    """
+
+    epoch: int
+    workers: tuple[str, ...] = ()
+    grace: float = 0.0
+
+
+class ClientReturned(Record, frozen=True):
+    """A client that was there before the scheduler was started again has found it: it is told all that is true now."""
+
+    client: str
+
+
+Event: TypeAlias = (
+    ClientJoined
+    | ClientLeft
+    | GraphSubmitted
+    | ArgumentsArrived
+    | Released
+    | CancelRequested
+    | WorkerJoined
+    | WorkerLeft
+    | RunDone
+    | InputsMissing
+    | RunReturned
+    | ResultsMissing
+    | RetryRequested
+    | CopiesAsked
+    | CopiesMade
+    | SlotsChanged
+    | RacksKnown
+    | Tick
+    | BooksRestored
+    | TasksFailed
+    | EpochOpened
+    | ClientReturned
+)
+
+# -- instructions ---------------------------------------------------------------------------------------------------
+
+
+class StartRun(Record, frozen=True):
+    """Run items of `span` on `worker`, in order, on one slot. `sources`: for inputs the worker lacks, who has them.
+
+    `after`: runs (with attempts) of this worker that make inputs of this one; it begins when they have ended. If it
+    then lacks inputs, it reports them missing like any run.
+
+    What a worker fetches it keeps as a copy until `FreeSpans` names it: the next run that needs it has no source.
+    """
+
+    worker: str
+    run: int
+    attempt: int
+    span: Span
+    sources: tuple[tuple[Span, str], ...] = ()
+    after: tuple[tuple[int, int], ...] = ()
+
+
+class RecallRun(Record, frozen=True):
+    worker: str
+    run: int
+    attempt: int
+
+
+class FreeSpans(Record, frozen=True):
+    """Nobody wants these any more: the worker drops them from its store."""
+
+    worker: str
+    spans: tuple[Span, ...]
+
+
+class TellDone(Record, frozen=True):
+    """These wanted tasks have results; `holder` has them."""
+
+    client: str
+    span: Span
+    holder: str
+
+
+class TellFailed(Record, frozen=True):
+    """These wanted tasks will have no result. `origin` is the task whose failure it was."""
+
+    client: str
+    span: Span
+    error: TaskError
+    origin: Span
+
+
+class TellStuck(Record, frozen=True):
+    """These tasks wait, and no worker that is there could ever run them: `reason` says what they ask for."""
+
+    client: str
+    span: Span
+    reason: str
+
+
+class TellLost(Record, frozen=True):
+    """These tasks, told done before, were lost with their worker and are being made again."""
+
+    client: str
+    span: Span
+
+
+class ForgetLayer(Record, frozen=True):
+    """No task of it can be asked for any more: its frames may be dropped."""
+
+    layer: Key
+
+
+class NoteFailure(Record, frozen=True):
+    """For the journal: these failed for good, of themselves. Said only by a scheduler that has one (`EpochOpened`)."""
+
+    span: Span
+    error: TaskError
+
+
+class HostExcluded(Record, frozen=True):
+    """For people: the host gets no work for so many seconds, and why; 0: it does again."""
+
+    host: str
+    seconds: float
+    reason: str
+
+
+Instruction: TypeAlias = (
+    StartRun
+    | RecallRun
+    | FreeSpans
+    | TellDone
+    | TellFailed
+    | TellStuck
+    | TellLost
+    | ForgetLayer
+    | NoteFailure
+    | HostExcluded
+)

@@ -1,0 +1,372 @@
+"""Every message on the wire, typed. What an end may say depends on its proved role: one union per direction.
+
+Messages are msgspec structs, packed as msgpack arrays; payload (functions, arguments, results) travels beside them as
+opaque frames, whose number the batch says. `Hello` and its answers are maps, so that every version can read them.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, TypeAlias
+
+import msgspec
+
+import howdah
+from howdah.engine.protocol.events import InputsMissing, LayerSpec, RunDone, RunReturned, TaskError, WorkerInfo
+from howdah.engine.protocol.layers import Dependency, Key, Span
+
+PROTOCOL = 1
+
+
+def python_version() -> str:
+    return "{}.{}.{}".format(*sys.version_info[:3])
+
+
+# -- greeting -------------------------------------------------------------------------------------------------------
+
+
+class Hello(msgspec.Struct, tag="hello"):
+    """The first message of every connection, by who connects.
+
+    `purpose`: "client", "worker", "owner" (to a scheduler), "data" (to a worker), "join" (asks for a certificate).
+    `session` and `received` name an earlier session to go on with, and the last batch that came through.
+    """
+
+    purpose: str
+    name: str
+    protocol: int = PROTOCOL
+    howdah: str = howdah.__version__
+    python: str = msgspec.field(default_factory=python_version)
+    session: str = ""
+    received: int = 0
+    lease: float = 0.0
+    host: str = ""
+    worker: str = ""
+    """For a client of tasks: the worker that they run on, with which it ends."""
+    seals: bool = False
+    """For data: whether results may come sealed (`seal`)."""
+
+
+class Welcome(msgspec.Struct, tag="welcome"):
+    """`resumed` says whether the earlier session goes on; `app` is the cluster's name."""
+
+    session: str
+    app: str = ""
+    resumed: bool = False
+    received: int = 0
+    details: dict[str, str] = {}
+
+
+class Refused(msgspec.Struct, tag="refused"):
+    """kind: "versions", "role", "gone"."""
+
+    kind: str
+    message: str
+
+
+class JoinRequest(msgspec.Struct, tag="join"):
+    """A worker's signed request for a certificate (research 3.5, step 7). `csr` is DER."""
+
+    container: str
+    nonce: bytes
+    csr: bytes
+    mac: bytes
+
+
+class JoinGranted(msgspec.Struct, tag="granted"):
+    certificate: bytes
+
+
+Greeting: TypeAlias = Hello | Welcome | Refused | JoinRequest | JoinGranted
+
+
+class Message(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """Base of all messages after the greeting."""
+
+
+# -- client to scheduler --------------------------------------------------------------------------------------------
+
+
+class Submit(Message, frozen=True):
+    """Three frames a layer: its code, the offsets of its items' arguments (u64), the arguments."""
+
+    layers: tuple[LayerSpec, ...]
+    wanted: tuple[Span, ...]
+    priority: int = 0
+
+
+class Arguments(Message, frozen=True):
+    """More of a layer's arguments, from item `start` on. Two frames: offsets (u64, from 0), arguments."""
+
+    layer: Key
+    start: int
+
+
+class Release(Message, frozen=True):
+    spans: tuple[Span, ...]
+
+
+class Unfetched(Message, frozen=True):
+    """These results could not be had from `holder`, which does not have them or is gone."""
+
+    holder: str
+    spans: tuple[Span, ...]
+
+
+class Cancel(Message, frozen=True):
+    spans: tuple[Span, ...]
+
+
+class Ask(Message, frozen=True):
+    """A question with a JSON-like answer; `what` is a key of the server's table of questions."""
+
+    id: int
+    what: str
+    about: dict[str, Any] = {}
+
+
+class WhoHas(Message, frozen=True):
+    """Asks for the holders of these tasks; answered as `Answer` of [[start, stop, worker or None], ...] per span."""
+
+    id: int
+    spans: tuple[Span, ...]
+
+
+class Coordinate(Message, frozen=True):
+    """A call of a coordination primitive (`coordination.state.Call`); `id` 0 wants no answer, else it is an `Answer`
+    of [outcome, value], which may be long in coming."""
+
+    id: int
+    kind: str
+    name: str
+    verb: str
+    timeout: float | None = None
+    limit: int = 0
+    token: str = ""
+    ticket: int = 0
+    batch: int | None = None
+    data: bytes | None = None
+    spans: tuple[Span, ...] = ()
+
+
+class Bye(Message, frozen=True):
+    """This end leaves for good."""
+
+    reason: str = ""
+
+
+ClientSays: TypeAlias = Submit | Arguments | Release | Unfetched | Cancel | Ask | WhoHas | Coordinate | Bye
+
+# -- scheduler to client --------------------------------------------------------------------------------------------
+
+
+class Addresses(Message, frozen=True):
+    """Where results are fetched from, by worker name. Always sent before a `Done` that needs it."""
+
+    of: dict[str, str]
+
+
+class Done(Message, frozen=True):
+    """With two frames when small results come along: lengths per item (u32, NOT_INLINE for none) and pickles."""
+
+    span: Span
+    holder: str
+
+
+class Failed(Message, frozen=True):
+    span: Span
+    error: TaskError
+    origin: Span
+
+
+class Stuck(Message, frozen=True):
+    """These wait for a worker that could run them, and there is none."""
+
+    span: Span
+    reason: str
+
+
+class Lost(Message, frozen=True):
+    span: Span
+
+
+class Gone(Message, frozen=True):
+    """The worker whose data server this is was given up: whoever is fetching from it stops waiting."""
+
+    address: str
+
+
+class Answer(Message, frozen=True):
+    id: int
+    value: Any = None
+    error: str = ""
+
+
+SchedulerTellsClient: TypeAlias = Addresses | Done | Failed | Lost | Stuck | Gone | Answer | Bye
+
+# -- scheduler to worker --------------------------------------------------------------------------------------------
+
+
+class DefineLayer(Message, frozen=True):
+    """One frame: the layer's code. Sent once, before the first run of the layer. `dep_ns`: items of each dependency."""
+
+    key: Key
+    name: str
+    n: int
+    deps: tuple[Dependency, ...]
+    dep_ns: tuple[int, ...]
+    timeout: float = 0.0
+
+
+class Run(Message, frozen=True):
+    """Two frames: offsets and arguments of the span's items; both empty where items have none.
+
+    `inline`: a client waits for these, so small results come with the report. `sources`: what to fetch, from
+    which worker, at which address. `after`: runs (with attempts) of this worker that are to end first.
+    """
+
+    run: int
+    attempt: int
+    span: Span
+    inline: bool
+    sources: tuple[tuple[Span, str, str], ...] = ()
+    after: tuple[tuple[int, int], ...] = ()
+
+
+class Recall(Message, frozen=True):
+    run: int
+    attempt: int
+
+
+class Free(Message, frozen=True):
+    spans: list[Span]
+
+
+class ForgetLayers(Message, frozen=True):
+    keys: tuple[Key, ...]
+
+
+class Copy(Message, frozen=True):
+    """Fetch copies of these and keep them; answered by `Copied`. What, from which worker, at which address."""
+
+    sources: tuple[tuple[Span, str, str], ...]
+
+
+class Files(Message, frozen=True):
+    """One frame each: files that users have uploaded, to be found by imports from now on."""
+
+    names: tuple[str, ...]
+
+
+RESTART = "restart"
+"""The reason of a `Leave` after which the worker's process starts anew."""
+
+
+class Leave(Message, frozen=True):
+    """Finish nothing more and go: the cluster ends, or this worker was asked to go.
+
+    `grace`: seconds in which it may first finish what it runs, and others take over what it alone holds.
+    """
+
+    reason: str = ""
+    grace: float = 0.0
+
+
+SchedulerTellsWorker: TypeAlias = DefineLayer | Run | Recall | Free | ForgetLayers | Copy | Files | Gone | Leave
+
+# -- worker to scheduler --------------------------------------------------------------------------------------------
+
+
+class Introduce(Message, frozen=True):
+    """The first message of a worker's new session."""
+
+    worker: WorkerInfo
+    holdings: tuple[tuple[Span, tuple[int, ...]], ...] = ()
+    running: tuple[tuple[int, int], ...] = ()
+    spans: tuple[Span, ...] = ()
+    """Of each of `running`, which items."""
+    inputs: tuple[tuple[Span, ...], ...] = ()
+    """Of each of `running`, what it was to fetch, which may still be on its way."""
+    died: str = ""
+    """Why the process before this one ended, of the same name."""
+
+
+class RunFinished(Message, frozen=True):
+    """With two frames when small results come along, as in `Done`."""
+
+    report: RunDone
+
+
+class RunBlocked(Message, frozen=True):
+    report: InputsMissing
+
+
+class RunCut(Message, frozen=True):
+    report: RunReturned
+
+
+class Copied(Message, frozen=True):
+    """These were asked for by `Copy` and are here now; those are `missing`: they could not be had."""
+
+    spans: tuple[Span, ...]
+    missing: tuple[Span, ...] = ()
+
+
+class SlotsNow(Message, frozen=True):
+    """So many tasks can run at once now: one that waits for others has left its slot, or has come back."""
+
+    slots: int
+
+
+class Health(Message, frozen=True):
+    """What the worker's process uses; sent with the heartbeat when it changed. Bytes."""
+
+    rss: int
+    managed: int
+    paused: bool = False
+
+
+class Draining(Message, frozen=True):
+    """This worker goes within `grace` seconds: no more work for it, and others are to take what it alone holds. It is
+    told to `Leave` when there is nothing left to save."""
+
+    reason: str
+    grace: float
+
+
+WorkerSays: TypeAlias = Introduce | RunFinished | RunBlocked | RunCut | Copied | SlotsNow | Health | Draining | Bye
+
+# -- to a worker's data server --------------------------------------------------------------------------------------
+
+
+class Fetch(Message, frozen=True):
+    """Asks for these items. `share`: the asker can map shared memory; `press`: it can open lz4."""
+
+    spans: tuple[Span, ...]
+    share: bool = False
+    press: bool = False
+
+
+class Fetched(Message, frozen=True):
+    """A piece of the answer to `Fetch`, in the order asked; `more` says that another piece follows.
+
+    The frames are the pickles of all items, then the buffers of all. `parts`: frames per item: 0 missing, else a pickle
+    and its buffers. `errors`: by position in `parts`, why an item that is there cannot travel. `shared`: by position,
+    the sizes of the buffers of an item that are in shared memory; one file descriptor for each of these comes after the
+    frames, in the same order. `pressed`: frames that are lz4, with their real sizes.
+    """
+
+    parts: tuple[int, ...]
+    errors: tuple[tuple[int, str], ...] = ()
+    shared: tuple[tuple[int, tuple[int, ...]], ...] = ()
+    pressed: tuple[tuple[int, int], ...] = ()
+    more: bool = False
+
+
+DataSays: TypeAlias = Fetch | Fetched
+
+NOT_INLINE = 0xFFFFFFFF
+"""The length of a result that did not come along."""
+
+INLINE_BYTES = 8 * 1024
+"""A result up to this size comes along with the report."""

@@ -1,0 +1,60 @@
+"""Items of which workers may have died: run alone on a worker that has nothing else, so that it is known who it was.
+
+A worker that dies may have been executing any run that it was given: reports travel together, and a crash takes those
+that had not left with it. So each item of its runs is blamed. One that has been blamed `books.ALONE_FROM` times is a
+suspect: it is on offer nowhere (`placement.place`), but given to an empty worker, by itself, which gets nothing else
+meanwhile. If that worker dies too, the item is given up (`recovery.blame`); its innocent neighbours come through. A few
+workers at a time are emptied for this, so that the others go on. Deterministic functions on the `Core`.
+"""
+
+from __future__ import annotations
+
+from howdah.engine.scheduler.core import constraints as needs
+from howdah.engine.scheduler.core import dispatch as assign
+from howdah.engine.scheduler.core.context import Core
+from howdah.engine.scheduler.core.tables import ANYWHERE, READY, Book, Worker
+
+SHARE = 8
+"""One of so many workers may be kept for suspects, and one at least."""
+
+
+def serve(core: Core) -> None:
+    """Give suspects to the workers that are kept for them; keep as many as are of use, and no longer than they are."""
+    for book in [book for book in core.suspects if not book.suspects]:
+        del core.suspects[book]
+    waiting = [book for book in core.suspects if book.clients]
+    for worker in list(core.kept.values()):
+        if not worker.runs and not _give(core, worker, waiting):
+            _let_go(core, worker)
+    count = sum(len(book.suspects or ()) for book in waiting)
+    most = max(1, len(core.workers) // SHARE)
+    while count > 0 and len(core.kept) < most:
+        spare = [worker for worker in core.workers.values() if worker.slots and not worker.barred]
+        free = [w for w in spare if any(needs.could_run(core, w, book.asks) for book in waiting)]
+        if not free:
+            return
+        worker = min(free, key=lambda w: (w.backlog, len(w.runs), w.index))
+        core.kept[worker.index] = worker
+        worker.barred = True
+        assign.note_room(core, worker)
+        if not worker.runs:
+            _give(core, worker, waiting)
+        count -= 1
+
+
+def _give(core: Core, worker: Worker, waiting: list[Book]) -> bool:
+    for book in waiting:
+        if book.suspects and needs.could_run(core, worker, book.asks):
+            lo, hi = book.suspects.take(1)
+            client = core.clients[min(book.clients, key=book.clients.__getitem__)]
+            group = ANYWHERE if book.host_sets is None else int(book.host_index[lo])
+            assign.begin(core, client, worker, book, lo, hi, group, (), READY)
+            return True
+    return False
+
+
+def _let_go(core: Core, worker: Worker) -> None:
+    del core.kept[worker.index]
+    worker.barred = worker.host in core.excluded
+    core.stamp += 1
+    assign.note_room(core, worker)

@@ -1,0 +1,377 @@
+"""What happens when workers go, come back, or turn out not to have what they should.
+
+A worker's death costs its unfinished runs and the results that only it had. Of these, those still needed are made
+again, and of their inputs those that are gone too, and so on (lineage, `lifecycle.lose`). An item is *blamed* when a
+worker dies while it may have been executing it; blamed MOST_DEATHS times, it fails with kind "lost" and the reasons,
+so that one poisonous task cannot eat the cluster.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from howdah.engine.protocol.events import NoteFailure, RecallRun, TaskError, WorkerInfo
+from howdah.engine.protocol.layers import Key, Span
+from howdah.engine.scheduler.core import host_exclusion as exclusion
+from howdah.engine.scheduler.core import placement
+from howdah.engine.scheduler.core import retry_backoff as pauses
+from howdah.engine.scheduler.core.context import Core, Ghost
+from howdah.engine.scheduler.core.dispatch import note_room, retire
+from howdah.engine.scheduler.core.intervals import SpanSet, Stretch, equal_stretches, put
+from howdah.engine.scheduler.core.tables import DONE, FAILED, IDLE, NOBODY, READY, RUNNING, WAITING, Book, Run, Worker
+from howdah.engine.scheduler.core.transitions import (
+    Stack,
+    complete,
+    demand,
+    doom,
+    enter,
+    fail,
+    lose,
+    settle,
+    unclaim,
+)
+
+MOST_DEATHS = 3
+"""So many workers may die of an item before it is given up."""
+
+MOST_GHOSTS = 1000
+"""Workers that left with unfinished runs whose return is prepared for."""
+
+MOST_SAME = 2
+"""So often a run that lacked inputs is placed by where they lie; after that each worker has its turn (`_turn`)."""
+
+MOST_TRIES = 50
+"""So often an item is started before it is given up: something is wrong that deaths do not explain."""
+
+
+def unstart(core: Core, book: Book, lo: int, hi: int, spread: bool = False) -> None:
+    """Items that were given to a worker are not on their way to a result any more: begin again, or drop them."""
+    loose: Stack = []
+    again: Stack = []
+    doomed: Stack = []
+    for a, b in book.unneeded(lo, hi, RUNNING):
+        core.move(book, a, b, RUNNING, IDLE)
+        unclaim(book, a, b, loose)
+    for a, b in book.where(lo, hi, RUNNING):
+        enter(core, book, a, b, RUNNING, again, doomed, spread)
+    demand(core, again)
+    for book_, a, b in doomed:
+        doom(core, book_, a, b)
+    loose.append((book, lo, hi))
+    settle(core, loose)
+
+
+def join(core: Core, info: WorkerInfo) -> Worker:
+    """A worker that is not known: give it an index and its places."""
+    worker = Worker(core.next_worker, info)
+    worker.barred = worker.host in core.excluded
+    core.next_worker += 1
+    core.workers[worker.name] = worker
+    core.by_index[worker.index] = worker
+    core.slots += worker.slots
+    placement.worker_came(core, worker)
+    note_room(core, worker)
+    return worker
+
+
+def rejoin(
+    core: Core,
+    worker: Worker,
+    holdings: tuple[tuple[Span, tuple[int, ...]], ...],
+    running: tuple[tuple[int, int], ...],
+) -> None:
+    """A worker says what it holds and runs; whatever the books say beyond that is not so."""
+    alive = set(running)
+    ghosts = {key: ghost for key, ghost in core.ghosts.pop(worker.name, {}).items() if key in alive}
+    if ghosts:  # given to others meanwhile: what it has begun is taken if it comes in time
+        core.ghosts[worker.name] = ghosts
+        core.out.extend([RecallRun(worker.name, run, attempt) for run, attempt in ghosts])
+    for run in [run for run in worker.runs.values() if (run.ident, run.attempt) not in alive]:
+        if retire(core, run):
+            unstart(core, run.book, run.lo, run.hi)
+    held: dict[Key, SpanSet] = {}
+    for span, _ in holdings:
+        held.setdefault(span.layer, SpanSet()).add(span.start, span.stop)
+    if worker.items:
+        losses: Stack = []
+        for book in list(core.books.values()):
+            mine = held.get(book.key)
+            for a, b in _held_by(book, worker.index):
+                losses.extend([(book, c, d) for c, d in (mine.gaps(a, b) if mine is not None else [(a, b)])])
+        _without(core, worker, losses)
+    for book in core.books.values():
+        if book.copies:
+            book.copies.pop(worker.index, None)
+    for span, sizes in holdings:
+        adopt(core, worker, span, sizes)
+
+
+def ghost_of(run: Run) -> Ghost:
+    """What is remembered of a run that is over, while its worker may still be busy with it."""
+    fetched = tuple([Span(source.key, lo, hi) for source, lo, hi in run.fetched])
+    return Ghost(Span(run.book.key, run.lo, run.hi), fetched)
+
+
+def late(core: Core, name: str, run: int, attempt: int, sizes: tuple[int, ...] = ()) -> None:
+    """The last report of a run that the worker was given before it was taken for dead, or that its twin has beaten."""
+    worker = core.workers.get(name)
+    ghost = core.ghosts.get(name, {}).pop((run, attempt), None) if worker is not None else None
+    if worker is not None and ghost is not None:
+        span, tried = ghost.span, sizes[: len(ghost.span)]
+        for start, stop, good in equal_stretches([size >= 0 for size in tried], 0, len(tried)):
+            if good:
+                adopt(core, worker, Span(span.layer, span.start + start, span.start + stop), tried[start:stop])
+        drop_fetched(core, worker, ghost.fetched)
+
+
+def adopt(core: Core, worker: Worker, span: Span, sizes: tuple[int, ...]) -> None:
+    """Results that a worker brings along: taken where they spare work, dropped where nobody needs them."""
+    if core.late_frees:  # some of these, perhaps, which would be dropped after they were taken
+        core.flush_late()
+    book = core.books.get(span.layer)
+    if book is None or span.stop > book.n:
+        core.free(worker.name, span.layer, span.start, span.stop)
+        return
+    own = [run for run in worker.runs.values() if run.book is book]  # it will still report these itself
+    for code in (IDLE, FAILED, RUNNING, DONE, WAITING, READY):
+        for lo, hi in book.where(span.start, span.stop, code):
+            if code in (WAITING, READY):
+                accept(core, book, lo, hi, code, worker, sizes[lo - span.start : hi - span.start])
+                continue
+            for a, b, holder in equal_stretches(book.holder, lo, hi):
+                if holder == worker.index:
+                    continue
+                mine = SpanSet(a, b)
+                for run in own:
+                    mine.remove(run.lo, run.hi)
+                if code == DONE:  # a copy, which what it is to run may need
+                    _keep_needed(worker, book, mine)
+                for c, d in mine:
+                    core.free(worker.name, book.key, c, d)
+
+
+def _keep_needed(worker: Worker, book: Book, mine: SpanSet) -> None:
+    """Enter those copies that unfinished items need, and leave the others in `mine`."""
+    for a, b in list(mine):
+        needed = SpanSet(a, b)
+        for c, d in book.unneeded_by_items(a, b):
+            needed.remove(c, d)
+        for c, d in needed:
+            book.copied(c, d, worker.index)
+            mine.remove(c, d)
+
+
+def accept(
+    core: Core, book: Book, lo: int, hi: int, old: int, worker: Worker, sizes: tuple[int, ...], run: Run | None = None
+) -> None:
+    """lo..hi, in state `old`, have results of these sizes on the worker."""
+    if old == READY:
+        placement.unplace(book, lo, hi)
+    if book.deaths:
+        for item in [item for item in book.deaths if lo <= item < hi]:
+            del book.deaths[item]
+    core.move(book, lo, hi, old, DONE, run)
+    if hi - lo == 1:
+        book.holder[lo], book.size[lo] = worker.index, sizes[0]
+        worker.nbytes += sizes[0]
+    else:
+        put(book.holder, lo, hi, worker.index)
+        book.size[lo:hi] = sizes
+        worker.nbytes += sum(sizes)
+    worker.items += hi - lo
+    if book.out or book.wanters:
+        complete(core, book, lo, hi)
+    loose: Stack = []
+    if book.ins:
+        unclaim(book, lo, hi, loose)
+    loose.extend([(book, a, b) for a, b in book.unneeded(lo, hi, DONE)])
+    if loose:
+        settle(core, loose)
+
+
+def leave(core: Core, worker: Worker, reason: str, clean: bool) -> None:
+    """The worker is gone, with its runs and all that it held."""
+    del core.workers[worker.name]
+    core.slots -= worker.slots
+    runs = list(worker.runs.values())
+    alone = {run for run in runs if retire(core, run)}
+    if runs and not clean:
+        ghosts = core.ghosts.setdefault(worker.name, {})
+        ghosts.update({(run.ident, run.attempt): ghost_of(run) for run in runs})
+        if len(core.ghosts) > MOST_GHOSTS:
+            del core.ghosts[next(iter(core.ghosts))]
+    core.idle.pop(worker.index, None)
+    core.open.pop(worker.index, None)
+    for book in core.books.values():
+        if book.copies:
+            book.copies.pop(worker.index, None)
+    losses = [(book, a, b) for book in core.books.values() for a, b in _held_by(book, worker.index)]
+    _without(core, worker, losses)
+    if not clean and exclusion.is_the_hosts(core, worker, runs):
+        exclusion.fault(core, worker.host, f"worker {worker.name} died: {reason or 'no reason given'}")
+    if core.excluded:
+        exclusion.end(core)
+    core.kept.pop(worker.index, None)
+    for run in [run for run in runs if run in alone]:
+        if not clean:
+            blame(core, run, f"{worker.name} on {worker.info.host}: {reason or 'no reason given'}")
+        unstart(core, run.book, run.lo, run.hi)
+    placement.worker_went(core, worker)
+    del core.by_index[worker.index]
+
+
+def blame(core: Core, run: Run, reason: str) -> None:
+    """A worker died while it may have been executing items of this run: any that it had been given, as a crash takes
+    the last reports with it. One that dies of it for the last time had nothing else (`quarantine`)."""
+    book = run.book
+    if book.deaths is None:
+        book.deaths = {}
+    for item in range(run.lo, run.hi):
+        reasons = book.deaths.setdefault(item, [])
+        reasons.append(reason)
+        if len(reasons) >= MOST_DEATHS and book.code[item] == RUNNING:
+            message = f"{book.name}[{item}] was given up: {len(reasons)} workers died while running it. " + "; ".join(
+                reasons
+            )
+            give_up(core, book, item, item + 1, message, run.worker)
+
+
+def raised(core: Core, worker: Worker, book: Book, item: int, error: TaskError) -> None:
+    """The item's function raised: again while it has retries, else it fails. What nobody needs any more just ends."""
+    if error.kind in ("platform", "taken"):
+        if error.kind == "platform":
+            exclusion.fault(core, error.host.lower() or worker.host, f"{book.name}[{item}] failed: {error.message}")
+        if not book.unneeded(item, item + 1, RUNNING) and pauses.pause(core, book, item):
+            unstart(core, book, item, item + 1)
+            return
+    if book.retries and error.kind == "raised" and not book.unneeded(item, item + 1, RUNNING):
+        if book.failures is None:
+            book.failures = {}
+        book.failures[item] = book.failures.get(item, 0) + 1
+        if book.failures[item] <= book.retries:
+            unstart(core, book, item, item + 1)
+            return
+    _note(core, Span(book.key, item, item + 1), error)
+    fail(core, book, item, item + 1, RUNNING, (error, book.key, item, item + 1))
+
+
+def _note(core: Core, span: Span, error: TaskError) -> None:
+    if core.epoch:
+        core.out.append(NoteFailure(span, error))
+
+
+def give_up(core: Core, book: Book, lo: int, hi: int, message: str, worker: Worker) -> None:
+    info = worker.info
+    error = TaskError("lost", message, worker=info.name, host=info.host, container=info.container)
+    _note(core, Span(book.key, lo, hi), error)
+    fail(core, book, lo, hi, RUNNING, (error, book.key, lo, hi))
+
+
+def missing_at(core: Core, holder: str, spans: tuple[Span, ...]) -> None:
+    """These could not be had from `holder`: it is taken not to have them. Copies serve, or they are made again."""
+    worker = core.workers.get(holder)
+    if worker is None:
+        return
+    losses: Stack = []
+    for span in spans:
+        book = core.books.get(span.layer)
+        if book is None:
+            continue
+        if book.copies and worker.index in book.copies:
+            book.copies[worker.index].remove(span.start, span.stop)
+            if not book.copies[worker.index]:
+                del book.copies[worker.index]
+        for lo, hi in book.where(max(span.start, 0), min(span.stop, book.n), DONE):
+            losses.extend([(book, a, b) for a, b, h in equal_stretches(book.holder, lo, hi) if h == worker.index])
+        core.free_stray(worker, span.layer, span.start, span.stop)
+    _without(core, worker, losses)
+
+
+def drop_old_copies(core: Core, worker: Worker, book: Book, lo: int, hi: int) -> None:
+    """The worker made no results of lo..hi after all; copies that it fetched before they were lost are of no use."""
+    if any(tries > 1 for tries in book.tries[lo:hi]):
+        core.free(worker.name, book.key, lo, hi)
+
+
+def run_without_inputs(core: Core, run: Run, holder: str, spans: tuple[Span, ...]) -> None:
+    """The run could not start for want of inputs."""
+    alone = retire(core, run)
+    missing_at(core, holder, spans)
+    drop_old_copies(core, run.worker, run.book, run.lo, run.hi)
+    drop_fetched(core, run.worker, [Span(source.key, lo, hi) for source, lo, hi in run.fetched])
+    if not alone:
+        return
+    if run.attempt >= MOST_TRIES:
+        give_up(
+            core,
+            run.book,
+            run.lo,
+            run.hi,
+            f"{run.book.name}: its inputs could not be had {run.attempt} times",
+            run.worker,
+        )
+    else:
+        if run.attempt > MOST_SAME:
+            _turn(core, run)
+        unstart(core, run.book, run.lo, run.hi, spread=run.attempt > MOST_SAME)
+
+
+def _turn(core: Core, run: Run) -> None:
+    """Two workers may not reach each other though both are well: after a few tries somebody else has his turn, also
+    when the inputs have to be made again first, by whoever that will be. One item goes to the next worker, so that each
+    has it in turn; a longer layer is for all of them."""
+    book = run.book
+    if book.n > 1:
+        book.spread = True
+        return
+    others = sorted([worker.index for worker in core.workers.values() if worker.slots and not worker.barred])
+    book.home = next((index for index in others if index > run.worker.index), others[0] if others else NOBODY)
+
+
+def drop_fetched(core: Core, worker: Worker, fetched: Sequence[Span]) -> None:
+    """What a run that came to nothing has fetched is of no use, unless the books or the worker's other runs need it."""
+    mine = worker.index
+    for span in fetched:
+        book = core.books.get(span.layer)
+        stray = SpanSet(span.start, span.stop)
+        if book is not None:
+            for a, b, index in equal_stretches(book.holder, span.start, span.stop):
+                if index == mine:  # it has made this itself since
+                    stray.remove(a, b)
+            for a, b in (book.copies or {}).get(mine, ()):  # another run of it has brought this
+                stray.remove(a, b)
+            for other in worker.runs.values():
+                for source, a, b in other.fetched:
+                    if source is book:
+                        stray.remove(a, b)
+        for a, b in stray:
+            core.free_stray(worker, span.layer, a, b)
+
+
+def _held_by(book: Book, index: int) -> list[Stretch]:
+    if book.counts[DONE] == 0 or (book.n == 1 and book.holder[0] != index):
+        return []
+    return [(a, b) for a, b, holder in equal_stretches(book.holder, 0, book.n) if holder == index]
+
+
+def _without(core: Core, worker: Worker, losses: Stack) -> None:
+    """The worker does not hold these: other workers' copies take their place, the rest is lost."""
+    gone: Stack = []
+    for book, lo, hi in losses:
+        worker.items -= hi - lo
+        worker.nbytes -= book.bytes_of(lo, hi)
+        left = SpanSet(lo, hi)
+        for index, spans in list((book.copies or {}).items()):
+            for a, b in left:
+                for c, d in spans.overlap(a, b):
+                    put(book.holder, c, d, index)
+                    other = core.by_index[index]
+                    other.items += d - c
+                    other.nbytes += book.bytes_of(c, d)
+                    spans.remove(c, d)
+                    left.remove(c, d)
+                    core.tell_done(book, c, d)
+            if not spans and book.copies:
+                del book.copies[index]
+        gone.extend([(book, a, b) for a, b in left])
+    lose(core, gone)

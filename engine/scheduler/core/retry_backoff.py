@@ -1,0 +1,48 @@
+"""A task that failed for the platform's sake is tried again after a pause, elsewhere if somebody else is idle.
+
+What is the platform's (kind "platform": a full or broken disk; kind "taken": YARN ends the container with the task's
+own child processes) is not the user's: it costs none of the layer's retries, but MOST_FAULTS of them end it. A paused
+item waits as for one more input (`Book.paused`). Deterministic functions on the
+`Core`.
+"""
+
+from __future__ import annotations
+
+from heapq import heappop, heappush
+
+from howdah.engine.scheduler.core.context import Core
+from howdah.engine.scheduler.core.tables import WAITING, Book
+from howdah.engine.scheduler.core.transitions import make_ready
+
+MOST_FAULTS = 5
+"""So often a task may fail for the platform's sake before it has failed."""
+
+FIRST, LONGEST = 0.5, 30.0
+"""Seconds of the first pause, and of the longest; each is twice the one before."""
+
+
+def pause(core: Core, book: Book, item: int) -> bool:
+    """The item, which is running still, has failed for the platform's sake. False: it has done so too often."""
+    if book.faults is None:
+        book.faults, book.paused = {}, {}
+    count = book.faults[item] = book.faults.get(item, 0) + 1
+    if count >= MOST_FAULTS or book.paused is None:
+        return False
+    until = core.now + min(FIRST * 2 ** (count - 1), LONGEST)
+    book.paused[item] = until
+    core.next_wait += 1
+    heappush(core.pauses, (until, core.next_wait, book, item))
+    return True
+
+
+def end(core: Core) -> None:
+    """Pauses that are over: what still waits, waits for one input less."""
+    while core.pauses and core.pauses[0][0] <= core.now:
+        until, _, book, item = heappop(core.pauses)
+        if book.paused is None or book.paused.get(item) != until:
+            continue
+        del book.paused[item]
+        if book.code[item] == WAITING:
+            book.missing[item] -= 1
+            for a, b in book.complete_stretches(item, item + 1):
+                make_ready(core, book, a, b, spread=True)

@@ -1,0 +1,381 @@
+"""The scheduler's state: `State.handle(event, now) -> instructions`. Nothing in it can block, wait or fail to answer.
+
+Theory of operation
+-------------------
+The scheduler is a function of the events that it has seen. It owns no socket, reads no clock and throws no dice: the
+same events at the same times give the same instructions (`records.py` has both). Workers hold no opinions: they run
+what `StartRun` names, keep what they made and fetched until `FreeSpans` names it, and report.
+
+*Items* are addressed by layer and number and are in one of six states, kept in columns per layer (`books.py`). These
+are all the steps that an item can make; `core.move` refuses any other:
+
+>>> print(table())
+    idle -> waiting  a client wants it, or an unfinished item needs it; it claims its inputs
+ waiting -> ready    all its inputs have results
+   ready -> waiting  an input was lost with its worker
+   ready -> running  given to a worker, as part of a run
+ waiting -> running  given to the worker that is making its inputs, to be run after them
+ running -> waiting  given back, its worker died, its inputs could not be had, or it raised and may try again
+ running -> done     the worker has the result; the claims on its inputs end
+ waiting -> done     a worker that came back holds the result
+   ready -> done     a worker that came back holds the result
+ running -> failed   it raised, or too many workers died of it
+ waiting -> failed   an input failed, or it was cancelled
+   ready -> failed   it was cancelled
+ waiting -> idle     nobody needs it any more
+   ready -> idle     nobody needs it any more
+ running -> idle     nobody needs it any more, and it was not begun
+    done -> idle     nobody needs it any more, or the result was lost
+  failed -> idle     nobody wants it any more
+
+*Need* moves everything (`lifecycle.py`). An item is needed while a client wants it or an unfinished item claims it.
+What is needed and idle is demanded, with its inputs; what is not needed is dropped at once. So culling, release,
+cancellation and recovery from losses are one mechanism: a lost result is an idle item that somebody needs.
+
+*Runs* are stretches of ready items of one group, given to one worker (`assign.py`, `placement.py`). A run has a
+number and an attempt; a report about any other is ignored (and counted). A run that ends early gives its items back.
+
+*Chains* need no exchange between their links: what waits for runs of one worker only is given to it ahead (`ahead.py`).
+
+*Clients* take turns by virtual time; layers of one graph go depth first: what is nearer to the end runs first, so
+memory follows need.
+
+*A restart* is the same events once more: a new state hears its journal (`journal.py`), then what its workers hold and
+run; until they have said so it gives nothing out (`epoch.py`).
+
+*Layers* are forgotten when no client wants an item of them, nothing of them is unfinished or kept, and no layer that
+is remembered depends on them: a remembered layer's ancestors are its lineage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from howdah.engine.protocol.events import (
+    ArgumentsArrived,
+    BooksRestored,
+    CancelRequested,
+    ClientJoined,
+    ClientLeft,
+    ClientReturned,
+    CopiesAsked,
+    CopiesMade,
+    EpochOpened,
+    Event,
+    GraphSubmitted,
+    InputsMissing,
+    Instruction,
+    RacksKnown,
+    Released,
+    ResultsMissing,
+    RetryRequested,
+    RunDone,
+    RunReturned,
+    SlotsChanged,
+    TaskError,
+    TasksFailed,
+    Tick,
+    WorkerJoined,
+    WorkerLeft,
+)
+from howdah.engine.protocol.layers import Span
+from howdah.engine.scheduler.core import dispatch as assign
+from howdah.engine.scheduler.core import host_exclusion as exclusion
+from howdah.engine.scheduler.core import pipelining as ahead
+from howdah.engine.scheduler.core import placement, recovery
+from howdah.engine.scheduler.core import replicas as requests
+from howdah.engine.scheduler.core import restart as epoch
+from howdah.engine.scheduler.core import retry_backoff as pauses
+from howdah.engine.scheduler.core import speculation as speculate
+from howdah.engine.scheduler.core import submission as graphs
+from howdah.engine.scheduler.core.context import Core, table
+from howdah.engine.scheduler.core.intervals import add, equal_stretches
+from howdah.engine.scheduler.core.summary import LayerSummary, layer_summary, summarise, to_dict
+from howdah.engine.scheduler.core.tables import (
+    NOBODY,
+    READY,
+    RUNNING,
+    WAITING,
+    Run,
+    Worker,
+)
+from howdah.engine.scheduler.core.transitions import Stack, fail, settle
+
+__all__ = ["State", "table"]
+
+
+LATE = 0.01
+"""Seconds for which the dropped results of an exchange are collected before workers hear of them."""
+
+
+class State:
+    """The one brain. See the module's text.
+
+    Parameters
+    ----------
+    speculation : start a second run of an item that takes much longer than its layer's others, on an idle worker; the
+        first result counts. Off by default: it is right only for functions without side effects.
+
+    Examples
+    --------
+    >>> from howdah.engine.protocol.events import *
+    >>> state = State()
+    >>> _ = state.handle(WorkerJoined(WorkerInfo("w", "node1")), 0.0)
+    >>> layer = LayerSpec(b"k" * 16, "inc", 2)
+    >>> state.handle(GraphSubmitted("me", (layer,), (Span(layer.key, 0, 2),)), 0.0)[0].span[1:]
+    (0, 1)
+    >>> state.handle(RunDone("w", 1, 1, (28,), 0.001), 0.1)[0]  # doctest: +ELLIPSIS
+    TellDone(client='me', span=Span(layer=b'kkkkkkkkkkkkkkkk', start=0, stop=1), holder='w')
+    """
+
+    def __init__(self, speculation: bool = False) -> None:
+        self.core = Core()
+        self.core.speculating = speculation
+        self._handlers: dict[type[Any], Callable[[Any], Worker | None]] = {
+            ClientJoined: partial(graphs.client_joined, self.core),
+            ClientLeft: self.on_client_left,
+            GraphSubmitted: partial(graphs.submitted, self.core),
+            ArgumentsArrived: partial(graphs.arguments_arrived, self.core),
+            Released: self.on_released,
+            CancelRequested: self.on_cancel_requested,
+            WorkerJoined: self.on_worker_joined,
+            WorkerLeft: self.on_worker_left,
+            RunDone: self.on_run_done,
+            InputsMissing: self.on_inputs_missing,
+            RunReturned: self.on_run_returned,
+            ResultsMissing: self.on_results_missing,
+            RetryRequested: partial(requests.retry, self.core),
+            CopiesAsked: partial(requests.copies_asked, self.core),
+            CopiesMade: partial(requests.copies_made, self.core),
+            SlotsChanged: partial(requests.slots_changed, self.core),
+            RacksKnown: self.on_racks_known,
+            Tick: self.on_tick,
+            BooksRestored: partial(graphs.restored, self.core),
+            TasksFailed: partial(epoch.tasks_failed, self.core),
+            EpochOpened: partial(epoch.open_epoch, self.core),
+            ClientReturned: partial(epoch.client_returned, self.core),
+        }
+
+    def handle(self, event: Event, now: float) -> list[Instruction]:
+        """Take one event; `now` is any clock that does not run backwards, in seconds."""
+        core = self.core
+        if now > core.now:
+            core.now = now
+        core.out = []
+        reporter = self._handlers[type(event)](event)
+        if core.waits and core.waits[0][0] <= core.now:
+            placement.end_waits(core)
+        if core.pauses and core.pauses[0][0] <= core.now:
+            pauses.end(core)
+        if core.excluded and min(core.excluded.values()) <= core.now:
+            exclusion.end(core)
+        if core.late_frees and core.now >= core.late_since + LATE:
+            core.flush_late()
+        if core.frees:
+            core.flush_frees()
+        if core.closing:
+            graphs.forget(core)
+        if core.expected is not None and epoch.holds(core):
+            return core.out
+        if (core.ready or core.kept or core.called) and (core.idle or core.open or core.kept):
+            assign.schedule(core, reporter)
+        if core.idle and core.now - core.rebalanced >= assign.REBALANCE:
+            assign.rebalance(core)
+        if core.chained or (reporter is not None and reporter.later):
+            ahead.offer(core, reporter)
+        return core.out
+
+    @property
+    def wake_at(self) -> float | None:
+        """When a `Tick` is due at the latest, if nothing else happens before."""
+        core = self.core
+        if not (core.waits or core.pauses or core.excluded or core.late_frees or core.expected is not None):
+            return None
+        due = [heap[0][0] for heap in (core.waits, core.pauses) if heap]
+        if core.late_frees:
+            due.append(core.late_since + LATE)
+        due += core.excluded.values()
+        if core.expected is not None:
+            due.append(core.hold_until)
+        return min(due, default=None)
+
+    def summary(self, layers: bool = True) -> dict[str, Any]:
+        """Progress per layer, and the accounts of locality and movement, for JSON; without `layers`, the sums alone.
+
+        The fields are those of `summary.Summary`, and in "layers" those of `summary.LayerSummary`.
+        """
+        return to_dict(summarise(self.core, layers))
+
+    def progress(self, client: str) -> list[LayerSummary]:
+        """The layers that the client has an interest in."""
+        known = self.core.clients.get(client)
+        return [layer_summary(book) for book in known.books] if known else []
+
+    def holder_of(self, span: Span) -> list[tuple[Span, str]]:
+        """Which worker has which of these results; items without a result are left out."""
+        book = self.core.books.get(span.layer)
+        if book is None:
+            return []
+        parts = equal_stretches(book.holder, span.start, min(span.stop, book.n))
+        return [(Span(book.key, a, b), self.core.by_index[h].name) for a, b, h in parts if h != NOBODY]
+
+    # -- clients ----------------------------------------------------------------------------------------------------
+
+    def on_client_left(self, event: ClientLeft) -> None:
+        client = self.core.clients.get(event.client)
+        if client is None:
+            return
+        for run in self.core.runs.values() if client.running else ():
+            if run.client == client.name:
+                run.client = ""  # another client may come under the name
+        loose: Stack = []
+        for book in client.books:
+            book.clients.pop(client.name, None)
+            spans = book.wanters.get(client.name)
+            for lo, hi in list(spans) if spans is not None else ():
+                graphs.unwant(self.core, book, client.name, lo, hi, loose)
+        del self.core.clients[client.name]
+        settle(self.core, loose)
+
+    def on_released(self, event: Released) -> None:
+        loose: Stack = []
+        for span in event.spans:
+            book = self.core.books.get(span.layer)
+            if book is not None:
+                graphs.unwant(self.core, book, event.client, span.start, span.stop, loose)
+        settle(self.core, loose)
+
+    def on_cancel_requested(self, event: CancelRequested) -> None:
+        """What only this client wants fails with kind "cancelled", and what waits for it; what others want goes on."""
+        core = self.core
+        error = TaskError("cancelled", "cancelled by its client")
+        loose: Stack = []
+        for span in event.spans:
+            book = core.books.get(span.layer)
+            if book is None:
+                continue
+            origin = (error, book.key, span.start, span.stop)
+            if set(book.clients) <= {event.client}:
+                for code in (WAITING, READY):
+                    for lo, hi in book.where(span.start, span.stop, code):
+                        fail(core, book, lo, hi, code, origin)
+            spans = book.wanters.get(event.client)
+            for lo, hi in spans.overlap(span.start, span.stop) if spans is not None else ():
+                for a, b in book.where(lo, hi, RUNNING) + book.where(lo, hi, WAITING) + book.where(lo, hi, READY):
+                    core.tell_failed(book, a, b, origin, event.client)
+            graphs.unwant(self.core, book, event.client, span.start, span.stop, loose)
+        settle(core, loose)
+
+    # -- workers ----------------------------------------------------------------------------------------------------
+
+    def on_worker_joined(self, event: WorkerJoined) -> Worker:
+        core = self.core
+        worker = core.workers.get(event.worker.name)
+        if worker is not None and worker.info.pid != event.worker.pid:
+            recovery.leave(core, worker, "another process has taken its name", clean=False)
+            worker = None
+        if worker is None:
+            worker = recovery.join(core, event.worker)
+        worker.info = event.worker
+        if event.spans:
+            epoch.take_over(core, worker, event.running, event.spans, event.inputs)
+        recovery.rejoin(core, worker, event.holdings, event.running)
+        if core.expected is not None:
+            core.expected.discard(worker.name)
+        return worker
+
+    def on_worker_left(self, event: WorkerLeft) -> None:
+        worker = self.core.workers.get(event.worker)
+        if worker is not None:
+            recovery.leave(self.core, worker, event.reason, event.clean)
+        if self.core.expected is not None:
+            self.core.expected.discard(event.worker)
+
+    def _run_of(self, event: RunDone | InputsMissing | RunReturned) -> Run | None:
+        """The run that a report is about; None if it is not, or no longer, a run of that worker and attempt."""
+        run = self.core.runs.get(event.run)
+        if run is None or run.attempt != event.attempt or run.worker.name != event.worker:
+            self.core.stale_reports += 1
+            return None
+        return run
+
+    def on_run_done(self, event: RunDone) -> Worker | None:
+        run = self._run_of(event)
+        if run is None:
+            recovery.late(self.core, event.worker, event.run, event.attempt, event.sizes)
+            return self.core.workers.get(event.worker)
+        core, book, worker = self.core, run.book, run.worker
+        lo, tried = run.lo, min(len(event.sizes), run.hi - run.lo)
+        sizes = event.sizes if tried == len(event.sizes) else event.sizes[:tried]
+        twin = run.twin
+        assign.retire(core, run)
+        if twin is not None:
+            speculate.too_late(core, twin)
+        assign.learn(core, run, tried, event.seconds)
+        if not event.errors and lo + tried == run.hi:
+            assign.credit(core, run, lo, run.hi)
+            recovery.accept(core, book, lo, run.hi, RUNNING, worker, sizes, run)
+            if run.fetched:  # now that its own need for them has ended: most of them may go at once
+                assign.keep_copies(core, run)
+            return worker
+        failed = {offset: error for offset, error in event.errors if offset < tried}
+        at = 0
+        for offset in [*sorted(failed), tried]:
+            if at < offset:
+                assign.credit(core, run, lo + at, lo + offset)
+                part = sizes if at == 0 and offset == tried else sizes[at:offset]
+                recovery.accept(core, book, lo + at, lo + offset, RUNNING, worker, part, run)
+            at = offset + 1
+        for offset, error in failed.items():
+            recovery.drop_old_copies(core, worker, book, lo + offset, lo + offset + 1)
+            recovery.raised(core, worker, book, lo + offset, error)
+        if lo + tried < run.hi:
+            recovery.drop_old_copies(core, worker, book, lo + tried, run.hi)
+            recovery.unstart(core, book, lo + tried, run.hi)
+        if run.fetched:
+            assign.keep_copies(core, run)
+        return worker
+
+    def on_run_returned(self, event: RunReturned) -> Worker | None:
+        run = self._run_of(event)
+        if run is None:
+            if event.start <= 0:  # else it reports once more
+                recovery.late(self.core, event.worker, event.run, event.attempt)
+            return None
+        cut = run.lo + max(0, event.start)
+        if cut < run.hi:
+            tail = (cut, run.hi)
+            recovery.drop_old_copies(self.core, run.worker, run.book, *tail)
+            add(run.book.tries, *tail, -1)
+            if cut == run.lo:
+                alone = assign.retire(self.core, run)
+                if run.fetched:
+                    assign.keep_copies(self.core, run)
+                if not alone:
+                    return run.worker
+            else:
+                assign.shorten(self.core, run, cut)
+            recovery.unstart(self.core, run.book, *tail, spread=True)
+        return run.worker
+
+    def on_inputs_missing(self, event: InputsMissing) -> Worker | None:
+        run = self._run_of(event)
+        if run is None:
+            recovery.late(self.core, event.worker, event.run, event.attempt)
+            return None
+        recovery.run_without_inputs(self.core, run, event.holder, event.spans)
+        return None  # others are asked before it: perhaps it does not reach the holder, and they do
+
+    def on_results_missing(self, event: ResultsMissing) -> None:
+        recovery.missing_at(self.core, event.holder, event.spans)
+
+    def on_racks_known(self, event: RacksKnown) -> None:
+        for host, rack in event.racks:
+            self.core.rack_of.setdefault(host.lower(), rack)
+
+    def on_tick(self, event: Tick) -> None:
+        if self.core.speculating:
+            speculate.look(self.core)
+        self.core.stamp += 1  # everybody may look again: backlogs have changed

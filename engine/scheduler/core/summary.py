@@ -1,0 +1,114 @@
+"""What the scheduler can say of itself: progress per layer, and the accounts of locality and movement."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from howdah.engine.protocol.events import Record
+from howdah.engine.scheduler.core.context import Core
+from howdah.engine.scheduler.core.tables import DONE, FAILED, IDLE, READY, RUNNING, WAITING, Account, Book
+
+
+class LayerSummary(Record, frozen=True):
+    """One layer, or all forgotten layers of one name together (`live` is False).
+
+    `done` counts results that are there now; `tasks` all that were ever completed, those since freed and repeated ones
+    included. The next six are for items with preferred hosts, by where they ran: how many, and the bytes they read
+    from outside the engine. `inputs_local` and `inputs_moved` are bytes of other tasks' results that the worker had or
+    had to fetch. `seconds` is slots' time.
+    """
+
+    name: str
+    n: int = 0
+    done: int = 0
+    running: int = 0
+    waiting: int = 0
+    failed: int = 0
+    idle: int = 0
+    live: bool = True
+    tasks: int = 0
+    tasks_node: int = 0
+    tasks_rack: int = 0
+    tasks_remote: int = 0
+    bytes_node: int = 0
+    bytes_rack: int = 0
+    bytes_remote: int = 0
+    inputs_local: int = 0
+    inputs_moved: int = 0
+    runs: int = 0
+    seconds: float = 0.0
+
+
+class Summary(Record, frozen=True):
+    """Everything at once; sums over layers in the same names as `LayerSummary`'s."""
+
+    layers: tuple[LayerSummary, ...]
+    workers: int
+    slots: int
+    clients: int
+    tasks: int
+    tasks_node: int
+    tasks_rack: int
+    tasks_remote: int
+    bytes_node: int
+    bytes_rack: int
+    bytes_remote: int
+    inputs_local: int
+    inputs_moved: int
+    runs: int
+    seconds: float
+    stale_reports: int
+    excluded: tuple[str, ...] = ()
+    """Hosts that get no work for a while (`exclusion`)."""
+
+
+def layer_summary(book: Book) -> LayerSummary:
+    """The layer's progress and accounts."""
+    counts, account = book.counts, book.account or Account()
+    return LayerSummary(
+        book.name,
+        book.n,
+        counts[DONE],
+        counts[RUNNING],
+        counts[WAITING] + counts[READY],
+        counts[FAILED],
+        counts[IDLE],
+        True,
+        **_figures(account),
+    )
+
+
+def _figures(account: Account) -> dict[str, Any]:
+    return {name: getattr(account, name) for name in Account.__struct_fields__}
+
+
+def summarise(core: Core, layers: bool = True) -> Summary:
+    total = Account()
+    for account in core.past.values():
+        total.add(account)
+    listed = []
+    for book in core.books.values():
+        if book.account is not None:
+            total.add(book.account)
+        if layers:
+            listed.append(layer_summary(book))
+    if layers:
+        listed += [LayerSummary(name, live=False, **_figures(account)) for name, account in core.past.items()]
+    return Summary(
+        tuple(listed),
+        len(core.workers),
+        core.slots,
+        len(core.clients),
+        stale_reports=core.stale_reports,
+        excluded=tuple(core.excluded),
+        **_figures(total),
+    )
+
+
+def to_dict(summary: Summary) -> dict[str, Any]:
+    """For JSON."""
+    fields: dict[str, Any] = {name: getattr(summary, name) for name in summary.__struct_fields__}
+    fields["layers"] = [{f: getattr(s, f) for f in s.__struct_fields__} for s in summary.layers]
+    return msgspec.to_builtins(fields)  # type: ignore[no-any-return]

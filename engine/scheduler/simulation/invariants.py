@@ -1,0 +1,222 @@
+"""The invariants of the scheduler's books: recounted from scratch, item by item. For the simulation and its tests.
+
+`check(state)` raises `Broken` with every disagreement that it finds. It costs many times what the scheduler itself
+does, so it is for small scenarios; it changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from howdah.engine.scheduler.core.constraints import allowed, offers
+from howdah.engine.scheduler.core.context import Core
+from howdah.engine.scheduler.core.dispatch import _has_room
+from howdah.engine.scheduler.core.scheduler import State
+from howdah.engine.scheduler.core.tables import (
+    ANYWHERE,
+    DONE,
+    FAILED,
+    IDLE,
+    MANY,
+    NOBODY,
+    READY,
+    RUNNING,
+    STATE_NAMES,
+    WAITING,
+    Book,
+    Place,
+)
+from howdah.engine.scheduler.core.transitions import errors_in
+
+UNFINISHED = (WAITING, READY, RUNNING)
+
+
+class Broken(AssertionError):
+    """The books do not hold together."""
+
+
+def check(state: State) -> None:
+    """Raise `Broken` unless everything agrees."""
+    core = state.core
+    problems = [*_layers(core), *_runs(core), *_workers(core), *_queues(core)]
+    if problems:
+        raise Broken("\n".join(problems))
+
+
+def _inputs(book: Book, item: int) -> Iterator[tuple[Book, int]]:
+    """Every input of the item that is counted item by item, as often as it is counted."""
+    for edge in book.ins:
+        if not edge.every:
+            reach = edge.wiring.inputs(item, item + 1)
+            if isinstance(reach, list):
+                for lo, hi, weight in reach:
+                    for i in range(lo, hi):
+                        for _ in range(weight):
+                            yield edge.source, i
+            else:
+                for i in reach.tolist():
+                    yield edge.source, i
+
+
+def _layers(core: Core) -> Iterator[str]:
+    need: Counter[tuple[Book, int]] = Counter()
+    kept_by_running: Counter[tuple[Book, int]] = Counter()
+    claims: Counter[Book] = Counter()
+    running_claims: Counter[Book] = Counter()
+    for book in core.books.values():
+        for item in range(book.n):
+            code = book.code[item]
+            if code in UNFINISHED:
+                for source, i in _inputs(book, item):
+                    need[source, i] += 1
+                    kept_by_running[source, i] += code == RUNNING
+                for edge in book.ins:
+                    if edge.every:
+                        claims[edge.source] += 1
+                        running_claims[edge.source] += code == RUNNING
+    if sum(book.counts[READY] for book in core.books.values()) != core.ready:
+        yield f"{core.ready} items are said to be ready"
+    for book in core.books.values():
+        yield from _columns(core, book, need, claims[book])
+        for item in range(book.n):
+            waited_for = need[book, item] - kept_by_running[book, item] + claims[book] - running_claims[book]
+            if book.code[item] == IDLE and (book.wanted[item] or waited_for):
+                yield f"{book.name}[{item}] is needed and nobody makes it"
+        if book.counts[IDLE] == book.n and not book.wanters and not book.out:
+            yield f"{book.name} should have been forgotten"
+
+
+def _columns(core: Core, book: Book, need: Counter[tuple[Book, int]], claims: int) -> Iterator[str]:
+    counted = Counter(int(c) for c in book.code)
+    if [counted[c] for c in range(6)] != book.counts:
+        yield f"{book.name}: counts {book.counts}, recounted {dict(counted)}"
+    if book.claims != claims:
+        yield f"{book.name}: {book.claims} broadcast claims, recounted {claims}"
+    grouped = Counter(
+        i for spans in [*book.ready.values(), book.suspects or ()] for lo, hi in spans for i in range(lo, hi)
+    )
+    if book.suspects and book not in core.suspects:
+        yield f"{book.name}: its suspects are given to nobody"
+    for item in range(book.n):
+        where, code = f"{book.name}[{item}] ({STATE_NAMES[book.code[item]]})", book.code[item]
+        if book.need[item] != need[book, item]:
+            yield f"{where}: need {book.need[item]}, recounted {need[book, item]}"
+        wanted = sum(item in spans for spans in book.wanters.values())
+        if book.wanted[item] != wanted:
+            yield f"{where}: wanted by {book.wanted[item]}, recounted {wanted}"
+        needed = wanted or need[book, item] or claims
+        if code in (WAITING, READY, DONE, FAILED) and not needed:
+            yield f"{where}: nobody needs it"
+        if (code == DONE) != (book.holder[item] != NOBODY):
+            yield f"{where}: holder {book.holder[item]}"
+        if code == DONE and int(book.holder[item]) not in core.by_index:
+            yield f"{where}: its holder is gone"
+        if (code == FAILED) != bool(errors_in(book, item, item + 1)):
+            yield f"{where}: errors {errors_in(book, item, item + 1)}"
+        if grouped[item] != (code == READY):
+            yield f"{where}: in {grouped[item]} groups"
+        if code in (WAITING, READY):
+            absent = sum(source.code[i] != DONE for source, i in _inputs(book, item))
+            absent += sum(edge.every and edge.source.counts[DONE] < edge.source.n for edge in book.ins)
+            absent += item >= book.arrived
+            absent += item in (book.paused or ())
+            if (code == READY) != (absent == 0) or (code == WAITING and absent != book.missing[item]):
+                yield f"{where}: {book.missing[item]} inputs missing, recounted {absent}"
+            # one that only runs need which are asked back already is dropped when these end
+            if not book.clients and (book.wanted[item] or any(edge.target.clients for edge in book.out)):
+                yield f"{where}: no client has its layer run"
+    if any(book.code[item] != DONE for lo, hi in book.asked or () for item in range(lo, hi)):
+        yield f"{book.name}: copies are asked for of what has no result"
+    for index, spans in (book.copies or {}).items():
+        for lo, hi in spans:
+            for item in range(lo, hi):
+                if book.code[item] != DONE or book.holder[item] == index or index not in core.by_index:
+                    yield f"{book.name}[{item}]: a copy on worker {index} that cannot be"
+                if book.copier is None or book.copier[item] not in (index, MANY):
+                    yield f"{book.name}[{item}]: a copy on worker {index} that would not be dropped"
+    for edge in book.ins:
+        if core.books.get(edge.source.key) is not edge.source or edge not in edge.source.out:
+            yield f"{book.name}: its source {edge.source.name} is forgotten"
+
+
+def _runs(core: Core) -> Iterator[str]:
+    twins = Counter((run.book, run.lo) for run in core.runs.values() if run.twin is not None)
+    running = Counter((run.book, i) for run in core.runs.values() for i in range(run.lo, run.hi))
+    for book in core.books.values():
+        for item in range(book.n):
+            if running[book, item] != int(book.code[item] == RUNNING) + int(twins[book, item] == 2):
+                yield f"{book.name}[{item}] ({STATE_NAMES[book.code[item]]}): in {running[book, item]} runs"
+        if set(book.runs) != {run for run in core.runs.values() if run.book is book}:
+            yield f"{book.name}: its runs do not agree"
+    for run in core.runs.values():
+        if core.workers.get(run.worker.name) is not run.worker or run.ident not in run.worker.runs:
+            yield f"run {run.ident}: its worker is gone"
+    for client in core.clients.values():
+        mine = sum(run.client == client.name for run in core.runs.values())
+        if mine != client.running:
+            yield f"client {client.name}: {client.running} runs, recounted {mine}"
+
+
+def _workers(core: Core) -> Iterator[str]:
+    items: Counter[int] = Counter()
+    nbytes: Counter[int] = Counter()
+    for book in core.books.values():
+        for item in range(book.n):
+            if book.code[item] == DONE:
+                items[int(book.holder[item])] += 1
+                nbytes[int(book.holder[item])] += int(book.size[item])
+    for worker in core.workers.values():
+        held = worker.held
+        if len(worker.runs) != sum(run.worker is worker for run in core.runs.values()):
+            yield f"worker {worker.name}: {held} runs are not those of the scheduler"
+        if (worker.items, worker.nbytes) != (items[worker.index], nbytes[worker.index]):
+            yield f"worker {worker.name}: {worker.items} items, {worker.nbytes} bytes; recounted {items[worker.index]}"
+        kept = worker.barred
+        if kept != (worker.index in core.kept or worker.host in core.excluded):
+            yield f"worker {worker.name}: barred"
+        if (worker.index in core.idle) != (held < worker.slots and not kept):
+            yield f"worker {worker.name}: idle list"
+        if (worker.index in core.open) != (held >= worker.slots and _has_room(worker) and not kept):
+            yield f"worker {worker.name}: open list"
+        if worker.behind != sum(bool(run.after) for run in worker.runs.values()):
+            yield f"worker {worker.name}: {worker.behind} runs are said to stand behind others"
+        for name, amount in offers(worker.info).items():
+            taken = sum(dict(run.book.resources).get(name, 0.0) for run in worker.runs.values())
+            if (amount < float("inf") and abs(worker.free[name] + taken - amount) > 1e-6) or worker.free[name] < -1e-6:
+                yield f"worker {worker.name}: {worker.free[name]} {name} free of {amount}, {taken} taken"
+        for run in worker.runs.values():
+            need = run.book.asks
+            if need is not None and not need.loose and not allowed(core, worker, need):
+                yield f"worker {worker.name}: runs {run.book.name}, which is for {need.only} only"
+        if worker.backlog < -1e-6:
+            yield f"worker {worker.name}: backlog {worker.backlog}"
+    if set(core.by_index.values()) != set(core.workers.values()):
+        yield "workers by index and by name disagree"
+    if any(core.by_index.get(index) is not worker for index, worker in core.kept.items()):
+        yield "a worker that has gone is kept for suspects"
+    if core.slots != sum(worker.slots for worker in core.workers.values()):
+        yield f"{core.slots} slots"
+    if core.asking != Counter(book.asks for book in core.books.values() if book.asks is not None):
+        yield f"needs: {core.asking} layers are said to ask for them"
+    for host, count in core.host_workers.items():
+        if count != sum(worker.host == host for worker in core.workers.values()):
+            yield f"{count} workers on {host}"
+
+
+def _queues(core: Core) -> Iterator[str]:
+    """Every ready group is on offer, to every interested client, at a place where a worker looks or soon will."""
+    waiting = {(book, group) for _, _, book, group in core.waits}
+    places: set[Place] = {ANYWHERE}
+    for worker in core.workers.values():
+        places.update(worker.places)
+    places.update(core.needs.values())
+    for book in core.books.values():
+        for group, spans in book.ready.items():
+            if not spans:
+                yield f"{book.name}: an empty group"
+            for name in book.clients:
+                queues = core.clients[name].queues
+                shown = any((g, b) == (group, book) for at, heap in queues.items() if at in places for _, g, b in heap)
+                if not shown and (book, group) not in waiting:
+                    yield f"{book.name}: group {group} is nowhere on offer for client {name}"

@@ -1,0 +1,147 @@
+"""Who was given what, and who has what, as a bystander of the scheduler's talk would know it. For the simulation.
+
+The books are the scheduler's own view. This ledger sees only what passes by: it knows for every task the runs that
+are under way and the workers that have its result, and says so when the scheduler starts a task without a cause
+(one of its runs goes on, or its result is there), when it has a worker drop what the books still count on, and when
+it says that a task failed which nothing made fail.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import TypeAlias
+
+from howdah.engine.protocol.events import (
+    Event,
+    FreeSpans,
+    InputsMissing,
+    Instruction,
+    ResultsMissing,
+    RunDone,
+    RunReturned,
+    StartRun,
+    WorkerJoined,
+    WorkerLeft,
+)
+from howdah.engine.protocol.layers import Key, Span
+from howdah.engine.scheduler.core.scheduler import State
+
+Task: TypeAlias = tuple[Key, int]
+
+
+def tasks_of(span: Span) -> list[Task]:
+    return [(span.layer, item) for item in range(span.start, span.stop)]
+
+
+class Uncaused(AssertionError):
+    """The scheduler did something for which there was no cause."""
+
+
+class Ledger:
+    """What is under way and what is there; `hear` takes each event before the state does, `said` each instruction."""
+
+    def __init__(self) -> None:
+        self.given: dict[tuple[int, int], tuple[str, Span]] = {}
+        self.held: dict[Task, set[str]] = {}
+        self.pids: dict[str, int] = {}
+        self.starts: Counter[Task] = Counter()
+        self.deaths: Counter[Task] = Counter()
+        """How many workers have died, or seemed to, with a run that had the task in it."""
+
+    def restart(self) -> None:
+        """The scheduler has forgotten everything but its journal; workers will say what they have."""
+        self.given.clear()
+        self.held.clear()
+        self.pids.clear()
+
+    def hear(self, event: Event) -> None:
+        match event:
+            case RunDone(worker, run, attempt, sizes):
+                given = self._end(worker, run, attempt)
+                for task, size in zip(tasks_of(given) if given is not None else (), sizes):
+                    if size >= 0:
+                        self.held.setdefault(task, set()).add(worker)
+            case RunReturned(worker, run, attempt, start):
+                given = self._end(worker, run, attempt)
+                if given is not None and start > 0:
+                    span = Span(given.layer, given.start, min(given.stop, given.start + start))
+                    self.given[run, attempt] = worker, span
+            case InputsMissing(worker, run, attempt, holder, spans):
+                if self._end(worker, run, attempt) is not None:
+                    self._drop(holder, spans)
+            case ResultsMissing(_, holder, spans):
+                self._drop(holder, spans)
+            case WorkerLeft(worker):
+                self._gone(worker)
+            case WorkerJoined(info, holdings, running):
+                if self.pids.get(info.name) != info.pid:
+                    self._gone(info.name)
+                self.pids[info.name] = info.pid
+                alive = {(r[0], r[1]) for r in running}
+                for name in [n for n, (w, _) in self.given.items() if w == info.name and n not in alive]:
+                    del self.given[name]
+                for holders in self.held.values():
+                    holders.discard(info.name)
+                for span, _ in holdings:
+                    for task in tasks_of(span):
+                        self.held.setdefault(task, set()).add(info.name)
+
+    def _end(self, worker: str, run: int, attempt: int) -> Span | None:
+        given = self.given.get((run, attempt))
+        if given is None or given[0] != worker:
+            return None
+        del self.given[run, attempt]
+        return given[1]
+
+    def _drop(self, holder: str, spans: tuple[Span, ...]) -> None:
+        for span in spans:
+            for task in tasks_of(span):
+                self.held.get(task, set()).discard(holder)
+
+    def _gone(self, worker: str) -> None:
+        self.pids.pop(worker, None)
+        for name, (who, span) in list(self.given.items()):
+            if who == worker:
+                self.deaths.update(tasks_of(span))
+                del self.given[name]
+        for holders in self.held.values():
+            holders.discard(worker)
+
+    def adopt(self, worker: str, run: int, attempt: int, span: Span) -> None:
+        """A worker that came back after a restart of the scheduler goes on with this."""
+        self.given[run, attempt] = worker, span
+
+    def said(self, instruction: Instruction, state: State) -> None:
+        match instruction:
+            case StartRun(worker, run, attempt, span):
+                under_way = {} if state.core.speculating else self._under_way()
+                for task in tasks_of(span):
+                    if task in under_way:
+                        raise Uncaused(f"{task} was started as run {run}, but run {under_way[task]} goes on")
+                    if self.held.get(task):
+                        raise Uncaused(f"{task} was started as run {run}, but {self.held[task]} have its result")
+                    self.starts[task] += 1
+                self.given[run, attempt] = worker, span
+            case FreeSpans(worker, spans):
+                self._drop(worker, spans)
+                for span, where in believed(state, worker):
+                    for other in spans:
+                        if other.layer == span.layer and other.start < span.stop and other.stop > span.start:
+                            raise Uncaused(f"{worker} was told to drop {other}, which is {where} in the books")
+
+    def _under_way(self) -> dict[Task, int]:
+        return {task: run for (run, _), (_, span) in self.given.items() for task in tasks_of(span)}
+
+
+def believed(state: State, worker: str, copies: bool = True) -> Iterator[tuple[Span, str]]:
+    """What the books say that the worker has."""
+    known = state.core.workers.get(worker)
+    if known is None:
+        return
+    for book in state.core.books.values():
+        for span, holder in state.holder_of(Span(book.key, 0, book.n)):
+            if holder == worker:
+                yield span, "a result"
+        for lo, hi in (book.copies or {}).get(known.index, ()) if copies else ():
+            yield Span(book.key, lo, hi), "a copy"

@@ -1,0 +1,355 @@
+"""Objects to bytes and back: pickle 5 with buffers out of band, Arrow by IPC, cloudpickle where C pickle cannot.
+
+Used by client and workers only; the scheduler never imports this module (it must not be able to run user code).
+An Arrow or Polars *slice* costs its own size: it travels as IPC, never as its parent's buffers. Objects of
+``__main__`` and closures go by value. What cannot travel raises `Unpicklable`, which names the part at fault.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import pickle
+import sys
+import types
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import cloudpickle
+
+from howdah.engine.serialization.import_guard import import_whole
+from howdah.errors import Unpicklable
+
+Buffer = bytes | bytearray | memoryview
+
+PLAIN: frozenset[type] = frozenset({int, float, str, bytes, bool, type(None), complex})
+"""Types whose pickle needs no care at all: no buffers, no code."""
+
+SMALL = 2048
+"""Bytes below which a buffer is not worth a frame of its own."""
+
+_PICKLE_FAULTS = (pickle.PicklingError, TypeError, AttributeError, ValueError, RecursionError, NotImplementedError)
+
+
+def dumps(obj: Any) -> bytes:
+    """`obj` as one pickle, buffers inside.
+
+    Raises
+    ------
+    Unpicklable : names the part of `obj` that cannot travel.
+
+    >>> loads(dumps({"a": [1, 2]}))
+    {'a': [1, 2]}
+    """
+    if type(obj) in PLAIN:
+        return pickle.dumps(obj, 5)
+    return _dump(obj, apart=False)[0]
+
+
+def dumps_apart(obj: Any) -> tuple[bytes, list[memoryview]]:
+    """`obj` as a pickle and the large buffers that it refers to, not copied."""
+    if type(obj) in PLAIN:
+        return pickle.dumps(obj, 5), []
+    return _dump(obj, apart=True)
+
+
+def loads(data: Buffer, buffers: Iterable[Buffer] = ()) -> Any:
+    """The object again. Only for bytes of a peer whose role is verified."""
+    import_whole(data)
+    return pickle.loads(data, buffers=buffers)
+
+
+def dumps_each(items: Sequence[tuple[Any, ...]]) -> tuple[bytes, list[int]]:
+    """Every item as a pickle of its own, joined; and the n + 1 offsets at which they begin and end.
+
+    >>> blob, offsets = dumps_each([(1,), (2, "b")])
+    >>> loads(blob[offsets[1]:offsets[2]])
+    (2, 'b')
+    """
+    out = io.BytesIO()
+    pickler = _Pickler(out, 5)
+    offsets = [0]
+    dump, clear, tell, mark = pickler.dump, pickler.clear_memo, out.tell, offsets.append
+    try:
+        for item in items:
+            dump(item)
+            clear()
+            mark(tell())
+    except _PICKLE_FAULTS:
+        return _dumps_each_by_value(items)
+    blob = out.getvalue()
+    if b"__main__" in blob:
+        return _dumps_each_by_value(items)
+    return blob, offsets
+
+
+def _dumps_each_by_value(items: Sequence[tuple[Any, ...]]) -> tuple[bytes, list[int]]:
+    parts = [_dump(item, apart=False)[0] for item in items]
+    offsets, end = [0], 0
+    for part in parts:
+        end += len(part)
+        offsets.append(end)
+    return b"".join(parts), offsets
+
+
+def _dump(obj: Any, apart: bool) -> tuple[bytes, list[memoryview]]:
+    # Plain C pickle first: ten times as fast. It refuses closures and lambdas, and writes what lives in __main__ by a
+    # name that means nothing elsewhere; those are cloudpickle's part.
+    with contextlib.suppress(*_PICKLE_FAULTS):
+        data, buffers = _dump_by(_Pickler, obj, apart)
+        if b"__main__" not in data:
+            return data, buffers
+    try:
+        return _dump_by(_ValuePickler, obj, apart)
+    except _PICKLE_FAULTS as error:
+        part = unpicklable_part(obj)
+        raise Unpicklable(
+            f"{part or _called(obj)} cannot be pickled ({type(error).__name__}: {error}); make it inside the function "
+            f"that uses it, or give it a __reduce__"
+        ) from error
+
+
+def _dump_by(pickler: type[pickle.Pickler], obj: Any, apart: bool) -> tuple[bytes, list[memoryview]]:
+    out = io.BytesIO()
+    buffers: list[memoryview] = []
+
+    def inside(buffer: pickle.PickleBuffer) -> bool:
+        with contextlib.suppress(BufferError):  # not contiguous: it stays inside
+            raw = buffer.raw()
+            if raw.nbytes >= SMALL:
+                buffers.append(raw)
+                return False
+        return True
+
+    pickler(out, 5, buffer_callback=inside if apart else None).dump(obj)
+    return out.getvalue(), buffers
+
+
+def unpicklable_part(obj: Any, path: str = "", depth: int = 5) -> str:
+    """Where inside `obj` the object is that cannot be pickled, as a path for people; '' when none is found.
+
+    >>> import threading
+    >>> unpicklable_part({"a": [1, threading.Lock()]})
+    "['a'][1] (a lock)"
+    """
+    if depth == 0 or type(obj) in PLAIN:
+        return ""
+    for name, part in _parts(obj):
+        try:
+            cloudpickle.dumps(part, 5)
+        except _PICKLE_FAULTS:
+            return unpicklable_part(part, path + name, depth - 1) or f"{path}{name} (a {type(part).__name__})"
+    return ""
+
+
+def _parts(obj: Any) -> Iterable[tuple[str, Any]]:
+    if isinstance(obj, dict):
+        yield from ((f"[{key!r}]", value) for key, value in list(obj.items())[:10_000])
+    elif isinstance(obj, list | tuple | set | frozenset):
+        yield from ((f"[{i}]", value) for i, value in enumerate(list(obj)[:10_000]))
+    elif isinstance(obj, types.FunctionType):
+        names = obj.__code__.co_freevars
+        cells = obj.__closure__ or ()
+        for name, cell in zip(names, cells):
+            with contextlib.suppress(ValueError):  # a cell that is still empty
+                yield f"{obj.__qualname__}: closure variable {name}", cell.cell_contents
+        for name in obj.__code__.co_names:
+            if name in obj.__globals__ and not isinstance(obj.__globals__[name], types.ModuleType):
+                yield f"{obj.__qualname__}: global {name}", obj.__globals__[name]
+    elif isinstance(obj, types.MethodType):
+        yield f".{obj.__name__}.__self__", obj.__self__
+    elif hasattr(obj, "__dict__"):
+        yield from ((f".{key}", value) for key, value in vars(obj).items())
+
+
+def _called(obj: Any) -> str:
+    return f"{getattr(obj, '__qualname__', '') or 'an object'} of type {type(obj).__name__}"
+
+
+# -- Arrow and Polars by IPC ----------------------------------------------------------------------------------------
+
+
+def _load_table(buffer: Buffer, schema: bytes = b"") -> Any:
+    import pyarrow as pa
+
+    if schema:
+        known = pa.ipc.read_schema(pa.py_buffer(zlib.decompress(schema)))
+        messages = pa.ipc.MessageReader.open_stream(pa.py_buffer(buffer))
+        return pa.Table.from_batches([pa.ipc.read_record_batch(message, known) for message in messages], known)
+    with pa.ipc.open_stream(pa.py_buffer(buffer)) as reader:
+        return reader.read_all()
+
+
+def _load_batch(buffer: Buffer, schema: bytes = b"") -> Any:
+    import pyarrow as pa
+
+    if schema:
+        known = pa.ipc.read_schema(pa.py_buffer(zlib.decompress(schema)))
+        return pa.ipc.read_record_batch(pa.py_buffer(buffer), known)
+    with pa.ipc.open_stream(pa.py_buffer(buffer)) as reader:
+        return reader.read_next_batch()
+
+
+def _load_array(buffer: Buffer, schema: bytes = b"") -> Any:
+    return _load_batch(buffer, schema).column(0)
+
+
+def _load_chunked(buffer: Buffer, schema: bytes = b"") -> Any:
+    return _load_table(buffer, schema).column(0)
+
+
+def _load_frame(buffer: Buffer, schema: bytes = b"") -> Any:
+    import polars as pl
+
+    return pl.from_arrow(_load_table(buffer, schema), rechunk=False)
+
+
+def _load_frame_by_polars(buffer: Buffer) -> Any:
+    import polars as pl
+
+    return pl.read_ipc_stream(io.BytesIO(buffer))
+
+
+def _load_series(loaded: Any) -> Any:
+    return loaded.to_series(0)
+
+
+SMALL_TABLE = 1 << 20
+"""Bytes below which the schema of a table is worth pressing: names and types of many columns are most of what is not
+data in a slice of a thousand rows."""
+
+
+def _is_flat(kind: Any) -> bool:
+    return bool(kind.num_fields == 0 and kind.id != sys.modules["pyarrow"].lib.Type_DICTIONARY)
+
+
+def _ipc(schema: Any, batches: Sequence[Any]) -> tuple[Any, ...]:
+    """What a loader needs: the batches as IPC, the pressed schema apart where that is worth it."""
+    import pyarrow as pa
+
+    def write(sink: Any) -> None:
+        with pa.ipc.new_stream(sink, schema) as writer:
+            for batch in batches:
+                writer.write_batch(batch)
+
+    # Twice, first to nowhere for the size: growing a buffer costs four times as much as filling one of the right size.
+    size = pa.MockOutputStream()
+    write(size)
+    buffer = pa.allocate_buffer(size.size())
+    write(pa.FixedSizeBufferWriter(buffer))
+    if buffer.size <= SMALL_TABLE and len(schema) and all(map(_is_flat, schema.types)):
+        head = schema.serialize()
+        if buffer.slice(0, head.size).equals(head):  # then an end mark of eight bytes closes the stream
+            return pickle.PickleBuffer(buffer.slice(head.size, buffer.size - head.size - 8)), zlib.compress(head, 1)
+    return (pickle.PickleBuffer(buffer),)
+
+
+def _reduce_table(table: Any) -> Any:
+    return _load_table, _ipc(table.schema, table.to_batches())
+
+
+def _reduce_batch(batch: Any) -> Any:
+    return _load_batch, _ipc(batch.schema, [batch])
+
+
+def _reduce_array(array: Any) -> Any:
+    import pyarrow as pa
+
+    batch = pa.record_batch([array], names=[""])
+    return _load_array, _ipc(batch.schema, [batch])
+
+
+def _reduce_chunked(array: Any) -> Any:
+    import pyarrow as pa
+
+    table = pa.table([array], names=[""])
+    return _load_chunked, _ipc(table.schema, table.to_batches())
+
+
+def _reduce_frame(frame: Any) -> Any:
+    import polars as pl
+
+    if any(dtype == pl.Object for dtype in frame.dtypes):
+        return NotImplemented
+    if all(_same_in_arrow(dtype) for dtype in frame.dtypes):
+        # The oldest level writes strings without views, so that a slice does not carry its parent's string buffers;
+        # and pyarrow writes it ten times as fast as Polars does.
+        table = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
+        return _load_frame, _ipc(table.schema, table.to_batches())
+    return _load_frame_by_polars, (pickle.PickleBuffer(frame.write_ipc_stream(None).getbuffer()),)
+
+
+def _same_in_arrow(dtype: Any) -> bool:
+    import polars as pl
+
+    if dtype in (pl.Int128, pl.Null):
+        return False
+    return bool(dtype.is_numeric() or dtype.is_temporal() or dtype in (pl.String, pl.Binary, pl.Boolean))
+
+
+def _reduce_series(series: Any) -> Any:
+    if series.dtype.base_type().__name__ == "Object":
+        return NotImplemented
+    return _load_series, (series.to_frame(),)
+
+
+_REDUCERS: dict[type, Callable[[Any], Any]] = {}
+"""What reduces an Arrow or Polars type; filled as types are met."""
+
+
+_IMPORTABLE: dict[str, bool] = {"builtins": True, "__main__": True}
+"""Per top-level module whether another process with our import path finds it. (`__main__` is dealt with apart.)"""
+
+
+def _importable(module: str) -> bool:
+    """Whether a reference to this module means something to a worker.
+
+    A module that was loaded by its file's path (a test, a plugin) is known here under a name that nobody else can
+    import; what is in it must travel by value.
+    """
+    root = module.partition(".")[0]
+    known = _IMPORTABLE.get(root)
+    if known is None:
+        known = _IMPORTABLE[root] = any(
+            finder.find_spec(root, None) is not None for finder in sys.meta_path if hasattr(finder, "find_spec")
+        )
+    if not known and module in sys.modules:
+        cloudpickle.register_pickle_by_value(sys.modules[module])
+    return known
+
+
+def _reduce(obj: Any) -> Any:
+    kind = type(obj)
+    reduce = _REDUCERS.get(kind)
+    if reduce is not None:
+        return reduce(obj)
+    module = kind.__module__
+    if module.startswith("pyarrow"):
+        pa = sys.modules["pyarrow"]
+        for base, reduce in (
+            (pa.Table, _reduce_table),
+            (pa.RecordBatch, _reduce_batch),
+            (pa.ChunkedArray, _reduce_chunked),
+            (pa.Array, _reduce_array),
+        ):
+            if issubclass(kind, base):
+                _REDUCERS[kind] = reduce
+                return reduce(obj)
+    elif module.startswith("polars") and kind.__name__ in ("DataFrame", "Series"):
+        reduce = _REDUCERS[kind] = _reduce_frame if kind.__name__ == "DataFrame" else _reduce_series
+        return reduce(obj)
+    return NotImplemented
+
+
+class _Pickler(pickle.Pickler):
+    def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, types.FunctionType | type) and not _importable(obj.__module__ or ""):
+            raise pickle.PicklingError(f"{obj.__module__} cannot be imported elsewhere")
+        return _reduce(obj)
+
+
+class _ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no types
+    def reducer_override(self, obj: Any) -> Any:
+        made = _reduce(obj)
+        return super().reducer_override(obj) if made is NotImplemented else made

@@ -1,0 +1,54 @@
+"""What the worker's process really uses, beside what its store counts (DESIGN, "Data")."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+from howdah.engine.comm.data import buffer_pool as kept
+from howdah.engine.protocol.messages import Health
+
+log = logging.getLogger(__name__)
+
+PAUSE = 0.85
+"""Share of the limit from which on only one run at a time is begun."""
+
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+def resident_bytes() -> int:
+    """Memory of this process that is in RAM."""
+    with open("/proc/self/statm", "rb", buffering=0) as file:
+        return int(file.read().split()[1]) * _PAGE
+
+
+class Memory:
+    """Watches the process against `limit` bytes (0: no limit). `paused`: take no more than one run at a time."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.paused = False
+        self.peak = 0
+        self._told = 0
+
+    def look(self, managed: int) -> Health | None:
+        """Measure; a message when the scheduler should know something new."""
+        rss = resident_bytes()
+        if self.limit and rss > PAUSE * self.limit:
+            kept.give_back()
+            rss = resident_bytes()
+        self.peak = max(self.peak, rss)
+        paused = bool(self.limit) and rss > PAUSE * self.limit
+        turned = paused != self.paused
+        if turned and paused:
+            log.warning(
+                "memory: %.0f MiB of %.0f MiB in use, %.0f MiB of them results; one run at a time until it falls",
+                rss / 2**20,
+                self.limit / 2**20,
+                managed / 2**20,
+            )
+        self.paused = paused
+        if not turned and abs(rss - self._told) < max(16 << 20, self._told // 20):
+            return None
+        self._told = rss
+        return Health(rss, managed, paused)

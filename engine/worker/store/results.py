@@ -1,0 +1,79 @@
+"""What becomes of a run's results before they are stored: their bytes are counted, and the small ones that a client
+waits for are pickled, next to the cache they are still in. For slots.
+"""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from howdah.engine.protocol.messages import INLINE_BYTES, NOT_INLINE
+from howdah.engine.serialization.serialize import PLAIN, dumps, dumps_apart
+from howdah.engine.worker.store.sizeof import size_of_value
+from howdah.errors import Unpicklable
+
+INLINE_RUN_BYTES = 4 << 20
+"""What one report may carry of results; the rest is fetched from the store."""
+
+TRIED_BYTES = 1 << 20
+"""A result of unknown kind up to this size is pickled at once, to tell in time that it cannot travel."""
+
+_EXACT = frozenset({"numpy", "pandas", "polars", "pyarrow"})
+"""Whose values tell their bytes, and are known to travel."""
+
+
+@dataclass(slots=True)
+class Measured:
+    """One entry per result: `sizes` in bytes, -1 for none; `lengths` of their pickles among `pieces`, or NOT_INLINE.
+    `faults`: which cannot travel, and why."""
+
+    sizes: list[int] = field(default_factory=list)
+    lengths: array[int] = field(default_factory=lambda: array("I"))
+    pieces: list[bytes] = field(default_factory=list)
+    faults: list[tuple[int, Unpicklable]] = field(default_factory=list)
+
+
+def measure(results: Sequence[Any], failed: Collection[int], inline: bool) -> Measured:
+    """Measure the results of a run of which the items `failed` have none; `inline`: a client waits for them.
+
+    >>> measure([1, b"x" * 100_000], (), inline=True).lengths
+    array('I', [5, 4294967295])
+    """
+    if not inline and not failed and PLAIN.issuperset(map(type, results)):  # many, each of next to no work
+        return Measured(list(map(sys.getsizeof, results)), array("I", [NOT_INLINE]) * len(results))
+    found = Measured()
+    room = INLINE_RUN_BYTES
+    for at, value in enumerate(results):
+        piece, size = b"", -1
+        if at not in failed:
+            try:
+                piece, size = _measured(value, inline)
+            except Unpicklable as error:
+                found.faults.append((at, Unpicklable(f"the result cannot travel: {error}")))
+        found.sizes.append(size)
+        if piece and len(piece) <= INLINE_BYTES and room >= len(piece):
+            room -= len(piece)
+            found.lengths.append(len(piece))
+            found.pieces.append(piece)
+        else:
+            found.lengths.append(NOT_INLINE)
+    return found
+
+
+def _measured(value: Any, inline: bool) -> tuple[bytes, int]:
+    """Its pickle, where one was made, and its bytes."""
+    if type(value) in PLAIN:
+        return dumps(value) if inline else b"", sys.getsizeof(value)
+    size = size_of_value(value)
+    exact = type(value).__module__.partition(".")[0] in _EXACT
+    if not inline or size > (INLINE_BYTES if exact else TRIED_BYTES):
+        return b"", size
+    data, buffers = dumps_apart(value)
+    whole = len(data) + sum([buffer.nbytes for buffer in buffers])
+    size = max(size, whole)
+    if whole > INLINE_BYTES:
+        return b"", size
+    return (dumps(value) if buffers else data), size

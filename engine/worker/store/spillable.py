@@ -1,0 +1,171 @@
+"""One large result: in memory, in shared memory, on disk, or in several of them; and how it gets from one to another.
+
+Used by the store, on slot threads, transfer threads and the spill thread. A value that comes back from disk or that
+was put into shared memory is an equal one, not the same object: as if it had travelled.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import sys
+import threading
+import zlib
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from howdah.engine.comm.connection.framing import nbytes
+from howdah.engine.comm.data.shared_memory import SHARED_LEAST, Segments, Shared, map_aligned, share, write_aligned
+from howdah.engine.comm.data.transfer import MISSING, Packed
+from howdah.engine.serialization.serialize import dumps_apart, loads
+from howdah.errors import Unpicklable
+
+log = logging.getLogger(__name__)
+
+_clock = itertools.count()
+_TRAVELS_WHOLE = frozenset({"numpy", "pandas"})
+"""Whose values are their buffers: one over shared memory is as good as the one it was made from."""
+
+_ALONE = 2
+"""`sys.getrefcount` of a value that nobody uses: this object's reference and the count's own argument."""
+
+
+class ResultLost(Exception):
+    """The file of a result is not there or not what was written."""
+
+
+class SpillFile(NamedTuple):
+    """Where a result lies: its pickle and its buffers, each with its bytes and its checksum."""
+
+    path: str
+    sizes: tuple[int, ...]
+    checksums: tuple[int, ...]
+
+    def read(self) -> tuple[memoryview, list[memoryview]]:
+        """Pickle and buffers, mapped. Raises ResultLost."""
+        try:
+            fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                views = map_aligned(fd, self.sizes)
+            finally:
+                os.close(fd)
+        except OSError as error:
+            raise ResultLost(f"{self.path} cannot be read: {error}") from error
+        for view, checksum in zip(views, self.checksums):
+            if zlib.crc32(view) != checksum:
+                raise ResultLost(f"{self.path} is damaged: its checksum is not that of what was written")
+        return views[0], views[1:]
+
+    def remove(self) -> None:
+        try:
+            os.unlink(self.path)
+        except FileNotFoundError:
+            log.warning("%s was removed by somebody else", self.path)
+
+
+class Large:
+    """A result of `size` bytes."""
+
+    __slots__ = ("_lock", "asked", "dropped", "file", "pieces", "shared", "size", "stays", "used", "value")
+
+    def __init__(self, value: Any, size: int, pieces: list[tuple[int, int]]) -> None:
+        self.value, self.size, self.pieces = value, size, pieces
+        self.used = next(_clock)
+        self.shared: tuple[bytes, Shared] | None = None
+        self.file: SpillFile | None = None
+        self.dropped = False
+        self.asked = 0
+        """How often it was put into shared memory."""
+        self.stays = False
+        """It cannot be pickled, so it cannot be spilled."""
+        self._lock = threading.Lock()
+
+    def get(self) -> tuple[Any, bool]:
+        """The value, and whether it had to be read. Raises ResultLost."""
+        self.used = next(_clock)
+        value = self.value
+        if value is not MISSING:
+            return value, False
+        with self._lock:
+            if self.value is not MISSING:
+                return self.value, False
+            if self.file is None:
+                raise ResultLost("it was freed in the meantime")
+            self.value = value = loads(*self.file.read())
+            return value, True
+
+    def pack(self, share_it: bool, segments: Segments) -> Packed:
+        """The value as it travels. Raises ResultLost, Unpicklable."""
+        self.used = next(_clock)
+        with self._lock:
+            if self.shared is not None and share_it:
+                return Packed(self.shared[0], shared=self.shared[1])
+            value = self.value
+            if value is MISSING:
+                if self.file is None:
+                    raise ResultLost("it was freed in the meantime")
+                return Packed(*self.file.read())
+            data, buffers = dumps_apart(value)
+            if not share_it or sum(map(nbytes, buffers)) < SHARED_LEAST:
+                return Packed(data, buffers)
+            shared = share(buffers, segments)
+            if shared is None:
+                return Packed(data, buffers)
+            self.asked += 1
+            if self.asked > 1 and type(value).__module__.partition(".")[0] in _TRAVELS_WHOLE and not self.dropped:
+                # More than one wants it: they all share this piece of memory, and the holder's own value moves there
+                # too, or it would be in memory once more. For a single asker, who is the rule, that costs a fifth.
+                self.shared = (data, shared)
+                self.value = loads(data, shared.map())
+            return Packed(data, shared=shared)
+
+    @property
+    def in_memory(self) -> bool:
+        return self.value is not MISSING
+
+    @property
+    def in_use(self) -> bool:
+        """Whether anybody but the store refers to the value: then dropping it would free nothing."""
+        return sys.getrefcount(self.value) > _ALONE
+
+    def spill(self, path: str) -> int:
+        """Write the value to `path` and let it go; returns the bytes written. On OSError nothing is changed."""
+        with self._lock:
+            value = self.value
+            if self.dropped or value is MISSING:
+                return 0
+            written = 0
+            if self.file is None:
+                try:
+                    data, buffers = dumps_apart(value)
+                except Unpicklable:
+                    self.stays = True
+                    return 0
+                parts: Sequence[Any] = [data, *buffers]
+                self.file = _write(path, parts)
+                written = sum(self.file.sizes)
+            self.value, self.shared = MISSING, None
+            return written
+
+    def drop(self) -> None:
+        """Nobody wants it any more."""
+        with self._lock:
+            self.dropped = True
+            self.shared = None
+            file, self.file = self.file, None
+        if file is not None:
+            file.remove()
+
+
+def _write(path: str, parts: Sequence[Any]) -> SpillFile:
+    made = SpillFile(path, tuple(map(nbytes, parts)), tuple(map(zlib.crc32, parts)))
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        write_aligned(fd, parts)
+    except BaseException:
+        os.unlink(path)
+        raise
+    finally:
+        os.close(fd)
+    return made

@@ -1,0 +1,119 @@
+"""The scheduler's process in the application master's container: started, watched, and started again when it dies.
+
+For `master` alone. It promises: a scheduler that a signal ended (the kernel's out-of-memory killer, a fault in a
+library) is back within a second or two, on the same address and with the journal of before, so that clients and
+workers find it again by themselves; one that keeps dying, or that ended of its own will, is a reason to end the
+application, told with its last lines. It never outlives the master, and says good-bye to clients only when `stop` is
+told to: a client that heard a good-bye does not look for the next attempt's scheduler.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections import deque
+from pathlib import Path
+
+from howdah.errors import HowdahError
+from howdah.yarn_app.master.processes import Program
+from howdah.yarn_app.master.scheduler_client import SchedulerLink
+
+START_SECONDS = 60.0
+DEATHS_ALLOWED = 5
+WINDOW = 600.0
+
+
+class SchedulerProcess:
+    """One scheduler, over all of its lives.
+
+    Parameters
+    ----------
+    host : where it listens; the port is any at first, and the same ever after.
+    name : the cluster's name.
+    security : the scheduler's security directory.
+    folder : private to the container, for the address and the journal.
+    log : file for its output.
+    journal : a file, or a URL (`journal`), with which it goes on where it was.
+    """
+
+    def __init__(self, host: str, name: str, security: Path, folder: Path, log: Path, journal: str) -> None:
+        self.host, self.name, self.security, self.folder, self.log = host, name, security, folder, log
+        self.journal = journal
+        self.address = self.status_page = ""
+        self.link: SchedulerLink | None = None
+        self.told: list[str] = []
+        """What to tell people: one line for each time that it was started again."""
+        self._address_file = folder / "address"
+        self._deaths: deque[float] = deque()
+        self._began = 0.0
+        self._starting = False
+        self._program: Program | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether it listens."""
+        return self._program is not None and not self._starting
+
+    def start(self) -> None:
+        """Start it, again or at first; `look` tells when it listens."""
+        self._address_file.unlink(missing_ok=True)
+        port = self.status_page.rpartition(":")[2].strip("/")
+        command = [sys.executable, "-s", "-m", "howdah.engine.scheduler"]
+        command += ["--listen", self.address or f"tls://{self.host}:0", "--security", str(self.security)]
+        command += ["--address-file", str(self._address_file), "--name", self.name]
+        command += ["--status-port", port] if port.isdigit() else []
+        command += ["--journal", self.journal]
+        self._program = Program(command, out=self.log, err=self.log, apart=True)
+        self._began, self._starting = time.monotonic(), True
+
+    def look(self) -> str:
+        """To be called again and again. Empty while all is well, or will be; else why the application must end."""
+        assert self._program is not None, "it was not started"
+        now = time.monotonic()
+        code = self._program.poll()
+        if code is not None:
+            return self._died(code, now)
+        if self._starting and self._address_file.exists():  # it comes complete
+            found = json.loads(self._address_file.read_text())
+            self.address, self.status_page, self._starting = found["address"], found.get("status", ""), False
+            try:
+                self._connect()
+            except HowdahError as error:
+                print(f"howdah: {error}", flush=True)  # it has died again, which the next look tells
+        elif self._starting and now - self._began > START_SECONDS:
+            return f"the scheduler did not listen within {START_SECONDS:.0f} s:\n{self._program.tail()}"
+        return ""
+
+    def _connect(self) -> None:
+        if self.link is None:
+            self.link = SchedulerLink(self.address, self.security)
+        else:
+            self.link.renew()
+
+    def _died(self, code: int, now: float) -> str:
+        assert self._program is not None
+        tail = self._program.tail(3000)
+        self._deaths.append(now)
+        while self._deaths[0] < now - WINDOW:
+            self._deaths.popleft()
+        # Below 128 it has ended by itself, and has told clients and workers so; or could not have its old port yet.
+        if not self.address or (code < 128 and not self._starting):
+            return f"the scheduler ended with exit code {code}:\n{tail}"
+        what = f"it was ended by signal {code - 128}" if code > 128 else f"it ended with exit code {code}"
+        if len(self._deaths) > DEATHS_ALLOWED:
+            times = f"{len(self._deaths)} times within {WINDOW / 60:.0f} minutes"
+            return f"the scheduler died {times}, at last {what}:\n{tail}"
+        self.told.append(f"{what}, and started again on {self.address}")
+        print(f"howdah: scheduler: {self.told[-1]}", flush=True)
+        self.start()
+        return ""
+
+    def stop(self, seconds: float, *, good_bye: bool = True) -> None:
+        """End it. With `good_bye` it tells clients and workers to go; without, they look for its successor."""
+        if self.link is not None:
+            self.link.close()
+        if self._program is not None:
+            if not good_bye:
+                self._program.process.kill()
+            self._program.stop(seconds)

@@ -1,0 +1,307 @@
+"""The scheduler's journal in HDFS, where it outlives the master's container and node. One folder of small files.
+
+    <url>-<epoch>/snapshot-<last>          all records up to number <last>
+    <url>-<epoch>/records-<first>-<last>   these records
+
+Every file appears complete, by a rename, and is never changed: nothing depends on what HDFS makes of a file that a dead
+process left open. A scheduler that opens the journal renames the folder first, so one that YARN believes dead and that
+goes on writing finds its folder gone and confirms nothing more. Plugged into the engine by the entry point
+`howdah.journals`; it has the engine's `Journal` protocol and form of a record. Closing a file in HDFS takes half a
+second as a rule, in which nobody waits: what is not confirmed to a client yet, it says again to the next scheduler.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import posixpath
+import re
+import struct
+import threading
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from howdah.engine.comm.connection.framing import Buffer, nbytes
+from howdah.engine.scheduler.server.journal import Frames, packed
+from howdah.errors import CorruptFile, HowdahError, PathExists, PathMissing
+
+if TYPE_CHECKING:
+    from howdah.io import FileSystem
+
+log = logging.getLogger(__name__)
+
+MERGE_FILES = 64
+"""So many files of records are made one."""
+
+MERGE_BYTES = 4 << 20
+"""Files of records that are larger together are left as they are: compaction is near."""
+
+CLOSE_SECONDS = 5.0
+AGAIN_SECONDS = 2.0
+_HEAD = struct.Struct("<QII")
+_NAME = re.compile(r"(snapshot|records)-(?:(\d+)-)?(\d+)")
+
+
+def open_journal(where: str) -> HdfsJournal:
+    """The journal at this URL; nothing is contacted yet."""
+    from howdah.io import open_filesystem
+
+    return HdfsJournal(*open_filesystem(where))
+
+
+def find(files: FileSystem, path: str) -> str:
+    """The folder of the journal's newest epoch; "" where there is none."""
+    parent, name = posixpath.split(path)
+    if not files.exists(parent):
+        return ""
+    found = [re.fullmatch(re.escape(name) + r"-(\d+)", posixpath.basename(one.path)) for one in files.ls(parent)]
+    epochs = [int(match[1]) for match in found if match]
+    return f"{path}-{max(epochs)}" if epochs else ""
+
+
+class HdfsJournal:
+    """See the module, and `howdah.engine.scheduler.server.journal.Journal`. A thread of its own writes, one file after
+    the other; what is appended meanwhile goes into the next one.
+    """
+
+    def __init__(self, files: FileSystem, path: str) -> None:
+        self.files, self.path = files, path
+        self.folder = ""
+        self.written = self.nbytes = 0
+        self.failure = ""
+        self._guard = threading.Condition()
+        # Guarded: what was appended and not handed over, up to which number, and what is to be written.
+        self._buffers: list[Buffer] = []
+        self._appended = self._handed = 0
+        self._flush = self._ended = False
+        self._jobs: deque[_Job] = deque()
+        self._small: list[_Job] = []  # files of records that may be made one
+        self._base = 0  # number of the newest snapshot
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    # -- reading
+
+    def replay(self) -> Iterator[list[memoryview]]:
+        before = find(self.files, self.path)
+        epoch = int(before.rpartition("-")[2]) + 1 if before else 1
+        self.folder = f"{self.path}-{epoch}"
+        if before:
+            self.files.rename(before, self.folder)
+        else:
+            self.files.mkdirs(self.folder)
+        for name, last in self._listed():
+            data = memoryview(self._read(name))
+            self.nbytes += len(data)
+            yield from records(data, f"{self.folder}/{name}")
+            self._appended = self._handed = self.written = last
+
+    def _listed(self) -> list[tuple[str, int]]:
+        """Names of the files to be read, in order, each with the number of its last record."""
+        found = [(posixpath.basename(one.path), one) for one in self.files.ls(self.folder)]
+        parsed = [(match, name) for name, _ in found if (match := _NAME.fullmatch(name))]
+        snapshots = [(int(match[3]), name) for match, name in parsed if match[1] == "snapshot"]
+        base, first = max(snapshots, default=(0, ""))
+        self._base = base
+        listed = [(first, base)] if first else []
+        # Of files that hold the same records (a merge was not finished) the longest counts.
+        rows = sorted((int(m[2]), -int(m[3]), name) for m, name in parsed if m[1] == "records")
+        for begin, end, name in rows:
+            if -end <= base:
+                continue
+            if begin != base + 1:
+                raise CorruptFile(
+                    f"the journal {self.folder} lacks records {base + 1} to {begin - 1}: it cannot be used"
+                )
+            listed.append((name, -end))
+            base = -end
+        return listed
+
+    def _read(self, name: str) -> bytes:
+        with self.files.open(f"{self.folder}/{name}") as file:
+            return bytes(file.read())
+
+    # -- writing, on the scheduler's thread
+
+    def append(self, frames: Frames) -> int:
+        record = [] if self.failure else packed(frames)
+        with self._guard:
+            self._appended += 1
+            self._buffers += record
+            return self._appended
+
+    def flush(self) -> None:
+        if self._appended > self._handed and not self.failure:
+            self._start()
+            with self._guard:
+                self._flush = True
+                self._guard.notify()
+
+    def sync(self) -> None:
+        pass  # every flush is for good
+
+    def compact(self, snapshot: Sequence[Frames]) -> None:
+        if self.failure:
+            return
+        kept = [buffer for frames in snapshot for buffer in packed(frames)]
+        self._start()
+        with self._guard:
+            self._hand_over()
+            self._jobs.append(_Job(0, self._appended, kept))
+            self._guard.notify()
+
+    def close(self, done: bool = False) -> None:
+        self.flush()
+        with self._guard:
+            self._ended = True
+            self._guard.notify()
+        if self._thread is not None:
+            self._thread.join(CLOSE_SECONDS)
+        if done and self.folder:
+            with contextlib.suppress(HowdahError, OSError):
+                self.files.rm(self.folder, recursive=True, missing_ok=True)
+
+    def _start(self) -> None:
+        if self._thread is None:
+            with contextlib.suppress(RuntimeError):
+                self._loop = asyncio.get_running_loop()
+            self._thread = threading.Thread(target=self._run, name="howdah-journal", daemon=True)
+            self._thread.start()
+
+    def _hand_over(self) -> None:
+        """What was appended becomes a job; with the guard held."""
+        if self._appended > self._handed:
+            self._jobs.append(_Job(self._handed + 1, self._appended, self._buffers))
+            self._buffers, self._handed = [], self._appended
+        self._flush = False
+
+    # -- writing, on the journal's thread
+
+    def _run(self) -> None:
+        while True:
+            with self._guard:
+                self._guard.wait_for(lambda: self._jobs or self._flush or self._ended)
+                if not self._jobs:
+                    self._hand_over()
+                if not self._jobs:
+                    return
+                job = self._jobs.popleft()
+            if not self._written(job):
+                return
+
+    def _written(self, job: _Job) -> bool:
+        """Write it, however long HDFS is away; False when it cannot be written any more."""
+        if not job.first and job.last == self._base:
+            return True  # nothing has come since the last snapshot
+        where, told = f"the journal {self.files.url(self.folder)} cannot be written", False
+        data = job.joined()
+        while True:
+            try:
+                self._publish(job.name, data)
+            except PathMissing as error:  # a successor has taken it
+                self._tell(self._fail, f"{where}: {error}")
+                return False
+            except (HowdahError, OSError, RuntimeError) as error:
+                if not told:
+                    log.error("%s now, and nothing is confirmed to clients until it can: %s", where, error)
+                told = True
+            else:
+                break
+            with self._guard:
+                if self._guard.wait_for(lambda: self._ended, AGAIN_SECONDS):
+                    return False
+        self._tell(self._wrote, job.last, len(data), not job.first)
+        with contextlib.suppress(HowdahError, OSError, RuntimeError):  # next time, then
+            self._tidy(job, data)
+        return True
+
+    def _publish(self, name: str, data: bytes) -> None:
+        """Complete or not at all; a try that failed may have left something."""
+        fresh = f"{self.folder}/new-{name}"
+        try:
+            self.files.create(fresh, data)
+        except PathExists:
+            self.files.rm(fresh, missing_ok=True)
+            self.files.create(fresh, data)
+        with contextlib.suppress(PathExists):  # a try whose answer was lost
+            self.files.rename(fresh, f"{self.folder}/{name}")
+
+    def _tidy(self, job: _Job, data: bytes) -> None:
+        """Few files, and none that are not needed."""
+        if not job.first:
+            self._base, self._small = job.last, []
+            self._remove_up_to(job.last)
+            return
+        self._small.append(_Job(job.first, job.last, [data]))
+        if sum(nbytes(one.buffers[0]) for one in self._small) > MERGE_BYTES:
+            self._small = []
+        elif len(self._small) >= MERGE_FILES:
+            small, self._small = self._small, []
+            merged = _Job(small[0].first, job.last, [one.buffers[0] for one in small])
+            data = merged.joined()
+            self._publish(merged.name, data)
+            for one in small:
+                self.files.rm(f"{self.folder}/{one.name}", missing_ok=True)
+            self._small = [_Job(merged.first, merged.last, [data])]
+
+    def _remove_up_to(self, last: int) -> None:
+        """What the snapshot has replaced. What stays behind now is skipped by whoever reads, and removed next time."""
+        for one in self.files.ls(self.folder):
+            name = posixpath.basename(one.path)
+            match = _NAME.fullmatch(name)
+            if match is None or int(match[3]) < last or (match[1] == "records" and int(match[3]) == last):
+                self.files.rm(one.path, missing_ok=True)
+
+    # -- back on the scheduler's thread
+
+    def _tell(self, what: Callable[..., None], *about: object) -> None:
+        if self._loop is None:  # no loop runs, as in tests
+            what(*about)
+            return
+        with contextlib.suppress(RuntimeError):  # it has ended meanwhile
+            self._loop.call_soon_threadsafe(what, *about)
+
+    def _wrote(self, last: int, size: int, alone: bool) -> None:
+        self.written = max(self.written, last)
+        self.nbytes = size if alone else self.nbytes + size
+
+    def _fail(self, failure: str) -> None:
+        self.failure, self._buffers = failure, []
+        log.critical("%s; the scheduler goes on, but nothing can be started again if its container is lost", failure)
+
+
+class _Job:
+    """A file to write: the records `first` to `last`, or with `first` 0 a snapshot of all up to `last`."""
+
+    __slots__ = ("buffers", "first", "last")
+
+    def __init__(self, first: int, last: int, buffers: Sequence[Buffer]) -> None:
+        self.first, self.last, self.buffers = first, last, buffers
+
+    @property
+    def name(self) -> str:
+        return f"records-{self.first}-{self.last}" if self.first else f"snapshot-{self.last}"
+
+    def joined(self) -> bytes:
+        return b"".join(self.buffers)
+
+
+def records(data: memoryview, where: str) -> Iterator[list[memoryview]]:
+    """The records of a file. Raises CorruptFile for one that is not whole."""
+    at = 0
+    while at < len(data):
+        if at + _HEAD.size > len(data):
+            raise CorruptFile(f"the journal's file {where} ends within a record")
+        total, crc, count = _HEAD.unpack(data[at : at + _HEAD.size])
+        body = data[at + _HEAD.size : at + _HEAD.size + total]
+        if len(body) < total or total < 8 * count or zlib.crc32(body) != crc:
+            raise CorruptFile(f"the journal's file {where} is damaged at byte {at} of {len(data)}")
+        frames, begin = [], 8 * count
+        for (length,) in struct.iter_unpack("<Q", body[: 8 * count]):
+            frames.append(body[begin : begin + length])
+            begin += length
+        yield frames
+        at += _HEAD.size + total

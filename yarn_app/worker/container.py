@@ -1,0 +1,76 @@
+"""What runs in a worker's container: `environment/bin/python -s -m howdah.yarn_app.worker.container`.
+
+It checks that both ends are of one version, waits (bounded) for the scheduler's address in skein's key-value store, and
+becomes `python -m howdah.engine.worker.process`. What goes wrong before is told to the master in its own words.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+from howdah.errors import DeadlineExceeded, HowdahError
+from howdah.yarn_app.storage import bundle as payload
+from howdah.yarn_app.yarn import kv_keys as keys
+
+ADDRESS_SECONDS = 180.0
+_POLL = 0.2
+
+
+def main() -> None:
+    """Become the worker; exit code 1 with the reason on stderr where that cannot be."""
+    from howdah.yarn_app.yarn.skein_client import Master
+
+    container = Path.cwd()
+    name = os.environ.get("SKEIN_CONTAINER_ID", "")
+    master = None
+    try:
+        master = Master.from_current()
+        config = payload.read_config(container)
+        address = _scheduler_address(master)
+        counters = os.environ.get("LOCALIZATION_COUNTERS", "")
+        if counters:
+            master.put(keys.UNPACKED + name, counters.encode())
+    except HowdahError as error:
+        print(f"howdah: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        if master is not None:
+            master.put(keys.WORDS + name, str(error).encode()[:2000])
+        sys.exit(1)
+    master.close()
+    host = os.environ["NM_HOST"]
+    local = container / "spill"
+    local.mkdir(mode=0o700, exist_ok=True)
+    arguments = {
+        "--scheduler": address,
+        "--security": str(payload.private(container, "worker")),
+        "--name": name,
+        "--host": host,
+        "--rack": config["racks"].get(host, "/default-rack"),
+        "--slots": str(config["worker_cores"]),
+        "--memory-limit": str(config["worker_bytes"]),
+        "--resources": " ".join(f"{name}={amount}" for name, amount in config["worker_resources"].items()),
+        "--local-dir": str(local),
+        "--grace": str(config["grace"]),
+        "--container": os.environ.get("CONTAINER_ID", name),
+    }
+    flat = [part for pair in arguments.items() for part in pair]
+    os.execv(sys.executable, [sys.executable, "-s", "-m", "howdah.engine.worker.process", *flat])
+
+
+def _scheduler_address(master: object) -> str:
+    from howdah.yarn_app.yarn.skein_client import Master
+
+    assert isinstance(master, Master)
+    deadline = time.monotonic() + ADDRESS_SECONDS
+    while time.monotonic() < deadline:
+        found = master.get(keys.SCHEDULER)
+        if found:
+            return found.decode()
+        time.sleep(_POLL)
+    raise DeadlineExceeded(f"the scheduler told no address within {ADDRESS_SECONDS:.0f} s: see the master's log")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""The logs of an application's containers: from the nodes while it runs, from YARN's aggregated files afterwards.
+
+For `howdah logs`, `YarnCluster.logs` and error messages. It promises bounded waits, and an error that says why there
+is nothing.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+
+from howdah.errors import HowdahError
+from howdah.yarn_app.yarn.resource_manager import NotTold, ResourceManager, fetch_json
+
+AGGREGATION_SECONDS = 30.0
+_POLL = 0.5
+
+
+def running(manager: ResourceManager, app_id: str, *, most: int = 0) -> dict[str, dict[str, str]]:
+    """Container id -> file name -> text, of the live containers; `most`: only the last bytes of each."""
+    found: dict[str, dict[str, str]] = {}
+    for container, address in _containers(manager, app_id):
+        base = f"http://{address}/ws/v1/node/containers/{container}/logs"
+        try:
+            rows = fetch_json([base])
+        except HowdahError:  # it has ended meanwhile
+            continue
+        infos = rows.get("containerLogsInfo") or {}
+        listed = infos if isinstance(infos, list) else [infos]
+        names = [file["fileName"] for info in listed for file in info.get("containerLogInfo") or []]
+        texts = {name: text_at(f"{base}/{name}", most) for name in sorted(names)}
+        found[container] = {name: text for name, text in texts.items() if text}
+    return found
+
+
+def _containers(manager: ResourceManager, app_id: str) -> Iterator[tuple[str, str]]:
+    """Live containers and their nodes' web addresses; nodes are asked, as the ResourceManager tells of few."""
+    for node in manager.nodes():
+        try:
+            rows = (fetch_json([f"http://{node.address}/ws/v1/node/containers"]).get("containers") or {}).get(
+                "container"
+            ) or []
+        except HowdahError:
+            continue
+        numbers = app_id.removeprefix("application_")
+        for row in rows:
+            if f"_{numbers}_" in row["id"]:
+                yield row["id"], node.address
+
+
+def text_at(url: str, most: int = 0) -> str:
+    """One log file over a NodeManager's REST; "" where it cannot be had."""
+    try:
+        with urllib.request.urlopen(url + (f"?size=-{most}" if most else ""), timeout=5) as answer:
+            text: str = answer.read().decode(errors="replace")
+    except (urllib.error.URLError, OSError):
+        return ""
+    # The NodeManager puts a head of its own before the text, and a line after it.
+    _, mark, body = text.partition("LogContents:\n")
+    return body.rpartition("\nEnd of LogType:")[0] if mark else text
+
+
+def aggregated(app_id: str, *, wait: float = AGGREGATION_SECONDS) -> dict[str, dict[str, str]]:
+    """Container id -> file name -> text, of an application that has ended. Waits until YARN has collected them.
+
+    Raises
+    ------
+    HowdahError
+        YARN has none: collecting logs is switched off, or they are older than it keeps them.
+    """
+    deadline = time.monotonic() + wait
+    while True:
+        try:
+            done = subprocess.run(
+                ["yarn", "logs", "-applicationId", app_id],
+                capture_output=True,
+                check=False,
+                text=True,
+                timeout=60,
+                errors="replace",
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise HowdahError(f"`yarn logs -applicationId {app_id}` did not work: {error}") from error
+        found = parse(done.stdout)
+        if found or time.monotonic() > deadline:
+            break
+        time.sleep(_POLL)
+    if not found:
+        said = (done.stderr or done.stdout).strip().splitlines()[-3:]
+        raise HowdahError(f"YARN has no logs of {app_id}: {' '.join(said) or 'it says nothing'}")
+    return found
+
+
+def parse(text: str) -> dict[str, dict[str, str]]:
+    """What `yarn logs` prints, taken apart.
+
+    >>> parse('''Container: container_1_0001_01_000001 on node1_8041
+    ... LogAggregationType: AGGREGATED
+    ... ====
+    ... LogType:driver.out
+    ... LogLastModifiedTime:now
+    ... LogLength:6
+    ... LogContents:
+    ... hello
+    ...
+    ... End of LogType:driver.out
+    ... ****
+    ... ''')
+    {'container_1_0001_01_000001': {'driver.out': 'hello\\n'}}
+    """
+    found: dict[str, dict[str, str]] = {}
+    container = name = ""
+    body: list[str] | None = None
+    for line in text.splitlines():
+        if body is not None and line.startswith(f"End of LogType:{name}"):
+            kept = "\n".join(body).rstrip("\n")
+            if kept:
+                found.setdefault(container, {})[name] = kept + "\n"
+            body = None
+        elif body is not None:
+            body.append(line)
+        elif line.startswith("Container: "):
+            container = line.split()[1]
+        elif line.startswith("LogType:"):
+            name = line.removeprefix("LogType:")
+        elif line.startswith("LogContents:"):
+            body = []
+    return found
+
+
+def of(manager: ResourceManager, app_id: str, *, ended: bool, most: int = 0) -> dict[str, dict[str, str]]:
+    """Whichever there are."""
+    if ended:
+        return aggregated(app_id)
+    try:
+        return running(manager, app_id, most=most)
+    except NotTold as error:
+        raise HowdahError(
+            f"the nodes do not show logs over REST here ({error}): they are there when the application ends"
+        ) from error

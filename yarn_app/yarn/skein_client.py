@@ -1,0 +1,487 @@
+"""The one door to skein, and through it to YARN: its Java driver on the edge, its application master in the cluster.
+
+Only `yarn_app` uses it, and only this module imports skein. It promises: no call waits without end; what is missing on
+this machine (`yarn`, HADOOP_CONF_DIR, a right Java, a ResourceManager that answers) is a `HadoopNotFound` that says
+which and what to do, in seconds; every driver has a TLS pair of its own, made in memory, so nothing is written to the
+user's ~/.skein. Plain records (`Report`, `fleet.Seen`) go out, skein's own objects do not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import importlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+import types
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from howdah.errors import DeadlineExceeded, HadoopNotFound, HowdahError, ResourceRefused
+from howdah.yarn_app.master.fleet import Group, Seen
+from howdah.yarn_app.yarn.edge_node import check_edge, private_folder
+from howdah.yarn_app.yarn.reports import ENDED, Report
+
+CALL_SECONDS = 30.0
+CLOCKS_DIFFER = datetime.timedelta(hours=1)
+CERTIFICATE_LIFE = datetime.timedelta(days=365)
+SUBMIT_SECONDS = 600.0  # local files are uploaded in it
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """A file for containers: where it comes from, and who may share YARN's copy of it."""
+
+    source: str
+    archive: bool = False
+    visibility: str = "application"
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """All that one submission needs; memory in bytes."""
+
+    name: str
+    queue: str
+    tags: tuple[str, ...]
+    node_label: str
+    master_script: str
+    master_memory: int
+    master_cores: int
+    master_files: Mapping[str, Resource]
+    worker_script: str
+    worker_memory: int
+    worker_cores: int
+    worker_files: Mapping[str, Resource]
+    env: Mapping[str, str]
+    master_env: Mapping[str, str]
+    max_attempts: int = 1
+    groups: Sequence[Group] = field(default_factory=tuple)
+
+
+class Credentials:
+    """A TLS pair for skein's driver and application master: who holds it controls the application."""
+
+    def __init__(self, certificate: bytes, key: bytes) -> None:
+        self.certificate, self.key = certificate, key
+
+    @classmethod
+    def new(cls) -> Credentials:
+        """A fresh pair, in memory. As skein makes it, but valid for clocks that are behind ours, too."""
+        from cryptography import x509
+        from cryptography.hazmat.primitives import hashes, serialization
+        from cryptography.hazmat.primitives.asymmetric import rsa
+        from cryptography.x509.oid import NameOID
+
+        key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "skein-internal")])
+        now = datetime.datetime.now(datetime.UTC)
+        certificate = (
+            x509.CertificateBuilder()
+            .subject_name(name)
+            .issuer_name(name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - CLOCKS_DIFFER)
+            .not_valid_after(now + CERTIFICATE_LIFE)
+            .sign(key, hashes.SHA256())
+        )
+        pem = serialization.Encoding.PEM
+        plain = (serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        return cls(certificate.public_bytes(pem), key.private_bytes(pem, *plain))
+
+    def for_skein(self) -> Any:
+        return _skein().Security(cert_bytes=self.certificate, key_bytes=self.key)
+
+
+def _skein() -> Any:
+    """skein, imported late: it takes a third of a second, and reads the environment when it is imported."""
+    if "skein" in sys.modules:
+        return sys.modules["skein"]
+    with _without_distutils():
+        try:
+            import skein
+        except ImportError as error:
+            raise HadoopNotFound(
+                f"skein, through which howdah talks to YARN, cannot be imported ({error}): pip install 'howdah[yarn]'"
+            ) from error
+    return skein
+
+
+@contextlib.contextmanager
+def _without_distutils() -> Iterator[None]:
+    """A stand-in for `distutils.version.LooseVersion`, which skein 0.8.2 wants for one comparison with grpcio 1.18.
+
+    Python 3.12 has no distutils; and setuptools' way of providing it can deadlock when two threads import (3.11).
+    """
+
+    class LooseVersion(str):
+        def parts(self) -> tuple[int, ...]:
+            return tuple(int(part) for part in re.findall(r"\d+", self))
+
+        def __lt__(self, other: str) -> bool:
+            return self.parts() < LooseVersion(other).parts()
+
+    names = ("distutils", "distutils.version")
+    before = {name: sys.modules.get(name) for name in names}
+    package, version = (types.ModuleType(name) for name in names)
+    version.LooseVersion = LooseVersion  # type: ignore[attr-defined]
+    package.version = version  # type: ignore[attr-defined]
+    sys.modules.update(dict(zip(names, (package, version))))
+    try:
+        yield
+    finally:
+        for name, module in before.items():
+            if module is None:
+                del sys.modules[name]
+            else:
+                sys.modules[name] = module
+
+
+def _message(error: Exception) -> str:
+    return str(error.args[0] if error.args else error).strip()
+
+
+class Driver:
+    """skein's Java driver on this machine: submits, reports, kills. A context manager; the process ends with it.
+
+    Use `DriverStart` where there is other work to do in the 2.7 s that Java needs.
+
+    Raises
+    ------
+    HadoopNotFound
+        Java, `yarn`, the configuration or the ResourceManager is missing; the message says which.
+    """
+
+    def __init__(self) -> None:
+        self._log = private_folder() / "log"
+        self._client: Any = None
+        try:
+            check_edge()
+            self.credentials = Credentials.new()
+            self._client = self._start()
+        except BaseException:
+            self.close()
+            raise
+
+    def _start(self) -> Any:
+        skein = _skein()
+
+        class Bounded(skein.Client):  # type: ignore[misc, name-defined]  # skein has no types
+            def _call(self, method: str, request: Any, timeout: float | None = None) -> Any:
+                limit = SUBMIT_SECONDS if method == "submit" else CALL_SECONDS
+                return super()._call(method, request, timeout=timeout or limit)
+
+            def __del__(self) -> None:
+                # skein's own fails with AttributeError when the constructor did, and hides why.
+                if hasattr(self, "_proc"):
+                    self.close()
+
+        try:
+            return Bounded(
+                security=self.credentials.for_skein(),
+                log=str(self._log),
+                log_level="WARN",
+                java_options=["-Xmx192m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData"],
+            )
+        except (skein.exceptions.SkeinError, OSError, subprocess.CalledProcessError) as error:
+            raise HadoopNotFound(
+                f"skein's Java driver did not start: {_message(error)}\n{self._tail()}{_java_hint(self._tail())}"
+            ) from error
+
+    def _tail(self) -> str:
+        lines = self._log.read_text(errors="replace").splitlines()[-12:] if self._log.exists() else []
+        return "\n".join(lines)
+
+    def close(self) -> None:
+        """End the Java process. Closing twice does nothing."""
+        client, self._client = self._client, None
+        if client is not None:
+            client.close()
+        shutil.rmtree(self._log.parent, ignore_errors=True)
+
+    def __enter__(self) -> Driver:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    @contextlib.contextmanager
+    def _translated(self, what: str) -> Iterator[None]:
+        skein = _skein()
+        try:
+            yield
+        except skein.exceptions.TimeoutError as error:
+            raise DeadlineExceeded(
+                f"YARN did not answer within {CALL_SECONDS:.0f} s ({what}). {self._tail()}"
+            ) from error
+        except skein.exceptions.SkeinError as error:
+            raise HowdahError(f"{what}: {_message(error)}") from error
+
+    def submit(self, order: Order) -> str:
+        """Start the application; returns its id.
+
+        Raises
+        ------
+        ResourceRefused
+            YARN says that it can never give this.
+        HowdahError
+            YARN or HDFS refused; the message is theirs.
+        """
+        skein = _skein()
+        spec = self._specification(order)
+        try:
+            return str(self._client.submit(spec))
+        except (skein.exceptions.SkeinError, ValueError) as error:
+            text = _message(error)
+            if re.search(
+                r"InvalidResourceRequest|maximum allowed allocation|exceeds maximum|unknown queue|non-leaf", text, re.I
+            ):
+                raise ResourceRefused(f"YARN refused the application: {text}") from error
+            raise HowdahError(f"YARN did not take the application: {text}") from error
+
+    def _specification(self, order: Order) -> Any:
+        skein = _skein()
+
+        def files(wanted: Mapping[str, Resource]) -> dict[str, Any]:
+            return {
+                name: skein.File(entry.source, type="archive" if entry.archive else "file", visibility=entry.visibility)
+                for name, entry in wanted.items()
+            }
+
+        def resources(size: int, cores: int) -> Any:
+            return skein.Resources(memory=size >> 20, vcores=cores)
+
+        services = {
+            group.service: skein.Service(
+                resources=resources(order.worker_memory, order.worker_cores),
+                script=order.worker_script,
+                instances=group.instances,
+                files=files(order.worker_files),
+                env=dict(order.env),
+                max_restarts=0,  # the master decides: backoff, crash-loop limit, exclusion
+                allow_failures=True,
+                nodes=[group.host] if group.host else None,
+                relax_locality=not group.host,  # the fleet relaxes, for YARN does so too soon
+                node_label=order.node_label,
+            )
+            for group in order.groups
+        }
+        master = skein.Master(
+            resources=resources(order.master_memory, order.master_cores),
+            script=order.master_script,
+            files=files(order.master_files),
+            env=dict(order.master_env),
+            security=self.credentials.for_skein(),
+        )
+        return skein.ApplicationSpec(
+            services=services,
+            master=master,
+            name=order.name,
+            queue=order.queue,
+            tags=set(order.tags),
+            max_attempts=order.max_attempts,
+            node_label=order.node_label,
+        )
+
+    def report(self, app_id: str) -> Report:
+        """What YARN says about the application now."""
+        with self._translated(f"asking YARN about {app_id}"):
+            return _report(self._client.application_report(app_id))
+
+    def kill(self, app_id: str) -> None:
+        """Have YARN kill it. Killing one that has ended does nothing."""
+        with self._translated(f"killing {app_id}"):
+            self._client.kill_application(app_id)
+
+    def applications(self, states: Sequence[str] | None = None) -> list[Report]:
+        """Applications of skein's kind, of all users; of all states unless `states` says which."""
+        known = states or ["NEW", "NEW_SAVING", "SUBMITTED", "ACCEPTED", "RUNNING", *sorted(ENDED)]
+        with self._translated("listing applications"):
+            return [_report(one) for one in self._client.get_applications(states=known)]
+
+    def connect(self, report: Report, credentials: Credentials | None = None) -> Master:
+        """To the application master of a running application."""
+        return Master(report.address, report.app_id, credentials or self.credentials)
+
+
+class DriverStart:
+    """A `Driver` that is being started in the background; `get()` has it. Errors are raised there."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        # On this thread: imports of two threads at once can deadlock (Python 3.11).
+        _skein()
+        importlib.import_module("cryptography.hazmat.primitives.asymmetric.rsa")
+        importlib.import_module("cryptography.x509")
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="skein-driver")
+        self._driver: Future[Driver] = self._pool.submit(self._start)
+        self._pool.shutdown(wait=False)
+
+    def _start(self) -> Driver:
+        began = time.monotonic()
+        driver = Driver()
+        self.seconds = time.monotonic() - began
+        return driver
+
+    def get(self) -> Driver:
+        return self._driver.result()
+
+    def close(self) -> None:
+        """End the driver, also one that has not quite started."""
+        with contextlib.suppress(HowdahError):
+            self._driver.result().close()
+
+
+class Master:
+    """The application master of one application: its key-value store, containers and end."""
+
+    def __init__(self, address: str, app_id: str, credentials: Credentials) -> None:
+        skein = _skein()
+
+        class Bounded(skein.ApplicationClient):  # type: ignore[misc, name-defined]  # skein has no types
+            def _call(self, method: str, request: Any, timeout: float | None = None) -> Any:
+                return super()._call(method, request, timeout=timeout or CALL_SECONDS)
+
+        self.app_id = app_id
+        self._client = Bounded(address, app_id, security=credentials.for_skein())
+
+    @classmethod
+    def from_current(cls) -> Master:
+        """From inside a container of the application."""
+        app_id, address = os.environ.get("SKEIN_APPLICATION_ID"), os.environ.get("SKEIN_APPMASTER_ADDRESS")
+        folder = _skein().properties.container_dir
+        if not app_id or not address or not folder:
+            raise HowdahError("this is not a container of a howdah application: use YarnCluster.from_application_id")
+        return cls(
+            address,
+            app_id,
+            Credentials((Path(folder) / ".skein.crt").read_bytes(), (Path(folder) / ".skein.pem").read_bytes()),
+        )
+
+    def close(self) -> None:
+        self._client.close()
+
+    @contextlib.contextmanager
+    def _translated(self, what: str) -> Iterator[None]:
+        skein = _skein()
+        try:
+            yield
+        except skein.exceptions.SkeinError as error:
+            raise MasterGone(
+                f"{what}: the application master of {self.app_id} does not answer ({_message(error)})"
+            ) from error
+        except ValueError as error:  # e.g. a container that has ended; skein says so with a ValueError of its own
+            raise HowdahError(f"{what}: {_message(error)}") from error
+
+    def put(self, key: str, value: bytes) -> None:
+        with self._translated(f"writing {key}"):
+            self._client.kv[key] = value
+
+    def get(self, key: str) -> bytes | None:
+        with self._translated(f"reading {key}"):
+            found: bytes | None = self._client.kv.get(key)
+            return found
+
+    def get_prefix(self, prefix: str) -> dict[str, bytes]:
+        """All keys that begin so."""
+        with self._translated(f"reading {prefix}*"):
+            return dict(self._client.kv.get_prefix(prefix))
+
+    def drop(self, key: str) -> None:
+        with self._translated(f"removing {key}"):
+            self._client.kv.discard(key)
+
+    def containers(self, *, ended: bool = True) -> list[Seen]:
+        """The worker containers; also those that have ended, unless told otherwise."""
+        states = ["WAITING", "REQUESTED", "RUNNING", *(["SUCCEEDED", "FAILED", "KILLED"] if ended else [])]
+        with self._translated("listing containers"):
+            return [_seen(one) for one in self._client.get_containers(states=states)]
+
+    def started(self) -> dict[str, float]:
+        """When YARN was told to start each container (seconds since 1970)."""
+        with self._translated("listing containers"):
+            found = self._client.get_containers(states=["RUNNING"])
+            return {one.id: one.start_time.timestamp() for one in found if one.start_time}
+
+    def add(self, service: str) -> None:
+        with self._translated(f"adding a container of {service}"):
+            self._client.add_container(service)
+
+    def remove(self, name: str) -> None:
+        """End one container. One that has ended already is left alone."""
+        with contextlib.suppress(HowdahError), self._translated(f"removing {name}"):
+            self._client.kill_container(name)
+
+    def progress(self, done: float) -> None:
+        """Between 0 and 1, for YARN's own pages."""
+        with self._translated("telling progress"):
+            self._client.set_progress(min(1.0, max(0.0, done)))
+
+    def add_page(self, route: str, target: str, link: str) -> str:
+        """Show the pages at `target` through YARN's proxy; returns their address there."""
+        with self._translated("adding a page"):
+            return str(self._client.ui.add_page(route, target, link_name=link).address)
+
+    def pages(self) -> dict[str, str]:
+        with self._translated("asking for pages"):
+            return {route: str(page.address) for route, page in self._client.ui.get_pages().items()}
+
+    def shutdown(self, status: str, diagnostics: str) -> None:
+        """End the application, every container of it, with this status (SUCCEEDED, FAILED or KILLED)."""
+        with self._translated("ending the application"):
+            self._client.shutdown(status, diagnostics)
+
+
+class MasterGone(HowdahError):
+    """The application master does not answer: the application has ended, is ending, or its node is lost."""
+
+
+def _report(found: Any) -> Report:
+    used = found.usage.used_resources if found.usage else None
+    return Report(
+        app_id=found.id,
+        name=found.name,
+        user=found.user,
+        queue=found.queue,
+        state=str(found.state),
+        final_status=str(found.final_status),
+        progress=float(found.progress),
+        diagnostics=(found.diagnostics or "").strip(),
+        tracking_url=found.tracking_url or "",
+        address=f"{found.host}:{found.port}",
+        started=found.start_time.timestamp() if found.start_time else 0.0,
+        finished=found.finish_time.timestamp() if found.finish_time else 0.0,
+        memory=(used.memory << 20) if used else 0,
+        cores=used.vcores if used else 0,
+        containers=max(0, found.usage.num_used_containers) if found.usage else 0,
+        tags=tuple(sorted(found.tags or ())),
+    )
+
+
+def _seen(found: Any) -> Seen:
+    address = found.yarn_node_http_address or ""
+    return Seen(
+        name=found.id,
+        service=found.service_name,
+        state=str(found.state),
+        host=address.rpartition(":")[0],
+        container=found.yarn_container_id or "",
+        message=found.exit_message or "",
+        address=address,
+    )
+
+
+def _java_hint(log: str) -> str:
+    if "NoClassDefFoundError" in log:
+        return "\n`yarn classpath --glob` did not name Hadoop's jars: is the Hadoop client installed here?"
+    if "kinit" in log or "GSSException" in log:
+        return "\nThere is no valid Kerberos ticket: run kinit."
+    return ""
