@@ -43,7 +43,7 @@ def room(path: Path) -> str:
 def may_not(part: str) -> tuple[str, ...]:
     """What files of this part may never import."""
     if part in CORE:
-        return ("howdah.io", "howdah.yarn_app", "howdah.envpack", "howdah.engine.expr", "howdah.engine.frame")
+        return ("howdah.io", "howdah.yarn_app", "howdah.envpack", "howdah.engine.relational", "howdah.engine.frame")
     return {
         "envpack": ("howdah.",),
         "io": ("howdah.engine", "howdah.yarn_app", "howdah.envpack"),

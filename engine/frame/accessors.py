@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from howdah.engine.expr.columns import call
-from howdah.engine.expr.functions import MOMENT, MOMENT_METHODS, SPAN, TEXT
 from howdah.engine.frame.unsupported import is_pandas, not_there
+from howdah.engine.relational.columns import call
+from howdah.engine.relational.functions import MOMENT, MOMENT_METHODS, SPAN, TEXT
 from howdah.errors import NotSupported, SchemaError
 
 if TYPE_CHECKING:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from howdah.engine.expr import nodes
 from howdah.engine.frame import compute as _compute
 from howdah.engine.frame.frame import Rows
 from howdah.engine.frame.unsupported import not_there
+from howdah.engine.relational import relations
 from howdah.errors import SchemaError
 
 if TYPE_CHECKING:
@@ -92,11 +92,11 @@ class Collection:
 
     def head(self, n: int = 5) -> Self:
         """The first n rows."""
-        return type(self)(self._rows.through(lambda base: nodes.Head(base, int(n))))
+        return type(self)(self._rows.through(lambda base: relations.Head(base, int(n))))
 
     def tail(self, n: int = 5) -> Self:
         """The last n rows."""
-        return type(self)(self._rows.through(lambda base: nodes.Tail(base, int(n))))
+        return type(self)(self._rows.through(lambda base: relations.Tail(base, int(n))))
 
     def _keep(self, mask: Any) -> Self:
         """The rows where `mask` is true."""
@@ -144,15 +144,15 @@ class Collection:
         raise not_there(self._kind, "to_numpy")
 
 
-def _known_length(base: nodes.Relation) -> int | None:
+def _known_length(base: relations.Relation) -> int | None:
     match base:
-        case nodes.Scan():
+        case relations.Scan():
             return int(base.table.rows)
-        case nodes.InMemory():
+        case relations.InMemory():
             return sum(int(p.num_rows) for p in base.parts)
-        case nodes.Project() | nodes.Number() | nodes.Sort():
+        case relations.Project() | relations.Number() | relations.Sort():
             return _known_length(base.source)
-        case nodes.Head() if base.n >= 0:
+        case relations.Head() if base.n >= 0:
             known = _known_length(base.source)
             return None if known is None else min(known, base.n)
     return None

@@ -9,17 +9,17 @@ from typing import Any
 
 import polars as pl
 
-from howdah.engine.expr import nodes
-from howdah.engine.expr.columns import Cast, Either, open_questions
-from howdah.engine.expr.convert import frame_to_pandas
-from howdah.engine.expr.dtypes import DType
-from howdah.engine.expr.nodes import Relation
-from howdah.engine.expr.physical import Lowering, Stream
-from howdah.engine.expr.questions import retyped, settle
-from howdah.engine.expr.rules import optimise
-from howdah.engine.expr.run import as_polars
 from howdah.engine.frame.frame import Rows, physical
 from howdah.engine.graph.graph import Graph
+from howdah.engine.relational import relations
+from howdah.engine.relational.columns import Cast, Either, open_questions
+from howdah.engine.relational.convert import frame_to_pandas
+from howdah.engine.relational.dtype_resolution import retyped, settle
+from howdah.engine.relational.dtypes import DType
+from howdah.engine.relational.evaluate import as_polars
+from howdah.engine.relational.lowering import Lowering, Stream
+from howdah.engine.relational.relations import Relation
+from howdah.engine.relational.rules import optimise
 
 LOCAL_MEMORY = 0.25
 """Share of the free memory that the stored bytes of a local plan may have to be run as one stage."""
@@ -64,7 +64,7 @@ def lower(plan: Relation, scheduler: Any) -> tuple[Lowering, Stream]:
 def _fits(plan: Relation) -> bool:
     import psutil
 
-    tables = [node for node in plan.walk() if isinstance(node, nodes.Scan)]
+    tables = [node for node in plan.walk() if isinstance(node, relations.Scan)]
     if any(not node.table.filesystem.is_local for node in tables):
         return False
     stored = sum(node.table.stored_bytes(node.stored()) for node in tables)
@@ -91,16 +91,16 @@ def answer(rows: Rows, scheduler: Any = None) -> Answer:
     """The frame's rows; its index too, unless that is 0, 1, 2, ... anyway."""
     plan: Relation = rows.plan(index=not rows.is_range)
     plan = optimise(plan)
-    if not isinstance(plan, nodes.Project):
+    if not isinstance(plan, relations.Project):
         plan = ready(plan, scheduler)
         return Answer(run(plan, scheduler), dict(plan.schema))
     source = ready(plan.source, scheduler)
     top = retyped(replace(plan, source=source))
-    assert isinstance(top, nodes.Project)
+    assert isinstance(top, relations.Project)
     return _with_answers(top, scheduler)
 
 
-def _with_answers(top: nodes.Project, scheduler: Any) -> Answer:
+def _with_answers(top: relations.Project, scheduler: Any) -> Answer:
     """Questions about the very rows that come back need no query of their own: both answers come along."""
     asking = {n: e for n, e in top.columns if isinstance(e, Either) and e.answer is None and isinstance(e.no, Cast)}
     deep = any(open_questions(c) for n, e in top.columns for c in (e.children() if n in asking else (e,)))
@@ -138,13 +138,13 @@ def persisted(rows: Rows, scheduler: Any = None) -> Rows:
     key, n = lowering.cut(stream)
     graph: Any = lowering.graph
     (held,) = execute.persist_graph(graph, [graph.wanted(key)], scheduler=scheduler)
-    kept: Relation = nodes.Persisted(held, dict(plan.schema), n)
+    kept: Relation = relations.Persisted(held, dict(plan.schema), n)
     if rows.is_range:
-        kept = nodes.Number(kept)
+        kept = relations.Number(kept)
     return rows.over(kept)
 
 
-def in_memory(table: pl.DataFrame, schema: dict[str, DType], npartitions: int, is_range: bool) -> nodes.InMemory:
+def in_memory(table: pl.DataFrame, schema: dict[str, DType], npartitions: int, is_range: bool) -> relations.InMemory:
     """A relation of rows that the client has."""
     step = max(1, -(-table.height // npartitions))
     slices = [table[i : i + step] for i in range(0, table.height, step)] or [table]
@@ -153,4 +153,4 @@ def in_memory(table: pl.DataFrame, schema: dict[str, DType], npartitions: int, i
     for name, dtype in schema.items():
         digest.update(f"{name}\1{dtype!r}\1".encode())
     digest.update(table.rechunk().write_ipc(None).getvalue())
-    return nodes.InMemory(parts, schema, digest.digest(), is_range)
+    return relations.InMemory(parts, schema, digest.digest(), is_range)

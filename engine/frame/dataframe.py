@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from howdah.engine.expr import functions, nodes
-from howdah.engine.expr.columns import Column, Constant, binary, call
 from howdah.engine.frame.collection import Collection
 from howdah.engine.frame.frame import DEFAULT, Label, Rows, numbered, physical
 from howdah.engine.frame.scalar import Scalar
 from howdah.engine.frame.series import Series, _na_last, check_rankable
 from howdah.engine.frame.unsupported import is_pandas, not_there, only
+from howdah.engine.relational import casts, relations
+from howdah.engine.relational.columns import Column, Constant, binary, call
 from howdah.errors import NotSupported, SchemaError, UnknownColumn, near
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ class DataFrame(Collection):
 
     def _assigned(self, name: str, value: Any) -> DataFrame:
         rows = self._rows
-        if name.startswith(nodes.INDEX):
+        if name.startswith(relations.INDEX):
             raise SchemaError(f"assign: {name!r} is a name that howdah keeps for itself: choose another")
         if isinstance(value, Series):
             e = rows.resolve(value._rows.base, value._expression, f"assign({name}=...)")
@@ -188,10 +188,10 @@ class DataFrame(Collection):
     def astype(self, dtype: Any) -> DataFrame:
         """All columns, or those of a mapping, as another dtype."""
         if not isinstance(dtype, Mapping):
-            return self._each(lambda c, e: functions.astype(e, dtype))
+            return self._each(lambda c, e: casts.astype(e, dtype))
         for label in dtype:
             self._column(label, "astype")
-        return self._each(lambda c, e: functions.astype(e, dtype[c]) if c in dtype else e)
+        return self._each(lambda c, e: casts.astype(e, dtype[c]) if c in dtype else e)
 
     def fillna(self, value: Any) -> DataFrame:
         """Missing values replaced: by one scalar, or by a mapping from column to scalar."""
@@ -266,7 +266,7 @@ class DataFrame(Collection):
         for label in labels:
             check_rankable(what, label, self._column(label, what))
         by = tuple(physical(label) for label in labels)
-        return DataFrame(self._rows.pinned().through(lambda base: nodes.Top(base, int(n), by, largest)))
+        return DataFrame(self._rows.pinned().through(lambda base: relations.Top(base, int(n), by, largest)))
 
     def sort_values(self, by: Any, *, ascending: Any = True, kind: str = "quicksort", na_position: str = "last",
                     ignore_index: bool = False) -> DataFrame:  # fmt: skip
@@ -279,7 +279,7 @@ class DataFrame(Collection):
             raise SchemaError(f"sort_values: {len(labels)} columns, but {len(up)} values of ascending")
         names, last = tuple(physical(c) for c in labels), _na_last(na_position)
         order = tuple(bool(a) for a in up)
-        out = DataFrame(self._rows.pinned().through(lambda base: nodes.Sort(base, names, order, last, kind)))
+        out = DataFrame(self._rows.pinned().through(lambda base: relations.Sort(base, names, order, last, kind)))
         return out.reset_index(drop=True) if ignore_index else out
 
     def reset_index(self, *, drop: bool = False) -> DataFrame:
@@ -289,7 +289,7 @@ class DataFrame(Collection):
         # The old labels are columns of `pinned.base` under hidden names; a new INDEX must not take their place.
         named = tuple((physical(label), e) for label, e in (*fresh, *pinned.columns))
         shown = tuple((label, e) for label, e in (*fresh, *pinned.columns))
-        return DataFrame(Rows(numbered(nodes.Project(pinned.base, named)), shown, DEFAULT).by_label())
+        return DataFrame(Rows(numbered(relations.Project(pinned.base, named)), shown, DEFAULT).by_label())
 
     def _levels_as_columns(self, pinned: Rows) -> tuple[tuple[Label, Column], ...]:
         known = self._rows.labels()

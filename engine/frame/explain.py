@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from howdah.engine.expr import nodes
-from howdah.engine.expr.columns import Column, Either
-from howdah.engine.expr.lower import runs_as_pandas
-from howdah.engine.expr.nodes import Relation
-from howdah.engine.expr.physical import Lowering
-from howdah.engine.expr.rules import optimise
 from howdah.engine.frame.compute import cluster_of, lower
 from howdah.engine.frame.frame import Rows
 from howdah.engine.graph.graph import Graph
+from howdah.engine.relational import relations
+from howdah.engine.relational.columns import Column, Either
+from howdah.engine.relational.lowering import Lowering
+from howdah.engine.relational.polars_expr import runs_as_pandas
+from howdah.engine.relational.relations import Relation
+from howdah.engine.relational.rules import optimise
 
 
 def explain(rows: Rows, scheduler: Any) -> str:
@@ -53,9 +53,9 @@ def _bytes(graph: Any, i: int) -> str:
 
 def _pandas_parts(plan: Relation) -> Iterator[str]:
     for node in plan.walk():
-        if isinstance(node, nodes.MapPartitions):
+        if isinstance(node, relations.MapPartitions):
             yield node.describe()
-        if isinstance(node, nodes.Sort) and not node.stable:
+        if isinstance(node, relations.Sort) and not node.stable:
             yield f"{node.describe()} (the order of ties is numpy's)"
         for e in node.expressions():
             yield from (str(part) for part in e.walk() if runs_as_pandas(part))

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
 
-from howdah.engine.expr import nodes
-from howdah.engine.expr.columns import Col, Column, open_questions
-from howdah.engine.expr.dtypes import INT64, DType
-from howdah.engine.expr.nodes import INDEX, Relation
+from howdah.engine.relational import relations
+from howdah.engine.relational.columns import Col, Column, open_questions
+from howdah.engine.relational.dtypes import INT64, DType
+from howdah.engine.relational.relations import INDEX, Relation
 from howdah.errors import SchemaError
 
 Label = Hashable
@@ -64,14 +64,14 @@ class Rows:
     def level_names(self) -> list[str]:
         return [INDEX] if self.default_index else [f"{INDEX}{i}" for i in range(len(self.index))]
 
-    def plan(self, *, index: bool = True) -> nodes.Project:
+    def plan(self, *, index: bool = True) -> relations.Project:
         """The relation that people see: their columns, and the index' levels under hidden names."""
         named = [(physical(label), e) for label, e in self.columns]
         if index:
             named += list(zip(self.level_names(), (level.values for level in self.index)))
         for _, e in named:
             _ = e.dtype.polars  # refuses columns of types that cannot be carried
-        return nodes.Project(self.base, tuple(named))
+        return relations.Project(self.base, tuple(named))
 
     def pinned(self) -> Rows:
         """The same frame over its own plan: expressions are computed there, and columns are plain references."""
@@ -96,10 +96,10 @@ class Rows:
     def where(self, mask: Column) -> Rows:
         """The rows in which `mask`, an expression over the base, is true."""
         if not self.asks(mask):
-            return replace(self, base=nodes.Filter(self.base, mask))
+            return replace(self, base=relations.Filter(self.base, mask))
         plan = self.plan()
-        both = nodes.Project(self.base, (*plan.columns, (_MASK, mask)))
-        return self.over(nodes.Filter(both, Col(_MASK, mask.dtype)))
+        both = relations.Project(self.base, (*plan.columns, (_MASK, mask)))
+        return self.over(relations.Filter(both, Col(_MASK, mask.dtype)))
 
     def asks(self, *more: Column) -> bool:
         """Whether a dtype of the frame is still a question about its rows, as they are now."""
@@ -122,7 +122,7 @@ class Rows:
         """
         mine: Relation = self.base
         while mine.key != base.key:
-            if not isinstance(mine, (nodes.Filter, nodes.Head, nodes.Tail)) or open_questions(column):
+            if not isinstance(mine, (relations.Filter, relations.Head, relations.Tail)) or open_questions(column):
                 raise SchemaError(
                     f"{what}: the column belongs to another frame: columns of one frame can be combined row by row; "
                     "merge two frames on a key, or take the column from the frame that you assign to"
@@ -145,4 +145,4 @@ class Rows:
 
 def numbered(base: Relation) -> Relation:
     """The relation with a fresh default index."""
-    return nodes.Number(base)
+    return relations.Number(base)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from howdah.engine.expr import nodes
-from howdah.engine.expr.aggregates import NAMES, NEED_NUMBERS, Agg, as_pandas_reads
-from howdah.engine.expr.columns import Col, Column, open_questions
-from howdah.engine.expr.nodes import INDEX
 from howdah.engine.frame.frame import DEFAULT, Label, Level, Rows, numbered, physical
 from howdah.engine.frame.series import Series
 from howdah.engine.frame.unsupported import is_pandas, not_there, only
+from howdah.engine.relational import relations
+from howdah.engine.relational.aggregates import NAMES, NEED_NUMBERS, Agg, as_pandas_reads
+from howdah.engine.relational.columns import Col, Column, open_questions
+from howdah.engine.relational.relations import INDEX
 from howdah.errors import NotSupported, SchemaError, UnknownColumn, near
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class _GroupBy:
         if any(open_questions(e) for _, e in (*rows.columns, *keys)):
             hidden = [(f"{INDEX}key{i}", e) for i, (_, e) in enumerate(keys)]
             visible = [(physical(c), e) for c, e in rows.columns]
-            base = nodes.Project(rows.base, (*visible, *hidden))
+            base = relations.Project(rows.base, (*visible, *hidden))
             rows = Rows(base, rows.columns).by_label()
             keys = [(label, Col(n, base.schema[n])) for (label, _), (n, _) in zip(keys, hidden)]
         self._rows, self._keys = rows, keys
@@ -47,7 +47,7 @@ class _GroupBy:
         made = tuple((physical(label), agg) for label, agg in aggs)
         if len({n for n, _ in made}) < len(made):
             raise NotSupported("agg: two results of one name are not there yet: use distinct names")
-        node = nodes.Aggregate(self._rows.base, keys, made, self._sort, self._dropna)
+        node = relations.Aggregate(self._rows.base, keys, made, self._sort, self._dropna)
         columns = tuple((label, as_pandas_reads(physical(label), agg)) for label, agg in aggs)
         levels = tuple(Level(label, Col(n, node.schema[n])) for n, (label, _) in zip(names, self._keys))
         if self._as_index:
@@ -60,7 +60,7 @@ class _GroupBy:
                 f"agg: the result {twice[0]!r} has the name of a key: choose another, or use as_index=True"
             )
         both = (*shown, *columns)
-        plain = nodes.Project(node, tuple((physical(c), e) for c, e in both))
+        plain = relations.Project(node, tuple((physical(c), e) for c, e in both))
         return DataFrame(Rows(numbered(plain), both, DEFAULT).by_label())
 
     def _agg(self, name: Any, e: Column | None, where: Label) -> Agg:

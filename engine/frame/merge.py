@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, get_args
 
-from howdah.engine.expr import nodes
-from howdah.engine.expr.columns import Col, Column
-from howdah.engine.expr.dtypes import DType, How, key_type
-from howdah.engine.expr.functions import settled
 from howdah.engine.frame.frame import Label, Rows, numbered
 from howdah.engine.frame.series import Series
 from howdah.engine.frame.unsupported import only
+from howdah.engine.relational import relations
+from howdah.engine.relational.casts import settled
+from howdah.engine.relational.columns import Col, Column
+from howdah.engine.relational.dtypes import DType, How, key_type
 from howdah.errors import NotSupported, SchemaError
 
 if TYPE_CHECKING:
@@ -49,8 +49,8 @@ def merge(left: DataFrame, right: Any, how: Any, on: Any, left_on: Any, right_on
     _check_keys(left, right, mine, theirs)
     take = _columns(left, right, mine, theirs, how, tuple(suffixes))
     plans = a.plan(index=False), b.plan(index=False)
-    node = nodes.Join(*plans, tuple(mine), tuple(theirs), how, tuple(take))
-    base = numbered(nodes.Project(node, tuple((name, settled(Col(name, d), None)) for name, _, _, d in take)))
+    node = relations.Join(*plans, tuple(mine), tuple(theirs), how, tuple(take))
+    base = numbered(relations.Project(node, tuple((name, settled(Col(name, d), None)) for name, _, _, d in take)))
     columns: tuple[tuple[Label, Column], ...] = tuple((name, Col(name, base.schema[name])) for name, *_ in take)
     return DataFrame(Rows(base, columns))
 
@@ -98,7 +98,7 @@ def _check_keys(left: DataFrame, right: DataFrame, mine: list[str], theirs: list
 
 
 Take = list[tuple[str, str, str, DType]]
-"""Per column of the result: its name, side, source, and type; integers may be nullable (see `functions.settled`)."""
+"""Per column of the result: its name, side, source, and type; integers may be nullable (see `casts.settled`)."""
 
 
 def _columns(left: DataFrame, right: DataFrame, mine: list[str], theirs: list[str], how: How,

@@ -6,12 +6,12 @@ import hashlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from howdah.engine.expr import nodes
-from howdah.engine.expr.columns import Col
-from howdah.engine.expr.convert import frame_to_pandas
-from howdah.engine.expr.dtypes import DType, of_pandas
 from howdah.engine.frame.frame import Rows, physical
 from howdah.engine.graph.keys import content_hash
+from howdah.engine.relational import relations
+from howdah.engine.relational.columns import Col
+from howdah.engine.relational.convert import frame_to_pandas
+from howdah.engine.relational.dtypes import DType, of_pandas
 from howdah.errors import SchemaError
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def map_partitions(collection: Collection, function: Callable[..., Any], meta: A
     schema |= {name: plan.schema[name] for name in names}
     code = hashlib.blake2b(content_hash(function), digest_size=16).digest()
     work = _OnSeries(function) if is_series else function
-    node = nodes.MapPartitions(plan, work, code, tuple(labels), levels, schema, names)
+    node = relations.MapPartitions(plan, work, code, tuple(labels), levels, schema, names)
     columns = tuple((c, Col(c, schema[c])) for c in frame.columns)
     shell = Rows(node, columns, rows.index)
     return DataFrame(shell.over(node))

@@ -7,13 +7,13 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
-from howdah.engine.expr import nodes
-from howdah.engine.expr.aggregates import Agg
-from howdah.engine.expr.columns import Column
-from howdah.engine.expr.convert import to_series
-from howdah.engine.expr.dtypes import DType
-from howdah.engine.expr.nodes import Relation
 from howdah.engine.frame import compute as _compute
+from howdah.engine.relational import relations
+from howdah.engine.relational.aggregates import Agg
+from howdah.engine.relational.columns import Column
+from howdah.engine.relational.convert import to_series
+from howdah.engine.relational.dtypes import DType
+from howdah.engine.relational.relations import Relation
 
 
 class Scalar:
@@ -24,7 +24,7 @@ class Scalar:
 
     def __init__(self, base: Relation, name: str, source: Column | None):
         self._agg = Agg(name, source, grouped=False)
-        self._plan = nodes.Aggregate(base, (), (("value", self._agg),))
+        self._plan = relations.Aggregate(base, (), (("value", self._agg),))
         self._known: list[Any] = []
 
     @property

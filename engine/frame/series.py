@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from howdah.engine.expr import functions, nodes
-from howdah.engine.expr.columns import Column, binary, call, open_questions
 from howdah.engine.frame import compute as _compute
 from howdah.engine.frame.collection import Collection
 from howdah.engine.frame.frame import DEFAULT, Label, Rows, numbered, physical
 from howdah.engine.frame.scalar import Scalar
 from howdah.engine.frame.unsupported import is_pandas, not_there, only
+from howdah.engine.relational import casts, relations
+from howdah.engine.relational.columns import Column, binary, call, open_questions
 from howdah.errors import NotSupported, SchemaError
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class Series(Collection):
 
     def astype(self, dtype: Any) -> Series:
         """Another dtype, with pandas' conversions; values that cannot be converted fail when computed, as in pandas."""
-        return self._with(functions.astype(self._expression, dtype))
+        return self._with(casts.astype(self._expression, dtype))
 
     def isna(self) -> Series:
         return self._with(call("isna", self._expression))
@@ -182,13 +182,13 @@ class Series(Collection):
         only(what, keep=(keep, "first"))
         check_rankable(what, self.name, self._expression)
         pinned = self._rows.pinned()
-        return Series(pinned.through(lambda base: nodes.Top(base, int(n), (physical(self.name),), largest)))
+        return Series(pinned.through(lambda base: relations.Top(base, int(n), (physical(self.name),), largest)))
 
     def sort_values(self, *, ascending: bool = True, kind: Any = "quicksort", na_position: Any = "last") -> Series:
         """All rows in order. They are gathered into one partition: for results, not for large tables."""
         pinned = self._rows.pinned()
         by, last = (physical(self.name),), _na_last(na_position)
-        return Series(pinned.through(lambda base: nodes.Sort(base, by, (bool(ascending),), last, kind)))
+        return Series(pinned.through(lambda base: relations.Sort(base, by, (bool(ascending),), last, kind)))
 
     def rename(self, name: Any = None) -> Series:
         if isinstance(name, dict) or callable(name):
@@ -205,7 +205,7 @@ class Series(Collection):
     def reset_index(self, *, drop: bool = False, name: Any = ...) -> Any:
         """The index as columns, and a fresh one; `drop=True` gives a Series without the old one."""
         if drop:
-            alone = nodes.Project(self._rows.base, ((physical(self.name), self._expression),))
+            alone = relations.Project(self._rows.base, ((physical(self.name), self._expression),))
             return Series(Rows(numbered(alone), self._rows.columns, DEFAULT).by_label())
         return self.to_frame(name).reset_index()
 

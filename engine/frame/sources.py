@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from howdah.engine.expr import nodes
-from howdah.engine.expr.columns import Col, Column
-from howdah.engine.expr.convert import from_pandas as _carried
-from howdah.engine.expr.dtypes import DType, of_arrow, of_pandas
-from howdah.engine.expr.functions import settled
-from howdah.engine.expr.nodes import INDEX
 from howdah.engine.frame.compute import in_memory
 from howdah.engine.frame.dataframe import DataFrame
 from howdah.engine.frame.frame import DEFAULT, Label, Level, Rows
+from howdah.engine.relational import relations
+from howdah.engine.relational.casts import settled
+from howdah.engine.relational.columns import Col, Column
+from howdah.engine.relational.convert import from_pandas as _carried
+from howdah.engine.relational.dtypes import DType, of_arrow, of_pandas
+from howdah.engine.relational.relations import INDEX
 from howdah.errors import NotSupported, SchemaError, UnknownColumn, near
 
 _REMEDY = {
@@ -68,7 +68,7 @@ def read_parquet(url: Any, columns: Sequence[str] | None = None) -> DataFrame:
         stored = of_arrow(kind, nulls != 0)
         types[name] = stored
         fixed[name] = settled(Col(name, stored), None if nulls is None else nulls > 0)
-    scan = nodes.Scan(table, (*used, INDEX) if not levels else tuple(used), types)
+    scan = relations.Scan(table, (*used, INDEX) if not levels else tuple(used), types)
     shown = tuple((name, fixed[name]) for name in wanted)
     index = DEFAULT if not levels else tuple(Level(_level_label(table, n), fixed[n]) for n in levels)
     return DataFrame(Rows(scan, shown, index))

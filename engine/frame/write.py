@@ -7,12 +7,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from howdah.engine.expr.convert import frame_to_pandas
-from howdah.engine.expr.dtypes import DType
-from howdah.engine.expr.physical import write_layer
-from howdah.engine.expr.run import as_polars
 from howdah.engine.frame import compute as _compute
 from howdah.engine.frame.frame import Rows, physical
+from howdah.engine.relational.convert import frame_to_pandas
+from howdah.engine.relational.dtypes import DType
+from howdah.engine.relational.evaluate import as_polars
+from howdah.engine.relational.lowering import write_layer
 from howdah.errors import SchemaError
 
 

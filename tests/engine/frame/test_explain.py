@@ -10,8 +10,8 @@ import pytest
 
 import howdah as hd
 from howdah.engine.execution import dispatch as execute
-from howdah.engine.expr import sizes
 from howdah.engine.frame import compute
+from howdah.engine.relational import sizes
 
 
 @pytest.fixture

@@ -19,8 +19,8 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 import howdah as hd
-from howdah.engine.expr import sizes
 from howdah.engine.frame import compute
+from howdah.engine.relational import sizes
 from howdah.errors import NotSupported, SchemaError
 
 TYPES = {

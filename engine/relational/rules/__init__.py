@@ -1,18 +1,18 @@
 """The optimiser's rules: one rule one file, one function from plan to plan, applied in the order of `RULES`.
 
 A rule never changes what a plan gives: values, order, labels and dtypes stay pandas'. `optimise` repeats them until
-nothing changes. Called by `howdah.engine.frame`; rules import `nodes` and `columns` only, and never execute anything.
+nothing changes. Called by `howdah.engine.frame`; rules import `relations` and `columns` only, and execute nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from howdah.engine.expr.nodes import Relation
-from howdah.engine.expr.rules.choose_join import choose_join
-from howdah.engine.expr.rules.fuse import fuse
-from howdah.engine.expr.rules.push_filter import push_filter
-from howdah.engine.expr.rules.push_projection import push_projection
+from howdah.engine.relational.relations import Relation
+from howdah.engine.relational.rules.choose_join import choose_join
+from howdah.engine.relational.rules.fuse import fuse
+from howdah.engine.relational.rules.push_filter import push_filter
+from howdah.engine.relational.rules.push_projection import push_projection
 
 RULES: tuple[Callable[[Relation], Relation], ...] = (push_projection, push_filter, fuse, choose_join)
 

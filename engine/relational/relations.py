@@ -2,7 +2,7 @@
 
 A node's rows have an order, and it is pandas' order. `Scan`, `InMemory`, `Persisted` and `Slot` are leaves; `Filter`,
 `Head`, `Tail`, `Sort`, `Top` and `Tally` keep their source's columns; the others make a new schema. Nodes hold data and
-never execute: `rules` rewrite them, `physical` lowers them to layers, `run` evaluates them inside one task.
+never execute: `rules` rewrite them, `lowering` lowers them to layers, `evaluate` evaluates them inside one task.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any
 
-from howdah.engine.expr.aggregates import Agg
-from howdah.engine.expr.columns import Column
-from howdah.engine.expr.dtypes import INT64, DType, How
+from howdah.engine.relational.aggregates import Agg
+from howdah.engine.relational.columns import Column
+from howdah.engine.relational.dtypes import INT64, DType, How
 from howdah.errors import SchemaError, UnknownColumn, near
 
 INDEX = "__index__"

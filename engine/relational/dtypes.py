@@ -1,8 +1,8 @@
 """What a column is: the dtype that pandas would show, and the Polars dtype that carries it.
 
 pandas is the answer key, so it is also whom we ask: every type has a tiny pandas sample, an operation is tried on the
-samples, and the dtype of what comes out is the dtype of the expression (`howdah.engine.expr.columns`). Everything in
-`expr` and `frame` may use this module.
+samples, and the dtype of what comes out is the dtype of the expression (`columns`). Everything in `relational` and
+`frame` may use this module.
 
 Missing values are nulls in Polars. Columns that pandas holds in numpy without room for them (integers, bools) are
 never null, unless the type says ``nullable``: such a column must be settled first (see `columns.Either`).

@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import howdah as hd
-from howdah.engine.expr.convert import from_pandas, to_series
-from howdah.engine.expr.dtypes import of_arrow, of_pandas
+from howdah.engine.relational.convert import from_pandas, to_series
+from howdah.engine.relational.dtypes import of_arrow, of_pandas
 from howdah.errors import NotSupported, SchemaError
 
 STORED: dict[str, pa.Array] = {

@@ -1,7 +1,7 @@
 """Row-wise functions by name: what pandas does (the answer key), and how Polars does the same where it can.
 
 One table, `FUNCTIONS`. A function without a Polars form runs as pandas on the partition, and `explain()` says so.
-Used by `columns` (for dtypes) and `lower` (for execution).
+Used by `columns` (for dtypes) and `polars_expr` (for execution).
 """
 
 from __future__ import annotations
@@ -12,9 +12,7 @@ from typing import Any
 
 import polars as pl
 
-from howdah.engine.expr.columns import Cast, Column, Either, call, missing
-from howdah.engine.expr.dtypes import DType, is_missing, is_text
-from howdah.errors import NotSupported, SchemaError
+from howdah.engine.relational.dtypes import DType, is_missing
 
 Native = Callable[..., pl.Expr | None]
 
@@ -154,66 +152,3 @@ _NATIVE: dict[str, Native] = {
 }
 for _name, _form in _NATIVE.items():
     FUNCTIONS[_name] = Function(FUNCTIONS[_name].ask, _form)
-
-
-# -- dtypes that people ask for -------------------------------------------------------------------------------------
-
-
-def astype(source: Column, wanted: Any) -> Column:
-    """`source` as another dtype, with pandas' conversions and pandas' errors."""
-    import numpy as np
-    import pandas as pd
-
-    try:
-        target = pd.api.types.pandas_dtype(wanted)
-    except TypeError as error:
-        raise SchemaError(f"{source}.astype({wanted!r}): {error}") from None
-    have = source.dtype
-    if target == np.dtype(object) and have.pandas != "object":
-        raise NotSupported(f"{source}.astype(object): object columns of {have} are not there yet: keep {have}")
-    if is_text(target):
-        name = "str"
-    elif isinstance(target, (np.dtype, pd.DatetimeTZDtype)):
-        name = str(target)
-    else:
-        raise NotSupported(f"{source}.astype({wanted!r}): only numpy's dtypes and str are there yet")
-    if name == have.pandas:
-        return source
-    if have.kind == "datetime" and name == "str":
-        raise NotSupported(f"{source}.astype(str): use .dt.strftime with the format that you want")
-    native = _native_cast(have, name)
-    if native is not None:
-        return Cast(source, native)
-    if have.kind == "anybool" and name == "bool":
-        if have.nullable:
-            raise NotSupported(f"{source}.astype(bool): pandas makes missing values True or False by their kind: "
-                               "use .fillna(...) first")  # fmt: skip
-        return Cast(source, DType("bool"))
-    return call("astype", source, None, dtype=name)
-
-
-def _native_cast(have: DType, name: str) -> DType | None:
-    """The type, where Polars' cast gives exactly what numpy's gives."""
-    widths = {"int8": 8, "int16": 16, "int32": 32, "int64": 64, "uint8": 8, "uint16": 16, "uint32": 32, "uint64": 64}
-    if name in ("float64", "float32") and (have.is_number or have.kind in ("bool", "decimal")):
-        return DType(name, nullable=True)
-    if have.kind == "bool" and name in widths:
-        return DType(name)
-    if have.is_integer and name in widths:
-        same = have.kind.startswith("u") == name.startswith("u")
-        grows = widths[name] > widths[have.kind] and have.kind.startswith("u")
-        return DType(name) if (same and widths[name] >= widths[have.kind]) or grows else None
-    if have.is_integer and name == "str":
-        return DType("str")
-    if have.kind == "date" and name.startswith("datetime64[") and "," not in name:
-        return DType("datetime", unit=name[11:-1], nullable=have.nullable)
-    return None
-
-
-def settled(source: Column, nulls: bool | None) -> Column:
-    """An integer or bool column that may hold nulls, as pandas has it: with room for them only if there are any."""
-    have = source.dtype
-    if not (have.is_integer or have.kind == "bool") or not have.nullable:
-        return source
-    roomy = DType("float64", nullable=True) if have.is_integer else DType("anybool", nullable=True, hole=have.hole)
-    return Either(missing(source), Cast(source, roomy), Cast(source, have.present()), nulls)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from howdah.engine.expr import nodes, sizes
-from howdah.engine.expr.nodes import Relation
+from howdah.engine.relational import relations, sizes
+from howdah.engine.relational.relations import Relation
 
 _ORDERLESS = {"sum", "mean", "min", "max", "count", "size", "nunique", "var", "std", "any"}
 
@@ -13,10 +13,10 @@ _ORDERLESS = {"sum", "mean", "min", "max", "count", "size", "nunique", "var", "s
 def choose_join(plan: Relation) -> Relation:
     """Send the smaller side of a join to every task of the other, as far as pandas' order and missing rows allow.
 
-    >>> from howdah.engine.expr.dtypes import INT64
-    >>> side = nodes.InMemory((), {"k": INT64}, b"t")
+    >>> from howdah.engine.relational.dtypes import INT64
+    >>> side = relations.InMemory((), {"k": INT64}, b"t")
     >>> take = (("k", "key", "k", INT64),)
-    >>> before = nodes.Join(side, side, ("k",), ("k",), "left", take)
+    >>> before = relations.Join(side, side, ("k",), ("k",), "left", take)
     >>> print(before.describe()); print(choose_join(before).describe())
     left join on k
     left join on k, right side to every task
@@ -26,15 +26,15 @@ def choose_join(plan: Relation) -> Relation:
 
 def _choose(node: Relation, ordered: bool) -> Relation:
     below = ordered
-    if isinstance(node, nodes.Aggregate):
+    if isinstance(node, relations.Aggregate):
         below = not (node.sort and all(a.name in _ORDERLESS for _, a in node.aggs))
-    elif not isinstance(node, (nodes.Filter, nodes.Project, nodes.Join)):
+    elif not isinstance(node, (relations.Filter, relations.Project, relations.Join)):
         below = True
     node = node.rebuild(lambda source: _choose(source, below))
-    return _sides(node, ordered) if isinstance(node, nodes.Join) and not node.small else node
+    return _sides(node, ordered) if isinstance(node, relations.Join) and not node.small else node
 
 
-def _sides(node: nodes.Join, ordered: bool) -> nodes.Join:
+def _sides(node: relations.Join, ordered: bool) -> relations.Join:
     if node.how in ("left", "outer"):
         return replace(node, small="right", ordered=ordered)
     if node.how == "right":

@@ -16,11 +16,11 @@ from typing import Any, Protocol
 
 import polars as pl
 
-from howdah.engine.expr import nodes, sizes
-from howdah.engine.expr.columns import Col
-from howdah.engine.expr.dtypes import INT64
-from howdah.engine.expr.run import Bound, Combine, Finish, Partial, collect, evaluate
 from howdah.engine.protocol.layers import Broadcast, Dependency, Key, KToOne, Layer, OneToOne, Pattern
+from howdah.engine.relational import relations, sizes
+from howdah.engine.relational.columns import Col
+from howdah.engine.relational.dtypes import INT64
+from howdah.engine.relational.evaluate import Bound, Combine, Finish, Partial, collect, evaluate
 from howdah.errors import NotSupported
 
 
@@ -40,7 +40,7 @@ class Stage:
     numbered : whether the last argument is the task's number and the last input the row counts of all partitions.
     """
 
-    tree: nodes.Relation
+    tree: relations.Relation
     scans: bool = False
     numbered: bool = False
 
@@ -69,13 +69,13 @@ def count_rows(table: Any) -> int:
 class Stream:
     """A relation being fused. `inputs` are (layer, pattern) by slot number; `pieces` are what its scan reads."""
 
-    tree: nodes.Relation
+    tree: relations.Relation
     n: int
     inputs: tuple[tuple[Key, Pattern], ...] = ()
     pieces: tuple[Any, ...] | None = None
     numbered: bool = False
 
-    def grow(self, make: Callable[[nodes.Relation], nodes.Relation]) -> Stream:
+    def grow(self, make: Callable[[relations.Relation], relations.Relation]) -> Stream:
         return replace(self, tree=make(self.tree))
 
 
@@ -85,7 +85,7 @@ class LayerNote:
 
     name: str
     n: int
-    tree: nodes.Relation | None
+    tree: relations.Relation | None
     needs: tuple[str, ...]
 
 
@@ -99,7 +99,7 @@ class Lowering:
     names: dict[Key, str] = field(default_factory=dict)
     done: dict[bytes, Stream] = field(default_factory=dict)
 
-    def lower(self, node: nodes.Relation) -> Stream:
+    def lower(self, node: relations.Relation) -> Stream:
         """The stream of `node`; a subtree that occurs twice is lowered, and computed, once if it needs a layer."""
         if node.key not in self.done:
             self.done[node.key] = _LOWER[type(node)](self, node)
@@ -108,7 +108,7 @@ class Lowering:
     def cut(self, stream: Stream, label: str = "") -> tuple[Key, int]:
         """Make the stream a layer (unless it already is one), and give the layer's key and length."""
         tree = stream.tree
-        if isinstance(tree, nodes.Slot) and not tree.many and len(stream.inputs) == 1 and not stream.numbered:
+        if isinstance(tree, relations.Slot) and not tree.many and len(stream.inputs) == 1 and not stream.numbered:
             key, pattern = stream.inputs[0]
             if isinstance(pattern, OneToOne):
                 return key, stream.n
@@ -130,7 +130,7 @@ class Lowering:
         )
         return self.put(layer, tree), stream.n
 
-    def put(self, layer: Layer, tree: nodes.Relation | None) -> Key:
+    def put(self, layer: Layer, tree: relations.Relation | None) -> Key:
         key = self.graph.add(layer)
         if key not in self.names:
             self.names[key] = f"{len(self.notes) + 1}"
@@ -140,7 +140,7 @@ class Lowering:
 
     # -- leaves
 
-    def scan(self, node: nodes.Scan) -> Stream:
+    def scan(self, node: relations.Scan) -> Stream:
         table = node.table
         pieces = tuple(table.pieces(list(node.stored()), filters=list(node.conditions), target_bytes=sizes.PIECE))
         small = sum(p.nbytes for p in pieces) <= sizes.SMALL
@@ -148,34 +148,34 @@ class Lowering:
             return Stream(replace(node, pieces=pieces), 1)
         return Stream(node, len(pieces), pieces=pieces)
 
-    def in_memory(self, node: nodes.InMemory) -> Stream:
+    def in_memory(self, node: relations.InMemory) -> Stream:
         if self.whole or len(node.parts) == 1:
             return Stream(node, 1)
         args = [(p,) for p in node.parts]
         key = self.put(Layer("rows of the client", _given, len(node.parts), args=args, key=_given_key(node)), None)
-        return Stream(nodes.Slot(0, node.schema), len(node.parts), ((key, OneToOne()),))
+        return Stream(relations.Slot(0, node.schema), len(node.parts), ((key, OneToOne()),))
 
-    def persisted(self, node: nodes.Persisted) -> Stream:
+    def persisted(self, node: relations.Persisted) -> Stream:
         self.graph.held[node.held.layer] = node.held
-        return Stream(nodes.Slot(0, node.schema), node.n, ((node.held.layer, OneToOne()),))
+        return Stream(relations.Slot(0, node.schema), node.n, ((node.held.layer, OneToOne()),))
 
     # -- row by row
 
-    def fused(self, node: nodes.Relation) -> Stream:
+    def fused(self, node: relations.Relation) -> Stream:
         (source,) = node.sources()
         return self.lower(source).grow(lambda tree: node.rebuild(lambda _: tree))
 
-    def number(self, node: nodes.Number) -> Stream:
+    def number(self, node: relations.Number) -> Stream:
         stream = self.lower(node.source)
         if stream.n == 1:
             return stream.grow(lambda tree: replace(node, source=tree))
         key, n = self.cut(stream)
         counted = hashlib.blake2b(b"howdah.count" + key, digest_size=16).digest()
         counts = self.put(Layer("count rows", count_rows, n, (Dependency(key, OneToOne()),), key=counted), None)
-        tree = replace(node, source=nodes.Slot(0, node.source.schema))
+        tree = replace(node, source=relations.Slot(0, node.source.schema))
         ready = Stream(tree, n, ((key, OneToOne()), (counts, Broadcast())), numbered=True)
         key, n = self.cut(ready, "number rows")
-        return Stream(nodes.Slot(0, node.schema), n, ((key, OneToOne()),))
+        return Stream(relations.Slot(0, node.schema), n, ((key, OneToOne()),))
 
     # -- order
 
@@ -184,53 +184,53 @@ class Lowering:
         if stream.n == 1:
             return stream
         key, n = self.cut(stream, label)
-        return Stream(nodes.Slot(0, stream.tree.schema, many=True), 1, ((key, KToOne(n)),))
+        return Stream(relations.Slot(0, stream.tree.schema, many=True), 1, ((key, KToOne(n)),))
 
-    def tree_of(self, stream: Stream, step: Callable[[nodes.Relation], nodes.Relation], label: str) -> Stream:
+    def tree_of(self, stream: Stream, step: Callable[[relations.Relation], relations.Relation], label: str) -> Stream:
         """`step` on every partition, then on groups of `sizes.FAN_IN` results, until one partition is left."""
         stream = stream.grow(step)
         while stream.n > 1:
             key, n = self.cut(stream)
-            rows = nodes.Slot(0, stream.tree.schema, many=True)
+            rows = relations.Slot(0, stream.tree.schema, many=True)
             stream = Stream(step(rows), -(-n // sizes.FAN_IN), ((key, KToOne(sizes.FAN_IN)),))
         return stream
 
-    def head(self, node: nodes.Head) -> Stream:
+    def head(self, node: relations.Head) -> Stream:
         stream = self.lower(node.source)
         if stream.n > 1 and node.n < 0:
             stream = self.gathered(stream)
         stream = _first_pieces(stream, node.n)
-        return self.tree_of(stream, lambda tree: nodes.Head(tree, node.n), "head")
+        return self.tree_of(stream, lambda tree: relations.Head(tree, node.n), "head")
 
-    def tail(self, node: nodes.Tail) -> Stream:
+    def tail(self, node: relations.Tail) -> Stream:
         stream = self.lower(node.source)
         if stream.n > 1 and node.n < 0:
             stream = self.gathered(stream)
-        return self.tree_of(stream, lambda tree: nodes.Tail(tree, node.n), "tail")
+        return self.tree_of(stream, lambda tree: relations.Tail(tree, node.n), "tail")
 
-    def top(self, node: nodes.Top) -> Stream:
+    def top(self, node: relations.Top) -> Stream:
         return self.tree_of(self.lower(node.source), lambda tree: replace(node, source=tree), "top")
 
-    def sort(self, node: nodes.Sort) -> Stream:
+    def sort(self, node: relations.Sort) -> Stream:
         return self.gathered(self.lower(node.source)).grow(lambda tree: replace(node, source=tree))
 
     # -- groups
 
-    def aggregate(self, node: nodes.Aggregate) -> Stream:
+    def aggregate(self, node: relations.Aggregate) -> Stream:
         stream = self.lower(node.source)
         if stream.n == 1:
             return stream.grow(lambda tree: replace(node, source=tree))
         stream = stream.grow(lambda tree: Partial(replace(node, source=tree)))
-        thin = replace(node, source=nodes.Slot(0, node.source.schema))
+        thin = replace(node, source=relations.Slot(0, node.source.schema))
         while stream.n > 1:
             key, n = self.cut(stream)
-            states = Combine(nodes.Slot(0, {}, many=True), thin)
+            states = Combine(relations.Slot(0, {}, many=True), thin)
             stream = Stream(states, -(-n // sizes.FAN_IN), ((key, KToOne(sizes.FAN_IN)),))
         return stream.grow(lambda tree: Finish(tree, thin))
 
     # -- joins
 
-    def join(self, node: nodes.Join) -> Stream:
+    def join(self, node: relations.Join) -> Stream:
         left, right = self.lower(node.left), self.lower(node.right)
         if left.n == 1 and right.n == 1:
             return _side_by_side(node, left, right)
@@ -244,26 +244,26 @@ class Lowering:
         key, n = self.cut(other, "small side of join")
         many = n > 1
         slot = len(stream.inputs)
-        table = nodes.Slot(slot, getattr(node, small).schema, many=True)
+        table = relations.Slot(slot, getattr(node, small).schema, many=True)
         one, two = (stream.tree, table) if small == "right" else (table, stream.tree)
         pattern: Pattern = Broadcast() if many or stream.n > 1 else OneToOne()
         joined = replace(node, small=small, left=one, right=two)
         return replace(stream, tree=joined, inputs=(*stream.inputs, (key, pattern)))
 
-    def _fit_together(self, node: nodes.Join) -> bool:
+    def _fit_together(self, node: relations.Join) -> bool:
         return sizes.stored_bytes(node.left) + sizes.stored_bytes(node.right) <= sizes.BROADCAST
 
-    def _in_left_order(self, node: nodes.Join) -> Stream:
+    def _in_left_order(self, node: relations.Join) -> Stream:
         """A join whose left side goes to every task: the tasks' rows come together and into the left side's order."""
         mark = "\1left row"
-        numbered = nodes.Number(node.left, mark)
+        numbered = relations.Number(node.left, mark)
         take = (*node.take, (mark, "left", mark, INT64))
         loose = replace(node, left=numbered, take=take, small="left", ordered=False)
         rows = self.gathered(self.lower(loose))
         wanted = tuple((n, Col(n, d)) for n, d in node.schema.items())
-        return rows.grow(lambda tree: nodes.Project(nodes.Sort(tree, (mark,), (True,), kind="stable"), wanted))
+        return rows.grow(lambda tree: relations.Project(relations.Sort(tree, (mark,), (True,), kind="stable"), wanted))
 
-    def _check_broadcast(self, node: nodes.Join, small: str) -> None:
+    def _check_broadcast(self, node: relations.Join, small: str) -> None:
         size = sizes.stored_bytes(getattr(node, small))
         if size > sizes.BROADCAST:
             raise NotSupported(
@@ -295,27 +295,27 @@ def _given(table: Any) -> Any:
     return table
 
 
-def _given_key(node: nodes.InMemory) -> Key:
+def _given_key(node: relations.InMemory) -> Key:
     return hashlib.blake2b(b"howdah.given" + node.digest + repr(len(node.parts)).encode(), digest_size=16).digest()
 
 
-def _side_by_side(node: nodes.Join, left: Stream, right: Stream) -> Stream:
+def _side_by_side(node: relations.Join, left: Stream, right: Stream) -> Stream:
     """Both sides in one task; the right side's slots come after the left's."""
     shift = len(left.inputs)
     tree = renumber(right.tree, shift)
     return Stream(replace(node, left=left.tree, right=tree), 1, (*left.inputs, *right.inputs))
 
 
-def renumber(tree: nodes.Relation, shift: int) -> nodes.Relation:
+def renumber(tree: relations.Relation, shift: int) -> relations.Relation:
     """The tree with its slots `shift` further on."""
-    if isinstance(tree, nodes.Slot):
+    if isinstance(tree, relations.Slot):
         return replace(tree, number=tree.number + shift)
     return tree.rebuild(lambda source: renumber(source, shift))
 
 
-def slim(tree: nodes.Relation) -> nodes.Relation:
+def slim(tree: relations.Relation) -> relations.Relation:
     """The tree as a task needs it: a scan carries the table's files only if it reads all of them here, as one."""
-    if isinstance(tree, nodes.Scan):
+    if isinstance(tree, relations.Scan):
         at_once = tree.pieces is not None and tree.table is not None and tree.table.filesystem.is_local
         every = at_once and sum(p.rows for p in tree.pieces or ()) == tree.table.rows
         return tree if every else replace(tree, table=None)
@@ -325,9 +325,9 @@ def slim(tree: nodes.Relation) -> nodes.Relation:
 def _first_pieces(stream: Stream, n: int) -> Stream:
     """Only the pieces that hold the first `n` rows, where every row of the scan is kept."""
     node = stream.tree
-    while isinstance(node, (nodes.Project,)):
+    while isinstance(node, (relations.Project,)):
         node = node.source
-    if stream.pieces is None or not isinstance(node, nodes.Scan) or len(stream.inputs) or n < 0:
+    if stream.pieces is None or not isinstance(node, relations.Scan) or len(stream.inputs) or n < 0:
         return stream
     rows, kept = 0, 0
     for piece in stream.pieces:
@@ -337,11 +337,11 @@ def _first_pieces(stream: Stream, n: int) -> Stream:
     return replace(stream, pieces=stream.pieces[:kept], n=kept)
 
 
-def _scan_of(tree: nodes.Relation) -> list[Any]:
-    return [p for node in tree.walk() if isinstance(node, nodes.Scan) for p in node.pieces or ()]
+def _scan_of(tree: relations.Relation) -> list[Any]:
+    return [p for node in tree.walk() if isinstance(node, relations.Scan) for p in node.pieces or ()]
 
 
-def _hosts(stream: Stream, tree: nodes.Relation) -> list[tuple[str, ...]] | None:
+def _hosts(stream: Stream, tree: relations.Relation) -> list[tuple[str, ...]] | None:
     if stream.pieces is not None:
         return [tuple(p.hosts) for p in stream.pieces]
     bytes_of: dict[str, int] = {}
@@ -352,7 +352,7 @@ def _hosts(stream: Stream, tree: nodes.Relation) -> list[tuple[str, ...]] | None
     return [tuple(best[:3])] if best and stream.n == 1 else None
 
 
-def _nbytes(stream: Stream, tree: nodes.Relation) -> list[int] | None:
+def _nbytes(stream: Stream, tree: relations.Relation) -> list[int] | None:
     if stream.pieces is not None:
         return [p.nbytes for p in stream.pieces]
     read = sum(p.nbytes for p in _scan_of(tree))
@@ -369,22 +369,33 @@ def _pattern(pattern: Pattern) -> str:
 
 
 _WORDS: dict[type, str] = {
-    nodes.Scan: "scan", nodes.Filter: "filter", nodes.Project: "derive", nodes.Aggregate: "group",
-    Partial: "partial sums", Combine: "combine", Finish: "finish", nodes.Join: "join", nodes.Top: "top",
-    nodes.Sort: "sort", nodes.Head: "head", nodes.Tail: "tail", nodes.MapPartitions: "pandas", nodes.Number: "number",
-}  # fmt: skip
+    relations.Scan: "scan",
+    relations.Filter: "filter",
+    relations.Project: "derive",
+    relations.Aggregate: "group",
+    Partial: "partial sums",
+    Combine: "combine",
+    Finish: "finish",
+    relations.Join: "join",
+    relations.Top: "top",
+    relations.Sort: "sort",
+    relations.Head: "head",
+    relations.Tail: "tail",
+    relations.MapPartitions: "pandas",
+    relations.Number: "number",
+}
 
 
-def summary(tree: nodes.Relation) -> str:
+def summary(tree: relations.Relation) -> str:
     """The name of a stage: its steps, in order.
 
-    >>> summary(nodes.Head(nodes.Slot(0, {"a": INT64}), 3))
+    >>> summary(relations.Head(relations.Slot(0, {"a": INT64}), 3))
     'head'
     """
     words: list[str] = []
     for node in tree.walk():
         word = _WORDS.get(type(node))
-        if isinstance(node, nodes.Aggregate) and isinstance(tree, Partial) and node is tree.whole:
+        if isinstance(node, relations.Aggregate) and isinstance(tree, Partial) and node is tree.whole:
             continue
         if word and (not words or words[-1] != word):
             words.append(word)
@@ -392,11 +403,20 @@ def summary(tree: nodes.Relation) -> str:
 
 
 _LOWER: dict[type, Callable[[Lowering, Any], Stream]] = {
-    nodes.Scan: Lowering.scan, nodes.InMemory: Lowering.in_memory, nodes.Persisted: Lowering.persisted,
-    nodes.Filter: Lowering.fused, nodes.Project: Lowering.fused, nodes.MapPartitions: Lowering.fused,
-    nodes.Number: Lowering.number, nodes.Head: Lowering.head, nodes.Tail: Lowering.tail, nodes.Top: Lowering.top,
-    nodes.Sort: Lowering.sort, nodes.Aggregate: Lowering.aggregate, nodes.Join: Lowering.join,
-}  # fmt: skip
+    relations.Scan: Lowering.scan,
+    relations.InMemory: Lowering.in_memory,
+    relations.Persisted: Lowering.persisted,
+    relations.Filter: Lowering.fused,
+    relations.Project: Lowering.fused,
+    relations.MapPartitions: Lowering.fused,
+    relations.Number: Lowering.number,
+    relations.Head: Lowering.head,
+    relations.Tail: Lowering.tail,
+    relations.Top: Lowering.top,
+    relations.Sort: Lowering.sort,
+    relations.Aggregate: Lowering.aggregate,
+    relations.Join: Lowering.join,
+}
 
 
 def write_layer(lowering: Lowering, stream: Stream, part: Callable[[Any, int], Any]) -> tuple[Key, int]:

@@ -9,18 +9,18 @@ from typing import Any
 
 import pandas as pd
 
-from howdah.engine.expr import nodes
-from howdah.engine.expr.columns import Binary, Call, Col, Column, Lit, open_questions, substitute
-from howdah.engine.expr.nodes import Relation
+from howdah.engine.relational import relations
+from howdah.engine.relational.columns import Binary, Call, Col, Column, Lit, open_questions, substitute
+from howdah.engine.relational.relations import Relation
 
 
 def push_filter(plan: Relation) -> Relation:
     """Filter as early as the answer allows, and let the scan leave out row groups that cannot match.
 
-    >>> from howdah.engine.expr.dtypes import INT64
+    >>> from howdah.engine.relational.dtypes import INT64
     >>> a, b = Col("a", INT64), Col("b", INT64)
-    >>> table = nodes.InMemory((), {"a": INT64}, b"t")
-    >>> before = nodes.Filter(nodes.Project(table, (("b", Binary("+", a, Lit(1))),)), Binary(">", b, Lit(5)))
+    >>> table = relations.InMemory((), {"a": INT64}, b"t")
+    >>> before = relations.Filter(relations.Project(table, (("b", Binary("+", a, Lit(1))),)), Binary(">", b, Lit(5)))
     >>> print(before.tree())
     filter b > 5
       project b = a + 1
@@ -30,11 +30,11 @@ def push_filter(plan: Relation) -> Relation:
       filter (a + 1) > 5
         in memory: a (0 rows)
     """
-    if isinstance(plan, nodes.Filter):
+    if isinstance(plan, relations.Filter):
         moved = _move(plan)
         if moved is not None:
             return push_filter(moved)
-        if isinstance(plan.source, nodes.Scan):
+        if isinstance(plan.source, relations.Scan):
             return replace(plan, source=_with_conditions(plan.source, plan.predicate))
     return plan.rebuild(push_filter)
 
@@ -53,24 +53,24 @@ def both(parts: list[Column]) -> Column:
     return out
 
 
-def _move(node: nodes.Filter) -> Relation | None:
+def _move(node: relations.Filter) -> Relation | None:
     source = node.source
     match source:
-        case nodes.Filter():
-            return nodes.Filter(source.source, Binary("&", source.predicate, node.predicate))
-        case nodes.Sort() if source.stable:
-            return replace(source, source=nodes.Filter(source.source, node.predicate))
-        case nodes.Project():
+        case relations.Filter():
+            return relations.Filter(source.source, Binary("&", source.predicate, node.predicate))
+        case relations.Sort() if source.stable:
+            return replace(source, source=relations.Filter(source.source, node.predicate))
+        case relations.Project():
             if any(open_questions(e) for _, e in source.columns):
                 return None  # what a question asks is asked of all the rows
             below = substitute(node.predicate, dict(source.columns))
-            return replace(source, source=nodes.Filter(source.source, below))
-        case nodes.Join():
+            return replace(source, source=relations.Filter(source.source, below))
+        case relations.Join():
             return _past_join(node, source)
     return None
 
 
-def _past_join(node: nodes.Filter, join: nodes.Join) -> Relation | None:
+def _past_join(node: relations.Filter, join: relations.Join) -> Relation | None:
     sides = {"inner": ("left", "right"), "left": ("left",), "right": ("right",), "outer": ()}[join.how]
     from_left: dict[str, Column] = {}
     from_right: dict[str, Column] = {}
@@ -93,18 +93,18 @@ def _past_join(node: nodes.Filter, join: nodes.Join) -> Relation | None:
         return None
     out: Relation = replace(
         join,
-        left=nodes.Filter(join.left, both(parts["left"])) if parts["left"] else join.left,
-        right=nodes.Filter(join.right, both(parts["right"])) if parts["right"] else join.right,
+        left=relations.Filter(join.left, both(parts["left"])) if parts["left"] else join.left,
+        right=relations.Filter(join.right, both(parts["right"])) if parts["right"] else join.right,
     )
-    return nodes.Filter(out, both(parts["stay"])) if parts["stay"] else out
+    return relations.Filter(out, both(parts["stay"])) if parts["stay"] else out
 
 
 _FLIP = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "=="}
 
 
-def _with_conditions(scan: nodes.Scan, predicate: Column) -> nodes.Scan:
+def _with_conditions(scan: relations.Scan, predicate: Column) -> relations.Scan:
     """Conditions on stored columns that statistics can refute. "!=" is none: pandas holds missing to be unequal."""
-    found = [c for part in conjuncts(predicate) if (c := _condition(part)) is not None and c[0] != nodes.INDEX]
+    found = [c for part in conjuncts(predicate) if (c := _condition(part)) is not None and c[0] != relations.INDEX]
     added = tuple(c for c in dict.fromkeys(found) if c not in scan.conditions)
     return replace(scan, conditions=scan.conditions + added) if added else scan
 

@@ -1,7 +1,7 @@
 """Aggregates in three steps that trees can combine: partial states, combined states, the value.
 
 Each entry of `PARTS` says which states a partition gives, how states of one group are put together, and what comes of
-them. `run` evaluates the steps; `nodes.Aggregate` holds `Agg`s. Dtypes are what pandas gives on samples.
+them. `evaluate` evaluates the steps; `relations.Aggregate` holds `Agg`s. Dtypes are what pandas gives on samples.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 import pandas as pd
 import polars as pl
 
-from howdah.engine.expr.columns import Binary, Cast, Col, Column, Either, Lit, ask
-from howdah.engine.expr.dtypes import BOOL, INT64, DType
+from howdah.engine.relational.columns import Binary, Cast, Col, Column, Either, Lit, ask
+from howdah.engine.relational.dtypes import BOOL, INT64, DType
 from howdah.errors import NotSupported, SchemaError
 
 NAMES = ("sum", "mean", "min", "max", "count", "size", "nunique", "var", "std", "first", "last")

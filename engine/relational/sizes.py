@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from howdah.engine.expr import nodes
+from howdah.engine.relational import relations
 
 SMALL = 16 * 2**20
 """Stored bytes of the needed columns up to which a table is one task."""
@@ -17,13 +17,13 @@ FAN_IN = 8
 """Partitions that one combining task takes."""
 
 
-def stored_bytes(node: nodes.Relation) -> int:
+def stored_bytes(node: relations.Relation) -> int:
     """An estimate from above of the bytes that a relation brings: those that its scans read."""
-    if isinstance(node, nodes.Scan):
+    if isinstance(node, relations.Scan):
         pieces = node.table.pieces(list(node.stored()), filters=list(node.conditions))
         return sum(int(p.nbytes) for p in pieces)
-    if isinstance(node, nodes.InMemory):
+    if isinstance(node, relations.InMemory):
         return sum(int(p.nbytes) for p in node.parts)
-    if isinstance(node, (nodes.Top, nodes.Head, nodes.Tail, nodes.Aggregate, nodes.Persisted)):
+    if isinstance(node, (relations.Top, relations.Head, relations.Tail, relations.Aggregate, relations.Persisted)):
         return 0  # one partition, or unknown until it has run
     return sum(stored_bytes(source) for source in node.sources())

@@ -2,7 +2,7 @@
 
 The one rule about missing values: a floating-point value is missing when it is null *or* NaN. Arithmetic lets both
 pass; every operation that must tell missing from present asks for `known` first, so a chain of arithmetic is
-normalised once, at its end. Called by `run`; nobody else needs Polars expressions.
+normalised once, at its end. Called by `evaluate`; nobody else needs Polars expressions.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 
-from howdah.engine.expr.columns import (
+from howdah.engine.relational.columns import (
     ARITHMETIC,
     COMPARISONS,
     OPERATORS,
@@ -32,9 +32,9 @@ from howdah.engine.expr.columns import (
     Lit,
     missing_literal,
 )
-from howdah.engine.expr.convert import from_pandas, to_series
-from howdah.engine.expr.dtypes import DType, is_missing, polars_unit
-from howdah.engine.expr.functions import FUNCTIONS
+from howdah.engine.relational.convert import from_pandas, to_series
+from howdah.engine.relational.dtypes import DType, is_missing, polars_unit
+from howdah.engine.relational.functions import FUNCTIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,7 +293,7 @@ _PANDAS_MARK = "python_function"
 
 
 def _as_pandas(node: Column, inputs: list[Column], run: Callable[..., Any]) -> pl.Expr:
-    """`run` on pandas Series of the partition's values; scalars are passed as they are."""
+    """`evaluate` on pandas Series of the partition's values; scalars are passed as they are."""
     columns = [n for n in inputs if not isinstance(n, Lit)]
     dtype = node.dtype
 

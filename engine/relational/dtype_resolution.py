@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from howdah.engine.expr import nodes
-from howdah.engine.expr.aggregates import Agg, as_pandas_reads
-from howdah.engine.expr.columns import Binary, Call, Col, Column, Either, binary, call
-from howdah.engine.expr.dtypes import key_type
-from howdah.engine.expr.functions import settled
-from howdah.engine.expr.nodes import Relation
+from howdah.engine.relational import relations
+from howdah.engine.relational.aggregates import Agg, as_pandas_reads
+from howdah.engine.relational.casts import settled
+from howdah.engine.relational.columns import Binary, Call, Col, Column, Either, binary, call
+from howdah.engine.relational.dtypes import key_type
+from howdah.engine.relational.relations import Relation
 
 Ask = Callable[[Relation], list[bool]]
 """Computes a relation of one row of bools."""
@@ -39,7 +39,7 @@ def settle(plan: Relation, ask: Ask) -> Relation:
 def _questions(node: Relation) -> list[Either]:
     """Open questions whose answer makes a difference."""
     found = [n for e in node.expressions() for n in e.walk() if isinstance(n, Either) and n.answer is None]
-    if isinstance(node, nodes.Filter):
+    if isinstance(node, relations.Filter):
         found = [q for q in found if not _small_whole(q)]
     return list(dict.fromkeys(found))
 
@@ -55,7 +55,7 @@ def _answered(node: Relation, ask: Ask) -> Relation:
         return node
     (source,) = node.sources()
     aggs = tuple((f"q{i}", Agg("any", q.asks, grouped=False)) for i, q in enumerate(questions))
-    answers = dict(zip(questions, ask(nodes.Aggregate(source, (), aggs))))
+    answers = dict(zip(questions, ask(relations.Aggregate(source, (), aggs))))
 
     def change(e: Column) -> Column:
         if isinstance(e, Either) and e in answers:
@@ -83,7 +83,7 @@ def again(e: Column, change: Callable[[Column], Column]) -> Column:
 def retyped(node: Relation) -> Relation:
     """The node with column references that have the types that its source now has."""
     sources = node.sources()
-    if isinstance(node, nodes.Join):
+    if isinstance(node, relations.Join):
         return _retyped_join(node)
     if len(sources) != 1:
         return node
@@ -97,21 +97,21 @@ def retyped(node: Relation) -> Relation:
         return again(e, change)
 
     turned = node.turn(change)
-    if isinstance(node, nodes.Aggregate) and isinstance(turned, nodes.Aggregate):
+    if isinstance(node, relations.Aggregate) and isinstance(turned, relations.Aggregate):
         return _retyped_sums(node, turned)
     return turned
 
 
-def _retyped_sums(before: nodes.Aggregate, now: nodes.Aggregate) -> Relation:
+def _retyped_sums(before: relations.Aggregate, now: relations.Aggregate) -> Relation:
     """Sums whose values turned out to be narrow integers, read as pandas reads them."""
     asked = {n for n, a in before.aggs if isinstance(as_pandas_reads(n, a), Either)}  # above, there already
     reads = {n: as_pandas_reads(n, a) for n, a in now.aggs if n not in asked}
     if not any(isinstance(e, Either) for e in reads.values()):
         return now
-    return nodes.Project(now, tuple((n, reads.get(n, Col(n, d))) for n, d in now.schema.items()))
+    return relations.Project(now, tuple((n, reads.get(n, Col(n, d))) for n, d in now.schema.items()))
 
 
-def _retyped_join(node: nodes.Join) -> Relation:
+def _retyped_join(node: relations.Join) -> Relation:
     pairs = dict(zip(node.left_on, node.right_on))
     take = []
     for name, side, source, dtype in node.take:
@@ -128,4 +128,4 @@ def _retyped_join(node: nodes.Join) -> Relation:
     fixed = tuple(
         (n, settled(Col(n, d), None) if d.kind != node.schema[n].kind else Col(n, d)) for n, d in joined.schema.items()
     )
-    return nodes.Project(joined, fixed)
+    return relations.Project(joined, fixed)

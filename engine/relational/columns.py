@@ -2,7 +2,7 @@
 
 `Col`, `Lit`, `Constant`, `Binary`, `Call`, `Cast` and `Either` are all there is. A node derives its dtype at
 construction by asking pandas on one-row samples (`dtypes`), so what pandas refuses is refused on the line that writes
-it. `lower` turns them into Polars expressions. Built by `frame` and by the rules; anybody may read them.
+it. `polars_expr` turns them into Polars expressions. Built by `frame` and by the rules; anybody may read them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from howdah.engine.expr.dtypes import BOOL, DType, is_missing, of_pandas
+from howdah.engine.relational.dtypes import BOOL, DType, is_missing, of_pandas
+from howdah.engine.relational.functions import FUNCTIONS
 from howdah.errors import NotSupported, SchemaError
 
 ARITHMETIC: dict[str, Callable[[Any, Any], Any]] = {
@@ -194,8 +195,6 @@ class Call(Column):
     dtype: DType = field(init=False)
 
     def __post_init__(self) -> None:
-        from howdah.engine.expr.functions import FUNCTIONS
-
         function = FUNCTIONS[self.function]
         have = self.source.dtype
         sample = have.values_and_hole() if self.function == "fillna" and have.may_miss else have.values()
@@ -219,7 +218,7 @@ class Call(Column):
 
 @dataclass(frozen=True, slots=True)
 class Cast(Column):
-    """Another dtype for the same values, where Polars and numpy agree on them (`functions.astype` decides)."""
+    """Another dtype for the same values, where Polars and numpy agree on them (`casts.astype` decides)."""
 
     source: Column
     dtype: DType
@@ -233,7 +232,7 @@ class Either(Column):
     """One of two expressions, by a fact about the data: whether `asks` is true for any row of the relation.
 
     Some dtypes of pandas depend on values (an integer column that a left join left with holes becomes float64). Until
-    `answer` is known the dtype shown is that of `yes`; `questions.settle` finds out before anything is computed.
+    `answer` is known the dtype shown is that of `yes`; `dtype_resolution.settle` finds out before anything is computed.
     """
 
     asks: Column
@@ -335,8 +334,6 @@ def _parsed(op: str, node: Column, beside: Column) -> Column:
 
 def call(function: str, source: Column, other: Any = None, **params: Any) -> Column:
     """A row-wise function. When pandas' dtype depends on whether values are missing, an `Either`."""
-    from howdah.engine.expr.functions import FUNCTIONS
-
     known = FUNCTIONS[function]
     extra = None if other is None else column(other)
     if function == "fillna" and not source.dtype.may_miss:

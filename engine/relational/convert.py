@@ -1,6 +1,6 @@
 """Between Polars and pandas: the one place where values take pandas' dtypes, and come back from them.
 
-`frame` uses it for final answers and `map_partitions`; `lower` for the few functions that run as pandas.
+`frame` uses it for final answers and `map_partitions`; `polars_expr` for the few functions that run as pandas.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 
-from howdah.engine.expr.dtypes import OBJECTS, DType
+from howdah.engine.relational.dtypes import OBJECTS, DType
 from howdah.errors import SchemaError
 
 _HOLES: dict[str, Any] = {"None": None, "nan": np.nan, "NaT": pd.NaT}

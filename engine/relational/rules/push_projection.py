@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from howdah.engine.expr import nodes
-from howdah.engine.expr.columns import Col
-from howdah.engine.expr.nodes import INDEX, Relation
+from howdah.engine.relational import relations
+from howdah.engine.relational.columns import Col
+from howdah.engine.relational.relations import INDEX, Relation
 
 
 def push_projection(plan: Relation) -> Relation:
     """Ask of every node only the columns that are needed above it, down to the scan.
 
-    >>> from howdah.engine.expr.dtypes import INT64
-    >>> table = nodes.InMemory((), {"a": INT64, "b": INT64, "c": INT64, INDEX: INT64}, b"t")
-    >>> before = nodes.Project(nodes.Number(table), (("a", Col("a", INT64)),))
+    >>> from howdah.engine.relational.dtypes import INT64
+    >>> table = relations.InMemory((), {"a": INT64, "b": INT64, "c": INT64, INDEX: INT64}, b"t")
+    >>> before = relations.Project(relations.Number(table), (("a", Col("a", INT64)),))
     >>> print(before.tree())
     project a
       number the rows
@@ -29,41 +29,41 @@ def push_projection(plan: Relation) -> Relation:
 def _ask(node: Relation, needed: frozenset[str]) -> Relation:
     """`node` with at least the columns `needed` (at least one column in any case), and nothing that costs more."""
     match node:
-        case nodes.Scan():
+        case relations.Scan():
             return _scan(node, needed)
-        case nodes.InMemory():
+        case relations.InMemory():
             kept = {n: d for n, d in node.schema.items() if n in needed} or dict([next(iter(node.schema.items()))])
             return node if len(kept) == len(node.schema) else replace(node, schema=kept)
-        case nodes.Project():
+        case relations.Project():
             kept_columns = tuple((n, e) for n, e in node.columns if n in needed)
             if not kept_columns:
                 return _ask(node.source, frozenset())
             below = frozenset().union(*(e.names() for _, e in kept_columns))
             return replace(node, source=_ask(node.source, below), columns=kept_columns)
-        case nodes.Number():
+        case relations.Number():
             if node.name not in needed:
                 return _ask(node.source, needed)
             return _trim(replace(node, source=_ask(node.source, needed - {node.name})), needed)
-        case nodes.Filter():
+        case relations.Filter():
             return _trim(replace(node, source=_ask(node.source, needed | node.predicate.names())), needed)
-        case nodes.Sort() | nodes.Top():
+        case relations.Sort() | relations.Top():
             return _trim(replace(node, source=_ask(node.source, needed | set(node.by))), needed)
-        case nodes.Head() | nodes.Tail():
+        case relations.Head() | relations.Tail():
             return replace(node, source=_ask(node.source, needed))
-        case nodes.Aggregate():
+        case relations.Aggregate():
             aggs = tuple((n, a) for n, a in node.aggs if n in needed)
             thin = replace(node, aggs=aggs if aggs or node.keys else node.aggs[:1])
             below = frozenset().union(*(e.names() for e in thin.expressions()))
             return _trim(replace(thin, source=_ask(node.source, below)), needed)
-        case nodes.Join():
+        case relations.Join():
             return _join(node, needed)
-        case nodes.MapPartitions():
+        case relations.MapPartitions():
             below = frozenset(node.columns) | {name for _, name in node.index}
             return _trim(replace(node, source=_ask(node.source, below)), needed)
     return _trim(node, needed)
 
 
-def _scan(node: nodes.Scan, needed: frozenset[str]) -> Relation:
+def _scan(node: relations.Scan, needed: frozenset[str]) -> Relation:
     kept = tuple(c for c in node.columns if c in needed)
     if not [c for c in kept if c != INDEX]:
         stored = node.stored() or tuple(node.types)
@@ -76,7 +76,7 @@ _COST = {"bool": 1, "int8": 1, "uint8": 1, "int16": 2, "uint16": 2, "int32": 4, 
          "bytes": 30, "unsupported": 1000}  # fmt: skip
 
 
-def _join(node: nodes.Join, needed: frozenset[str]) -> Relation:
+def _join(node: relations.Join, needed: frozenset[str]) -> Relation:
     take = tuple(t for t in node.take if t[0] in needed) or node.take[:1]
     left = frozenset(node.left_on) | {c for _, side, c, _ in take if side in ("left", "key")}
     right = frozenset(node.right_on) | {c for _, side, c, _ in take if side == "right"}
@@ -86,4 +86,4 @@ def _join(node: nodes.Join, needed: frozenset[str]) -> Relation:
 def _trim(node: Relation, needed: frozenset[str]) -> Relation:
     """Leave out columns that were needed below only."""
     kept = tuple((n, Col(n, d)) for n, d in node.schema.items() if n in needed)
-    return nodes.Project(node, kept) if kept and len(kept) < len(node.schema) else node
+    return relations.Project(node, kept) if kept and len(kept) < len(node.schema) else node

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 import howdah as hd
-from howdah.engine.expr import sizes
+from howdah.engine.relational import sizes
 
 FRAME = pd.DataFrame(
     {

@@ -15,9 +15,9 @@ import pytest
 
 import howdah as hd
 import howdah.io
-from howdah.engine.expr import nodes, sizes
-from howdah.engine.expr.rules import optimise
 from howdah.engine.frame import compute
+from howdah.engine.relational import relations, sizes
+from howdah.engine.relational.rules import optimise
 
 ROWS = 100
 GROUP = 10
@@ -153,7 +153,7 @@ def test_the_predicate_reaches_the_scan(table: Path) -> None:
     df = df.assign(y=df.x * 2).sort_values(["k", "n"])
     df = df[(df.n > 30) & (df.y < 90)]
     plan = optimise(df.groupby("k").x.sum()._rows.plan())
-    (scan,) = [node for node in plan.walk() if isinstance(node, nodes.Scan)]
+    (scan,) = [node for node in plan.walk() if isinstance(node, relations.Scan)]
     assert scan.conditions == (("n", ">", 30),)
     assert set(scan.columns) == {"k", "n", "x"}
 

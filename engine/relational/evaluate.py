@@ -1,6 +1,6 @@
 """A relation evaluated inside one task, as one lazy Polars query.
 
-`Bound` says what the leaves are. Called by the stages of `physical`; runs on workers and in the client's process.
+`Bound` says what the leaves are. Called by the stages of `lowering`; runs on workers and in the client's process.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from typing import Any
 
 import polars as pl
 
-from howdah.engine.expr import aggregates, nodes
-from howdah.engine.expr.columns import Col
-from howdah.engine.expr.convert import frame_from_pandas, frame_to_pandas, to_series
-from howdah.engine.expr.dtypes import DType
-from howdah.engine.expr.lower import known, lower
+from howdah.engine.relational import aggregates, relations
+from howdah.engine.relational.columns import Col
+from howdah.engine.relational.convert import frame_from_pandas, frame_to_pandas, to_series
+from howdah.engine.relational.dtypes import DType
+from howdah.engine.relational.polars_expr import known, lower
 from howdah.errors import NotSupported, SchemaError
 
 
@@ -29,7 +29,7 @@ class Bound:
     made: dict[int, pl.LazyFrame] = field(default_factory=dict)
 
 
-def evaluate(node: nodes.Relation, bound: Bound) -> pl.LazyFrame:
+def evaluate(node: relations.Relation, bound: Bound) -> pl.LazyFrame:
     """The lazy query of `node`; equal subtrees (the same object) are built once."""
     found = bound.made.get(id(node))
     if found is None:
@@ -56,14 +56,14 @@ def collect(query: pl.LazyFrame) -> pl.DataFrame:
         raise
 
 
-def columns(named: nodes.Named) -> list[pl.Expr]:
+def columns(named: relations.Named) -> list[pl.Expr]:
     return [lower(e).expr.alias(n) for n, e in named]
 
 
 # -- leaves ---------------------------------------------------------------------------------------------------------
 
 
-def _slot(node: nodes.Slot, bound: Bound) -> pl.LazyFrame:
+def _slot(node: relations.Slot, bound: Bound) -> pl.LazyFrame:
     value = bound.inputs[node.number]
     parts = [as_polars(t) for t in (value if node.many else [value])]
     if not parts:
@@ -78,10 +78,10 @@ def as_polars(table: Any) -> pl.DataFrame:
     return frame
 
 
-def _scan(node: nodes.Scan, bound: Bound) -> pl.LazyFrame:
+def _scan(node: relations.Scan, bound: Bound) -> pl.LazyFrame:
     from howdah.io import scan_piece, scan_whole
 
-    stored, index = list(node.stored()), nodes.INDEX if nodes.INDEX in node.columns else None
+    stored, index = list(node.stored()), relations.INDEX if relations.INDEX in node.columns else None
     if node.pieces is None:
         query: pl.LazyFrame = scan_piece(bound.piece, stored, row_index=index)
     else:
@@ -90,7 +90,7 @@ def _scan(node: nodes.Scan, bound: Bound) -> pl.LazyFrame:
     return query.select(_stored(n, d) for n, d in node.schema.items())
 
 
-def _one_after_another(node: nodes.Scan, stored: list[str], index: str | None) -> pl.LazyFrame:
+def _one_after_another(node: relations.Scan, stored: list[str], index: str | None) -> pl.LazyFrame:
     from howdah.io import scan_piece
 
     if not node.pieces:
@@ -103,21 +103,21 @@ def _stored(name: str, dtype: DType) -> pl.Expr:
     """A stored column in the Polars dtype that its kind has (times in seconds, decimals of any precision, ...)."""
     if dtype.kind in ("str", "bool", "date", "bytes", "none", "anybool", "time"):
         return pl.col(name)
-    return pl.col(name) if name != nodes.INDEX and dtype.is_number else pl.col(name).cast(dtype.polars)
+    return pl.col(name) if name != relations.INDEX and dtype.is_number else pl.col(name).cast(dtype.polars)
 
 
-def _in_memory(node: nodes.InMemory, bound: Bound) -> pl.LazyFrame:
+def _in_memory(node: relations.InMemory, bound: Bound) -> pl.LazyFrame:
     return pl.concat([as_polars(t) for t in node.parts], rechunk=False).lazy().select(list(node.schema))
 
 
 # -- row by row -----------------------------------------------------------------------------------------------------
 
 
-def _filter(node: nodes.Filter, bound: Bound) -> pl.LazyFrame:
+def _filter(node: relations.Filter, bound: Bound) -> pl.LazyFrame:
     return evaluate(node.source, bound).filter(lower(node.predicate).expr)
 
 
-def _project(node: nodes.Project, bound: Bound) -> pl.LazyFrame:
+def _project(node: relations.Project, bound: Bound) -> pl.LazyFrame:
     source = evaluate(node.source, bound)
     fixed = [n for n, e in node.columns if not e.names()]
     if fixed and len(fixed) == len(node.columns):  # constants alone would give one row
@@ -125,13 +125,13 @@ def _project(node: nodes.Project, bound: Bound) -> pl.LazyFrame:
     return source.select(columns(node.columns)) if node.columns else source.select([])
 
 
-def _number(node: nodes.Number, bound: Bound) -> pl.LazyFrame:
+def _number(node: relations.Number, bound: Bound) -> pl.LazyFrame:
     numbered = evaluate(node.source, bound).with_row_index("\1n")
     index = (pl.col("\1n").cast(pl.Int64) + bound.offset).alias(node.name)
     return numbered.with_columns(index).drop("\1n")
 
 
-def _map_partitions(node: nodes.MapPartitions, bound: Bound) -> pl.LazyFrame:
+def _map_partitions(node: relations.MapPartitions, bound: Bound) -> pl.LazyFrame:
     table = collect(evaluate(node.source, bound))
     schema = node.source.schema
     frame = frame_to_pandas(table, schema, [(c, c) for c in node.columns], node.index)
@@ -151,21 +151,21 @@ def _map_partitions(node: nodes.MapPartitions, bound: Bound) -> pl.LazyFrame:
 # -- order ----------------------------------------------------------------------------------------------------------
 
 
-def _head(node: nodes.Head, bound: Bound) -> pl.LazyFrame:
+def _head(node: relations.Head, bound: Bound) -> pl.LazyFrame:
     source = evaluate(node.source, bound)
     return source.head(node.n) if node.n >= 0 else collect(source).head(node.n).lazy()
 
 
-def _tail(node: nodes.Tail, bound: Bound) -> pl.LazyFrame:
+def _tail(node: relations.Tail, bound: Bound) -> pl.LazyFrame:
     source = evaluate(node.source, bound)
     return source.tail(node.n) if node.n >= 0 else collect(source).tail(node.n).lazy()
 
 
-def _clean(node: nodes.Relation, names: Sequence[str]) -> list[pl.Expr]:
+def _clean(node: relations.Relation, names: Sequence[str]) -> list[pl.Expr]:
     return [known(Col(n, node.schema[n])) for n in names]
 
 
-def _sort(node: nodes.Sort, bound: Bound) -> pl.LazyFrame:
+def _sort(node: relations.Sort, bound: Bound) -> pl.LazyFrame:
     source = evaluate(node.source, bound)
     if node.stable:
         return source.sort(
@@ -184,7 +184,7 @@ def _sort(node: nodes.Sort, bound: Bound) -> pl.LazyFrame:
     return in_order.lazy()
 
 
-def _top(node: nodes.Top, bound: Bound) -> pl.LazyFrame:
+def _top(node: relations.Top, bound: Bound) -> pl.LazyFrame:
     source = evaluate(node.source, bound)
     if node.n <= 0:
         return source.head(0)
@@ -202,23 +202,23 @@ def _top(node: nodes.Top, bound: Bound) -> pl.LazyFrame:
 
 
 @dataclass(frozen=True)
-class Partial(nodes.Relation):
+class Partial(relations.Relation):
     """The first step of an `Aggregate` on one partition: keys and states."""
 
-    whole: nodes.Aggregate
+    whole: relations.Aggregate
 
     def describe(self) -> str:
         return "partial " + self.whole.describe()
 
 
 @dataclass(frozen=True)
-class Combine(nodes.Relation):
+class Combine(relations.Relation):
     """States of several partitions put together, in the order of the partitions."""
 
-    source: nodes.Relation
-    whole: nodes.Aggregate
+    source: relations.Relation
+    whole: relations.Aggregate
 
-    def sources(self) -> tuple[nodes.Relation, ...]:
+    def sources(self) -> tuple[relations.Relation, ...]:
         return (self.source,)
 
     def describe(self) -> str:
@@ -226,17 +226,17 @@ class Combine(nodes.Relation):
 
 
 @dataclass(frozen=True)
-class Finish(nodes.Relation):
+class Finish(relations.Relation):
     """The values that come of combined states."""
 
-    source: nodes.Relation
-    whole: nodes.Aggregate
+    source: relations.Relation
+    whole: relations.Aggregate
 
     @property
-    def schema(self) -> nodes.Schema:  # type: ignore[override]
+    def schema(self) -> relations.Schema:  # type: ignore[override]
         return self.whole.schema
 
-    def sources(self) -> tuple[nodes.Relation, ...]:
+    def sources(self) -> tuple[relations.Relation, ...]:
         return (self.source,)
 
     def describe(self) -> str:
@@ -282,7 +282,7 @@ def _finish(node: Finish, bound: Bound) -> pl.LazyFrame:
     return source.sort([n for n, _ in whole.keys], nulls_last=True) if whole.keys and whole.sort else source
 
 
-def _aggregate(node: nodes.Aggregate, bound: Bound) -> pl.LazyFrame:
+def _aggregate(node: relations.Aggregate, bound: Bound) -> pl.LazyFrame:
     return _finish(Finish(Partial(node), node), bound)
 
 
@@ -296,7 +296,7 @@ _HOW: dict[str, tuple[Any, Any]] = {
 }
 
 
-def _join(node: nodes.Join, bound: Bound) -> pl.LazyFrame:
+def _join(node: relations.Join, bound: Bound) -> pl.LazyFrame:
     sides = {
         "left": _side(node.left, node.left_on, [c for _, s, c, _ in node.take if s == "left"], "l", bound),
         "right": _side(node.right, node.right_on, [c for _, s, c, _ in node.take if s == "right"], "r", bound),
@@ -324,7 +324,7 @@ def _outer(left: pl.LazyFrame, right: pl.LazyFrame, on: list[str], nulls_last: l
     return joined.sort([*on, "\1left", "\1right"], nulls_last=[*nulls_last, True, True])
 
 
-def _side(node: nodes.Relation, on: Sequence[str], take: Sequence[str], mark: str, bound: Bound) -> pl.LazyFrame:
+def _side(node: relations.Relation, on: Sequence[str], take: Sequence[str], mark: str, bound: Bound) -> pl.LazyFrame:
     keys = [known(Col(c, node.schema[c])).alias(f"\1k{i}") for i, c in enumerate(on)]
     return evaluate(node, bound).select(*keys, *(pl.col(c).alias(f"\1{mark}{c}") for c in dict.fromkeys(take)))
 
@@ -345,8 +345,20 @@ def _wider(a: DType, b: DType) -> DType:
 
 
 _STEPS: dict[type, Any] = {
-    nodes.Slot: _slot, nodes.Scan: _scan, nodes.InMemory: _in_memory, nodes.Filter: _filter, nodes.Project: _project,
-    nodes.Number: _number, nodes.MapPartitions: _map_partitions, nodes.Head: _head, nodes.Tail: _tail,
-    nodes.Sort: _sort, nodes.Top: _top, nodes.Aggregate: _aggregate, Partial: _partial, Combine: _combine,
-    Finish: _finish, nodes.Join: _join,
-}  # fmt: skip
+    relations.Slot: _slot,
+    relations.Scan: _scan,
+    relations.InMemory: _in_memory,
+    relations.Filter: _filter,
+    relations.Project: _project,
+    relations.Number: _number,
+    relations.MapPartitions: _map_partitions,
+    relations.Head: _head,
+    relations.Tail: _tail,
+    relations.Sort: _sort,
+    relations.Top: _top,
+    relations.Aggregate: _aggregate,
+    Partial: _partial,
+    Combine: _combine,
+    Finish: _finish,
+    relations.Join: _join,
+}
