@@ -33,7 +33,7 @@ from howdah.engine.comm.security.certificates import Security
 from howdah.engine.coordination.worker_context import worker_name
 from howdah.engine.execution.default_client import drop_current, set_current
 from howdah.engine.graph.encode import Encoded
-from howdah.engine.protocol.layers import Span
+from howdah.engine.protocol.layers import TaskRange
 from howdah.engine.protocol.messages import Cancel, Hello, Submit
 from howdah.errors import HowdahError, InputError, bad_value, near
 
@@ -309,7 +309,7 @@ class Client(Graphs, Waits, Questions, Captured):
             if labels is not None and results.labels is None:
                 results.labels = labels
                 self._labels.update(dict.fromkeys(labels, results))
-            self._link.send(Submit((spec,), (Span(spec.key, 0, spec.n),), priority), *frames_of(layer))
+            self._link.send(Submit((spec,), (TaskRange(spec.key, 0, spec.n),), priority), *frames_of(layer))
         return results
 
     def _check_labels(self, labels: list[str], key: bytes) -> None:
@@ -351,7 +351,7 @@ class Client(Graphs, Waits, Questions, Captured):
     def _cancel(self, spans: Spans) -> None:
         with self.ledger.lock:
             self.ledger.disown(spans)
-            self._link.send(Cancel(tuple(Span(r.key, a, b) for r, a, b in spans)))
+            self._link.send(Cancel(tuple(TaskRange(r.key, a, b) for r, a, b in spans)))
         self._thread.call(self.ledger.cancelled(spans))
 
     @blocking

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from howdah.engine.client.async_bridge import blocking
 from howdah.engine.client.fetch import nested_futures
 from howdah.engine.client.future_registry import spans_of
-from howdah.engine.protocol.layers import Span
+from howdah.engine.protocol.layers import TaskRange
 from howdah.engine.protocol.messages import Hello, Unfetched
 from howdah.errors import DeadlineExceeded, EnvironmentMismatch, InputError, PathExists, bad_value, near
 
@@ -306,7 +306,7 @@ class Questions:
                 self._link.ask("replicate", spans=moving, workers=[target])
                 self._until_held(moving, target, deadline)
                 # The holder is said not to have them any more: the copies serve, and it drops what it has.
-                self._link.send(Unfetched(name, tuple(Span(*span) for span in moving)))
+                self._link.send(Unfetched(name, tuple(TaskRange(*span) for span in moving)))
                 of[target] += moving
 
     def _copied(self, futures: list[Future], workers: Sequence[str], deadline: float) -> None:

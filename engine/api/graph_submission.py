@@ -14,7 +14,7 @@ from howdah.engine.client.layer_results import Results
 from howdah.engine.client.waiting import ProgressOf
 from howdah.engine.graph.annotations import annotate
 from howdah.engine.graph.encode import FIRST_PART, Encoded, encode, rest_of
-from howdah.engine.protocol.layers import Span
+from howdah.engine.protocol.layers import TaskRange
 from howdah.engine.protocol.messages import Arguments, Submit
 from howdah.errors import DeadlineExceeded, HowdahError
 
@@ -144,7 +144,9 @@ class Graphs:
 
     # -- collections (engine/execute.py) ----------------------------------------------------------------------------
 
-    def compute_graph(self, graph: Graph, wanted: Sequence[Span], progress: Progress | None = None) -> list[list[Any]]:
+    def compute_graph(
+        self, graph: Graph, wanted: Sequence[TaskRange], progress: Progress | None = None
+    ) -> list[list[Any]]:
         """Values per wanted span, for `engine.execute`. `progress` gets (done, all, layer) now and then."""
         spans, hold = self._start_graph(graph, wanted)
         shown = (
@@ -155,7 +157,7 @@ class Graphs:
         cuts = [0, *accumulate(stop - start for _, start, stop in spans)]
         return [values[a:b] for a, b in pairwise(cuts)]
 
-    def persist_graph(self, graph: Graph, wanted: Sequence[Span]) -> list[Held]:
+    def persist_graph(self, graph: Graph, wanted: Sequence[TaskRange]) -> list[Held]:
         """Start whole layers and keep their results while what is returned lives, for `engine.execute`."""
         from howdah.engine.graph.graph import Held
 
@@ -164,7 +166,7 @@ class Graphs:
         del hold
         return [Held(span.layer, span.stop, Hold(_client(self), [mine])) for span, mine in zip(wanted, spans)]
 
-    def _start_graph(self, graph: Graph, wanted: Sequence[Span]) -> tuple[list[tuple[Results, int, int]], Hold]:
+    def _start_graph(self, graph: Graph, wanted: Sequence[TaskRange]) -> tuple[list[tuple[Results, int, int]], Hold]:
         """Send what of the graph is not held; the wanted spans, and what keeps them while it lives."""
         layers = [encode(layer, FIRST_PART) for layer in graph.layers.values()]
         if any(layer.spec.host_sets for layer in layers):

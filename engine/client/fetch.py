@@ -13,7 +13,7 @@ from howdah.engine.client.layer_results import Results
 from howdah.engine.comm.connection.event_loop import loop_thread
 from howdah.engine.comm.data.transfer import Packed, PeerGone, Peers
 from howdah.engine.comm.security.certificates import Security
-from howdah.engine.protocol.layers import Key, Span
+from howdah.engine.protocol.layers import Key, TaskRange
 from howdah.engine.protocol.messages import NOT_INLINE, Unfetched
 from howdah.errors import HowdahError, InputError
 
@@ -133,13 +133,13 @@ async def _made(name: str, security: Security | None) -> Peers:
     return Peers(name, security)
 
 
-def _as_spans(names: Iterable[tuple[Key, int]]) -> list[Span]:
-    spans: list[Span] = []
+def _as_spans(names: Iterable[tuple[Key, int]]) -> list[TaskRange]:
+    spans: list[TaskRange] = []
     for layer, item in names:
         if spans and spans[-1].layer == layer and spans[-1].stop == item:
-            spans[-1] = Span(layer, spans[-1].start, item + 1)
+            spans[-1] = TaskRange(layer, spans[-1].start, item + 1)
         else:
-            spans.append(Span(layer, item, item + 1))
+            spans.append(TaskRange(layer, item, item + 1))
     return spans
 
 

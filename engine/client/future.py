@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from howdah.engine.client.async_bridge import started
 from howdah.engine.client.layer_results import DONE, FAILED, PENDING, Results
-from howdah.engine.protocol.layers import Span
+from howdah.engine.protocol.layers import TaskRange
 from howdah.engine.serialization.references import input_reference, noted
 from howdah.errors import Unpicklable
 
@@ -57,8 +57,8 @@ class Future:
         return f"{self.results.key.hex()}-{self.item}"
 
     @property
-    def span(self) -> Span:
-        return Span(self.results.key, self.item, self.item + 1)
+    def span(self) -> TaskRange:
+        return TaskRange(self.results.key, self.item, self.item + 1)
 
     @property
     def status(self) -> str:

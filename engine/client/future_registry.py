@@ -15,7 +15,7 @@ from howdah.engine.client.connection import Link
 from howdah.engine.client.layer_results import FAILED, Failure, Results
 from howdah.engine.comm.connection.event_loop import loop_thread
 from howdah.engine.protocol.events import TaskError
-from howdah.engine.protocol.layers import Key, Span
+from howdah.engine.protocol.layers import Key, TaskRange
 from howdah.engine.protocol.messages import Addresses, Done, Failed, Gone, Lost, Release, SchedulerTellsClient, Stuck
 from howdah.engine.serialization.exceptions import raised_again
 
@@ -85,7 +85,7 @@ class Ledger:
     def _release(self) -> None:
         """Tell the scheduler what nobody holds any more. On the loop's thread."""
         self._drop_scheduled = False
-        free: list[Span] = []
+        free: list[TaskRange] = []
         with self.lock:
             if self._link is None or self._link.fault is not None:
                 self._dropped.clear()
@@ -95,7 +95,7 @@ class Ledger:
                     continue  # cancelled; the scheduler knows
                 for a, b in results.unhold(start, stop):
                     results.released(a, b)
-                    free.append(Span(results.key, a, b))
+                    free.append(TaskRange(results.key, a, b))
                 if not results.live:
                     del self._results[results.key]
                     self.names.pop(results.key, None)
@@ -143,7 +143,7 @@ class Ledger:
             for item in range(start, stop):
                 if not results.settled(item, item + 1):
                     error = TaskError("cancelled", f"{results.name}[{item}] was cancelled")
-                    results.failed(item, item + 1, Failure(error, Span(results.key, item, item + 1)))
+                    results.failed(item, item + 1, Failure(error, TaskRange(results.key, item, item + 1)))
 
     # -- failures ---------------------------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol
 
 from howdah.engine.comm.connection.framing import Buffer
 from howdah.engine.protocol.events import TaskError
-from howdah.engine.protocol.layers import Key, Span
+from howdah.engine.protocol.layers import Key, TaskRange
 from howdah.engine.protocol.messages import NOT_INLINE
 
 SMALL = 1024
@@ -65,7 +65,7 @@ class Part:
 
 class Failure(NamedTuple):
     error: TaskError
-    origin: Span
+    origin: TaskRange
 
 
 class Results:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from howdah.engine.coordination.worker_context import client_here
 from howdah.engine.execution.task_context import given_away, in_task
-from howdah.engine.protocol.layers import Span
+from howdah.engine.protocol.layers import TaskRange
 from howdah.engine.protocol.messages import Coordinate
 from howdah.engine.serialization.references import noting, opening
 from howdah.engine.serialization.serialize import dumps, loads
@@ -133,7 +133,7 @@ class Primitive:
 
         with noting(note):
             data = dumps(value)
-        return {"data": data, "spans": tuple(Span(key, item, item + 1) for key, item in futures)}
+        return {"data": data, "spans": tuple(TaskRange(key, item, item + 1) for key, item in futures)}
 
     def _opened(self, value: Any) -> list[Any]:
         """The values that an answer brings. On the loop's thread: futures are held before the ticket is given up."""

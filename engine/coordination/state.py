@@ -21,14 +21,14 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, TypeAlias
 
-from howdah.engine.protocol.layers import Span
+from howdah.engine.protocol.layers import TaskRange
 
 
 class Item(NamedTuple):
     """A value as it came: its pickle, and the results that it refers to."""
 
     data: bytes = b""
-    spans: tuple[Span, ...] = ()
+    spans: tuple[TaskRange, ...] = ()
 
 
 class Call(NamedTuple):
@@ -67,20 +67,20 @@ class Given(NamedTuple):
 class Keep(NamedTuple):
     """Something here refers to this result now."""
 
-    span: Span
+    span: TaskRange
 
 
 class Drop(NamedTuple):
     """Nothing here refers to it any more."""
 
-    span: Span
+    span: TaskRange
 
 
 class Adopt(NamedTuple):
     """The client has what it was given: the results are its own from now on."""
 
     client: str
-    spans: tuple[Span, ...]
+    spans: tuple[TaskRange, ...]
 
 
 Effect: TypeAlias = Reply | Keep | Drop | Adopt
@@ -132,7 +132,7 @@ class Coordination:
 
     def __init__(self) -> None:
         self.things: dict[tuple[str, str], _Thing] = {}
-        self.kept: dict[Span, int] = {}
+        self.kept: dict[TaskRange, int] = {}
         """How often something here refers to each result."""
         self.tickets: dict[int, _Ticket] = {}
         self._next_ticket = 0

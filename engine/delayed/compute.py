@@ -15,7 +15,7 @@ from howdah.engine.delayed.delayed import Delayed, delayed, given, is_collection
 from howdah.engine.delayed.lowering import lowered
 from howdah.engine.graph.annotations import NAMES, annotate
 from howdah.engine.graph.inputs import NESTS
-from howdah.engine.protocol.layers import Span
+from howdah.engine.protocol.layers import TaskRange
 from howdah.errors import InputError, near
 
 OPTIONS = ("scheduler", "traverse", "progress", *NAMES, "optimize_graph")
@@ -99,14 +99,14 @@ def _future_of(call: Delayed) -> Any:
     return held.keep.future(item)
 
 
-def spans_of(places: Sequence[tuple[bytes, int]]) -> list[Span]:
+def spans_of(places: Sequence[tuple[bytes, int]]) -> list[TaskRange]:
     """Neighbouring items of one layer as one span."""
-    spans: list[Span] = []
+    spans: list[TaskRange] = []
     for key, item in places:
         if spans and spans[-1].layer == key and spans[-1].stop == item:
-            spans[-1] = Span(key, spans[-1].start, item + 1)
+            spans[-1] = TaskRange(key, spans[-1].start, item + 1)
         else:
-            spans.append(Span(key, item, item + 1))
+            spans.append(TaskRange(key, item, item + 1))
     return spans
 
 

@@ -16,16 +16,18 @@ from howdah.engine.execution.threads import Progress, compute_local
 from howdah.engine.graph.annotations import Notes, current
 from howdah.engine.graph.fuse import fuse
 from howdah.engine.graph.graph import Graph, Held
-from howdah.engine.protocol.layers import Layer, Span
+from howdah.engine.protocol.layers import Layer, TaskRange
 from howdah.errors import InputError, bad_value, near
 
 
 class Cluster(Protocol):
     """What is needed of a `Client`. A `Held` that it gives has a `keep` with `values()` and a `client` of this one."""
 
-    def compute_graph(self, graph: Graph, wanted: Sequence[Span], progress: Progress | None) -> list[list[Any]]: ...
+    def compute_graph(
+        self, graph: Graph, wanted: Sequence[TaskRange], progress: Progress | None
+    ) -> list[list[Any]]: ...
 
-    def persist_graph(self, graph: Graph, wanted: Sequence[Span]) -> list[Held]: ...
+    def persist_graph(self, graph: Graph, wanted: Sequence[TaskRange]) -> list[Held]: ...
 
 
 Scheduler: TypeAlias = Cluster | Literal["threads", "inline", "processes"] | None
@@ -36,7 +38,7 @@ OTHER_NAMES = {"sync": "inline", "synchronous": "inline", "single-threaded": "in
 
 
 def compute_graph(
-    graph: Graph, wanted: Sequence[Span], *, scheduler: Scheduler = None, progress: Progress | None = None
+    graph: Graph, wanted: Sequence[TaskRange], *, scheduler: Scheduler = None, progress: Progress | None = None
 ) -> list[list[Any]]:
     """The values of each wanted span, in order.
 
@@ -64,7 +66,7 @@ def compute_graph(
     return client.compute_graph(for_cluster(client, graph, wanted), wanted, progress)
 
 
-def persist_graph(graph: Graph, wanted: Sequence[Span], *, scheduler: Scheduler = None) -> list[Held]:
+def persist_graph(graph: Graph, wanted: Sequence[TaskRange], *, scheduler: Scheduler = None) -> list[Held]:
     """Start computing the wanted spans, each a whole layer, and keep the results while the returned objects live.
 
     With a client the call returns at once and the results stay on the workers; without, they are computed now and
@@ -101,7 +103,7 @@ def _resolve(scheduler: Scheduler) -> tuple[Cluster | None, int | None]:
     return scheduler, None
 
 
-def for_cluster(client: Cluster, graph: Graph, wanted: Sequence[Span]) -> Graph:
+def for_cluster(client: Cluster, graph: Graph, wanted: Sequence[TaskRange]) -> Graph:
     """The layers that are needed, chains fused; what is held elsewhere goes along as values."""
     culled = graph.cull(wanted)
     foreign = [held for held in culled.held.values() if getattr(held.keep, "client", None) is not client]

@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 from howdah.engine.execution.persisted import values_of
 from howdah.engine.graph.graph import Graph
 from howdah.engine.graph.inputs import fill
-from howdah.engine.protocol.layers import Key, Layer, OneToOne, Span, inputs_of
+from howdah.engine.protocol.layers import Key, Layer, OneToOne, TaskRange, inputs_of
 from howdah.engine.protocol.patterns import Wiring, wiring
 
 Progress: TypeAlias = Callable[[int, int, str], None]
@@ -31,7 +31,7 @@ _EMPTY: Any = object()
 
 
 def compute_local(
-    graph: Graph, wanted: Sequence[Span], *, threads: int | None = None, progress: Progress | None = None
+    graph: Graph, wanted: Sequence[TaskRange], *, threads: int | None = None, progress: Progress | None = None
 ) -> list[list[Any]]:
     """The values of each wanted span.
 
@@ -45,7 +45,7 @@ def compute_local(
     >>> graph = Graph()
     >>> squares = graph.add(Layer("square", lambda x: x * x, 4, args=[(i,) for i in range(4)]))
     >>> sums = graph.add(Layer("sum", sum, 2, deps=(Dependency(squares, KToOne(2)),)))
-    >>> compute_local(graph, [graph.wanted(sums), Span(squares, 3, 4)], threads=0)
+    >>> compute_local(graph, [graph.wanted(sums), TaskRange(squares, 3, 4)], threads=0)
     [[1, 13], [9]]
     """
     work = _Work(graph.cull(wanted), wanted)
@@ -78,7 +78,7 @@ class _Part:
 class _Work:
     """What is to be done, with all its counts. Not thread-safe by itself."""
 
-    def __init__(self, graph: Graph, wanted: Sequence[Span]) -> None:
+    def __init__(self, graph: Graph, wanted: Sequence[TaskRange]) -> None:
         self.parts: dict[Key, _Part] = {}
         self.ready: list[tuple[_Part, int]] = []
         self.done = self.total = 0
@@ -95,7 +95,7 @@ class _Work:
                 source.out.append((part, wiring(dep.pattern, layer.n, source.n)))
         self._count(wanted)
 
-    def _count(self, wanted: Sequence[Span]) -> None:
+    def _count(self, wanted: Sequence[TaskRange]) -> None:
         """Mark what is needed, depth first, so that the tasks without inputs come in the order of their users."""
         for span in wanted:
             part = self.parts[span.layer]

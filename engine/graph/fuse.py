@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from howdah.engine.graph.graph import Graph
-from howdah.engine.protocol.layers import Key, Layer, OneToOne, Span
+from howdah.engine.protocol.layers import Key, Layer, OneToOne, TaskRange
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Fused:
         return value
 
 
-def fuse(graph: Graph, wanted: Sequence[Span]) -> Graph:
+def fuse(graph: Graph, wanted: Sequence[TaskRange]) -> Graph:
     """The same results under the same keys, from fewer layers.
 
     >>> from howdah.engine.protocol.layers import Dependency

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from howdah.engine.graph.keys import layer_key
-from howdah.engine.protocol.layers import Key, Layer, OneToOne, Span
+from howdah.engine.protocol.layers import Key, Layer, OneToOne, TaskRange
 from howdah.engine.protocol.patterns import problem_of
 from howdah.engine.serialization.references import is_noting
 from howdah.errors import InputError
@@ -52,7 +52,7 @@ class Graph:
     >>> numbers = graph.add(Layer("float", float, 4, args=[(i,) for i in range(4)]))
     >>> total = graph.add(Layer("sum", sum, 2, deps=(Dependency(numbers, KToOne(2)),)))
     >>> len(graph), graph.wanted(total)
-    (2, Span(layer=b'...', start=0, stop=2))
+    (2, TaskRange(layer=b'...', start=0, stop=2))
     >>> graph.add(Layer("bad", sum, 3, deps=(Dependency(numbers, OneToOne()),)))
     Traceback (most recent call last):
     howdah.errors.InputError: layer 'bad': OneToOne needs layers of the same length: ...
@@ -97,12 +97,12 @@ class Graph:
         held = self.held.get(key)
         return None if held is None else held.n
 
-    def wanted(self, key: Key) -> Span:
+    def wanted(self, key: Key) -> TaskRange:
         """The span of all items of a layer."""
         n = self.length(key)
         if n is None:
             raise InputError(f"layer {key.hex()} is not in the graph")
-        return Span(key, 0, n)
+        return TaskRange(key, 0, n)
 
     def update(self, other: Graph) -> None:
         """Add all layers of another graph."""
@@ -110,7 +110,7 @@ class Graph:
         for layer in other.layers.values():
             self.add(layer)
 
-    def cull(self, wanted: Sequence[Span]) -> Graph:
+    def cull(self, wanted: Sequence[TaskRange]) -> Graph:
         """The layers that the wanted spans need, directly or not, in the same order.
 
         Whole layers are kept or left out: which items of a kept layer are needed, whoever runs them finds.
@@ -130,7 +130,7 @@ class Graph:
         culled.held = {k: held for k, held in self.held.items() if k in needed}
         return culled
 
-    def _check(self, span: Span) -> None:
+    def _check(self, span: TaskRange) -> None:
         n = self.length(span.layer)
         if n is None:
             raise InputError(f"wanted: layer {span.layer.hex()} is not in the graph")

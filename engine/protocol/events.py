@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from howdah.engine.protocol.layers import Dependency, Key, Span
+from howdah.engine.protocol.layers import Dependency, Key, TaskRange
 
 
 class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -106,7 +106,7 @@ class GraphSubmitted(Record, frozen=True):
 
     client: str
     layers: tuple[LayerSpec, ...]
-    wanted: tuple[Span, ...]
+    wanted: tuple[TaskRange, ...]
     priority: int = 0
 
 
@@ -119,12 +119,12 @@ class ArgumentsArrived(Record, frozen=True):
 
 class Released(Record, frozen=True):
     client: str
-    spans: tuple[Span, ...]
+    spans: tuple[TaskRange, ...]
 
 
 class CancelRequested(Record, frozen=True):
     client: str
-    spans: tuple[Span, ...]
+    spans: tuple[TaskRange, ...]
 
 
 class WorkerJoined(Record, frozen=True):
@@ -137,10 +137,10 @@ class WorkerJoined(Record, frozen=True):
     """
 
     worker: WorkerInfo
-    holdings: tuple[tuple[Span, tuple[int, ...]], ...] = ()
+    holdings: tuple[tuple[TaskRange, tuple[int, ...]], ...] = ()
     running: tuple[tuple[int, int], ...] = ()
-    spans: tuple[Span, ...] = ()
-    inputs: tuple[tuple[Span, ...], ...] = ()
+    spans: tuple[TaskRange, ...] = ()
+    inputs: tuple[tuple[TaskRange, ...], ...] = ()
 
 
 class WorkerLeft(Record, frozen=True):
@@ -151,7 +151,7 @@ class WorkerLeft(Record, frozen=True):
     clean: bool = False
 
 
-class RunDone(Record, frozen=True):
+class BatchDone(Record, frozen=True):
     """All items of the run were tried. `sizes` per item (-1 for a failed one); `errors` by offset into the run."""
 
     worker: str
@@ -169,11 +169,11 @@ class InputsMissing(Record, frozen=True):
     run: int
     attempt: int
     holder: str
-    spans: tuple[Span, ...]
+    spans: tuple[TaskRange, ...]
 
 
-class RunReturned(Record, frozen=True):
-    """The answer to `RecallRun`: items from `start` (offset into the run) were not begun and are given back."""
+class BatchReturned(Record, frozen=True):
+    """The answer to `RecallBatch`: items from `start` (offset into the run) were not begun and are given back."""
 
     worker: str
     run: int
@@ -186,27 +186,27 @@ class ResultsMissing(Record, frozen=True):
 
     client: str
     holder: str
-    spans: tuple[Span, ...]
+    spans: tuple[TaskRange, ...]
 
 
 class RetryRequested(Record, frozen=True):
     """What of these has failed is to be tried again, with what failed before it."""
 
     client: str
-    spans: tuple[Span, ...]
+    spans: tuple[TaskRange, ...]
 
 
 class CopiesAsked(Record, frozen=True):
     """Somebody wants copies of these: what has been copied, or will be, stays as long as the result."""
 
-    spans: tuple[Span, ...]
+    spans: tuple[TaskRange, ...]
 
 
 class CopiesMade(Record, frozen=True):
     """The worker has fetched copies of these, as it was asked to."""
 
     worker: str
-    spans: tuple[Span, ...]
+    spans: tuple[TaskRange, ...]
 
 
 class SlotsChanged(Record, frozen=True):
@@ -239,14 +239,14 @@ class BooksRestored(Record, frozen=True):
     layers: tuple[LayerSpec, ...]
     clients: tuple[tuple[str, float], ...]
     interests: tuple[tuple[str, Key, tuple[int, int, int]], ...]
-    wants: tuple[tuple[str, tuple[Span, ...]], ...]
-    failures: tuple[tuple[Span, TaskError, Span], ...] = ()
+    wants: tuple[tuple[str, tuple[TaskRange, ...]], ...]
+    failures: tuple[tuple[TaskRange, TaskError, TaskRange], ...] = ()
 
 
 class TasksFailed(Record, frozen=True):
     """These failed before the scheduler was started again, and are not to be tried again."""
 
-    span: Span
+    span: TaskRange
     error: TaskError
 
 
@@ -277,9 +277,9 @@ Event: TypeAlias = (
     | CancelRequested
     | WorkerJoined
     | WorkerLeft
-    | RunDone
+    | BatchDone
     | InputsMissing
-    | RunReturned
+    | BatchReturned
     | ResultsMissing
     | RetryRequested
     | CopiesAsked
@@ -296,41 +296,41 @@ Event: TypeAlias = (
 # -- instructions ---------------------------------------------------------------------------------------------------
 
 
-class StartRun(Record, frozen=True):
+class StartBatch(Record, frozen=True):
     """Run items of `span` on `worker`, in order, on one slot. `sources`: for inputs the worker lacks, who has them.
 
     `after`: runs (with attempts) of this worker that make inputs of this one; it begins when they have ended. If it
     then lacks inputs, it reports them missing like any run.
 
-    What a worker fetches it keeps as a copy until `FreeSpans` names it: the next run that needs it has no source.
+    What a worker fetches it keeps as a copy until `FreeRanges` names it: the next run that needs it has no source.
     """
 
     worker: str
     run: int
     attempt: int
-    span: Span
-    sources: tuple[tuple[Span, str], ...] = ()
+    span: TaskRange
+    sources: tuple[tuple[TaskRange, str], ...] = ()
     after: tuple[tuple[int, int], ...] = ()
 
 
-class RecallRun(Record, frozen=True):
+class RecallBatch(Record, frozen=True):
     worker: str
     run: int
     attempt: int
 
 
-class FreeSpans(Record, frozen=True):
+class FreeRanges(Record, frozen=True):
     """Nobody wants these any more: the worker drops them from its store."""
 
     worker: str
-    spans: tuple[Span, ...]
+    spans: tuple[TaskRange, ...]
 
 
 class TellDone(Record, frozen=True):
     """These wanted tasks have results; `holder` has them."""
 
     client: str
-    span: Span
+    span: TaskRange
     holder: str
 
 
@@ -338,16 +338,16 @@ class TellFailed(Record, frozen=True):
     """These wanted tasks will have no result. `origin` is the task whose failure it was."""
 
     client: str
-    span: Span
+    span: TaskRange
     error: TaskError
-    origin: Span
+    origin: TaskRange
 
 
 class TellStuck(Record, frozen=True):
     """These tasks wait, and no worker that is there could ever run them: `reason` says what they ask for."""
 
     client: str
-    span: Span
+    span: TaskRange
     reason: str
 
 
@@ -355,7 +355,7 @@ class TellLost(Record, frozen=True):
     """These tasks, told done before, were lost with their worker and are being made again."""
 
     client: str
-    span: Span
+    span: TaskRange
 
 
 class ForgetLayer(Record, frozen=True):
@@ -367,7 +367,7 @@ class ForgetLayer(Record, frozen=True):
 class NoteFailure(Record, frozen=True):
     """For the journal: these failed for good, of themselves. Said only by a scheduler that has one (`EpochOpened`)."""
 
-    span: Span
+    span: TaskRange
     error: TaskError
 
 
@@ -380,9 +380,9 @@ class HostExcluded(Record, frozen=True):
 
 
 Instruction: TypeAlias = (
-    StartRun
-    | RecallRun
-    | FreeSpans
+    StartBatch
+    | RecallBatch
+    | FreeRanges
     | TellDone
     | TellFailed
     | TellStuck

@@ -18,7 +18,7 @@ Key: TypeAlias = bytes
 """16 bytes: the content hash of a layer (see `howdah.engine.graph.keys`)."""
 
 
-class Span(NamedTuple):
+class TaskRange(NamedTuple):
     """Items `start` to `stop` (exclusive) of the layer `layer`."""
 
     layer: Key

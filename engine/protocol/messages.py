@@ -12,8 +12,8 @@ from typing import Any, TypeAlias
 import msgspec
 
 import howdah
-from howdah.engine.protocol.events import InputsMissing, LayerSpec, RunDone, RunReturned, TaskError, WorkerInfo
-from howdah.engine.protocol.layers import Dependency, Key, Span
+from howdah.engine.protocol.events import BatchDone, BatchReturned, InputsMissing, LayerSpec, TaskError, WorkerInfo
+from howdah.engine.protocol.layers import Dependency, Key, TaskRange
 
 PROTOCOL = 1
 
@@ -91,7 +91,7 @@ class Submit(Message, frozen=True):
     """Three frames a layer: its code, the offsets of its items' arguments (u64), the arguments."""
 
     layers: tuple[LayerSpec, ...]
-    wanted: tuple[Span, ...]
+    wanted: tuple[TaskRange, ...]
     priority: int = 0
 
 
@@ -103,18 +103,18 @@ class Arguments(Message, frozen=True):
 
 
 class Release(Message, frozen=True):
-    spans: tuple[Span, ...]
+    spans: tuple[TaskRange, ...]
 
 
 class Unfetched(Message, frozen=True):
     """These results could not be had from `holder`, which does not have them or is gone."""
 
     holder: str
-    spans: tuple[Span, ...]
+    spans: tuple[TaskRange, ...]
 
 
 class Cancel(Message, frozen=True):
-    spans: tuple[Span, ...]
+    spans: tuple[TaskRange, ...]
 
 
 class Ask(Message, frozen=True):
@@ -129,7 +129,7 @@ class WhoHas(Message, frozen=True):
     """Asks for the holders of these tasks; answered as `Answer` of [[start, stop, worker or None], ...] per span."""
 
     id: int
-    spans: tuple[Span, ...]
+    spans: tuple[TaskRange, ...]
 
 
 class Coordinate(Message, frozen=True):
@@ -146,7 +146,7 @@ class Coordinate(Message, frozen=True):
     ticket: int = 0
     batch: int | None = None
     data: bytes | None = None
-    spans: tuple[Span, ...] = ()
+    spans: tuple[TaskRange, ...] = ()
 
 
 class Bye(Message, frozen=True):
@@ -169,25 +169,25 @@ class Addresses(Message, frozen=True):
 class Done(Message, frozen=True):
     """With two frames when small results come along: lengths per item (u32, NOT_INLINE for none) and pickles."""
 
-    span: Span
+    span: TaskRange
     holder: str
 
 
 class Failed(Message, frozen=True):
-    span: Span
+    span: TaskRange
     error: TaskError
-    origin: Span
+    origin: TaskRange
 
 
 class Stuck(Message, frozen=True):
     """These wait for a worker that could run them, and there is none."""
 
-    span: Span
+    span: TaskRange
     reason: str
 
 
 class Lost(Message, frozen=True):
-    span: Span
+    span: TaskRange
 
 
 class Gone(Message, frozen=True):
@@ -227,9 +227,9 @@ class Run(Message, frozen=True):
 
     run: int
     attempt: int
-    span: Span
+    span: TaskRange
     inline: bool
-    sources: tuple[tuple[Span, str, str], ...] = ()
+    sources: tuple[tuple[TaskRange, str, str], ...] = ()
     after: tuple[tuple[int, int], ...] = ()
 
 
@@ -239,7 +239,7 @@ class Recall(Message, frozen=True):
 
 
 class Free(Message, frozen=True):
-    spans: list[Span]
+    spans: list[TaskRange]
 
 
 class ForgetLayers(Message, frozen=True):
@@ -249,7 +249,7 @@ class ForgetLayers(Message, frozen=True):
 class Copy(Message, frozen=True):
     """Fetch copies of these and keep them; answered by `Copied`. What, from which worker, at which address."""
 
-    sources: tuple[tuple[Span, str, str], ...]
+    sources: tuple[tuple[TaskRange, str, str], ...]
 
 
 class Files(Message, frozen=True):
@@ -281,11 +281,11 @@ class Introduce(Message, frozen=True):
     """The first message of a worker's new session."""
 
     worker: WorkerInfo
-    holdings: tuple[tuple[Span, tuple[int, ...]], ...] = ()
+    holdings: tuple[tuple[TaskRange, tuple[int, ...]], ...] = ()
     running: tuple[tuple[int, int], ...] = ()
-    spans: tuple[Span, ...] = ()
+    spans: tuple[TaskRange, ...] = ()
     """Of each of `running`, which items."""
-    inputs: tuple[tuple[Span, ...], ...] = ()
+    inputs: tuple[tuple[TaskRange, ...], ...] = ()
     """Of each of `running`, what it was to fetch, which may still be on its way."""
     died: str = ""
     """Why the process before this one ended, of the same name."""
@@ -294,7 +294,7 @@ class Introduce(Message, frozen=True):
 class RunFinished(Message, frozen=True):
     """With two frames when small results come along, as in `Done`."""
 
-    report: RunDone
+    report: BatchDone
 
 
 class RunBlocked(Message, frozen=True):
@@ -302,14 +302,14 @@ class RunBlocked(Message, frozen=True):
 
 
 class RunCut(Message, frozen=True):
-    report: RunReturned
+    report: BatchReturned
 
 
 class Copied(Message, frozen=True):
     """These were asked for by `Copy` and are here now; those are `missing`: they could not be had."""
 
-    spans: tuple[Span, ...]
-    missing: tuple[Span, ...] = ()
+    spans: tuple[TaskRange, ...]
+    missing: tuple[TaskRange, ...] = ()
 
 
 class SlotsNow(Message, frozen=True):
@@ -342,7 +342,7 @@ WorkerSays: TypeAlias = Introduce | RunFinished | RunBlocked | RunCut | Copied |
 class Fetch(Message, frozen=True):
     """Asks for these items. `share`: the asker can map shared memory; `press`: it can open lz4."""
 
-    spans: tuple[Span, ...]
+    spans: tuple[TaskRange, ...]
     share: bool = False
     press: bool = False
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from howdah.engine.execution.task_context import this_is_slot
-from howdah.engine.protocol.events import RunDone, RunReturned, TaskError
+from howdah.engine.protocol.events import BatchDone, BatchReturned, TaskError
 from howdah.engine.protocol.messages import Run
 from howdah.engine.serialization.exceptions import task_error
 from howdah.engine.serialization.import_guard import import_whole
@@ -69,7 +69,7 @@ class Report:
     """What came of a run: a report with inline results, or the inputs that were not there."""
 
     work: Work
-    done: RunDone | None = None
+    done: BatchDone | None = None
     lengths: array[int] = field(default_factory=lambda: array("I"))
     blob: bytes = b""
     missing: tuple[Any, ...] = ()
@@ -98,7 +98,7 @@ class Slots:
         self.count, self.store = count, store
         self.board = board or Board(count)
         self.busy = self.extra = 0
-        self.on_change: Callable[[RunReturned | None], None] = lambda cut: None
+        self.on_change: Callable[[BatchReturned | None], None] = lambda cut: None
         """Told on a slot's thread that `extra` is another, with the rest of a run that was given back."""
         self._report = report
         self._where = (worker, host, container)
@@ -139,12 +139,12 @@ class Slots:
                 follower.waits -= 1
             return [follower for follower in work.then if follower.parked and not follower.waits]
 
-    def recall(self, work: Work) -> RunReturned:
+    def recall(self, work: Work) -> BatchReturned:
         """Take back the items that are not begun, if there are any. On the loop's thread."""
         with self._lock:
             # A slot that runs may have read `stop` just now, before it took its next item: leave it that one.
             work.stop = min(work.next + 1, work.stop) if work.begun else work.start
-        return RunReturned(self._where[0], work.message.run, work.message.attempt, work.stop - work.start)
+        return BatchReturned(self._where[0], work.message.run, work.message.attempt, work.stop - work.start)
 
     def left(self, work: Work) -> None:
         """A task that waits gives its slot away: another thread takes it, and the rest of the run goes back."""
@@ -154,7 +154,7 @@ class Slots:
             cut = None
             if work.next < work.stop:
                 work.stop = work.next
-                cut = RunReturned(self._where[0], work.message.run, work.message.attempt, work.stop - work.start)
+                cut = BatchReturned(self._where[0], work.message.run, work.message.attempt, work.stop - work.start)
         self._start()
         self.on_change(cut)
 
@@ -244,7 +244,7 @@ class Slots:
             mine, work.settled = not work.settled, True
             return mine
 
-    def overdue(self, work: Work, now: float) -> tuple[Report, RunReturned | None] | None:
+    def overdue(self, work: Work, now: float) -> tuple[Report, BatchReturned | None] | None:
         """If the item that is running should have ended by `now`: the report of the work without its slot's help, and
         what of it was not begun. On the loop's thread."""
         with self._lock:
@@ -263,7 +263,7 @@ class Slots:
         report = self._keep(
             work, [*work.results[:done], None], [*work.errors, (done, error)], time.perf_counter() - limit
         )
-        cut = RunReturned(worker, work.message.run, work.message.attempt, done + 1) if work.stop < tail else None
+        cut = BatchReturned(worker, work.message.run, work.message.attempt, done + 1) if work.stop < tail else None
         return report, cut
 
     def _simple(self, work: Work, errors: list[tuple[int, TaskError]]) -> list[Any]:
@@ -328,9 +328,9 @@ class Slots:
         done = self._done(work, sizes, begun, tuple(sorted(errors)))
         return Report(work, done, measured.lengths, b"".join(measured.pieces))
 
-    def _done(self, work: Work, sizes: list[int], begun: float, errors: tuple[tuple[int, TaskError], ...]) -> RunDone:
+    def _done(self, work: Work, sizes: list[int], begun: float, errors: tuple[tuple[int, TaskError], ...]) -> BatchDone:
         seconds = time.perf_counter() - begun
-        return RunDone(self._where[0], work.message.run, work.message.attempt, tuple(sizes), seconds, errors)
+        return BatchDone(self._where[0], work.message.run, work.message.attempt, tuple(sizes), seconds, errors)
 
 
 def unpicklable_input(work: Work, fault: str, worker: str, host: str, container: str) -> Report:
@@ -339,4 +339,4 @@ def unpicklable_input(work: Work, fault: str, worker: str, host: str, container:
     n = work.stop - work.start
     failure = task_error(Unpicklable(f"an input cannot travel: {fault}"), worker, host, container, kind="unpicklable")
     errors = tuple((at, failure) for at in range(n))
-    return Report(work, RunDone(worker, work.message.run, work.message.attempt, (-1,) * n, 0.0, errors))
+    return Report(work, BatchDone(worker, work.message.run, work.message.attempt, (-1,) * n, 0.0, errors))

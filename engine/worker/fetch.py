@@ -13,7 +13,7 @@ import threading
 from collections.abc import Sequence
 
 from howdah.engine.comm.data.transfer import Packed, PeerGone, Peers, items_of
-from howdah.engine.protocol.layers import Key, Span
+from howdah.engine.protocol.layers import Key, TaskRange
 from howdah.engine.worker.store.store import Store, size_of_value
 from howdah.errors import HowdahError, Unpicklable
 
@@ -26,7 +26,7 @@ PAUSES = (0.1, 0.4)
 
 Name = tuple[Key, int]
 
-Source = tuple[Span, str, str]
+Source = tuple[TaskRange, str, str]
 """What, from which worker, at which address."""
 
 
@@ -34,7 +34,9 @@ class SourceFailed(Exception):
     """These could not be had from `holder`. `fault` is for the log; `final` says that trying elsewhere is useless,
     `gone` that trying there again is."""
 
-    def __init__(self, holder: str, spans: Sequence[Span], fault: str, final: bool = False, gone: bool = False) -> None:
+    def __init__(
+        self, holder: str, spans: Sequence[TaskRange], fault: str, final: bool = False, gone: bool = False
+    ) -> None:
         super().__init__(fault)
         self.holder, self.spans, self.fault, self.final, self.gone = holder, tuple(spans), fault, final, gone
 
@@ -54,7 +56,7 @@ class Fetching:
 
         What is named more than once is fetched from the first that is named, and from the others if that one fails.
         """
-        by_holder: dict[tuple[str, str], list[Span]] = {}
+        by_holder: dict[tuple[str, str], list[TaskRange]] = {}
         waits: list[asyncio.Future[None]] = []
         claimed: set[Name] = set()  # two dependencies may name the same item
         others: list[Source] = []
@@ -74,7 +76,7 @@ class Fetching:
             if isinstance(outcome, BaseException):
                 raise outcome
 
-    def free(self, spans: Sequence[Span]) -> None:
+    def free(self, spans: Sequence[TaskRange]) -> None:
         """Drop these from the store; those on their way when they have come, unless they are asked for again."""
         if not self._coming:
             self.store.free(spans)
@@ -87,18 +89,18 @@ class Fetching:
                     self._unwanted.add(name)
             self.store.free(spans)
 
-    def wanted_only(self, spans: Sequence[Span]) -> None:
+    def wanted_only(self, spans: Sequence[TaskRange]) -> None:
         """Of what is on its way only this is to stay: another scheduler has the say, which knows of nothing else."""
         self._unwanted |= self._coming.keys() - {name for span in spans for name in self._coming_of(span)}
 
-    def _coming_of(self, span: Span) -> list[Name]:
+    def _coming_of(self, span: TaskRange) -> list[Name]:
         layer, start, stop = span
         if len(self._coming) < stop - start:
             return [name for name in self._coming if name[0] == layer and start <= name[1] < stop]
         return [(layer, item) for item in range(start, stop) if (layer, item) in self._coming]
 
-    def _not_here(self, span: Span, waits: list[asyncio.Future[None]], claimed: set[Name]) -> list[Span]:
-        wanted: list[Span] = []
+    def _not_here(self, span: TaskRange, waits: list[asyncio.Future[None]], claimed: set[Name]) -> list[TaskRange]:
+        wanted: list[TaskRange] = []
         for item in range(span.start, span.stop):
             name = (span.layer, item)
             self._unwanted.discard(name)
@@ -108,12 +110,12 @@ class Fetching:
             if name in self._coming:
                 waits.append(self._coming[name])
             elif wanted and wanted[-1].stop == item:
-                wanted[-1] = Span(span.layer, wanted[-1].start, item + 1)
+                wanted[-1] = TaskRange(span.layer, wanted[-1].start, item + 1)
             else:
-                wanted.append(Span(span.layer, item, item + 1))
+                wanted.append(TaskRange(span.layer, item, item + 1))
         return wanted
 
-    def _announce(self, spans: list[Span]) -> asyncio.Future[None]:
+    def _announce(self, spans: list[TaskRange]) -> asyncio.Future[None]:
         arrival: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         arrival.add_done_callback(lambda done: done.cancelled() or done.exception())  # perhaps nobody else waits
         for name in items_of(spans):
@@ -121,7 +123,7 @@ class Fetching:
         return arrival
 
     async def _from(
-        self, holder: str, address: str, spans: list[Span], others: list[Source], arrival: asyncio.Future[None]
+        self, holder: str, address: str, spans: list[TaskRange], others: list[Source], arrival: asyncio.Future[None]
     ) -> None:
         try:
             await self._from_any(holder, address, spans, others, arrival)
@@ -132,17 +134,17 @@ class Fetching:
             )
             raise
         finally:
-            unwanted: list[Span] = []
+            unwanted: list[TaskRange] = []
             for name in items_of(spans):
                 if self._coming.get(name) is arrival:
                     del self._coming[name]
                     if name in self._unwanted:
                         self._unwanted.remove(name)
-                        unwanted.append(Span(name[0], name[1], name[1] + 1))
+                        unwanted.append(TaskRange(name[0], name[1], name[1] + 1))
             self.store.free(unwanted)
 
     async def _from_any(
-        self, holder: str, address: str, spans: list[Span], others: list[Source], arrival: asyncio.Future[None]
+        self, holder: str, address: str, spans: list[TaskRange], others: list[Source], arrival: asyncio.Future[None]
     ) -> None:
         """From the holder; what it fails to give, from others that have it; else from the holder once more."""
         for pause in (*PAUSES, None):
@@ -165,19 +167,19 @@ class Fetching:
                 raise SourceFailed(holder, spans, fault.fault)
             await asyncio.sleep(pause)  # a passing fault of the network, perhaps
 
-    def _absent(self, spans: Sequence[Span], arrival: asyncio.Future[None]) -> list[Span]:
+    def _absent(self, spans: Sequence[TaskRange], arrival: asyncio.Future[None]) -> list[TaskRange]:
         """What has not come of that transfer, nor came and was freed."""
         return [
-            Span(layer, item, item + 1)
+            TaskRange(layer, item, item + 1)
             for layer, item in items_of(spans)
             if self._coming.get((layer, item)) is arrival and not self.store.has(layer, item)
         ]
 
     def _elsewhere(
-        self, holder: str, spans: Sequence[Span], others: Sequence[Source]
-    ) -> list[tuple[str, str, list[Span]]]:
+        self, holder: str, spans: Sequence[TaskRange], others: Sequence[Source]
+    ) -> list[tuple[str, str, list[TaskRange]]]:
         """Of `spans`, all single items that are missing, who else has them."""
-        found: dict[tuple[str, str], list[Span]] = {}
+        found: dict[tuple[str, str], list[TaskRange]] = {}
         for one in spans:
             for span, name, address in others:
                 if span.layer == one.layer and span.start <= one.start < span.stop and name != holder:
@@ -185,7 +187,7 @@ class Fetching:
                     break
         return [(name, address, rest) for (name, address), rest in found.items()]
 
-    async def _transfer(self, holder: str, address: str, spans: list[Span]) -> None:
+    async def _transfer(self, holder: str, address: str, spans: list[TaskRange]) -> None:
         faults: list[str] = []
         unasked = 0
         over = False
@@ -222,7 +224,7 @@ class Fetching:
         if faults:
             raise SourceFailed(holder, spans, faults[0], final=True)
         if missing:
-            lacking = [Span(layer, item, item + 1) for layer, item in missing]
+            lacking = [TaskRange(layer, item, item + 1) for layer, item in missing]
             raise SourceFailed(
                 holder, lacking, f"{holder} does not have {len(missing)} of the results any more", gone=True
             )

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 from howdah.engine.comm.data.transfer import MISSING
-from howdah.engine.protocol.layers import Broadcast, Free, Key, KToOne, OneToOne, Pattern, Span, Window, inputs_of
+from howdah.engine.protocol.layers import Broadcast, Free, Key, KToOne, OneToOne, Pattern, TaskRange, Window, inputs_of
 from howdah.engine.protocol.messages import DefineLayer
 from howdah.engine.worker.store.store import Store
 
@@ -24,7 +24,7 @@ Reader: TypeAlias = Callable[[int], Any]
 class InputGone(Exception):
     """An input that was said to be here is not. No user sees it: the run is given back."""
 
-    def __init__(self, span: Span) -> None:
+    def __init__(self, span: TaskRange) -> None:
         super().__init__(span)
         self.span = span
 
@@ -83,5 +83,5 @@ def _all_of(pattern: Pattern, n: int, start: int, stop: int) -> tuple[Sequence[i
 def _present(layer: Key, item: int, store: Store) -> Any:
     value = store.get(layer, item)
     if value is MISSING:
-        raise InputGone(Span(layer, item, item + 1))
+        raise InputGone(TaskRange(layer, item, item + 1))
     return value

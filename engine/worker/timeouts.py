@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from howdah.engine.protocol.events import RunReturned
+from howdah.engine.protocol.events import BatchReturned
 from howdah.engine.worker.executor import Report, Slots, Work
 
 _LOOK = 0.1
@@ -20,7 +20,7 @@ _LOOK = 0.1
 class Overdue:
     """Calls `report` for each work of which an item takes longer than its layer allows. On the loop's thread."""
 
-    def __init__(self, slots: Slots, report: Callable[[Report, RunReturned | None], None]) -> None:
+    def __init__(self, slots: Slots, report: Callable[[Report, BatchReturned | None], None]) -> None:
         self._slots, self._report = slots, report
         self._watched: list[Work] = []
 

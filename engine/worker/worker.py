@@ -33,8 +33,8 @@ from howdah.engine.comm.data.transfer import Peers, serve, welcome
 from howdah.engine.comm.security.certificates import Role, Security
 from howdah.engine.coordination.actor_host import serve_actors
 from howdah.engine.coordination.worker_context import this_is_worker
-from howdah.engine.protocol.events import InputsMissing, RunReturned, WorkerInfo
-from howdah.engine.protocol.layers import Key, Span
+from howdah.engine.protocol.events import BatchReturned, InputsMissing, WorkerInfo
+from howdah.engine.protocol.layers import Key, TaskRange
 from howdah.engine.protocol.messages import (
     RESTART,
     Bye,
@@ -91,11 +91,11 @@ REPLACE_GRACE = 10.0
 LONGEST_PAUSE = 0.5
 """Seconds between attempts to find the scheduler: one that was started again waits for its last worker."""
 
-NOTHING = Span(b"", 0, 0)
+NOTHING = TaskRange(b"", 0, 0)
 """The items of a run of which only its report is left: what it made is in the store."""
 
 
-def _inputs_of(work: Work | None) -> tuple[Span, ...]:
+def _inputs_of(work: Work | None) -> tuple[TaskRange, ...]:
     """What the run was to fetch; nothing more, where only its report is left."""
     return () if work is None else tuple([span for span, _, _ in work.message.sources])
 
@@ -151,7 +151,7 @@ class Worker:
         self._decoder = decoder_of(SchedulerTellsWorker)
         self._session: Session[SchedulerTellsWorker] | None = None
         self._epoch = ""
-        self._failed: dict[tuple[int, int], Span] = {}
+        self._failed: dict[tuple[int, int], TaskRange] = {}
         self._code = 0
         self._leave: asyncio.Future[str] = self._loop.create_future()
         self._died = died
@@ -252,7 +252,7 @@ class Worker:
         reports = [
             (message, frames) for message, frames in unsaid if isinstance(message, RunFinished | RunBlocked | RunCut)
         ]
-        runs = {name: Span(w.message.span.layer, w.start, w.stop) for name, w in self._works.items()}
+        runs = {name: TaskRange(w.message.span.layer, w.start, w.stop) for name, w in self._works.items()}
         for message, _ in reports:
             name = message.report.run, message.report.attempt
             runs.setdefault(name, self._failed.get(name, NOTHING))
@@ -349,20 +349,20 @@ class Worker:
         else:
             self._enqueue(work)
 
-    async def _copy(self, sources: tuple[tuple[Span, str, str], ...]) -> None:
+    async def _copy(self, sources: tuple[tuple[TaskRange, str, str], ...]) -> None:
         with contextlib.suppress(SourceFailed):  # what could be had is here; who wants more asks again
             await self._fetching.fetch(sources)
         if self._session is not None:
-            here: list[Span] = []
-            missing: list[Span] = []
+            here: list[TaskRange] = []
+            missing: list[TaskRange] = []
             for span, _, _ in sources:
                 (here if self.store.has(span.layer, span.start) else missing).append(span)
             self._session.send(Copied(tuple(here), tuple(missing)))
 
-    def _slots_change(self, cut: RunReturned | None) -> None:
+    def _slots_change(self, cut: BatchReturned | None) -> None:
         self._loop.call_soon_threadsafe(self._slots_changed, cut)
 
-    def _slots_changed(self, cut: RunReturned | None) -> None:
+    def _slots_changed(self, cut: BatchReturned | None) -> None:
         """A task has left its slot, with the rest of its run given back, or has come back."""
         if self._session is not None:
             if cut is not None:
@@ -406,7 +406,7 @@ class Worker:
             self._recall(name)
         return bool(self._works)
 
-    def _say_overdue(self, report: Report, cut: RunReturned | None) -> None:
+    def _say_overdue(self, report: Report, cut: BatchReturned | None) -> None:
         """A task takes longer than it may: it has failed, and this worker goes, for its slot is stuck."""
         if self._session is not None and cut is not None:
             self._session.send(RunCut(cut))

@@ -15,20 +15,20 @@ import numpy as np
 from measure import Measure
 
 from howdah.engine.protocol.events import (
+    BatchDone,
+    BatchReturned,
     Event,
     GraphSubmitted,
     Instruction,
     LayerSpec,
-    RecallRun,
-    RunDone,
-    RunReturned,
-    StartRun,
+    RecallBatch,
+    StartBatch,
     Tick,
     WorkerInfo,
     WorkerJoined,
 )
-from howdah.engine.protocol.layers import Dependency, Free, Key, OneToOne, Pattern, Span
-from howdah.engine.scheduler.core.scheduler import State
+from howdah.engine.protocol.layers import Dependency, Free, Key, OneToOne, Pattern, TaskRange
+from howdah.engine.scheduler.core.scheduler import Scheduler
 
 
 def key(i: int) -> Key:
@@ -39,8 +39,8 @@ def spec(i: int, n: int, *deps: tuple[int, Pattern]) -> LayerSpec:
     return LayerSpec(key(i), f"layer{i}", n, tuple(Dependency(key(d), p) for d, p in deps))
 
 
-def whole(layer: LayerSpec) -> Span:
-    return Span(layer.key, 0, layer.n)
+def whole(layer: LayerSpec) -> TaskRange:
+    return TaskRange(layer.key, 0, layer.n)
 
 
 def shuffle_like(partitions: int) -> list[LayerSpec]:
@@ -57,12 +57,12 @@ class Cluster:
     """Simulated workers: each slot runs its runs in turn, `each` seconds a task; recalls are answered."""
 
     def __init__(self, workers: int, slots: int, each: float, racks: int = 20) -> None:
-        self.state, self.now, self.seconds, self.runs, self.begun, self.each = State(), 0.0, 0.0, 0, 0, each
-        self.queues: dict[str, deque[StartRun]] = {}
+        self.state, self.now, self.seconds, self.runs, self.begun, self.each = Scheduler(), 0.0, 0.0, 0, 0, each
+        self.queues: dict[str, deque[StartBatch]] = {}
         self.free: dict[str, int] = {}
         self.running: dict[tuple[int, int], float] = {}
         self.stops: dict[tuple[int, int], int] = {}
-        self.heap: list[tuple[float, int, StartRun]] = []
+        self.heap: list[tuple[float, int, StartBatch]] = []
         for i in range(workers):
             self.queues[f"w{i}"], self.free[f"w{i}"] = deque(), slots
             self.handle(WorkerJoined(WorkerInfo(f"w{i}", f"h{i}", f"/r{i % racks}", slots)))
@@ -76,22 +76,22 @@ class Cluster:
 
     def say(self, event: Event) -> None:
         for instruction in self.handle(event):
-            if isinstance(instruction, StartRun):
+            if isinstance(instruction, StartBatch):
                 self.runs += 1
                 self.stops[instruction.run, instruction.attempt] = len(instruction.span)
                 self.queues[instruction.worker].append(instruction)
                 self.begin(instruction.worker)
-            elif isinstance(instruction, RecallRun):
+            elif isinstance(instruction, RecallBatch):
                 self.recall(instruction)
 
-    def recall(self, asked: RecallRun) -> None:
+    def recall(self, asked: RecallBatch) -> None:
         name = (asked.run, asked.attempt)
         if name not in self.stops:
             return
         begun = self.running.get(name)
         keep = 0 if begun is None else min(int((self.now - begun) / self.each) + 1, self.stops[name])
         self.stops[name] = keep
-        self.say(RunReturned(asked.worker, asked.run, asked.attempt, keep))
+        self.say(BatchReturned(asked.worker, asked.run, asked.attempt, keep))
 
     def begin(self, worker: str) -> None:
         queue = self.queues[worker]
@@ -118,7 +118,7 @@ class Cluster:
             del self.stops[name], self.running[name]
             self.free[run.worker] += 1
             self.begin(run.worker)
-            self.say(RunDone(run.worker, run.run, run.attempt, (1000,) * n, self.each * n))
+            self.say(BatchDone(run.worker, run.run, run.attempt, (1000,) * n, self.each * n))
             if self.now - tick > 0.5:
                 tick = self.now
                 self.say(Tick())
@@ -139,7 +139,7 @@ def simulated(workers: int, slots: int, partitions: int, each: float) -> tuple[f
 
 def memory(*layers: LayerSpec) -> float:
     """Bytes a task of waiting layers, what the scheduler keeps of their records included."""
-    state = State()
+    state = Scheduler()
     tracemalloc.start()
     copies = [
         LayerSpec(s.key, s.name, s.n, tuple(Dependency(d.layer, _copy(d.pattern)) for d in s.deps)) for s in layers

@@ -24,7 +24,7 @@ from howdah.engine.protocol.layers import (
     Layer,
     OneToOne,
     Pattern,
-    Span,
+    TaskRange,
     Window,
     inputs_of,
 )
@@ -86,7 +86,7 @@ def test_random_graphs_give_the_right_answer(seed: int) -> None:
     wanted = []
     for key in random.sample(list(graph.layers), min(2, len(graph.layers))):
         stop = random.randint(0, graph.layers[key].n)
-        wanted.append(Span(key, random.randint(0, stop), stop))
+        wanted.append(TaskRange(key, random.randint(0, stop), stop))
     expected = [[reference(graph, span.layer, i) for i in range(span.start, span.stop)] for span in wanted]
     for executor in EXECUTORS:
         assert compute_graph(graph, wanted, scheduler=executor) == expected
@@ -103,7 +103,7 @@ def test_only_what_is_needed_runs_and_once() -> None:
     a = graph.add(Layer("a", note, 9, args=[(i,) for i in range(9)]))
     b = graph.add(Layer("b", sum, 3, deps=on(a, KToOne(3))))
     c = graph.add(Layer("c", max, 3, deps=(*on(b), *on(b)), args=[(0,)] * 3))
-    assert compute_local(graph, [Span(c, 1, 2), Span(a, 8, 9)], threads=0) == [[12], [8]]
+    assert compute_local(graph, [TaskRange(c, 1, 2), TaskRange(a, 8, 9)], threads=0) == [[12], [8]]
     assert sorted(ran) == [3, 4, 5, 8]
 
 
@@ -217,9 +217,9 @@ def test_persisted_results_serve_later_graphs() -> None:
         assert compute_graph(later, [later.wanted(total), later.wanted(a)], scheduler=executor) == [[14], [0, 1, 4, 9]]
     assert ran == [0, 1, 2, 3]
     with pytest.raises(InputError, match="not kept by anything in this process"):
-        compute_graph(Graph(held={a: Held(a, 4)}), [Span(a, 0, 4)], scheduler="inline")
+        compute_graph(Graph(held={a: Held(a, 4)}), [TaskRange(a, 0, 4)], scheduler="inline")
     with pytest.raises(InputError, match="only whole layers"):
-        persist_graph(graph, [Span(a, 0, 1)])
+        persist_graph(graph, [TaskRange(a, 0, 1)])
 
 
 class FakeClient:
@@ -229,12 +229,12 @@ class FakeClient:
         self.seen: list[list[str]] = []
 
     def compute_graph(
-        self, graph: Graph, wanted: list[Span], progress: Callable[..., None] | None
+        self, graph: Graph, wanted: list[TaskRange], progress: Callable[..., None] | None
     ) -> list[list[object]]:
         self.seen.append([layer.name for layer in graph.layers.values()])
         return compute_local(graph, wanted, threads=0)
 
-    def persist_graph(self, graph: Graph, wanted: list[Span]) -> list[Held]:
+    def persist_graph(self, graph: Graph, wanted: list[TaskRange]) -> list[Held]:
         self.seen.append([layer.name for layer in graph.layers.values()])
         return [Held(span.layer, span.stop, self) for span in wanted]
 

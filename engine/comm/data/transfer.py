@@ -26,7 +26,7 @@ from howdah.engine.comm.data.encryption import Seal, offered, taken, wanted
 from howdah.engine.comm.data.local_socket import nearer
 from howdah.engine.comm.data.shared_memory import Shared, map_aligned
 from howdah.engine.comm.security.certificates import Security
-from howdah.engine.protocol.layers import Key, Span
+from howdah.engine.protocol.layers import Key, TaskRange
 from howdah.engine.protocol.messages import DataSays, Fetch, Fetched, Hello, Welcome
 from howdah.engine.serialization.serialize import loads
 from howdah.errors import HowdahError, PeerRefused, Unpicklable
@@ -67,7 +67,7 @@ class Packed(NamedTuple):
         return nbytes(self.pickle) + sum(map(nbytes, self.buffers))
 
 
-def items_of(spans: Iterable[Span]) -> Iterable[tuple[Key, int]]:
+def items_of(spans: Iterable[TaskRange]) -> Iterable[tuple[Key, int]]:
     for layer, start, stop in spans:
         for item in range(start, stop):
             yield layer, item
@@ -212,7 +212,7 @@ class Peers:
         self.bytes_fetched = 0
 
     async def fetch(
-        self, address: str, spans: Sequence[Span], take: Callable[[Key, int, Packed], None]
+        self, address: str, spans: Sequence[TaskRange], take: Callable[[Key, int, Packed], None]
     ) -> list[tuple[Key, int]]:
         """Get these results from the data server at `address`.
 
@@ -264,7 +264,7 @@ class Peers:
     async def _fetch(
         self,
         address: str,
-        spans: list[Span],
+        spans: list[TaskRange],
         take: Callable[[Key, int, Packed], None],
         missing: list[tuple[Key, int]],
     ) -> None:
@@ -342,7 +342,7 @@ class _Exchange:
     """One request and what is still to come of it; goes on over another line if the first one ends."""
 
     def __init__(
-        self, spans: Sequence[Span], take: Callable[[Key, int, Packed], None], missing: list[tuple[Key, int]]
+        self, spans: Sequence[TaskRange], take: Callable[[Key, int, Packed], None], missing: list[tuple[Key, int]]
     ) -> None:
         self.rest = list(spans)
         self._take, self._missing = take, missing
@@ -389,31 +389,31 @@ class _Exchange:
         self.rest = _after(self.rest, len(answer.parts))
 
 
-def _first(spans: Sequence[Span], count: int) -> list[Span]:
+def _first(spans: Sequence[TaskRange], count: int) -> list[TaskRange]:
     """The first `count` items of `spans`.
 
-    >>> _first([Span(b"a", 0, 3), Span(b"b", 5, 9)], 4)
-    [Span(layer=b'a', start=0, stop=3), Span(layer=b'b', start=5, stop=6)]
+    >>> _first([TaskRange(b"a", 0, 3), TaskRange(b"b", 5, 9)], 4)
+    [TaskRange(layer=b'a', start=0, stop=3), TaskRange(layer=b'b', start=5, stop=6)]
     """
-    found: list[Span] = []
+    found: list[TaskRange] = []
     for span in spans:
         cut = min(count, len(span))
         count -= cut
         if cut:
-            found.append(Span(span.layer, span.start, span.start + cut))
+            found.append(TaskRange(span.layer, span.start, span.start + cut))
     return found
 
 
-def _after(spans: Sequence[Span], count: int) -> list[Span]:
+def _after(spans: Sequence[TaskRange], count: int) -> list[TaskRange]:
     """What of `spans` comes after the first `count` items.
 
-    >>> _after([Span(b"a", 0, 3), Span(b"b", 5, 6)], 2)
-    [Span(layer=b'a', start=2, stop=3), Span(layer=b'b', start=5, stop=6)]
+    >>> _after([TaskRange(b"a", 0, 3), TaskRange(b"b", 5, 6)], 2)
+    [TaskRange(layer=b'a', start=2, stop=3), TaskRange(layer=b'b', start=5, stop=6)]
     """
-    rest: list[Span] = []
+    rest: list[TaskRange] = []
     for span in spans:
         cut = min(count, len(span))
         count -= cut
         if cut < len(span):
-            rest.append(Span(span.layer, span.start + cut, span.stop))
+            rest.append(TaskRange(span.layer, span.start + cut, span.stop))
     return rest

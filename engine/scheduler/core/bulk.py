@@ -2,7 +2,8 @@
 
 A task that needs one item of each of a thousand runs would cost a thousand steps of each kind if its inputs were gone
 through as stretches. Here they are index arrays (ascending, each item once), and a step is a few array operations.
-The rules are those of `lifecycle` and `assign`, whose functions call these. Deterministic functions on the `Core`.
+The rules are those of `lifecycle` and `assign`, whose functions call these. Deterministic functions on the
+`SchedulerState`.
 """
 
 from __future__ import annotations
@@ -10,9 +11,9 @@ from __future__ import annotations
 import numpy as np
 
 from howdah.engine.protocol.patterns import distinct
-from howdah.engine.scheduler.core.context import Core
+from howdah.engine.scheduler.core.context import SchedulerState
 from howdah.engine.scheduler.core.intervals import Items, pairs, stretches_of
-from howdah.engine.scheduler.core.tables import DONE, IDLE, MANY, NOBODY, Book, Edge, Worker
+from howdah.engine.scheduler.core.tables import DONE, IDLE, MANY, NOBODY, Edge, LayerState, Worker
 
 FEW = 16
 """Items up to which it is not worth while."""
@@ -34,7 +35,7 @@ def inputs_of(edge: Edge, lo: int, hi: int) -> Items | None:
 # -- what may be dropped ----------------------------------------------------------------------------------------------
 
 
-def settle(core: Core, book: Book, items: Items) -> Items:
+def settle(core: SchedulerState, book: LayerState, items: Items) -> Items:
     """Drop those of `items` that have results which nobody needs, and copies; returns what is left to be settled."""
     if book.claims:
         return items[:0]
@@ -57,7 +58,7 @@ def settle(core: Core, book: Book, items: Items) -> Items:
     return unneeded[~done]
 
 
-def _asked(book: Book, items: Items) -> np.ndarray:
+def _asked(book: LayerState, items: Items) -> np.ndarray:
     """Which of `items` somebody has asked copies of: these stay with the result."""
     if not book.asked:
         return np.zeros(items.size, bool)
@@ -65,7 +66,7 @@ def _asked(book: Book, items: Items) -> np.ndarray:
     return np.fromiter((item in asked for item in items.tolist()), bool, items.size)
 
 
-def _drop_results(core: Core, book: Book, items: Items) -> None:
+def _drop_results(core: SchedulerState, book: LayerState, items: Items) -> None:
     holders, sizes = book.holder[items], book.size[items]
     core.free_items(book.key, holders, items)
     count = np.bincount(holders)
@@ -79,7 +80,7 @@ def _drop_results(core: Core, book: Book, items: Items) -> None:
     book.size[items] = 0
 
 
-def _drop_copies(core: Core, book: Book, items: Items) -> None:
+def _drop_copies(core: SchedulerState, book: LayerState, items: Items) -> None:
     copies, copier = book.copies or {}, book.copier
     assert copier is not None
     items = items[copier[items] != NOBODY]
@@ -97,7 +98,9 @@ def _drop_copies(core: Core, book: Book, items: Items) -> None:
 # -- what runs fetch --------------------------------------------------------------------------------------------------
 
 
-def sources(core: Core, book: Book, items: Items, mine: int) -> tuple[list[tuple[int, int, str]], int, int]:
+def sources(
+    core: SchedulerState, book: LayerState, items: Items, mine: int
+) -> tuple[list[tuple[int, int, str]], int, int]:
     """Who has those of `items` that worker `mine` lacks, as (start, stop, holder); bytes it has, bytes to be moved."""
     holders, sizes = book.holder[items], book.size[items]
     here = holders == mine
@@ -117,7 +120,7 @@ def sources(core: Core, book: Book, items: Items, mine: int) -> tuple[list[tuple
     return [(a, b, names[h].name) for a, b, h in zip(starts, stops, holders[at].tolist())], local, moved
 
 
-def keep_copies(core: Core, worker: Worker, book: Book, items: Items) -> None:
+def keep_copies(core: SchedulerState, worker: Worker, book: LayerState, items: Items) -> None:
     """What a run has fetched, its worker has now; what is no result any more, or not needed, it drops."""
     mine = worker.index
     done = book.code[items] == DONE

@@ -1,7 +1,7 @@
 """What a layer asks of the worker that runs it: amounts of its resources, or to be one of those that are named.
 
-A layer that asks for something has a place of its own (`Core.needs`): workers that may run it look there, and nobody
-else. Deterministic functions on the `Core`, for `placement.py` and its neighbours.
+A layer that asks for something has a place of its own (`SchedulerState.needs`): workers that may run it
+look there, and nobody else. Deterministic functions on the `SchedulerState`, for `placement.py` and its neighbours.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from howdah.engine.graph.annotations import MEMORY
 
 if TYPE_CHECKING:
     from howdah.engine.protocol.events import LayerSpec, WorkerInfo
-    from howdah.engine.scheduler.core.context import Core
-    from howdah.engine.scheduler.core.tables import Book, Place, Worker
+    from howdah.engine.scheduler.core.context import SchedulerState
+    from howdah.engine.scheduler.core.tables import LayerState, Place, Worker
 
 
 class Need(NamedTuple):
@@ -49,14 +49,14 @@ def marks_of(info: WorkerInfo) -> tuple[str, ...]:
     return tuple(sorted(name.lower() for name in names if name))
 
 
-def allowed(core: Core, worker: Worker, need: Need) -> bool:
+def allowed(core: SchedulerState, worker: Worker, need: Need) -> bool:
     """Whether the worker is one of those that are named."""
     if not need.only or any(worker.index in core.marks.get(mark, ()) for mark in need.only):
         return True
     return need.loose and not any(core.marks.get(mark) for mark in need.only)
 
 
-def could_run(core: Core, worker: Worker, need: Need | None) -> bool:
+def could_run(core: SchedulerState, worker: Worker, need: Need | None) -> bool:
     """Whether it has what is asked for, when nothing else takes of it."""
     if need is None:
         return True
@@ -64,7 +64,7 @@ def could_run(core: Core, worker: Worker, need: Need | None) -> bool:
     return allowed(core, worker, need) and all(have.get(name, 0.0) >= amount for name, amount in need.resources)
 
 
-def may_run(core: Core, worker: Worker, need: Need | None) -> bool:
+def may_run(core: SchedulerState, worker: Worker, need: Need | None) -> bool:
     """Whether it has that now."""
     if need is None:
         return True
@@ -74,43 +74,43 @@ def may_run(core: Core, worker: Worker, need: Need | None) -> bool:
     return allowed(core, worker, need)
 
 
-def ready(core: Core, need: Need) -> None:
+def ready(core: SchedulerState, need: Need) -> None:
     """Work that asks for this is on offer: those who could run it are asked, whoever else idles."""
     for worker in _candidates(core, need):
         if may_run(core, worker, need):
             core.called[worker.index] = None
 
 
-def _candidates(core: Core, need: Need) -> Iterable[Worker]:
+def _candidates(core: SchedulerState, need: Need) -> Iterable[Worker]:
     named = [worker for mark in need.only for worker in core.marks.get(mark, {}).values()]
     return named if named else core.workers.values()
 
 
-def worth_recalling(core: Core, book: Book) -> bool:
+def worth_recalling(core: SchedulerState, book: LayerState) -> bool:
     """Whether a worker that idles could run what another gives back."""
     need = book.asks
     return need is None or any(may_run(core, worker, need) for worker in core.idle.values())
 
 
-def layer_came(core: Core, need: Need, place: Place) -> None:
+def layer_came(core: SchedulerState, need: Need, place: Place) -> None:
     """A layer asks for this, and is on offer at `place`."""
     core.needs[need] = place
     core.asking[need] = core.asking.get(need, 0) + 1
 
 
-def layer_went(core: Core, need: Need) -> None:
+def layer_went(core: SchedulerState, need: Need) -> None:
     """The place of the last layer that asked for this is closed."""
     core.asking[need] -= 1
     if not core.asking[need]:
         del core.asking[need], core.needs[need]
 
 
-def worker_came(core: Core, worker: Worker) -> None:
+def worker_came(core: SchedulerState, worker: Worker) -> None:
     for mark in marks_of(worker.info):
         core.marks.setdefault(mark, {})[worker.index] = worker
 
 
-def worker_went(core: Core, worker: Worker) -> None:
+def worker_went(core: SchedulerState, worker: Worker) -> None:
     core.stamp += 1  # what was for it alone, others may now want to look at again
     for mark in marks_of(worker.info):
         there = core.marks.get(mark, {})
@@ -122,7 +122,7 @@ def worker_went(core: Core, worker: Worker) -> None:
             ready(core, need)
 
 
-def unmet(core: Core, book: Book) -> str:
+def unmet(core: SchedulerState, book: LayerState) -> str:
     """Why none of the workers that are there can ever run the layer; "" if one can."""
     need = book.asks
     workers = core.workers.values()

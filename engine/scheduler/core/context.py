@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from howdah.engine.protocol.events import FreeSpans, Instruction, TellDone, TellFailed, TellLost
-from howdah.engine.protocol.layers import Key, Span
+from howdah.engine.protocol.events import FreeRanges, Instruction, TellDone, TellFailed, TellLost
+from howdah.engine.protocol.layers import Key, TaskRange
 from howdah.engine.scheduler.core.constraints import Need
 from howdah.engine.scheduler.core.history import History
-from howdah.engine.scheduler.core.intervals import SpanSet, by_worker, equal_stretches, put
+from howdah.engine.scheduler.core.intervals import IntervalSet, by_worker, equal_stretches, put
 from howdah.engine.scheduler.core.tables import (
     DONE,
     FAILED,
@@ -23,11 +23,11 @@ from howdah.engine.scheduler.core.tables import (
     STATE_NAMES,
     WAITING,
     Account,
-    Book,
     Client,
+    LayerState,
     Origin,
     Place,
-    Run,
+    TaskBatch,
     Worker,
 )
 
@@ -69,8 +69,8 @@ def table() -> str:
 class Ghost(NamedTuple):
     """A run that is over for the scheduler, while its worker may still be busy with it; and what it was to fetch."""
 
-    span: Span
-    fetched: tuple[Span, ...]
+    span: TaskRange
+    fetched: tuple[TaskRange, ...]
 
 
 class HostFaults:
@@ -84,22 +84,22 @@ class HostFaults:
         self.until = float("-inf")
 
 
-class Core:
+class SchedulerState:
     """The scheduler's memory. `now` is the time of the event being handled."""
 
     def __init__(self) -> None:
         self.now = 0.0
-        self.books: dict[Key, Book] = {}
+        self.books: dict[Key, LayerState] = {}
         self.workers: dict[str, Worker] = {}
         self.by_index: dict[int, Worker] = {}
         self.clients: dict[str, Client] = {}
-        self.runs: dict[int, Run] = {}
+        self.runs: dict[int, TaskBatch] = {}
         self.out: list[Instruction] = []
         self.history = History()
-        self.frees: dict[str, dict[Key, SpanSet]] = {}
+        self.frees: dict[str, dict[Key, IntervalSet]] = {}
         self.late_frees: dict[Key, list[tuple[Any, Any]]] = {}  # arrays of workers' indices and items (`free_items`)
         self.late_since = 0.0
-        self.closing: dict[Book, None] = {}
+        self.closing: dict[LayerState, None] = {}
         # counters that only grow: dense ids of layers, workers, runs, graphs
         self.next_book = self.next_worker = self.next_run = self.next_graph = 0
         self.ready = 0  # items in READY, over all layers
@@ -110,18 +110,18 @@ class Core:
         self.asking: dict[Need, int] = {}  # how many layers ask for it
         self.marks: dict[str, dict[int, Worker]] = {}  # workers by all that they may be called
         self.speculating = False
-        self.chained: list[Book] = []  # layers that wait as a whole, and may be given ahead (`ahead`)
+        self.chained: list[LayerState] = []  # layers that wait as a whole, and may be given ahead (`ahead`)
         self.faults: dict[str, HostFaults] = {}  # by host
         self.excluded: dict[str, float] = {}  # hosts that get no work, until when (`exclusion`)
-        self.pauses: list[tuple[float, int, Book, int]] = []  # heap of (until, order, layer, item) (`pauses`)
-        self.suspects: dict[Book, None] = {}  # layers with ready items that run alone (`quarantine`)
+        self.pauses: list[tuple[float, int, LayerState, int]] = []  # heap of (until, order, layer, item) (`pauses`)
+        self.suspects: dict[LayerState, None] = {}  # layers with ready items that run alone (`quarantine`)
         self.kept: dict[int, Worker] = {}  # workers kept for them
         self.called: dict[int, None] = {}  # workers for which work appeared at home since the last hand-out
         self.next_steal = float("-inf")  # no idle worker looks at others' work before
         self.host_workers: dict[str, int] = {}
         self.rack_workers: dict[str, int] = {}
         self.rack_of: dict[str, str] = {}
-        self.waits: list[tuple[float, int, Book, int]] = []
+        self.waits: list[tuple[float, int, LayerState, int]] = []
         self.next_wait = 0
         self.idle: dict[int, Worker] = {}  # workers with a slot that has nothing
         self.open: dict[int, Worker] = {}  # workers whose slots are busy but that may hold one run more
@@ -151,7 +151,9 @@ class Core:
             run.twin = None
             run.worker.runs.clear()
 
-    def move(self, book: Book, lo: int, hi: int, old: int, new: int, by: Run | None = None, why: str = "") -> None:
+    def move(
+        self, book: LayerState, lo: int, hi: int, old: int, new: int, by: TaskBatch | None = None, why: str = ""
+    ) -> None:
         """All of lo..hi goes from `old` to `new`; `by` the run that was given out or has ended, if one was."""
         step = STEPS[STATES * old + new]
         if step is None:
@@ -173,7 +175,7 @@ class Core:
         elif old == READY:
             self.ready -= count
 
-    def move_items(self, book: Book, items: Any, stretches: list[tuple[int, int]], old: int, new: int) -> None:
+    def move_items(self, book: LayerState, items: Any, stretches: list[tuple[int, int]], old: int, new: int) -> None:
         """The same for an array of items (`stretches` are the same items) of which none is or becomes ready."""
         step = STEPS[STATES * old + new]
         if step is None or READY in (old, new):
@@ -188,7 +190,7 @@ class Core:
         spans = self.frees.setdefault(worker, {})
         have = spans.get(book_key)
         if have is None:
-            spans[book_key] = SpanSet(lo, hi)
+            spans[book_key] = IntervalSet(lo, hi)
         else:
             have.add(lo, hi)
 
@@ -202,7 +204,7 @@ class Core:
 
     def free_stray(self, worker: Worker, book_key: Key, lo: int, hi: int) -> None:
         """The worker may have these, though the books do not say so: it drops them, unless it is making them now."""
-        stray = SpanSet(lo, hi)
+        stray = IntervalSet(lo, hi)
         for run in worker.runs.values():
             if run.book.key == book_key:
                 stray.remove(run.lo, run.hi)
@@ -211,50 +213,50 @@ class Core:
 
     def flush_late(self) -> None:
         """Say what `free_items` has collected."""
-        found: dict[int, list[Span]] = {}
-        new = tuple.__new__  # what `Span` calls itself
+        found: dict[int, list[TaskRange]] = {}
+        new = tuple.__new__  # what `TaskRange` calls itself
         for key, chunks in self.late_frees.items():
             for index, lo, hi in by_worker(chunks):
                 spans = found.get(index)
                 if spans is None:
                     spans = found[index] = []
-                spans.append(new(Span, (key, lo, hi)))
+                spans.append(new(TaskRange, (key, lo, hi)))
         for index, theirs in found.items():
             owner = self.by_index.get(index)
             if owner is not None:
-                self.out.append(FreeSpans(owner.name, tuple(theirs)))
+                self.out.append(FreeRanges(owner.name, tuple(theirs)))
         self.late_frees = {}
 
     def flush_frees(self) -> None:
         """Say what `free` has collected."""
         for worker, layers in self.frees.items():
-            dropped = tuple([Span(key, lo, hi) for key, parts in layers.items() for lo, hi in parts])
+            dropped = tuple([TaskRange(key, lo, hi) for key, parts in layers.items() for lo, hi in parts])
             if dropped and worker in self.workers:
-                self.out.append(FreeSpans(worker, dropped))
+                self.out.append(FreeRanges(worker, dropped))
         self.frees = {}
 
     # -- what clients hear ------------------------------------------------------------------------------------------
 
-    def tell_done(self, book: Book, lo: int, hi: int, only: str | None = None) -> None:
+    def tell_done(self, book: LayerState, lo: int, hi: int, only: str | None = None) -> None:
         """lo..hi, all done, to the clients that want them (to `only` one of them, if given)."""
         for client, spans in book.wanters.items():
             if only is not None and client != only:
                 continue
             if book.n == 1:
-                self.out.append(TellDone(client, Span(book.key, 0, 1), self.by_index[book.holder[0]].name))
+                self.out.append(TellDone(client, TaskRange(book.key, 0, 1), self.by_index[book.holder[0]].name))
                 continue
             for a, b in spans.overlap(lo, hi):
                 for start, stop, holder in equal_stretches(book.holder, a, b):
-                    self.out.append(TellDone(client, Span(book.key, start, stop), self.by_index[holder].name))
+                    self.out.append(TellDone(client, TaskRange(book.key, start, stop), self.by_index[holder].name))
 
-    def tell_failed(self, book: Book, lo: int, hi: int, origin: Origin, only: str | None = None) -> None:
+    def tell_failed(self, book: LayerState, lo: int, hi: int, origin: Origin, only: str | None = None) -> None:
         error, key, first, last = origin
         for client, spans in book.wanters.items():
             if only is None or client == only:
                 for a, b in spans.overlap(lo, hi):
-                    self.out.append(TellFailed(client, Span(book.key, a, b), error, Span(key, first, last)))
+                    self.out.append(TellFailed(client, TaskRange(book.key, a, b), error, TaskRange(key, first, last)))
 
-    def tell_lost(self, book: Book, lo: int, hi: int) -> None:
+    def tell_lost(self, book: LayerState, lo: int, hi: int) -> None:
         for client, spans in book.wanters.items():
             for a, b in spans.overlap(lo, hi):
-                self.out.append(TellLost(client, Span(book.key, a, b)))
+                self.out.append(TellLost(client, TaskRange(book.key, a, b)))

@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from howdah.engine.protocol.events import RecallRun, StartRun
-from howdah.engine.protocol.layers import Span
+from howdah.engine.protocol.events import RecallBatch, StartBatch
+from howdah.engine.protocol.layers import TaskRange
 from howdah.engine.protocol.patterns import distinct
 from howdah.engine.scheduler.core import bulk as scattered
 from howdah.engine.scheduler.core import constraints as needs
 from howdah.engine.scheduler.core import placement
 from howdah.engine.scheduler.core import poison_isolation as quarantine
-from howdah.engine.scheduler.core.context import Core
-from howdah.engine.scheduler.core.intervals import SpanSet, Stretch, add, equal_stretches
+from howdah.engine.scheduler.core.context import SchedulerState
+from howdah.engine.scheduler.core.intervals import IntervalSet, Stretch, add, equal_stretches
 from howdah.engine.scheduler.core.tables import (
     DONE,
     MOST_AHEAD,
@@ -34,9 +34,9 @@ from howdah.engine.scheduler.core.tables import (
     RUNNING,
     WAITING,
     Account,
-    Book,
     Client,
-    Run,
+    LayerState,
+    TaskBatch,
     Worker,
 )
 
@@ -86,7 +86,7 @@ LOOK_AT = 64
 """Workers that may decline in one event before no more are asked."""
 
 
-def note_room(core: Core, worker: Worker) -> None:
+def note_room(core: SchedulerState, worker: Worker) -> None:
     """Keep the lists of workers that may be given work; after each change of what a worker holds."""
     held, slots, index = len(worker.runs) - worker.behind, worker.slots, worker.index
     if worker.barred:
@@ -109,7 +109,7 @@ def _has_room(worker: Worker) -> bool:
     return held < 2 * slots or (held < MOST_RUNS * slots and worker.backlog < TARGET * slots)
 
 
-def schedule(core: Core, first: Worker | None) -> None:
+def schedule(core: SchedulerState, first: Worker | None) -> None:
     """Hand out ready work to workers with credit, idle slots first, a run each in turn."""
     if core.suspects or core.kept:
         quarantine.serve(core)
@@ -129,7 +129,7 @@ def schedule(core: Core, first: Worker | None) -> None:
     core.called.clear()
 
 
-def _in_turn(core: Core, line: dict[int, Worker]) -> None:
+def _in_turn(core: SchedulerState, line: dict[int, Worker]) -> None:
     """A run for each worker in the line, and again, until none is left that wants one."""
     declined = 0
     while core.ready and line and declined < LOOK_AT:
@@ -139,7 +139,7 @@ def _in_turn(core: Core, line: dict[int, Worker]) -> None:
         declined += not give(core, worker)
 
 
-def give(core: Core, worker: Worker) -> bool:
+def give(core: SchedulerState, worker: Worker) -> bool:
     """Start the best run for this worker from its own places; False if there is none for it now. It goes to the end of
     the lines of those that may be given work."""
     if worker.barred:
@@ -167,7 +167,7 @@ def give(core: Core, worker: Worker) -> bool:
     return best is not None
 
 
-def steal(core: Core) -> None:
+def steal(core: SchedulerState) -> None:
     """Idle workers take work whose inputs lie with workers that will not come to it soon, until one finds none."""
     for worker in list(islice(core.idle.values(), LOOK_AT)):
         while worker.held < worker.slots:
@@ -182,7 +182,7 @@ def steal(core: Core) -> None:
                 return
 
 
-def run_size(core: Core, book: Book) -> int:
+def run_size(core: SchedulerState, book: LayerState) -> int:
     """How many items the next run of the layer should have."""
     if book.spread:
         return min(-(-book.n // max(1, core.slots)), LONGEST_RUN)
@@ -199,7 +199,7 @@ def run_size(core: Core, book: Book) -> int:
     return max(1, min(size, share, LONGEST_RUN))
 
 
-def start(core: Core, client: Client, worker: Worker, book: Book, group: int) -> None:
+def start(core: SchedulerState, client: Client, worker: Worker, book: LayerState, group: int) -> None:
     """Cut a run from the group and give it to the worker."""
     spans = book.ready[group]
     lo, hi = spans.take(1 if book.n == 1 else run_size(core, book))
@@ -215,7 +215,15 @@ def start(core: Core, client: Client, worker: Worker, book: Book, group: int) ->
 
 
 def begin(
-    core: Core, client: Client, worker: Worker, book: Book, lo: int, hi: int, group: int, after: Sequence[Run], old: int
+    core: SchedulerState,
+    client: Client,
+    worker: Worker,
+    book: LayerState,
+    lo: int,
+    hi: int,
+    group: int,
+    after: Sequence[TaskBatch],
+    old: int,
 ) -> None:
     """lo..hi, in state `old`, become a run of the worker's; it starts when those in `after` have ended."""
     tries = book.tries
@@ -227,7 +235,7 @@ def begin(
     if (attempt > 1 or core.epoch) and book.key in core.late_frees:
         core.flush_late()
     core.next_run += 1
-    run = Run(core.next_run, attempt, book, lo, hi, worker, client.name, None, core.now, group)
+    run = TaskBatch(core.next_run, attempt, book, lo, hi, worker, client.name, None, core.now, group)
     if book.host_sets is not None:
         run.level = placement.taken(core, book, group, worker)
     seconds = book.seconds if book.seconds is not None else core.seconds_of.get(book.name)
@@ -254,13 +262,13 @@ def begin(
         core.chained.extend([t for t in targets if t.n <= MOST_AHEAD and t.counts[WAITING] == t.n])
     sources = _sources(core, run) if book.ins else ()
     names = tuple([(other.ident, other.attempt) for other in after]) if after else ()
-    core.out.append(StartRun(worker.name, run.ident, attempt, Span(book.key, lo, hi), sources, names))
+    core.out.append(StartBatch(worker.name, run.ident, attempt, TaskRange(book.key, lo, hi), sources, names))
 
 
-def _sources(core: Core, run: Run) -> tuple[tuple[Span, str], ...]:
+def _sources(core: SchedulerState, run: TaskBatch) -> tuple[tuple[TaskRange, str], ...]:
     """Who has the inputs that the run's worker lacks."""
     book, mine = run.book, run.worker.index
-    found: list[tuple[Span, str]] = []
+    found: list[tuple[TaskRange, str]] = []
     local = moved = 0
     for edge in book.ins:
         source = edge.source
@@ -271,7 +279,7 @@ def _sources(core: Core, run: Run) -> tuple[tuple[Span, str], ...]:
         many = scattered.inputs_of(edge, run.lo, run.hi)
         if many is not None:
             lacking, here, coming = scattered.sources(core, source, many, mine)
-            found.extend([(Span(source.key, a, b), holder) for a, b, holder in lacking])
+            found.extend([(TaskRange(source.key, a, b), holder) for a, b, holder in lacking])
             run.fetched.extend([(source, a, b) for a, b, _ in lacking])
             local, moved = local + here, moved + coming
             continue
@@ -283,7 +291,7 @@ def _sources(core: Core, run: Run) -> tuple[tuple[Span, str], ...]:
                     local += source.bytes_of(a, b)
                     continue
                 for c, d in have.gaps(a, b) if have is not None else ((a, b),):
-                    found.append((Span(source.key, c, d), core.by_index[holder].name))
+                    found.append((TaskRange(source.key, c, d), core.by_index[holder].name))
                     run.fetched.append((source, c, d))
                     moved += source.bytes_of(c, d)
     account = book.account
@@ -294,7 +302,7 @@ def _sources(core: Core, run: Run) -> tuple[tuple[Span, str], ...]:
     return tuple(found)
 
 
-def retire(core: Core, run: Run) -> bool:
+def retire(core: SchedulerState, run: TaskBatch) -> bool:
     """The run is over, one way or another; its items are the caller's to move on. False: its twin has them still."""
     worker, twin = run.worker, run.twin
     if twin is not None:
@@ -323,11 +331,11 @@ def retire(core: Core, run: Run) -> bool:
     return twin is None
 
 
-def keep_copies(core: Core, run: Run) -> None:
+def keep_copies(core: SchedulerState, run: TaskBatch) -> None:
     """What the run fetched, its worker has now; what is no result any more (lost meanwhile), or of no more use to any
     unfinished item, it drops."""
     mine = run.worker.index
-    many: dict[Book, list[Stretch]] = {}
+    many: dict[LayerState, list[Stretch]] = {}
     for source, lo, hi in run.fetched:
         if len(run.fetched) > scattered.FEW and not source.small:
             many.setdefault(source, []).append((lo, hi))
@@ -338,7 +346,7 @@ def keep_copies(core: Core, run: Run) -> None:
             if source.claims or source.need[lo] or (source.asked and lo in source.asked):
                 source.copied(lo, hi, mine)
                 continue
-        stray = SpanSet(lo, hi)
+        stray = IntervalSet(lo, hi)
         for a, b in source.where(lo, hi, DONE):
             stray.remove(a, b)
             for c, d, holder in equal_stretches(source.holder, a, b):
@@ -349,7 +357,7 @@ def keep_copies(core: Core, run: Run) -> None:
                     for e, f in unneeded:
                         stray.add(e, f)
                     if unneeded != [(c, d)]:
-                        useful = SpanSet(c, d)
+                        useful = IntervalSet(c, d)
                         for e, f in unneeded:
                             useful.remove(e, f)
                         for e, f in useful:
@@ -365,7 +373,7 @@ def keep_copies(core: Core, run: Run) -> None:
         scattered.keep_copies(core, run.worker, source, distinct(items))
 
 
-def learn(core: Core, run: Run, tried: int, seconds: float) -> None:
+def learn(core: SchedulerState, run: TaskBatch, tried: int, seconds: float) -> None:
     """What the run's length says about its layer, and about its client's turn."""
     book = run.book
     client = core.clients.get(run.client)
@@ -396,7 +404,7 @@ def learn(core: Core, run: Run, tried: int, seconds: float) -> None:
     account.seconds += seconds
 
 
-def credit(core: Core, run: Run, lo: int, hi: int) -> None:
+def credit(core: SchedulerState, run: TaskBatch, lo: int, hi: int) -> None:
     """Enter completed items of the run into their layer's account."""
     account, count = run.book.account, hi - lo
     if account is None:
@@ -415,7 +423,7 @@ def credit(core: Core, run: Run, lo: int, hi: int) -> None:
             account.bytes_remote += read
 
 
-def shorten(core: Core, run: Run, hi: int) -> None:
+def shorten(core: SchedulerState, run: TaskBatch, hi: int) -> None:
     """The run ends before `hi` now."""
     if run.expected is not None:
         less = run.expected * (run.hi - hi) / (run.hi - run.lo)
@@ -428,7 +436,7 @@ def shorten(core: Core, run: Run, hi: int) -> None:
     note_room(core, run.worker)
 
 
-def rebalance(core: Core) -> None:
+def rebalance(core: SchedulerState) -> None:
     """Ask for the unstarted tails of the runs that would otherwise wait longest, if workers have nothing to do."""
     core.rebalanced = core.now
     idle = sum([w.slots - w.held for w in core.idle.values()])
@@ -446,13 +454,13 @@ def rebalance(core: Core) -> None:
             heappush(longest, entry)
 
 
-def recall(core: Core, run: Run) -> None:
+def recall(core: SchedulerState, run: TaskBatch) -> None:
     """Ask for the unstarted tail of a run; once is enough."""
     run.recalled = core.now
-    core.out.append(RecallRun(run.worker.name, run.ident, run.attempt))
+    core.out.append(RecallBatch(run.worker.name, run.ident, run.attempt))
 
 
-def _to_ask(core: Core, worker: Worker, number: int) -> list[tuple[float, int, Run]]:
+def _to_ask(core: SchedulerState, worker: Worker, number: int) -> list[tuple[float, int, TaskBatch]]:
     """The worker's run whose tail should be asked back next, if any: the longest wait comes first, then the lowest
     number."""
     run, waits = _longest_wait(core, worker)
@@ -461,7 +469,7 @@ def _to_ask(core: Core, worker: Worker, number: int) -> list[tuple[float, int, R
     return [(-waits, number, run)]
 
 
-def _longest_wait(core: Core, worker: Worker) -> tuple[Run | None, float]:
+def _longest_wait(core: SchedulerState, worker: Worker) -> tuple[TaskBatch | None, float]:
     """The worker's newest run that can be asked back, and the seconds that its last item has to wait there."""
     runs = [run for run in worker.runs.values() if not run.after]
     if len(runs) <= worker.slots and all(run.hi - run.lo == 1 for run in runs):

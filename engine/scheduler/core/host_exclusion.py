@@ -4,7 +4,7 @@ A death that may be a task's own fault is not the host's: one of a worker that w
 whose tasks have been blamed elsewhere before. FAULTS within WITHIN seconds leave a host out for PAUSE seconds, twice as
 long each time that it happens again; a host that has been quiet for long enough begins anew. What runs there goes on,
 and what lies there is fetched. Never more than half of the hosts are left out, and none when no other has workers.
-Deterministic functions on the `Core`.
+Deterministic functions on the `SchedulerState`.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from __future__ import annotations
 from howdah.engine.protocol.events import HostExcluded
 from howdah.engine.scheduler.core import dispatch as assign
 from howdah.engine.scheduler.core import placement
-from howdah.engine.scheduler.core.context import Core, HostFaults
-from howdah.engine.scheduler.core.tables import Run, Worker
+from howdah.engine.scheduler.core.context import HostFaults, SchedulerState
+from howdah.engine.scheduler.core.tables import TaskBatch, Worker
 
 FAULTS = 3
 """So many faults of a host leave it out."""
@@ -25,7 +25,7 @@ PAUSE, LONGEST = 60.0, 960.0
 """Seconds for which a host is left out the first time, and at most."""
 
 
-def is_the_hosts(core: Core, worker: Worker, runs: list[Run]) -> bool:
+def is_the_hosts(core: SchedulerState, worker: Worker, runs: list[TaskBatch]) -> bool:
     """Whether the death of this worker, which had these runs, counts against its host. To be asked before `blame`."""
     if worker.index in core.kept:
         return False
@@ -37,7 +37,7 @@ def is_the_hosts(core: Core, worker: Worker, runs: list[Run]) -> bool:
     return True
 
 
-def fault(core: Core, host: str, reason: str) -> None:
+def fault(core: SchedulerState, host: str, reason: str) -> None:
     """Something went wrong on the host that no task is to blame for."""
     known = core.faults.setdefault(host, HostFaults())
     known.times = [at for at in known.times if core.now - at < WITHIN]
@@ -60,7 +60,7 @@ def fault(core: Core, host: str, reason: str) -> None:
         placement.leave_home(core, worker)
 
 
-def end(core: Core) -> None:
+def end(core: SchedulerState) -> None:
     """Those whose time is over are hosts like others; so are all, when only they have workers."""
     only = all(worker.host in core.excluded for worker in core.workers.values())
     for host, until in list(core.excluded.items()):

@@ -26,10 +26,10 @@ Items: TypeAlias = Any
 """A numpy array of item numbers, ascending, each once."""
 
 
-class SpanSet:
+class IntervalSet:
     """A set of items, kept as sorted, disjoint stretches; every operation costs what it touches.
 
-    >>> s = SpanSet()
+    >>> s = IntervalSet()
     >>> s.add(0, 4); s.add(6, 9); s.add(4, 5); s.remove(1, 2)
     >>> list(s), len(s), s.overlap(4, 8)
     ([(0, 1), (2, 5), (6, 9)], 7, [(4, 5), (6, 8)])
@@ -110,7 +110,7 @@ class SpanSet:
         return isinstance(item, int) and bool(bisect_right(self.bounds, item) & 1)
 
     def __repr__(self) -> str:
-        return f"SpanSet({list(self)})"
+        return f"IntervalSet({list(self)})"
 
 
 def column(n: int, dtype: str, fill: int = 0) -> Column:

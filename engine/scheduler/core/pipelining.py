@@ -2,18 +2,27 @@
 
 A layer of one item (`submit`, `delayed`), or one that is a single short run (`placement.is_short`), that waits for
 nothing but items which one worker runs, or has queued, is given to that worker at once, to be started after them
-(`StartRun.after`): the worker's slot goes from one to the next by itself. If it comes otherwise (an input raises, is
+(`StartBatch.after`): the worker's slot goes from one to the next by itself. If it comes otherwise (an input raises, is
 asked back, its worker dies) the worker reports the inputs missing, and the items wait again like any others.
-Deterministic functions on the `Core`.
+Deterministic functions on the `SchedulerState`.
 """
 
 from __future__ import annotations
 
 from howdah.engine.scheduler.core import dispatch as assign
 from howdah.engine.scheduler.core import placement, recovery
-from howdah.engine.scheduler.core.context import Core
+from howdah.engine.scheduler.core.context import SchedulerState
 from howdah.engine.scheduler.core.intervals import equal_stretches
-from howdah.engine.scheduler.core.tables import ANYWHERE, DONE, MOST_AHEAD, RUNNING, WAITING, Book, Run, Worker
+from howdah.engine.scheduler.core.tables import (
+    ANYWHERE,
+    DONE,
+    MOST_AHEAD,
+    RUNNING,
+    WAITING,
+    LayerState,
+    TaskBatch,
+    Worker,
+)
 
 MOST_INPUTS = 64
 """Layers, and items of one layer, that a task may need and be handed on ahead: it is looked at each time that one of
@@ -26,7 +35,7 @@ AHEAD = 0.06
 """Seconds of work that a worker has before no more is put behind it: what is there cannot go to another."""
 
 
-def offer(core: Core, reporter: Worker | None) -> None:
+def offer(core: SchedulerState, reporter: Worker | None) -> None:
     """Give ahead what has begun to wait, or whose inputs have been given out, since the last time."""
     if reporter is not None and reporter.later and _has_room(reporter):
         core.chained.extend(reporter.later)
@@ -42,7 +51,7 @@ def _has_room(worker: Worker) -> bool:
     return worker.behind < MOST_BEHIND and worker.backlog < AHEAD and worker.slots > 0
 
 
-def _give(core: Core, book: Book) -> None:
+def _give(core: SchedulerState, book: LayerState) -> None:
     if book.counts[WAITING] != book.n or book.host_sets is not None or book.asks or not book.clients or book.spread:
         return
     tries = book.tries
@@ -66,9 +75,9 @@ def _give(core: Core, book: Book) -> None:
     assign.begin(core, client, worker, book, 0, book.n, ANYWHERE, runs, WAITING)
 
 
-def _running_inputs(book: Book) -> list[Run]:
+def _running_inputs(book: LayerState) -> list[TaskBatch]:
     """The runs that make the inputs which are not there; empty unless all are on one worker."""
-    found: dict[Run, None] = {}
+    found: dict[TaskBatch, None] = {}
     worker: Worker | None = None
     for edge in book.ins:
         source = edge.source

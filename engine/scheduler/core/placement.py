@@ -21,12 +21,12 @@ from typing import TypeAlias
 import numpy as np
 
 from howdah.engine.protocol.events import TellStuck
-from howdah.engine.protocol.layers import Span
+from howdah.engine.protocol.layers import TaskRange
 from howdah.engine.scheduler.core import bulk as scattered
 from howdah.engine.scheduler.core import constraints as needs
-from howdah.engine.scheduler.core.context import Core
-from howdah.engine.scheduler.core.intervals import SpanSet, Stretch, equal_stretches
-from howdah.engine.scheduler.core.tables import ALONE_FROM, ANYWHERE, NOBODY, Book, Client, Order, Place, Worker
+from howdah.engine.scheduler.core.context import SchedulerState
+from howdah.engine.scheduler.core.intervals import IntervalSet, Stretch, equal_stretches
+from howdah.engine.scheduler.core.tables import ALONE_FROM, ANYWHERE, NOBODY, Client, LayerState, Order, Place, Worker
 
 NODE_WAIT, RACK_WAIT = 3.0, 1.0
 """Seconds that a group waits for its hosts, then for their racks (Spark's and MapReduce's order of magnitude)."""
@@ -54,10 +54,10 @@ SMALL_INPUT = 1 << 16
 
 NODE, RACK, ANY = range(3)
 
-Found: TypeAlias = tuple[Order, int, Book, Place]
+Found: TypeAlias = tuple[Order, int, LayerState, Place]
 
 
-def place(core: Core, book: Book, lo: int, hi: int, spread: bool = False) -> None:
+def place(core: SchedulerState, book: LayerState, lo: int, hi: int, spread: bool = False) -> None:
     """lo..hi have become ready: put them in their groups. With `spread` anybody may take them at once."""
     if book.deaths:
         for a, b in _but_suspects(core, book, lo, hi):
@@ -66,20 +66,20 @@ def place(core: Core, book: Book, lo: int, hi: int, spread: bool = False) -> Non
         _place(core, book, lo, hi, spread)
 
 
-def _but_suspects(core: Core, book: Book, lo: int, hi: int) -> list[Stretch]:
+def _but_suspects(core: SchedulerState, book: LayerState, lo: int, hi: int) -> list[Stretch]:
     """Those of lo..hi of which workers may have died are put aside, to run alone; the rest is returned."""
-    rest = SpanSet(lo, hi)
+    rest = IntervalSet(lo, hi)
     for item, reasons in (book.deaths or {}).items():
         if lo <= item < hi and len(reasons) >= ALONE_FROM:
             rest.remove(item, item + 1)
             if book.suspects is None:
-                book.suspects = SpanSet()
+                book.suspects = IntervalSet()
             book.suspects.add(item, item + 1)
             core.suspects[book] = None
     return list(rest)
 
 
-def _place(core: Core, book: Book, lo: int, hi: int, spread: bool) -> None:
+def _place(core: SchedulerState, book: LayerState, lo: int, hi: int, spread: bool) -> None:
     if book.asks is not None:
         fresh = ANYWHERE not in book.ready
         _put(core, book, ANYWHERE, lo, hi)
@@ -99,14 +99,14 @@ def _place(core: Core, book: Book, lo: int, hi: int, spread: bool) -> None:
             _put(core, book, ANYWHERE if there is not None and there.host in core.excluded else home, a, b)
 
 
-def _put(core: Core, book: Book, group: int, lo: int, hi: int) -> None:
+def _put(core: SchedulerState, book: LayerState, group: int, lo: int, hi: int) -> None:
     if book.host_sets is not None or group == ANYWHERE:
         core.stamp += 1
     else:
         core.called[group] = None  # that worker has work at home: it is asked, whoever else idles
     spans = book.ready.get(group)
     if spans is None:
-        book.ready[group] = SpanSet(lo, hi)
+        book.ready[group] = IntervalSet(lo, hi)
         if book.host_sets is None:
             _push(core, book, group, book.place if group == ANYWHERE else group)
         else:
@@ -115,7 +115,7 @@ def _put(core: Core, book: Book, group: int, lo: int, hi: int) -> None:
         spans.add(lo, hi)
 
 
-def unplace(book: Book, lo: int, hi: int) -> None:
+def unplace(book: LayerState, lo: int, hi: int) -> None:
     """lo..hi are ready no longer."""
     if book.suspects:
         book.suspects.remove(lo, hi)
@@ -125,7 +125,7 @@ def unplace(book: Book, lo: int, hi: int) -> None:
             del book.ready[group]
 
 
-def _push(core: Core, book: Book, group: int, at: Place, only: str | None = None) -> None:
+def _push(core: SchedulerState, book: LayerState, group: int, at: Place, only: str | None = None) -> None:
     for name, order in book.clients.items():
         if only is None or name == only:
             client = core.clients[name]
@@ -137,7 +137,7 @@ def _push(core: Core, book: Book, group: int, at: Place, only: str | None = None
             heappush(heap, (order, group, book))
 
 
-def show_to(core: Core, book: Book, client: str) -> None:
+def show_to(core: SchedulerState, book: LayerState, client: str) -> None:
     """A client that has just become interested in the layer may have its ready items run, too."""
     for group in book.ready:
         if book.host_sets is None:
@@ -156,7 +156,7 @@ def show_to(core: Core, book: Book, client: str) -> None:
 # -- homes: who holds most of the inputs ----------------------------------------------------------------------------
 
 
-def homes(core: Core, book: Book, lo: int, hi: int) -> list[tuple[int, int, int]]:
+def homes(core: SchedulerState, book: LayerState, lo: int, hi: int) -> list[tuple[int, int, int]]:
     """(start, stop, worker index or ANYWHERE) for the items lo..hi, whose inputs all have results.
 
     A layer that is one short run with small inputs has one home: what a row of such layers (a stencil, a step of an
@@ -175,7 +175,7 @@ def homes(core: Core, book: Book, lo: int, hi: int) -> list[tuple[int, int, int]
     return parts
 
 
-def _is_one_place(core: Core, book: Book, lo: int, hi: int) -> bool:
+def _is_one_place(core: SchedulerState, book: LayerState, lo: int, hi: int) -> bool:
     """Whether the layer is short, and its inputs, by those of lo..hi, move within the latency of an exchange."""
     if not is_short(core, book):
         return False
@@ -183,13 +183,13 @@ def _is_one_place(core: Core, book: Book, lo: int, hi: int) -> bool:
     return nbytes * book.n < LATENCY * BANDWIDTH * (hi - lo)
 
 
-def is_short(core: Core, book: Book) -> bool:
+def is_short(core: SchedulerState, book: LayerState) -> bool:
     """Whether all of the layer takes less time than tearing it apart costs, as far as one can tell."""
     seconds = book.seconds if book.seconds is not None else core.seconds_of.get(book.name)
     return seconds is not None and seconds * book.n <= SHORT_LAYER
 
 
-def _homes(book: Book, lo: int, hi: int) -> list[tuple[int, int, int]]:
+def _homes(book: LayerState, lo: int, hi: int) -> list[tuple[int, int, int]]:
     edges = [edge for edge in book.ins if not edge.every or book.n <= 4]
     if not edges:
         return [(lo, hi, ANYWHERE)]
@@ -212,7 +212,7 @@ def _homes(book: Book, lo: int, hi: int) -> list[tuple[int, int, int]]:
     return parts
 
 
-def _heaviest(book: Book, item: int) -> int:
+def _heaviest(book: LayerState, item: int) -> int:
     """The worker that holds most bytes of the item's inputs."""
     tally: dict[int, int] = {}
     for edge in book.ins:
@@ -244,22 +244,22 @@ def _heaviest(book: Book, item: int) -> int:
 # -- preferred hosts and bounded waiting ----------------------------------------------------------------------------
 
 
-def _hosts(book: Book, group: int) -> tuple[str, ...]:
+def _hosts(book: LayerState, group: int) -> tuple[str, ...]:
     return book.host_sets[group] if book.host_sets is not None else ()
 
 
-def _levels(book: Book) -> dict[int, int]:
+def _levels(book: LayerState) -> dict[int, int]:
     assert book.group_level is not None  # only layers with preferred hosts come here
     return book.group_level
 
 
-def _racks(core: Core, book: Book, group: int) -> list[str]:
+def _racks(core: SchedulerState, book: LayerState, group: int) -> list[str]:
     """Racks of the group's hosts on which workers live, each once."""
     racks = dict.fromkeys([core.rack_of.get(host, "") for host in _hosts(book, group)])
     return [rack for rack in racks if core.rack_workers.get(rack)]
 
 
-def _announce_hosts(core: Core, book: Book, group: int) -> None:
+def _announce_hosts(core: SchedulerState, book: LayerState, group: int) -> None:
     """A group with preferred hosts has got its first item: begin at the nearest level on which workers live."""
     live = [host for host in _hosts(book, group) if core.host_workers.get(host)]
     assert book.group_since is not None
@@ -273,7 +273,7 @@ def _announce_hosts(core: Core, book: Book, group: int) -> None:
         widen(core, book, group)
 
 
-def widen(core: Core, book: Book, group: int) -> None:
+def widen(core: SchedulerState, book: LayerState, group: int) -> None:
     """The group's present level is waited for no longer: offer it on the next one on which workers live."""
     assert book.group_since is not None
     levels = _levels(book)
@@ -290,20 +290,20 @@ def widen(core: Core, book: Book, group: int) -> None:
     _announce_anywhere(core, book, group)
 
 
-def _announce_anywhere(core: Core, book: Book, group: int) -> None:
+def _announce_anywhere(core: SchedulerState, book: LayerState, group: int) -> None:
     _levels(book)[group] = ANY
     _push(core, book, group, ANYWHERE)
     core.stamp += 1
 
 
-def _wait(core: Core, book: Book, group: int, seconds: float) -> None:
+def _wait(core: SchedulerState, book: LayerState, group: int, seconds: float) -> None:
     core.next_wait += 1
     heappush(core.waits, (core.now + seconds, core.next_wait, book, group))
 
 
-def end_waits(core: Core) -> None:
+def end_waits(core: SchedulerState) -> None:
     """Widen the groups whose wait is over."""
-    told: set[Book] = set()
+    told: set[LayerState] = set()
     while core.waits and core.waits[0][0] <= core.now:
         _, _, book, group = heappop(core.waits)
         if book.asks is not None:
@@ -323,23 +323,23 @@ def end_waits(core: Core) -> None:
             widen(core, book, group)
 
 
-def _tell_stuck(core: Core, book: Book) -> None:
+def _tell_stuck(core: SchedulerState, book: LayerState) -> None:
     """Say so if none of the workers could run the layer's ready items, ever."""
     reason = needs.unmet(core, book) if ANYWHERE in book.ready else ""
     if not reason:
         return
     for client in book.clients:
         for lo, hi in book.ready[ANYWHERE]:
-            core.out.append(TellStuck(client, Span(book.key, lo, hi), reason))
+            core.out.append(TellStuck(client, TaskRange(book.key, lo, hi), reason))
 
 
-def _cold(core: Core, book: Book, group: int) -> bool:
+def _cold(core: SchedulerState, book: LayerState, group: int) -> bool:
     """Whether a worker on the group's hosts is still in its first run."""
     hosts = _hosts(book, group)
     return any(not worker.warm and worker.runs and worker.host in hosts for worker in core.workers.values())
 
 
-def taken(core: Core, book: Book, group: int, worker: Worker) -> int:
+def taken(core: SchedulerState, book: LayerState, group: int, worker: Worker) -> int:
     """A run was cut from the group for that worker. Returns how near it is: NODE, RACK or ANY; -1 is "no matter"."""
     hosts = _hosts(book, group)
     if not hosts:
@@ -354,20 +354,20 @@ def taken(core: Core, book: Book, group: int, worker: Worker) -> int:
     return RACK if any(core.rack_of.get(host) == worker.rack for host in hosts) else ANY
 
 
-def worth_leaving(core: Core, book: Book, group: int, level: int) -> float:
+def worth_leaving(core: SchedulerState, book: LayerState, group: int, level: int) -> float:
     """Seconds of waiting for which work that has been given to a worker beside its data may go to an idle one."""
     if book.host_sets is None or level != NODE or _idle_near(core, book, group):
         return 0.0
     return NODE_WAIT
 
 
-def _idle_near(core: Core, book: Book, group: int) -> bool:
+def _idle_near(core: SchedulerState, book: LayerState, group: int) -> bool:
     """Whether a worker with nothing to do lives on the group's hosts."""
     hosts = _hosts(book, group)
     return any(worker.host in hosts for worker in core.idle.values())
 
 
-def worker_came(core: Core, worker: Worker) -> None:
+def worker_came(core: SchedulerState, worker: Worker) -> None:
     """Groups that prefer its host or rack are offered to it."""
     core.host_workers[worker.host] = core.host_workers.get(worker.host, 0) + 1
     core.rack_workers[worker.rack] = core.rack_workers.get(worker.rack, 0) + 1
@@ -381,7 +381,7 @@ def worker_came(core: Core, worker: Worker) -> None:
                     _push(core, book, group, worker.host_place)
 
 
-def worker_went(core: Core, worker: Worker) -> None:
+def worker_went(core: SchedulerState, worker: Worker) -> None:
     """Work that was meant for it finds other places; groups whose last host it was wait no longer."""
     core.host_workers[worker.host] -= 1
     core.rack_workers[worker.rack] -= 1
@@ -404,7 +404,7 @@ def worker_went(core: Core, worker: Worker) -> None:
                 place(core, book, lo, hi)
 
 
-def leave_home(core: Core, worker: Worker) -> None:
+def leave_home(core: SchedulerState, worker: Worker) -> None:
     """Work whose inputs lie with the worker is for anybody: it gets none for now."""
     for book in list(core.books.values()):
         if book.host_sets is None and worker.index in book.ready:
@@ -415,7 +415,7 @@ def leave_home(core: Core, worker: Worker) -> None:
 # -- choosing -------------------------------------------------------------------------------------------------------
 
 
-def look(core: Core, client: Client, worker: Worker) -> Found | None:
+def look(core: SchedulerState, client: Client, worker: Worker) -> Found | None:
     """The client's most urgent ready group that this worker may take from; among equals the nearest."""
     best: Found | None = None
     queues = client.queues
@@ -431,7 +431,7 @@ def look(core: Core, client: Client, worker: Worker) -> Found | None:
     return best
 
 
-def _top(client: Client, at: Place, heap: list[tuple[Order, int, Book]]) -> tuple[Order, int, Book] | None:
+def _top(client: Client, at: Place, heap: list[tuple[Order, int, LayerState]]) -> tuple[Order, int, LayerState] | None:
     while heap:
         _, group, book = heap[0]
         if group in book.ready and client.name in book.clients and (book.host_sets is None or _valid(book, group, at)):
@@ -441,14 +441,14 @@ def _top(client: Client, at: Place, heap: list[tuple[Order, int, Book]]) -> tupl
     return None
 
 
-def _valid(book: Book, group: int, at: Place) -> bool:
+def _valid(book: LayerState, group: int, at: Place) -> bool:
     level = _levels(book)[group]
     if at == ANYWHERE:
         return level == ANY or not _hosts(book, group)
     return level >= RACK or not str(at).startswith("rack:")
 
 
-def steal(core: Core, client: Client, worker: Worker) -> Found | None:
+def steal(core: SchedulerState, client: Client, worker: Worker) -> Found | None:
     """For a worker with nothing to do: work whose inputs lie with a worker that will not come to it soon."""
     for at in list(islice(client.queues, LOOK_AT)):
         if type(at) is not int or at == ANYWHERE or at == worker.index:
@@ -468,10 +468,10 @@ def steal(core: Core, client: Client, worker: Worker) -> Found | None:
     return None
 
 
-def _is_much(book: Book, group: int) -> bool:
+def _is_much(book: LayerState, group: int) -> bool:
     """Whether the group's items take longer than moving their inputs, as far as one can tell."""
     return book.seconds is None or book.seconds * len(book.ready[group]) > LATENCY
 
 
-def _input_bytes(book: Book, item: int) -> int:
+def _input_bytes(book: LayerState, item: int) -> int:
     return sum([e.source.bytes_of(a, b) for e in book.ins for a, b in e.wiring.cover(item, item + 1)])

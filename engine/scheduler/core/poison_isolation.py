@@ -4,21 +4,21 @@ A worker that dies may have been executing any run that it was given: reports tr
 that had not left with it. So each item of its runs is blamed. One that has been blamed `books.ALONE_FROM` times is a
 suspect: it is on offer nowhere (`placement.place`), but given to an empty worker, by itself, which gets nothing else
 meanwhile. If that worker dies too, the item is given up (`recovery.blame`); its innocent neighbours come through. A few
-workers at a time are emptied for this, so that the others go on. Deterministic functions on the `Core`.
+workers at a time are emptied for this, so that the others go on. Deterministic functions on the `SchedulerState`.
 """
 
 from __future__ import annotations
 
 from howdah.engine.scheduler.core import constraints as needs
 from howdah.engine.scheduler.core import dispatch as assign
-from howdah.engine.scheduler.core.context import Core
-from howdah.engine.scheduler.core.tables import ANYWHERE, READY, Book, Worker
+from howdah.engine.scheduler.core.context import SchedulerState
+from howdah.engine.scheduler.core.tables import ANYWHERE, READY, LayerState, Worker
 
 SHARE = 8
 """One of so many workers may be kept for suspects, and one at least."""
 
 
-def serve(core: Core) -> None:
+def serve(core: SchedulerState) -> None:
     """Give suspects to the workers that are kept for them; keep as many as are of use, and no longer than they are."""
     for book in [book for book in core.suspects if not book.suspects]:
         del core.suspects[book]
@@ -42,7 +42,7 @@ def serve(core: Core) -> None:
         count -= 1
 
 
-def _give(core: Core, worker: Worker, waiting: list[Book]) -> bool:
+def _give(core: SchedulerState, worker: Worker, waiting: list[LayerState]) -> bool:
     for book in waiting:
         if book.suspects and needs.could_run(core, worker, book.asks):
             lo, hi = book.suspects.take(1)
@@ -53,7 +53,7 @@ def _give(core: Core, worker: Worker, waiting: list[Book]) -> bool:
     return False
 
 
-def _let_go(core: Core, worker: Worker) -> None:
+def _let_go(core: SchedulerState, worker: Worker) -> None:
     del core.kept[worker.index]
     worker.barred = worker.host in core.excluded
     core.stamp += 1

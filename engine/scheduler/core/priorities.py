@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from howdah.engine.protocol.events import LayerSpec
-from howdah.engine.protocol.layers import Key, Span
+from howdah.engine.protocol.layers import Key, TaskRange
 
 
-def depth_first(layers: tuple[LayerSpec, ...], wanted: tuple[Span, ...]) -> dict[Key, int]:
+def depth_first(layers: tuple[LayerSpec, ...], wanted: tuple[TaskRange, ...]) -> dict[Key, int]:
     """How deep each layer is, 0 for those left out: a layer is deeper than what it needs, and the first wanted subtree
     deeper than the next.
 
@@ -16,7 +16,7 @@ def depth_first(layers: tuple[LayerSpec, ...], wanted: tuple[Span, ...]) -> dict
     >>> one = lambda *keys: tuple(Dependency(k, OneToOne()) for k in keys)
     >>> needs = {b"a": [], b"b": [], b"c": [b"a"], b"d": [b"b"]}
     >>> specs = tuple(LayerSpec(key, "", 1, one(*below)) for key, below in needs.items())
-    >>> depth_first(specs, (Span(b"c", 0, 1), Span(b"d", 0, 1)))
+    >>> depth_first(specs, (TaskRange(b"c", 0, 1), TaskRange(b"d", 0, 1)))
     {b'b': 0, b'd': 1, b'a': 2, b'c': 3}
     """
     if len(layers) == 1:

@@ -10,15 +10,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from howdah.engine.protocol.events import NoteFailure, RecallRun, TaskError, WorkerInfo
-from howdah.engine.protocol.layers import Key, Span
+from howdah.engine.protocol.events import NoteFailure, RecallBatch, TaskError, WorkerInfo
+from howdah.engine.protocol.layers import Key, TaskRange
 from howdah.engine.scheduler.core import host_exclusion as exclusion
 from howdah.engine.scheduler.core import placement
 from howdah.engine.scheduler.core import retry_backoff as pauses
-from howdah.engine.scheduler.core.context import Core, Ghost
+from howdah.engine.scheduler.core.context import Ghost, SchedulerState
 from howdah.engine.scheduler.core.dispatch import note_room, retire
-from howdah.engine.scheduler.core.intervals import SpanSet, Stretch, equal_stretches, put
-from howdah.engine.scheduler.core.tables import DONE, FAILED, IDLE, NOBODY, READY, RUNNING, WAITING, Book, Run, Worker
+from howdah.engine.scheduler.core.intervals import IntervalSet, Stretch, equal_stretches, put
+from howdah.engine.scheduler.core.tables import (
+    DONE,
+    FAILED,
+    IDLE,
+    NOBODY,
+    READY,
+    RUNNING,
+    WAITING,
+    LayerState,
+    TaskBatch,
+    Worker,
+)
 from howdah.engine.scheduler.core.transitions import (
     Stack,
     complete,
@@ -44,7 +55,7 @@ MOST_TRIES = 50
 """So often an item is started before it is given up: something is wrong that deaths do not explain."""
 
 
-def unstart(core: Core, book: Book, lo: int, hi: int, spread: bool = False) -> None:
+def unstart(core: SchedulerState, book: LayerState, lo: int, hi: int, spread: bool = False) -> None:
     """Items that were given to a worker are not on their way to a result any more: begin again, or drop them."""
     loose: Stack = []
     again: Stack = []
@@ -61,7 +72,7 @@ def unstart(core: Core, book: Book, lo: int, hi: int, spread: bool = False) -> N
     settle(core, loose)
 
 
-def join(core: Core, info: WorkerInfo) -> Worker:
+def join(core: SchedulerState, info: WorkerInfo) -> Worker:
     """A worker that is not known: give it an index and its places."""
     worker = Worker(core.next_worker, info)
     worker.barred = worker.host in core.excluded
@@ -75,9 +86,9 @@ def join(core: Core, info: WorkerInfo) -> Worker:
 
 
 def rejoin(
-    core: Core,
+    core: SchedulerState,
     worker: Worker,
-    holdings: tuple[tuple[Span, tuple[int, ...]], ...],
+    holdings: tuple[tuple[TaskRange, tuple[int, ...]], ...],
     running: tuple[tuple[int, int], ...],
 ) -> None:
     """A worker says what it holds and runs; whatever the books say beyond that is not so."""
@@ -85,13 +96,13 @@ def rejoin(
     ghosts = {key: ghost for key, ghost in core.ghosts.pop(worker.name, {}).items() if key in alive}
     if ghosts:  # given to others meanwhile: what it has begun is taken if it comes in time
         core.ghosts[worker.name] = ghosts
-        core.out.extend([RecallRun(worker.name, run, attempt) for run, attempt in ghosts])
+        core.out.extend([RecallBatch(worker.name, run, attempt) for run, attempt in ghosts])
     for run in [run for run in worker.runs.values() if (run.ident, run.attempt) not in alive]:
         if retire(core, run):
             unstart(core, run.book, run.lo, run.hi)
-    held: dict[Key, SpanSet] = {}
+    held: dict[Key, IntervalSet] = {}
     for span, _ in holdings:
-        held.setdefault(span.layer, SpanSet()).add(span.start, span.stop)
+        held.setdefault(span.layer, IntervalSet()).add(span.start, span.stop)
     if worker.items:
         losses: Stack = []
         for book in list(core.books.values()):
@@ -106,13 +117,13 @@ def rejoin(
         adopt(core, worker, span, sizes)
 
 
-def ghost_of(run: Run) -> Ghost:
+def ghost_of(run: TaskBatch) -> Ghost:
     """What is remembered of a run that is over, while its worker may still be busy with it."""
-    fetched = tuple([Span(source.key, lo, hi) for source, lo, hi in run.fetched])
-    return Ghost(Span(run.book.key, run.lo, run.hi), fetched)
+    fetched = tuple([TaskRange(source.key, lo, hi) for source, lo, hi in run.fetched])
+    return Ghost(TaskRange(run.book.key, run.lo, run.hi), fetched)
 
 
-def late(core: Core, name: str, run: int, attempt: int, sizes: tuple[int, ...] = ()) -> None:
+def late(core: SchedulerState, name: str, run: int, attempt: int, sizes: tuple[int, ...] = ()) -> None:
     """The last report of a run that the worker was given before it was taken for dead, or that its twin has beaten."""
     worker = core.workers.get(name)
     ghost = core.ghosts.get(name, {}).pop((run, attempt), None) if worker is not None else None
@@ -120,11 +131,11 @@ def late(core: Core, name: str, run: int, attempt: int, sizes: tuple[int, ...] =
         span, tried = ghost.span, sizes[: len(ghost.span)]
         for start, stop, good in equal_stretches([size >= 0 for size in tried], 0, len(tried)):
             if good:
-                adopt(core, worker, Span(span.layer, span.start + start, span.start + stop), tried[start:stop])
+                adopt(core, worker, TaskRange(span.layer, span.start + start, span.start + stop), tried[start:stop])
         drop_fetched(core, worker, ghost.fetched)
 
 
-def adopt(core: Core, worker: Worker, span: Span, sizes: tuple[int, ...]) -> None:
+def adopt(core: SchedulerState, worker: Worker, span: TaskRange, sizes: tuple[int, ...]) -> None:
     """Results that a worker brings along: taken where they spare work, dropped where nobody needs them."""
     if core.late_frees:  # some of these, perhaps, which would be dropped after they were taken
         core.flush_late()
@@ -141,7 +152,7 @@ def adopt(core: Core, worker: Worker, span: Span, sizes: tuple[int, ...]) -> Non
             for a, b, holder in equal_stretches(book.holder, lo, hi):
                 if holder == worker.index:
                     continue
-                mine = SpanSet(a, b)
+                mine = IntervalSet(a, b)
                 for run in own:
                     mine.remove(run.lo, run.hi)
                 if code == DONE:  # a copy, which what it is to run may need
@@ -150,10 +161,10 @@ def adopt(core: Core, worker: Worker, span: Span, sizes: tuple[int, ...]) -> Non
                     core.free(worker.name, book.key, c, d)
 
 
-def _keep_needed(worker: Worker, book: Book, mine: SpanSet) -> None:
+def _keep_needed(worker: Worker, book: LayerState, mine: IntervalSet) -> None:
     """Enter those copies that unfinished items need, and leave the others in `mine`."""
     for a, b in list(mine):
-        needed = SpanSet(a, b)
+        needed = IntervalSet(a, b)
         for c, d in book.unneeded_by_items(a, b):
             needed.remove(c, d)
         for c, d in needed:
@@ -162,7 +173,14 @@ def _keep_needed(worker: Worker, book: Book, mine: SpanSet) -> None:
 
 
 def accept(
-    core: Core, book: Book, lo: int, hi: int, old: int, worker: Worker, sizes: tuple[int, ...], run: Run | None = None
+    core: SchedulerState,
+    book: LayerState,
+    lo: int,
+    hi: int,
+    old: int,
+    worker: Worker,
+    sizes: tuple[int, ...],
+    run: TaskBatch | None = None,
 ) -> None:
     """lo..hi, in state `old`, have results of these sizes on the worker."""
     if old == READY:
@@ -189,7 +207,7 @@ def accept(
         settle(core, loose)
 
 
-def leave(core: Core, worker: Worker, reason: str, clean: bool) -> None:
+def leave(core: SchedulerState, worker: Worker, reason: str, clean: bool) -> None:
     """The worker is gone, with its runs and all that it held."""
     del core.workers[worker.name]
     core.slots -= worker.slots
@@ -220,7 +238,7 @@ def leave(core: Core, worker: Worker, reason: str, clean: bool) -> None:
     del core.by_index[worker.index]
 
 
-def blame(core: Core, run: Run, reason: str) -> None:
+def blame(core: SchedulerState, run: TaskBatch, reason: str) -> None:
     """A worker died while it may have been executing items of this run: any that it had been given, as a crash takes
     the last reports with it. One that dies of it for the last time had nothing else (`quarantine`)."""
     book = run.book
@@ -236,7 +254,7 @@ def blame(core: Core, run: Run, reason: str) -> None:
             give_up(core, book, item, item + 1, message, run.worker)
 
 
-def raised(core: Core, worker: Worker, book: Book, item: int, error: TaskError) -> None:
+def raised(core: SchedulerState, worker: Worker, book: LayerState, item: int, error: TaskError) -> None:
     """The item's function raised: again while it has retries, else it fails. What nobody needs any more just ends."""
     if error.kind in ("platform", "taken"):
         if error.kind == "platform":
@@ -251,23 +269,23 @@ def raised(core: Core, worker: Worker, book: Book, item: int, error: TaskError) 
         if book.failures[item] <= book.retries:
             unstart(core, book, item, item + 1)
             return
-    _note(core, Span(book.key, item, item + 1), error)
+    _note(core, TaskRange(book.key, item, item + 1), error)
     fail(core, book, item, item + 1, RUNNING, (error, book.key, item, item + 1))
 
 
-def _note(core: Core, span: Span, error: TaskError) -> None:
+def _note(core: SchedulerState, span: TaskRange, error: TaskError) -> None:
     if core.epoch:
         core.out.append(NoteFailure(span, error))
 
 
-def give_up(core: Core, book: Book, lo: int, hi: int, message: str, worker: Worker) -> None:
+def give_up(core: SchedulerState, book: LayerState, lo: int, hi: int, message: str, worker: Worker) -> None:
     info = worker.info
     error = TaskError("lost", message, worker=info.name, host=info.host, container=info.container)
-    _note(core, Span(book.key, lo, hi), error)
+    _note(core, TaskRange(book.key, lo, hi), error)
     fail(core, book, lo, hi, RUNNING, (error, book.key, lo, hi))
 
 
-def missing_at(core: Core, holder: str, spans: tuple[Span, ...]) -> None:
+def missing_at(core: SchedulerState, holder: str, spans: tuple[TaskRange, ...]) -> None:
     """These could not be had from `holder`: it is taken not to have them. Copies serve, or they are made again."""
     worker = core.workers.get(holder)
     if worker is None:
@@ -287,18 +305,18 @@ def missing_at(core: Core, holder: str, spans: tuple[Span, ...]) -> None:
     _without(core, worker, losses)
 
 
-def drop_old_copies(core: Core, worker: Worker, book: Book, lo: int, hi: int) -> None:
+def drop_old_copies(core: SchedulerState, worker: Worker, book: LayerState, lo: int, hi: int) -> None:
     """The worker made no results of lo..hi after all; copies that it fetched before they were lost are of no use."""
     if any(tries > 1 for tries in book.tries[lo:hi]):
         core.free(worker.name, book.key, lo, hi)
 
 
-def run_without_inputs(core: Core, run: Run, holder: str, spans: tuple[Span, ...]) -> None:
+def run_without_inputs(core: SchedulerState, run: TaskBatch, holder: str, spans: tuple[TaskRange, ...]) -> None:
     """The run could not start for want of inputs."""
     alone = retire(core, run)
     missing_at(core, holder, spans)
     drop_old_copies(core, run.worker, run.book, run.lo, run.hi)
-    drop_fetched(core, run.worker, [Span(source.key, lo, hi) for source, lo, hi in run.fetched])
+    drop_fetched(core, run.worker, [TaskRange(source.key, lo, hi) for source, lo, hi in run.fetched])
     if not alone:
         return
     if run.attempt >= MOST_TRIES:
@@ -316,7 +334,7 @@ def run_without_inputs(core: Core, run: Run, holder: str, spans: tuple[Span, ...
         unstart(core, run.book, run.lo, run.hi, spread=run.attempt > MOST_SAME)
 
 
-def _turn(core: Core, run: Run) -> None:
+def _turn(core: SchedulerState, run: TaskBatch) -> None:
     """Two workers may not reach each other though both are well: after a few tries somebody else has his turn, also
     when the inputs have to be made again first, by whoever that will be. One item goes to the next worker, so that each
     has it in turn; a longer layer is for all of them."""
@@ -328,12 +346,12 @@ def _turn(core: Core, run: Run) -> None:
     book.home = next((index for index in others if index > run.worker.index), others[0] if others else NOBODY)
 
 
-def drop_fetched(core: Core, worker: Worker, fetched: Sequence[Span]) -> None:
+def drop_fetched(core: SchedulerState, worker: Worker, fetched: Sequence[TaskRange]) -> None:
     """What a run that came to nothing has fetched is of no use, unless the books or the worker's other runs need it."""
     mine = worker.index
     for span in fetched:
         book = core.books.get(span.layer)
-        stray = SpanSet(span.start, span.stop)
+        stray = IntervalSet(span.start, span.stop)
         if book is not None:
             for a, b, index in equal_stretches(book.holder, span.start, span.stop):
                 if index == mine:  # it has made this itself since
@@ -348,19 +366,19 @@ def drop_fetched(core: Core, worker: Worker, fetched: Sequence[Span]) -> None:
             core.free_stray(worker, span.layer, a, b)
 
 
-def _held_by(book: Book, index: int) -> list[Stretch]:
+def _held_by(book: LayerState, index: int) -> list[Stretch]:
     if book.counts[DONE] == 0 or (book.n == 1 and book.holder[0] != index):
         return []
     return [(a, b) for a, b, holder in equal_stretches(book.holder, 0, book.n) if holder == index]
 
 
-def _without(core: Core, worker: Worker, losses: Stack) -> None:
+def _without(core: SchedulerState, worker: Worker, losses: Stack) -> None:
     """The worker does not hold these: other workers' copies take their place, the rest is lost."""
     gone: Stack = []
     for book, lo, hi in losses:
         worker.items -= hi - lo
         worker.nbytes -= book.bytes_of(lo, hi)
-        left = SpanSet(lo, hi)
+        left = IntervalSet(lo, hi)
         for index, spans in list((book.copies or {}).items()):
             for a, b in left:
                 for c, d in spans.overlap(a, b):

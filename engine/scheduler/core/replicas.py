@@ -1,4 +1,4 @@
-"""What clients ask for beside graphs: try again, copies in more places, more or fewer slots. Functions on the `Core`.
+"""What clients ask for beside graphs: try again, copies in more places, more or fewer slots.
 
 Called by `State` for the events of the same names; the questions of `server_requests.py` lead to them.
 """
@@ -6,15 +6,15 @@ Called by `State` for the events of the same names; the questions of `server_req
 from __future__ import annotations
 
 from howdah.engine.protocol.events import CopiesAsked, CopiesMade, RetryRequested, SlotsChanged
-from howdah.engine.protocol.layers import Span
-from howdah.engine.scheduler.core.context import Core
+from howdah.engine.protocol.layers import TaskRange
+from howdah.engine.scheduler.core.context import SchedulerState
 from howdah.engine.scheduler.core.dispatch import note_room
-from howdah.engine.scheduler.core.intervals import SpanSet, equal_stretches
-from howdah.engine.scheduler.core.tables import DONE, FAILED, IDLE, Book
+from howdah.engine.scheduler.core.intervals import IntervalSet, equal_stretches
+from howdah.engine.scheduler.core.tables import DONE, FAILED, IDLE, LayerState
 from howdah.engine.scheduler.core.transitions import Stack, _drop_errors, demand
 
 
-def retry(core: Core, event: RetryRequested) -> None:
+def retry(core: SchedulerState, event: RetryRequested) -> None:
     """What of the spans has failed is made again, and so is whatever failed before it."""
     again: Stack = []
     stack: Stack = []
@@ -38,7 +38,7 @@ def retry(core: Core, event: RetryRequested) -> None:
     demand(core, again)
 
 
-def copies_asked(core: Core, event: CopiesAsked) -> None:
+def copies_asked(core: SchedulerState, event: CopiesAsked) -> None:
     """Copies of these results are kept from now on. Said before they are made: a run may fetch the same items
     meanwhile, and when it ends they would go."""
     for span in event.spans:
@@ -48,13 +48,13 @@ def copies_asked(core: Core, event: CopiesAsked) -> None:
                 _keep(book, a, b)
 
 
-def _keep(book: Book, lo: int, hi: int) -> None:
+def _keep(book: LayerState, lo: int, hi: int) -> None:
     if book.asked is None:
-        book.asked = SpanSet()
+        book.asked = IntervalSet()
     book.asked.add(lo, hi)
 
 
-def copies_made(core: Core, event: CopiesMade) -> None:
+def copies_made(core: SchedulerState, event: CopiesMade) -> None:
     """The worker was asked to fetch these, and has them; what is no result any more it drops."""
     worker = core.workers.get(event.worker)
     if worker is None:
@@ -64,7 +64,7 @@ def copies_made(core: Core, event: CopiesMade) -> None:
         if book is None:
             core.free_stray(worker, span.layer, span.start, span.stop)
             continue
-        stray = SpanSet(span.start, span.stop)
+        stray = IntervalSet(span.start, span.stop)
         for a, b in book.where(span.start, min(span.stop, book.n), DONE):
             stray.remove(a, b)
             for c, d, holder in equal_stretches(book.holder, a, b):
@@ -75,7 +75,7 @@ def copies_made(core: Core, event: CopiesMade) -> None:
             core.free_stray(worker, book.key, a, b)
 
 
-def slots_changed(core: Core, event: SlotsChanged) -> None:
+def slots_changed(core: SchedulerState, event: SlotsChanged) -> None:
     """A task has left its slot to another (it waits for tasks of its own), or has come back to it."""
     worker = core.workers.get(event.worker)
     if worker is not None:
@@ -85,7 +85,7 @@ def slots_changed(core: Core, event: SlotsChanged) -> None:
         note_room(core, worker)
 
 
-def holders(core: Core, span: Span) -> list[list[str]]:
+def holders(core: SchedulerState, span: TaskRange) -> list[list[str]]:
     """Per item of the span the workers that hold it, copies included."""
     found: list[list[str]] = [[] for _ in range(len(span))]
     book = core.books.get(span.layer)
@@ -102,13 +102,13 @@ def holders(core: Core, span: Span) -> list[list[str]]:
     return found
 
 
-def held_by(core: Core) -> dict[str, list[Span]]:
+def held_by(core: SchedulerState) -> dict[str, list[TaskRange]]:
     """Per worker the spans that it holds, copies included."""
-    found: dict[str, list[Span]] = {name: [] for name in core.workers}
+    found: dict[str, list[TaskRange]] = {name: [] for name in core.workers}
     for book in core.books.values():
         for lo, hi in book.where(0, book.n, DONE):
             for a, b, holder in equal_stretches(book.holder, lo, hi):
-                found[core.by_index[holder].name].append(Span(book.key, a, b))
+                found[core.by_index[holder].name].append(TaskRange(book.key, a, b))
         for index, spans in (book.copies or {}).items():
-            found[core.by_index[index].name] += [Span(book.key, a, b) for a, b in spans]
+            found[core.by_index[index].name] += [TaskRange(book.key, a, b) for a, b in spans]
     return found

@@ -4,7 +4,7 @@ A new state has heard the journal: it knows every layer, want and failure, and n
 epoch hold is adopted (`recovery.adopt`), what they are running is taken over here, under its old number; numbers of
 this epoch's own runs begin above all of the last one's, so no report can be taken for another's. Until every worker
 has spoken, or the grace has passed, nothing is given out: else what a late one holds would be made a second time.
-Then the clients are told what is pending again. Deterministic functions on the `Core`.
+Then the clients are told what is pending again. Deterministic functions on the `SchedulerState`.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from howdah.engine.protocol.events import (
     TasksFailed,
     TellLost,
 )
-from howdah.engine.protocol.layers import Span
+from howdah.engine.protocol.layers import TaskRange
 from howdah.engine.scheduler.core import placement
-from howdah.engine.scheduler.core.context import Core, Ghost
+from howdah.engine.scheduler.core.context import Ghost, SchedulerState
 from howdah.engine.scheduler.core.dispatch import TARGET, note_room
-from howdah.engine.scheduler.core.intervals import SpanSet, put
+from howdah.engine.scheduler.core.intervals import IntervalSet, put
 from howdah.engine.scheduler.core.tables import (
     ANYWHERE,
     DONE,
@@ -35,8 +35,8 @@ from howdah.engine.scheduler.core.tables import (
     READY,
     RUNNING,
     WAITING,
-    Book,
-    Run,
+    LayerState,
+    TaskBatch,
     Worker,
 )
 from howdah.engine.scheduler.core.transitions import bump, errors_in, fail
@@ -45,7 +45,7 @@ EPOCH_RUNS = 32
 """Bits of a run's number below its epoch's."""
 
 
-def open_epoch(core: Core, event: EpochOpened) -> None:
+def open_epoch(core: SchedulerState, event: EpochOpened) -> None:
     """From now on this scheduler speaks for itself."""
     core.epoch = event.epoch
     core.next_run = event.epoch << EPOCH_RUNS
@@ -53,7 +53,7 @@ def open_epoch(core: Core, event: EpochOpened) -> None:
     core.hold_until = core.now + event.grace
 
 
-def holds(core: Core) -> bool:
+def holds(core: SchedulerState) -> bool:
     """Whether the inventory goes on; if it has just ended, what has to be said and placed then is."""
     if core.expected and core.now < core.hold_until:
         return True
@@ -73,7 +73,7 @@ def holds(core: Core) -> bool:
     return False
 
 
-def client_returned(core: Core, event: ClientReturned) -> None:
+def client_returned(core: SchedulerState, event: ClientReturned) -> None:
     """Say again what is true of all that the client wants."""
     client = core.clients.get(event.client)
     for book in client.books if client is not None else ():
@@ -86,23 +86,23 @@ def client_returned(core: Core, event: ClientReturned) -> None:
             tell_lost(core, book, event.client)
 
 
-def tell_lost(core: Core, book: Book, client: str) -> None:
+def tell_lost(core: SchedulerState, book: LayerState, client: str) -> None:
     """The client may have been told that these are done."""
-    left = SpanSet()
+    left = IntervalSet()
     for lo, hi in book.wanters.get(client, ()):
         left.add(lo, hi)
         for code in (DONE, FAILED):
             for a, b in book.where(lo, hi, code):
                 left.remove(a, b)
-    core.out.extend([TellLost(client, Span(book.key, lo, hi)) for lo, hi in left])
+    core.out.extend([TellLost(client, TaskRange(book.key, lo, hi)) for lo, hi in left])
 
 
-def tasks_failed(core: Core, event: TasksFailed) -> None:
+def tasks_failed(core: SchedulerState, event: TasksFailed) -> None:
     """The journal says that these failed."""
     fail_again(core, event.span, event.error, event.span)
 
 
-def fail_again(core: Core, span: Span, error: TaskError, origin: Span) -> None:
+def fail_again(core: SchedulerState, span: TaskRange, error: TaskError, origin: TaskRange) -> None:
     book = core.books.get(span.layer)
     if book is not None:
         for code in (READY, WAITING):
@@ -113,11 +113,11 @@ def fail_again(core: Core, span: Span, error: TaskError, origin: Span) -> None:
 
 
 def take_over(
-    core: Core,
+    core: SchedulerState,
     worker: Worker,
     running: Sequence[tuple[int, int]],
-    spans: Sequence[Span],
-    inputs: Sequence[tuple[Span, ...]],
+    spans: Sequence[TaskRange],
+    inputs: Sequence[tuple[TaskRange, ...]],
 ) -> None:
     """What the worker was given in an earlier epoch goes on there, where its items are still needed and nowhere else.
 
@@ -136,14 +136,14 @@ def take_over(
             core.ghosts.setdefault(worker.name, {})[ident, attempt] = Ghost(span, fetched)
 
 
-def _adopt(core: Core, worker: Worker, book: Book, span: Span, ident: int, attempt: int) -> bool:
+def _adopt(core: SchedulerState, worker: Worker, book: LayerState, span: TaskRange, ident: int, attempt: int) -> bool:
     _, lo, hi = span
     if any(book.where(lo, hi, code) for code in (RUNNING, DONE, FAILED)):
         return False
     wanted = book.where(lo, hi, WAITING) + book.where(lo, hi, READY)
     if not wanted or not book.clients:
         return False
-    run = Run(ident, attempt, book, lo, hi, worker)
+    run = TaskBatch(ident, attempt, book, lo, hi, worker)
     client = core.clients[min(book.clients, key=book.clients.__getitem__)]
     run.client, run.started = client.name, core.now
     for a, b in book.where(lo, hi, IDLE):  # the rest of the run, which nobody needs: begun all the same
@@ -167,7 +167,7 @@ def _adopt(core: Core, worker: Worker, book: Book, span: Span, ident: int, attem
     return True
 
 
-def _claim(book: Book, lo: int, hi: int) -> None:
+def _claim(book: LayerState, lo: int, hi: int) -> None:
     """Claim the inputs without asking for them: who runs has them, or says so."""
     put(book.missing, lo, hi, 0)
     for edge in book.ins:
@@ -180,7 +180,7 @@ def _claim(book: Book, lo: int, hi: int) -> None:
 # -- a snapshot -------------------------------------------------------------------------------------------------------
 
 
-def snapshot(core: Core) -> BooksRestored:
+def snapshot(core: SchedulerState) -> BooksRestored:
     """All that a new state must be told to be where this one is, but for what workers know."""
     books = list(core.books.values())
     names = core.clients
@@ -191,7 +191,7 @@ def snapshot(core: Core) -> BooksRestored:
         tuple([(name, _wants(books, name)) for name in names]),
         tuple(
             [
-                (Span(book.key, lo, hi), error, Span(key, first, last))
+                (TaskRange(book.key, lo, hi), error, TaskRange(key, first, last))
                 for book in books
                 for lo, (hi, (error, key, first, last)) in (book.errors or {}).items()
             ]
@@ -199,11 +199,11 @@ def snapshot(core: Core) -> BooksRestored:
     )
 
 
-def _wants(books: Sequence[Book], client: str) -> tuple[Span, ...]:
-    return tuple([Span(book.key, lo, hi) for book in books for lo, hi in book.wanters.get(client, ())])
+def _wants(books: Sequence[LayerState], client: str) -> tuple[TaskRange, ...]:
+    return tuple([TaskRange(book.key, lo, hi) for book in books for lo, hi in book.wanters.get(client, ())])
 
 
-def spec_of(book: Book) -> LayerSpec:
+def spec_of(book: LayerState) -> LayerSpec:
     """The layer as it was submitted, with as many arguments as have arrived."""
     hosts = book.host_sets or ()
     return LayerSpec(

@@ -2,16 +2,16 @@
 
 What is the platform's (kind "platform": a full or broken disk; kind "taken": YARN ends the container with the task's
 own child processes) is not the user's: it costs none of the layer's retries, but MOST_FAULTS of them end it. A paused
-item waits as for one more input (`Book.paused`). Deterministic functions on the
-`Core`.
+item waits as for one more input (`LayerState.paused`). Deterministic functions on the
+`SchedulerState`.
 """
 
 from __future__ import annotations
 
 from heapq import heappop, heappush
 
-from howdah.engine.scheduler.core.context import Core
-from howdah.engine.scheduler.core.tables import WAITING, Book
+from howdah.engine.scheduler.core.context import SchedulerState
+from howdah.engine.scheduler.core.tables import WAITING, LayerState
 from howdah.engine.scheduler.core.transitions import make_ready
 
 MOST_FAULTS = 5
@@ -21,7 +21,7 @@ FIRST, LONGEST = 0.5, 30.0
 """Seconds of the first pause, and of the longest; each is twice the one before."""
 
 
-def pause(core: Core, book: Book, item: int) -> bool:
+def pause(core: SchedulerState, book: LayerState, item: int) -> bool:
     """The item, which is running still, has failed for the platform's sake. False: it has done so too often."""
     if book.faults is None:
         book.faults, book.paused = {}, {}
@@ -35,7 +35,7 @@ def pause(core: Core, book: Book, item: int) -> bool:
     return True
 
 
-def end(core: Core) -> None:
+def end(core: SchedulerState) -> None:
     """Pauses that are over: what still waits, waits for one input less."""
     while core.pauses and core.pauses[0][0] <= core.now:
         until, _, book, item = heappop(core.pauses)

@@ -4,7 +4,7 @@ Theory of operation
 -------------------
 The scheduler is a function of the events that it has seen. It owns no socket, reads no clock and throws no dice: the
 same events at the same times give the same instructions (`records.py` has both). Workers hold no opinions: they run
-what `StartRun` names, keep what they made and fetched until `FreeSpans` names it, and report.
+what `StartBatch` names, keep what they made and fetched until `FreeRanges` names it, and report.
 
 *Items* are addressed by layer and number and are in one of six states, kept in columns per layer (`books.py`). These
 are all the steps that an item can make; `core.move` refuses any other:
@@ -55,6 +55,8 @@ from typing import Any
 
 from howdah.engine.protocol.events import (
     ArgumentsArrived,
+    BatchDone,
+    BatchReturned,
     BooksRestored,
     CancelRequested,
     ClientJoined,
@@ -71,8 +73,6 @@ from howdah.engine.protocol.events import (
     Released,
     ResultsMissing,
     RetryRequested,
-    RunDone,
-    RunReturned,
     SlotsChanged,
     TaskError,
     TasksFailed,
@@ -80,7 +80,7 @@ from howdah.engine.protocol.events import (
     WorkerJoined,
     WorkerLeft,
 )
-from howdah.engine.protocol.layers import Span
+from howdah.engine.protocol.layers import TaskRange
 from howdah.engine.scheduler.core import dispatch as assign
 from howdah.engine.scheduler.core import host_exclusion as exclusion
 from howdah.engine.scheduler.core import pipelining as ahead
@@ -90,7 +90,7 @@ from howdah.engine.scheduler.core import restart as epoch
 from howdah.engine.scheduler.core import retry_backoff as pauses
 from howdah.engine.scheduler.core import speculation as speculate
 from howdah.engine.scheduler.core import submission as graphs
-from howdah.engine.scheduler.core.context import Core, table
+from howdah.engine.scheduler.core.context import SchedulerState, table
 from howdah.engine.scheduler.core.intervals import add, equal_stretches
 from howdah.engine.scheduler.core.summary import LayerSummary, layer_summary, summarise, to_dict
 from howdah.engine.scheduler.core.tables import (
@@ -98,19 +98,19 @@ from howdah.engine.scheduler.core.tables import (
     READY,
     RUNNING,
     WAITING,
-    Run,
+    TaskBatch,
     Worker,
 )
 from howdah.engine.scheduler.core.transitions import Stack, fail, settle
 
-__all__ = ["State", "table"]
+__all__ = ["Scheduler", "table"]
 
 
 LATE = 0.01
 """Seconds for which the dropped results of an exchange are collected before workers hear of them."""
 
 
-class State:
+class Scheduler:
     """The one brain. See the module's text.
 
     Parameters
@@ -121,17 +121,17 @@ class State:
     Examples
     --------
     >>> from howdah.engine.protocol.events import *
-    >>> state = State()
+    >>> state = Scheduler()
     >>> _ = state.handle(WorkerJoined(WorkerInfo("w", "node1")), 0.0)
     >>> layer = LayerSpec(b"k" * 16, "inc", 2)
-    >>> state.handle(GraphSubmitted("me", (layer,), (Span(layer.key, 0, 2),)), 0.0)[0].span[1:]
+    >>> state.handle(GraphSubmitted("me", (layer,), (TaskRange(layer.key, 0, 2),)), 0.0)[0].span[1:]
     (0, 1)
-    >>> state.handle(RunDone("w", 1, 1, (28,), 0.001), 0.1)[0]  # doctest: +ELLIPSIS
-    TellDone(client='me', span=Span(layer=b'kkkkkkkkkkkkkkkk', start=0, stop=1), holder='w')
+    >>> state.handle(BatchDone("w", 1, 1, (28,), 0.001), 0.1)[0]  # doctest: +ELLIPSIS
+    TellDone(client='me', span=TaskRange(layer=b'kkkkkkkkkkkkkkkk', start=0, stop=1), holder='w')
     """
 
     def __init__(self, speculation: bool = False) -> None:
-        self.core = Core()
+        self.core = SchedulerState()
         self.core.speculating = speculation
         self._handlers: dict[type[Any], Callable[[Any], Worker | None]] = {
             ClientJoined: partial(graphs.client_joined, self.core),
@@ -142,9 +142,9 @@ class State:
             CancelRequested: self.on_cancel_requested,
             WorkerJoined: self.on_worker_joined,
             WorkerLeft: self.on_worker_left,
-            RunDone: self.on_run_done,
+            BatchDone: self.on_run_done,
             InputsMissing: self.on_inputs_missing,
-            RunReturned: self.on_run_returned,
+            BatchReturned: self.on_run_returned,
             ResultsMissing: self.on_results_missing,
             RetryRequested: partial(requests.retry, self.core),
             CopiesAsked: partial(requests.copies_asked, self.core),
@@ -213,13 +213,13 @@ class State:
         known = self.core.clients.get(client)
         return [layer_summary(book) for book in known.books] if known else []
 
-    def holder_of(self, span: Span) -> list[tuple[Span, str]]:
+    def holder_of(self, span: TaskRange) -> list[tuple[TaskRange, str]]:
         """Which worker has which of these results; items without a result are left out."""
         book = self.core.books.get(span.layer)
         if book is None:
             return []
         parts = equal_stretches(book.holder, span.start, min(span.stop, book.n))
-        return [(Span(book.key, a, b), self.core.by_index[h].name) for a, b, h in parts if h != NOBODY]
+        return [(TaskRange(book.key, a, b), self.core.by_index[h].name) for a, b, h in parts if h != NOBODY]
 
     # -- clients ----------------------------------------------------------------------------------------------------
 
@@ -293,7 +293,7 @@ class State:
         if self.core.expected is not None:
             self.core.expected.discard(event.worker)
 
-    def _run_of(self, event: RunDone | InputsMissing | RunReturned) -> Run | None:
+    def _run_of(self, event: BatchDone | InputsMissing | BatchReturned) -> TaskBatch | None:
         """The run that a report is about; None if it is not, or no longer, a run of that worker and attempt."""
         run = self.core.runs.get(event.run)
         if run is None or run.attempt != event.attempt or run.worker.name != event.worker:
@@ -301,7 +301,7 @@ class State:
             return None
         return run
 
-    def on_run_done(self, event: RunDone) -> Worker | None:
+    def on_run_done(self, event: BatchDone) -> Worker | None:
         run = self._run_of(event)
         if run is None:
             recovery.late(self.core, event.worker, event.run, event.attempt, event.sizes)
@@ -338,7 +338,7 @@ class State:
             assign.keep_copies(core, run)
         return worker
 
-    def on_run_returned(self, event: RunReturned) -> Worker | None:
+    def on_run_returned(self, event: BatchReturned) -> Worker | None:
         run = self._run_of(event)
         if run is None:
             if event.start <= 0:  # else it reports once more

@@ -6,12 +6,12 @@ dropped when it reports (`recovery.late`). Only items that run alone have twins:
 
 from __future__ import annotations
 
-from howdah.engine.protocol.events import RecallRun
+from howdah.engine.protocol.events import RecallBatch
 from howdah.engine.scheduler.core import constraints as needs
 from howdah.engine.scheduler.core import dispatch as assign
 from howdah.engine.scheduler.core import recovery
-from howdah.engine.scheduler.core.context import Core
-from howdah.engine.scheduler.core.tables import DONE, RUNNING, Book, Run, Worker
+from howdah.engine.scheduler.core.context import SchedulerState
+from howdah.engine.scheduler.core.tables import DONE, RUNNING, LayerState, TaskBatch, Worker
 
 FACTOR = 3.0
 """So many times its layer's usual seconds an item must have taken."""
@@ -23,7 +23,7 @@ DONE_SHARE = 0.5
 """Of its layer that must be done: only then is it known what is usual."""
 
 
-def look(core: Core) -> None:
+def look(core: SchedulerState) -> None:
     """Start twins of stragglers on workers with nothing to do. Called now and then."""
     if core.ready or not core.idle:
         return
@@ -36,8 +36,8 @@ def look(core: Core) -> None:
                 _begin_twin(core, run, worker)
 
 
-def _straggles(core: Core, run: Run) -> bool:
-    book: Book = run.book
+def _straggles(core: SchedulerState, run: TaskBatch) -> bool:
+    book: LayerState = run.book
     if run.hi - run.lo > 1 or run.twin is not None or run.recalled is not None or run.after or book.seconds is None:
         return False
     if book.counts[DONE] < DONE_SHARE * book.n or run.worker.index in core.kept:
@@ -45,7 +45,7 @@ def _straggles(core: Core, run: Run) -> bool:
     return core.now - run.started > max(LEAST, FACTOR * book.seconds)
 
 
-def _begin_twin(core: Core, run: Run, worker: Worker) -> None:
+def _begin_twin(core: SchedulerState, run: TaskBatch, worker: Worker) -> None:
     client = core.clients.get(run.client)
     if client is None:
         return
@@ -54,9 +54,9 @@ def _begin_twin(core: Core, run: Run, worker: Worker) -> None:
     run.twin, twin.twin = twin, run
 
 
-def too_late(core: Core, run: Run) -> None:
+def too_late(core: SchedulerState, run: TaskBatch) -> None:
     """The run's twin has reported: this one is over, whatever it still does."""
     assign.retire(core, run)
     name = (run.ident, run.attempt)
     core.ghosts.setdefault(run.worker.name, {})[name] = recovery.ghost_of(run)
-    core.out.append(RecallRun(run.worker.name, *name))
+    core.out.append(RecallBatch(run.worker.name, *name))

@@ -20,29 +20,29 @@ from howdah.engine.protocol.patterns import problem_of, wiring
 from howdah.engine.scheduler.core import constraints as needs
 from howdah.engine.scheduler.core import placement
 from howdah.engine.scheduler.core import restart as epoch
-from howdah.engine.scheduler.core.context import Core
-from howdah.engine.scheduler.core.intervals import SpanSet, add
+from howdah.engine.scheduler.core.context import SchedulerState
+from howdah.engine.scheduler.core.intervals import IntervalSet, add
 from howdah.engine.scheduler.core.priorities import depth_first
 from howdah.engine.scheduler.core.tables import (
     DONE,
     FAILED,
     IDLE,
     Account,
-    Book,
     Client,
     Edge,
+    LayerState,
     book_of,
 )
 from howdah.engine.scheduler.core.transitions import Stack, demand, errors_in, make_ready
 
-THE_ONE = SpanSet(0, 1)
+THE_ONE = IntervalSet(0, 1)
 """What clients want of layers of one item: all or nothing, so one set serves all of them. Nobody changes it."""
 
 MOST_PAST = 1000
 """Names of forgotten layers whose accounts are kept apart."""
 
 
-def client_joined(core: Core, event: ClientJoined) -> None:
+def client_joined(core: SchedulerState, event: ClientJoined) -> None:
     known = core.clients.get(event.client)
     if known is None:
         core.clients[event.client] = Client(event.client, event.weight, core.clock)
@@ -50,7 +50,7 @@ def client_joined(core: Core, event: ClientJoined) -> None:
         known.weight = max(event.weight, 1e-6)
 
 
-def submitted(core: Core, event: GraphSubmitted) -> None:
+def submitted(core: SchedulerState, event: GraphSubmitted) -> None:
     client = core.clients.get(event.client)
     if client is None:
         client = core.clients[event.client] = Client(event.client, 1.0, core.clock)
@@ -61,7 +61,7 @@ def submitted(core: Core, event: GraphSubmitted) -> None:
         return
     core.next_graph += 1
     depths = depth_first(event.layers, event.wanted)
-    added: list[Book] = []
+    added: list[LayerState] = []
     for spec in event.layers:
         book = core.books.get(spec.key)
         if book is None:
@@ -76,7 +76,7 @@ def submitted(core: Core, event: GraphSubmitted) -> None:
             core.closing[book] = None
 
 
-def arguments_arrived(core: Core, event: ArgumentsArrived) -> None:
+def arguments_arrived(core: SchedulerState, event: ArgumentsArrived) -> None:
     book = core.books.get(event.layer)
     if book is None or event.stop <= book.arrived:
         return
@@ -87,7 +87,7 @@ def arguments_arrived(core: Core, event: ArgumentsArrived) -> None:
         make_ready(core, book, a, b)
 
 
-def restored(core: Core, event: BooksRestored) -> None:
+def restored(core: SchedulerState, event: BooksRestored) -> None:
     for name, weight in event.clients:
         client_joined(core, ClientJoined(name, weight))
     for spec in event.layers:
@@ -105,7 +105,7 @@ def restored(core: Core, event: BooksRestored) -> None:
     core.closing.update(dict.fromkeys(core.books.values()))  # layers may have been there for what ran, unneeded
 
 
-def _problem_of(core: Core, event: GraphSubmitted) -> str | None:
+def _problem_of(core: SchedulerState, event: GraphSubmitted) -> str | None:
     lengths: dict[Key, int] = {}
     books = core.books
     for spec in event.layers:
@@ -139,7 +139,7 @@ def _problem_of(core: Core, event: GraphSubmitted) -> str | None:
     return None
 
 
-def _add_book(core: Core, spec: LayerSpec) -> Book:
+def _add_book(core: SchedulerState, spec: LayerSpec) -> LayerState:
     if spec.key in core.late_frees:  # a layer of this key is over, and begins anew
         core.flush_late()
     book = book_of(core.next_book, spec)
@@ -159,7 +159,7 @@ def _add_book(core: Core, spec: LayerSpec) -> Book:
     return book
 
 
-def _interest(core: Core, client: Client, book: Book, order: tuple[int, int, int]) -> None:
+def _interest(core: SchedulerState, client: Client, book: LayerState, order: tuple[int, int, int]) -> None:
     """The client pays for the layer's runs when its turn comes, and for those of the layers below it."""
     name = client.name
     stack = [book]
@@ -176,15 +176,15 @@ def _interest(core: Core, client: Client, book: Book, order: tuple[int, int, int
                 stack.append(edge.source)
 
 
-def want(core: Core, client: str, book: Book, lo: int, hi: int) -> None:
+def want(core: SchedulerState, client: str, book: LayerState, lo: int, hi: int) -> None:
     spans = book.wanters.get(client)
     if spans is None:
         if hi - lo == book.n > 0 and book.counts[IDLE] == book.n:  # the common case
-            book.wanters[client] = THE_ONE if book.n == 1 else SpanSet(lo, hi)
+            book.wanters[client] = THE_ONE if book.n == 1 else IntervalSet(lo, hi)
             add(book.wanted, lo, hi, 1)
             demand(core, [(book, lo, hi)])
             return
-        spans = book.wanters[client] = SpanSet()
+        spans = book.wanters[client] = IntervalSet()
     for a, b in spans.gaps(lo, hi):
         add(book.wanted, a, b, 1)
     if lo < hi:
@@ -202,7 +202,7 @@ def want(core: Core, client: str, book: Book, lo: int, hi: int) -> None:
         demand(core, [(book, lo, hi)])
 
 
-def unwant(core: Core, book: Book, client: str, lo: int, hi: int, loose: Stack) -> None:
+def unwant(core: SchedulerState, book: LayerState, client: str, lo: int, hi: int, loose: Stack) -> None:
     spans = book.wanters.get(client)
     if spans is None:
         return
@@ -222,7 +222,7 @@ def unwant(core: Core, book: Book, client: str, lo: int, hi: int, loose: Stack) 
         del book.wanters[client]
 
 
-def forget(core: Core) -> None:
+def forget(core: SchedulerState) -> None:
     while core.closing:
         book, _ = core.closing.popitem()
         if book.counts[IDLE] != book.n or book.wanters or book.out or book.key not in core.books:

@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 
 from howdah.engine.protocol.events import Record
-from howdah.engine.scheduler.core.context import Core
-from howdah.engine.scheduler.core.tables import DONE, FAILED, IDLE, READY, RUNNING, WAITING, Account, Book
+from howdah.engine.scheduler.core.context import SchedulerState
+from howdah.engine.scheduler.core.tables import DONE, FAILED, IDLE, READY, RUNNING, WAITING, Account, LayerState
 
 
 class LayerSummary(Record, frozen=True):
@@ -64,7 +64,7 @@ class Summary(Record, frozen=True):
     """Hosts that get no work for a while (`exclusion`)."""
 
 
-def layer_summary(book: Book) -> LayerSummary:
+def layer_summary(book: LayerState) -> LayerSummary:
     """The layer's progress and accounts."""
     counts, account = book.counts, book.account or Account()
     return LayerSummary(
@@ -84,7 +84,7 @@ def _figures(account: Account) -> dict[str, Any]:
     return {name: getattr(account, name) for name in Account.__struct_fields__}
 
 
-def summarise(core: Core, layers: bool = True) -> Summary:
+def summarise(core: SchedulerState, layers: bool = True) -> Summary:
     total = Account()
     for account in core.past.values():
         total.add(account)

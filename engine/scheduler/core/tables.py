@@ -6,7 +6,8 @@ this folder alone.
 
 Books, edges, runs and accounts are none of Python's collector's business (`gc=False`): it would look again and again at
 all that waits, and a chain of tasks would spend a fifth of its time on that. So whoever ends one takes its circles
-apart: `graphs.forget` those of a book and its edges, `assign.retire` those of a run, `Core.__del__` what is left.
+apart: `graphs.forget` those of a book and its edges, `assign.retire` those of a run,
+`SchedulerState.__del__` what is left.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from howdah.engine.scheduler.core.constraints import Need, need_of, offers
 from howdah.engine.scheduler.core.intervals import (
     SMALL,
     Column,
-    SpanSet,
+    IntervalSet,
     Stretch,
     column,
     equal_stretches,
@@ -63,8 +64,8 @@ class Edge(Struct, gc=False, eq=False):
     """`target`'s items need items of `source` in the manner of `wiring`; `every` of them needs all, or not. `one`: it
     is one item that needs one, the most frequent of all."""
 
-    source: Book
-    target: Book
+    source: LayerState
+    target: LayerState
     wiring: Wiring
     every: bool
     one: bool
@@ -73,7 +74,7 @@ class Edge(Struct, gc=False, eq=False):
         return f"<Edge {self.source!r} -> {self.target!r}>"
 
 
-class Book(Struct, gc=False, eq=False):
+class LayerState(Struct, gc=False, eq=False):
     """One layer. Made by `book_of`.
 
     Columns: `code` the state; `missing` how many inputs are not there (counts for waiting items only); `need` how
@@ -110,19 +111,19 @@ class Book(Struct, gc=False, eq=False):
     ins: tuple[Edge, ...] = ()
     out: dict[Edge, None] = {}
     clients: dict[str, Order] = {}
-    wanters: dict[str, SpanSet] = {}
-    runs: dict[Run, None] = {}
-    ready: dict[int, SpanSet] = {}
-    copies: dict[int, SpanSet] | None = None
+    wanters: dict[str, IntervalSet] = {}
+    runs: dict[TaskBatch, None] = {}
+    ready: dict[int, IntervalSet] = {}
+    copies: dict[int, IntervalSet] | None = None
     copier: Column | None = None
-    asked: SpanSet | None = None
+    asked: IntervalSet | None = None
     """Items of which a client has asked for copies: these stay with the result."""
     errors: dict[int, tuple[int, Origin]] | None = None
     deaths: dict[int, list[str]] | None = None
     faults: dict[int, int] | None = None
     paused: dict[int, float] | None = None
     """Until when (`pauses`)."""
-    suspects: SpanSet | None = None
+    suspects: IntervalSet | None = None
     """Ready items that run alone (`quarantine`)."""
     failures: dict[int, int] | None = None
     home: int = NOBODY
@@ -145,7 +146,7 @@ class Book(Struct, gc=False, eq=False):
             self.copies = {}
         spans = self.copies.get(index)
         if spans is None:
-            self.copies[index] = SpanSet(lo, hi)
+            self.copies[index] = IntervalSet(lo, hi)
         else:
             spans.add(lo, hi)
         copier = self.copier
@@ -227,7 +228,7 @@ class Book(Struct, gc=False, eq=False):
         return (np.array(self.code, "u1") if self.small else self.code) == DONE
 
 
-def book_of(ident: int, spec: LayerSpec) -> Book:
+def book_of(ident: int, spec: LayerSpec) -> LayerState:
     """The book of a layer of which nothing has happened yet."""
     n = spec.n
     code: Column = [IDLE] if n == 1 else column(n, "u1", IDLE)
@@ -238,7 +239,7 @@ def book_of(ident: int, spec: LayerSpec) -> Book:
     counts, arrived = [n, 0, 0, 0, 0, 0], n if spec.arrived < 0 else min(n, spec.arrived)
     asks = need_of(spec)
     place: Place = ANYWHERE if asks is None else f"needs:{asks}"
-    book = Book(
+    book = LayerState(
         ident, spec.key, spec.name, n, spec.retries, n <= SMALL, spec.deps, code, missing, need, wanted, holder, size,
         tries, counts, arrived, spec.resources, spec.function, spec.timeout, spec.spread, asks, place,
     )  # fmt: skip
@@ -296,7 +297,7 @@ class Account(Struct, gc=False, eq=False):
             self.bytes_remote += other.bytes_remote
 
 
-class Run(Struct, gc=False, eq=False):
+class TaskBatch(Struct, gc=False, eq=False):
     """Items `lo` to `hi` of a layer, given to a worker. `expected` seconds are None while nobody timed the layer.
 
     `after`: the worker's runs that make its inputs (`ahead`); `followers`: those that stand behind this one.
@@ -305,7 +306,7 @@ class Run(Struct, gc=False, eq=False):
 
     ident: int
     attempt: int
-    book: Book
+    book: LayerState
     lo: int
     hi: int
     worker: Worker
@@ -315,10 +316,10 @@ class Run(Struct, gc=False, eq=False):
     group: int = ANYWHERE
     level: int = -1
     recalled: float | None = None
-    fetched: list[tuple[Book, int, int]] = []
-    twin: Run | None = None
-    after: dict[Run, None] = {}
-    followers: dict[Run, None] = {}
+    fetched: list[tuple[LayerState, int, int]] = []
+    twin: TaskBatch | None = None
+    after: dict[TaskBatch, None] = {}
+    followers: dict[TaskBatch, None] = {}
 
     def __repr__(self) -> str:
         return f"<Run {self.ident} of {self.book!r} {self.lo}:{self.hi} on {self.worker.name}>"
@@ -337,10 +338,10 @@ class Worker:
         self.host, self.rack = info.host.lower(), info.rack
         self.host_place, self.rack_place = f"host:{self.host}", f"rack:{self.rack}"
         self.places: tuple[Place, ...] = (index, self.host_place, self.rack_place, ANYWHERE)
-        self.runs: dict[int, Run] = {}
+        self.runs: dict[int, TaskBatch] = {}
         self.backlog = 0.0
         self.behind = 0  # runs that cannot begin before others of this worker have ended
-        self.later: dict[Book, None] = {}  # what could stand behind its runs, if it had room
+        self.later: dict[LayerState, None] = {}  # what could stand behind its runs, if it had room
         self.free = offers(info)
         self.declined = -1
         self.items = 0
@@ -381,6 +382,6 @@ class Client:
 
     def __init__(self, name: str, weight: float, virtual: float) -> None:
         self.name, self.weight, self.virtual = name, max(weight, 1e-6), virtual
-        self.books: dict[Book, None] = {}
-        self.queues: dict[Place, list[tuple[Order, int, Book]]] = {}
+        self.books: dict[LayerState, None] = {}
+        self.queues: dict[Place, list[tuple[Order, int, LayerState]]] = {}
         self.running = 0

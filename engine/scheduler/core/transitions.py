@@ -1,4 +1,4 @@
-"""The life of items: demanded, ready, done, failed, lost, dropped. Deterministic functions on the `Core`.
+"""The life of items: demanded, ready, done, failed, lost, dropped. Deterministic functions on the `SchedulerState`.
 
 Three rules carry it:
 
@@ -16,13 +16,13 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from howdah.engine.protocol.events import RecallRun
+from howdah.engine.protocol.events import RecallBatch
 from howdah.engine.protocol.patterns import distinct, runs_of
 from howdah.engine.scheduler.core import bulk as scattered
 from howdah.engine.scheduler.core import placement
 from howdah.engine.scheduler.core.bulk import FEW
-from howdah.engine.scheduler.core.context import Core
-from howdah.engine.scheduler.core.intervals import SpanSet, Stretch, add, equal_stretches, pairs, put, stretches
+from howdah.engine.scheduler.core.context import SchedulerState
+from howdah.engine.scheduler.core.intervals import IntervalSet, Stretch, add, equal_stretches, pairs, put, stretches
 from howdah.engine.scheduler.core.tables import (
     DONE,
     FAILED,
@@ -33,12 +33,12 @@ from howdah.engine.scheduler.core.tables import (
     READY,
     RUNNING,
     WAITING,
-    Book,
     Edge,
+    LayerState,
     Origin,
 )
 
-Stack: TypeAlias = list[tuple[Book, Any, int]]
+Stack: TypeAlias = list[tuple[LayerState, Any, int]]
 """(book, lo, hi); for `settle` also (book, array of items, -1)."""
 
 
@@ -77,7 +77,7 @@ def pieces(reach: Any) -> list[Stretch]:
 # -- towards a result -----------------------------------------------------------------------------------------------
 
 
-def demand(core: Core, stack: Stack) -> None:
+def demand(core: SchedulerState, stack: Stack) -> None:
     """The idle items on the stack are needed: they, and what they need, are made."""
     doomed: Stack = []
     while stack:
@@ -89,7 +89,14 @@ def demand(core: Core, stack: Stack) -> None:
 
 
 def enter(
-    core: Core, book: Book, lo: int, hi: int, old: int, stack: Stack, doomed: Stack, spread: bool = False
+    core: SchedulerState,
+    book: LayerState,
+    lo: int,
+    hi: int,
+    old: int,
+    stack: Stack,
+    doomed: Stack,
+    spread: bool = False,
 ) -> None:
     """lo..hi begin to wait: from IDLE they claim their inputs, from RUNNING they have kept their claims.
 
@@ -165,12 +172,12 @@ def _count_missing(edge: Edge, lo: int, hi: int) -> None:
             missing[lo:hi] += absent
 
 
-def make_ready(core: Core, book: Book, lo: int, hi: int, spread: bool = False) -> None:
+def make_ready(core: SchedulerState, book: LayerState, lo: int, hi: int, spread: bool = False) -> None:
     core.move(book, lo, hi, WAITING, READY)
     placement.place(core, book, lo, hi, spread)
 
 
-def complete(core: Core, book: Book, lo: int, hi: int) -> None:
+def complete(core: SchedulerState, book: LayerState, lo: int, hi: int) -> None:
     """lo..hi have results now: dependants become ready, clients hear of it."""
     for edge in book.out:
         target = edge.target
@@ -199,7 +206,7 @@ def complete(core: Core, book: Book, lo: int, hi: int) -> None:
 # -- away from it ---------------------------------------------------------------------------------------------------
 
 
-def unclaim(book: Book, lo: int, hi: int, stack: Stack) -> None:
+def unclaim(book: LayerState, lo: int, hi: int, stack: Stack) -> None:
     """lo..hi are no longer unfinished: their inputs may not be needed now, and go on the stack to be settled."""
     for edge in book.ins:
         source = edge.source
@@ -219,7 +226,7 @@ def unclaim(book: Book, lo: int, hi: int, stack: Stack) -> None:
             stack.extend([(source, a, b) for a, b in edge.wiring.cover(lo, hi)])
 
 
-def settle(core: Core, stack: Stack) -> None:
+def settle(core: SchedulerState, stack: Stack) -> None:
     """What is on the stack and not needed (any more) is dropped."""
     while stack:
         book, lo, hi = stack.pop()
@@ -256,7 +263,7 @@ def settle(core: Core, stack: Stack) -> None:
             core.closing[book] = None
 
 
-def _recall_useless(core: Core, book: Book, lo: int, hi: int) -> None:
+def _recall_useless(core: SchedulerState, book: LayerState, lo: int, hi: int) -> None:
     """Ask runs back of which nothing is needed any more."""
     if not book.unneeded(lo, hi, RUNNING):  # before all runs of the layer are looked at
         return
@@ -265,10 +272,10 @@ def _recall_useless(core: Core, book: Book, lo: int, hi: int) -> None:
             continue
         if book.unneeded(run.lo, run.hi, RUNNING) == [(run.lo, run.hi)]:
             run.recalled = core.now
-            core.out.append(RecallRun(run.worker.name, run.ident, run.attempt))
+            core.out.append(RecallBatch(run.worker.name, run.ident, run.attempt))
 
 
-def _drop_results(core: Core, book: Book, lo: int, hi: int) -> None:
+def _drop_results(core: SchedulerState, book: LayerState, lo: int, hi: int) -> None:
     if hi - lo == 1:
         worker = core.by_index[int(book.holder[lo])]
         core.free(worker.name, book.key, lo, hi)
@@ -285,7 +292,7 @@ def _drop_results(core: Core, book: Book, lo: int, hi: int) -> None:
     forget_results(core, book, lo, hi)
 
 
-def forget_results(core: Core, book: Book, lo: int, hi: int) -> None:
+def forget_results(core: SchedulerState, book: LayerState, lo: int, hi: int) -> None:
     core.move(book, lo, hi, DONE, IDLE)
     if book.asked:
         book.asked.remove(lo, hi)
@@ -296,7 +303,7 @@ def forget_results(core: Core, book: Book, lo: int, hi: int) -> None:
         put(book.size, lo, hi, 0)
 
 
-def drop_copies(core: Core, book: Book, lo: int, hi: int) -> None:
+def drop_copies(core: SchedulerState, book: LayerState, lo: int, hi: int) -> None:
     copies, copier = book.copies or {}, book.copier
     if copier is None:
         return
@@ -325,7 +332,7 @@ def drop_copies(core: Core, book: Book, lo: int, hi: int) -> None:
         put(copier, first, last, NOBODY)
 
 
-def _drop_errors(book: Book, lo: int, hi: int) -> None:
+def _drop_errors(book: LayerState, lo: int, hi: int) -> None:
     errors = book.errors or {}
     if hi - lo == 1 and lo in errors and errors[lo][0] == hi:
         del errors[lo]
@@ -339,13 +346,13 @@ def _drop_errors(book: Book, lo: int, hi: int) -> None:
                 errors[hi] = (stop, origin)
 
 
-def errors_in(book: Book, lo: int, hi: int) -> list[tuple[int, int, Origin]]:
+def errors_in(book: LayerState, lo: int, hi: int) -> list[tuple[int, int, Origin]]:
     """(start, stop, origin) of the failures within lo..hi."""
     errors = book.errors or {}
     return [(max(lo, a), min(hi, b), origin) for a, (b, origin) in errors.items() if a < hi and b > lo]
 
 
-def fail(core: Core, book: Book, lo: int, hi: int, old: int, origin: Origin) -> None:
+def fail(core: SchedulerState, book: LayerState, lo: int, hi: int, old: int, origin: Origin) -> None:
     """Those of lo..hi that are in state `old`, and whatever waits for them, will have no result."""
     loose: Stack = []
     stack: Stack = []
@@ -365,7 +372,9 @@ def fail(core: Core, book: Book, lo: int, hi: int, old: int, origin: Origin) -> 
     settle(core, loose)
 
 
-def _fail_items(core: Core, book: Book, lo: int, hi: int, old: int, origin: Origin, loose: Stack) -> None:
+def _fail_items(
+    core: SchedulerState, book: LayerState, lo: int, hi: int, old: int, origin: Origin, loose: Stack
+) -> None:
     if old == READY:
         placement.unplace(book, lo, hi)
     core.move(book, lo, hi, old, FAILED, why=f"{origin[0].kind}: {origin[0].message}"[:500])
@@ -377,7 +386,7 @@ def _fail_items(core: Core, book: Book, lo: int, hi: int, old: int, origin: Orig
     loose.append((book, lo, hi))
 
 
-def doom(core: Core, book: Book, lo: int, hi: int) -> None:
+def doom(core: SchedulerState, book: LayerState, lo: int, hi: int) -> None:
     """Those of lo..hi that need a failed input fail with it."""
     for edge in book.ins:
         source = edge.source
@@ -389,7 +398,7 @@ def doom(core: Core, book: Book, lo: int, hi: int) -> None:
                         fail(core, book, c, d, WAITING, origin)
 
 
-def lose(core: Core, losses: Stack) -> None:
+def lose(core: SchedulerState, losses: Stack) -> None:
     """These results have no holder any more. Those that are still needed are made again, with all that takes."""
     for book, lo, hi in losses:
         was_complete = book.counts[DONE] == book.n
@@ -404,7 +413,7 @@ def lose(core: Core, losses: Stack) -> None:
     demand(core, again)
 
 
-def _set_back(core: Core, edge: Edge, lo: int, hi: int, was_complete: bool) -> None:
+def _set_back(core: SchedulerState, edge: Edge, lo: int, hi: int, was_complete: bool) -> None:
     target = edge.target
     if not (target.counts[WAITING] or target.counts[READY]) or (edge.every and not was_complete):
         return
@@ -421,9 +430,9 @@ def _set_back(core: Core, edge: Edge, lo: int, hi: int, was_complete: bool) -> N
             core.move(target, a, b, READY, WAITING)
 
 
-def _awaited(book: Book, lo: int, hi: int) -> list[Stretch]:
+def _awaited(book: LayerState, lo: int, hi: int) -> list[Stretch]:
     """What of lo..hi a client wants or a waiting item needs. (What runs has its inputs, or will ask again.)"""
-    found = SpanSet()
+    found = IntervalSet()
     for spans in book.wanters.values():
         for a, b in spans.overlap(lo, hi):
             found.add(a, b)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from howdah.engine.protocol.events import CopiesAsked, Released, RetryRequested
-from howdah.engine.protocol.layers import Span
+from howdah.engine.protocol.layers import TaskRange
 from howdah.engine.protocol.messages import RESTART, Copy, Files, Leave, python_version
 from howdah.engine.scheduler.core import replicas as requests
 from howdah.engine.scheduler.core.tables import DONE, IDLE
@@ -26,8 +26,8 @@ DATASET = "dataset:"
 """Begins the names of the variables that are published datasets."""
 
 
-def _spans(about: dict[str, Any]) -> list[Span]:
-    return [Span(bytes(key), int(start), int(stop)) for key, start, stop in about["spans"]]
+def _spans(about: dict[str, Any]) -> list[TaskRange]:
+    return [TaskRange(bytes(key), int(start), int(stop)) for key, start, stop in about["spans"]]
 
 
 def holders(server: Server, client: ClientPeer, about: dict[str, Any]) -> list[list[list[str]]]:
@@ -54,11 +54,11 @@ def replicate(server: Server, client: ClientPeer, about: dict[str, Any]) -> None
         peer = server.workers.get(name)
         if peer is None:
             continue
-        sources: list[tuple[Span, str, str]] = []
+        sources: list[tuple[TaskRange, str, str]] = []
         for span in _spans(about):
             for item, held in zip(range(span.start, span.stop), requests.holders(server.state.core, span)):
                 if held and name not in held:
-                    sources.append((Span(span.layer, item, item + 1), held[0], server.address_of(held[0])))
+                    sources.append((TaskRange(span.layer, item, item + 1), held[0], server.address_of(held[0])))
         if sources:
             peer.session.send(Copy(tuple(sources)))
 
@@ -89,7 +89,7 @@ def forget(server: Server, client: ClientPeer, about: dict[str, Any]) -> None:
     server.coordination._want(FORGOTTEN, tuple(_spans(about)))
 
 
-def ended(server: Server, name: str, span: Span) -> None:
+def ended(server: Server, name: str, span: TaskRange) -> None:
     """The state tells `name` that something has ended; a forgotten one is no longer wanted then."""
     if name == FORGOTTEN and not server.hearing:
         if server.written is not None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from howdah.engine.coordination.snapshot import CoordinationKept, kept, restored
 from howdah.engine.coordination.state import Adopt, Call, Coordination, Drop, Effect, Given, Item, Keep, Reply
 from howdah.engine.protocol.events import LayerSpec, Released
-from howdah.engine.protocol.layers import Span
+from howdah.engine.protocol.layers import TaskRange
 from howdah.engine.protocol.messages import Answer, Coordinate
 from howdah.engine.scheduler.server.task_cancellation import Begun
 
@@ -96,7 +96,7 @@ class Hook:
         if due is not None and self._timer is None:
             self._timer = asyncio.get_running_loop().call_at(due, self._tick)
 
-    def _want(self, client: str, spans: tuple[Span, ...]) -> None:
+    def _want(self, client: str, spans: tuple[TaskRange, ...]) -> None:
         """The client wants results of layers that others have submitted: it pays for them too, if they wait."""
         specs: list[LayerSpec] = []
         for key in dict.fromkeys(span.layer for span in spans):
@@ -111,7 +111,7 @@ class Hook:
             return value
         return [value.ticket, [[item.data, [self._named(span) for span in item.spans]] for item in value.items]]
 
-    def _named(self, span: Span) -> list[Any]:
+    def _named(self, span: TaskRange) -> list[Any]:
         layers = self._server.layers
         define = layers.get(span.layer).define if span.layer in layers else None
         return [span.layer, span.start, define.name if define else "", define.n if define else span.stop]

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from howdah.engine.protocol.events import CopiesAsked, SlotsChanged
-from howdah.engine.protocol.layers import Key, Span
+from howdah.engine.protocol.layers import Key, TaskRange
 from howdah.engine.protocol.messages import Copy, Draining, Leave
-from howdah.engine.scheduler.core.context import Core
+from howdah.engine.scheduler.core.context import SchedulerState
 from howdah.engine.scheduler.core.intervals import equal_stretches
 from howdah.engine.scheduler.core.replicas import held_by
 from howdah.engine.scheduler.core.tables import DONE
@@ -71,7 +71,7 @@ class Drains:
         self._server.event(CopiesAsked(tuple(held_by(self._server.state.core).get(worker.name, ()))))
         self.look()
 
-    def refused(self, taker: str, spans: Collection[Span]) -> None:
+    def refused(self, taker: str, spans: Collection[TaskRange]) -> None:
         """It was asked to copy these, and could not."""
         for saving in self.under_way.values():
             for span in spans:
@@ -89,7 +89,7 @@ class Drains:
             if worker is None or peer is None:
                 continue
             takers = frozenset(n for n in core.workers if n in self._server.workers and n not in self.under_way)
-            unasked: dict[frozenset[str], list[tuple[Span, int]]] = {}
+            unasked: dict[frozenset[str], list[tuple[TaskRange, int]]] = {}
             waiting = False
             for span, nbytes in held_alone(core, name, takers):
                 item = span.layer, span.start
@@ -104,12 +104,12 @@ class Drains:
             if not worker.runs and not waiting and not unasked:
                 peer.session.send(Leave(saving.reason))
 
-    def _save(self, name: str, found: list[tuple[Span, int]], takers: Collection[str]) -> None:
+    def _save(self, name: str, found: list[tuple[TaskRange, int]], takers: Collection[str]) -> None:
         server, saving = self._server, self.under_way[name]
         server.event(CopiesAsked(tuple(span for span, _ in found)))
         address = server.address_of(name)
         load = {n: w.nbytes for n, w in server.state.core.workers.items() if n in takers}
-        portion: list[tuple[Span, int]] = []
+        portion: list[tuple[TaskRange, int]] = []
         size = 0
         for at, (span, nbytes) in enumerate(found):
             portion.append((span, nbytes))
@@ -147,12 +147,12 @@ class Drains:
         )  # fmt: skip
 
 
-def held_alone(core: Core, name: str, others: Collection[str]) -> list[tuple[Span, int]]:
+def held_alone(core: SchedulerState, name: str, others: Collection[str]) -> list[tuple[TaskRange, int]]:
     """(item, bytes) of results that this worker has and none of `others`; those first that took longest to make for
     their bytes."""
     worker = core.workers[name]
     staying = {core.workers[other].index for other in others}
-    found: list[tuple[float, Span, int]] = []
+    found: list[tuple[float, TaskRange, int]] = []
     for book in core.books.values():
         if not book.counts[DONE]:
             continue
@@ -171,6 +171,6 @@ def held_alone(core: Core, name: str, others: Collection[str]) -> list[tuple[Spa
                     if item not in copied:
                         nbytes = book.bytes_of(item, item + 1)
                         worth = (book.seconds or 0.0) / (nbytes + 100)
-                        found.append((worth, Span(book.key, item, item + 1), nbytes))
+                        found.append((worth, TaskRange(book.key, item, item + 1), nbytes))
     found.sort(key=lambda one: -one[0])
     return [(span, nbytes) for _, span, nbytes in found]

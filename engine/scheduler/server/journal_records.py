@@ -29,7 +29,7 @@ from howdah.engine.protocol.events import (
     TaskError,
     TasksFailed,
 )
-from howdah.engine.protocol.layers import Key, Span
+from howdah.engine.protocol.layers import Key, TaskRange
 from howdah.engine.protocol.messages import (
     Answer,
     Arguments,
@@ -109,7 +109,7 @@ class WorkerWent(Entry, frozen=True):
 
 class Failed(Entry, frozen=True):
     at: float
-    span: Span
+    span: TaskRange
     error: TaskError
 
 
@@ -119,7 +119,7 @@ class Cancelled(Entry, frozen=True):
     at: float
     session: str
     number: int
-    spans: tuple[Span, ...]
+    spans: tuple[TaskRange, ...]
 
 
 class Ended(Entry, frozen=True):
@@ -127,7 +127,7 @@ class Ended(Entry, frozen=True):
 
     at: float
     client: str
-    spans: tuple[Span, ...]
+    spans: tuple[TaskRange, ...]
 
 
 class TimedOut(Entry, frozen=True):
@@ -358,13 +358,13 @@ class ServerJournal:
             del self._workers[name]
             self._write(WorkerWent(name))
 
-    def failed(self, span: Span, error: TaskError) -> None:
+    def failed(self, span: TaskRange, error: TaskError) -> None:
         self._write(Failed(time.time(), span, error))
 
-    def cancelled(self, peer: ClientPeer, number: int, spans: tuple[Span, ...]) -> None:
+    def cancelled(self, peer: ClientPeer, number: int, spans: tuple[TaskRange, ...]) -> None:
         self._write(Cancelled(time.time(), peer.session.id, number, spans))
 
-    def ended(self, client: str, spans: tuple[Span, ...]) -> None:
+    def ended(self, client: str, spans: tuple[TaskRange, ...]) -> None:
         self._write(Ended(time.time(), client, spans))
 
     def timed_out(self) -> None:
@@ -397,7 +397,7 @@ class ServerJournal:
         specs: list[LayerSpec] = []
         for spec in books.layers:
             kept = server.layers.get(spec.key)
-            whole = Span(spec.key, 0, kept.arrived if kept.raw else spec.n)
+            whole = TaskRange(spec.key, 0, kept.arrived if kept.raw else spec.n)
             specs.append(spec)
             yield [_encode(LayerKept(spec.key)), kept.code, *server.layers.slice(whole)]
         yield [_encode(BooksKept(now, msgspec.structs.replace(books, layers=tuple(specs))))]

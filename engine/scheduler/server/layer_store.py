@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from howdah.engine.comm.connection.framing import Buffer, nbytes
 from howdah.engine.protocol.events import LayerSpec
-from howdah.engine.protocol.layers import Key, Span
+from howdah.engine.protocol.layers import Key, TaskRange
 from howdah.engine.protocol.messages import DefineLayer
 from howdah.errors import HowdahError
 
@@ -117,7 +117,7 @@ class LayerFrames:
         kept = self._kept.get(key)
         return kept.define.name if kept is not None else key.hex()
 
-    def slice(self, span: Span) -> tuple[Buffer, Buffer]:
+    def slice(self, span: TaskRange) -> tuple[Buffer, Buffer]:
         """Offsets and arguments of the span's items, not copied; both empty when items have none."""
         kept = self._kept[span.layer]
         if not kept.raw:
@@ -131,7 +131,7 @@ class LayerFrames:
         mine = first.offsets[span.start : span.stop + 1]
         return mine.cast("B"), first.arguments[mine[0] : mine[-1]]
 
-    def _joined(self, kept: Kept, span: Span) -> tuple[memoryview, memoryview]:
+    def _joined(self, kept: Kept, span: TaskRange) -> tuple[memoryview, memoryview]:
         """The same where arguments came in parts; what lies in several parts is copied."""
         parts = [kept.first, *kept.more]
         first = bisect_right(parts, span.start, key=lambda part: part.start) - 1

@@ -27,15 +27,15 @@ from howdah.engine.protocol.events import (
     ClientReturned,
     Event,
     ForgetLayer,
-    FreeSpans,
+    FreeRanges,
     GraphSubmitted,
     HostExcluded,
     LayerSpec,
     NoteFailure,
-    RecallRun,
+    RecallBatch,
     Released,
     ResultsMissing,
-    StartRun,
+    StartBatch,
     TaskError,
     TellDone,
     TellFailed,
@@ -43,7 +43,7 @@ from howdah.engine.protocol.events import (
     TellStuck,
     Tick,
 )
-from howdah.engine.protocol.layers import Key, Span
+from howdah.engine.protocol.layers import Key, TaskRange
 from howdah.engine.protocol.messages import (
     Answer,
     Arguments,
@@ -66,7 +66,7 @@ from howdah.engine.protocol.messages import (
     WorkerSays,
 )
 from howdah.engine.scheduler.core.history import Note
-from howdah.engine.scheduler.core.scheduler import State
+from howdah.engine.scheduler.core.scheduler import Scheduler
 from howdah.engine.scheduler.server import worker_messages as server_workers
 from howdah.engine.scheduler.server.commands import ended
 from howdah.engine.scheduler.server.coordination import Hook
@@ -121,7 +121,7 @@ class Server:
         journal: Journal | None = None,
     ) -> None:
         self.name, self.security, self.lease, self.worker_lease = name, security, lease, worker_lease
-        self.state = State(speculation)
+        self.state = Scheduler(speculation)
         self.layers = LayerFrames()
         self.coordination = Hook(self)
         self.drains = Drains(self)
@@ -141,20 +141,20 @@ class Server:
         self.failed = asyncio.Event()
         self.sessions: dict[str, Peer] = {}
         self._inventory = journal is not None
-        self.runs: dict[tuple[int, int], Span] = {}
+        self.runs: dict[tuple[int, int], TaskRange] = {}
         self.inline: set[Key] = set()
         self._client_decoder = decoder_of(ClientSays)
         self._worker_decoder = decoder_of(WorkerSays)
         self._wake: asyncio.TimerHandle | None = None
         self._forgotten: dict[Key, None] = {}  # and no worker has been told
         self._follow: dict[type[Any], Callable[[Any, Inline | None], None]] = {
-            StartRun: self._start_run,
+            StartBatch: self._start_run,
             TellDone: self._tell_done,
             TellFailed: self._tell_failed,
             TellStuck: self._tell_stuck,
             TellLost: self._tell_lost,
-            FreeSpans: self._free,
-            RecallRun: self._recall,
+            FreeRanges: self._free,
+            RecallBatch: self._recall,
             NoteFailure: self._note_failure,
             HostExcluded: self._host_excluded,
             ForgetLayer: self._forget,
@@ -265,7 +265,7 @@ class Server:
             if delay < BEAT:
                 self._wake = asyncio.get_running_loop().call_later(max(delay, 0.01), self.event, Tick())
 
-    def _start_run(self, run: StartRun, inline: Inline | None) -> None:
+    def _start_run(self, run: StartBatch, inline: Inline | None) -> None:
         if self.first_task is None:
             self.first_task = time.time()
         worker = self.workers.get(run.worker)
@@ -302,12 +302,12 @@ class Server:
         if client is not None:
             client.session.send(message)
 
-    def _free(self, what: FreeSpans, inline: Inline | None) -> None:
+    def _free(self, what: FreeRanges, inline: Inline | None) -> None:
         worker = self.workers.get(what.worker)
         if worker is not None:
             worker.free(what.spans)
 
-    def _recall(self, what: RecallRun, inline: Inline | None) -> None:
+    def _recall(self, what: RecallBatch, inline: Inline | None) -> None:
         worker = self.workers.get(what.worker)
         if worker is not None:
             worker.session.send(Recall(what.run, what.attempt))
@@ -334,16 +334,16 @@ class Server:
             worker.forget(self._forgotten)
         self._forgotten.clear()
 
-    def _copies_of(self, run: StartRun) -> tuple[tuple[Span, str], ...]:
+    def _copies_of(self, run: StartBatch) -> tuple[tuple[TaskRange, str], ...]:
         """Who else has what the run is to fetch: for the case that its source fails."""
         core = self.state.core
-        found: list[tuple[Span, str]] = []
+        found: list[tuple[TaskRange, str]] = []
         for span, holder in run.sources:
             book = core.books[span.layer]
             for index, spans in islice((book.copies or {}).items(), MOST_OTHERS):
                 name = core.by_index[index].name
                 if name != holder:
-                    found += [(Span(span.layer, a, b), name) for a, b in spans.overlap(span.start, span.stop)]
+                    found += [(TaskRange(span.layer, a, b), name) for a, b in spans.overlap(span.start, span.stop)]
         return tuple(found)
 
     def history_entry(self, note: Note) -> dict[str, Any]:
@@ -482,7 +482,7 @@ class Server:
             if key not in self.state.core.books:
                 self.layers.forget(key)
 
-    def wanted(self, client: str, layers: tuple[LayerSpec, ...], spans: tuple[Span, ...]) -> None:
+    def wanted(self, client: str, layers: tuple[LayerSpec, ...], spans: tuple[TaskRange, ...]) -> None:
         """The client wants these results, of layers that are known."""
         self.inline.update(span.layer for span in spans)
         self.event(GraphSubmitted(client, layers, spans))

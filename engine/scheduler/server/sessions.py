@@ -10,8 +10,8 @@ from typing import Any
 from howdah.engine.comm.connection.framing import Buffer
 from howdah.engine.comm.connection.session import Session
 from howdah.engine.comm.security.certificates import Role
-from howdah.engine.protocol.events import StartRun, WorkerInfo
-from howdah.engine.protocol.layers import Key, Span
+from howdah.engine.protocol.events import StartBatch, WorkerInfo
+from howdah.engine.protocol.layers import Key, TaskRange
 from howdah.engine.protocol.messages import (
     NOT_INLINE,
     Addresses,
@@ -65,7 +65,7 @@ class ClientPeer(Peer):
         sent = [message for message, _ in self.session.unconfirmed() if isinstance(message, Answer)]
         return [*self.replies.values(), *sent]
 
-    def tell_done(self, span: Span, holder: str, address: str, inline: Inline | None) -> None:
+    def tell_done(self, span: TaskRange, holder: str, address: str, inline: Inline | None) -> None:
         if self.session.dormant:
             return  # it is told again when it is back, addresses first
         if self._told.get(holder) != address:
@@ -88,23 +88,23 @@ class WorkerPeer(Peer):
 
     def start(
         self,
-        run: StartRun,
+        run: StartBatch,
         layers: LayerFrames,
         inline: bool,
         address_of: Callable[[str], str],
-        others: Sequence[tuple[Span, str]] = (),
+        others: Sequence[tuple[TaskRange, str]] = (),
     ) -> None:
         key = run.span.layer
         if key not in self._defined:
             self._defined.add(key)
             kept = layers.get(key)
             self.session.send(kept.define, kept.code)
-        sources: tuple[tuple[Span, str, str], ...] = ()
+        sources: tuple[tuple[TaskRange, str, str], ...] = ()
         if run.sources:
             sources = tuple([(span, holder, address_of(holder)) for span, holder in (*run.sources, *others)])
         self.session.send(Run(run.run, run.attempt, run.span, inline, sources, run.after), *layers.slice(run.span))
 
-    def free(self, spans: Iterable[Span]) -> None:
+    def free(self, spans: Iterable[TaskRange]) -> None:
         """It may drop these; said together with what it was told of that just before."""
         if self.session.last is not self._free:
             self._free = Free([])
@@ -121,17 +121,17 @@ class WorkerPeer(Peer):
 class Inline:
     """Small results that came with a report: lengths per item (NOT_INLINE for none) and their pickles, joined."""
 
-    def __init__(self, span: Span, frames: Sequence[memoryview]) -> None:
+    def __init__(self, span: TaskRange, frames: Sequence[memoryview]) -> None:
         self.span = span
         self._lengths, self._blob = frames
         self._ends: list[int] = []
 
-    def covers(self, span: Span) -> bool:
+    def covers(self, span: TaskRange) -> bool:
         own = self.span
         last = own.start + self._lengths.nbytes // 4
         return span.layer == own.layer and own.start <= span.start and span.stop <= last
 
-    def of(self, span: Span) -> tuple[Buffer, Buffer]:
+    def of(self, span: TaskRange) -> tuple[Buffer, Buffer]:
         """The same for a part of the run."""
         a, b = span.start - self.span.start, span.stop - self.span.start
         if a == 0 and 4 * b == self._lengths.nbytes:

@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from howdah.engine.protocol.events import CancelRequested
-from howdah.engine.protocol.layers import Span
+from howdah.engine.protocol.layers import TaskRange
 from howdah.engine.protocol.messages import Answer, Coordinate, Recall
-from howdah.engine.scheduler.core.tables import IDLE, READY, RUNNING, WAITING, Run
+from howdah.engine.scheduler.core.tables import IDLE, READY, RUNNING, WAITING, TaskBatch
 
 if TYPE_CHECKING:
     from howdah.engine.scheduler.server.server import Server
@@ -80,7 +80,7 @@ class Begun:
                 for client, message in self._asked.pop((number, attempt)):
                     self.asked(client, message)
 
-    def _run_of(self, span: Span) -> Run | None:
+    def _run_of(self, span: TaskRange) -> TaskBatch | None:
         book = self._server.state.core.books.get(span.layer)
         if book is None:
             return None

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from howdah.engine.protocol.events import CopiesMade, RunDone, SlotsChanged, WorkerJoined, WorkerLeft
+from howdah.engine.protocol.events import BatchDone, CopiesMade, SlotsChanged, WorkerJoined, WorkerLeft
 from howdah.engine.protocol.messages import (
     Bye,
     Copied,
@@ -78,7 +78,7 @@ def _introduced(server: Server, worker: WorkerPeer, message: Introduce) -> None:
     server.event(WorkerJoined(info, message.holdings, message.running, message.spans, message.inputs))
 
 
-def _run_finished(server: Server, worker: WorkerPeer, report: RunDone, frames: Sequence[memoryview]) -> None:
+def _run_finished(server: Server, worker: WorkerPeer, report: BatchDone, frames: Sequence[memoryview]) -> None:
     span = server.runs.pop((report.run, report.attempt), None)
     inline = Inline(span, frames) if span is not None and len(frames) == 2 else None
     server.coordination.begun.finished(report.run, report.attempt)

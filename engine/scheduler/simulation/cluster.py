@@ -18,6 +18,8 @@ from typing import Any
 
 from howdah.engine.protocol.events import (
     ArgumentsArrived,
+    BatchDone,
+    BatchReturned,
     CancelRequested,
     ClientJoined,
     ClientLeft,
@@ -27,20 +29,18 @@ from howdah.engine.protocol.events import (
     EpochOpened,
     Event,
     ForgetLayer,
-    FreeSpans,
+    FreeRanges,
     GraphSubmitted,
     InputsMissing,
     Instruction,
     LayerSpec,
     RacksKnown,
-    RecallRun,
+    RecallBatch,
     Released,
     ResultsMissing,
     RetryRequested,
-    RunDone,
-    RunReturned,
     SlotsChanged,
-    StartRun,
+    StartBatch,
     TaskError,
     TellDone,
     TellFailed,
@@ -50,11 +50,21 @@ from howdah.engine.protocol.events import (
     WorkerJoined,
     WorkerLeft,
 )
-from howdah.engine.protocol.layers import Broadcast, Dependency, Key, KToOne, OneToOne, Pattern, Span, Window, inputs_of
+from howdah.engine.protocol.layers import (
+    Broadcast,
+    Dependency,
+    Key,
+    KToOne,
+    OneToOne,
+    Pattern,
+    TaskRange,
+    Window,
+    inputs_of,
+)
 from howdah.engine.protocol.patterns import free, problem_of
 from howdah.engine.scheduler.core.constraints import marks_of
 from howdah.engine.scheduler.core.restart import snapshot
-from howdah.engine.scheduler.core.scheduler import State
+from howdah.engine.scheduler.core.scheduler import Scheduler
 from howdah.engine.scheduler.simulation.oracle import Ledger, Task, Uncaused, believed, tasks_of
 from howdah.engine.scheduler.simulation.replay import JOURNALED, failures, replay
 from howdah.engine.scheduler.simulation.worker import Copy, ModelWorker, advance, take
@@ -84,7 +94,7 @@ class Model:
     """
 
     def __init__(self, after: Callable[[Model], None] | None = None, speculation: bool = False) -> None:
-        self.state = State(speculation)
+        self.state = Scheduler(speculation)
         self.after = after
         self.speculation = speculation
         self.journal: list[tuple[float, Event]] = []
@@ -133,13 +143,13 @@ class Model:
 
     def _deliver(self, instruction: Instruction) -> None:
         match instruction:
-            case StartRun(name, span=span):
+            case StartBatch(name, span=span):
                 if span.stop > self.arrived.get(span.layer, 1 << 40):
                     raise Uncaused(f"{span} was started before its arguments came")
                 if self.awaited and self.now < self.state.core.hold_until:
                     raise Uncaused(f"{span} was started before {self.awaited} said what they hold")
                 self._send(name, instruction)
-            case RecallRun(name) | FreeSpans(name):
+            case RecallBatch(name) | FreeRanges(name):
                 self._send(name, instruction)
             case TellDone(client, span, holder):
                 self._believe(client, span, holder)
@@ -156,13 +166,13 @@ class Model:
         if worker is not None and worker.linked:
             worker.inbox.append(instruction)
 
-    def _believe(self, client: str, span: Span, what: str | TaskError | None) -> None:
+    def _believe(self, client: str, span: TaskRange, what: str | TaskError | None) -> None:
         known = self.clients.get(client)
         for task in tasks_of(span) if known is not None else ():
             if task in known.tasks:  # type: ignore[union-attr]  # not when it is None: see the line above
                 known.tasks[task] = what  # type: ignore[union-attr]
 
-    def _must_have_failed(self, error: TaskError, origin: Span) -> None:
+    def _must_have_failed(self, error: TaskError, origin: TaskRange) -> None:
         tasks = tasks_of(origin)
         match error.kind:
             case "raised" | "platform":
@@ -233,11 +243,11 @@ class Model:
                 self.arrived[spec.key] = spec.arrived
         return self.event(GraphSubmitted(client, tuple(specs), tuple(spans), priority))
 
-    def span(self, letter: str, lo: int, hi: int) -> Span | None:
+    def span(self, letter: str, lo: int, hi: int) -> TaskRange | None:
         spec = self.layers.get(key_of(letter))
         if spec is None or not 0 <= lo < min(hi, spec.n):
             return None
-        return Span(spec.key, lo, min(hi, spec.n))
+        return TaskRange(spec.key, lo, min(hi, spec.n))
 
     def _ask(self, client: str, letter: str, lo: int, hi: int, kind: Callable[..., Event], forget: bool) -> bool:
         span = self.span(letter, lo, hi)
@@ -264,7 +274,7 @@ class Model:
         self.comes_back(client)
         what = self.clients[client].tasks.get((key_of(letter), item)) if client in self.clients else None
         return isinstance(what, str) and self.event(
-            ResultsMissing(client, what, (Span(key_of(letter), item, item + 1),))
+            ResultsMissing(client, what, (TaskRange(key_of(letter), item, item + 1),))
         )
 
     def leave_client(self, client: str) -> bool:
@@ -368,11 +378,11 @@ class Model:
             return False
         worker.linked = True
         worker.inbox.clear()
-        holdings = tuple([(Span(key, i, i + 1), (8,)) for key, i in sorted(worker.store)])
+        holdings = tuple([(TaskRange(key, i, i + 1), (8,)) for key, i in sorted(worker.store)])
         running = dict.fromkeys([run.name for run in worker.runs])
         for e in worker.unreported:
             match e:
-                case RunDone(_, run, attempt) | InputsMissing(_, run, attempt) | RunReturned(_, run, attempt, 0):
+                case BatchDone(_, run, attempt) | InputsMissing(_, run, attempt) | BatchReturned(_, run, attempt, 0):
                     running[run, attempt] = None
         self.awaited.discard(name)
         spans = tuple([worker.spans[known] for known in running])
@@ -505,7 +515,7 @@ class Model:
         for client in self.clients.values():
             for (key, item), what in client.tasks.items():
                 if isinstance(what, str) and (key, item) not in getattr(self.workers.get(what), "store", ()):
-                    return self.event(ResultsMissing(client.name, what, (Span(key, item, item + 1),)))
+                    return self.event(ResultsMissing(client.name, what, (TaskRange(key, item, item + 1),)))
         return False
 
     def _all_is_right(self) -> None:
@@ -569,5 +579,5 @@ def layer(letter: str, n: int, *deps: tuple[str, Any], retries: int = 0, **more:
     return LayerSpec(key_of(letter), letter, n, edges, retries=retries, **more)
 
 
-def whole(spec: LayerSpec) -> Span:
-    return Span(spec.key, 0, spec.n)
+def whole(spec: LayerSpec) -> TaskRange:
+    return TaskRange(spec.key, 0, spec.n)

@@ -26,14 +26,14 @@ from random import Random
 from typing import Any, NamedTuple
 
 from howdah.engine.protocol.events import (
+    BatchDone,
+    BatchReturned,
     Event,
     GraphSubmitted,
     InputsMissing,
     LayerSpec,
-    RecallRun,
-    RunDone,
-    RunReturned,
-    StartRun,
+    RecallBatch,
+    StartBatch,
     TellDone,
     TellFailed,
     Tick,
@@ -41,8 +41,8 @@ from howdah.engine.protocol.events import (
     WorkerJoined,
     WorkerLeft,
 )
-from howdah.engine.protocol.layers import Broadcast, Dependency, Key, KToOne, OneToOne, Span
-from howdah.engine.scheduler.core.scheduler import State
+from howdah.engine.protocol.layers import Broadcast, Dependency, Key, KToOne, OneToOne, TaskRange
+from howdah.engine.scheduler.core.scheduler import Scheduler
 
 YEAR = 365.25 * 86400
 SHAPE = 0.7
@@ -85,7 +85,7 @@ class Run:
 
     __slots__ = ("begun", "each", "end", "start", "stop")
 
-    def __init__(self, start: StartRun) -> None:
+    def __init__(self, start: StartBatch) -> None:
         self.start, self.stop = start, start.span.stop
         self.begun = self.each = 0.0
         self.end: float | None = None
@@ -103,7 +103,7 @@ class Cluster:
 
     def __init__(self, workers: int, tasks: int, factor: float, seed: int = 1) -> None:
         self.random, self.factor, self.workers = Random(seed), factor, workers
-        self.state, self.now, self.cpu = State(), 0.0, 0.0
+        self.state, self.now, self.cpu = Scheduler(), 0.0, 0.0
         self.nodes: dict[str, Node] = {}
         self.events: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self.order = itertools.count()
@@ -131,12 +131,12 @@ class Cluster:
         self.cpu += time.thread_time() - begun
         for instruction in out:
             match instruction:
-                case StartRun(name):
+                case StartBatch(name):
                     node = self.nodes.get(name)
                     if node is not None:
                         node.runs[instruction.run, instruction.attempt] = Run(instruction)
                         self.begin(node)
-                case RecallRun(name, run, attempt):
+                case RecallBatch(name, run, attempt):
                     self.at(self.now + LATENCY, self.recall, name, (run, attempt))
                 case TellDone():
                     self.answer = "done"
@@ -184,7 +184,7 @@ class Cluster:
         del node.runs[name]
         node.busy -= 1
 
-    def blocked(self, node: Node, name: tuple[int, int], run: Run, gone: tuple[Span, str]) -> None:
+    def blocked(self, node: Node, name: tuple[int, int], run: Run, gone: tuple[TaskRange, str]) -> None:
         if node.alive and node.runs.get(name) is run:
             self.unfetched += 1
             self.leave_slot(node, name)
@@ -200,7 +200,7 @@ class Cluster:
         self.seconds += n * run.each
         self.leave_slot(node, name)
         self.begin(node)
-        self.say(RunDone(node.name, *name, (RESULT_BYTES,) * n, n * run.each))
+        self.say(BatchDone(node.name, *name, (RESULT_BYTES,) * n, n * run.each))
 
     def recall(self, worker: str, name: tuple[int, int]) -> None:
         node = self.nodes.get(worker)
@@ -210,14 +210,14 @@ class Cluster:
         start = run.start.span.start
         if run.end is None:
             del node.runs[name]
-            self.say(RunReturned(worker, *name, 0))
+            self.say(BatchReturned(worker, *name, 0))
         else:
             begun = min(run.stop - start, 1 + max(0, int((self.now - run.begun) / max(run.each, 1e-9))))
             if start + begun < run.stop:
                 run.stop = start + begun
                 run.end = run.begun + begun * run.each
                 self.at(run.end, self.done, node, name, run)
-                self.say(RunReturned(worker, *name, begun))
+                self.say(BatchReturned(worker, *name, begun))
 
     # -- the whole ----------------------------------------------------------------------------------------------------
 
@@ -230,7 +230,7 @@ class Cluster:
             self.join()
         self.beat()
         total = self.layers[-1]
-        self.say(GraphSubmitted("me", self.layers, (Span(total.key, 0, 1),)))
+        self.say(GraphSubmitted("me", self.layers, (TaskRange(total.key, 0, 1),)))
         while self.answer is None:
             when, _, what, args = heapq.heappop(self.events)
             self.now = max(self.now, when)

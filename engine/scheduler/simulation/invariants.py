@@ -10,9 +10,9 @@ from collections import Counter
 from collections.abc import Iterator
 
 from howdah.engine.scheduler.core.constraints import allowed, offers
-from howdah.engine.scheduler.core.context import Core
+from howdah.engine.scheduler.core.context import SchedulerState
 from howdah.engine.scheduler.core.dispatch import _has_room
-from howdah.engine.scheduler.core.scheduler import State
+from howdah.engine.scheduler.core.scheduler import Scheduler
 from howdah.engine.scheduler.core.tables import (
     ANYWHERE,
     DONE,
@@ -24,7 +24,7 @@ from howdah.engine.scheduler.core.tables import (
     RUNNING,
     STATE_NAMES,
     WAITING,
-    Book,
+    LayerState,
     Place,
 )
 from howdah.engine.scheduler.core.transitions import errors_in
@@ -36,7 +36,7 @@ class Broken(AssertionError):
     """The books do not hold together."""
 
 
-def check(state: State) -> None:
+def check(state: Scheduler) -> None:
     """Raise `Broken` unless everything agrees."""
     core = state.core
     problems = [*_layers(core), *_runs(core), *_workers(core), *_queues(core)]
@@ -44,7 +44,7 @@ def check(state: State) -> None:
         raise Broken("\n".join(problems))
 
 
-def _inputs(book: Book, item: int) -> Iterator[tuple[Book, int]]:
+def _inputs(book: LayerState, item: int) -> Iterator[tuple[LayerState, int]]:
     """Every input of the item that is counted item by item, as often as it is counted."""
     for edge in book.ins:
         if not edge.every:
@@ -59,11 +59,11 @@ def _inputs(book: Book, item: int) -> Iterator[tuple[Book, int]]:
                     yield edge.source, i
 
 
-def _layers(core: Core) -> Iterator[str]:
-    need: Counter[tuple[Book, int]] = Counter()
-    kept_by_running: Counter[tuple[Book, int]] = Counter()
-    claims: Counter[Book] = Counter()
-    running_claims: Counter[Book] = Counter()
+def _layers(core: SchedulerState) -> Iterator[str]:
+    need: Counter[tuple[LayerState, int]] = Counter()
+    kept_by_running: Counter[tuple[LayerState, int]] = Counter()
+    claims: Counter[LayerState] = Counter()
+    running_claims: Counter[LayerState] = Counter()
     for book in core.books.values():
         for item in range(book.n):
             code = book.code[item]
@@ -87,7 +87,9 @@ def _layers(core: Core) -> Iterator[str]:
             yield f"{book.name} should have been forgotten"
 
 
-def _columns(core: Core, book: Book, need: Counter[tuple[Book, int]], claims: int) -> Iterator[str]:
+def _columns(
+    core: SchedulerState, book: LayerState, need: Counter[tuple[LayerState, int]], claims: int
+) -> Iterator[str]:
     counted = Counter(int(c) for c in book.code)
     if [counted[c] for c in range(6)] != book.counts:
         yield f"{book.name}: counts {book.counts}, recounted {dict(counted)}"
@@ -140,7 +142,7 @@ def _columns(core: Core, book: Book, need: Counter[tuple[Book, int]], claims: in
             yield f"{book.name}: its source {edge.source.name} is forgotten"
 
 
-def _runs(core: Core) -> Iterator[str]:
+def _runs(core: SchedulerState) -> Iterator[str]:
     twins = Counter((run.book, run.lo) for run in core.runs.values() if run.twin is not None)
     running = Counter((run.book, i) for run in core.runs.values() for i in range(run.lo, run.hi))
     for book in core.books.values():
@@ -158,7 +160,7 @@ def _runs(core: Core) -> Iterator[str]:
             yield f"client {client.name}: {client.running} runs, recounted {mine}"
 
 
-def _workers(core: Core) -> Iterator[str]:
+def _workers(core: SchedulerState) -> Iterator[str]:
     items: Counter[int] = Counter()
     nbytes: Counter[int] = Counter()
     for book in core.books.values():
@@ -204,7 +206,7 @@ def _workers(core: Core) -> Iterator[str]:
             yield f"{count} workers on {host}"
 
 
-def _queues(core: Core) -> Iterator[str]:
+def _queues(core: SchedulerState) -> Iterator[str]:
     """Every ready group is on offer, to every interested client, at a place where a worker looks or soon will."""
     waiting = {(book, group) for _, _, book, group in core.waits}
     places: set[Place] = {ANYWHERE}

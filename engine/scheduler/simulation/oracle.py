@@ -13,24 +13,24 @@ from collections.abc import Iterator
 from typing import TypeAlias
 
 from howdah.engine.protocol.events import (
+    BatchDone,
+    BatchReturned,
     Event,
-    FreeSpans,
+    FreeRanges,
     InputsMissing,
     Instruction,
     ResultsMissing,
-    RunDone,
-    RunReturned,
-    StartRun,
+    StartBatch,
     WorkerJoined,
     WorkerLeft,
 )
-from howdah.engine.protocol.layers import Key, Span
-from howdah.engine.scheduler.core.scheduler import State
+from howdah.engine.protocol.layers import Key, TaskRange
+from howdah.engine.scheduler.core.scheduler import Scheduler
 
 Task: TypeAlias = tuple[Key, int]
 
 
-def tasks_of(span: Span) -> list[Task]:
+def tasks_of(span: TaskRange) -> list[Task]:
     return [(span.layer, item) for item in range(span.start, span.stop)]
 
 
@@ -42,7 +42,7 @@ class Ledger:
     """What is under way and what is there; `hear` takes each event before the state does, `said` each instruction."""
 
     def __init__(self) -> None:
-        self.given: dict[tuple[int, int], tuple[str, Span]] = {}
+        self.given: dict[tuple[int, int], tuple[str, TaskRange]] = {}
         self.held: dict[Task, set[str]] = {}
         self.pids: dict[str, int] = {}
         self.starts: Counter[Task] = Counter()
@@ -57,15 +57,15 @@ class Ledger:
 
     def hear(self, event: Event) -> None:
         match event:
-            case RunDone(worker, run, attempt, sizes):
+            case BatchDone(worker, run, attempt, sizes):
                 given = self._end(worker, run, attempt)
                 for task, size in zip(tasks_of(given) if given is not None else (), sizes):
                     if size >= 0:
                         self.held.setdefault(task, set()).add(worker)
-            case RunReturned(worker, run, attempt, start):
+            case BatchReturned(worker, run, attempt, start):
                 given = self._end(worker, run, attempt)
                 if given is not None and start > 0:
-                    span = Span(given.layer, given.start, min(given.stop, given.start + start))
+                    span = TaskRange(given.layer, given.start, min(given.stop, given.start + start))
                     self.given[run, attempt] = worker, span
             case InputsMissing(worker, run, attempt, holder, spans):
                 if self._end(worker, run, attempt) is not None:
@@ -87,14 +87,14 @@ class Ledger:
                     for task in tasks_of(span):
                         self.held.setdefault(task, set()).add(info.name)
 
-    def _end(self, worker: str, run: int, attempt: int) -> Span | None:
+    def _end(self, worker: str, run: int, attempt: int) -> TaskRange | None:
         given = self.given.get((run, attempt))
         if given is None or given[0] != worker:
             return None
         del self.given[run, attempt]
         return given[1]
 
-    def _drop(self, holder: str, spans: tuple[Span, ...]) -> None:
+    def _drop(self, holder: str, spans: tuple[TaskRange, ...]) -> None:
         for span in spans:
             for task in tasks_of(span):
                 self.held.get(task, set()).discard(holder)
@@ -108,13 +108,13 @@ class Ledger:
         for holders in self.held.values():
             holders.discard(worker)
 
-    def adopt(self, worker: str, run: int, attempt: int, span: Span) -> None:
+    def adopt(self, worker: str, run: int, attempt: int, span: TaskRange) -> None:
         """A worker that came back after a restart of the scheduler goes on with this."""
         self.given[run, attempt] = worker, span
 
-    def said(self, instruction: Instruction, state: State) -> None:
+    def said(self, instruction: Instruction, state: Scheduler) -> None:
         match instruction:
-            case StartRun(worker, run, attempt, span):
+            case StartBatch(worker, run, attempt, span):
                 under_way = {} if state.core.speculating else self._under_way()
                 for task in tasks_of(span):
                     if task in under_way:
@@ -123,7 +123,7 @@ class Ledger:
                         raise Uncaused(f"{task} was started as run {run}, but {self.held[task]} have its result")
                     self.starts[task] += 1
                 self.given[run, attempt] = worker, span
-            case FreeSpans(worker, spans):
+            case FreeRanges(worker, spans):
                 self._drop(worker, spans)
                 for span, where in believed(state, worker):
                     for other in spans:
@@ -134,14 +134,14 @@ class Ledger:
         return {task: run for (run, _), (_, span) in self.given.items() for task in tasks_of(span)}
 
 
-def believed(state: State, worker: str, copies: bool = True) -> Iterator[tuple[Span, str]]:
+def believed(state: Scheduler, worker: str, copies: bool = True) -> Iterator[tuple[TaskRange, str]]:
     """What the books say that the worker has."""
     known = state.core.workers.get(worker)
     if known is None:
         return
     for book in state.core.books.values():
-        for span, holder in state.holder_of(Span(book.key, 0, book.n)):
+        for span, holder in state.holder_of(TaskRange(book.key, 0, book.n)):
             if holder == worker:
                 yield span, "a result"
         for lo, hi in (book.copies or {}).get(known.index, ()) if copies else ():
-            yield Span(book.key, lo, hi), "a copy"
+            yield TaskRange(book.key, lo, hi), "a copy"

@@ -23,7 +23,7 @@ from howdah.engine.protocol.events import (
     RetryRequested,
     TasksFailed,
 )
-from howdah.engine.scheduler.core.scheduler import State
+from howdah.engine.scheduler.core.scheduler import Scheduler
 
 JOURNALED: tuple[type[Event], ...] = (
     ClientJoined,
@@ -41,19 +41,21 @@ JOURNALED: tuple[type[Event], ...] = (
 `TasksFailed` is made of `NoteFailure` (`failures`): failures come from workers, but outlive them."""
 
 
-def replay(events: Iterable[tuple[float, Event]], opened: EpochOpened, now: float, speculation: bool = False) -> State:
+def replay(
+    events: Iterable[tuple[float, Event]], opened: EpochOpened, now: float, speculation: bool = False
+) -> Scheduler:
     """The state that has heard these (times with events) and has opened its epoch.
 
     Examples
     --------
     >>> from howdah.engine.protocol.events import *
     >>> layer = LayerSpec(b"k" * 16, "inc", 2)
-    >>> span = Span(layer.key, 0, 2)
+    >>> span = TaskRange(layer.key, 0, 2)
     >>> state = replay([(0.0, GraphSubmitted("me", (layer,), (span,)))], EpochOpened(2, ("w",), 8.0), 5.0)
     >>> state.handle(WorkerJoined(WorkerInfo("w", "node1"), ((span, (28, 28)),)), 6.0)
-    [TellDone(client='me', span=Span(layer=b'kkkkkkkkkkkkkkkk', start=0, stop=2), holder='w')]
+    [TellDone(client='me', span=TaskRange(layer=b'kkkkkkkkkkkkkkkk', start=0, stop=2), holder='w')]
     """
-    state = State(speculation)
+    state = Scheduler(speculation)
     for at, event in events:
         state.handle(event, at)
     state.handle(opened, now)

@@ -7,19 +7,19 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from howdah.engine.protocol.events import (
+    BatchDone,
+    BatchReturned,
     CopiesMade,
     Event,
-    FreeSpans,
+    FreeRanges,
     InputsMissing,
     Instruction,
-    RecallRun,
-    RunDone,
-    RunReturned,
-    StartRun,
+    RecallBatch,
+    StartBatch,
     TaskError,
     WorkerInfo,
 )
-from howdah.engine.protocol.layers import Span
+from howdah.engine.protocol.layers import TaskRange
 from howdah.engine.scheduler.simulation.oracle import Task, tasks_of
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 class ModelRun:
     """A run at its worker. `at` is the next item; `inputs` are their values, fetched when it began."""
 
-    start: StartRun
+    start: StartBatch
     at: int
     stop: int
     begun: bool = False
@@ -57,7 +57,7 @@ class ModelWorker:
     runs: list[ModelRun] = field(default_factory=list)
     inbox: list[Instruction | Copy] = field(default_factory=list)
     unreported: list[Event] = field(default_factory=list)
-    spans: dict[tuple[int, int], Span] = field(default_factory=dict)
+    spans: dict[tuple[int, int], TaskRange] = field(default_factory=dict)
     """What each run that it has taken is of."""
     slots: int = 1
     linked: bool = True
@@ -71,28 +71,28 @@ class ModelWorker:
 
 def take(model: Model, worker: ModelWorker, instruction: Instruction | Copy) -> None:
     match instruction:
-        case StartRun():
+        case StartBatch():
             run = ModelRun(instruction, instruction.span.start, instruction.span.stop)
             worker.runs.append(run)
             worker.spans[run.name] = instruction.span
-        case FreeSpans(_, spans):
+        case FreeRanges(_, spans):
             for span in spans:
                 for task in tasks_of(span):
                     worker.store.pop(task, None)
-        case RecallRun(_, number, attempt):
+        case RecallBatch(_, number, attempt):
             for run in [run for run in worker.runs if run.name == (number, attempt) and run.at < run.stop]:
                 if not run.begun:
                     _fetch(model, worker, run.start.sources)  # that began when the run came
                 begun = run.at - run.start.span.start
                 run.stop = run.at
-                worker.unreported.append(RunReturned(worker.info.name, number, attempt, begun))
+                worker.unreported.append(BatchReturned(worker.info.name, number, attempt, begun))
                 if begun == 0:
                     worker.runs.remove(run)
                 else:
                     _finish(worker, run)
         case Copy(sources):
-            _fetch(model, worker, [(Span(task[0], task[1], task[1] + 1), holder) for task, holder in sources])
-            here = tuple([Span(k, i, i + 1) for (k, i), _ in sources if (k, i) in worker.store])
+            _fetch(model, worker, [(TaskRange(task[0], task[1], task[1] + 1), holder) for task, holder in sources])
+            here = tuple([TaskRange(k, i, i + 1) for (k, i), _ in sources if (k, i) in worker.store])
             worker.unreported.append(CopiesMade(worker.info.name, here))
 
 
@@ -131,11 +131,11 @@ def _finish(worker: ModelWorker, run: ModelRun) -> None:
     start = run.start
     seconds = 0.004 * len(run.sizes)
     worker.unreported.append(
-        RunDone(worker.info.name, start.run, start.attempt, tuple(run.sizes), seconds, tuple(run.errors))
+        BatchDone(worker.info.name, start.run, start.attempt, tuple(run.sizes), seconds, tuple(run.errors))
     )
 
 
-def _fetch(model: Model, worker: ModelWorker, sources: Sequence[tuple[Span, str]]) -> tuple[str, Span] | None:
+def _fetch(model: Model, worker: ModelWorker, sources: Sequence[tuple[TaskRange, str]]) -> tuple[str, TaskRange] | None:
     """Have these from their holders; the first that cannot be had."""
     for span, holder in sources:
         peer = model.workers.get(holder)
@@ -154,7 +154,7 @@ def _begin(model: Model, worker: ModelWorker, run: ModelRun) -> InputsMissing | 
         for item in range(start.span.start, start.span.stop):
             for task in model.inputs((start.span.layer, item)):
                 if task not in worker.store:
-                    missing = name, Span(task[0], task[1], task[1] + 1)
+                    missing = name, TaskRange(task[0], task[1], task[1] + 1)
                     break
                 run.inputs[task] = worker.store[task]
     if missing is None:

@@ -16,7 +16,7 @@ from typing import Any
 
 from howdah.engine.comm.data.shared_memory import Segments
 from howdah.engine.comm.data.transfer import MISSING, Packed
-from howdah.engine.protocol.layers import Key, Span
+from howdah.engine.protocol.layers import Key, TaskRange
 from howdah.engine.serialization.serialize import dumps_apart
 from howdah.engine.worker.store.sizeof import memory_of, size_of_value
 from howdah.engine.worker.store.spill import Spiller
@@ -42,8 +42,8 @@ class Store:
     >>> store.get(b"a", 3), store.nbytes
     ('y', 101)
     >>> store.holdings()
-    [(Span(layer=b'a', start=2, stop=4), (50, 51))]
-    >>> store.free([Span(b"a", 0, 100)]); store.nbytes
+    [(TaskRange(layer=b'a', start=2, stop=4), (50, 51))]
+    >>> store.free([TaskRange(b"a", 0, 100)]); store.nbytes
     0
     """
 
@@ -128,7 +128,7 @@ class Store:
                 return
             self.lost += 1
         log.warning("a result is lost and will be made again: %s", error)
-        self.free([Span(layer, item, item + 1)])
+        self.free([TaskRange(layer, item, item + 1)])
 
     def has(self, layer: Key, item: int) -> bool:
         held = self._values.get(layer)
@@ -222,7 +222,7 @@ class Store:
         self.spiller.close()
         self._segments.give_back()
 
-    def free(self, spans: Iterable[Span]) -> None:
+    def free(self, spans: Iterable[TaskRange]) -> None:
         """Drop these; what is not there is no matter."""
         dropped: list[Any] = []  # values die after the lock is given back: their destructors may take long
         with self._lock:
@@ -243,7 +243,7 @@ class Store:
             if type(value) is Large:
                 value.drop()
 
-    def size_of(self, spans: Iterable[Span]) -> int:
+    def size_of(self, spans: Iterable[TaskRange]) -> int:
         """Bytes of these spans, as far as they are here."""
         total = 0
         for layer, start, stop in spans:
@@ -252,13 +252,13 @@ class Store:
                 total += sum(sizes.get(item, 0) for item in range(start, stop))
         return total
 
-    def holdings(self) -> list[tuple[Span, tuple[int, ...]]]:
+    def holdings(self) -> list[tuple[TaskRange, tuple[int, ...]]]:
         """All that is held, as spans with the bytes of each item."""
-        found: list[tuple[Span, tuple[int, ...]]] = []
+        found: list[tuple[TaskRange, tuple[int, ...]]] = []
         with self._lock:
             for layer, sizes in self._sizes.items():
                 items = sorted(sizes)
                 for _, run in groupby(enumerate(items), lambda pair: pair[1] - pair[0]):
                     span = [item for _, item in run]
-                    found.append((Span(layer, span[0], span[-1] + 1), tuple(sizes[item] for item in span)))
+                    found.append((TaskRange(layer, span[0], span[-1] + 1), tuple(sizes[item] for item in span)))
         return found

@@ -9,7 +9,7 @@ import pytest
 
 from howdah.engine.client.layer_results import DONE, FAILED, PENDING, Failure, Results
 from howdah.engine.protocol.events import TaskError
-from howdah.engine.protocol.layers import Span
+from howdah.engine.protocol.layers import TaskRange
 
 KEY = b"k" * 16
 
@@ -39,7 +39,7 @@ def test_values_that_came_along_stay_when_it_is_said_again(start: int, stop: int
 
 def test_a_failure_said_again_is_one_and_after_a_loss_it_counts() -> None:
     results = Results(KEY, "layer", 2)
-    failure = Failure(TaskError("raised", "boom"), Span(KEY, 0, 1))
+    failure = Failure(TaskError("raised", "boom"), TaskRange(KEY, 0, 1))
     told: list[tuple[int, int]] = []
     results.listen(lambda _, start, stop: told.append((start, stop)))
     for _ in range(2):

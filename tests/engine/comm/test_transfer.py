@@ -23,7 +23,7 @@ from howdah.engine.comm.data.bulk_connection import Line
 from howdah.engine.comm.data.compression import Presser, open_pressed
 from howdah.engine.comm.data.transfer import MISSING, Packed, Peers, serve, welcome
 from howdah.engine.comm.security.certificates import Authority, Role, Security
-from howdah.engine.protocol.layers import Key, Span
+from howdah.engine.protocol.layers import Key, TaskRange
 from howdah.engine.protocol.messages import Hello
 from howdah.engine.worker.store.store import Store, size_of_value
 from howdah.errors import Unpicklable
@@ -48,9 +48,9 @@ class Holder:
         seal = await welcome(channel, hello)
         await serve(channel, self.store.pack, self.pool, self.other_host, seal)
 
-    def hold(self, values: list[Any]) -> list[Span]:
+    def hold(self, values: list[Any]) -> list[TaskRange]:
         self.store.put(KEY, range(len(values)), values, [size_of_value(value) for value in values])
-        return [Span(KEY, 0, len(values))]
+        return [TaskRange(KEY, 0, len(values))]
 
 
 Story = Callable[[Holder, Peers], Coroutine[Any, Any, None]]
@@ -82,7 +82,7 @@ def tell(story: Story, folder: Path, tls: bool = False, other_host: bool = False
         asyncio.run(told())
 
 
-async def fetched(holder: Holder, peers: Peers, spans: list[Span]) -> tuple[dict[int, Any], list[tuple[Key, int]]]:
+async def fetched(holder: Holder, peers: Peers, spans: list[TaskRange]) -> tuple[dict[int, Any], list[tuple[Key, int]]]:
     got: dict[int, Packed] = {}
     missing = await peers.fetch(holder.address, spans, lambda _, item, packed: got.update({item: packed}))
     return {item: packed.open() for item, packed in got.items()}, missing
@@ -148,9 +148,9 @@ def test_all_kinds_of_values_missing_ones_and_bad_ones(
         table = pa.table({"a": np.arange(200_000), "b": [str(i) for i in range(200_000)]})
         values = [1, b"x" * 3 * MIB, table, table.slice(7, 1000), {"a": [np.arange(50_000)]}, threading.Lock(), None]
         holder.hold(values)
-        holder.store.free([Span(KEY, 3, 4)])
+        holder.store.free([TaskRange(KEY, 3, 4)])
         got: dict[int, Packed] = {}
-        spans = [Span(KEY, 0, 7), Span(b"unknown", 0, 2), Span(KEY, 2, 3)]
+        spans = [TaskRange(KEY, 0, 7), TaskRange(b"unknown", 0, 2), TaskRange(KEY, 2, 3)]
         missing = await peers.fetch(holder.address, spans, lambda _, item, packed: got.update({item: packed}))
         assert sorted(missing) == sorted([(KEY, 3), (b"unknown", 0), (b"unknown", 1)])
         assert got[0].open() == 1
@@ -160,7 +160,7 @@ def test_all_kinds_of_values_missing_ones_and_bad_ones(
         with pytest.raises(Unpicklable, match="lock"):
             got[5].open()
         assert got[6].open() is None
-        await asyncio.gather(*(fetched(holder, peers, [Span(KEY, 0, 3)]) for _ in range(20)))
+        await asyncio.gather(*(fetched(holder, peers, [TaskRange(KEY, 0, 3)]) for _ in range(20)))
         assert holder.connections <= 2  # they are used again
 
     tell(story, tmp_path, tls)
@@ -176,7 +176,7 @@ def test_a_holder_that_dies_while_it_is_asked(tmp_path: Path) -> None:
             return MISSING
 
         holder.store.pack = stuck  # type: ignore[method-assign]
-        job = asyncio.ensure_future(fetched(holder, peers, [Span(KEY, 0, 1)]))
+        job = asyncio.ensure_future(fetched(holder, peers, [TaskRange(KEY, 0, 1)]))
         await asyncio.to_thread(asked.wait, 20)
         holder.listener.close()
         with pytest.raises(ChannelClosed):
@@ -196,7 +196,7 @@ def test_closing_ends_every_wait(tmp_path: Path) -> None:
             return MISSING
 
         holder.store.pack = stuck  # type: ignore[method-assign]
-        job = asyncio.ensure_future(fetched(holder, peers, [Span(KEY, 0, 100)]))
+        job = asyncio.ensure_future(fetched(holder, peers, [TaskRange(KEY, 0, 100)]))
         await asyncio.to_thread(asked.wait, 20)
         peers.close()
         with pytest.raises(ChannelClosed):

@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from howdah.engine.coordination.state import Adopt, Call, Coordination, Drop, Effect, Given, Item, Keep, Reply
-from howdah.engine.protocol.layers import Span
+from howdah.engine.protocol.layers import TaskRange
 
-F = Span(b"f" * 16, 0, 1)
-G = Span(b"g" * 16, 3, 4)
+F = TaskRange(b"f" * 16, 0, 1)
+G = TaskRange(b"g" * 16, 3, 4)
 
 
 def call(state: Coordination, client: str, number: int, what: str, now: float = 0.0, **about: Any) -> list[Effect]:
@@ -169,7 +169,7 @@ def test_nothing_is_left_when_all_have_gone(steps: list[tuple[str, str, float | 
     """After any calls: each is answered at most once, references are counted right, and the dead leave nothing."""
     state = Coordination()
     answered: set[tuple[str, int]] = set()
-    kept: set[Span] = set()
+    kept: set[TaskRange] = set()
 
     def check(effects: list[Effect]) -> None:
         for effect in effects:

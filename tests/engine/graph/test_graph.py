@@ -12,7 +12,7 @@ from howdah.engine.execution.threads import compute_local
 from howdah.engine.graph.encode import encode, spec_of
 from howdah.engine.graph.fuse import fuse
 from howdah.engine.graph.graph import CollisionError, Graph, Held, from_layers
-from howdah.engine.protocol.layers import Broadcast, Dependency, KToOne, Layer, OneToOne, Span
+from howdah.engine.protocol.layers import Broadcast, Dependency, KToOne, Layer, OneToOne, TaskRange
 from howdah.errors import InputError, Unpicklable
 
 
@@ -79,7 +79,7 @@ def test_cull_keeps_what_is_needed() -> None:
     assert list(culled.held) == [b"held"]
     assert list(graph.cull([graph.wanted(a)]).layers) == [a]
     with pytest.raises(InputError, match="items 0 to 3 of layer"):
-        graph.cull([Span(a, 0, 3)])
+        graph.cull([TaskRange(a, 0, 3)])
 
 
 def test_building_is_linear() -> None:

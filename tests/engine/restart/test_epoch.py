@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from howdah.engine.protocol.events import (
+    BatchDone,
     BooksRestored,
     CancelRequested,
     ClientReturned,
     EpochOpened,
     Event,
-    FreeSpans,
+    FreeRanges,
     GraphSubmitted,
     Instruction,
     LayerSpec,
-    RecallRun,
+    RecallBatch,
     Released,
     RetryRequested,
-    RunDone,
-    StartRun,
+    StartBatch,
     TaskError,
     TasksFailed,
     TellDone,
@@ -29,7 +29,7 @@ from howdah.engine.protocol.events import (
     WorkerJoined,
     WorkerLeft,
 )
-from howdah.engine.protocol.layers import Broadcast, OneToOne, Span
+from howdah.engine.protocol.layers import Broadcast, OneToOne, TaskRange
 from howdah.engine.scheduler.core.restart import EPOCH_RUNS, snapshot
 from howdah.engine.scheduler.simulation.cluster import layer, whole
 from howdah.engine.scheduler.simulation.invariants import check
@@ -49,7 +49,7 @@ class Story:
         self.journal: list[tuple[float, Event]] = []
         self.now, self.epoch = 0.0, 0
         self.workers: dict[str, int] = {}
-        self.started: list[StartRun] = []
+        self.started: list[StartBatch] = []
         self.dies()
         for name in workers:
             self.joins(name, slots=slots)
@@ -61,7 +61,7 @@ class Story:
         out = self.state.handle(event, self.now)
         self.journal += [(self.now, failed) for failed in failures(out)]
         check(self.state)
-        self.started += of(StartRun, out)
+        self.started += of(StartBatch, out)
         return out
 
     def dies(self, compacted: bool = False) -> None:
@@ -72,19 +72,21 @@ class Story:
         self.state = replay(self.journal, EpochOpened(self.epoch, tuple(self.workers), GRACE), self.now)
         check(self.state)
 
-    def joins(self, name: str, *running: StartRun, holdings: Iterable[Span] = (), slots: int = 1) -> list[Instruction]:
+    def joins(
+        self, name: str, *running: StartBatch, holdings: Iterable[TaskRange] = (), slots: int = 1
+    ) -> list[Instruction]:
         self.workers[name] = slots
         held = tuple([(span, (8,) * len(span)) for span in holdings])
         runs, spans = tuple([(r.run, r.attempt) for r in running]), tuple([r.span for r in running])
         return self.say(WorkerJoined(WorkerInfo(name, name, slots=slots, pid=1), held, runs, spans))
 
-    def submits(self, *specs: LayerSpec, wanted: Iterable[Span] = (), client: str = "me") -> list[Instruction]:
+    def submits(self, *specs: LayerSpec, wanted: Iterable[TaskRange] = (), client: str = "me") -> list[Instruction]:
         return self.say(GraphSubmitted(client, specs, tuple(wanted) or (whole(specs[-1]),)))
 
-    def done(self, run: StartRun) -> list[Instruction]:
-        return self.say(RunDone(run.worker, run.run, run.attempt, (8,) * len(run.span), 0.001 * len(run.span)))
+    def done(self, run: StartBatch) -> list[Instruction]:
+        return self.say(BatchDone(run.worker, run.run, run.attempt, (8,) * len(run.span), 0.001 * len(run.span)))
 
-    def run_of(self, spec: LayerSpec, item: int = 0) -> StartRun:
+    def run_of(self, spec: LayerSpec, item: int = 0) -> StartBatch:
         return [r for r in self.started if r.span.layer == spec.key and r.span.start <= item < r.span.stop][-1]
 
 
@@ -134,12 +136,12 @@ def test_a_worker_that_stays_away_is_done_without_after_the_grace() -> None:
     assert wake is not None
     assert story.say(Tick(), wake - story.now - 0.01) == []
     out = story.say(Tick(), 0.02)
-    assert [run.span for run in of(StartRun, out)] == [second.span]
+    assert [run.span for run in of(StartBatch, out)] == [second.span]
     late = story.joins("w2", second)
-    assert [recall for recall in of(RecallRun, late) if recall.worker == "w2"] == [
-        RecallRun("w2", second.run, second.attempt)
+    assert [recall for recall in of(RecallBatch, late) if recall.worker == "w2"] == [
+        RecallBatch("w2", second.run, second.attempt)
     ]
-    assert of(FreeSpans, story.done(second)) == [FreeSpans("w2", (second.span,))]
+    assert of(FreeRanges, story.done(second)) == [FreeRanges("w2", (second.span,))]
 
 
 def test_a_worker_that_is_known_to_be_dead_is_not_waited_for() -> None:
@@ -148,14 +150,14 @@ def test_a_worker_that_is_known_to_be_dead_is_not_waited_for() -> None:
     story.dies()
     story.joins("w1")
     out = story.say(WorkerLeft("w2", "exit code 137"))
-    assert of(StartRun, out)
+    assert of(StartBatch, out)
 
 
 def test_without_workers_nothing_is_waited_for() -> None:
     story = Story()
     story.dies()
     story.submits(layer("a", 1))
-    assert of(StartRun, story.joins("w"))
+    assert of(StartBatch, story.joins("w"))
 
 
 def test_what_was_released_and_cancelled_stays_so() -> None:
@@ -168,10 +170,10 @@ def test_what_was_released_and_cancelled_stays_so() -> None:
     story.say(CancelRequested("me", (whole(b),)))
     story.dies()
     assert list(story.state.core.books) == [c.key]
-    out = story.joins("w", running, holdings=[Span(b.key, 0, 1)])
-    assert of(RecallRun, out) == [RecallRun("w", running.run, running.attempt)]
-    assert FreeSpans("w", (Span(b.key, 0, 1),)) in out
-    assert FreeSpans("w", (running.span,)) in story.done(running)
+    out = story.joins("w", running, holdings=[TaskRange(b.key, 0, 1)])
+    assert of(RecallBatch, out) == [RecallBatch("w", running.run, running.attempt)]
+    assert FreeRanges("w", (TaskRange(b.key, 0, 1),)) in out
+    assert FreeRanges("w", (running.span,)) in story.done(running)
 
 
 def test_a_run_of_which_a_part_was_released_goes_on() -> None:
@@ -182,9 +184,9 @@ def test_a_run_of_which_a_part_was_released_goes_on() -> None:
     while len((run := story.started[at]).span) < 3:
         story.done(run)
         at += 1
-    story.say(Released("me", (Span(b.key, run.span.start + 1, run.span.start + 2),)))
+    story.say(Released("me", (TaskRange(b.key, run.span.start + 1, run.span.start + 2),)))
     story.dies()
-    assert not of(RecallRun, story.joins("w", run))
+    assert not of(RecallBatch, story.joins("w", run))
     out = story.done(run)
     assert [tell.span[1:] for tell in of(TellDone, out)] == [
         (run.span.start, run.span.start + 1),
@@ -198,7 +200,7 @@ def test_failures_are_not_tried_again_and_reach_their_dependants() -> None:
     story.submits(a, b)
     error = TaskError("raised", "boom", worker="w")
     run = story.run_of(a)
-    story.say(RunDone("w", run.run, run.attempt, (-1,), 0.1, ((0, error),)))
+    story.say(BatchDone("w", run.run, run.attempt, (-1,), 0.1, ((0, error),)))
     assert [event for _, event in story.journal if isinstance(event, TasksFailed)] == [TasksFailed(whole(a), error)]
     for compacted in (False, True):
         story.dies(compacted)
@@ -225,7 +227,7 @@ def test_copies_that_a_queued_run_needs_are_kept() -> None:
     out: list[Instruction] = []
     for name in ("w1", "w2"):
         out += story.joins(name, *[run for run in runs if run.worker == name], holdings=[whole(a)])
-    assert not of(FreeSpans, out)
+    assert not of(FreeRanges, out)
     at = 0
     while at < len(runs):
         out += story.done(runs[at])
@@ -233,7 +235,7 @@ def test_copies_that_a_queued_run_needs_are_kept() -> None:
             run for run in story.started if run.span.layer == b.key and run.run in story.state.core.runs
         ]
         at += 1
-    assert {free.worker for free in of(FreeSpans, out)} == {"w2"}, "only its copies are of no use any more"
+    assert {free.worker for free in of(FreeRanges, out)} == {"w2"}, "only its copies are of no use any more"
 
 
 def test_a_snapshot_says_what_the_whole_journal_said() -> None:
@@ -242,7 +244,7 @@ def test_a_snapshot_says_what_the_whole_journal_said() -> None:
     c = layer("c", 3, ("b", Broadcast()))
     story.submits(a, b)
     story.submits(c, client="you")
-    story.say(Released("me", (Span(b.key, 3, 9),)))
+    story.say(Released("me", (TaskRange(b.key, 3, 9),)))
     for at in range(12):
         story.done(story.started[at])
     before = snapshot(story.state.core)
@@ -267,7 +269,7 @@ def test_preferred_hosts_are_waited_for_again() -> None:
     story.joins("w1")
     second = next(run for run in runs if run.worker == "w2")
     out = story.joins("w2", *[run for run in runs if run.worker == "w2"])
-    assert [run.worker for run in of(StartRun, out) if run.span.layer == near.key] in ([], ["w2"])
+    assert [run.worker for run in of(StartBatch, out) if run.span.layer == near.key] in ([], ["w2"])
     story.done(second)
     assert story.run_of(near).worker == "w2"
 
@@ -286,5 +288,5 @@ def test_what_was_told_lost_is_told_when_it_is_made() -> None:
     out = story.say(WorkerLeft("w2", "its node is gone"))
     assert of(TellLost, out) == [TellLost("me", gone.span)]
     assert of(TellLost, story.say(ClientReturned("me"))) == [TellLost("me", gone.span)]
-    [again] = of(StartRun, out)
+    [again] = of(StartBatch, out)
     assert of(TellDone, story.done(again)) == [TellDone("me", gone.span, "w1")]

@@ -11,26 +11,26 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from howdah.engine.protocol.events import (
+    BatchDone,
     Event,
     GraphSubmitted,
     Instruction,
     LayerSpec,
     Released,
-    RunDone,
-    StartRun,
+    StartBatch,
     WorkerInfo,
     WorkerJoined,
 )
-from howdah.engine.protocol.layers import Broadcast, Dependency, Key, KToOne, OneToOne, Pattern, Span
+from howdah.engine.protocol.layers import Broadcast, Dependency, Key, KToOne, OneToOne, Pattern, TaskRange
 from howdah.engine.protocol.patterns import free
-from howdah.engine.scheduler.core.scheduler import State
+from howdah.engine.scheduler.core.scheduler import Scheduler
 
 
 class Timed:
     """A state whose `handle` is timed."""
 
     def __init__(self, workers: int = 2, slots: int = 1) -> None:
-        self.state, self.now, self.seconds, self.runs = State(), 0.0, 0.0, 0
+        self.state, self.now, self.seconds, self.runs = Scheduler(), 0.0, 0.0, 0
         for i in range(workers):
             self.handle(WorkerJoined(WorkerInfo(f"w{i}", f"h{i}", slots=slots)))
 
@@ -42,14 +42,14 @@ class Timed:
 
     def drive(self, out: Sequence[Instruction], each: float) -> None:
         """Do all that is started, `each` seconds a task."""
-        todo = deque(i for i in out if isinstance(i, StartRun))
+        todo = deque(i for i in out if isinstance(i, StartBatch))
         while todo:
             run = todo.popleft()
             n = len(run.span)
             self.now += each * n / max(1, len(todo))
             self.runs += 1
-            report = RunDone(run.worker, run.run, run.attempt, (28,) * n, each * n)
-            todo += [i for i in self.handle(report) if isinstance(i, StartRun)]
+            report = BatchDone(run.worker, run.run, run.attempt, (28,) * n, each * n)
+            todo += [i for i in self.handle(report) if isinstance(i, StartBatch)]
 
 
 def key(i: int) -> Key:
@@ -60,8 +60,8 @@ def spec(i: int, n: int, *deps: tuple[int, Pattern]) -> LayerSpec:
     return LayerSpec(key(i), f"layer{i}", n, tuple(Dependency(key(d), p) for d, p in deps))
 
 
-def whole(layer: LayerSpec) -> Span:
-    return Span(layer.key, 0, layer.n)
+def whole(layer: LayerSpec) -> TaskRange:
+    return TaskRange(layer.key, 0, layer.n)
 
 
 def graph(*layers: LayerSpec, workers: int = 2, slots: int = 1, each: float = 1e-6) -> tuple[float, int]:
@@ -97,7 +97,7 @@ def stencil(width: int, rows: int) -> tuple[float, int]:
 
 def memory(n: int, layers: int = 1) -> float:
     """Bytes a task of waiting layers of `n` items."""
-    state = State()
+    state = Scheduler()
     specs = [spec(i + 1, n) for i in range(layers)]
     tracemalloc.start()
     for layer in specs:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from howdah.engine.protocol.events import (
     ArgumentsArrived,
+    BatchDone,
+    BatchReturned,
     GraphSubmitted,
     InputsMissing,
     Instruction,
     LayerSpec,
-    RecallRun,
+    RecallBatch,
     Released,
-    RunDone,
-    RunReturned,
-    StartRun,
+    StartBatch,
     TaskError,
     TellDone,
     TellFailed,
@@ -22,9 +22,9 @@ from howdah.engine.protocol.events import (
     WorkerJoined,
     WorkerLeft,
 )
-from howdah.engine.protocol.layers import OneToOne, Span
+from howdah.engine.protocol.layers import OneToOne, TaskRange
 from howdah.engine.scheduler.core.restart import spec_of
-from howdah.engine.scheduler.core.scheduler import State
+from howdah.engine.scheduler.core.scheduler import Scheduler
 from howdah.engine.scheduler.simulation.cluster import layer, whole
 from howdah.engine.scheduler.simulation.invariants import check
 from howdah.engine.scheduler.simulation.scenarios import new_model
@@ -34,13 +34,13 @@ GPU = (("gpu", 1.0),)
 
 class Story:
     def __init__(self, speculation: bool = False) -> None:
-        self.state, self.now, self.started = State(speculation), 0.0, []
+        self.state, self.now, self.started = Scheduler(speculation), 0.0, []
 
     def say(self, event: object, after: float = 0.001) -> list[Instruction]:
         self.now += after
         out = self.state.handle(event, self.now)
         check(self.state)
-        self.started += [i for i in out if isinstance(i, StartRun)]
+        self.started += [i for i in out if isinstance(i, StartBatch)]
         return out
 
     def joins(self, name: str, slots: int = 1, **more: object) -> list[Instruction]:
@@ -49,9 +49,9 @@ class Story:
     def submits(self, *specs: LayerSpec, **more: object) -> list[Instruction]:
         return self.say(GraphSubmitted("me", specs, (whole(specs[-1]),), **more))
 
-    def done(self, run: StartRun, seconds: float = 0.1, after: float = 0.001) -> list[Instruction]:
+    def done(self, run: StartBatch, seconds: float = 0.1, after: float = 0.001) -> list[Instruction]:
         n = len(run.span)
-        return self.say(RunDone(run.worker, run.run, run.attempt, (8,) * n, seconds * n), after)
+        return self.say(BatchDone(run.worker, run.run, run.attempt, (8,) * n, seconds * n), after)
 
 
 def test_a_layer_keeps_what_was_said_of_it_in_a_snapshot() -> None:
@@ -165,11 +165,11 @@ def test_a_link_that_raises_fails_those_behind_it() -> None:
         story.submits(link)
     a, b = story.started
     error = TaskError("raised", "boom")
-    story.say(RunDone("w", a.run, a.attempt, (-1,), 0.1, ((0, error),)))
-    out = story.say(InputsMissing("w", b.run, b.attempt, "w", (Span(a.span.layer, 0, 1),)))
+    story.say(BatchDone("w", a.run, a.attempt, (-1,), 0.1, ((0, error),)))
+    out = story.say(InputsMissing("w", b.run, b.attempt, "w", (TaskRange(a.span.layer, 0, 1),)))
     assert {i.span.layer[0] for i in out if isinstance(i, TellFailed)} >= {2}
     c = story.started[2]  # given when the first had ended
-    story.say(InputsMissing("w", c.run, c.attempt, "w", (Span(b.span.layer, 0, 1),)))
+    story.say(InputsMissing("w", c.run, c.attempt, "w", (TaskRange(b.span.layer, 0, 1),)))
     assert not story.state.core.runs
 
 
@@ -193,7 +193,7 @@ def test_when_the_worker_of_a_chain_dies_another_makes_it_from_the_start() -> No
 # -- speculation ------------------------------------------------------------------------------------------------------
 
 
-def straggler(speculation: bool) -> tuple[Story, StartRun]:
+def straggler(speculation: bool) -> tuple[Story, StartBatch]:
     """Four items of 0.1 s; the last one hangs on w1 while w2 has nothing to do."""
     story = Story(speculation)
     story.joins("w1")
@@ -204,7 +204,7 @@ def straggler(speculation: bool) -> tuple[Story, StartRun]:
         story.done(run, 0.1, after=0.1)
         if not any(r.worker == "w2" and r.run in story.state.core.runs for r in story.started):
             for recall in [r for r in story.started if r.run in story.state.core.runs][1:]:
-                story.say(RunReturned(recall.worker, recall.run, recall.attempt, 0), 0.1)
+                story.say(BatchReturned(recall.worker, recall.run, recall.attempt, 0), 0.1)
     return story, next(r for r in story.started if r.run in story.state.core.runs)
 
 
@@ -217,7 +217,7 @@ def test_a_straggler_gets_a_twin_and_the_first_result_counts() -> None:
     assert twin.worker != slow.worker
     out = story.done(twin)
     assert [i.holder for i in out if isinstance(i, TellDone)] == [twin.worker]
-    assert [(i.run, i.worker) for i in out if isinstance(i, RecallRun)] == [(slow.run, slow.worker)]
+    assert [(i.run, i.worker) for i in out if isinstance(i, RecallBatch)] == [(slow.run, slow.worker)]
     out = story.done(slow)  # what it made nevertheless is dropped
     assert any(getattr(i, "spans", None) == (slow.span,) and i.worker == slow.worker for i in out)
 

@@ -6,17 +6,17 @@ import gc
 import weakref
 
 from howdah.engine.protocol.events import (
+    BatchDone,
     ClientLeft,
     GraphSubmitted,
     LayerSpec,
     Released,
-    RunDone,
-    StartRun,
+    StartBatch,
     WorkerInfo,
     WorkerJoined,
 )
-from howdah.engine.protocol.layers import Dependency, Key, OneToOne, Span
-from howdah.engine.scheduler.core.scheduler import State
+from howdah.engine.protocol.layers import Dependency, Key, OneToOne, TaskRange
+from howdah.engine.scheduler.core.scheduler import Scheduler
 
 
 class Name(str):
@@ -30,14 +30,14 @@ def chain(links: int, n: int) -> tuple[list[LayerSpec], list[weakref.ref[Name]]]
     return [LayerSpec(keys[i], names[i], n, deps[i]) for i in range(links)], [weakref.ref(name) for name in names]
 
 
-def begun(n: int) -> tuple[State, list[StartRun], list[weakref.ref[Name]], Key]:
+def begun(n: int) -> tuple[Scheduler, list[StartBatch], list[weakref.ref[Name]], Key]:
     """A state with a worker that has its first run, and runs behind it, of a chain of layers of `n` items."""
-    state = State()
+    state = Scheduler()
     state.handle(WorkerJoined(WorkerInfo("w", "host", slots=1)), 0.0)
     layers, names = chain(20, n)
-    wanted = Span(layers[-1].key, 0, n)
+    wanted = TaskRange(layers[-1].key, 0, n)
     out = state.handle(GraphSubmitted("c", tuple(layers), (wanted,)), 0.0)
-    return state, [i for i in out if isinstance(i, StartRun)], names, wanted.layer
+    return state, [i for i in out if isinstance(i, StartBatch)], names, wanted.layer
 
 
 def test_what_is_forgotten_is_free_at_once() -> None:
@@ -49,9 +49,9 @@ def test_what_is_forgotten_is_free_at_once() -> None:
             while started:
                 run = started.pop(0)
                 now += 0.001
-                out = state.handle(RunDone("w", run.run, run.attempt, (28,) * len(run.span), 0.001), now)
-                started += [i for i in out if isinstance(i, StartRun)]
-            state.handle(Released("c", (Span(last, 0, n),)), now)
+                out = state.handle(BatchDone("w", run.run, run.attempt, (28,) * len(run.span), 0.001), now)
+                started += [i for i in out if isinstance(i, StartBatch)]
+            state.handle(Released("c", (TaskRange(last, 0, n),)), now)
             assert not state.core.books
             state.handle(ClientLeft("c"), now)
             state.core.history._ring.clear()

@@ -5,18 +5,18 @@ from __future__ import annotations
 import pytest
 
 from howdah.engine.protocol.events import (
+    BatchDone,
     Event,
     GraphSubmitted,
     LayerSpec,
-    RunDone,
-    StartRun,
+    StartBatch,
     WorkerInfo,
     WorkerJoined,
 )
-from howdah.engine.protocol.layers import Dependency, Key, OneToOne, Span, Window
+from howdah.engine.protocol.layers import Dependency, Key, OneToOne, TaskRange, Window
 from howdah.engine.scheduler.core import pipelining as ahead
 from howdah.engine.scheduler.core.dispatch import GROWTH
-from howdah.engine.scheduler.core.scheduler import State
+from howdah.engine.scheduler.core.scheduler import Scheduler
 from howdah.engine.scheduler.core.tables import DONE
 
 
@@ -24,20 +24,20 @@ def test_a_merge_of_many_layers_is_not_gone_through_for_each_of_them(monkeypatch
     looks = []
     running_inputs = ahead._running_inputs
     monkeypatch.setattr(ahead, "_running_inputs", lambda book: looks.append(len(book.ins)) or running_inputs(book))
-    state = State()
+    state = Scheduler()
     state.handle(WorkerJoined(WorkerInfo("w", "h")), 0.0)
     ones = [LayerSpec(i.to_bytes(16, "big"), "one", 1) for i in range(1, 200)]
     merge = LayerSpec(b"m" * 16, "merge", 1, tuple(Dependency(one.key, OneToOne()) for one in ones))
-    todo: list[StartRun] = []
+    todo: list[StartBatch] = []
     for spec in [*ones, merge]:
-        out = state.handle(GraphSubmitted("c", (spec,), (Span(spec.key, 0, 1),)), 0.0)
-        todo += [i for i in out if isinstance(i, StartRun)]
+        out = state.handle(GraphSubmitted("c", (spec,), (TaskRange(spec.key, 0, 1),)), 0.0)
+        todo += [i for i in out if isinstance(i, StartBatch)]
     started = []
     while todo:
         run = todo.pop(0)
         started.append(run.span.layer)
-        out = state.handle(RunDone("w", run.run, run.attempt, (8,), 1e-6), 0.1)
-        todo += [i for i in out if isinstance(i, StartRun)]
+        out = state.handle(BatchDone("w", run.run, run.attempt, (8,), 1e-6), 0.1)
+        todo += [i for i in out if isinstance(i, StartBatch)]
     assert started[-1] == merge.key
     assert len(started) == 200
     assert len(ones) not in looks
@@ -45,27 +45,27 @@ def test_a_merge_of_many_layers_is_not_gone_through_for_each_of_them(monkeypatch
 
 @pytest.mark.parametrize(("function", "first"), [(b"f", 16), (b"g", 1), (b"", 1)])
 def test_layers_of_one_function_begin_where_the_last_has_come_to(function: bytes, first: int) -> None:
-    state = State()
+    state = Scheduler()
     state.handle(WorkerJoined(WorkerInfo("w", "h")), 0.0)
 
     def lengths(letter: bytes, function: bytes, reports: int) -> list[int]:
         spec = LayerSpec(letter * 16, "inc", 1000, function=function)
-        out = state.handle(GraphSubmitted("c", (spec,), (Span(spec.key, 0, 1000),)), 0.0)
-        found = [i for i in out if isinstance(i, StartRun) and i.span.layer == spec.key]
+        out = state.handle(GraphSubmitted("c", (spec,), (TaskRange(spec.key, 0, 1000),)), 0.0)
+        found = [i for i in out if isinstance(i, StartBatch) and i.span.layer == spec.key]
         for at in range(reports):
             run = found[at]
-            out = state.handle(RunDone("w", run.run, run.attempt, (8,) * len(run.span), 1e-6 * len(run.span)), 0.1)
-            found += [i for i in out if isinstance(i, StartRun) and i.span.layer == spec.key]
+            out = state.handle(BatchDone("w", run.run, run.attempt, (8,) * len(run.span), 1e-6 * len(run.span)), 0.1)
+            found += [i for i in out if isinstance(i, StartBatch) and i.span.layer == spec.key]
         return [len(run.span) for run in found]
 
     assert lengths(b"a", b"f", 3)[:3] == [1, 1, GROWTH]  # the third is the first after a report
     for run in list(state.core.runs.values()):
-        state.handle(RunDone("w", run.ident, run.attempt, (8,) * (run.hi - run.lo), 1e-5), 0.2)
+        state.handle(BatchDone("w", run.ident, run.attempt, (8,) * (run.hi - run.lo), 1e-5), 0.2)
     waiting = LayerSpec(b"b" * 16, "inc", 1000, function=function)
-    out = state.handle(GraphSubmitted("c", (waiting,), (Span(waiting.key, 0, 1000),), 1), 0.3)
-    while not (starts := [i for i in out if isinstance(i, StartRun) and i.span.layer == waiting.key]):
+    out = state.handle(GraphSubmitted("c", (waiting,), (TaskRange(waiting.key, 0, 1000),), 1), 0.3)
+    while not (starts := [i for i in out if isinstance(i, StartBatch) and i.span.layer == waiting.key]):
         run = next(iter(state.core.runs.values()))
-        out = state.handle(RunDone("w", run.ident, run.attempt, (8,) * (run.hi - run.lo), 1e-5), 0.4)
+        out = state.handle(BatchDone("w", run.ident, run.attempt, (8,) * (run.hi - run.lo), 1e-5), 0.4)
     assert (len(starts[0].span) >= first) if first > 1 else (len(starts[0].span) == 1)
 
 
@@ -83,14 +83,14 @@ def test_rows_of_short_layers_are_given_to_one_worker_before_their_inputs_are_th
     each: float, ahead_of_reports: bool
 ) -> None:
     """A step of a stencil that takes half a millisecond is not worth an exchange; one of half a second is shared."""
-    state = State()
+    state = Scheduler()
     for name in ("v", "w"):
         state.handle(WorkerJoined(WorkerInfo(name, "h")), 0.0)
     known = LayerSpec(b"k" * 16, "cell", 1000, function=b"f")
-    play(state, GraphSubmitted("c", (known,), (Span(known.key, 0, 1000),)), each)
+    play(state, GraphSubmitted("c", (known,), (TaskRange(known.key, 0, 1000),)), each)
     graph = rows(20, 100)
     first, all_of_it = play(
-        state, GraphSubmitted("c", tuple(graph), (Span(graph[-1].key, 0, 100),)), each, graph[-1].key
+        state, GraphSubmitted("c", tuple(graph), (TaskRange(graph[-1].key, 0, 100),)), each, graph[-1].key
     )
     if ahead_of_reports:
         assert first.after
@@ -103,29 +103,29 @@ def test_rows_of_short_layers_are_given_to_one_worker_before_their_inputs_are_th
     assert state.core.books[graph[-1].key].counts[DONE] == 100
 
 
-def play(state: State, event: Event, each: float, of: Key = b"") -> tuple[StartRun | None, list[StartRun]]:
+def play(state: Scheduler, event: Event, each: float, of: Key = b"") -> tuple[StartBatch | None, list[StartBatch]]:
     """All runs that follow, done in order; and the first of the layer `of`."""
     now, todo, started, first = state.core.now, [event], [], None
     while todo:
         now += 1e-4
-        out = [one for one in state.handle(todo.pop(0), now) if isinstance(one, StartRun)]
+        out = [one for one in state.handle(todo.pop(0), now) if isinstance(one, StartBatch)]
         first = first or next((run for run in out if run.span.layer == of), None)
         started += out
-        todo += [RunDone(r.worker, r.run, r.attempt, (8,) * len(r.span), each * len(r.span)) for r in out]
+        todo += [BatchDone(r.worker, r.run, r.attempt, (8,) * len(r.span), each * len(r.span)) for r in out]
     return first, started
 
 
 def test_one_slow_run_is_not_believed_to_the_letter() -> None:
     """The first call may have imported something for a tenth of a second; what is slow says so again."""
-    state = State()
+    state = Scheduler()
     state.handle(WorkerJoined(WorkerInfo("w", "h")), 0.0)
     spec = LayerSpec(b"k" * 16, "cell", 100_000)
-    runs = list(state.handle(GraphSubmitted("c", (spec,), (Span(spec.key, 0, spec.n),)), 0.0))
+    runs = list(state.handle(GraphSubmitted("c", (spec,), (TaskRange(spec.key, 0, spec.n),)), 0.0))
     guesses = []
     for seconds in (1e-5, 0.1, *[1e-5] * 4, *[0.1] * 8):
         run = runs.pop(0)
-        out = state.handle(RunDone("w", run.run, run.attempt, (8,) * len(run.span), seconds * len(run.span)), 1.0)
-        runs += [r for r in out if isinstance(r, StartRun)]
+        out = state.handle(BatchDone("w", run.run, run.attempt, (8,) * len(run.span), seconds * len(run.span)), 1.0)
+        runs += [r for r in out if isinstance(r, StartBatch)]
         guesses.append(state.core.seconds_of["cell"])
     assert guesses[1] < 1e-3
     assert guesses[5] < 1e-4

@@ -8,18 +8,18 @@ import numpy as np
 import pytest
 
 from howdah.engine.protocol.events import (
+    BatchDone,
+    BatchReturned,
     ClientLeft,
     Event,
-    FreeSpans,
+    FreeRanges,
     GraphSubmitted,
     InputsMissing,
     Instruction,
     LayerSpec,
-    RecallRun,
+    RecallBatch,
     Released,
-    RunDone,
-    RunReturned,
-    StartRun,
+    StartBatch,
     TellDone,
     TellLost,
     Tick,
@@ -27,9 +27,9 @@ from howdah.engine.protocol.events import (
     WorkerJoined,
     WorkerLeft,
 )
-from howdah.engine.protocol.layers import Dependency, Free, Key, Span, inputs_of
+from howdah.engine.protocol.layers import Dependency, Free, Key, TaskRange, inputs_of
 from howdah.engine.scheduler.core import bulk as scattered
-from howdah.engine.scheduler.core.scheduler import LATE, State
+from howdah.engine.scheduler.core.scheduler import LATE, Scheduler
 from howdah.engine.scheduler.simulation.invariants import check
 
 LOAD, SPLIT, MERGE = b"l" * 16, b"s" * 16, b"m" * 16
@@ -54,9 +54,9 @@ class Cluster:
     """Workers that do as they are told, and know what they have."""
 
     def __init__(self, random: Random, specs: dict[Key, LayerSpec]) -> None:
-        self.state, self.random, self.specs, self.now = State(), random, specs, 0.0
+        self.state, self.random, self.specs, self.now = Scheduler(), random, specs, 0.0
         self.stores: dict[str, set[tuple[Key, int]]] = {}
-        self.queues: dict[str, list[StartRun]] = {}
+        self.queues: dict[str, list[StartBatch]] = {}
         self.done: set[int] = set()
         self.joined = 0
 
@@ -68,16 +68,16 @@ class Cluster:
 
     def _follow(self, instruction: Instruction) -> None:
         match instruction:
-            case StartRun(worker):
+            case StartBatch(worker):
                 self.queues[worker].append(instruction)
-            case FreeSpans(worker, spans):
+            case FreeRanges(worker, spans):
                 for key, lo, hi in spans:
                     self.stores[worker] -= {(key, item) for item in range(lo, hi)}
             case TellDone(_, span):
                 self.done.update(range(span.start, span.stop))
             case TellLost(_, span):
                 self.done.difference_update(range(span.start, span.stop))
-            case RecallRun():
+            case RecallBatch():
                 pass
 
     def join(self) -> None:
@@ -100,7 +100,7 @@ class Cluster:
         for (key, lo, hi), holder in run.sources:
             wanted = {(key, item) for item in range(lo, hi)}
             if not wanted <= self.stores.get(holder, set()):
-                self.say(InputsMissing(name, run.run, run.attempt, holder, (Span(key, lo, hi),)))
+                self.say(InputsMissing(name, run.run, run.attempt, holder, (TaskRange(key, lo, hi),)))
                 return True
             store |= wanted
         items = range(run.span.start, run.span.stop)
@@ -109,10 +109,10 @@ class Cluster:
             assert {(dep.layer, j) for i in items for j in inputs_of(dep.pattern, i, n)} <= store
         if self.random.random() < 0.1 and len(items) > 1:  # given back in part: the rest is reported by and by
             cut = self.random.randrange(1, len(items))
-            self.say(RunReturned(name, run.run, run.attempt, cut))
+            self.say(BatchReturned(name, run.run, run.attempt, cut))
             items = items[:cut]
         store |= {(spec.key, item) for item in items}
-        self.say(RunDone(name, run.run, run.attempt, (10,) * len(items), 1e-4))
+        self.say(BatchDone(name, run.run, run.attempt, (10,) * len(items), 1e-4))
         return True
 
 
@@ -127,10 +127,10 @@ def test_an_exchange_ends_and_leaves_nothing(few: int, faults: bool, monkeypatch
         cluster = Cluster(random, specs)
         for _ in range(random.randint(2, 5)):
             cluster.join()
-        cluster.say(GraphSubmitted("c", tuple(specs.values()), (Span(MERGE, 0, partitions),)))
+        cluster.say(GraphSubmitted("c", tuple(specs.values()), (TaskRange(MERGE, 0, partitions),)))
         wanted = set(range(partitions))
         if faults and random.random() < 0.5:  # some of what is split is wanted, too, for a while
-            some = Span(SPLIT, 3, 3 * partitions)
+            some = TaskRange(SPLIT, 3, 3 * partitions)
             cluster.say(GraphSubmitted("d", tuple(specs.values()), (some,)))
         while cluster.step():
             if faults and random.random() < 0.02:
@@ -140,7 +140,7 @@ def test_an_exchange_ends_and_leaves_nothing(few: int, faults: bool, monkeypatch
                 cluster.say(ClientLeft("d"))
             if faults and random.random() < 0.01 and wanted:
                 item = wanted.pop()
-                cluster.say(Released("c", (Span(MERGE, item, item + 1),)))
+                cluster.say(Released("c", (TaskRange(MERGE, item, item + 1),)))
         assert wanted <= cluster.done, seed
         for name in ("d", "c"):
             cluster.say(ClientLeft(name))
@@ -155,8 +155,8 @@ def test_an_exchange_ends_and_leaves_nothing(few: int, faults: bool, monkeypatch
 
 def test_what_an_exchange_frees_is_said_together_and_before_any_of_it_is_made_again() -> None:
     """Each task of an exchange frees a piece at every worker: a message each would be their product."""
-    state, specs, now = State(), exchange(50), 0.0
-    graph = GraphSubmitted("c", tuple(specs.values()), (Span(MERGE, 0, 50),))
+    state, specs, now = Scheduler(), exchange(50), 0.0
+    graph = GraphSubmitted("c", tuple(specs.values()), (TaskRange(MERGE, 0, 50),))
     told: list[Instruction] = []
 
     def play(*events: Event) -> None:
@@ -166,11 +166,11 @@ def test_what_an_exchange_frees_is_said_together_and_before_any_of_it_is_made_ag
             now += 1e-7
             for one in state.handle(todo.pop(0), now):
                 told.append(one)
-                if isinstance(one, StartRun):
-                    todo.append(RunDone(one.worker, one.run, one.attempt, (8,) * len(one.span), 0.1 * len(one.span)))
+                if isinstance(one, StartBatch):
+                    todo.append(BatchDone(one.worker, one.run, one.attempt, (8,) * len(one.span), 0.1 * len(one.span)))
 
     def freed() -> list[str]:
-        found = [one.worker for one in told if isinstance(one, FreeSpans) and one.spans[0].layer == SPLIT]
+        found = [one.worker for one in told if isinstance(one, FreeRanges) and one.spans[0].layer == SPLIT]
         told.clear()
         return found
 
@@ -181,8 +181,8 @@ def test_what_an_exchange_frees_is_said_together_and_before_any_of_it_is_made_ag
     assert len(freed()) <= 5
     assert state.wake_at is not None
     play(ClientLeft("c"), graph)  # all of it is forgotten, and begins anew
-    assert isinstance(told[0], FreeSpans)
-    assert any(isinstance(one, StartRun) for one in told)
+    assert isinstance(told[0], FreeRanges)
+    assert any(isinstance(one, StartBatch) for one in told)
     assert set(freed()[:50]) == set(names)
     now += LATE
     play(Tick())

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from howdah.engine.protocol.events import (
+    BatchDone,
     Event,
     GraphSubmitted,
     HostExcluded,
     InputsMissing,
     Instruction,
     LayerSpec,
-    RunDone,
-    StartRun,
+    StartBatch,
     TaskError,
     TellDone,
     TellFailed,
@@ -19,10 +19,10 @@ from howdah.engine.protocol.events import (
     WorkerJoined,
     WorkerLeft,
 )
-from howdah.engine.protocol.layers import OneToOne, Span
+from howdah.engine.protocol.layers import OneToOne, TaskRange
 from howdah.engine.scheduler.core.host_exclusion import FAULTS, LONGEST, PAUSE, WITHIN
 from howdah.engine.scheduler.core.retry_backoff import FIRST, MOST_FAULTS
-from howdah.engine.scheduler.core.scheduler import State
+from howdah.engine.scheduler.core.scheduler import Scheduler
 from howdah.engine.scheduler.simulation.cluster import key_of, layer, whole
 from howdah.engine.scheduler.simulation.invariants import check
 from howdah.engine.scheduler.simulation.scenarios import new_model
@@ -32,7 +32,7 @@ class Story:
     """A state and a clock; every event is followed by a check of the books."""
 
     def __init__(self, *hosts: str) -> None:
-        self.state, self.now, self.joined = State(), 0.0, 0
+        self.state, self.now, self.joined = Scheduler(), 0.0, 0
         for host in hosts:
             self.joins(host)
 
@@ -58,20 +58,20 @@ class Story:
             told += [i for i in out if isinstance(i, HostExcluded)]
         return told
 
-    def submits(self, *specs: LayerSpec) -> list[StartRun]:
+    def submits(self, *specs: LayerSpec) -> list[StartBatch]:
         return runs(self.say(GraphSubmitted("me", specs, (whole(specs[-1]),))))
 
-    def fails(self, run: StartRun, kind: str = "platform") -> list[Instruction]:
+    def fails(self, run: StartBatch, kind: str = "platform") -> list[Instruction]:
         host = self.state.core.workers[run.worker].host
         error = TaskError(kind, "No space left on device", worker=run.worker, host=host)
-        return self.say(RunDone(run.worker, run.run, run.attempt, (-1,), 0.1, ((0, error),)))
+        return self.say(BatchDone(run.worker, run.run, run.attempt, (-1,), 0.1, ((0, error),)))
 
-    def done(self, run: StartRun) -> list[Instruction]:
-        return self.say(RunDone(run.worker, run.run, run.attempt, (8,) * len(run.span), 0.1))
+    def done(self, run: StartBatch) -> list[Instruction]:
+        return self.say(BatchDone(run.worker, run.run, run.attempt, (8,) * len(run.span), 0.1))
 
 
-def runs(out: list[Instruction]) -> list[StartRun]:
-    return [i for i in out if isinstance(i, StartRun)]
+def runs(out: list[Instruction]) -> list[StartBatch]:
+    return [i for i in out if isinstance(i, StartBatch)]
 
 
 def test_a_host_on_which_workers_keep_dying_gets_no_work_for_a_while() -> None:
@@ -219,4 +219,4 @@ def test_span_of_a_paused_item_is_one_item() -> None:
     story.fails(run)
     book = story.state.core.books[key_of("a")]
     assert list(book.paused or ()) == [run.span.start]
-    assert Span(book.key, run.span.start, run.span.start + 1) == run.span
+    assert TaskRange(book.key, run.span.start, run.span.start + 1) == run.span

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from howdah.engine.protocol.events import (
+    BatchDone,
     GraphSubmitted,
     Instruction,
     LayerSpec,
-    RecallRun,
-    RunDone,
-    StartRun,
+    RecallBatch,
+    StartBatch,
     TellStuck,
     Tick,
     WorkerInfo,
     WorkerJoined,
     WorkerLeft,
 )
-from howdah.engine.scheduler.core.scheduler import State
+from howdah.engine.scheduler.core.scheduler import Scheduler
 from howdah.engine.scheduler.simulation.cluster import layer, whole
 from howdah.engine.scheduler.simulation.invariants import check
 from howdah.engine.scheduler.simulation.scenarios import new_model
@@ -25,13 +25,13 @@ GPU = (("gpu", 1.0),)
 
 class Story:
     def __init__(self) -> None:
-        self.state, self.now, self.started = State(), 0.0, []
+        self.state, self.now, self.started = Scheduler(), 0.0, []
 
     def say(self, event: object, after: float = 0.001) -> list[Instruction]:
         self.now += after
         out = self.state.handle(event, self.now)
         check(self.state)
-        self.started += [i for i in out if isinstance(i, StartRun)]
+        self.started += [i for i in out if isinstance(i, StartBatch)]
         return out
 
     def joins(self, name: str, host: str = "", slots: int = 1, **more: object) -> None:
@@ -40,9 +40,9 @@ class Story:
     def submits(self, *specs: LayerSpec, **more: object) -> list[Instruction]:
         return self.say(GraphSubmitted("me", specs, (whole(specs[-1]),), **more))
 
-    def done(self, run: StartRun, seconds: float = 0.1, after: float = 0.001) -> list[Instruction]:
+    def done(self, run: StartBatch, seconds: float = 0.1, after: float = 0.001) -> list[Instruction]:
         n = len(run.span)
-        return self.say(RunDone(run.worker, run.run, run.attempt, (8,) * n, seconds * n), after)
+        return self.say(BatchDone(run.worker, run.run, run.attempt, (8,) * n, seconds * n), after)
 
     def all_done(self, seconds: float = 0.1) -> None:
         seen = 0
@@ -83,7 +83,7 @@ def test_nobody_is_asked_to_give_back_what_no_idle_worker_may_run() -> None:
     for _ in range(20):
         said += story.say(Tick(), 1.0)
         said += story.done(story.started[0]) if _ == 10 else []
-    assert not [i for i in said if isinstance(i, RecallRun)]
+    assert not [i for i in said if isinstance(i, RecallBatch)]
 
 
 def test_it_waits_for_its_worker_and_the_client_is_told_who_is_there() -> None:

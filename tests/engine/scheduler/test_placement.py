@@ -7,22 +7,22 @@ from collections import Counter
 import pytest
 
 from howdah.engine.protocol.events import (
+    BatchDone,
+    BatchReturned,
     ClientJoined,
     GraphSubmitted,
     LayerSpec,
     RacksKnown,
-    RecallRun,
-    RunDone,
-    RunReturned,
-    StartRun,
+    RecallBatch,
+    StartBatch,
     Tick,
     WorkerInfo,
     WorkerJoined,
 )
-from howdah.engine.protocol.layers import KToOne, OneToOne, Span
+from howdah.engine.protocol.layers import KToOne, OneToOne, TaskRange
 from howdah.engine.scheduler.core.dispatch import TARGET
 from howdah.engine.scheduler.core.placement import COLD_WAIT
-from howdah.engine.scheduler.core.scheduler import State
+from howdah.engine.scheduler.core.scheduler import Scheduler
 from howdah.engine.scheduler.simulation.cluster import layer, whole
 from howdah.engine.scheduler.simulation.invariants import check
 
@@ -31,9 +31,9 @@ class Cluster:
     """A state with workers on hosts; runs last as long as told."""
 
     def __init__(self, *workers: tuple[str, str, str], slots: int = 1) -> None:
-        self.state = State()
+        self.state = Scheduler()
         self.now = 0.0
-        self.started: list[StartRun] = []
+        self.started: list[StartBatch] = []
         for name, host, rack in workers:
             self.say(WorkerJoined(WorkerInfo(name, host, rack, slots)))
 
@@ -41,16 +41,16 @@ class Cluster:
         self.now = self.now if at is None else at
         out = self.state.handle(event, self.now)
         check(self.state)
-        self.started += [i for i in out if isinstance(i, StartRun)]
+        self.started += [i for i in out if isinstance(i, StartBatch)]
         return out
 
-    def submit(self, *specs: LayerSpec, wanted: Span | None = None, client: str = "me", priority: int = 0) -> list:
+    def submit(self, *specs: LayerSpec, wanted: TaskRange | None = None, client: str = "me", priority: int = 0) -> list:
         return self.say(GraphSubmitted(client, specs, (wanted or whole(specs[-1]),), priority))
 
-    def done(self, run: StartRun, each: float = 1.0, size: int = 8) -> list[StartRun]:
+    def done(self, run: StartBatch, each: float = 1.0, size: int = 8) -> list[StartBatch]:
         n = len(run.span)
-        out = self.say(RunDone(run.worker, run.run, run.attempt, (size,) * n, each * n))
-        return [i for i in out if isinstance(i, StartRun)]
+        out = self.say(BatchDone(run.worker, run.run, run.attempt, (size,) * n, each * n))
+        return [i for i in out if isinstance(i, StartBatch)]
 
     def run_all(self, each: float = 0.001, size: int = 8) -> None:
         for run in self.started:
@@ -176,7 +176,7 @@ def test_a_join_goes_where_most_bytes_are() -> None:
     cluster.done(cluster.started[1], size=10**6)
     join = cluster.started[2]
     assert join.worker == cluster.started[1].worker
-    assert join.sources == ((Span(b"\1" * 16, 0, 1), cluster.started[0].worker),)
+    assert join.sources == ((TaskRange(b"\1" * 16, 0, 1), cluster.started[0].worker),)
 
 
 def test_small_inputs_are_moved_to_an_idle_worker_and_large_ones_are_not() -> None:
@@ -208,9 +208,9 @@ def test_runs_grow_to_the_target_and_shrink_at_the_end() -> None:
     cluster.submit(layer("a", 100_000))
     for run in cluster.started:
         out = cluster.state.handle(
-            RunDone(run.worker, run.run, run.attempt, (8,) * len(run.span), 1e-5 * len(run.span)), 0
+            BatchDone(run.worker, run.run, run.attempt, (8,) * len(run.span), 1e-5 * len(run.span)), 0
         )
-        cluster.started += [i for i in out if isinstance(i, StartRun)]
+        cluster.started += [i for i in out if isinstance(i, StartBatch)]
     lengths = [len(run.span) for run in cluster.started]
     assert lengths[:4] == [1, 1, 1, 1]
     assert max(lengths) == int(TARGET / 1e-5)
@@ -247,9 +247,9 @@ def test_a_tail_is_recalled_for_an_idle_worker() -> None:
     assert len(cluster.started) == 3
     cluster.say(WorkerJoined(WorkerInfo("w2", "node2", "/r1")))
     out = cluster.say(Tick(), at=0.5)
-    (recall,) = [i for i in out if isinstance(i, RecallRun)]
+    (recall,) = [i for i in out if isinstance(i, RecallBatch)]
     assert (recall.worker, recall.run) == ("w1", cluster.started[2].run)
-    cluster.say(RunReturned("w1", recall.run, recall.attempt, 0))
+    cluster.say(BatchReturned("w1", recall.run, recall.attempt, 0))
     assert (cluster.started[-1].worker, cluster.started[-1].span) == ("w2", cluster.started[2].span)
     assert second.run in cluster.state.core.runs
 
@@ -264,14 +264,14 @@ def test_an_overdue_run_does_not_keep_what_waits_behind_it() -> None:
     cluster.say(WorkerJoined(WorkerInfo("w2", "node2", "/r1")))
     assert [run.worker for run in cluster.started] == ["w1"] * 3
     out = cluster.say(Tick(), at=0.2)
-    assert [i.run for i in out if isinstance(i, RecallRun)] == [cluster.started[2].run]
+    assert [i.run for i in out if isinstance(i, RecallBatch)] == [cluster.started[2].run]
 
 
-def recalled(cluster: Cluster) -> list[RecallRun]:
+def recalled(cluster: Cluster) -> list[RecallBatch]:
     """One second of short runs of 0.2 s, one after the other; what was asked back meanwhile."""
     asked = []
     for _ in range(5):
-        asked += [i for i in cluster.say(Tick(), at=cluster.now + 0.1) if isinstance(i, RecallRun)]
+        asked += [i for i in cluster.say(Tick(), at=cluster.now + 0.1) if isinstance(i, RecallBatch)]
         running = next(run for run in cluster.started if run.run in cluster.state.core.runs)
         cluster.now += 0.1
         cluster.done(running, each=0.2)
@@ -293,8 +293,8 @@ def test_a_tail_is_recalled_for_an_idle_worker_on_the_same_node() -> None:
     cluster.done(cluster.started[0], each=2.0)
     cluster.say(WorkerJoined(WorkerInfo("w2", "node1", "/r1")))
     cluster.say(WorkerJoined(WorkerInfo("w3", "node2", "/r1")))
-    (recall,) = [i for i in cluster.say(Tick(), at=0.5) if isinstance(i, RecallRun)]
-    cluster.say(RunReturned("w1", recall.run, recall.attempt, 0))
+    (recall,) = [i for i in cluster.say(Tick(), at=0.5) if isinstance(i, RecallBatch)]
+    cluster.say(BatchReturned("w1", recall.run, recall.attempt, 0))
     assert [run.worker for run in cluster.started] == ["w1", "w1", "w1", "w2"]
 
 
@@ -303,8 +303,8 @@ def test_a_run_recalled_in_its_midst_is_cut_there() -> None:
     cluster.submit(layer("a", 200))
     while len((run := next(r for r in cluster.started if r.run in cluster.state.core.runs)).span) < 8:
         cluster.done(run, each=0.003)
-    cluster.say(RunReturned("w1", run.run, run.attempt, 2))
-    cluster.say(RunDone("w1", run.run, run.attempt, (8, 8), 0.006))
+    cluster.say(BatchReturned("w1", run.run, run.attempt, 2))
+    cluster.say(BatchDone("w1", run.run, run.attempt, (8, 8), 0.006))
     book = cluster.state.core.books[run.span.layer]
     assert [int(c) for c in book.code[run.span.start : run.span.start + 2]] == [4, 4]
 

@@ -16,7 +16,7 @@ from howdah.engine.scheduler.core import placement, recovery
 from howdah.engine.scheduler.core import restart as epoch
 from howdah.engine.scheduler.core import speculation as speculate
 from howdah.engine.scheduler.core import transitions as lifecycle
-from howdah.engine.scheduler.core.context import Core
+from howdah.engine.scheduler.core.context import SchedulerState
 from howdah.engine.scheduler.simulation.cluster import Model, layer, whole
 from howdah.engine.scheduler.simulation.invariants import Broken, check
 from howdah.engine.scheduler.simulation.scenarios import Failure, Play, search
@@ -83,7 +83,15 @@ def test_the_scenarios_have_everything_in_them() -> None:
         "leave_client", "mend", "poison", "racks", "raises", "release", "relink", "report", "restart", "retry",
         "settle", "slots", "step", "submit", "unfetched", "unlink", "wait",
     }  # fmt: skip
-    assert instructions >= {"StartRun", "RecallRun", "FreeSpans", "TellDone", "TellFailed", "TellLost", "ForgetLayer"}
+    assert instructions >= {
+        "StartBatch",
+        "RecallBatch",
+        "FreeRanges",
+        "TellDone",
+        "TellFailed",
+        "TellLost",
+        "ForgetLayer",
+    }
 
 
 # -- a planted fault is found, cut down, and printed as a script that shows it ----------------------------------------
@@ -98,7 +106,7 @@ TWINS = range(2280, 2320)
 
 PLANTED = [
     pytest.param(lifecycle, "_set_back", lose_nothing, Broken, id="ready items whose inputs were lost stay ready"),
-    pytest.param(Core, "free", lose_nothing, AssertionError, id="nothing is ever freed"),
+    pytest.param(SchedulerState, "free", lose_nothing, AssertionError, id="nothing is ever freed"),
     pytest.param(placement, "worker_went", lose_nothing, AssertionError, id="work stays offered to a dead worker"),
     pytest.param(recovery, "adopt", lose_nothing, AssertionError, id="what workers bring along is not looked at"),
     pytest.param(epoch, "holds", lambda core: False, AssertionError, id="nobody waits for the inventory"),

@@ -1,4 +1,4 @@
-"""`SpanSet` is a set of integers, whatever is done to it; columns do the same as lists and as arrays."""
+"""`IntervalSet` is a set of integers, whatever is done to it; columns do the same as lists and as arrays."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from howdah.engine.scheduler.core.intervals import SMALL, SpanSet, add, column, equal_stretches, put, stretches
+from howdah.engine.scheduler.core.intervals import SMALL, IntervalSet, add, column, equal_stretches, put, stretches
 
 bounds = st.tuples(st.integers(0, 30), st.integers(0, 30)).map(lambda ab: (min(ab), max(ab)))
 
 
 @given(st.lists(st.tuples(st.booleans(), bounds)), bounds)
 def test_a_set_of_integers(steps: list[tuple[bool, tuple[int, int]]], window: tuple[int, int]) -> None:
-    spans, plain = SpanSet(), set()
+    spans, plain = IntervalSet(), set()
     for adding, (lo, hi) in steps:
         if lo == hi:
             continue

@@ -8,6 +8,8 @@ from itertools import groupby
 import pytest
 
 from howdah.engine.protocol.events import (
+    BatchDone,
+    BatchReturned,
     CancelRequested,
     ClientJoined,
     ClientLeft,
@@ -15,17 +17,15 @@ from howdah.engine.protocol.events import (
     CopiesMade,
     Event,
     ForgetLayer,
-    FreeSpans,
+    FreeRanges,
     GraphSubmitted,
     InputsMissing,
     Instruction,
     LayerSpec,
-    RecallRun,
+    RecallBatch,
     Released,
     ResultsMissing,
-    RunDone,
-    RunReturned,
-    StartRun,
+    StartBatch,
     TaskError,
     TellDone,
     TellFailed,
@@ -35,10 +35,10 @@ from howdah.engine.protocol.events import (
     WorkerJoined,
     WorkerLeft,
 )
-from howdah.engine.protocol.layers import Broadcast, KToOne, OneToOne, Span
+from howdah.engine.protocol.layers import Broadcast, KToOne, OneToOne, TaskRange
 from howdah.engine.scheduler.core import replicas as requests
 from howdah.engine.scheduler.core.recovery import MOST_SAME
-from howdah.engine.scheduler.core.scheduler import State
+from howdah.engine.scheduler.core.scheduler import Scheduler
 from howdah.engine.scheduler.simulation.cluster import layer, whole
 from howdah.engine.scheduler.simulation.invariants import check
 
@@ -47,9 +47,9 @@ class Story:
     """A state, a clock, and shorthand. Every event is followed by a check of the books."""
 
     def __init__(self, *workers: str, slots: int = 1) -> None:
-        self.state = State()
+        self.state = Scheduler()
         self.now = 0.0
-        self.started: list[StartRun] = []
+        self.started: list[StartBatch] = []
         for name in workers:
             self.joins(name, slots=slots)
 
@@ -57,29 +57,29 @@ class Story:
         self.now += after
         out = self.state.handle(event, self.now)
         check(self.state)
-        self.started += of(StartRun, out)
+        self.started += of(StartBatch, out)
         return out
 
     def joins(self, name: str, host: str = "h", slots: int = 1, pid: int = 1, **more: object) -> list[Instruction]:
         return self.say(WorkerJoined(WorkerInfo(name, host, slots=slots, pid=pid), **more))
 
     def submits(
-        self, *specs: LayerSpec, wanted: Iterable[Span] = (), client: str = "me", **more: object
+        self, *specs: LayerSpec, wanted: Iterable[TaskRange] = (), client: str = "me", **more: object
     ) -> list[Instruction]:
         return self.say(GraphSubmitted(client, specs, tuple(wanted) or (whole(specs[-1]),), **more))
 
     def dies(self, worker: str, reason: str = "exit code 137") -> list[Instruction]:
         return self.say(WorkerLeft(worker, reason))
 
-    def done(self, run: StartRun, size: int = 8, each: float = 0.1, after: float = 0.001) -> list[Instruction]:
+    def done(self, run: StartBatch, size: int = 8, each: float = 0.1, after: float = 0.001) -> list[Instruction]:
         n = len(run.span)
-        return self.say(RunDone(run.worker, run.run, run.attempt, (size,) * n, each * n), after)
+        return self.say(BatchDone(run.worker, run.run, run.attempt, (size,) * n, each * n), after)
 
-    def fails(self, run: StartRun, message: str = "boom") -> list[Instruction]:
+    def fails(self, run: StartBatch, message: str = "boom") -> list[Instruction]:
         error = TaskError("raised", message, worker=run.worker)
-        return self.say(RunDone(run.worker, run.run, run.attempt, (-1,), 0.1, ((0, error),)))
+        return self.say(BatchDone(run.worker, run.run, run.attempt, (-1,), 0.1, ((0, error),)))
 
-    def run_of(self, spec: LayerSpec, item: int = 0) -> StartRun:
+    def run_of(self, spec: LayerSpec, item: int = 0) -> StartBatch:
         """The last run that began the item."""
         return [r for r in self.started if r.span.layer == spec.key and r.span.start <= item < r.span.stop][-1]
 
@@ -107,7 +107,7 @@ def test_a_layer_runs_is_told_and_is_forgotten_when_released() -> None:
     story.run_all(a)
     assert sorted(run.worker for run in story.started) == ["w1", "w1", "w2"]
     out = story.say(Released("me", (whole(a),)))
-    assert {free.worker for free in of(FreeSpans, out)} == {"w1", "w2"}
+    assert {free.worker for free in of(FreeRanges, out)} == {"w1", "w2"}
     assert of(ForgetLayer, out) == [ForgetLayer(a.key)]
 
 
@@ -118,8 +118,8 @@ def test_wanted_twice_is_wanted_once_and_told_at_once() -> None:
     story.done(story.run_of(a))
     assert of(TellDone, story.submits(a)) == [TellDone("me", whole(a), "w")]
     assert of(TellDone, story.submits(a, client="you")) == [TellDone("you", whole(a), "w")]
-    assert not of(FreeSpans, story.say(Released("me", (whole(a),))))
-    assert of(FreeSpans, story.say(Released("you", (whole(a),))))
+    assert not of(FreeRanges, story.say(Released("me", (whole(a),))))
+    assert of(FreeRanges, story.say(Released("you", (whole(a),))))
     assert len(story.started) == 1
 
 
@@ -138,14 +138,14 @@ def test_inputs_are_freed_when_their_last_user_is_done() -> None:
     a, b, c = layer("a", 1), layer("b", 1, ("a", OneToOne())), layer("c", 1, ("a", OneToOne()))
     story.submits(a, b, c, wanted=[whole(b), whole(c)])
     story.done(story.run_of(a))
-    assert not of(FreeSpans, story.done(story.run_of(b)))
-    assert of(FreeSpans, story.done(story.run_of(c))) == [FreeSpans("w", (whole(a),))]
+    assert not of(FreeRanges, story.done(story.run_of(b)))
+    assert of(FreeRanges, story.done(story.run_of(c))) == [FreeRanges("w", (whole(a),))]
 
 
 def test_only_the_items_that_are_needed_run() -> None:
     story = Story("w", slots=8)
     a, b = layer("a", 6), layer("b", 3, ("a", KToOne(2)))
-    story.submits(a, b, wanted=[Span(b.key, 1, 2)])
+    story.submits(a, b, wanted=[TaskRange(b.key, 1, 2)])
     assert [run.span[1:] for run in story.started] == [(2, 3), (3, 4)]
 
 
@@ -185,7 +185,7 @@ def test_late_reports_are_ignored_and_what_they_brought_is_dropped() -> None:
     story.dies("w1", "lost touch")
     story.joins("w2")
     story.joins("w1", running=((first.run, first.attempt),))
-    assert story.done(first) == [FreeSpans("w1", (whole(a),))]
+    assert story.done(first) == [FreeRanges("w1", (whole(a),))]
     assert of(TellDone, story.done(story.run_of(a))) == [TellDone("me", whole(a), "w2")]
     assert not of(TellDone, story.done(story.run_of(a)))
 
@@ -196,10 +196,10 @@ def test_a_worker_that_comes_back_brings_its_results() -> None:
     story.submits(a)
     story.done(story.run_of(a, 0))
     story.dies("w1", "lost touch")
-    out = story.joins("w1", holdings=((Span(a.key, 0, 2), (8, 8)), (Span(b"?" * 16, 0, 1), (8,))))
-    assert of(TellDone, out) == [TellDone("me", Span(a.key, 0, 2), "w1")]
-    assert of(FreeSpans, out) == [FreeSpans("w1", (Span(b"?" * 16, 0, 1),))]
-    assert [run.span[1:] for run in of(StartRun, out)] == [(2, 3)]
+    out = story.joins("w1", holdings=((TaskRange(a.key, 0, 2), (8, 8)), (TaskRange(b"?" * 16, 0, 1), (8,))))
+    assert of(TellDone, out) == [TellDone("me", TaskRange(a.key, 0, 2), "w1")]
+    assert of(FreeRanges, out) == [FreeRanges("w1", (TaskRange(b"?" * 16, 0, 1),))]
+    assert [run.span[1:] for run in of(StartBatch, out)] == [(2, 3)]
 
 
 def test_a_new_process_under_an_old_name_has_nothing() -> None:
@@ -209,7 +209,7 @@ def test_a_new_process_under_an_old_name_has_nothing() -> None:
     story.done(story.run_of(a))
     out = story.joins("w", pid=2)
     assert of(TellLost, out) == [TellLost("me", whole(a))]
-    assert len(of(StartRun, out)) == 1
+    assert len(of(StartBatch, out)) == 1
 
 
 def test_a_poisonous_task_is_given_up_with_the_reasons_and_spares_its_neighbours() -> None:
@@ -230,7 +230,7 @@ def test_a_poisonous_task_is_given_up_with_the_reasons_and_spares_its_neighbours
     assert deaths == 3
     (failed,) = told
     assert failed.error.kind == "lost"
-    assert failed.span == Span(a.key, poisonous, poisonous + 1)
+    assert failed.span == TaskRange(a.key, poisonous, poisonous + 1)
     for text in ("a[2] was given up: 3 workers died", "exit code 139 (1)", "exit code 139 (3)", "w0 on h"):
         assert text in failed.error.message
     story.run_all(a)
@@ -253,8 +253,8 @@ def test_an_error_reaches_all_that_depend_on_it_with_its_origin() -> None:
     story.submits(a, b, c, wanted=[whole(b), whole(c)])
     out = story.fails(story.run_of(a, 0))
     assert {(t.span, t.origin, t.error.message) for t in of(TellFailed, out)} == {
-        (Span(b.key, 0, 1), Span(a.key, 0, 1), "boom"),
-        (whole(c), Span(a.key, 0, 1), "boom"),
+        (TaskRange(b.key, 0, 1), TaskRange(a.key, 0, 1), "boom"),
+        (whole(c), TaskRange(a.key, 0, 1), "boom"),
     }
     story.run_all(a, b)
     assert [story.code(b, i) for i in range(3)] == [5, 4, 4]
@@ -280,7 +280,7 @@ def test_a_missing_input_comes_from_another_copy_or_is_made_again() -> None:
     run = next(run for run in story.started if run.sources)
     assert run.sources == ((whole(a), holder),)
     out = story.say(InputsMissing(run.worker, run.run, run.attempt, holder, (whole(a),)))
-    assert FreeSpans(holder, (whole(a),)) in out
+    assert FreeRanges(holder, (whole(a),)) in out
     assert story.run_of(a).attempt == 2
     story.run_all(a, b)
     assert {story.code(b, i) for i in range(6)} == {4}
@@ -313,7 +313,7 @@ def test_a_result_that_a_client_could_not_fetch_is_made_again() -> None:
     story.done(story.run_of(a))
     out = story.say(ResultsMissing("me", story.run_of(a).worker, (whole(a),)))
     assert of(TellLost, out) == [TellLost("me", whole(a))]
-    assert len(of(StartRun, out)) == 1
+    assert len(of(StartBatch, out)) == 1
 
 
 def test_a_copy_takes_the_place_of_a_lost_result() -> None:
@@ -354,11 +354,11 @@ def test_cancel_stops_what_nobody_else_wants() -> None:
     out = story.say(CancelRequested("me", (whole(a),)))
     assert {tell.error.kind for tell in of(TellFailed, out)} == {"cancelled"}
     assert whole(b) in [tell.span for tell in of(TellFailed, out)]
-    assert len(of(RecallRun, out)) == 2
+    assert len(of(RecallBatch, out)) == 2
     for run in list(story.started):
-        out = story.say(RunReturned("w", run.run, run.attempt, 0))
+        out = story.say(BatchReturned("w", run.run, run.attempt, 0))
     assert not story.state.core.runs
-    assert not of(StartRun, out)
+    assert not of(StartBatch, out)
 
 
 def test_cancel_does_not_touch_what_others_want() -> None:
@@ -403,13 +403,13 @@ def test_no_workers_yet_is_no_problem() -> None:
     story = Story()
     a = layer("a", 2)
     assert not story.submits(a)
-    assert len(of(StartRun, story.joins("w"))) == 2
+    assert len(of(StartBatch, story.joins("w"))) == 2
 
 
 UNKNOWN = [
-    ClientLeft("?"), Released("?", (Span(b"?", 0, 1),)), WorkerLeft("?"), Tick(), RunDone("?", 1, 1, (), 0.0),
-    RunReturned("?", 1, 1, 0), ClientJoined("x"), InputsMissing("?", 1, 1, "?", ()),
-    CancelRequested("?", (Span(b"?", 0, 1),)),
+    ClientLeft("?"), Released("?", (TaskRange(b"?", 0, 1),)), WorkerLeft("?"), Tick(), BatchDone("?", 1, 1, (), 0.0),
+    BatchReturned("?", 1, 1, 0), ClientJoined("x"), InputsMissing("?", 1, 1, "?", ()),
+    CancelRequested("?", (TaskRange(b"?", 0, 1),)),
 ]  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from howdah.engine.comm.connection.framing import Channel
 from howdah.engine.comm.data.bulk_connection import Line
 from howdah.engine.comm.data.transfer import Peers, serve
 from howdah.engine.comm.security.certificates import Role
-from howdah.engine.protocol.layers import Key, Span
+from howdah.engine.protocol.layers import Key, TaskRange
 from howdah.engine.protocol.messages import Hello, Welcome
 from howdah.engine.worker.fetch import Fetching, SourceFailed
 from howdah.engine.worker.store.store import Store, size_of_value
@@ -46,7 +46,7 @@ class Holder:
         self.pool = ThreadPoolExecutor(4)
         self.listener = Listener({"data": self._serve}, None)
         self.address = self.listener.open(f"unix://{folder}/{name}")
-        self.source = (Span(KEY, 0, N), name, self.address)
+        self.source = (TaskRange(KEY, 0, N), name, self.address)
         self.lines: list[Line] = []
         self.stopped = asyncio.Event()
         self.go = threading.Event()
@@ -138,7 +138,7 @@ def test_whoever_waits_for_a_worker_that_was_given_up_is_told(folder: Path) -> N
     async def story(fetching: Fetching, peers: Peers, store: Store) -> None:
         first, second = Holder(folder, "a", "stopped"), Holder(folder, "b")
         waiting = asyncio.ensure_future(fetching.fetch([first.source]))
-        helped = asyncio.ensure_future(fetching.fetch([(Span(KEY, 0, 1), "a", first.address)]))
+        helped = asyncio.ensure_future(fetching.fetch([(TaskRange(KEY, 0, 1), "a", first.address)]))
         await asyncio.sleep(0)
         while not first.listener._channels:
             await asyncio.sleep(0.005)
@@ -171,7 +171,7 @@ def test_what_is_freed_on_its_way_does_not_stay(folder: Path) -> None:
 
     async def story(fetching: Fetching, peers: Peers, store: Store) -> None:
         holder, fetch, _ = await half_way(folder, fetching, store)
-        fetching.free([Span(KEY, 0, N)])
+        fetching.free([TaskRange(KEY, 0, N)])
         holder.go.set()
         await fetch
         assert sum(holder.asked.values()) == N
@@ -185,7 +185,7 @@ def test_what_is_freed_on_its_way_does_not_stay(folder: Path) -> None:
 def test_what_is_freed_on_its_way_and_asked_for_again_is_there(folder: Path) -> None:
     async def story(fetching: Fetching, peers: Peers, store: Store) -> None:
         holder, fetch, came = await half_way(folder, fetching, store)
-        fetching.free([Span(KEY, 0, N)])
+        fetching.free([TaskRange(KEY, 0, N)])
         again = asyncio.ensure_future(fetching.fetch([holder.source]))
         await asyncio.sleep(0)  # it begins, and sees what is on its way
         holder.go.set()
@@ -201,7 +201,7 @@ def test_what_is_freed_on_its_way_and_asked_for_again_is_there(folder: Path) -> 
 def test_another_scheduler_knows_only_what_runs_wait_for(folder: Path) -> None:
     async def story(fetching: Fetching, peers: Peers, store: Store) -> None:
         holder, fetch, came = await half_way(folder, fetching, store)
-        fetching.wanted_only([Span(KEY, N - 5, N), *(Span(KEY, i, i + 1) for i in came)])
+        fetching.wanted_only([TaskRange(KEY, N - 5, N), *(TaskRange(KEY, i, i + 1) for i in came)])
         holder.go.set()
         await fetch
         assert held(store) >= came | set(range(N - 5, N))

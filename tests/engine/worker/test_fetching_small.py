@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from howdah.engine.comm.data.transfer import Packed, items_of
-from howdah.engine.protocol.layers import Span
+from howdah.engine.protocol.layers import TaskRange
 from howdah.engine.serialization.serialize import dumps
 from howdah.engine.worker.fetch import ASK_BYTES, Fetching
 from howdah.engine.worker.store.store import Store
@@ -21,7 +21,7 @@ class Peers:
     def __init__(self, nbytes: int) -> None:
         self.pickle = dumps(bytes(nbytes))
 
-    async def fetch(self, address: str, spans: Sequence[Span], take: Callable[..., None]) -> list[Any]:
+    async def fetch(self, address: str, spans: Sequence[TaskRange], take: Callable[..., None]) -> list[Any]:
         for layer, item in items_of(spans):
             take(layer, item, Packed(self.pickle))
         return []
@@ -33,7 +33,7 @@ def test_room_is_asked_for_by_the_megabyte(nbytes: int, asked: int, monkeypatch:
     asks: list[int] = []
     monkeypatch.setattr(store.spiller, "await_room", asks.append)
     try:
-        asyncio.run(Fetching(store, Peers(nbytes)).fetch([(Span(b"k", 0, 300), "w", "a")]))  # type: ignore[arg-type]
+        asyncio.run(Fetching(store, Peers(nbytes)).fetch([(TaskRange(b"k", 0, 300), "w", "a")]))  # type: ignore[arg-type]
     finally:
         store.close()
     assert store.has(b"k", 299)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from howdah.engine.protocol.layers import Dependency, KToOne, OneToOne, Span
+from howdah.engine.protocol.layers import Dependency, KToOne, OneToOne, TaskRange
 from howdah.engine.protocol.messages import NOT_INLINE, DefineLayer, Run
 from howdah.engine.serialization.serialize import dumps, dumps_each, loads
 from howdah.engine.worker.executor import Report, Slots, Work
@@ -40,7 +40,7 @@ class Bench:
         n = len(args)
         blob, offsets = dumps_each(args)
         code = Code(DefineLayer(KEY, "fn", first + n, deps, dep_ns), dumps((fn, {}, True)))
-        return Work(Run(1, 1, Span(KEY, first, first + n), inline), code, array("Q", offsets), blob)
+        return Work(Run(1, 1, TaskRange(KEY, first, first + n), inline), code, array("Q", offsets), blob)
 
     def run(self, *args: Any, **kwargs: Any) -> Report:
         self.slots.put(self.work(*args, **kwargs))
@@ -124,10 +124,10 @@ def test_inputs_come_from_the_store() -> None:
     assert inline_values(one) == [(10 + i, i) for i in range(5)]
     tree = bench.run(sum, [()] * 3, (Dependency(SOURCE, KToOne(2)),), (5,))
     assert inline_values(tree) == [21, 25, 14]
-    bench.store.free([Span(SOURCE, 3, 4)])
+    bench.store.free([TaskRange(SOURCE, 3, 4)])
     gone = bench.run(sum, [()] * 3, (Dependency(SOURCE, KToOne(2)),), (5,))
     assert gone.done is None
-    assert gone.missing == (Span(SOURCE, 3, 4),)
+    assert gone.missing == (TaskRange(SOURCE, 3, 4),)
 
 
 def test_what_is_not_begun_can_be_taken_back() -> None:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 from waiting import until
 
-from howdah.engine.protocol.layers import Span
+from howdah.engine.protocol.layers import TaskRange
 from howdah.engine.worker.store.sizeof import memory_of
 from howdah.engine.worker.store.store import MISSING, Store, size_of_value
 
@@ -51,7 +51,7 @@ def test_the_oldest_go_to_disk_and_come_back(tmp_path: Path) -> None:
         assert value[0] == value[-1] == float(i)
         value[0] = -1.0  # it is the reader's own
     until(store.spiller.settled)
-    store.free([Span(KEY, 0, 30)])
+    store.free([TaskRange(KEY, 0, 30)])
     assert (store.nbytes, store.memory, files(tmp_path)) == (0, 0, [])
     store.close()
     assert list(tmp_path.iterdir()) == []
@@ -134,11 +134,11 @@ def test_shared_memory_counts_once() -> None:
     for i in range(4):
         put(store, 3 + i, table.slice(i * 1000, 100_000))
     assert store.memory < 8 * MIB + 16 * MIB + 10_000
-    store.free([Span(KEY, 0, 2)])
+    store.free([TaskRange(KEY, 0, 2)])
     assert store.memory >= 8 * MIB + 16 * MIB  # the list holds all of it
-    store.free([Span(KEY, 2, 6)])
+    store.free([TaskRange(KEY, 2, 6)])
     assert 16 * MIB <= store.memory < 16 * MIB + 10_000
-    store.free([Span(KEY, 6, 7)])
+    store.free([TaskRange(KEY, 6, 7)])
     assert (store.memory, store.nbytes) == (0, 0)
 
 
@@ -180,6 +180,6 @@ def test_many_threads_read_while_results_come_and_go(tmp_path: Path) -> None:
     assert faults == []
     until(store.spiller.settled)
     assert store.memory == sum(size for size, _ in store._pieces.values())
-    store.free([Span(KEY, 0, 12)])
+    store.free([TaskRange(KEY, 0, 12)])
     assert (store.memory, store.nbytes, files(tmp_path)) == (0, 0, [])
     store.close()

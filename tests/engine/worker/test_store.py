@@ -1,6 +1,6 @@
 """The store's accounts."""
 
-from howdah.engine.protocol.layers import Span
+from howdah.engine.protocol.layers import TaskRange
 from howdah.engine.worker.store.store import MISSING, Store
 
 A, B = b"a" * 16, b"b" * 16
@@ -13,13 +13,13 @@ def test_accounts_agree_with_what_is_held() -> None:
     assert store.nbytes == 1007
     store.put(A, (3,), [33], [50])  # made again: replaced, not counted twice
     assert (store.nbytes, store.get(A, 3)) == (957, 33)
-    assert store.size_of([Span(A, 2, 5), Span(B, 0, 10)]) == 257
-    store.free([Span(A, 0, 4), Span(A, 2, 6), Span(b"unknown", 0, 9)])
+    assert store.size_of([TaskRange(A, 2, 5), TaskRange(B, 0, 10)]) == 257
+    store.free([TaskRange(A, 0, 4), TaskRange(A, 2, 6), TaskRange(b"unknown", 0, 9)])
     assert store.nbytes == 407
     assert store.get(A, 5) is MISSING
     assert (store.has(A, 6), store.has(A, 5), store.has(b"unknown", 0)) == (True, False, False)
-    assert store.holdings() == [(Span(A, 6, 10), (100,) * 4), (Span(B, 5, 6), (7,))]
-    store.free([Span(A, 0, 1 << 30), Span(B, 5, 6)])
+    assert store.holdings() == [(TaskRange(A, 6, 10), (100,) * 4), (TaskRange(B, 5, 6), (7,))]
+    store.free([TaskRange(A, 0, 1 << 30), TaskRange(B, 5, 6)])
     assert (store.nbytes, store.holdings()) == (0, [])
 
 
