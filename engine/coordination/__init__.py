@@ -1,7 +1,7 @@
 """What tasks and clients share beside results: `Queue`, `Variable`, `Lock`, `Event`, `Semaphore`, and actors.
 
 For users, from a client and from inside tasks. The state of the first five lives in the scheduler's process
-(`state.py`, pure; `hook.py` joins it to the server), an actor's on one worker. Every wait is answered by the scheduler,
+(`engine/scheduler/coordination`), an actor's on one worker. Every wait is answered by the scheduler,
 never polled for, and what a client or worker held ends with it.
 """
 

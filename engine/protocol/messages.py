@@ -133,8 +133,8 @@ class WhoHas(Message, frozen=True):
 
 
 class Coordinate(Message, frozen=True):
-    """A call of a coordination primitive (`coordination.state.Call`); `id` 0 wants no answer, else it is an `Answer`
-    of [outcome, value], which may be long in coming."""
+    """A call of a coordination primitive (`PrimitiveCall` in `engine/scheduler`); `id` 0 wants no answer, else it
+    is an `Answer` of [outcome, value], which may be long in coming."""
 
     id: int
     kind: str

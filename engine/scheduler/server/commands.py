@@ -98,7 +98,7 @@ def ended(server: Server, name: str, span: TaskRange) -> None:
 
 
 def datasets(server: Server, client: ClientPeer, about: dict[str, Any]) -> list[str]:
-    names = [name for kind, name in server.coordination.state.things if kind == "variable"]
+    names = [name for kind, name in server.coordination.state.primitives if kind == "variable"]
     return sorted(name.removeprefix(DATASET) for name in names if name.startswith(DATASET))
 
 

@@ -9,11 +9,21 @@ import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from howdah.engine.coordination.snapshot import CoordinationKept, kept, restored
-from howdah.engine.coordination.state import Adopt, Call, Coordination, Drop, Effect, Given, Item, Keep, Reply
 from howdah.engine.protocol.events import LayerSpec, Released
 from howdah.engine.protocol.layers import TaskRange
 from howdah.engine.protocol.messages import Answer, Coordinate
+from howdah.engine.scheduler.coordination.snapshot import CoordinationRecord, restore, snapshot
+from howdah.engine.scheduler.coordination.state import (
+    CoordinationState,
+    Delivery,
+    Effect,
+    GrantInterest,
+    PackedValue,
+    Pin,
+    PrimitiveCall,
+    Reply,
+    Unpin,
+)
 from howdah.engine.scheduler.server.task_cancellation import Begun
 
 if TYPE_CHECKING:
@@ -28,7 +38,7 @@ class Hook:
     """The primitives of `server`'s cluster."""
 
     def __init__(self, server: Server) -> None:
-        self.state = Coordination()
+        self.state = CoordinationState()
         self.begun = Begun(server)
         self._server = server
         self._timer: asyncio.TimerHandle | None = None
@@ -38,20 +48,20 @@ class Hook:
         if message.kind == "task":
             self.begun.asked(client, message)
             return
-        item = None if message.data is None else Item(message.data, message.spans)
-        call = Call(
+        item = None if message.data is None else PackedValue(message.data, message.spans)
+        call = PrimitiveCall(
             client.id, message.id, message.kind, message.name, message.verb, item, message.timeout, message.limit,
             message.token, message.ticket, message.batch,
         )  # fmt: skip
-        self._follow(self.state.handle(call, self._server.clock()))
+        self._follow(self.state.on_call(call, self._server.clock()))
 
     def gone(self, client: str) -> None:
         """The client has left for good."""
-        self._follow(self.state.gone(client))
+        self._follow(self.state.on_client_left(client))
 
     def _tick(self) -> None:
         self._timer = None
-        effects = self.state.tick(self._server.clock())
+        effects = self.state.on_tick(self._server.clock())
         if effects and self._server.written is not None:
             self._server.written.timed_out()
         self._follow(effects)
@@ -60,19 +70,19 @@ class Hook:
 
     def timed_out(self) -> None:
         """The journal says that calls were answered because their time was over."""
-        self._follow(self.state.tick(self._server.clock()))
+        self._follow(self.state.on_tick(self._server.clock()))
 
-    def kept(self, offset: float) -> CoordinationKept:
+    def kept(self, offset: float) -> CoordinationRecord:
         """What is here, for the journal; `offset` makes times of day of the server's clock."""
-        return kept(self.state, offset)
+        return snapshot(self.state, offset)
 
-    def restore(self, found: CoordinationKept, offset: float) -> None:
+    def restore(self, found: CoordinationRecord, offset: float) -> None:
         """Be what was kept."""
-        self.state = restored(found, offset)
+        self.state = restore(found, offset)
 
     def resume(self) -> None:
         """The journal has been heard: time goes on."""
-        self._follow(self.state.tick(self._server.clock()))
+        self._follow(self.state.on_tick(self._server.clock()))
 
     def _follow(self, effects: Sequence[Effect]) -> None:
         for effect in effects:
@@ -81,11 +91,11 @@ class Hook:
                     client = self._server.clients.get(name)
                     if client is not None:
                         client.session.send(Answer(number, [outcome, self._shown(value)]))
-                case Keep(span):
+                case Pin(span):
                     self._want(KEEPER, (span,))
-                case Drop(span):
+                case Unpin(span):
                     self._server.event(Released(KEEPER, (span,)))
-                case Adopt(name, spans):
+                case GrantInterest(name, spans):
                     self._want(name, spans)
         if self._server.hearing:
             return
@@ -107,7 +117,7 @@ class Hook:
 
     def _shown(self, value: Any) -> Any:
         """A reply's value as the message has it; of results, what a client must know to hold them."""
-        if not isinstance(value, Given):
+        if not isinstance(value, Delivery):
             return value
         return [value.ticket, [[item.data, [self._named(span) for span in item.spans]] for item in value.items]]
 

@@ -19,7 +19,6 @@ import msgspec
 
 from howdah.engine.comm.connection.framing import Buffer
 from howdah.engine.comm.security.certificates import Role
-from howdah.engine.coordination.snapshot import CoordinationKept
 from howdah.engine.protocol.events import (
     BooksRestored,
     CancelRequested,
@@ -41,6 +40,7 @@ from howdah.engine.protocol.messages import (
     Release,
     Submit,
 )
+from howdah.engine.scheduler.coordination.snapshot import CoordinationRecord
 from howdah.engine.scheduler.core import restart as epoch
 from howdah.engine.scheduler.server.commands import JOURNALED_ASKS
 from howdah.engine.scheduler.server.journal import Journal
@@ -148,7 +148,7 @@ class BooksKept(Entry, frozen=True):
 
 
 class PrimitivesKept(Entry, frozen=True):
-    kept: CoordinationKept
+    kept: CoordinationRecord
 
 
 class FilesKept(Entry, frozen=True):

@@ -45,7 +45,7 @@ def test_a_future_in_a_queue_outlives_its_client(cluster: LocalCluster) -> None:
         assert Variable("left", client=second).get(timeout=10).result(20) == 7  # it was not begun, perhaps, by then
         Variable("left", client=second).delete()
         Event("left-go", client=second).clear()
-    until(lambda: not state_of(cluster).kept and not state_of(cluster).tickets)
+    until(lambda: not state_of(cluster).reference_counts and not state_of(cluster).tickets)
     until(lambda: not cluster._server.state.core.books)
 
 
@@ -64,7 +64,7 @@ def test_a_queue_waits_at_both_ends(cluster: LocalCluster, client: Client) -> No
         queue.get(timeout="10 ms")
     with ThreadPoolExecutor(1) as pool:
         getting = pool.submit(queue.get)
-        until(lambda: any(thing.waiting for thing in state_of(cluster).things.values()))
+        until(lambda: any(thing.waiters for thing in state_of(cluster).primitives.values()))
         queue.close()
         with pytest.raises(HowdahError, match="this queue was closed"):
             getting.result(10)
@@ -158,7 +158,7 @@ def test_whoever_stops_waiting_takes_the_question_back(cluster: LocalCluster, cl
         await asyncio.wait([work])
 
     asyncio.run(give_up())
-    until(lambda: not any(thing.waiting for thing in state_of(cluster).things.values()))
+    until(lambda: not any(thing.waiters for thing in state_of(cluster).primitives.values()))
     queue.put(5)
     assert queue.get(timeout=5) == 5
 
@@ -173,7 +173,7 @@ def test_nothing_is_left_of_a_client_that_died(cluster: LocalCluster) -> None:
     wait([client.submit(abs, -1), client.submit(abs, -2)])
     # Its process is gone: the connection ends, and it never says good-bye.
     client._thread.loop.call_soon_threadsafe(lambda: [task.cancel() for task in client._link._tasks])
-    until(lambda: not state_of(cluster).things and not state_of(cluster).kept)
+    until(lambda: not state_of(cluster).primitives and not state_of(cluster).reference_counts)
     until(lambda: not cluster._server.state.core.books)
     client.close()
 
