@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from howdah.engine.integrations import joblib_hook
+from howdah.version import VERSION
 
 if TYPE_CHECKING:
     from howdah.engine.api import (
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from howdah.engine.integrations.concurrent_futures import Executor
     from howdah.yarn_app import Specification, YarnCluster
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 _HOME = {
     "Client": "howdah.engine.api",
