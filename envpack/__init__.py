@@ -14,22 +14,31 @@ Who may call it: `yarn_app` and users. It imports nothing of howdah but `howdah.
 the environment that it packs and nothing in a user's checkout.
 """
 
+import warnings
+
 from howdah.envpack.archive import pack
 from howdah.envpack.check import check_archive, check_compatible
 from howdah.envpack.environment import describe_environment
-from howdah.envpack.records import Archive, Entry, Environment, Package, Progress, Published
+from howdah.envpack.records import Archive, Environment, Package, Progress, Published, StoredEnvironment
 from howdah.envpack.store import EnvStore
 
 __all__ = [
     "Archive",
-    "Entry",
     "EnvStore",
     "Environment",
     "Package",
     "Progress",
     "Published",
+    "StoredEnvironment",
     "check_archive",
     "check_compatible",
     "describe_environment",
     "pack",
 ]
+
+
+def __getattr__(name: str) -> object:
+    if name == "Entry":
+        warnings.warn("howdah.envpack.Entry is now named StoredEnvironment", DeprecationWarning, stacklevel=2)
+        return StoredEnvironment
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -30,7 +30,7 @@ from howdah.errors import EnvironmentMismatch, StorageError
 _TIME = 315532800
 
 
-class Changed(EnvironmentMismatch):
+class SourceChanged(EnvironmentMismatch):
     """A file was edited between hashing and packing."""
 
 
@@ -89,7 +89,7 @@ def pack_described(
                 members = conda.members(environment, python, os.path.join(scratch, "conda"))
             else:
                 members = [*base.python_members(python), *environment.members]
-            needed = base.needs(members)
+            needed = base.node_requirements(members)
             compiling = (lambda done, total: progress("compiling", done, total)) if progress else None
             members += bytecode.compiled(members, python, threads=threads, spare_folder=scratch, progress=compiling)
             members.append(Member(FACTS_FILE, data=_facts(environment, needed)))
@@ -99,7 +99,7 @@ def pack_described(
             unpacked = _write(half, members, threads, progress)
         os.replace(half, path)
     except OSError as error:
-        raise _no_room(error, path) from error
+        raise _write_error(error, path) from error
     finally:
         if os.path.exists(half):
             os.remove(half)
@@ -108,7 +108,7 @@ def pack_described(
     return Archive(path, environment.hash, size, unpacked, len(members), needed, seconds)
 
 
-def _no_room(error: OSError, path: str) -> StorageError:
+def _write_error(error: OSError, path: str) -> StorageError:
     where = error.filename or path
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         remedy = f"make room there, or set TMPDIR to a folder with more (now {tempfile.gettempdir()})"
@@ -155,18 +155,18 @@ def _write(path: str, members: list[Member], threads: int, progress: Progress | 
                     tar.addfile(info, io.BytesIO(member.data))
                 else:
                     with open(member.source, "rb") as file:
-                        tar.addfile(info, _unchanged(member, file) if member.read else file)
+                        tar.addfile(info, _verified(member, file) if member.read else file)
                 done += size
                 if progress:
                     progress("packing", done, total)
     return total
 
 
-def _unchanged(member: Member, file: BinaryIO) -> BinaryIO:
+def _verified(member: Member, file: BinaryIO) -> BinaryIO:
     """The file's bytes, if they are still those that the content hash is about."""
     data = file.read()
     if sha256(data) != member.digest:
-        raise Changed(f"{member.source} was changed while the environment was packed: pack again")
+        raise SourceChanged(f"{member.source} was changed while the environment was packed: pack again")
     return io.BytesIO(data)
 
 

@@ -40,7 +40,7 @@ def python_members(python: Interpreter) -> list[Member]:
     """
     out: dict[str, Member] = {}
     for name, path in _stdlib(python):
-        out[name] = _library(name, path) if name.endswith(".so") else Member(name, path)
+        out[name] = _stripped_library(name, path) if name.endswith(".so") else Member(name, path)
     with open(python.executable, "rb") as file:
         program = file.read()
     facts = elf.read(program)
@@ -52,13 +52,13 @@ def python_members(python: Interpreter) -> list[Member]:
     shared = next((n for n in facts.needed if os.path.basename(n).startswith("libpython")), "")
     if shared:
         name = os.path.basename(shared)
-        out[f"lib/{name}"] = _library(f"lib/{name}", python.libpython)
+        out[f"lib/{name}"] = _stripped_library(f"lib/{name}", python.libpython)
         if "/" not in shared and "$ORIGIN/../lib" not in facts.search:
-            program = _moved(program, "$ORIGIN/../lib", python.executable)
+            program = _with_search_path(program, "$ORIGIN/../lib", python.executable)
     out["bin/python"] = Member("bin/python", data=elf.without_debug(program), source=python.executable, executable=True)
     for alias in ("python3", f"python{python.short}"):
         out[f"bin/{alias}"] = Member(f"bin/{alias}", link="python")
-    _bundle(out, python)
+    _bundle_libraries(out, python)
     if python.platlibdir != "lib":
         out[python.platlibdir] = Member(python.platlibdir, link="lib")
     if python.dist_packages:  # Debian's Python looks for packages nowhere else
@@ -67,7 +67,7 @@ def python_members(python: Interpreter) -> list[Member]:
     return list(out.values())
 
 
-def _library(name: str, path: str) -> Member:
+def _stripped_library(name: str, path: str) -> Member:
     """A library of Python's own, without what only debuggers read."""
     with open(path, "rb") as file:
         data = file.read()
@@ -75,7 +75,7 @@ def _library(name: str, path: str) -> Member:
     return Member(name, path, data=less if len(less) < len(data) else None, executable=True)
 
 
-def needs(members: list[Member]) -> dict[str, object]:
+def node_requirements(members: list[Member]) -> dict[str, object]:
     """What the nodes must have for these files to load: the newest glibc version named, and libraries not inside.
 
     Looks at Python's own files and at extension modules alike.
@@ -116,7 +116,7 @@ def _walk(folder: str, name: str, *, top: bool) -> Iterator[tuple[str, str]]:
             yield f"{name}/{entry.name}", entry.path
 
 
-def _moved(data: bytes, path: str, name: str) -> bytes:
+def _with_search_path(data: bytes, path: str, name: str) -> bytes:
     changed = elf.with_search_path(data, path)
     if changed is None:
         raise EnvironmentMismatch(
@@ -126,7 +126,7 @@ def _moved(data: bytes, path: str, name: str) -> bytes:
     return changed
 
 
-def _bundle(out: dict[str, Member], python: Interpreter) -> None:
+def _bundle_libraries(out: dict[str, Member], python: Interpreter) -> None:
     """Add libraries that are found by search path outside the system's folders, and theirs."""
     waiting = [(m.name, m.source) for m in out.values() if m.executable and not m.link]
     while waiting:
@@ -157,7 +157,7 @@ def _bundle(out: dict[str, Member], python: Interpreter) -> None:
         here = os.path.dirname(name)
         reached = {os.path.normpath(p.replace("$ORIGIN", here)) for p in facts.search if p.startswith("$ORIGIN")}
         if found and "lib" not in reached:
-            out[name] = Member(name, path, data=_moved(data, target, path), executable=True)
+            out[name] = Member(name, path, data=_with_search_path(data, target, path), executable=True)
 
 
 def _search_of(path: str) -> tuple[str, ...]:

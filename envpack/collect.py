@@ -27,7 +27,7 @@ _INSTALLERS_NOTES = {"INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json
 
 
 @dataclass(slots=True)
-class Collected:
+class CollectedFiles:
     """The packages' part of an archive."""
 
     members: list[Member] = field(default_factory=list)
@@ -36,7 +36,7 @@ class Collected:
     own_modules: set[str] = field(default_factory=set)  # of editable projects
 
 
-def collect(python: Interpreter, rules: Exclusions, also_known: frozenset[str] = frozenset()) -> Collected:
+def collect(python: Interpreter, rules: Exclusions, also_known: frozenset[str] = frozenset()) -> CollectedFiles:
     """Walk an interpreter's package folders.
 
     Parameters
@@ -67,33 +67,33 @@ def collect(python: Interpreter, rules: Exclusions, also_known: frozenset[str] =
     requires.update((key, dist.requires) for key, dist in chosen.items())
     dropped = rules.dropped(requires)
 
-    out = Collected()
+    out = CollectedFiles()
     files: dict[str, Member] = {}
     for dist in sorted(chosen.values(), key=lambda d: d.key):
         package = Package(dist.name, dist.version, dist.source is not None)
         (out.left_out if dist.key in dropped else out.packages).append(package)
     kept = [dist for dist in chosen.values() if dist.key not in dropped]
     gone = [dist for dist in chosen.values() if dist.key in dropped] + shadowed
-    whole = {top for dist in kept if dist.key in rules.include for top in _tops(dist)}
+    whole = {top for dist in kept if dist.key in rules.include for top in _top_level_names(dist)}
     for site in python.sites:
-        here = _Site(site, kept, gone, whole)
+        here = _SiteFolder(site, kept, gone, whole)
         for member in here.members(python):
             files.setdefault(member.name, member)
         for _, plain in here.plain:
             out.own_modules |= {name.partition("/")[0].partition(".")[0] for name in plain.files}
     for dist in kept:
-        for member in _outside(dist, python):
+        for member in _files_outside_site(dist, python):
             files.setdefault(member.name, member)
     out.members = _digested(sorted(files.values(), key=lambda m: m.name))
     return out
 
 
-def _tops(dist: Distribution) -> set[str]:
+def _top_level_names(dist: Distribution) -> set[str]:
     tops = {name.partition("/")[0] for name in dist.files if not name.startswith(("..", "__pycache__"))}
     return {t for t in tops if not t.endswith(".dist-info")} | set(dist.top_level)
 
 
-class _Site:
+class _SiteFolder:
     """One folder of packages."""
 
     def __init__(self, site: str, kept: list[Distribution], gone: list[Distribution], whole: set[str]):
@@ -106,10 +106,10 @@ class _Site:
             self.owner.update(dict.fromkeys(dist.files))
             if not dist.files:  # no RECORD: all that is known of it is its top-level names
                 self.skipped.update(f"{top}{end}" for top in dist.top_level for end in ("", ".py"))
-        self.plain: list[tuple[Distribution, editable.Plain]] = []
+        self.plain: list[tuple[Distribution, editable.ResolvedEditable]] = []
         for dist in self.kept:
             if dist.source is not None:
-                plain = editable.materialise(dist)
+                plain = editable.resolve(dist)
                 self.plain.append((dist, plain))
                 self.skipped |= plain.replaced | {dist.info, "easy-install.pth"}
             else:  # after those that are gone: a file that both record stays
@@ -176,7 +176,7 @@ def _plain_record(record: str) -> bytes:
     return "".join(sorted(kept)).encode("utf-8", "surrogateescape")
 
 
-def _metadata(dist: Distribution, plain: editable.Plain, site: str) -> Iterator[Member]:
+def _metadata(dist: Distribution, plain: editable.ResolvedEditable, site: str) -> Iterator[Member]:
     """A dist-info as a plain installation has it, so that `importlib.metadata` finds version and entry points."""
     if dist.info.endswith(".egg-link"):
         source = dist.source or ""
@@ -196,7 +196,7 @@ def _metadata(dist: Distribution, plain: editable.Plain, site: str) -> Iterator[
             yield Member(f"{site}/{name}/RECORD", data=record.encode())
 
 
-def _outside(dist: Distribution, python: Interpreter) -> Iterator[Member]:
+def _files_outside_site(dist: Distribution, python: Interpreter) -> Iterator[Member]:
     """What a distribution put beside site-packages: data files, and programs that are no scripts."""
     for rel in dist.files if dist.source is None else ():
         if not rel.startswith("../"):

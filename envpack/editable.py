@@ -28,14 +28,14 @@ _ADD_PATH = re.compile(r"^import (?P<module>[\w.]+)\s*(;|$)")
 
 
 @dataclass(frozen=True, slots=True)
-class Plain:
+class ResolvedEditable:
     """What replaces one editable installation."""
 
     files: dict[str, str]  # path relative to site-packages -> the file on this machine
     replaced: frozenset[str]  # names in site-packages that are not needed any more
 
 
-def materialise(dist: Distribution) -> Plain:
+def resolve(dist: Distribution) -> ResolvedEditable:
     """The files that an editable distribution stands for.
 
     Raises
@@ -67,7 +67,7 @@ def materialise(dist: Distribution) -> Plain:
                 files.update(_importable(os.path.join(dist.site, line), dist))
     if not files:
         raise EnvironmentMismatch(_unknown(dist))
-    return Plain(files, frozenset(replaced))
+    return ResolvedEditable(files, frozenset(replaced))
 
 
 def outside_folders(site: str, pth: str) -> list[str]:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 
-from howdah.envpack import look
+from howdah.envpack import interpreter_facts
 from howdah.errors import EnvironmentMismatch, bad_value
 
 
@@ -72,9 +72,9 @@ def probe(prefix: str | None = None) -> Interpreter:
     True
     """
     if prefix is None or os.path.realpath(prefix) == os.path.realpath(sys.prefix):
-        facts = look.look_at_self()
+        facts = interpreter_facts.interpreter_facts()
     else:
-        facts = _look_at_other(prefix)
+        facts = _probe_other(prefix)
     facts["sites"] = tuple(facts["sites"])  # type: ignore[arg-type]
     found = Interpreter(**facts)  # type: ignore[arg-type]
     if tuple(map(int, found.version.split(".")[:2])) < (3, 11) or found.implementation != "cpython":
@@ -85,7 +85,7 @@ def probe(prefix: str | None = None) -> Interpreter:
     return found
 
 
-def _look_at_other(prefix: str) -> dict[str, object]:
+def _probe_other(prefix: str) -> dict[str, object]:
     programs = [
         os.path.join(prefix, "bin", name) for name in ("python", "python3")
     ]  # Debian's /usr has only the second
@@ -94,10 +94,10 @@ def _look_at_other(prefix: str) -> dict[str, object]:
         raise bad_value(
             "prefix", prefix, "give the folder of a virtual or conda environment (there is no bin/python in it)"
         )
-    with open(look.__file__, encoding="utf-8") as source:
+    with open(interpreter_facts.__file__, encoding="utf-8") as source:
         text = source.read()
     # -E: our own PYTHONPATH and PYTHONHOME are not that environment's business
-    command = [python, "-E", "-c", text + "\nimport json\nprint('\\n' + json.dumps(look_at_self()))"]
+    command = [python, "-E", "-c", text + "\nimport json\nprint('\\n' + json.dumps(interpreter_facts()))"]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     if ran.returncode:
         raise EnvironmentMismatch(

@@ -49,10 +49,10 @@ def point(fs: Any, root: str, name: str, hash_: str) -> None:
     counter = max(time.time_ns(), before[-1][0] + 1 if before else 0)
     with fs.open(posixpath.join(folder, f"{name}@{counter}@{hash_}"), "wb") as file:
         file.write(hash_.encode() + b"\n")
-    forget(fs, [path for _, _, path in before])
+    remove(fs, [path for _, _, path in before])
 
 
-def forget(fs: Any, paths: list[str]) -> None:
+def remove(fs: Any, paths: list[str]) -> None:
     """Remove pointers."""
     for path in paths:
         try:

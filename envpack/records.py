@@ -95,7 +95,7 @@ class Published:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class StoredEnvironment:
     """One environment of a store."""
 
     hash: str
@@ -123,10 +123,14 @@ class Entry:
         return {**asdict(self), "name": self.name}
 
 
-def entry_from_json(text: str | bytes, *, names: tuple[str, ...], path: str, url: str) -> Entry:
+def entry_from_json(text: str | bytes, *, names: tuple[str, ...], path: str, url: str) -> StoredEnvironment:
     """Read a store's metadata file; fields that a newer howdah added are passed over."""
     values = json.loads(text)
-    known = {k: v for k, v in values.items() if k in Entry.__dataclass_fields__ and k not in ("names", "path", "url")}
+    known = {
+        k: v
+        for k, v in values.items()
+        if k in StoredEnvironment.__dataclass_fields__ and k not in ("names", "path", "url")
+    }
     for many in ("packages", "left_out"):
         known[many] = tuple(Package(p["name"], p["version"], p.get("editable", False)) for p in known.get(many, ()))
-    return Entry(**known, names=names, path=path, url=url)
+    return StoredEnvironment(**known, names=names, path=path, url=url)

@@ -24,10 +24,18 @@ from dataclasses import replace
 from typing import Any
 
 from howdah.envpack import names
-from howdah.envpack.archive import Changed, pack_described
+from howdah.envpack.archive import SourceChanged, pack_described
 from howdah.envpack.check import check_archive
 from howdah.envpack.environment import describe
-from howdah.envpack.records import Archive, Entry, Environment, Package, Progress, Published, entry_from_json
+from howdah.envpack.records import (
+    Archive,
+    Environment,
+    Package,
+    Progress,
+    Published,
+    StoredEnvironment,
+    entry_from_json,
+)
 from howdah.errors import EnvironmentMismatch, HowdahError, PathMissing, StorageError, bad_value, near
 
 _HASH = re.compile(r"[0-9a-f]{32}")
@@ -102,7 +110,7 @@ class EnvStore:
         for left in reversed(range(_EDITS)):
             try:
                 return self._publish(prefix, name, progress, exclude, include, threads, without_howdah)
-            except Changed:  # somebody edits a project that is installed as editable: look again
+            except SourceChanged:  # somebody edits a project that is installed as editable: look again
                 if not left:
                     raise
         raise AssertionError("the last turn returns or raises")
@@ -129,9 +137,9 @@ class EnvStore:
                 f"the environment {environment.prefix} has no howdah in it, so no worker could start there: "
                 f"{environment.prefix}/bin/python -m pip install howdah"
             )
-        with self._told("look into"):
+        with self._translated_errors("look into"):
             there = self._entry(environment.hash)
-            size = there.size if there else self._adopt(environment)
+            size = there.size if there else self._recover_upload(environment)
         uploaded = size is None
         if size is None:
             with tempfile.TemporaryDirectory(prefix="howdah-publish-") as scratch:
@@ -140,18 +148,18 @@ class EnvStore:
                 seconds |= archive.seconds
                 seconds["checking"] = check_archive(archive, environment, progress=progress)
                 started = time.perf_counter()
-                with self._told("upload to"):
+                with self._translated_errors("upload to"):
                     size, uploaded = self._upload(archive, environment, progress)
                 seconds["uploading"] = time.perf_counter() - started
         if name is not None:
-            with self._told("name an environment in"):
+            with self._translated_errors("name an environment in"):
                 names.point(self.fs, self.root, name, environment.hash)
         path = self._path(environment.hash + ".tar.gz")
         return Published(
             environment.hash, path, uploaded, size, seconds, url=self.url + path, name=name, python=environment.python
         )
 
-    def _adopt(self, environment: Environment) -> int | None:
+    def _recover_upload(self, environment: Environment) -> int | None:
         """The size of an archive whose publisher died before its `.json`: renamed, so complete."""
         path = self._path(environment.hash + ".tar.gz")
         if self._path(environment.hash + ".json") in names.files(
@@ -189,7 +197,7 @@ class EnvStore:
         if size is None:
             raise StorageError(f"{self.url}{path} disappeared while it was published: publish again")
         self._describe(environment, size, archive if ours else None)
-        self._sweep()
+        self._remove_stale_uploads()
         return size, ours
 
     def _rename(self, source: str, target: str) -> bool:
@@ -237,7 +245,7 @@ class EnvStore:
         elif "file" in self.fs.protocol:
             os.chmod(self.root, 0o700)
 
-    def _sweep(self) -> None:
+    def _remove_stale_uploads(self) -> None:
         """Remove what publishers left half uploaded a day or more ago."""
         for path, info in names.files(self.fs, self.root).items():
             half = posixpath.basename(path).startswith(".") and path.endswith(".tmp")
@@ -246,14 +254,14 @@ class EnvStore:
 
     # -- look ---------------------------------------------------------------------------------------------------------
 
-    def list(self) -> list[Entry]:
+    def list(self) -> list[StoredEnvironment]:
         """Every environment, newest first."""
-        with self._told("list"):
+        with self._translated_errors("list"):
             pointers = names.pointers(self.fs, self.root)
             found = [self._entry(hash_, pointers) for hash_ in self._hashes()]
         return sorted((e for e in found if e is not None), key=lambda e: -e.created)
 
-    def resolve(self, name_or_hash: str) -> Entry:
+    def resolve(self, name_or_hash: str) -> StoredEnvironment:
         """The environment of a name, a hash, or the unambiguous beginning of a hash (4 characters at least).
 
         Raises
@@ -263,10 +271,10 @@ class EnvStore:
         InputError
             More than one hash begins so.
         """
-        with self._told("look into"):
+        with self._translated_errors("look into"):
             return self._resolve(name_or_hash, names.pointers(self.fs, self.root))
 
-    def _resolve(self, name_or_hash: str, pointers: names.Pointers) -> Entry:
+    def _resolve(self, name_or_hash: str, pointers: names.Pointers) -> StoredEnvironment:
         if name_or_hash in pointers:
             hash_ = pointers[name_or_hash][-1][1]
             entry = self._entry(hash_, pointers)
@@ -289,11 +297,11 @@ class EnvStore:
             raise PathMissing(f"no environment {name_or_hash!r} in {self.url}{self.root}: {hint}")
         return entry
 
-    def inspect(self, name_or_hash: str) -> Entry:
+    def inspect(self, name_or_hash: str) -> StoredEnvironment:
         """All that is known of one environment; errors as in `resolve`."""
         return self.resolve(name_or_hash)
 
-    def remove(self, name_or_hash: str) -> Entry:
+    def remove(self, name_or_hash: str) -> StoredEnvironment:
         """Remove a name, or an environment with all its names.
 
         By name: the archive goes too, unless another name points to it. By hash: it goes whatever its names. Running
@@ -301,24 +309,24 @@ class EnvStore:
 
         Returns
         -------
-        Entry
+        StoredEnvironment
             What is gone: `names` has the names that were removed, `size` is 0 where the archive stays.
         """
-        with self._told("remove from"):
+        with self._translated_errors("remove from"):
             pointers = names.pointers(self.fs, self.root)
             entry = self._resolve(name_or_hash, pointers)
             if name_or_hash in pointers and len(entry.names) > 1:
-                names.forget(self.fs, [path for _, _, path in pointers[name_or_hash]])
+                names.remove(self.fs, [path for _, _, path in pointers[name_or_hash]])
                 return replace(entry, names=(name_or_hash,), size=0)
             for suffix in (".json", ".tar.gz"):  # the .json first: without it the environment is not there
                 path = self._path(entry.hash + suffix)
                 if self._size(path) is not None:
                     self.fs.rm(path)
-            names.forget(self.fs, [path for name in entry.names for _, _, path in pointers[name]])
+            names.remove(self.fs, [path for name in entry.names for _, _, path in pointers[name]])
         return entry
 
     @contextlib.contextmanager
-    def _told(self, action: str) -> Iterator[None]:
+    def _translated_errors(self, action: str) -> Iterator[None]:
         """What the file system raises becomes howdah's, with the store's place."""
         try:
             yield
@@ -327,7 +335,7 @@ class EnvStore:
         except (OSError, RuntimeError) as error:  # hdfs-native raises RuntimeError for what has no errno
             raise StorageError(f"cannot {action} the environment store {self.url}{self.root}: {error}") from error
 
-    def _entry(self, hash_: str, pointers: names.Pointers | None = None) -> Entry | None:
+    def _entry(self, hash_: str, pointers: names.Pointers | None = None) -> StoredEnvironment | None:
         """None where the `.json` is not there, or speaks of an archive of another size."""
         path = self._path(hash_ + ".tar.gz")
         self.fs.invalidate_cache()

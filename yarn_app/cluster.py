@@ -27,7 +27,7 @@ from howdah.yarn_app.ui import progress
 from howdah.yarn_app.yarn import edge_node as edge
 from howdah.yarn_app.yarn import kv_keys as keys
 from howdah.yarn_app.yarn import logs
-from howdah.yarn_app.yarn.resource_manager import NotTold
+from howdah.yarn_app.yarn.resource_manager import RestUnavailable
 from howdah.yarn_app.yarn.skein_client import MasterGone
 
 
@@ -180,7 +180,7 @@ class YarnCluster:
             found = self.status()
             if found.get("exit_code") is not None or (not found and self._application.report().ended):
                 raise self._application.failed(self._application.report())
-        except (HadoopNotFound, DeadlineExceeded, NotTold):
+        except (HadoopNotFound, DeadlineExceeded, RestUnavailable):
             return ""  # YARN is away itself: it keeps its applications
         address = str(found.get("scheduler") or "")
         self.scheduler_address = address or self.scheduler_address
@@ -202,7 +202,7 @@ class YarnCluster:
 
     def logs(self) -> dict[str, dict[str, str]]:
         """Container id -> file name -> text."""
-        return logs.of(self._application.manager, self.app_id, ended=self._application.report().ended)
+        return logs.container_logs(self._application.manager, self.app_id, ended=self._application.report().ended)
 
     # -- what it does
 

@@ -32,14 +32,14 @@ logger = logging.getLogger("howdah.io")
 MOST_HOSTS = 3
 
 
-def hosts_for(blocks: Iterable[Block], start: int, end: int, *, salt: int = 0) -> tuple[str, ...]:
+def preferred_hosts(blocks: Iterable[Block], start: int, end: int, *, salt: int = 0) -> tuple[str, ...]:
     """The hosts that hold most of the bytes `start` to `end` (exclusive), best first, three at most.
 
     ``localhost`` is no host that anybody else could be sent to, and is dropped. Hosts that hold equally much come in an
     order that depends on `salt` and `start` alone: the same every time, and not the same host first for every file.
 
     >>> blocks = [Block(0, 100, ("a", "b")), Block(100, 100, ("b", "c"))]
-    >>> hosts_for(blocks, 40, 200)
+    >>> preferred_hosts(blocks, 40, 200)
     ('b', 'c', 'a')
     """
     held: dict[str, int] = defaultdict(int)
@@ -59,7 +59,7 @@ class BlockLocations(Protocol):
     def listing(self, path: str) -> list[FileInfo]: ...
 
 
-class FromNameNode:
+class NameNodeLocations:
     """One connection per question: questions are few (one per folder), and idle connections would be closed anyway."""
 
     def __init__(self, filesystem: FileSystem) -> None:
@@ -72,7 +72,7 @@ class FromNameNode:
             return list(namenode.listing(path))
 
 
-class FromWebHdfs:
+class WebHdfsLocations:
     """The listing by the file system's own client, then one call per file."""
 
     _THREADS = 8
@@ -93,7 +93,7 @@ class FromWebHdfs:
         return [replace(entry, blocks=blocks.get(entry.path, ())) for entry in entries]
 
 
-_PROVIDERS: tuple[type[FromNameNode] | type[FromWebHdfs], ...] = (FromNameNode, FromWebHdfs)
+_PROVIDERS: tuple[type[NameNodeLocations] | type[WebHdfsLocations], ...] = (NameNodeLocations, WebHdfsLocations)
 _chosen: dict[FileSystem, int] = {}
 _chosen_lock = threading.Lock()
 

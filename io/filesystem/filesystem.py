@@ -2,7 +2,7 @@
 
 For everybody above `io`, and for users. It promises: it can be pickled and is a few hundred bytes then; its client is
 opened where it is first used, once per process, and never used across a fork; a NameNode that restarts is waited for
-(`faults.PATIENCE`); errors are howdah's and name the path. Paths are plain: what comes after scheme and authority.
+(`retry.RETRY_SECONDS`); errors are howdah's and name the path. Paths are plain: what comes after scheme and authority.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, TypeVar
 from urllib.parse import unquote
 
 from howdah.errors import HadoopNotFound, PathExists, PathMissing, bad_value
-from howdah.io.filesystem import retry as faults
+from howdah.io.filesystem import retry
 from howdah.io.filesystem.clients import Range, Sink, StorageClient, choose_client, make_client
 from howdah.io.hadoop.config import HadoopConfig, load_hadoop_config
 from howdah.io.hadoop.records import Block, FileInfo
@@ -88,35 +88,39 @@ class FileSystem:
         self,
         action: str,
         path: str,
-        act: Callable[[StorageClient], T],
+        operation: Callable[[StorageClient], T],
         missing_ok: bool = False,
-        patience: float | None = None,
+        retry_seconds: float | None = None,
     ) -> T | None:
         where = "" if self.is_local else ", ".join(node.rpc for node in self.config.namenodes(self.authority))
-        most = 0.0 if self.is_local else faults.PATIENCE if self._reached else faults.FIRST_CONTACT
-        patience = most if patience is None else min(most, patience)
+        most = 0.0 if self.is_local else retry.RETRY_SECONDS if self._reached else retry.FIRST_CONTACT_SECONDS
+        retry_seconds = most if retry_seconds is None else min(most, retry_seconds)
         try:
-            result = faults.patiently(lambda: act(self.client), where=f"NameNode {where}", patience=patience)
+            result = retry.retry_transient(
+                lambda: operation(self.client), where=f"NameNode {where}", retry_seconds=retry_seconds
+            )
         except FileNotFoundError as error:
             self._reached = True
             if missing_ok:
                 return None
-            raise faults.translate(error, url=self.url(path), action=action, where=where) from error
+            raise retry.translate_error(error, url=self.url(path), action=action, where=where) from error
         except (OSError, RuntimeError) as error:  # NotImplementedError is a RuntimeError
-            raise faults.translate(
-                error, url=self.url(path), action=action, where=where, waited=patience, reached=self._reached
+            raise retry.translate_error(
+                error, url=self.url(path), action=action, where=where, waited=retry_seconds, reached=self._reached
             ) from error
         self._reached = True
         return result
 
-    def _must(self, action: str, path: str, act: Callable[[StorageClient], T], patience: float | None = None) -> T:
-        return self._call(action, path, act, patience=patience)  # type: ignore[return-value]  # None only where `act` returns it
+    def _require(
+        self, action: str, path: str, operation: Callable[[StorageClient], T], retry_seconds: float | None = None
+    ) -> T:
+        return self._call(action, path, operation, retry_seconds=retry_seconds)  # type: ignore[return-value]  # None only where `act` returns it
 
     # -- looking ----------------------------------------------------------------------------------------------------
 
     def info(self, path: str) -> FileInfo:
         """What is at `path`. Raises `PathMissing`."""
-        return self._must("look at", path, lambda c: c.info(path))
+        return self._require("look at", path, lambda c: c.info(path))
 
     def exists(self, path: str) -> bool:
         return self._call("look at", path, lambda c: c.info(path), missing_ok=True) is not None
@@ -136,13 +140,13 @@ class FileSystem:
         if locate and not self.is_local:
             from howdah.io.filesystem.block_locations import locate_listing
 
-            found = self._must("list", path, lambda _: locate_listing(self, path))
+            found = self._require("list", path, lambda _: locate_listing(self, path))
             if found is not None:
                 return found
         info = self.info(path) if self.is_local else None
         if info is not None and not info.is_dir:
             return [info]
-        entries = self._must("list", path, lambda c: c.ls(path))
+        entries = self._require("list", path, lambda c: c.ls(path))
         return sorted(entries, key=lambda entry: entry.path)
 
     def glob(self, pattern: str, *, locate: bool = False) -> list[FileInfo]:
@@ -179,7 +183,7 @@ class FileSystem:
         """A binary file; mode ``rb``, ``wb`` (replaces) or ``ab``. Opening is patient, later reads are the client's."""
         if mode not in ("rb", "wb", "ab"):
             raise bad_value("mode", mode, "give 'rb', 'wb' or 'ab'")
-        return self._must("open", path, lambda c: c.open(path, mode))
+        return self._require("open", path, lambda c: c.open(path, mode))
 
     def read_ranges(self, path: str, ranges: Sequence[Range], size: int, sink: Sink) -> None:
         """Read byte ranges into `sink`, patiently: after a fault all of them come again.
@@ -188,7 +192,7 @@ class FileSystem:
         ----------
         size : the file's length as planned; another length is a `StorageError`.
         """
-        self._must("read", path, lambda c: c.read_ranges(path, ranges, size, sink))
+        self._require("read", path, lambda c: c.read_ranges(path, ranges, size, sink))
 
     def read_range(self, path: str, offset: int, length: int, size: int) -> bytes:
         """One byte range as bytes."""
@@ -203,7 +207,7 @@ class FileSystem:
     # -- writing ----------------------------------------------------------------------------------------------------
 
     def create(
-        self, path: str, data: bytes | memoryview, *, block_size: int | None = None, patience: float | None = None
+        self, path: str, data: bytes | memoryview, *, block_size: int | None = None, retry_seconds: float | None = None
     ) -> None:
         """Write a new file. Raises `PathExists` if it is there, `PathMissing` if its folder is not.
 
@@ -212,7 +216,7 @@ class FileSystem:
 
         Parameters
         ----------
-        patience : seconds for which platform faults are waited for at most, where that is less than `faults.PATIENCE`.
+        retry_seconds : for how long transient errors are retried, where that is less than `retry.RETRY_SECONDS`.
         """
         view, tries = memoryview(data).cast("B"), 0  # Arrow's buffers are signed bytes, which hdfs-native refuses
 
@@ -223,11 +227,11 @@ class FileSystem:
                 self._discard(client, path)
             client.create(path, view, block_size)
 
-        self._must("write", path, act, patience)
+        self._require("write", path, act, retry_seconds)
 
-    def replace(self, path: str, data: bytes, *, patience: float | None = None) -> None:
-        """Write a file, new or in the place of another, which is there until then: whole or not at all. `patience` as
-        in `create`. Raises `PathMissing` if its folder is not there."""
+    def replace(self, path: str, data: bytes, *, retry_seconds: float | None = None) -> None:
+        """Write a file, new or in the place of another, which is there until then: whole or not at all.
+        `retry_seconds` as in `create`. Raises `PathMissing` if its folder is not there."""
         fresh, view = path + ".new", memoryview(data)
 
         def act(client: StorageClient) -> None:  # done once more as a whole where an answer was lost
@@ -235,7 +239,7 @@ class FileSystem:
             client.create(fresh, view, None)
             client.replace(fresh, path)
 
-        self._must("write", path, act, patience)
+        self._require("write", path, act, retry_seconds)
 
     @staticmethod
     def _discard(client: StorageClient, path: str) -> None:
@@ -246,11 +250,11 @@ class FileSystem:
 
     def mkdirs(self, path: str) -> None:
         """Make a folder and those above it; fine if it is there."""
-        self._must("make the folder", path, lambda c: c.mkdir(path, True))
+        self._require("make the folder", path, lambda c: c.mkdir(path, True))
 
     def mkdir(self, path: str) -> None:
         """Make a folder whose parent is there."""
-        self._must("make the folder", path, lambda c: c.mkdir(path, False))
+        self._require("make the folder", path, lambda c: c.mkdir(path, False))
 
     def rename(self, source: str, target: str) -> None:
         """Move a file or folder; never overwrites, never moves into a folder.
@@ -276,7 +280,7 @@ class FileSystem:
                 raise
 
         try:
-            self._must(f"rename to {self.url(target)}", source, act)
+            self._require(f"rename to {self.url(target)}", source, act)
         except PathExists as error:
             raise PathExists(f"{self.url(target)}: exists already") from error
 

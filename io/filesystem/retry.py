@@ -18,9 +18,9 @@ from howdah.errors import HowdahError, NotSupported, PathExists, PathMissing, St
 logger = logging.getLogger("howdah.io")
 T = TypeVar("T")
 
-PATIENCE = 60.0
+RETRY_SECONDS = 60.0
 """Seconds that a platform fault is waited for: a NameNode's restart with a big image takes longer only rarely."""
-FIRST_CONTACT = 15.0
+FIRST_CONTACT_SECONDS = 15.0
 """Seconds for a file system that nobody has reached yet: more likely a wrong address than a restart."""
 _TELL_AFTER, _TELL_AGAIN = 3.0, 60.0
 _told: dict[str, float] = {}  # when the log last said that an address does not answer: many threads, one line
@@ -40,7 +40,7 @@ _HOST = re.compile(r'host_name: "([^"]*)"')
 _JAVA = re.compile(r'^\w*RPCError\("([^"]*)", "(.*)"\)$', re.DOTALL)
 
 
-def is_platform_fault(error: BaseException) -> bool:
+def is_transient(error: BaseException) -> bool:
     """That the same call may well succeed in a moment.
 
     >>> is_platform_fault(ConnectionRefusedError()), is_platform_fault(FileNotFoundError("/x"))
@@ -59,7 +59,9 @@ def is_platform_fault(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and _PASSING.search(str(error)) is not None
 
 
-def patiently(act: Callable[[], T], *, where: str, patience: float, now: Callable[[], float] = time.monotonic) -> T:
+def retry_transient(
+    operation: Callable[[], T], *, where: str, retry_seconds: float, now: Callable[[], float] = time.monotonic
+) -> T:
     """Call `act` again, a little later each time, until it works or `patience` seconds of platform faults are over.
 
     Anything but a platform fault is raised at once, and so is the last platform fault.
@@ -71,19 +73,19 @@ def patiently(act: Callable[[], T], *, where: str, patience: float, now: Callabl
     started, pause = now(), 0.1
     while True:
         try:
-            return act()
+            return operation()
         except (OSError, RuntimeError) as error:
             waited = now() - started
-            if not is_platform_fault(error) or waited + pause > patience:
+            if not is_transient(error) or waited + pause > retry_seconds:
                 raise
             if waited > _TELL_AFTER and now() - _told.get(where, -_TELL_AGAIN) >= _TELL_AGAIN:
                 _told[where] = now()
-                logger.warning("%s: %s; trying again for up to %.0f s", where, plain_words(error), patience)
+                logger.warning("%s: %s; trying again for up to %.0f s", where, short_message(error), retry_seconds)
         time.sleep(pause)
         pause = min(pause * 2, 2.0)
 
 
-def plain_words(error: BaseException) -> str:
+def short_message(error: BaseException) -> str:
     """The one line of an error that a person wants to read: no Java class names, no stack.
 
     >>> plain_words(RuntimeError('RPCError("org.x.SafeModeException", "Name node is in safe mode.\\\\nat org.x")'))
@@ -99,7 +101,7 @@ def plain_words(error: BaseException) -> str:
     return text.split("\n")[0] or type(error).__name__
 
 
-def translate(
+def translate_error(
     error: Exception, *, url: str, action: str, where: str, waited: float | None = None, reached: bool = True
 ) -> HowdahError:
     """howdah's error for a client's.
@@ -112,7 +114,7 @@ def translate(
     waited : the seconds that platform faults were waited for.
     reached : the file system has answered before: its address is right.
     """
-    words = plain_words(error)
+    words = short_message(error)
     if isinstance(error, HowdahError):
         return error
     if isinstance(error, IsADirectoryError) or "Path is not a file" in words:
@@ -127,7 +129,7 @@ def translate(
         return StorageError(f"{url}: cannot {action}: a part of the path is a file, not a folder")
     if isinstance(error, NotImplementedError):
         return NotSupported(f"{url}: the HDFS client cannot {action} this: {words}. Set HOWDAH_HDFS_CLIENT=pyarrow")
-    if where and is_platform_fault(error):
+    if where and is_transient(error):
         tried = f", tried for {waited:.0f} s" if waited is not None else ""
         kind = StorageAway if reached else StorageError
         return kind(f"{url}: cannot {action}: {words} (NameNode {where}{tried}). Is HDFS up, the address right?")

@@ -28,7 +28,7 @@ ANSWER_SECONDS = 60.0
 
 
 class RemoteError(RuntimeError):
-    """A Java exception of the NameNode, in the words that hdfs-native uses for one (`faults` reads both)."""
+    """A Java exception of a Hadoop server, with the text that hdfs-native uses for one (`io.filesystem.retry`)."""
 
     def __init__(self, java_class: str, message: str) -> None:
         super().__init__(f'RPCError("{java_class}", "{message}")')
@@ -49,7 +49,7 @@ class NameNodeRpc:
     NotSupported
         The cluster wants Kerberos or tokens.
     OSError, RemoteError
-        As the socket and the NameNode say it; whoever calls is patient (`faults.patiently`).
+        As the socket and the NameNode say it; whoever calls is patient (`io.filesystem.retry`).
     """
 
     def __init__(self, addresses: Sequence[str], user: str, security: str = "simple") -> None:

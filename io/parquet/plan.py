@@ -19,7 +19,7 @@ from typing import Any
 import pyarrow as pa
 
 from howdah.errors import NotSupported, PathMissing, SchemaError, UnknownColumn, bad_value, near
-from howdah.io.filesystem.block_locations import hosts_for
+from howdah.io.filesystem.block_locations import preferred_hosts
 from howdah.io.filesystem.filesystem import FileSystem, is_glob, open_filesystem
 from howdah.io.hadoop.records import Block, FileInfo
 from howdah.io.parquet.footer import Footer, chunk_range, leaves_of, read_footers
@@ -221,7 +221,7 @@ class ParquetTable:
             if group.rows == 0:
                 continue
             size = _group_bytes(metadata.row_group(index), _own_leaves(self, file, leaves))
-            there = hosts_for(file.blocks, group.start, group.stop, salt=zlib.crc32(file.path.encode()))
+            there = preferred_hosts(file.blocks, group.start, group.stop, salt=zlib.crc32(file.path.encode()))
             if chosen and (nbytes + size > target or set(there) != set(hosts)):
                 yield self._piece(file, chosen, nbytes, hosts, total)
                 chosen, nbytes = [], 0

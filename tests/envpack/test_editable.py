@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from howdah.envpack.distributions import Distribution, read_site
-from howdah.envpack.editable import materialise
+from howdah.envpack.editable import resolve
 from howdah.errors import EnvironmentMismatch
 
 if TYPE_CHECKING:
@@ -146,13 +146,13 @@ def installed(tmp_path: Path, **files: str) -> Distribution:
 
 
 def test_a_path_to_src(tmp_path: Path) -> None:
-    plain = materialise(installed(tmp_path, _prices__pth="{source}/src\n"))
+    plain = resolve(installed(tmp_path, _prices__pth="{source}/src\n"))
     assert set(plain.files) == {"prices2/__init__.py", "one.py"}
     assert plain.replaced == {"_prices.pth"}
 
 
 def test_a_path_to_a_flat_checkout_takes_the_package_only(tmp_path: Path) -> None:
-    plain = materialise(installed(tmp_path, prices__pth="{source}\n"))
+    plain = resolve(installed(tmp_path, prices__pth="{source}\n"))
     assert set(plain.files) == {"prices/__init__.py", "prices/deep/__init__.py"}
 
 
@@ -162,7 +162,7 @@ def test_the_editables_library(tmp_path: Path) -> None:
         "F.install()\n"
         "F.map_module('prices', '{source}/prices/__init__.py')\n"
     )
-    plain = materialise(
+    plain = resolve(
         installed(tmp_path, _editable_impl_prices__pth="import _editable_impl_prices", _editable_impl_prices__py=finder)
     )
     assert set(plain.files) == {"prices/__init__.py", "prices/deep/__init__.py"}
@@ -171,7 +171,7 @@ def test_the_editables_library(tmp_path: Path) -> None:
 
 def test_a_single_module_of_setuptools(tmp_path: Path) -> None:
     finder = "MAPPING: dict[str, str] = {{'one': '{source}/src/one'}}\n"
-    plain = materialise(installed(tmp_path, a__pth="import f; f.install()", f__py=finder))
+    plain = resolve(installed(tmp_path, a__pth="import f; f.install()", f__py=finder))
     assert set(plain.files) == {"one.py"}
 
 
@@ -180,14 +180,14 @@ def test_a_kind_that_is_not_known_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(
         EnvironmentMismatch, match=r"prices 3\.0 is an editable installation of .*cannot read: install it plainly"
     ):
-        materialise(dist)
+        resolve(dist)
 
 
 def test_a_checkout_that_is_gone(tmp_path: Path) -> None:
     dist = installed(tmp_path, a__pth="{source}\n")
     shutil.rmtree(tmp_path / "checkout")
     with pytest.raises(EnvironmentMismatch, match="that folder does not exist"):
-        materialise(dist)
+        resolve(dist)
 
 
 def test_setup_py_develop(tmp_path: Path) -> None:
@@ -201,4 +201,4 @@ def test_setup_py_develop(tmp_path: Path) -> None:
     (site / "prices.egg-link").write_text(f"{source}\n.")
     (dist,) = read_site(str(site))
     assert (dist.version, dist.source) == ("0.9", str(source))
-    assert set(materialise(dist).files) == {"prices/__init__.py"}
+    assert set(resolve(dist).files) == {"prices/__init__.py"}

@@ -173,7 +173,7 @@ def test_a_source_edited_meanwhile_is_not_packed_under_the_old_hash(venv: Venv, 
     (own.site / "loose.py").write_text("x = 1\n")
     environment, python = archive.describe(str(own.path))
     (own.site / "loose.py").write_text("x = 2\n")
-    with pytest.raises(archive.Changed, match=r"loose\.py was changed"):
+    with pytest.raises(archive.SourceChanged, match=r"loose\.py was changed"):
         archive.pack_described(environment, python, output=tmp_path / "out.tar.gz")
     assert not (tmp_path / "out.tar.gz").exists()
 

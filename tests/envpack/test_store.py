@@ -15,7 +15,7 @@ import fsspec
 import pytest
 from fsspec.implementations.local import LocalFileSystem
 
-from howdah.envpack import Entry, EnvStore, Published, check_compatible
+from howdah.envpack import EnvStore, Published, StoredEnvironment, check_compatible
 from howdah.errors import EnvironmentMismatch, InputError, PathMissing, StorageError
 
 if TYPE_CHECKING:
@@ -346,7 +346,7 @@ def test_any_fsspec_file_system_will_do(with_howdah: Venv) -> None:
 
 
 def entry(python: str, howdah: str | None) -> dict[str, Any]:
-    made = Entry("0" * 32, ("etl",), "/p", "/p", 1, python, 0.0, howdah=howdah)
+    made = StoredEnvironment("0" * 32, ("etl",), "/p", "/p", 1, python, 0.0, howdah=howdah)
     return {"python": made.python, "howdah": made.howdah, "what": "environment 'etl'"}
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from howdah.errors import HadoopNotFound, InputError, PathExists, PathMissing, StorageError
-from howdah.io.filesystem import retry as faults
+from howdah.io.filesystem import retry
 from howdah.io.filesystem.clients import choose_client
 from howdah.io.filesystem.filesystem import FileSystem, open_filesystem
 from howdah.io.hadoop.config import HadoopConfig
@@ -201,7 +201,7 @@ SAFE_MODE = RuntimeError(
     ],
 )  # fmt: skip
 def test_what_is_waited_for(error: Exception, passes: bool) -> None:
-    assert faults.is_platform_fault(error) is passes
+    assert retry.is_transient(error) is passes
 
 
 def test_patience_ends_when_the_platform_is_back() -> None:
@@ -213,7 +213,7 @@ def test_patience_ends_when_the_platform_is_back() -> None:
             raise answer
         return str(answer)
 
-    assert faults.patiently(act, where="nn", patience=5) == "there"
+    assert retry.retry_transient(act, where="nn", retry_seconds=5) == "there"
 
 
 def test_patience_is_bounded() -> None:
@@ -223,11 +223,11 @@ def test_patience_is_bounded() -> None:
         raise SAFE_MODE
 
     with pytest.raises(RuntimeError, match="safe mode"):
-        faults.patiently(act, where="nn", patience=0.2, now=lambda: next(clock) / 10)
+        retry.retry_transient(act, where="nn", retry_seconds=0.2, now=lambda: next(clock) / 10)
 
 
 def test_a_namenode_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(faults, "FIRST_CONTACT", 0.3)
+    monkeypatch.setattr(retry, "FIRST_CONTACT_SECONDS", 0.3)
     filesystem, path = open_filesystem("hdfs://127.0.0.1:9/data/x", config=HadoopConfig())
     with pytest.raises(
         StorageError, match=r"hdfs://127.0.0.1:9/data/x: cannot look at: .*refused.*NameNode 127.0.0.1:9"

@@ -29,7 +29,7 @@ import pytest
 
 from howdah.errors import CorruptFile, HadoopNotFound, PathExists, PathMissing, StorageError
 from howdah.io import begin_write, open_filesystem, plan_parquet, scan_piece
-from howdah.io.filesystem.block_locations import FromNameNode, FromWebHdfs, hosts_for
+from howdah.io.filesystem.block_locations import NameNodeLocations, WebHdfsLocations, preferred_hosts
 from howdah.io.filesystem.filesystem import FileSystem
 from howdah.io.hadoop.config import HadoopConfig, load_hadoop_config
 from howdah.io.hadoop.protobuf import Message, read_varint
@@ -120,8 +120,8 @@ def test_block_locations_are_those_of_webhdfs_and_fsck(hadoop: Any, filesystem: 
     for name in ("a", "b"):
         filesystem.create(f"{folder}/{name}", data, block_size=1 << 20)
     filesystem.create(f"{folder}/empty", b"")
-    ours = FromNameNode(filesystem).listing(folder)
-    web = FromWebHdfs(filesystem).listing(folder)
+    ours = NameNodeLocations(filesystem).listing(folder)
+    web = WebHdfsLocations(filesystem).listing(folder)
     assert [(f.path, f.size, f.blocks) for f in sorted(ours, key=lambda f: f.path)] == [
         (f.path, f.size, f.blocks) for f in sorted(web, key=lambda f: f.path)
     ]
@@ -198,8 +198,8 @@ def test_row_groups_in_different_blocks_are_different_pieces(hadoop: Any, filesy
     (file,) = planned.files
     for piece in planned.pieces(["noise"]):
         groups = [file.row_groups[index] for index in piece.row_groups]
-        assert all(hosts_for(file.blocks, g.start, g.stop)[:1] and
-                   set(hosts_for(file.blocks, g.start, g.stop)) == set(piece.hosts) for g in groups)  # fmt: skip
+        assert all(preferred_hosts(file.blocks, g.start, g.stop)[:1] and
+                   set(preferred_hosts(file.blocks, g.start, g.stop)) == set(piece.hosts) for g in groups)  # fmt: skip
     frames = [scan_piece(piece, ["noise"]).collect() for piece in planned.pieces(["noise"])]
     assert pl.concat(frames)["noise"].to_list() == table["noise"].to_pylist()
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from howdah.errors import NotSupported, PathMissing, StorageError
-from howdah.io.filesystem import retry as faults
+from howdah.io.filesystem import retry
 from howdah.io.filesystem.block_locations import locate_listing
 from howdah.io.filesystem.filesystem import FileSystem
 from howdah.io.hadoop.config import HadoopConfig
@@ -124,15 +124,15 @@ def test_only_standbys_is_a_fault_that_is_waited_for() -> None:
     with namenode(STANDBY) as one, namenode(STANDBY) as two, NameNodeRpc([one.address, two.address], "her") as rpc:
         with pytest.raises(RemoteError, match="StandbyException") as caught:
             list(rpc.listing("/t"))
-        assert faults.is_platform_fault(caught.value)
-        assert faults.plain_words(caught.value) == "StandbyException: refused"
+        assert retry.is_transient(caught.value)
+        assert retry.short_message(caught.value) == "StandbyException: refused"
 
 
 def test_a_connection_that_breaks_is_a_fault_that_is_waited_for() -> None:
     with namenode("hang up") as server, NameNodeRpc([server.address], "her") as rpc:
         with pytest.raises(ConnectionError) as caught:
             list(rpc.listing("/t"))
-        assert faults.is_platform_fault(caught.value)
+        assert retry.is_transient(caught.value)
         server.mode = "page"
         assert len(list(rpc.listing("/t"))) == 5
 

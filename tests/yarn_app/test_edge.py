@@ -19,7 +19,7 @@ from howdah.io import HadoopConfig
 from howdah.yarn_app.master.processes import Program, dying_with_us, tail
 from howdah.yarn_app.storage import bundle as payload
 from howdah.yarn_app.yarn import edge_node as edge
-from howdah.yarn_app.yarn.resource_manager import Node, ResourceManager
+from howdah.yarn_app.yarn.resource_manager import NodeReport, ResourceManager
 
 GIB = 1 << 30
 
@@ -104,7 +104,7 @@ def test_with_high_availability_every_resource_manager_is_known() -> None:
 
 def test_a_request_that_no_node_can_give_is_refused_with_the_maximum() -> None:
     manager = ResourceManager(HadoopConfig({"yarn.scheduler.maximum-allocation-vcores": "4"}))
-    nodes = [Node("node1", "/r", "RUNNING", 4 * GIB, 4, ""), Node("node2", "/r", "RUNNING", 8 * GIB, 4, "")]
+    nodes = [NodeReport("node1", "/r", "RUNNING", 4 * GIB, 4, ""), NodeReport("node2", "/r", "RUNNING", 8 * GIB, 4, "")]
     manager.refuse_impossible({"a worker": (8 * GIB, 4)}, nodes)
     with pytest.raises(ResourceRefused, match=r"a worker needs a container of 9GiB, and the largest .* is 8GiB"):
         manager.refuse_impossible({"a worker": (9 * GIB, 4)}, nodes)

@@ -8,7 +8,7 @@ from howdah.errors import HowdahError, bad_value
 from howdah.yarn_app.storage.staging import Staging
 from howdah.yarn_app.submit import submit as submission
 from howdah.yarn_app.yarn.reports import Report
-from howdah.yarn_app.yarn.resource_manager import NotTold, ResourceManager
+from howdah.yarn_app.yarn.resource_manager import ResourceManager, RestUnavailable
 
 
 class UnknownApplication(HowdahError):
@@ -36,7 +36,7 @@ def report(manager: ResourceManager, app_id: str) -> Report:
         raise bad_value("APP", app_id, "an id looks like application_1700000000000_0001: see `howdah list --all`")
     try:
         return manager.application(app_id)
-    except NotTold as error:
+    except RestUnavailable as error:
         if " 404 " not in f" {error} ":
             from howdah.yarn_app.yarn.skein_client import Driver
 
@@ -52,7 +52,7 @@ def reports(manager: ResourceManager, user: str, *, ended: bool) -> list[Report]
     states = () if ended else ("NEW", "NEW_SAVING", "SUBMITTED", "ACCEPTED", "RUNNING")
     try:
         return manager.applications(user=user, tags=[TAG], states=states)
-    except NotTold:
+    except RestUnavailable:
         from howdah.yarn_app.yarn.skein_client import Driver
 
         with Driver() as driver:

@@ -13,7 +13,7 @@ from howdah.errors import HadoopNotFound, HowdahError
 from howdah.yarn_app.specification.units import show_memory
 from howdah.yarn_app.storage import bundle as payload
 from howdah.yarn_app.yarn import edge_node as edge
-from howdah.yarn_app.yarn.resource_manager import NotTold, ResourceManager
+from howdah.yarn_app.yarn.resource_manager import ResourceManager, RestUnavailable
 
 
 @dataclass
@@ -67,7 +67,7 @@ def examine(queue: str) -> Iterator[Finding]:
 def _try(what: str, look: Callable[[], str]) -> Finding:
     try:
         return Finding(what, "ok", look())
-    except NotTold as error:
+    except RestUnavailable as error:
         return Finding(what, "warning", f"not told over REST: {error}")
     except (HowdahError, OSError) as error:
         return Finding(what, "wrong", str(error))

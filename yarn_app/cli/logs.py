@@ -22,7 +22,7 @@ def command(app_id: str, container: str | None, name: str | None, most: int | No
     """Print the logs of the application APP: the driver program's first, then the master's and the workers'."""
     manager, _ = _find.hadoop()
     report = _find.report(manager, app_id)
-    found = logs.of(manager, app_id, ended=report.ended)
+    found = logs.container_logs(manager, app_id, ended=report.ended)
     chosen = [
         (where, file, "\n".join(text.splitlines()[-most:]) + "\n" if most else text)
         for where, files in found.items()

@@ -26,10 +26,10 @@ from pathlib import Path
 
 from howdah.io.hadoop.protobuf import Message, delimited, encode, read_varint, zigzag
 
-SECONDS = 10.0
+RETRY_SECONDS = 10.0
 """In which a ResourceManager that answers is asked again: one that has just started may not know our master yet."""
 
-AWAY_SECONDS = 30.0
+UNREACHABLE_SECONDS = 30.0
 """For which one that does not answer is waited for: it is being started again. What follows then (the next attempt,
 which repeats the end) has to be over before those who watch give up (`application.END_SECONDS`)."""
 
@@ -64,7 +64,7 @@ def unregister(addresses: Sequence[str], tokens: Path, status: str, diagnostics:
     if token is None:
         return False
     request = encode((1, diagnostics), (3, _STATUS[status]))
-    deadline, said = time.monotonic() + AWAY_SECONDS, ""
+    deadline, said = time.monotonic() + UNREACHABLE_SECONDS, ""
     again, answered = True, False
     while again and time.monotonic() < deadline:
         again = False
@@ -72,7 +72,7 @@ def unregister(addresses: Sequence[str], tokens: Path, status: str, diagnostics:
             try:
                 with _Connection(address, token) as connection:
                     if not answered:
-                        deadline, answered = min(deadline, time.monotonic() + SECONDS), True
+                        deadline, answered = min(deadline, time.monotonic() + RETRY_SECONDS), True
                     while time.monotonic() < deadline:
                         if connection.call("finishApplicationMaster", request).number(1):
                             return True
@@ -156,7 +156,7 @@ class _Connection:
         host, _, port = address.rpartition(":")
         self._client = uuid.uuid4().bytes
         self._calls = 0
-        self._socket = socket.create_connection((host.strip("[]"), int(port)), timeout=SECONDS)
+        self._socket = socket.create_connection((host.strip("[]"), int(port)), timeout=RETRY_SECONDS)
         try:
             self._socket.sendall(b"hrpc" + bytes([9, 0, _SASL]))
             self._login(token)

@@ -73,7 +73,7 @@ class LastWords:
         if one.name not in self._found:
             words = told.get(keys.WORDS + one.name)
             log = f"http://{one.address}/ws/v1/node/containers/{one.container}/logs/{one.service}.log"
-            text = words.decode(errors="replace") if words else logs.text_at(log, 2000)
+            text = words.decode(errors="replace") if words else logs.fetch_text(log, 2000)
             last = readable(text).strip().splitlines()[-6:]
             self._found[one.name] = "\n    ".join([one.message.partition(", see logs")[0].rstrip(), *last])
         return dataclasses.replace(one, message=self._found[one.name])

@@ -85,7 +85,7 @@ class Staging:
         path = f"{self.app(app_id)}/{name}"
         if "/" in name:
             self.fs.mkdir(path.rpartition("/")[0], permission=0o700)
-        self.files.replace(path, content, patience=patience)
+        self.files.replace(path, content, retry_seconds=patience)
 
     def read(self, app_id: str, name: str) -> bytes:
         """A small file of the application.

@@ -23,7 +23,7 @@ from howdah.yarn_app.ui.progress import Show
 from howdah.yarn_app.yarn import kv_keys as keys
 from howdah.yarn_app.yarn import logs
 from howdah.yarn_app.yarn.reports import Report
-from howdah.yarn_app.yarn.resource_manager import NotTold, ResourceManager
+from howdah.yarn_app.yarn.resource_manager import ResourceManager, RestUnavailable
 from howdah.yarn_app.yarn.skein_client import Credentials, Driver, Master, MasterGone
 
 POLITE_SECONDS = 10.0
@@ -89,7 +89,7 @@ class Application:
         """What YARN says."""
         try:
             return self.manager.application(self.app_id)
-        except NotTold:
+        except RestUnavailable:
             return self._yarn().report(self.app_id)
 
     def _patient_report(self) -> Report:
@@ -311,7 +311,7 @@ class Application:
 
     def _master_log(self) -> str:
         try:
-            found = logs.aggregated(self.app_id, wait=10.0)
+            found = logs.aggregated_logs(self.app_id, wait=10.0)
         except HowdahError:
             return ""
         texts = [

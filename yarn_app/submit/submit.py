@@ -37,7 +37,7 @@ from howdah.yarn_app.storage.staging import Staging, collect_quietly
 from howdah.yarn_app.submit.application import Application
 from howdah.yarn_app.ui.progress import Show
 from howdah.yarn_app.yarn import edge_node as edge
-from howdah.yarn_app.yarn.resource_manager import Node, NotTold, ResourceManager
+from howdah.yarn_app.yarn.resource_manager import NodeReport, ResourceManager, RestUnavailable
 from howdah.yarn_app.yarn.skein_client import DriverStart, Order, Resource
 
 TAG = "howdah"
@@ -158,7 +158,7 @@ def collect_leftovers(manager: ResourceManager, staging: Staging) -> list[str]:
     def ended(app_id: str) -> bool:
         try:
             return manager.application(app_id).ended
-        except NotTold as error:
+        except RestUnavailable as error:
             return " 404 " in f" {error} "  # YARN has forgotten it
         except HowdahError:
             return False
@@ -197,16 +197,16 @@ def _known_queue(manager: ResourceManager, queue: str) -> None:
     """That the queue is there, where YARN tells; a path may still be made by YARN when it is first used."""
     try:
         known = manager.queue_names()
-    except NotTold:
+    except RestUnavailable:
         return
     if known and "." not in queue and queue not in known:
         raise ResourceRefused(f"queue: YARN has no queue {queue!r}; {near(queue, known)}")
 
 
-def _nodes(manager: ResourceManager) -> list[Node]:
+def _nodes(manager: ResourceManager) -> list[NodeReport]:
     try:
         return manager.nodes()
-    except NotTold:
+    except RestUnavailable:
         return []  # a secure cluster that shows nothing over REST: YARN itself refuses what it cannot give
 
 
@@ -277,7 +277,7 @@ def _config(
     spec: Specification,
     token: str,
     groups: Sequence[Group],
-    nodes: Sequence[Node],
+    nodes: Sequence[NodeReport],
     program: tuple[str, Sequence[str]] | None,
 ) -> dict[str, Any]:
     """What both roles are told; the driver program and its arguments only the master."""

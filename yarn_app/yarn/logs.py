@@ -13,13 +13,13 @@ import urllib.request
 from collections.abc import Iterator
 
 from howdah.errors import HowdahError
-from howdah.yarn_app.yarn.resource_manager import NotTold, ResourceManager, fetch_json
+from howdah.yarn_app.yarn.resource_manager import ResourceManager, RestUnavailable, fetch_json
 
 AGGREGATION_SECONDS = 30.0
 _POLL = 0.5
 
 
-def running(manager: ResourceManager, app_id: str, *, most: int = 0) -> dict[str, dict[str, str]]:
+def live_logs(manager: ResourceManager, app_id: str, *, most: int = 0) -> dict[str, dict[str, str]]:
     """Container id -> file name -> text, of the live containers; `most`: only the last bytes of each."""
     found: dict[str, dict[str, str]] = {}
     for container, address in _containers(manager, app_id):
@@ -31,7 +31,7 @@ def running(manager: ResourceManager, app_id: str, *, most: int = 0) -> dict[str
         infos = rows.get("containerLogsInfo") or {}
         listed = infos if isinstance(infos, list) else [infos]
         names = [file["fileName"] for info in listed for file in info.get("containerLogInfo") or []]
-        texts = {name: text_at(f"{base}/{name}", most) for name in sorted(names)}
+        texts = {name: fetch_text(f"{base}/{name}", most) for name in sorted(names)}
         found[container] = {name: text for name, text in texts.items() if text}
     return found
 
@@ -51,7 +51,7 @@ def _containers(manager: ResourceManager, app_id: str) -> Iterator[tuple[str, st
                 yield row["id"], node.address
 
 
-def text_at(url: str, most: int = 0) -> str:
+def fetch_text(url: str, most: int = 0) -> str:
     """One log file over a NodeManager's REST; "" where it cannot be had."""
     try:
         with urllib.request.urlopen(url + (f"?size=-{most}" if most else ""), timeout=5) as answer:
@@ -63,7 +63,7 @@ def text_at(url: str, most: int = 0) -> str:
     return body.rpartition("\nEnd of LogType:")[0] if mark else text
 
 
-def aggregated(app_id: str, *, wait: float = AGGREGATION_SECONDS) -> dict[str, dict[str, str]]:
+def aggregated_logs(app_id: str, *, wait: float = AGGREGATION_SECONDS) -> dict[str, dict[str, str]]:
     """Container id -> file name -> text, of an application that has ended. Waits until YARN has collected them.
 
     Raises
@@ -84,7 +84,7 @@ def aggregated(app_id: str, *, wait: float = AGGREGATION_SECONDS) -> dict[str, d
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             raise HowdahError(f"`yarn logs -applicationId {app_id}` did not work: {error}") from error
-        found = parse(done.stdout)
+        found = parse_aggregated(done.stdout)
         if found or time.monotonic() > deadline:
             break
         time.sleep(_POLL)
@@ -94,7 +94,7 @@ def aggregated(app_id: str, *, wait: float = AGGREGATION_SECONDS) -> dict[str, d
     return found
 
 
-def parse(text: str) -> dict[str, dict[str, str]]:
+def parse_aggregated(text: str) -> dict[str, dict[str, str]]:
     """What `yarn logs` prints, taken apart.
 
     >>> parse('''Container: container_1_0001_01_000001 on node1_8041
@@ -131,13 +131,13 @@ def parse(text: str) -> dict[str, dict[str, str]]:
     return found
 
 
-def of(manager: ResourceManager, app_id: str, *, ended: bool, most: int = 0) -> dict[str, dict[str, str]]:
+def container_logs(manager: ResourceManager, app_id: str, *, ended: bool, most: int = 0) -> dict[str, dict[str, str]]:
     """Whichever there are."""
     if ended:
-        return aggregated(app_id)
+        return aggregated_logs(app_id)
     try:
-        return running(manager, app_id, most=most)
-    except NotTold as error:
+        return live_logs(manager, app_id, most=most)
+    except RestUnavailable as error:
         raise HowdahError(
             f"the nodes do not show logs over REST here ({error}): they are there when the application ends"
         ) from error

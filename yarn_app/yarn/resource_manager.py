@@ -2,7 +2,7 @@
 
 For `yarn_app` alone. It promises: every call ends within seconds; a ResourceManager that cannot be reached is a
 `HadoopNotFound` that names its address; one that is reached and does not tell (a secure cluster without SPNEGO here)
-raises `NotTold`, and the caller then asks skein's driver or does without.
+raises `RestUnavailable`, and the caller then asks skein's driver or does without.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ class Configuration(Protocol):
     def get(self, name: str, default: str | None = None) -> str | None: ...
 
 
-class NotTold(HowdahError):
+class RestUnavailable(HowdahError):
     """The ResourceManager lives and does not answer this over REST."""
 
 
 @dataclass(frozen=True, slots=True)
-class Node:
+class NodeReport:
     """A NodeManager. Memory in bytes."""
 
     host: str
@@ -105,23 +105,23 @@ class ResourceManager:
             "configuration of the right cluster? `howdah doctor` checks one thing after the other"
         )
 
-    def ask(self, path: str, query: Mapping[str, str] | None = None) -> Any:
+    def get(self, path: str, query: Mapping[str, str] | None = None) -> Any:
         """The JSON at `/ws/v1/cluster/<path>`.
 
         Raises
         ------
-        NotTold
+        RestUnavailable
             It wants a login that we do not have here, or does not know the path.
         """
         return fetch_json([f"{url}/ws/v1/cluster/{path}" for url in self.urls], query)
 
     # -- questions
 
-    def nodes(self) -> list[Node]:
+    def nodes(self) -> list[NodeReport]:
         """All nodes that run."""
-        rows = ((self.ask("nodes").get("nodes")) or {}).get("node") or []
+        rows = ((self.get("nodes").get("nodes")) or {}).get("node") or []
         found = [
-            Node(
+            NodeReport(
                 host=row["nodeHostName"],
                 rack=row.get("rack") or "/default-rack",
                 state=row["state"],
@@ -144,15 +144,15 @@ class ResourceManager:
             query["applicationTags"] = ",".join(tags)
         if states:
             query["states"] = ",".join(states)
-        rows = (self.ask("apps", query).get("apps") or {}).get("app") or []
+        rows = (self.get("apps", query).get("apps") or {}).get("app") or []
         return sorted((_report(row) for row in rows), key=lambda report: report.started, reverse=True)
 
     def application(self, app_id: str) -> Report:
-        return _report(self.ask(f"apps/{urllib.parse.quote(app_id)}")["app"])
+        return _report(self.get(f"apps/{urllib.parse.quote(app_id)}")["app"])
 
     def attempts(self, app_id: str) -> list[dict[str, Any]]:
         """The application's attempts, as YARN tells them (container id, node, log address)."""
-        found = self.ask(f"apps/{urllib.parse.quote(app_id)}/appattempts")
+        found = self.get(f"apps/{urllib.parse.quote(app_id)}/appattempts")
         rows = (found.get("appAttempts") or {}).get("appAttempt") or []
         return [dict(row) for row in rows]
 
@@ -161,7 +161,7 @@ class ResourceManager:
 
         Raises
         ------
-        NotTold
+        RestUnavailable
             There is no queue of that name, or this scheduler tells nothing of its queues.
         """
         for row in self._queues():
@@ -170,7 +170,7 @@ class ResourceManager:
                 waits = f", {pending} containers waiting" if pending else ""
                 used = float(row.get("absoluteUsedCapacity") or row.get("usedCapacity") or 0)
                 return f"queue {queue} is {used:.0f} % full{waits}"
-        raise NotTold(f"YARN tells nothing of a queue {queue!r}")
+        raise RestUnavailable(f"YARN tells nothing of a queue {queue!r}")
 
     def queue_names(self) -> list[str]:
         """Queues that take applications; [] where this scheduler makes queues as it goes, or shows none."""
@@ -178,9 +178,9 @@ class ResourceManager:
 
     def _queues(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
-        open_rows = [self.ask("scheduler").get("scheduler", {}).get("schedulerInfo", {})]
+        open_rows = [self.get("scheduler").get("scheduler", {}).get("schedulerInfo", {})]
         if open_rows[0].get("type") != "capacityScheduler":
-            raise NotTold("only the capacity scheduler's queues are read")
+            raise RestUnavailable("only the capacity scheduler's queues are read")
         while open_rows:
             row = open_rows.pop()
             found.append(row)
@@ -189,7 +189,7 @@ class ResourceManager:
 
     # -- can it ever be given?
 
-    def refuse_impossible(self, wanted: Mapping[str, tuple[int, int]], nodes: Sequence[Node]) -> None:
+    def refuse_impossible(self, wanted: Mapping[str, tuple[int, int]], nodes: Sequence[NodeReport]) -> None:
         """That each container (what it is -> memory in bytes, cores) fits YARN's maximum and some node.
 
         Raises
@@ -231,7 +231,7 @@ def fetch_json(urls: Sequence[str], query: Mapping[str, str] | None = None) -> A
         except OSError as error:
             unreached.append(f"{url}: {getattr(error, 'reason', error)}")
     if untold:
-        raise NotTold("; ".join(untold))
+        raise RestUnavailable("; ".join(untold))
     raise HadoopNotFound(
         f"YARN's pages do not answer ({'; '.join(unreached)}): `howdah doctor` checks one thing after the other"
     )

@@ -12,7 +12,7 @@ import sys
 import sysconfig
 
 
-def look_at_self() -> dict[str, object]:
+def interpreter_facts() -> dict[str, object]:
     """Facts about the interpreter that runs this, as JSON values."""
     version = f"{sys.version_info[0]}.{sys.version_info[1]}"
     pure = sysconfig.get_path("purelib")
