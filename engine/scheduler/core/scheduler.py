@@ -102,6 +102,7 @@ from howdah.engine.scheduler.core.tables import (
     Worker,
 )
 from howdah.engine.scheduler.core.transitions import Stack, fail, settle
+from howdah.engine.scheduler.core.views import SchedulerViews
 
 __all__ = ["Scheduler", "table"]
 
@@ -133,6 +134,7 @@ class Scheduler:
     def __init__(self, speculation: bool = False) -> None:
         self.core = SchedulerState()
         self.core.speculating = speculation
+        self.views = SchedulerViews(self.core)
         self._handlers: dict[type[Any], Callable[[Any], Worker | None]] = {
             ClientJoined: partial(graphs.client_joined, self.core),
             ClientLeft: self.on_client_left,

@@ -6,12 +6,11 @@ from typing import Any
 
 import msgspec
 
-from howdah.engine.protocol.events import Record
 from howdah.engine.scheduler.core.context import SchedulerState
 from howdah.engine.scheduler.core.tables import DONE, FAILED, IDLE, READY, RUNNING, WAITING, Account, LayerState
 
 
-class LayerSummary(Record, frozen=True):
+class LayerSummary(msgspec.Struct, frozen=True):
     """One layer, or all forgotten layers of one name together (`live` is False).
 
     `done` counts results that are there now; `tasks` all that were ever completed, those since freed and repeated ones
@@ -41,7 +40,7 @@ class LayerSummary(Record, frozen=True):
     seconds: float = 0.0
 
 
-class Summary(Record, frozen=True):
+class Summary(msgspec.Struct, frozen=True):
     """Everything at once; sums over layers in the same names as `LayerSummary`'s."""
 
     layers: tuple[LayerSummary, ...]
