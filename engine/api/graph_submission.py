@@ -13,7 +13,7 @@ from howdah.engine.client.future_registry import Ledger, Spans
 from howdah.engine.client.layer_results import Results
 from howdah.engine.client.waiting import ProgressOf
 from howdah.engine.graph.annotations import annotate
-from howdah.engine.graph.encode import FIRST_PART, Encoded, encode, rest_of
+from howdah.engine.graph.encode import FIRST_PART, Encoded, encode, encode_rest
 from howdah.engine.protocol.layers import TaskRange
 from howdah.engine.protocol.messages import Arguments, Submit
 from howdah.errors import DeadlineExceeded, HowdahError
@@ -21,7 +21,7 @@ from howdah.errors import DeadlineExceeded, HowdahError
 if TYPE_CHECKING:
     from howdah.engine.api.client import Client
     from howdah.engine.execution.threads import Progress
-    from howdah.engine.graph.graph import Graph, Held
+    from howdah.engine.graph.graph import Graph, PersistedLayer
 
 EXPECTED_SECONDS = 30.0
 """How long work with preferred hosts waits for workers that were asked for (as Spark does)."""
@@ -64,12 +64,12 @@ class Graphs:
         optimize_graph : there for dask's sake.
         workers, allow_other_workers, resources, retries, priority : as in `submit`, for all tasks of the graph.
         """
-        from howdah.engine.delayed.compute import futures_of_lazy
+        from howdah.engine.delayed.compute import lazy_to_futures
 
         many = isinstance(collections, list | tuple | set | frozenset)
         said = {"workers": workers, "allow_other_workers": allow_other_workers or None, "resources": resources or None}
         with annotate(retries=retries, priority=priority or None, **said):
-            futures = futures_of_lazy(self, list(collections) if many else [collections], traverse)
+            futures = lazy_to_futures(self, list(collections) if many else [collections], traverse)
         found = type(collections)(futures) if many else futures[0]
         return self.gather(found) if sync else found
 
@@ -121,17 +121,17 @@ class Graphs:
         ------
         InputError : a key is not in the graph, or keys need each other in a circle (the error names them).
         """
-        from howdah.engine.delayed.dict_graphs import flat, from_dict, nested
+        from howdah.engine.delayed.dict_graphs import flatten_keys, from_dict, nest_like
 
         said = {"workers": workers, "allow_other_workers": allow_other_workers or None, "resources": resources or None}
         with annotate(retries=retries, priority=priority or None, **said):
-            names = list(dict.fromkeys(flat(keys)))
-            found = nested(keys, dict(zip(names, self.compute(from_dict(dsk, names), traverse=False))))
+            names = list(dict.fromkeys(flatten_keys(keys)))
+            found = nest_like(keys, dict(zip(names, self.compute(from_dict(dsk, names), traverse=False))))
         return self.gather(found) if sync else found
 
     def started_futures(self, graph: Graph, places: Sequence[tuple[bytes, int]]) -> list[Future]:
         """Futures of single items of a graph, which is started."""
-        from howdah.engine.delayed.compute import spans_of as joined
+        from howdah.engine.delayed.compute import merge_ranges as joined
         from howdah.engine.execution.dispatch import for_cluster
 
         wanted = joined(places)
@@ -157,14 +157,14 @@ class Graphs:
         cuts = [0, *accumulate(stop - start for _, start, stop in spans)]
         return [values[a:b] for a, b in pairwise(cuts)]
 
-    def persist_graph(self, graph: Graph, wanted: Sequence[TaskRange]) -> list[Held]:
+    def persist_graph(self, graph: Graph, wanted: Sequence[TaskRange]) -> list[PersistedLayer]:
         """Start whole layers and keep their results while what is returned lives, for `engine.execute`."""
-        from howdah.engine.graph.graph import Held
+        from howdah.engine.graph.graph import PersistedLayer
 
         spans, hold = self._start_graph(graph, wanted)
         self.ledger.again(spans)
         del hold
-        return [Held(span.layer, span.stop, Hold(_client(self), [mine])) for span, mine in zip(wanted, spans)]
+        return [PersistedLayer(span.layer, span.stop, Hold(_client(self), [mine])) for span, mine in zip(wanted, spans)]
 
     def _start_graph(self, graph: Graph, wanted: Sequence[TaskRange]) -> tuple[list[tuple[Results, int, int]], Hold]:
         """Send what of the graph is not held; the wanted spans, and what keeps them while it lives."""
@@ -192,7 +192,7 @@ class Graphs:
         if any(layer.n > FIRST_PART for layer in graph.layers.values()):
             self._link.sent()  # packing the rest would slow a scheduler down that is in this process
         for layer in graph.layers.values():  # tasks run while the rest of their arguments is packed
-            for first, offsets, args in rest_of(layer, FIRST_PART):
+            for first, offsets, args in encode_rest(layer, FIRST_PART):
                 self._link.send(Arguments(layer.key, first), offsets.tobytes(), args)
         return spans, hold
 

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from howdah.engine.graph.annotations import checked, current, seconds
+from howdah.engine.graph.annotations import active_annotations, parse_annotations, parse_seconds
 from howdah.errors import InputError, bad_value, near
 
 OPTIONS = (
@@ -75,18 +75,18 @@ def options(
     allow_other_workers: Any = None,
 ) -> Options:
     """Check the options of a call. Raises InputError for a value that cannot be."""
-    around = current()
+    around = active_annotations()
     if retries is None and not priority and resources is None and workers is None and around is None:
         return _PLAIN
-    said = checked(
+    said = parse_annotations(
         call,
         retries=retries,
         priority=priority or None,
         resources=resources or None,
         workers=workers,
         allow_other_workers=allow_other_workers or None,
-    ).over(around)
-    extras = dict(said.fields())
+    ).with_defaults(around)
+    extras = dict(said.layer_fields())
     extras.pop("priority", None)
     return Options(said.retries or 0, said.priority or 0, extras)
 
@@ -104,7 +104,7 @@ def time_limit(fn: Callable[..., Any], kwargs: dict[str, Any]) -> dict[str, Any]
     if known is None or "timeout" in known:
         return {}
     given = kwargs.pop("timeout")
-    return {} if given is None else {"timeout": seconds("timeout", given)}
+    return {} if given is None else {"timeout": parse_seconds("timeout", given)}
 
 
 def labels(key: Any, n: int, name: str) -> list[str] | None:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from howdah.engine.client.async_bridge import Flag, started
 from howdah.engine.client.future import Future
 from howdah.engine.client.layer_results import FAILED, Results
-from howdah.engine.execution.task_context import given_away
+from howdah.engine.execution.task_context import slot_released
 from howdah.errors import DeadlineExceeded, bad_value
 
 ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION = "ALL_COMPLETED", "FIRST_COMPLETED", "FIRST_EXCEPTION"
@@ -147,7 +147,7 @@ class as_completed:  # the name that everybody knows
             yield self.next_batch()
 
     def _next(self) -> Future:
-        with given_away() if self._ended.empty() else _nothing():
+        with slot_released() if self._ended.empty() else _nothing():
             while True:
                 try:
                     return self._ended.get(timeout=max(self._patience(), 0.001))

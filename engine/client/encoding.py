@@ -14,7 +14,7 @@ from types import CodeType, FunctionType
 from typing import Any
 
 from howdah.engine.client.layer_results import Results
-from howdah.engine.graph.encode import Encoded, noted, spec_of
+from howdah.engine.graph.encode import Encoded, annotated_spec, layer_spec
 from howdah.engine.graph.keys import layer_key
 from howdah.engine.protocol.layers import Dependency, Free, Key, Layer, OneToOne
 from howdah.engine.serialization.references import noting
@@ -115,8 +115,8 @@ def _encoded(
     key = layer_key(layer)
     if labels is not None:
         key = hashlib.blake2b(key + "\0".join(labels).encode(), digest_size=16).digest()
-    spec = spec_of(layer, code, key)
-    return Encoded(noted(spec, extras) if extras else spec, code, blob, offsets)
+    spec = layer_spec(layer, code, key)
+    return Encoded(annotated_spec(spec, extras) if extras else spec, code, blob, offsets)
 
 
 def _whole_layer(items: Sequence[tuple[Any, ...]]) -> Results | None:

@@ -191,7 +191,7 @@ class Hold:
 
 
 class Kept:
-    """Some futures of one layer, which a graph uses: what `Held.keep` is for them."""
+    """Some futures of one layer, which a graph uses: what `PersistedLayer.results` is for them."""
 
     __slots__ = ("client", "futures")
 
@@ -218,16 +218,16 @@ class Kept:
 
 
 def kept(items: dict[int, Any]) -> Any:
-    """What `Held.keep` becomes where it arrives: futures of a client there, or in a task the values themselves."""
+    """What `PersistedLayer.results` becomes where it arrives: futures of a client there, or in a task the values."""
     if all(type(part) is Future for part in items.values()):
         return Kept(next(iter(items.values())).client, items)
-    from howdah.engine.execution.persisted import Kept as InMemory
+    from howdah.engine.execution.persisted import InMemoryResults as InMemory
 
     return InMemory([items.get(item) for item in range(max(items) + 1)])
 
 
 def held(future: Future) -> Any:
     """The layer of a future as graphs refer to it."""
-    from howdah.engine.graph.graph import Held
+    from howdah.engine.graph.graph import PersistedLayer
 
-    return Held(future.results.key, future.results.n, Kept(future.client, {future.item: future}))
+    return PersistedLayer(future.results.key, future.results.n, Kept(future.client, {future.item: future}))

@@ -101,7 +101,7 @@ def progress(
     for part in futures:
         held = getattr(part, "_held", None)
         if held is not None:
-            found += [span for span in getattr(held[0].keep, "spans", ()) if span not in found]
+            found += [span for span in getattr(held[0].results, "spans", ()) if span not in found]
     if not found:
         raise InputError("progress: give futures, or lazy objects that were persisted")
     bar = ProgressBar(file, notebook)

@@ -19,7 +19,7 @@ from howdah.engine.client.fetch import Gathering, nested_futures, with_values
 from howdah.engine.client.future_registry import Ledger, Spans, spans_of, still_waiting
 from howdah.engine.client.layer_results import DONE, Watch
 from howdah.engine.comm.connection.event_loop import Loop
-from howdah.engine.execution.task_context import given_away
+from howdah.engine.execution.task_context import slot_released
 from howdah.errors import DeadlineExceeded, HowdahError, bad_value
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class Waits:
         watch = Watch(spans, first_failure, _Alarm(self._thread.loop))
         self._begin(watch)
         try:
-            with given_away():
+            with slot_released():
                 while not watch.event.is_set():
                     left = patience.left()
                     if left is not None and left <= 0.0:
@@ -166,13 +166,13 @@ class Waits:
         if len(spans) == 1 and spans[0][2] - spans[0][1] == 1:
             results, item, _ = spans[0]
             self._thread.loop.call_soon_threadsafe(self._begin_item, results, item, flag)
-            with given_away():
+            with slot_released():
                 in_time = await flag.wait(patience.left())
         else:
             watch = Watch(spans, first_failure, flag)
             self._begin(watch)
             try:
-                with given_away():
+                with slot_released():
                     in_time = await flag.wait(patience.left())
             finally:
                 self._end(watch)

@@ -14,7 +14,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from howdah.engine.coordination.worker_context import client_here
-from howdah.engine.execution.task_context import given_away, in_task
+from howdah.engine.execution.task_context import in_task, slot_released
 from howdah.engine.protocol.layers import TaskRange
 from howdah.engine.protocol.messages import Coordinate
 from howdah.engine.serialization.references import noting, opening
@@ -186,7 +186,7 @@ def outwaited(future: concurrent.futures.Future[Any], timeout: float | None = No
         return ended.wait(timeout)
     if ended.wait(MOMENT if timeout is None else min(MOMENT, timeout)):
         return True
-    with given_away():
+    with slot_released():
         return ended.wait(None if timeout is None else max(0.0, timeout - MOMENT))
 
 

@@ -11,8 +11,8 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from howdah.engine.delayed import delayed as _delayed
-from howdah.engine.delayed.delayed import Delayed, delayed, given, is_collection, persisted
-from howdah.engine.delayed.lowering import lowered
+from howdah.engine.delayed.delayed import Delayed, delayed, given, is_lazy, persisted
+from howdah.engine.delayed.lowering import lower
 from howdah.engine.graph.annotations import NAMES, annotate
 from howdah.engine.graph.inputs import NESTS
 from howdah.engine.protocol.layers import TaskRange
@@ -72,9 +72,9 @@ def _persisted(calls: list[Any], scheduler: Any) -> dict[int, Any]:
     fresh: dict[int, Any] = {id(call): call for call in calls}
     lazy = [call for call in fresh.values() if type(call) is Delayed and call._held is None]
     if lazy:
-        graph, places = lowered(lazy)
+        graph, places = lower(lazy)
         keys = list(dict.fromkeys(key for key, _ in places))
-        held = dict(zip(keys, persist_graph(graph, [graph.wanted(key) for key in keys], scheduler=scheduler)))
+        held = dict(zip(keys, persist_graph(graph, [graph.full_range(key) for key in keys], scheduler=scheduler)))
         for call, (key, item) in zip(lazy, places):
             fresh[id(call)] = persisted(call, held[key], item)
     for call in calls:
@@ -83,23 +83,23 @@ def _persisted(calls: list[Any], scheduler: Any) -> dict[int, Any]:
     return fresh
 
 
-def futures_of_lazy(client: Any, values: list[Any], traverse: bool) -> list[Any]:
+def lazy_to_futures(client: Any, values: list[Any], traverse: bool) -> list[Any]:
     """A future on the client's cluster for each value; one that is not lazy is put there as it is."""
     lazy = [value if type(value) is Delayed else delayed(value, traverse=traverse) for value in values]
     known = [call for call in lazy if call._held is None]
     futures: dict[int, Any] = {}
     if known:
-        graph, places = lowered(known)
+        graph, places = lower(known)
         futures = dict(zip(map(id, known), client.started_futures(graph, places)))
     return [futures[id(call)] if id(call) in futures else client.submit(given, _future_of(call)) for call in lazy]
 
 
 def _future_of(call: Delayed) -> Any:
     held, item = call._held
-    return held.keep.future(item)
+    return held.results.future(item)
 
 
-def spans_of(places: Sequence[tuple[bytes, int]]) -> list[TaskRange]:
+def merge_ranges(places: Sequence[tuple[bytes, int]]) -> list[TaskRange]:
     """Neighbouring items of one layer as one span."""
     spans: list[TaskRange] = []
     for key, item in places:
@@ -117,9 +117,9 @@ def _values(found: list[list[Any]], scheduler: Any, progress: Any) -> dict[int, 
     lazy = [call for call in calls.values() if type(call) is Delayed]
     values: dict[int, Any] = {}
     if lazy:
-        graph, places = lowered(lazy)
+        graph, places = lower(lazy)
         with _shown(progress) as show:
-            parts = compute_graph(graph, spans_of(places), scheduler=scheduler, progress=show)
+            parts = compute_graph(graph, merge_ranges(places), scheduler=scheduler, progress=show)
         values = dict(zip(map(id, lazy), [value for part in parts for value in part]))
     for mine, call in calls.items():
         if mine not in values:
@@ -137,7 +137,7 @@ def _shown(progress: Any) -> Any:
 
 def _found(nest: Any, traverse: bool) -> list[Any]:
     """The lazy objects in a nest, in order."""
-    if is_collection(nest):
+    if is_lazy(nest):
         return [nest]
     if not traverse or type(nest) not in NESTS:
         return []
@@ -148,7 +148,7 @@ def _found(nest: Any, traverse: bool) -> list[Any]:
 
 
 def _given_back(nest: Any, values: dict[int, Any], traverse: bool) -> Any:
-    if id(nest) in values and is_collection(nest):
+    if id(nest) in values and is_lazy(nest):
         return values[id(nest)]
     if not traverse or type(nest) not in NESTS:
         return nest

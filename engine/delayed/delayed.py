@@ -14,7 +14,7 @@ import types
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from howdah.engine.graph.annotations import Notes, current
+from howdah.engine.graph.annotations import Annotations, active_annotations
 from howdah.engine.graph.inputs import NESTS
 from howdah.errors import InputError
 
@@ -55,7 +55,7 @@ def finished(collection: Any) -> Any:
     return collection.compute(scheduler="threads" if worker_here() is None else client_here())
 
 
-def traced(nest: Any, found: list[Delayed], above: tuple[int, ...] = ()) -> Any:
+def trace(nest: Any, found: list[Delayed], above: tuple[int, ...] = ()) -> Any:
     """`nest` with collections in it made `Delayed`; all `Delayed` in it, in order, are appended to `found`."""
     kind = type(nest)
     if kind is Delayed:
@@ -75,20 +75,20 @@ def traced(nest: Any, found: list[Delayed], above: tuple[int, ...] = ()) -> Any:
             return kind(parts)  # a copy: what happens to the caller's list later is not part of this call
         above = (*above, id(nest))
         if kind is dict:
-            return {traced(k, found, above): traced(v, found, above) for k, v in nest.items()}
-        return kind([part if type(part) in ATOMS else traced(part, found, above) for part in parts])
+            return {trace(k, found, above): trace(v, found, above) for k, v in nest.items()}
+        return kind([part if type(part) in ATOMS else trace(part, found, above) for part in parts])
     if kind.__name__ == "Future" and kind.__module__ == "howdah.engine.client.future":
-        leaf = of_future(nest)
+        leaf = from_future(nest)
         found.append(leaf)
         return leaf
-    if is_collection(nest):
+    if is_lazy(nest):
         leaf = _leaf(finished, nest, "finished", None)
         found.append(leaf)
         return leaf
     return nest
 
 
-def is_collection(value: Any) -> bool:
+def is_lazy(value: Any) -> bool:
     """Whether `value` is a lazy object of howdah's that `compute` turns into data."""
     kind = type(value)
     return kind is Delayed or (
@@ -111,7 +111,7 @@ class _Fields:
     _deps: tuple[Delayed, ...]
     """The `Delayed` in the arguments, in order; `_args` itself where there is nothing else in it."""
     _nested: bool
-    _notes: Notes | None
+    _notes: Annotations | None
     _level: int
     _name: str
     _nout: int | None
@@ -140,10 +140,10 @@ def _task(
         deps = []
         fresh = []
         for value in args:
-            fresh.append(traced(value, deps))
+            fresh.append(trace(value, deps))
             nested = nested or (type(value) in NESTS and bool(deps))
         args = tuple(fresh)
-        kwargs = {key: traced(value, deps) for key, value in kwargs.items()} if kwargs else kwargs
+        kwargs = {key: trace(value, deps) for key, value in kwargs.items()} if kwargs else kwargs
     level = 0
     for dep in deps:
         if dep._level >= level:
@@ -153,7 +153,7 @@ def _task(
     made._kwargs = kwargs
     made._deps = args if plain and not kwargs and len(deps) == len(args) else tuple(deps)
     made._nested = nested
-    made._notes = current()
+    made._notes = active_annotations()
     made._level = level
     made._name = name
     made._nout = nout
@@ -278,11 +278,11 @@ class Delayed(_Fields):
         state = (self._fn, self._args, self._kwargs, self._name, self._nout, self._pure, self._token)
         if self._held is not None:
             held, item = self._held
-            if not hasattr(held.keep, "future"):
+            if not hasattr(held.results, "future"):
                 from howdah.errors import Unpicklable
 
                 raise Unpicklable(f"{self!r} is persisted in this process: compute it, and send the value")
-            return _arrived, (held.keep.future(item), self._name)  # where futures may travel, so may this
+            return _arrived, (held.results.future(item), self._name)  # where futures may travel, so may this
         return _again, state
 
     def __dir__(self) -> list[str]:
@@ -309,12 +309,12 @@ def persisted(value: Delayed, held: Any, item: int) -> Delayed:
 
 def _arrived(value: Any, name: str) -> Delayed:
     """A persisted one that has travelled: as a future for a client, as the value itself for a task."""
-    made = of_future(value) if type(value).__name__ == "Future" else _task(given, (value,), {}, name, None, False)
+    made = from_future(value) if type(value).__name__ == "Future" else _task(given, (value,), {}, name, None, False)
     object.__setattr__(made, "_name", name)
     return made
 
 
-def of_future(future: Any) -> Delayed:
+def from_future(future: Any) -> Delayed:
     """The value of a `Future`, as an argument."""
     from howdah.engine.client.future import held
 
@@ -379,7 +379,7 @@ def delayed(
         if pure:
             object.__setattr__(made, "_pure", True)
         return made
-    if is_collection(obj):
+    if is_lazy(obj):
         return _leaf(finished, obj, name or type(obj).__name__, nout)
     if callable(obj):
         fn: Any = obj

@@ -34,28 +34,28 @@ def from_dict(graph: Any, keys: Any) -> Any:
     if not isinstance(graph, Mapping):
         raise InputError(f"dsk: got {type(graph).__name__}: give a dictionary of keys and calls")
     whole = dict(graph)
-    wanted = list(flat(keys))
+    wanted = list(flatten_keys(keys))
     for key in wanted:
         if not _is_key(key, whole):
             raise InputError(f"keys: {key!r} is not in the graph; {near(str(key), [str(k) for k in whole])}")
     made: dict[Hashable, Any] = {}
     for key in _in_order(whole, wanted):
         made[key] = _made(whole[key], made, str(key[0] if isinstance(key, tuple) and key else key))
-    return nested(keys, made)
+    return nest_like(keys, made)
 
 
-def flat(keys: Any) -> Iterator[Any]:
+def flatten_keys(keys: Any) -> Iterator[Any]:
     """The keys of a nest of lists."""
     if isinstance(keys, list | set):
         for key in keys:
-            yield from flat(key)
+            yield from flatten_keys(key)
     else:
         yield keys
 
 
-def nested(keys: Any, made: Mapping[Hashable, Any]) -> Any:
+def nest_like(keys: Any, made: Mapping[Hashable, Any]) -> Any:
     """What was made of each key, in the form of the nest."""
-    return [nested(key, made) for key in keys] if isinstance(keys, list | set) else made[keys]
+    return [nest_like(key, made) for key in keys] if isinstance(keys, list | set) else made[keys]
 
 
 def _in_order(graph: Mapping[Hashable, Any], wanted: list[Any]) -> Iterator[Hashable]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from howdah.engine.graph.annotations import Notes
+from howdah.engine.graph.annotations import Annotations
 from howdah.errors import InputError, bad_value
 
 MOST_CALLS = 100
@@ -124,12 +124,12 @@ def _calls(wanted: Sequence[Any]) -> list[Box]:
 
 
 def _layers(wanted: Sequence[Any]) -> list[Box]:
-    from howdah.engine.delayed.lowering import lowered
+    from howdah.engine.delayed.lowering import lower
 
-    graph, _ = lowered(wanted)
+    graph, _ = lower(wanted)
     numbers: dict[bytes, int] = {}
     boxes: list[Box] = []
-    for held in graph.held.values():
+    for held in graph.persisted.values():
         numbers[held.layer] = len(boxes)
         boxes.append(Box(f"kept x {held.n:,}", [], True))
     for key, layer in graph.layers.items():
@@ -141,7 +141,7 @@ def _layers(wanted: Sequence[Any]) -> list[Box]:
     return boxes
 
 
-def _told(notes: Notes | None) -> str:
+def _told(notes: Annotations | None) -> str:
     said = {} if notes is None else {k: v for k, v in notes._asdict().items() if v is not None}
     return ", ".join(f"{name}={value}" for name, value in said.items())
 

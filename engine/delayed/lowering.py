@@ -14,9 +14,9 @@ from functools import partial
 from typing import Any
 
 from howdah.engine.delayed.delayed import Delayed
-from howdah.engine.graph.adapters import Apply, Spread
-from howdah.engine.graph.annotations import Notes
-from howdah.engine.graph.graph import Graph, Held
+from howdah.engine.graph.adapters import KeywordCall, StarCall
+from howdah.engine.graph.annotations import Annotations
+from howdah.engine.graph.graph import Graph, PersistedLayer
 from howdah.engine.graph.inputs import Input, rebuilt
 from howdah.engine.protocol.layers import Dependency, KToOne, Layer, OneToOne, Pattern, Window
 
@@ -29,7 +29,7 @@ PLACE = 1 << 40
 every tuple and at no int."""
 
 
-class Group:
+class CallGroup:
     """Calls that become one layer. `base` is the place of its first item; `inputs` are those of all that the calls
     need, one call's after the other's."""
 
@@ -43,20 +43,20 @@ class Group:
         self.n = 0
 
 
-class Plan:
+class CallGroups:
     """All calls that are needed, each in a group; who is used together stands together."""
 
     def __init__(self, wanted: Sequence[Delayed]) -> None:
-        self.groups: list[Group] = []
+        self.groups: list[CallGroup] = []
         self.places: dict[int, int] = {}
         """By the call's id."""
-        self.held: dict[bytes, Held] = {}
-        self._by_name: dict[Any, Group] = {}
+        self.held: dict[bytes, PersistedLayer] = {}
+        self._by_name: dict[Any, CallGroup] = {}
         self._same: dict[bytes, int] = {}
         self._roots = set(map(id, wanted))
         self._walk(wanted)
 
-    def of(self, call: Delayed) -> tuple[Group, int]:
+    def of(self, call: Delayed) -> tuple[CallGroup, int]:
         """Its group, and its item there."""
         number, item = divmod(self.places[id(call)], PLACE)
         return self.groups[number], item
@@ -108,17 +108,17 @@ class Plan:
             self.held[keep.layer] = keep
             group = self._by_name[keep.layer] = self._group(-1, "held", call._name)
             group.key, group.n = keep.layer, keep.n
-        elif hasattr(keep.keep, "joined"):
-            self.held[keep.layer] = replace(keep, keep=keep.keep.joined(self.held[keep.layer].keep))
+        elif hasattr(keep.results, "joined"):
+            self.held[keep.layer] = replace(keep, results=keep.results.joined(self.held[keep.layer].results))
         self.places[id(call)] = group.base + item
 
-    def _group(self, level: int, form: str, name: str) -> Group:
-        group = Group(len(self.groups) * PLACE, level, form, name)
+    def _group(self, level: int, form: str, name: str) -> CallGroup:
+        group = CallGroup(len(self.groups) * PLACE, level, form, name)
         self.groups.append(group)
         return group
 
 
-def lowered(wanted: Sequence[Delayed]) -> tuple[Graph, list[tuple[bytes, int]]]:
+def lower(wanted: Sequence[Delayed]) -> tuple[Graph, list[tuple[bytes, int]]]:
     """A graph that computes `wanted`, and for each of them its layer and item.
 
     What is wanted stands in layers of its own, so that keeping it keeps nothing else.
@@ -131,15 +131,15 @@ def lowered(wanted: Sequence[Delayed]) -> tuple[Graph, list[tuple[bytes, int]]]:
     >>> graph, places[0][1]
     (<Graph of 2 layers: abs[4], sum[1]>, 0)
     """
-    plan = Plan(wanted)
-    graph = Graph(held=plan.held)
+    plan = CallGroups(wanted)
+    graph = Graph(persisted=plan.held)
     for group in sorted(plan.groups, key=_level):
         if group.calls:
             _add(graph, group, plan)
     return graph, [(group.key, item) for group, item in map(plan.of, wanted)]
 
 
-def _level(group: Group) -> int:
+def _level(group: CallGroup) -> int:
     return group.level
 
 
@@ -159,7 +159,7 @@ def _form(call: Delayed) -> str:
     return MIXED
 
 
-def _add(graph: Graph, group: Group, plan: Plan) -> None:
+def _add(graph: Graph, group: CallGroup, plan: CallGroups) -> None:
     fn = group.calls[0]._fn
     n, form = group.n, group.form
     pass_inputs = True
@@ -176,7 +176,7 @@ def _add(graph: Graph, group: Group, plan: Plan) -> None:
             if form == ALL:
                 rests = [call._args[k:] for call, k in zip(group.calls, lengths)]
                 args = rests if any(rests) else None
-                fn = fn if single else Spread(fn)
+                fn = fn if single else StarCall(fn)
             elif single:  # lists of one
                 deps = (Dependency(source.key, KToOne(1)),)
     if form == BARE:
@@ -185,20 +185,20 @@ def _add(graph: Graph, group: Group, plan: Plan) -> None:
         pass_inputs = False
         deps, args = _mixed(group, plan)
         if any(call._kwargs for call in group.calls):
-            fn = Apply(fn)
+            fn = KeywordCall(fn)
     hashed = hashlib.blake2b(b"".join([call._token for call in group.calls]), digest_size=16)
     for dep in deps:
         hashed.update(dep.layer)
-    notes = group.calls[0]._notes or Notes()
+    notes = group.calls[0]._notes or Annotations()
     group.key = graph.add(
         Layer(
             group.name, fn, n, deps=deps, args=args, pass_inputs=pass_inputs, key=hashed.digest(),
-            retries=notes.retries or 0, annotations=notes.fields(),
+            retries=notes.retries or 0, annotations=notes.layer_fields(),
         )
     )  # fmt: skip
 
 
-def _one_source(group: Group, plan: Plan) -> tuple[Group | None, list[int]]:
+def _one_source(group: CallGroup, plan: CallGroups) -> tuple[CallGroup | None, list[int]]:
     """The layer that all inputs come from, if it is one; and their items, in order."""
     flat = group.inputs
     source = plan.groups[flat[0] // PLACE]
@@ -233,10 +233,10 @@ def _free(flat: list[int], lengths: list[int]) -> Pattern:
     return Free(array("I", [0, *accumulate(lengths)]).tobytes(), array("I", flat).tobytes())
 
 
-def _mixed(group: Group, plan: Plan) -> tuple[tuple[Dependency, ...], list[tuple[Any, ...]]]:
+def _mixed(group: CallGroup, plan: CallGroups) -> tuple[tuple[Dependency, ...], list[tuple[Any, ...]]]:
     """Placeholders where inputs go, and per layer that inputs come from its free adjacency."""
     numbers: dict[int, int] = {}
-    sources: list[Group] = []
+    sources: list[CallGroup] = []
     flats: list[list[int]] = []
     lengths: list[list[int]] = []
     args: list[tuple[Any, ...]] = []

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from howdah.engine.comm.connection.event_loop import loop_thread
-from howdah.engine.graph.annotations import amounts, bytes_of
+from howdah.engine.graph.annotations import parse_bytes, parse_resources
 from howdah.engine.scheduler.server.server import Server
 from howdah.engine.worker.process.supervisor import CRASH_SECONDS, GAVE_UP, MOST_CRASHES, exit_reason
 from howdah.errors import DeadlineExceeded, HowdahError, bad_value
@@ -86,7 +86,7 @@ class LocalCluster:
             raise bad_value("threads_per_worker", threads_per_worker, "give at least 1")
         self.name, self.threads_per_worker = name, threads_per_worker
         self.memory_limit = _bytes_of(memory_limit, max(n_workers, 1))
-        self.resources = amounts("resources", resources or {})
+        self.resources = parse_resources("resources", resources or {})
         self._guard = threading.RLock()
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._lines: dict[str, socket.socket] = {}
@@ -342,7 +342,7 @@ def _import_path() -> list[str]:
 def _bytes_of(limit: int | str | None, workers: int) -> int:
     if limit is None:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // workers
-    return 0 if limit == 0 else bytes_of("memory_limit", limit)
+    return 0 if limit == 0 else parse_bytes("memory_limit", limit)
 
 
 def _started(pid: int) -> str:

@@ -11,34 +11,34 @@ from dataclasses import replace
 from typing import Any, Literal, Protocol, TypeAlias
 
 from howdah.engine.execution.default_client import get_current
-from howdah.engine.execution.persisted import Kept, as_layer
+from howdah.engine.execution.persisted import InMemoryResults, literal_layer
 from howdah.engine.execution.threads import Progress, compute_local
-from howdah.engine.graph.annotations import Notes, current
+from howdah.engine.graph.annotations import Annotations, active_annotations
 from howdah.engine.graph.fuse import fuse
-from howdah.engine.graph.graph import Graph, Held
+from howdah.engine.graph.graph import Graph, PersistedLayer
 from howdah.engine.protocol.layers import Layer, TaskRange
 from howdah.errors import InputError, bad_value, near
 
 
-class Cluster(Protocol):
-    """What is needed of a `Client`. A `Held` that it gives has a `keep` with `values()` and a `client` of this one."""
+class GraphClient(Protocol):
+    """What graphs need of a `Client`. The `results` of a `PersistedLayer` it returns have `values()` and `client`."""
 
     def compute_graph(
-        self, graph: Graph, wanted: Sequence[TaskRange], progress: Progress | None
+        self, graph: Graph, targets: Sequence[TaskRange], progress: Progress | None
     ) -> list[list[Any]]: ...
 
-    def persist_graph(self, graph: Graph, wanted: Sequence[TaskRange]) -> list[Held]: ...
+    def persist_graph(self, graph: Graph, targets: Sequence[TaskRange]) -> list[PersistedLayer]: ...
 
 
-Scheduler: TypeAlias = Cluster | Literal["threads", "inline", "processes"] | None
+Scheduler: TypeAlias = GraphClient | Literal["threads", "inline", "processes"] | None
 
-OTHER_NAMES = {"sync": "inline", "synchronous": "inline", "single-threaded": "inline", "threading": "threads",
+ALIASES = {"sync": "inline", "synchronous": "inline", "single-threaded": "inline", "threading": "threads",
                "multiprocessing": "processes"}  # fmt: skip
 """dask's names for the same."""
 
 
 def compute_graph(
-    graph: Graph, wanted: Sequence[TaskRange], *, scheduler: Scheduler = None, progress: Progress | None = None
+    graph: Graph, targets: Sequence[TaskRange], *, scheduler: Scheduler = None, progress: Progress | None = None
 ) -> list[list[Any]]:
     """The values of each wanted span, in order.
 
@@ -57,16 +57,16 @@ def compute_graph(
     >>> from howdah.engine.protocol.layers import Layer
     >>> graph = Graph()
     >>> key = graph.add(Layer("abs", abs, 2, args=[(-1,), (2,)]))
-    >>> compute_graph(graph, [graph.wanted(key)], scheduler="inline")
+    >>> compute_graph(graph, [graph.full_range(key)], scheduler="inline")
     [[1, 2]]
     """
     client, threads = _resolve(scheduler)
     if client is None:
-        return compute_local(graph, wanted, threads=threads, progress=progress)
-    return client.compute_graph(for_cluster(client, graph, wanted), wanted, progress)
+        return compute_local(graph, targets, threads=threads, progress=progress)
+    return client.compute_graph(for_cluster(client, graph, targets), targets, progress)
 
 
-def persist_graph(graph: Graph, wanted: Sequence[TaskRange], *, scheduler: Scheduler = None) -> list[Held]:
+def persist_graph(graph: Graph, targets: Sequence[TaskRange], *, scheduler: Scheduler = None) -> list[PersistedLayer]:
     """Start computing the wanted spans, each a whole layer, and keep the results while the returned objects live.
 
     With a client the call returns at once and the results stay on the workers; without, they are computed now and
@@ -76,22 +76,22 @@ def persist_graph(graph: Graph, wanted: Sequence[TaskRange], *, scheduler: Sched
     ------
     InputError : a span that is not a whole layer.
     """
-    for span in wanted:
+    for span in targets:
         if (span.start, span.stop) != (0, graph.length(span.layer)):
             raise InputError(f"wanted: items {span.start} to {span.stop}: only whole layers can be persisted")
     client, threads = _resolve(scheduler)
     if client is None:
-        values = compute_local(graph, wanted, threads=threads)
-        return [Held(span.layer, span.stop, Kept(v)) for span, v in zip(wanted, values)]
-    return client.persist_graph(for_cluster(client, graph, wanted), wanted)
+        values = compute_local(graph, targets, threads=threads)
+        return [PersistedLayer(span.layer, span.stop, InMemoryResults(v)) for span, v in zip(targets, values)]
+    return client.persist_graph(for_cluster(client, graph, targets), targets)
 
 
-def _resolve(scheduler: Scheduler) -> tuple[Cluster | None, int | None]:
+def _resolve(scheduler: Scheduler) -> tuple[GraphClient | None, int | None]:
     """The client, or None and the number of threads for `compute_local`."""
     if scheduler is None:
         return get_current(), None
     if isinstance(scheduler, str):
-        scheduler = OTHER_NAMES.get(scheduler, scheduler)  # type: ignore[assignment]
+        scheduler = ALIASES.get(scheduler, scheduler)  # type: ignore[assignment]
         known = ["threads", "inline", "processes"]
         if scheduler not in known:
             raise bad_value("scheduler", scheduler, near(str(scheduler), known) + " (or pass a Client)")
@@ -103,21 +103,21 @@ def _resolve(scheduler: Scheduler) -> tuple[Cluster | None, int | None]:
     return scheduler, None
 
 
-def for_cluster(client: Cluster, graph: Graph, wanted: Sequence[TaskRange]) -> Graph:
+def for_cluster(client: GraphClient, graph: Graph, targets: Sequence[TaskRange]) -> Graph:
     """The layers that are needed, chains fused; what is held elsewhere goes along as values."""
-    culled = graph.cull(wanted)
-    foreign = [held for held in culled.held.values() if getattr(held.keep, "client", None) is not client]
+    culled = graph.cull(targets)
+    foreign = [held for held in culled.persisted.values() if getattr(held.results, "client", None) is not client]
     if foreign:
-        layers = {held.layer: as_layer(held) for held in foreign}
+        layers = {held.layer: literal_layer(held) for held in foreign}
         culled.layers = {**layers, **culled.layers}
-        culled.held = {key: held for key, held in culled.held.items() if key not in layers}
-    notes = current()
+        culled.persisted = {key: held for key, held in culled.persisted.items() if key not in layers}
+    notes = active_annotations()
     if notes is not None:
         culled.layers = {key: _noted(layer, notes) for key, layer in culled.layers.items()}
-    return fuse(culled, wanted)
+    return fuse(culled, targets)
 
 
-def _noted(layer: Layer, notes: Notes) -> Layer:
+def _noted(layer: Layer, notes: Annotations) -> Layer:
     """The layer with what is said where it is computed, as far as it was not said where it was written."""
-    fields = dict(notes.fields()) | dict(layer.annotations)
+    fields = dict(notes.layer_fields()) | dict(layer.annotations)
     return replace(layer, annotations=tuple(sorted(fields.items())), retries=layer.retries or notes.retries or 0)

@@ -24,14 +24,14 @@ from howdah.engine.protocol.patterns import Wiring, wiring
 Progress: TypeAlias = Callable[[int, int, str], None]
 """progress(done tasks, all tasks, name of the layer worked on): called now and then, and once at the end."""
 
-EVERY = 0.1
+PROGRESS_INTERVAL = 0.1
 """Seconds between two calls of a progress function."""
 
 _EMPTY: Any = object()
 
 
 def compute_local(
-    graph: Graph, wanted: Sequence[TaskRange], *, threads: int | None = None, progress: Progress | None = None
+    graph: Graph, targets: Sequence[TaskRange], *, threads: int | None = None, progress: Progress | None = None
 ) -> list[list[Any]]:
     """The values of each wanted span.
 
@@ -45,17 +45,17 @@ def compute_local(
     >>> graph = Graph()
     >>> squares = graph.add(Layer("square", lambda x: x * x, 4, args=[(i,) for i in range(4)]))
     >>> sums = graph.add(Layer("sum", sum, 2, deps=(Dependency(squares, KToOne(2)),)))
-    >>> compute_local(graph, [graph.wanted(sums), TaskRange(squares, 3, 4)], threads=0)
+    >>> compute_local(graph, [graph.full_range(sums), TaskRange(squares, 3, 4)], threads=0)
     [[1, 13], [9]]
     """
-    work = _Work(graph.cull(wanted), wanted)
+    work = _Work(graph.cull(targets), targets)
     if threads == 0:
         _inline(work, progress)
     else:
         _threads(work, threads or os.cpu_count() or 1, progress)
     if progress is not None:
         progress(work.total, work.total, work.name)
-    return [work.parts[span.layer].values[span.start : span.stop] for span in wanted]
+    return [work.parts[span.layer].values[span.start : span.stop] for span in targets]
 
 
 class _Part:
@@ -83,7 +83,7 @@ class _Work:
         self.ready: list[tuple[_Part, int]] = []
         self.done = self.total = 0
         self.name = ""
-        for key, held in graph.held.items():
+        for key, held in graph.persisted.items():
             part = self.parts[key] = _Part(None, held.n)
             part.values = list(values_of(held))
             part.left, part.todo, part.uses = [0] * held.n, 0, [1] * held.n
@@ -203,12 +203,12 @@ def _arrive(part: _Part, item: int, count: int, ready: list[tuple[_Part, int]]) 
 
 
 def _inline(work: _Work, progress: Progress | None) -> None:
-    due = time.monotonic() + EVERY
+    due = time.monotonic() + PROGRESS_INTERVAL
     while work.ready:
         part, item = work.ready.pop()
         work.finish(part, item, work.call(part, item))
         if progress is not None and time.monotonic() >= due:
-            due = time.monotonic() + EVERY
+            due = time.monotonic() + PROGRESS_INTERVAL
             progress(work.done, work.total, part.layer.name if part.layer else "")
 
 
@@ -268,7 +268,7 @@ def _threads(work: _Work, count: int, progress: Progress | None) -> None:
     try:
         with pool.changed:
             while not pool.stop:
-                pool.changed.wait(EVERY if progress is not None else None)
+                pool.changed.wait(PROGRESS_INTERVAL if progress is not None else None)
                 if progress is not None:
                     progress(work.done, work.total, work.name)
     finally:  # an interrupt included: nothing new is begun, and no thread is left behind

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from howdah.engine.frame.unsupported import is_pandas, not_there
+from howdah.engine.frame.unsupported import is_pandas, unsupported
 from howdah.engine.relational.columns import call
 from howdah.engine.relational.functions import MOMENT, MOMENT_METHODS, SPAN, TEXT
 from howdah.errors import NotSupported, SchemaError
@@ -26,7 +26,7 @@ _SIGNATURES: dict[str, tuple[str, ...]] = {
 _DEFAULTS: dict[str, dict[str, Any]] = {"contains": {"case": True, "regex": True}}
 
 
-class Text:
+class StringAccessor:
     """`series.str`: methods of text columns.
 
     >>> import pandas as pd
@@ -44,7 +44,7 @@ class Text:
         if name in TEXT:
             return _method(self._series, "str", name)
         if is_pandas("str", name):
-            raise not_there("Series.str", name)
+            raise unsupported("Series.str", name)
         raise AttributeError(f".str has no attribute {name!r}")
 
     def __getitem__(self, key: Any) -> Series:
@@ -53,7 +53,7 @@ class Text:
         return self.get(key)
 
 
-class Times:
+class DatetimeAccessor:
     """`series.dt`: parts of datetimes and timedeltas.
 
     >>> import pandas as pd
@@ -77,7 +77,7 @@ class Times:
         if name in MOMENT_METHODS:
             return _method(self._series, "dt", name)
         if is_pandas("dt", name):
-            raise not_there("Series.dt", name)
+            raise unsupported("Series.dt", name)
         raise AttributeError(f".dt has no attribute {name!r}")
 
 

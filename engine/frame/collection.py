@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from howdah.engine.frame import compute as _compute
-from howdah.engine.frame.frame import Rows
-from howdah.engine.frame.unsupported import not_there
+from howdah.engine.frame.state import FrameState
+from howdah.engine.frame.unsupported import unsupported
 from howdah.engine.relational import relations
 from howdah.errors import SchemaError
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 class Collection:
-    """Base of DataFrame and Series. `_rows` is all that they hold; it is never changed in place."""
+    """Base of DataFrame and Series. `_state` is all that they hold; it is never changed in place."""
 
     _kind: ClassVar[str]
 
-    def __init__(self, rows: Rows):
-        self.__dict__["_rows"] = rows
+    def __init__(self, rows: FrameState):
+        self.__dict__["_state"] = rows
 
-    _rows: Rows
+    _state: FrameState
 
     # -- results
 
@@ -40,20 +40,20 @@ class Collection:
         ------
         What the data makes of it: a user's own exception as it was, `StorageError` when a file cannot be read.
         """
-        return self._frame(_compute.answer(self._rows, scheduler))
+        return self._frame(_compute.answer(self._state, scheduler))
 
     def _frame(self, found: _compute.Answer) -> Any:
-        return _compute.to_pandas(self._rows, found)
+        return _compute.to_pandas(self._state, found)
 
     def persist(self, scheduler: Any = None) -> Self:
         """The same object, computed now and kept in the workers' memory (or this process's) while it is referred to."""
-        return type(self)(_compute.persisted(self._rows, scheduler))
+        return type(self)(_compute.persisted(self._state, scheduler))
 
     def explain(self, scheduler: Any = None) -> str:
         """The plan as text: as written, optimised, as layers of tasks, and what runs as pandas. Computes nothing."""
         from howdah.engine.frame.explain import explain
 
-        return explain(self._rows, scheduler)
+        return explain(self._state, scheduler)
 
     def to_parquet(self, url: str, *, overwrite: bool = False, index: bool | None = None, scheduler: Any = None) -> Any:
         """Write one Parquet file per partition into the folder `url`, all of them or none.
@@ -71,7 +71,7 @@ class Collection:
         """
         from howdah.engine.frame.write import write
 
-        return write(self._rows, url, overwrite=overwrite, index=index, scheduler=scheduler)
+        return write(self._state, url, overwrite=overwrite, index=index, scheduler=scheduler)
 
     def map_partitions(self, function: Callable[..., Any], *, meta: Any = None) -> DataFrame:
         """`function` on the pandas object of each partition; what has no columnar form goes through here.
@@ -92,32 +92,32 @@ class Collection:
 
     def head(self, n: int = 5) -> Self:
         """The first n rows."""
-        return type(self)(self._rows.through(lambda base: relations.Head(base, int(n))))
+        return type(self)(self._state.map_base(lambda base: relations.Head(base, int(n))))
 
     def tail(self, n: int = 5) -> Self:
         """The last n rows."""
-        return type(self)(self._rows.through(lambda base: relations.Tail(base, int(n))))
+        return type(self)(self._state.map_base(lambda base: relations.Tail(base, int(n))))
 
     def _keep(self, mask: Any) -> Self:
         """The rows where `mask` is true."""
         what = f"{self._kind}[mask]"
-        e = self._rows.resolve(mask._rows.base, mask._expression, what)
+        e = self._state.resolve(mask._state.base, mask._expression, what)
         if e.dtype.kind == "anybool":
             raise SchemaError(
                 f"{what}: the mask {mask.name!r} may hold missing values: use .fillna(False).astype(bool)"
             )
         if e.dtype.kind != "bool":
             raise SchemaError(f"{what}: the mask is {e.dtype}, not bool: compare it with something")
-        return type(self)(self._rows.where(e))
+        return type(self)(self._state.filtered(e))
 
     def __len__(self) -> int:
         """The number of rows: from the files' footers where nothing was filtered, otherwise computed now."""
-        known = _known_length(self._rows.base)
+        known = _known_length(self._state.base)
         if known is not None:
             return known
         from howdah.engine.frame.scalar import Scalar
 
-        return int(Scalar(self._rows.base, "size", None).compute())
+        return int(Scalar(self._state.base, "size", None).compute())
 
     @property
     def empty(self) -> bool:
@@ -128,20 +128,20 @@ class Collection:
         """The index: its names and dtypes, and `compute()`."""
         from howdah.engine.frame.index import Index
 
-        return Index(self._rows)
+        return Index(self._state)
 
     @property
     def npartitions(self) -> int:
         """How many tasks would hold the rows."""
         from howdah.engine.frame.explain import partitions
 
-        return partitions(self._rows)
+        return partitions(self._state)
 
     def __iter__(self) -> Any:
-        raise not_there(self._kind, "iterating")
+        raise unsupported(self._kind, "iterating")
 
     def __array__(self, *args: Any, **kwargs: Any) -> Any:
-        raise not_there(self._kind, "to_numpy")
+        raise unsupported(self._kind, "to_numpy")
 
 
 def _known_length(base: relations.Relation) -> int | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from howdah.engine.frame.frame import Rows, physical
+from howdah.engine.frame.state import FrameState, internal_name
 from howdah.engine.graph.graph import Graph
 from howdah.engine.relational import relations
 from howdah.engine.relational.columns import Cast, Either, open_questions
@@ -78,7 +78,7 @@ def run(plan: Relation, scheduler: Any) -> pl.DataFrame:
     lowering, stream = lower(plan, scheduler)
     key, _ = lowering.cut(stream)
     graph: Any = lowering.graph
-    (tables,) = execute.compute_graph(graph, [graph.wanted(key)], scheduler=scheduler)
+    (tables,) = execute.compute_graph(graph, [graph.full_range(key)], scheduler=scheduler)
     return together(tables)
 
 
@@ -87,7 +87,7 @@ def together(tables: Sequence[Any]) -> pl.DataFrame:
     return parts[0] if len(parts) == 1 else pl.concat(parts, rechunk=False)
 
 
-def answer(rows: Rows, scheduler: Any = None) -> Answer:
+def answer(rows: FrameState, scheduler: Any = None) -> Answer:
     """The frame's rows; its index too, unless that is 0, 1, 2, ... anyway."""
     plan: Relation = rows.plan(index=not rows.is_range)
     plan = optimise(plan)
@@ -122,14 +122,14 @@ def _with_answers(top: relations.Project, scheduler: Any) -> Answer:
     return Answer(pl.DataFrame(out), schema)
 
 
-def to_pandas(rows: Rows, found: Answer) -> Any:
+def to_pandas(rows: FrameState, found: Answer) -> Any:
     """The pandas frame."""
-    columns = [(label, physical(label)) for label, _ in rows.columns]
+    columns = [(label, internal_name(label)) for label, _ in rows.columns]
     levels = [] if rows.is_range else [(lv.label, n) for lv, n in zip(rows.index, rows.level_names())]
     return frame_to_pandas(found.table, found.schema, columns, levels)
 
 
-def persisted(rows: Rows, scheduler: Any = None) -> Rows:
+def persisted(rows: FrameState, scheduler: Any = None) -> FrameState:
     """The same frame, computed and kept where it was computed, while somebody refers to it."""
     from howdah.engine.execution import dispatch as execute
 
@@ -137,7 +137,7 @@ def persisted(rows: Rows, scheduler: Any = None) -> Rows:
     lowering, stream = lower(plan, scheduler)
     key, n = lowering.cut(stream)
     graph: Any = lowering.graph
-    (held,) = execute.persist_graph(graph, [graph.wanted(key)], scheduler=scheduler)
+    (held,) = execute.persist_graph(graph, [graph.full_range(key)], scheduler=scheduler)
     kept: Relation = relations.Persisted(held, dict(plan.schema), n)
     if rows.is_range:
         kept = relations.Number(kept)

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from howdah.engine.frame.collection import Collection
-from howdah.engine.frame.frame import DEFAULT, Label, Rows, numbered, physical
 from howdah.engine.frame.scalar import Scalar
 from howdah.engine.frame.series import Series, _na_last, check_rankable
-from howdah.engine.frame.unsupported import is_pandas, not_there, only
+from howdah.engine.frame.state import DEFAULT, FrameState, Label, internal_name, numbered
+from howdah.engine.frame.unsupported import is_pandas, require_default, unsupported
 from howdah.engine.relational import casts, relations
 from howdah.engine.relational.columns import Column, Constant, binary, call
 from howdah.errors import NotSupported, SchemaError, UnknownColumn, near
@@ -45,7 +45,7 @@ class DataFrame(Collection):
         """The pandas Index of column labels."""
         import pandas as pd
 
-        labels = self._rows.labels()
+        labels = self._state.labels()
         return pd.Index(labels, dtype=None if labels else "str")
 
     @property
@@ -53,16 +53,16 @@ class DataFrame(Collection):
         """pandas' dtypes; where the data decides (`explain` says where), the dtype with room for missing values."""
         import pandas as pd
 
-        found = {label: pd.api.types.pandas_dtype(d.pandas) for label, d in self._rows.dtypes().items()}
+        found = {label: pd.api.types.pandas_dtype(d.pandas) for label, d in self._state.dtypes().items()}
         return pd.Series(found, index=self.columns, dtype=object)
 
     @property
     def shape(self) -> tuple[int, int]:
-        return (len(self), len(self._rows.columns))
+        return (len(self), len(self._state.columns))
 
     @property
     def size(self) -> int:
-        return len(self) * len(self._rows.columns)
+        return len(self) * len(self._state.columns)
 
     @property
     def ndim(self) -> int:
@@ -70,60 +70,60 @@ class DataFrame(Collection):
 
     def _column(self, label: Label, where: str) -> Column:
         try:
-            return self._rows.column(label)
+            return self._state.column(label)
         except KeyError:
-            known = [str(c) for c in self._rows.labels()]
+            known = [str(c) for c in self._state.labels()]
             raise UnknownColumn(f"{where}: no column {label!r}: {near(str(label), known)}") from None
 
     # -- columns
 
     def __getitem__(self, key: Any) -> Any:
-        rows = self._rows
+        rows = self._state
         if isinstance(key, Series):
             return self._keep(key)
         if isinstance(key, (list, pd_index())):
             picked = tuple((label, self._column(label, "df[[...]]")) for label in key)
             if len(dict(picked)) < len(picked):
                 raise NotSupported(f"df[{key!r}]: a column twice: give each copy a name with assign")
-            return DataFrame(Rows(rows.base, picked, rows.index))
+            return DataFrame(FrameState(rows.base, picked, rows.index))
         if isinstance(key, DataFrame):
-            raise not_there("DataFrame", "where")
+            raise unsupported("DataFrame", "where")
         if isinstance(key, slice) or not isinstance(key, (str, int)):
             raise NotSupported(f"df[{key!r}]: use a column name, a list of names, or a boolean mask; head(n) for rows")
-        return Series(Rows(rows.base, ((key, self._column(key, "df[...]")),), rows.index))
+        return Series(FrameState(rows.base, ((key, self._column(key, "df[...]")),), rows.index))
 
     def __setitem__(self, key: Any, value: Any) -> None:
         """`df["x"] = ...`: this object shows the new column; frames and Series made from it before do not change."""
         if not isinstance(key, str):
             raise NotSupported(f"df[{key!r}] = ...: one column name at a time; use assign")
-        self.__dict__["_rows"] = self.assign(**{key: value})._rows
+        self.__dict__["_state"] = self.assign(**{key: value})._state
 
     def __delitem__(self, key: Any) -> None:
-        self.__dict__["_rows"] = self.drop(columns=[key])._rows
+        self.__dict__["_state"] = self.drop(columns=[key])._state
 
     def __getattr__(self, name: str) -> Any:
         if not name.startswith("_"):
-            rows = self.__dict__.get("_rows")
+            rows = self.__dict__.get("_state")
             if rows is not None and name in rows.labels():
                 return self[name]
             if is_pandas("DataFrame", name):
-                raise not_there("DataFrame", name)
+                raise unsupported("DataFrame", name)
             if rows is not None:
                 known = [c for c in rows.labels() if isinstance(c, str)]
                 raise _NoColumn(f"DataFrame has no column and no attribute {name!r}: {near(name, known)}")
         raise AttributeError(name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in self._rows.labels():
+        if name in self._state.labels():
             self[name] = value
             return
         raise SchemaError(f'df.{name} = ... makes no column: write df["{name}"] = ..., or df.assign({name}=...)')
 
     def __contains__(self, key: object) -> bool:
-        return key in self._rows.labels()
+        return key in self._state.labels()
 
     def __dir__(self) -> list[str]:
-        return sorted({*super().__dir__(), *(c for c in self._rows.labels() if isinstance(c, str))})
+        return sorted({*super().__dir__(), *(c for c in self._state.labels() if isinstance(c, str))})
 
     def keys(self) -> Any:
         return self.columns
@@ -137,11 +137,11 @@ class DataFrame(Collection):
         return out
 
     def _assigned(self, name: str, value: Any) -> DataFrame:
-        rows = self._rows
+        rows = self._state
         if name.startswith(relations.INDEX):
             raise SchemaError(f"assign: {name!r} is a name that howdah keeps for itself: choose another")
         if isinstance(value, Series):
-            e = rows.resolve(value._rows.base, value._expression, f"assign({name}=...)")
+            e = rows.resolve(value._state.base, value._expression, f"assign({name}=...)")
         elif isinstance(value, Collection) or (hasattr(value, "__len__") and not isinstance(value, (str, bytes))):
             raise NotSupported(
                 f"assign({name}={type(value).__name__}): use a Series of this frame, a scalar, or a function"
@@ -153,7 +153,7 @@ class DataFrame(Collection):
             columns = tuple((c, e if c == name else old) for c, old in rows.columns)
         else:
             columns = (*rows.columns, (name, e))
-        return DataFrame(Rows(rows.base, columns, rows.index))
+        return DataFrame(FrameState(rows.base, columns, rows.index))
 
     def drop(self, labels: Any = None, *, columns: Any = None, axis: Any = 0, errors: str = "raise") -> DataFrame:
         """Without some columns. (Rows are dropped by boolean masks.)"""
@@ -165,25 +165,25 @@ class DataFrame(Collection):
         if errors != "ignore":
             for label in gone:
                 self._column(label, "drop")
-        rows = self._rows
-        return DataFrame(Rows(rows.base, tuple((c, e) for c, e in rows.columns if c not in gone), rows.index))
+        rows = self._state
+        return DataFrame(FrameState(rows.base, tuple((c, e) for c, e in rows.columns if c not in gone), rows.index))
 
     def rename(self, *, columns: Any = None, index: Any = None) -> DataFrame:
         """Other column labels, by a mapping or a function; names that are not there are passed over, as in pandas."""
-        only("rename", index=(index, None))
+        require_default("rename", index=(index, None))
         if columns is None:
             raise SchemaError('rename: give columns={"old": "new"}')
         new = columns if callable(columns) else lambda label: columns.get(label, label)
-        renamed = tuple((new(c), e) for c, e in self._rows.columns)
+        renamed = tuple((new(c), e) for c, e in self._state.columns)
         if len({c for c, _ in renamed}) < len(renamed):
             raise NotSupported("rename: two columns of one name are not there yet: choose distinct names")
         if not all(isinstance(c, str) for c, _ in renamed):
             raise NotSupported("rename: column labels must be text")
-        return DataFrame(Rows(self._rows.base, renamed, self._rows.index))
+        return DataFrame(FrameState(self._state.base, renamed, self._state.index))
 
     def _each(self, change: Any) -> DataFrame:
-        rows = self._rows
-        return DataFrame(Rows(rows.base, tuple((c, change(c, e)) for c, e in rows.columns), rows.index))
+        rows = self._state
+        return DataFrame(FrameState(rows.base, tuple((c, change(c, e)) for c, e in rows.columns), rows.index))
 
     def astype(self, dtype: Any) -> DataFrame:
         """All columns, or those of a mapping, as another dtype."""
@@ -221,7 +221,7 @@ class DataFrame(Collection):
         return self._each(lambda c, e: call("abs", e))
 
     def round(self, decimals: int = 0) -> DataFrame:
-        only("DataFrame.round", decimals_type=(type(decimals), int))
+        require_default("DataFrame.round", decimals_type=(type(decimals), int))
         return self._each(lambda c, e: call("round", e, decimals=decimals) if e.dtype.is_number else e)
 
     def select_dtypes(self, include: Any = None, exclude: Any = None) -> DataFrame:
@@ -240,7 +240,7 @@ class DataFrame(Collection):
 
     def dropna(self, *, how: str = "any", subset: Any = None) -> DataFrame:
         """Without rows in which any (or all) of the columns are missing."""
-        labels = self._rows.labels() if subset is None else [subset] if isinstance(subset, str) else list(subset)
+        labels = self._state.labels() if subset is None else [subset] if isinstance(subset, str) else list(subset)
         if how not in ("any", "all"):
             raise SchemaError(f"dropna(how={how!r}): use 'any' or 'all'")
         there = [call("notna", self._column(c, "dropna")) for c in labels]
@@ -249,7 +249,7 @@ class DataFrame(Collection):
         mask = there[0]
         for e in there[1:]:
             mask = binary("&" if how == "any" else "|", mask, e)
-        return self._keep(Series(Rows(self._rows.base, (("mask", mask),), self._rows.index)))
+        return self._keep(Series(FrameState(self._state.base, (("mask", mask),), self._state.index)))
 
     def nlargest(self, n: int, columns: Any, keep: str = "first") -> DataFrame:
         """The n rows with the largest values of `columns`, largest first; ties in the order of the rows."""
@@ -261,12 +261,12 @@ class DataFrame(Collection):
 
     def _top(self, n: int, columns: Any, keep: str, largest: bool) -> DataFrame:
         what = "nlargest" if largest else "nsmallest"
-        only(what, keep=(keep, "first"))
+        require_default(what, keep=(keep, "first"))
         labels = [columns] if isinstance(columns, str) else list(columns)
         for label in labels:
             check_rankable(what, label, self._column(label, what))
-        by = tuple(physical(label) for label in labels)
-        return DataFrame(self._rows.pinned().through(lambda base: relations.Top(base, int(n), by, largest)))
+        by = tuple(internal_name(label) for label in labels)
+        return DataFrame(self._state.projected().map_base(lambda base: relations.Top(base, int(n), by, largest)))
 
     def sort_values(self, by: Any, *, ascending: Any = True, kind: str = "quicksort", na_position: str = "last",
                     ignore_index: bool = False) -> DataFrame:  # fmt: skip
@@ -277,25 +277,25 @@ class DataFrame(Collection):
         up = [ascending] * len(labels) if isinstance(ascending, (bool, int)) else list(ascending)
         if len(up) != len(labels):
             raise SchemaError(f"sort_values: {len(labels)} columns, but {len(up)} values of ascending")
-        names, last = tuple(physical(c) for c in labels), _na_last(na_position)
+        names, last = tuple(internal_name(c) for c in labels), _na_last(na_position)
         order = tuple(bool(a) for a in up)
-        out = DataFrame(self._rows.pinned().through(lambda base: relations.Sort(base, names, order, last, kind)))
+        out = DataFrame(self._state.projected().map_base(lambda base: relations.Sort(base, names, order, last, kind)))
         return out.reset_index(drop=True) if ignore_index else out
 
     def reset_index(self, *, drop: bool = False) -> DataFrame:
         """A fresh index 0, 1, 2, ...; the old one becomes columns, unless `drop`."""
-        pinned = self._rows.pinned()
-        fresh = () if drop else self._levels_as_columns(pinned)
-        # The old labels are columns of `pinned.base` under hidden names; a new INDEX must not take their place.
-        named = tuple((physical(label), e) for label, e in (*fresh, *pinned.columns))
-        shown = tuple((label, e) for label, e in (*fresh, *pinned.columns))
-        return DataFrame(Rows(numbered(relations.Project(pinned.base, named)), shown, DEFAULT).by_label())
+        projected = self._state.projected()
+        fresh = () if drop else self._levels_as_columns(projected)
+        # The old labels are columns of `projected.base` under hidden names; a new INDEX must not take their place.
+        named = tuple((internal_name(label), e) for label, e in (*fresh, *projected.columns))
+        shown = tuple((label, e) for label, e in (*fresh, *projected.columns))
+        return DataFrame(FrameState(numbered(relations.Project(projected.base, named)), shown, DEFAULT).by_label())
 
-    def _levels_as_columns(self, pinned: Rows) -> tuple[tuple[Label, Column], ...]:
-        known = self._rows.labels()
+    def _levels_as_columns(self, projected: FrameState) -> tuple[tuple[Label, Column], ...]:
+        known = self._state.labels()
         out = []
-        for i, level in enumerate(pinned.index):
-            plain = ("index" if "index" not in known else "level_0") if len(pinned.index) == 1 else f"level_{i}"
+        for i, level in enumerate(projected.index):
+            plain = ("index" if "index" not in known else "level_0") if len(projected.index) == 1 else f"level_{i}"
             label = level.label if level.label is not None else plain
             if label in known:
                 raise SchemaError(f"reset_index: there is a column {label!r} already: rename it, or use drop=True")
@@ -304,12 +304,12 @@ class DataFrame(Collection):
 
     def set_index(self, keys: Any, *, drop: bool = True) -> DataFrame:
         """Columns as the index."""
-        from howdah.engine.frame.frame import Level
+        from howdah.engine.frame.state import Level
 
         labels = [keys] if isinstance(keys, str) else list(keys)
         levels = tuple(Level(label, self._column(label, "set_index")) for label in labels)
-        kept = tuple((c, e) for c, e in self._rows.columns if not (drop and c in labels))
-        return DataFrame(Rows(self._rows.base, kept, levels))
+        kept = tuple((c, e) for c, e in self._state.columns if not (drop and c in labels))
+        return DataFrame(FrameState(self._state.base, kept, levels))
 
     # -- together
 
@@ -318,7 +318,7 @@ class DataFrame(Collection):
         """Groups by one or several columns (or Series of this frame); see `DataFrameGroupBy` for what they can do."""
         from howdah.engine.frame.groupby import group
 
-        only("groupby", level=(level, None))
+        require_default("groupby", level=(level, None))
         return group(self, by, as_index=as_index, sort=sort, dropna=dropna)
 
     def merge(self, right: Any, how: str = "inner", on: Any = None, left_on: Any = None, right_on: Any = None,
@@ -339,8 +339,8 @@ class DataFrame(Collection):
     def __repr__(self) -> str:
         from howdah.engine.frame.explain import partitions
 
-        body = "\n".join(f"  {c}: {d}" for c, d in self._rows.dtypes().items())
-        n = partitions(self._rows)
+        body = "\n".join(f"  {c}: {d}" for c, d in self._state.dtypes().items())
+        n = partitions(self._state)
         return f"<howdah DataFrame, not computed: compute() for the rows; {n} partition{'s' * (n != 1)}>\n{body}"
 
     def _repr_html_(self) -> str:
@@ -348,7 +348,7 @@ class DataFrame(Collection):
 
         cells = "".join(
             f"<tr><td>{html.escape(str(c))}</td><td>{html.escape(str(d))}</td></tr>"
-            for c, d in self._rows.dtypes().items()
+            for c, d in self._state.dtypes().items()
         )
         table = f"<table><tr><th>column</th><th>dtype</th></tr>{cells}</table>"
         return f"<div><b>howdah DataFrame</b>, not computed{table}</div>"

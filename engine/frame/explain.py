@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from howdah.engine.frame.compute import cluster_of, lower
-from howdah.engine.frame.frame import Rows
+from howdah.engine.frame.state import FrameState
 from howdah.engine.graph.graph import Graph
 from howdah.engine.relational import relations
 from howdah.engine.relational.columns import Column, Either
@@ -16,7 +16,7 @@ from howdah.engine.relational.relations import Relation
 from howdah.engine.relational.rules import optimise
 
 
-def explain(rows: Rows, scheduler: Any) -> str:
+def explain(rows: FrameState, scheduler: Any) -> str:
     """The logical, the optimised and the physical plan."""
     logical = rows.plan(index=not rows.is_range)
     plan = optimise(logical)
@@ -72,6 +72,6 @@ def _question(part: Either) -> str:
     return f"{part.no}: {part.yes.dtype} if any {asked}, otherwise {part.no.dtype}"
 
 
-def partitions(rows: Rows) -> int:
+def partitions(rows: FrameState) -> int:
     """How many partitions the frame's rows would have on a cluster."""
     return Lowering(Graph()).lower(optimise(rows.plan(index=False))).n

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from howdah.engine.frame.frame import DEFAULT, Label, Level, Rows, numbered, physical
 from howdah.engine.frame.series import Series
-from howdah.engine.frame.unsupported import is_pandas, not_there, only
+from howdah.engine.frame.state import DEFAULT, FrameState, Label, Level, internal_name, numbered
+from howdah.engine.frame.unsupported import is_pandas, require_default, unsupported
 from howdah.engine.relational import relations
 from howdah.engine.relational.aggregates import NAMES, NEED_NUMBERS, Agg, as_pandas_reads
 from howdah.engine.relational.columns import Col, Column, open_questions
@@ -21,21 +21,21 @@ Keys = list[tuple[Label, Column]]
 
 
 class _GroupBy:
-    """Keys over the rows of a frame. Questions about dtypes are pinned to the rows before grouping."""
+    """Keys over the rows of a frame. Questions about dtypes are projected to the rows before grouping."""
 
     _kind: str
 
-    def __init__(self, rows: Rows, keys: Keys, *, sort: bool = True, dropna: bool = True, as_index: bool = True):
+    def __init__(self, rows: FrameState, keys: Keys, *, sort: bool = True, dropna: bool = True, as_index: bool = True):
         for label, e in keys:
             if e.dtype.kind in ("anybool", "none", "unsupported", "bytes", "time"):
                 raise NotSupported(f"groupby({label!r}): keys of {e.dtype}: use .fillna(...).astype(...) first")
         if any(open_questions(e) for _, e in (*rows.columns, *keys)):
             hidden = [(f"{INDEX}key{i}", e) for i, (_, e) in enumerate(keys)]
-            visible = [(physical(c), e) for c, e in rows.columns]
+            visible = [(internal_name(c), e) for c, e in rows.columns]
             base = relations.Project(rows.base, (*visible, *hidden))
-            rows = Rows(base, rows.columns).by_label()
+            rows = FrameState(base, rows.columns).by_label()
             keys = [(label, Col(n, base.schema[n])) for (label, _), (n, _) in zip(keys, hidden)]
-        self._rows, self._keys = rows, keys
+        self._state, self._keys = rows, keys
         self._sort, self._dropna, self._as_index = sort, dropna, as_index
 
     def _result(self, aggs: Sequence[tuple[Label, Agg]]) -> DataFrame:
@@ -44,14 +44,14 @@ class _GroupBy:
 
         names = [f"{INDEX}{i}" for i in range(len(self._keys))]
         keys = tuple((n, e) for n, (_, e) in zip(names, self._keys))
-        made = tuple((physical(label), agg) for label, agg in aggs)
+        made = tuple((internal_name(label), agg) for label, agg in aggs)
         if len({n for n, _ in made}) < len(made):
             raise NotSupported("agg: two results of one name are not there yet: use distinct names")
-        node = relations.Aggregate(self._rows.base, keys, made, self._sort, self._dropna)
-        columns = tuple((label, as_pandas_reads(physical(label), agg)) for label, agg in aggs)
+        node = relations.Aggregate(self._state.base, keys, made, self._sort, self._dropna)
+        columns = tuple((label, as_pandas_reads(internal_name(label), agg)) for label, agg in aggs)
         levels = tuple(Level(label, Col(n, node.schema[n])) for n, (label, _) in zip(names, self._keys))
         if self._as_index:
-            return DataFrame(Rows(node, columns, levels))
+            return DataFrame(FrameState(node, columns, levels))
         shown = [(label if label is not None else f"level_{i}", Col(n, node.schema[n]))
                  for i, (n, (label, _)) in enumerate(zip(names, self._keys))]  # fmt: skip
         twice = [label for label, _ in shown if label in dict(columns)]
@@ -60,8 +60,8 @@ class _GroupBy:
                 f"agg: the result {twice[0]!r} has the name of a key: choose another, or use as_index=True"
             )
         both = (*shown, *columns)
-        plain = relations.Project(node, tuple((physical(c), e) for c, e in both))
-        return DataFrame(Rows(numbered(plain), both, DEFAULT).by_label())
+        plain = relations.Project(node, tuple((internal_name(c), e) for c, e in both))
+        return DataFrame(FrameState(numbered(plain), both, DEFAULT).by_label())
 
     def _agg(self, name: Any, e: Column | None, where: Label) -> Agg:
         if name == "size":
@@ -81,7 +81,7 @@ class _GroupBy:
 
     def __getattr__(self, name: str) -> Any:
         if not name.startswith("_") and is_pandas(self._kind, name):
-            raise not_there(self._kind, name)
+            raise unsupported(self._kind, name)
         raise AttributeError(f"{self._kind} has no attribute {name!r}")
 
 
@@ -101,7 +101,7 @@ class DataFrameGroupBy(_GroupBy):
 
     _kind = "DataFrameGroupBy"
 
-    def __init__(self, rows: Rows, keys: Keys, chosen: Sequence[Label] | None, by: Sequence[Label], **how: Any):
+    def __init__(self, rows: FrameState, keys: Keys, chosen: Sequence[Label] | None, by: Sequence[Label], **how: Any):
         super().__init__(rows, keys, **how)
         self._how, self._by = how, by
         self._chosen = list(chosen) if chosen is not None else [c for c in rows.labels() if c not in by]
@@ -110,19 +110,19 @@ class DataFrameGroupBy(_GroupBy):
         if isinstance(key, list):
             for label in key:
                 self._known(label)
-            return DataFrameGroupBy(self._rows, self._keys, key, self._by, **self._how)
+            return DataFrameGroupBy(self._state, self._keys, key, self._by, **self._how)
         self._known(key)
-        return SeriesGroupBy(self._rows, self._keys, key, **self._how)
+        return SeriesGroupBy(self._state, self._keys, key, **self._how)
 
     def _known(self, label: Label) -> Column:
         try:
-            return self._rows.column(label)
+            return self._state.column(label)
         except KeyError:
-            known = [str(c) for c in self._rows.labels()]
+            known = [str(c) for c in self._state.labels()]
             raise UnknownColumn(f"groupby: no column {label!r}: {near(str(label), known)}") from None
 
     def __getattr__(self, name: str) -> Any:
-        rows = self.__dict__.get("_rows")
+        rows = self.__dict__.get("_state")
         if rows is not None and name in rows.labels():
             return self[name]
         return super().__getattr__(name)
@@ -151,11 +151,11 @@ class DataFrameGroupBy(_GroupBy):
         return self._all("max", numeric_only)
 
     def std(self, ddof: int = 1, *, numeric_only: bool = False) -> DataFrame:
-        only("std", ddof=(ddof, 1))
+        require_default("std", ddof=(ddof, 1))
         return self._all("std", numeric_only)
 
     def var(self, ddof: int = 1, *, numeric_only: bool = False) -> DataFrame:
-        only("var", ddof=(ddof, 1))
+        require_default("var", ddof=(ddof, 1))
         return self._all("var", numeric_only)
 
     def first(self) -> DataFrame:
@@ -168,7 +168,7 @@ class DataFrameGroupBy(_GroupBy):
         return self._all("count")
 
     def nunique(self, dropna: bool = True) -> DataFrame:
-        only("nunique", dropna=(dropna, True))
+        require_default("nunique", dropna=(dropna, True))
         return self._all("nunique")
 
     def size(self) -> Any:
@@ -206,19 +206,19 @@ class SeriesGroupBy(_GroupBy):
 
     _kind = "SeriesGroupBy"
 
-    def __init__(self, rows: Rows, keys: Keys, name: Label, **how: Any):
+    def __init__(self, rows: FrameState, keys: Keys, name: Label, **how: Any):
         super().__init__(rows, keys, **how)
         self._name = name
 
     def _one(self, name: str) -> Any:
-        out = self._result([(self._name, self._agg(name, self._rows.column(self._name), self._name))])
+        out = self._result([(self._name, self._agg(name, self._state.column(self._name), self._name))])
         if not self._as_index:
             return out
-        rows = out._rows
+        rows = out._state
         return Series(rows)
 
     def sum(self, *, min_count: int = 0) -> Any:
-        only("sum", min_count=(min_count, 0))
+        require_default("sum", min_count=(min_count, 0))
         return self._one("sum")
 
     def mean(self) -> Any:
@@ -231,11 +231,11 @@ class SeriesGroupBy(_GroupBy):
         return self._one("max")
 
     def std(self, ddof: int = 1) -> Any:
-        only("std", ddof=(ddof, 1))
+        require_default("std", ddof=(ddof, 1))
         return self._one("std")
 
     def var(self, ddof: int = 1) -> Any:
-        only("var", ddof=(ddof, 1))
+        require_default("var", ddof=(ddof, 1))
         return self._one("var")
 
     def first(self) -> Any:
@@ -248,17 +248,17 @@ class SeriesGroupBy(_GroupBy):
         return self._one("count")
 
     def nunique(self, dropna: bool = True) -> Any:
-        only("nunique", dropna=(dropna, True))
+        require_default("nunique", dropna=(dropna, True))
         return self._one("nunique")
 
     def size(self) -> Any:
         if not self._as_index:
             return self._result([("size", Agg("size", None))])
-        return Series(self._result([(self._name, Agg("size", None))])._rows)
+        return Series(self._result([(self._name, Agg("size", None))])._state)
 
     def agg(self, func: Any = None, **named: Any) -> Any:
         """Aggregates by name: agg("sum") gives a Series; agg(["sum", "mean"]) and agg(total="sum") give a frame."""
-        e = self._rows.column(self._name)
+        e = self._state.column(self._name)
         if isinstance(func, str):
             return self.size() if func == "size" else self._one(func)
         if isinstance(func, (list, tuple)) and func:
@@ -278,13 +278,13 @@ def group(frame: DataFrame, by: Any, **how: Any) -> DataFrameGroupBy:
     names: list[Label] = []
     for key in by if isinstance(by, (list, tuple)) else [by]:
         if isinstance(key, Series):
-            e = frame._rows.resolve(key._rows.base, key._expression, "groupby")
+            e = frame._state.resolve(key._state.base, key._expression, "groupby")
             keys.append((key.name, e))
-            if key.name in frame._rows.labels() and frame._rows.column(key.name) == e:
+            if key.name in frame._state.labels() and frame._state.column(key.name) == e:
                 names.append(key.name)
         else:
             keys.append((key, frame._column(key, "groupby")))
             names.append(key)
     if not keys:
         raise SchemaError("groupby: give at least one key")
-    return DataFrameGroupBy(frame._rows, keys, None, names, **how)
+    return DataFrameGroupBy(frame._state, keys, None, names, **how)

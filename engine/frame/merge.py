@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, get_args
 
-from howdah.engine.frame.frame import Label, Rows, numbered
 from howdah.engine.frame.series import Series
-from howdah.engine.frame.unsupported import only
+from howdah.engine.frame.state import FrameState, Label, numbered
+from howdah.engine.frame.unsupported import require_default
 from howdah.engine.relational import relations
 from howdah.engine.relational.casts import settled
 from howdah.engine.relational.columns import Col, Column
@@ -40,34 +40,34 @@ def merge(left: DataFrame, right: Any, how: Any, on: Any, left_on: Any, right_on
     for name, value in others.items():
         if name not in allowed:
             raise SchemaError(f"merge: unknown argument {name!r}")
-        only("merge", **{name: (value, allowed[name])})
+        require_default("merge", **{name: (value, allowed[name])})
     if how not in HOW:
         raise NotSupported(f"merge(how={how!r}) is not there yet: there are {', '.join(HOW)}")
     left, right = _with_named_levels(left, on, left_on), _with_named_levels(right, on, right_on)
     mine, theirs = _keys(left, right, on, left_on, right_on)
-    a, b = left._rows.pinned(), right._rows.pinned()
+    a, b = left._state.projected(), right._state.projected()
     _check_keys(left, right, mine, theirs)
     take = _columns(left, right, mine, theirs, how, tuple(suffixes))
     plans = a.plan(index=False), b.plan(index=False)
     node = relations.Join(*plans, tuple(mine), tuple(theirs), how, tuple(take))
     base = numbered(relations.Project(node, tuple((name, settled(Col(name, d), None)) for name, _, _, d in take)))
     columns: tuple[tuple[Label, Column], ...] = tuple((name, Col(name, base.schema[name])) for name, *_ in take)
-    return DataFrame(Rows(base, columns))
+    return DataFrame(FrameState(base, columns))
 
 
 def _with_named_levels(frame: DataFrame, on: Any, side_on: Any) -> DataFrame:
     """Index levels that are named as keys take part as columns, as in pandas."""
     wanted = on if on is not None else side_on
     labels = [wanted] if isinstance(wanted, str) else list(wanted or [])
-    levels = {level.label for level in frame._rows.index}
-    if any(label in levels and label not in frame._rows.labels() for label in labels):
+    levels = {level.label for level in frame._state.index}
+    if any(label in levels and label not in frame._state.labels() for label in labels):
         return frame.reset_index()
     return frame
 
 
 def _keys(left: DataFrame, right: DataFrame, on: Any, left_on: Any, right_on: Any) -> tuple[list[str], list[str]]:
     if on is None and left_on is None and right_on is None:
-        on = [c for c in left._rows.labels() if c in right._rows.labels()]
+        on = [c for c in left._state.labels() if c in right._state.labels()]
         if not on:
             raise SchemaError("merge: the frames have no column in common: give on=, or left_on= and right_on=")
     if on is not None:
@@ -87,7 +87,7 @@ def _keys(left: DataFrame, right: DataFrame, on: Any, left_on: Any, right_on: An
 
 def _check_keys(left: DataFrame, right: DataFrame, mine: list[str], theirs: list[str]) -> None:
     for a, b in zip(mine, theirs):
-        one, other = left._rows.column(a).dtype, right._rows.column(b).dtype
+        one, other = left._state.column(a).dtype, right._state.column(b).dtype
         same = one.kind == other.kind and one.tz == other.tz
         if not same and not (one.is_number and other.is_number):
             raise SchemaError(
@@ -111,9 +111,9 @@ def _columns(left: DataFrame, right: DataFrame, mine: list[str], theirs: list[st
         for label in names[side]:
             suffix = suffixes[0 if side == "left" else 1] or ""
             name = label + suffix if label in both else label
-            have = frame._rows.column(label).dtype
+            have = frame._state.column(label).dtype
             if side == "left" and label in shared:
-                other = right._rows.column(label).dtype
+                other = right._state.column(label).dtype
                 take.append((name, "key", label, key_type(have, other, how)))
                 continue
             loses = how in {"left": ("right", "outer"), "right": ("left", "outer")}[side]
@@ -128,10 +128,10 @@ def _columns(left: DataFrame, right: DataFrame, mine: list[str], theirs: list[st
 
 
 def _labels(frame: DataFrame) -> list[str]:
-    for label in frame._rows.labels():
+    for label in frame._state.labels():
         if not isinstance(label, str):
             raise NotSupported(f"merge: the column label {label!r} is not text: rename it")
-    return [str(label) for label in frame._rows.labels()]
+    return [str(label) for label in frame._state.labels()]
 
 
 def _with_holes(have: DType) -> DType:

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from howdah.engine.frame.frame import Rows, physical
+from howdah.engine.frame.state import FrameState, internal_name
 from howdah.engine.graph.keys import content_hash
 from howdah.engine.relational import relations
 from howdah.engine.relational.columns import Col
@@ -26,9 +26,9 @@ def map_partitions(collection: Collection, function: Callable[..., Any], meta: A
 
     from howdah.engine.frame.dataframe import DataFrame
 
-    rows = collection._rows.pinned()
+    rows = collection._state.projected()
     plan = rows.plan()
-    labels = [physical(label) for label in rows.labels()]
+    labels = [internal_name(label) for label in rows.labels()]
     if labels != rows.labels():
         raise SchemaError(f"map_partitions: column labels must be text, got {rows.labels()}: use rename")
     levels = tuple(zip((level.label for level in rows.index), rows.level_names()))
@@ -61,7 +61,7 @@ def map_partitions(collection: Collection, function: Callable[..., Any], meta: A
     work = _OnSeries(function) if is_series else function
     node = relations.MapPartitions(plan, work, code, tuple(labels), levels, schema, names)
     columns = tuple((c, Col(c, schema[c])) for c in frame.columns)
-    shell = Rows(node, columns, rows.index)
+    shell = FrameState(node, columns, rows.index)
     return DataFrame(shell.over(node))
 
 

@@ -68,7 +68,7 @@ def _dyadic(op: Callable[[Any, Any], Any], swapped: bool) -> Callable[[Scalar, A
     def run(self: Scalar, other: Any) -> Any:
         if isinstance(other, Scalar):
             other = other.compute()
-        elif hasattr(other, "_rows"):
+        elif hasattr(other, "_state"):
             return NotImplemented
         return op(other, self.compute()) if swapped else op(self.compute(), other)
 

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from howdah.engine.frame import compute as _compute
 from howdah.engine.frame.collection import Collection
-from howdah.engine.frame.frame import DEFAULT, Label, Rows, numbered, physical
 from howdah.engine.frame.scalar import Scalar
-from howdah.engine.frame.unsupported import is_pandas, not_there, only
+from howdah.engine.frame.state import DEFAULT, FrameState, Label, internal_name, numbered
+from howdah.engine.frame.unsupported import is_pandas, require_default, unsupported
 from howdah.engine.relational import casts, relations
 from howdah.engine.relational.columns import Column, binary, call, open_questions
 from howdah.errors import NotSupported, SchemaError
 
 if TYPE_CHECKING:
-    from howdah.engine.frame.accessors import Text, Times
+    from howdah.engine.frame.accessors import DatetimeAccessor, StringAccessor
     from howdah.engine.frame.dataframe import DataFrame
     from howdah.engine.frame.groupby import SeriesGroupBy
 
@@ -41,7 +41,7 @@ class Series(Collection):
 
     @property
     def name(self) -> Label:
-        return self._rows.columns[0][0]
+        return self._state.columns[0][0]
 
     @property
     def dtype(self) -> Any:
@@ -56,18 +56,18 @@ class Series(Collection):
 
     @property
     def _expression(self) -> Column:
-        return self._rows.columns[0][1]
+        return self._state.columns[0][1]
 
     def _with(self, expression: Column, name: Any = ...) -> Series:
-        rows = self._rows
-        return Series(Rows(rows.base, ((self.name if name is ... else name, expression),), rows.index))
+        rows = self._state
+        return Series(FrameState(rows.base, ((self.name if name is ... else name, expression),), rows.index))
 
     # -- operators
 
     def _other(self, other: Any, what: str) -> Any:
         """The other operand: an expression over this base, or a scalar."""
         if isinstance(other, Series):
-            return self._rows.resolve(other._rows.base, other._expression, what)
+            return self._state.resolve(other._state.base, other._expression, what)
         if isinstance(other, Scalar):
             return other.compute()
         if isinstance(other, Collection) or (hasattr(other, "__len__") and not isinstance(other, (str, bytes))):
@@ -77,12 +77,12 @@ class Series(Collection):
     def _binary(self, op: str, other: Any, swapped: bool = False) -> Series:
         what = f"{self.name} {op} {getattr(other, 'name', other)!s:.40}"
         value = self._other(other, what)
-        mine, rows = self._expression, self._rows
-        if isinstance(other, Series) and other._rows.base.key != rows.base.key:
+        mine, rows = self._expression, self._state
+        if isinstance(other, Series) and other._state.base.key != rows.base.key:
             raise SchemaError(f"{what}: one side has fewer rows: filter the frame, then take both columns from it")
         node = binary(op, value, mine) if swapped else binary(op, mine, value)
         same = not isinstance(other, Series) or other.name == self.name
-        return Series(Rows(rows.base, ((self.name if same else None, node),), rows.index))
+        return Series(FrameState(rows.base, ((self.name if same else None, node),), rows.index))
 
     def __neg__(self) -> Series:
         return self._with(call("neg", self._expression))
@@ -151,16 +151,16 @@ class Series(Collection):
         return self._with(call("clip", self._expression, lower=lower, upper=upper))
 
     @property
-    def str(self) -> Text:
-        from howdah.engine.frame.accessors import Text
+    def str(self) -> StringAccessor:
+        from howdah.engine.frame.accessors import StringAccessor
 
-        return Text(self)
+        return StringAccessor(self)
 
     @property
-    def dt(self) -> Times:
-        from howdah.engine.frame.accessors import Times
+    def dt(self) -> DatetimeAccessor:
+        from howdah.engine.frame.accessors import DatetimeAccessor
 
-        return Times(self)
+        return DatetimeAccessor(self)
 
     # -- rows
 
@@ -179,16 +179,18 @@ class Series(Collection):
 
     def _top(self, n: int, keep: Any, largest: bool) -> Series:
         what = "nlargest" if largest else "nsmallest"
-        only(what, keep=(keep, "first"))
+        require_default(what, keep=(keep, "first"))
         check_rankable(what, self.name, self._expression)
-        pinned = self._rows.pinned()
-        return Series(pinned.through(lambda base: relations.Top(base, int(n), (physical(self.name),), largest)))
+        projected = self._state.projected()
+        return Series(
+            projected.map_base(lambda base: relations.Top(base, int(n), (internal_name(self.name),), largest))
+        )
 
     def sort_values(self, *, ascending: bool = True, kind: Any = "quicksort", na_position: Any = "last") -> Series:
         """All rows in order. They are gathered into one partition: for results, not for large tables."""
-        pinned = self._rows.pinned()
-        by, last = (physical(self.name),), _na_last(na_position)
-        return Series(pinned.through(lambda base: relations.Sort(base, by, (bool(ascending),), last, kind)))
+        projected = self._state.projected()
+        by, last = (internal_name(self.name),), _na_last(na_position)
+        return Series(projected.map_base(lambda base: relations.Sort(base, by, (bool(ascending),), last, kind)))
 
     def rename(self, name: Any = None) -> Series:
         if isinstance(name, dict) or callable(name):
@@ -200,13 +202,13 @@ class Series(Collection):
 
         label = self.name if name is ... else name
         label = 0 if label is None else label
-        return DataFrame(Rows(self._rows.base, ((label, self._expression),), self._rows.index))
+        return DataFrame(FrameState(self._state.base, ((label, self._expression),), self._state.index))
 
     def reset_index(self, *, drop: bool = False, name: Any = ...) -> Any:
         """The index as columns, and a fresh one; `drop=True` gives a Series without the old one."""
         if drop:
-            alone = relations.Project(self._rows.base, ((physical(self.name), self._expression),))
-            return Series(Rows(numbered(alone), self._rows.columns, DEFAULT).by_label())
+            alone = relations.Project(self._state.base, ((internal_name(self.name), self._expression),))
+            return Series(FrameState(numbered(alone), self._state.columns, DEFAULT).by_label())
         return self.to_frame(name).reset_index()
 
     def value_counts(self, *, normalize: bool = False, sort: bool = True, ascending: bool = False,
@@ -214,27 +216,27 @@ class Series(Collection):
         """How often each value occurs, most frequent first; ties in the order in which they were first seen."""
         from howdah.engine.frame.groupby import SeriesGroupBy
 
-        only("value_counts", normalize=(normalize, False))
-        groups = SeriesGroupBy(self._rows, [(self.name, self._expression)], self.name, sort=False, dropna=dropna)
+        require_default("value_counts", normalize=(normalize, False))
+        groups = SeriesGroupBy(self._state, [(self.name, self._expression)], self.name, sort=False, dropna=dropna)
         counts: Series = groups.size().rename("count")
         return counts.sort_values(ascending=ascending, kind="stable") if sort else counts
 
     def groupby(self, by: Any, *, sort: bool = True, dropna: bool = True, level: Any = None) -> SeriesGroupBy:
         from howdah.engine.frame.groupby import SeriesGroupBy
 
-        only("Series.groupby", level=(level, None))
+        require_default("Series.groupby", level=(level, None))
         keys = []
         for key in by if isinstance(by, (list, tuple)) else [by]:
             if not isinstance(key, Series):
                 raise NotSupported(f"Series.groupby({key!r}): use a Series of the same frame, or DataFrame.groupby")
-            keys.append((key.name, self._rows.resolve(key._rows.base, key._expression, "groupby")))
-        return SeriesGroupBy(self._rows, keys, self.name, sort=sort, dropna=dropna)
+            keys.append((key.name, self._state.resolve(key._state.base, key._expression, "groupby")))
+        return SeriesGroupBy(self._state, keys, self.name, sort=sort, dropna=dropna)
 
     # -- reductions
 
     def _reduce(self, name: Any, **extra: Any) -> Scalar:
-        only(f"Series.{name}", **extra)
-        rows = self._rows.pinned() if open_questions(self._expression) else self._rows
+        require_default(f"Series.{name}", **extra)
+        rows = self._state.projected() if open_questions(self._expression) else self._state
         return Scalar(rows.base, name, rows.columns[0][1])
 
     def sum(self, *, skipna: bool = True, min_count: int = 0) -> Scalar:
@@ -276,11 +278,11 @@ class Series(Collection):
 
     def __getattr__(self, name: Any) -> Any:
         if is_pandas("Series", name):
-            raise not_there("Series", name)
+            raise unsupported("Series", name)
         raise AttributeError(f"Series has no attribute {name!r}")
 
     def _frame(self, found: _compute.Answer) -> Any:
-        frame = _compute.to_pandas(self._rows, found)
+        frame = _compute.to_pandas(self._state, found)
         series = frame.iloc[:, 0]
         series.name = self.name
         return series

@@ -7,7 +7,7 @@ from typing import Any
 
 from howdah.engine.frame.compute import in_memory
 from howdah.engine.frame.dataframe import DataFrame
-from howdah.engine.frame.frame import DEFAULT, Label, Level, Rows
+from howdah.engine.frame.state import DEFAULT, FrameState, Label, Level
 from howdah.engine.relational import relations
 from howdah.engine.relational.casts import settled
 from howdah.engine.relational.columns import Col, Column
@@ -71,7 +71,7 @@ def read_parquet(url: Any, columns: Sequence[str] | None = None) -> DataFrame:
     scan = relations.Scan(table, (*used, INDEX) if not levels else tuple(used), types)
     shown = tuple((name, fixed[name]) for name in wanted)
     index = DEFAULT if not levels else tuple(Level(_level_label(table, n), fixed[n]) for n in levels)
-    return DataFrame(Rows(scan, shown, index))
+    return DataFrame(FrameState(scan, shown, index))
 
 
 def _level_label(table: Any, name: str) -> Label:
@@ -128,4 +128,4 @@ def from_pandas(frame: Any, npartitions: int = 1) -> DataFrame:
     columns = tuple((c, Col(c, schema[c])) for c in labels)
     names = list(frame.index.names)
     index = DEFAULT if plain else tuple(Level(a, Col(n, schema[n])) for a, n in zip(names, levels))
-    return DataFrame(Rows(node, columns, index))
+    return DataFrame(FrameState(node, columns, index))

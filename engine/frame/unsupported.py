@@ -11,7 +11,7 @@ _MAP = "map_partitions(function), which runs pandas on each partition"
 _SMALL = "compute() once the data is small, then pandas"
 _EACH = "the reductions of each column: df.x.sum(), df.x.mean(), ..."
 
-INSTEAD: dict[str, str] = {
+ALTERNATIVES: dict[str, str] = {
     "apply": _MAP + ", or column arithmetic",
     "map": _MAP + ", or column arithmetic",
     "applymap": _MAP,
@@ -80,13 +80,13 @@ def is_pandas(kind: str, name: str) -> bool:
     return not name.startswith("_") and name in _pandas_names(kind)
 
 
-def not_there(kind: str, name: str) -> NotSupported:
+def unsupported(kind: str, name: str) -> NotSupported:
     """The error for a name of pandas that howdah does not have."""
-    remedy = INSTEAD.get(name, f"{_MAP}, or {_SMALL}")
+    remedy = ALTERNATIVES.get(name, f"{_MAP}, or {_SMALL}")
     return NotSupported(f"pandas' {kind}.{name} is not there yet: use {remedy}")
 
 
-def only(what: str, **given: Any) -> None:
+def require_default(what: str, **given: Any) -> None:
     """Refuse arguments that differ from the only value that is there: only("merge", indicator=(indicator, False))."""
     for name, (value, allowed) in given.items():
         if value is not allowed and value != allowed:

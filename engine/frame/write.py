@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from howdah.engine.frame import compute as _compute
-from howdah.engine.frame.frame import Rows, physical
+from howdah.engine.frame.state import FrameState, internal_name
 from howdah.engine.relational.convert import frame_to_pandas
 from howdah.engine.relational.dtypes import DType
 from howdah.engine.relational.evaluate import as_polars
@@ -49,7 +49,7 @@ def _stored(values: Any, dtype: DType) -> Any:
     return array
 
 
-def write(rows: Rows, url: str, *, overwrite: bool, index: bool | None, scheduler: Any) -> Any:
+def write(rows: FrameState, url: str, *, overwrite: bool, index: bool | None, scheduler: Any) -> Any:
     """See `Collection.to_parquet`."""
     from howdah.engine.execution import dispatch as execute
     from howdah.io import begin_write
@@ -65,20 +65,22 @@ def write(rows: Rows, url: str, *, overwrite: bool, index: bool | None, schedule
         lowering, stream = _compute.lower(plan, scheduler)
         key, _ = write_layer(lowering, stream, part)
         graph: Any = lowering.graph
-        (parts,) = execute.compute_graph(graph, [graph.wanted(key)], scheduler=scheduler)
+        (parts,) = execute.compute_graph(graph, [graph.full_range(key)], scheduler=scheduler)
         return job.commit([p for p in parts if p is not None])
     except BaseException:  # a KeyboardInterrupt too must leave nothing behind
         job.abort()
         raise
 
 
-def _layout(rows: Rows, schema: dict[str, DType], levels: bool) -> tuple[tuple[tuple[str, str, DType], ...], bytes]:
+def _layout(
+    rows: FrameState, schema: dict[str, DType], levels: bool
+) -> tuple[tuple[tuple[str, str, DType], ...], bytes]:
     """(stored name, column of the plan, type) of every stored column, and pandas' metadata about them."""
     stored = []
     for label, _ in rows.columns:
         if not isinstance(label, str):
             raise SchemaError(f"to_parquet: the column label {label!r} is not text: use rename or to_frame(name)")
-        stored.append((label, physical(label), schema[physical(label)]))
+        stored.append((label, internal_name(label), schema[internal_name(label)]))
     index = list(zip(rows.index, rows.level_names())) if levels else []
     import polars as pl
 

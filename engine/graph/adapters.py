@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 
-class Spread:
+class StarCall:
     """Calls `fn` with the items of the one input list as its first arguments.
 
     >>> Spread(pow)([2, 3])
@@ -22,10 +22,10 @@ class Spread:
         return self.fn(*inputs, *args)
 
     def __reduce__(self) -> Any:
-        return Spread, (self.fn,)
+        return StarCall, (self.fn,)
 
 
-class Apply:
+class KeywordCall:
     """Calls `fn` with a tuple of positional and a dictionary of keyword arguments, which differ from item to item.
 
     >>> Apply(int)(("11",), {"base": 2})
@@ -39,4 +39,4 @@ class Apply:
         return self.fn(*args, **kwargs)
 
     def __reduce__(self) -> Any:
-        return Apply, (self.fn,)
+        return KeywordCall, (self.fn,)

@@ -21,37 +21,41 @@ MEMORY = "memory"
 """The resource of which every worker has as much as its memory limit, without a word."""
 
 
-class Notes(NamedTuple):
+class Annotations(NamedTuple):
     """Checked annotations; None is "nothing was said". `only` are names, addresses or hosts of workers."""
 
     priority: int | None = None
     retries: int | None = None
     resources: tuple[tuple[str, float], ...] | None = None
-    only: tuple[str, ...] | None = None
-    loose: bool | None = None
+    workers: tuple[str, ...] | None = None
+    allow_other_workers: bool | None = None
     timeout: float | None = None
     hosts: tuple[str, ...] | None = None
     spread: bool | None = None
     memory: int | None = None
 
-    def over(self, other: Notes | None) -> Notes:
+    def with_defaults(self, other: Annotations | None) -> Annotations:
         """What is said here, else what `other` says."""
         said = {name: value for name, value in self._asdict().items() if value is not None}
         return self if other is None else other._replace(**said)
 
-    def fields(self) -> tuple[tuple[str, Any], ...]:
+    def layer_fields(self) -> tuple[tuple[str, Any], ...]:
         """As fields of the scheduler's `LayerSpec`."""
         said = self._asdict()
         del said["retries"]  # a layer's own
         memory = said.pop("memory")
         if memory:
             said["resources"] = tuple(sorted({**dict(self.resources or ()), MEMORY: float(memory)}.items()))
-        return tuple([(name, value) for name, value in said.items() if value])
+        return tuple([(_SPEC_FIELDS.get(name, name), value) for name, value in said.items() if value])
 
 
-_notes: ContextVar[Notes | None] = ContextVar("howdah_annotations", default=None)
+_SPEC_FIELDS = {"workers": "only", "allow_other_workers": "loose"}
+"""Annotations whose field in a `LayerSpec` has another name."""
 
-current = _notes.get
+
+_notes: ContextVar[Annotations | None] = ContextVar("howdah_annotations", default=None)
+
+active_annotations = _notes.get
 """The notes of the `annotate` blocks that are entered here; None outside of any."""
 
 
@@ -88,7 +92,7 @@ def annotate(**annotations: Any) -> Iterator[None]:
     >>> (model + 1).compute(scheduler="inline")
     4
     """
-    token = _notes.set(checked("annotate", **annotations).over(_notes.get()))
+    token = _notes.set(parse_annotations("annotate", **annotations).with_defaults(_notes.get()))
     try:
         yield
     finally:
@@ -102,11 +106,11 @@ def get_annotations() -> dict[str, Any]:
     ...     get_annotations()
     {'priority': 2, 'workers': ('node7',)}
     """
-    notes = _notes.get() or Notes()
-    said: dict[str, Any] = {"priority": notes.priority, "retries": notes.retries, "workers": notes.only}
+    notes = _notes.get() or Annotations()
+    said: dict[str, Any] = {"priority": notes.priority, "retries": notes.retries, "workers": notes.workers}
     said |= {
         "resources": dict(notes.resources) if notes.resources else None,
-        "allow_other_workers": notes.loose,
+        "allow_other_workers": notes.allow_other_workers,
         "timeout": notes.timeout,
         "hosts": notes.hosts,
         "spread": notes.spread,
@@ -115,7 +119,7 @@ def get_annotations() -> dict[str, Any]:
     return {name: value for name, value in said.items() if value is not None}
 
 
-def checked(call: str, **given: Any) -> Notes:
+def parse_annotations(call: str, **given: Any) -> Annotations:
     """Options as notes; `call` is what the error says when one does not exist. None is "nothing was said"."""
     for name in given:
         if name not in NAMES:
@@ -132,20 +136,20 @@ def checked(call: str, **given: Any) -> Notes:
     for name in ("allow_other_workers", "spread"):
         if not isinstance(said.get(name), bool | None):
             raise bad_value(name, said[name], "give True or False")
-    return Notes(
+    return Annotations(
         said.get("priority"),
         said.get("retries"),
         _resources(said),
         _texts(said, "workers", "give names, addresses or hosts of workers: one text, or several"),
         said.get("allow_other_workers"),
-        seconds("timeout", said["timeout"]) if "timeout" in said else None,
+        parse_seconds("timeout", said["timeout"]) if "timeout" in said else None,
         _texts(said, "hosts", "give names of hosts: one text, or several"),
         said.get("spread"),
-        bytes_of("memory", said["memory"]) if "memory" in said else None,
+        parse_bytes("memory", said["memory"]) if "memory" in said else None,
     )
 
 
-def seconds(field: str, given: Any) -> float:
+def parse_seconds(field: str, given: Any) -> float:
     """The limit of a task's time."""
     if not isinstance(given, int | float) or isinstance(given, bool) or not 0 < given < float("inf"):
         raise bad_value(field, given, "give the seconds that a task may take, above 0")
@@ -153,10 +157,10 @@ def seconds(field: str, given: Any) -> float:
 
 
 def _resources(said: Mapping[str, Any]) -> tuple[tuple[str, float], ...] | None:
-    return amounts("resources", said["resources"]) if "resources" in said else None
+    return parse_resources("resources", said["resources"]) if "resources" in said else None
 
 
-def amounts(field: str, given: Any) -> tuple[tuple[str, float], ...]:
+def parse_resources(field: str, given: Any) -> tuple[tuple[str, float], ...]:
     """A mapping of names to amounts, in the order of the names."""
     if not isinstance(given, Mapping):
         raise bad_value(field, given, "give amounts by name, as in {'gpu': 1}")
@@ -178,7 +182,7 @@ def _texts(said: Mapping[str, Any], field: str, remedy: str) -> tuple[str, ...] 
     return tuple(dict.fromkeys(names))
 
 
-def bytes_of(field: str, given: Any) -> int:
+def parse_bytes(field: str, given: Any) -> int:
     """A size: bytes, or a text with a unit.
 
     >>> bytes_of("memory", "1.5 GiB")
@@ -199,4 +203,4 @@ def bytes_of(field: str, given: Any) -> int:
 _UNITS = {"": 1, "B": 1, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40, "KB": 10**3, "MB": 10**6, "GB": 10**9}
 
 
-_NOTHING = Notes()
+_NOTHING = Annotations()

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from howdah.engine.graph.describe_code import describe_class
-from howdah.engine.graph.walk import Describe, Nameless, Walk
+from howdah.engine.graph.walk import Describe, Indescribable, Walk
 
 
 def _numpy(walk: Walk, obj: Any) -> None:
@@ -156,7 +156,7 @@ def _by_cloudpickle(obj: Any, cause: Exception) -> bytes:
     try:
         return bytes(cloudpickle.dumps(obj, 5))
     except Exception as error:  # noqa: BLE001  # the same: it gets a key of its own
-        raise Nameless from (error or cause)
+        raise Indescribable from (error or cause)
 
 
 ROOTS: dict[str, Describe] = {"numpy": _numpy, "pandas": _pandas, "pyarrow": _arrow, "polars": _polars}

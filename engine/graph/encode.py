@@ -29,11 +29,11 @@ class Encoded:
     offsets: array[int]
 
 
-def spec_of(layer: Layer, code: bytes = b"", key: Key = b"") -> LayerSpec:
+def layer_spec(layer: Layer, code: bytes = b"", key: Key = b"") -> LayerSpec:
     """All that the scheduler may know of a layer; it must have its key, or `key` is it. `code` is its function as it
     travels.
 
-    >>> spec = spec_of(Layer("scan", abs, 3, hosts=[("a", "b"), (), ("a", "b")], key=b"k"))
+    >>> spec = layer_spec(Layer("scan", abs, 3, hosts=[("a", "b"), (), ("a", "b")], key=b"k"))
     >>> spec.host_sets, spec.host_index
     ((('a', 'b'), ()), (0, 1, 0))
     """
@@ -55,11 +55,11 @@ def spec_of(layer: Layer, code: bytes = b"", key: Key = b"") -> LayerSpec:
         function=function,
         timeout=layer.timeout,
     )
-    return noted(spec, dict(layer.annotations)) if layer.annotations else spec
+    return annotated_spec(spec, dict(layer.annotations)) if layer.annotations else spec
 
 
-def noted(spec: LayerSpec, said: Mapping[str, Any]) -> LayerSpec:
-    """The spec with what annotations say (`howdah.engine.graph.annotations.Notes.fields`); a layer's own hosts stay."""
+def annotated_spec(spec: LayerSpec, said: Mapping[str, Any]) -> LayerSpec:
+    """The spec with what annotations say (`howdah.engine.graph.annotations.Annotations.layer_fields`); a layer's own hosts stay."""
     fields = dict(said)
     hosts = fields.pop("hosts", ())
     if hosts and not spec.host_sets:
@@ -75,7 +75,7 @@ PART = 32_768
 
 
 def encode(layer: Layer, first: int | None = None) -> Encoded:
-    """The layer, ready to travel; with `first`, of the arguments only those of so many items, the rest is `rest_of`.
+    """The layer, ready to travel; with `first`, of the arguments only those of so many items, the rest is `encode_rest`.
 
     Raises
     ------
@@ -97,19 +97,19 @@ def encode(layer: Layer, first: int | None = None) -> Encoded:
             f"the function or keyword arguments of layer {layer.name!r} cannot travel: {error}"
         ) from error
     if layer.args is None:
-        return Encoded(spec_of(layer, code), code, b"", array("Q"))
-    spec = spec_of(layer, code)
+        return Encoded(layer_spec(layer, code), code, b"", array("Q"))
+    spec = layer_spec(layer, code)
     if first is not None and first < layer.n:
         spec = msgspec.structs.replace(spec, arrived=first)
     offsets, blob = _packed(layer, 0, layer.n if first is None else min(first, layer.n))
     return Encoded(spec, code, blob, offsets)
 
 
-def rest_of(layer: Layer, start: int) -> Iterator[tuple[int, array[int], bytes]]:
+def encode_rest(layer: Layer, start: int) -> Iterator[tuple[int, array[int], bytes]]:
     """(first item, offsets, arguments) of what of the layer's arguments follows it. Raises Unpicklable, as `encode`.
 
     >>> layer = Layer("pow", pow, 3, args=[(2, 3), (4, 5), (6, 7)], key=b"k")
-    >>> [(first, len(offsets)) for first, offsets, _ in rest_of(layer, 1)]
+    >>> [(first, len(offsets)) for first, offsets, _ in encode_rest(layer, 1)]
     [(1, 3)]
     """
     for at in range(start, layer.n if layer.args is not None else 0, PART):

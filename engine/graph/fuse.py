@@ -37,21 +37,21 @@ class Fused:
         return value
 
 
-def fuse(graph: Graph, wanted: Sequence[TaskRange]) -> Graph:
+def fuse(graph: Graph, targets: Sequence[TaskRange]) -> Graph:
     """The same results under the same keys, from fewer layers.
 
     >>> from howdah.engine.protocol.layers import Dependency
     >>> graph = Graph()
     >>> a = graph.add(Layer("abs", abs, 3, args=[(-1,), (2,), (-3,)]))
     >>> b = graph.add(Layer("pow", pow, 3, deps=(Dependency(a, OneToOne()),), args=[(2,)] * 3))
-    >>> [layer.name for layer in fuse(graph, [graph.wanted(b)]).layers.values()]
+    >>> [layer.name for layer in fuse(graph, [graph.full_range(b)]).layers.values()]
     ['abs+pow']
     """
     users: dict[Key, int] = {}
     for layer in graph.layers.values():
         for dep in layer.deps:
             users[dep.layer] = users.get(dep.layer, 0) + 1
-    for span in wanted:
+    for span in targets:
         users[span.layer] = users.get(span.layer, 0) + 2
     made: dict[Key, Layer] = {}
     for key, layer in graph.layers.items():
@@ -68,7 +68,7 @@ def fuse(graph: Graph, wanted: Sequence[TaskRange]) -> Graph:
             del made[inner.key]
             layer = _joined(inner, layer)
         made[key] = layer
-    fused = Graph(held=graph.held)
+    fused = Graph(persisted=graph.persisted)
     fused.layers = made
     return fused
 

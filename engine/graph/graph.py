@@ -22,7 +22,7 @@ class CollisionError(InputError):
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class PersistedLayer:
     """Results that are kept elsewhere (by workers, or in this process) while this object lives.
 
     layer, n : their layer's key and number of items. keep : whatever keeps them; not part of comparison or pickles.
@@ -30,11 +30,15 @@ class Held:
 
     layer: Key
     n: int
-    keep: Any = field(default=None, compare=False, repr=False)
+    results: Any = field(default=None, compare=False, repr=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Futures inside may travel to a task or another client, and what they keep with them.
-        return Held, (self.layer, self.n, *((self.keep,) if hasattr(self.keep, "future") and is_noting() else ()))
+        return PersistedLayer, (
+            self.layer,
+            self.n,
+            *((self.results,) if hasattr(self.results, "future") and is_noting() else ()),
+        )
 
     def __howdah_content__(self) -> Key:
         return self.layer
@@ -51,16 +55,16 @@ class Graph:
     >>> graph = Graph()
     >>> numbers = graph.add(Layer("float", float, 4, args=[(i,) for i in range(4)]))
     >>> total = graph.add(Layer("sum", sum, 2, deps=(Dependency(numbers, KToOne(2)),)))
-    >>> len(graph), graph.wanted(total)
+    >>> len(graph), graph.full_range(total)
     (2, TaskRange(layer=b'...', start=0, stop=2))
     >>> graph.add(Layer("bad", sum, 3, deps=(Dependency(numbers, OneToOne()),)))
     Traceback (most recent call last):
     howdah.errors.InputError: layer 'bad': OneToOne needs layers of the same length: ...
     """
 
-    def __init__(self, layers: Iterable[Layer] = (), held: dict[Key, Held] | None = None) -> None:
+    def __init__(self, layers: Iterable[Layer] = (), persisted: dict[Key, PersistedLayer] | None = None) -> None:
         self.layers: dict[Key, Layer] = {}
-        self.held: dict[Key, Held] = dict(held or {})
+        self.persisted: dict[Key, PersistedLayer] = dict(persisted or {})
         for layer in layers:
             self.add(layer)
 
@@ -94,10 +98,10 @@ class Graph:
         """How many items a layer has; None if it is neither in the graph nor held."""
         if key in self.layers:
             return self.layers[key].n
-        held = self.held.get(key)
+        held = self.persisted.get(key)
         return None if held is None else held.n
 
-    def wanted(self, key: Key) -> TaskRange:
+    def full_range(self, key: Key) -> TaskRange:
         """The span of all items of a layer."""
         n = self.length(key)
         if n is None:
@@ -106,28 +110,28 @@ class Graph:
 
     def update(self, other: Graph) -> None:
         """Add all layers of another graph."""
-        self.held.update(other.held)
+        self.persisted.update(other.persisted)
         for layer in other.layers.values():
             self.add(layer)
 
-    def cull(self, wanted: Sequence[TaskRange]) -> Graph:
+    def cull(self, targets: Sequence[TaskRange]) -> Graph:
         """The layers that the wanted spans need, directly or not, in the same order.
 
         Whole layers are kept or left out: which items of a kept layer are needed, whoever runs them finds.
         """
         needed: set[Key] = set()
-        stack = [span.layer for span in wanted]
-        for span in wanted:
+        stack = [span.layer for span in targets]
+        for span in targets:
             self._check(span)
         while stack:
             key = stack.pop()
             if key not in needed:
                 needed.add(key)
-                if key not in self.held and key in self.layers:
+                if key not in self.persisted and key in self.layers:
                     stack.extend([dep.layer for dep in self.layers[key].deps])
         culled = Graph()
-        culled.layers = {k: layer for k, layer in self.layers.items() if k in needed and k not in self.held}
-        culled.held = {k: held for k, held in self.held.items() if k in needed}
+        culled.layers = {k: layer for k, layer in self.layers.items() if k in needed and k not in self.persisted}
+        culled.persisted = {k: held for k, held in self.persisted.items() if k in needed}
         return culled
 
     def _check(self, span: TaskRange) -> None:
@@ -141,7 +145,7 @@ class Graph:
         return len(self.layers)
 
     def __contains__(self, key: object) -> bool:
-        return key in self.layers or key in self.held
+        return key in self.layers or key in self.persisted
 
     def __repr__(self) -> str:
         names = ", ".join(f"{layer.name}[{layer.n}]" for layer in list(self.layers.values())[:8])

@@ -22,7 +22,7 @@ from itertools import chain
 from typing import Any
 
 from howdah.engine.graph import describe_code, describe_data, walk
-from howdah.engine.graph.walk import Nameless, Walk
+from howdah.engine.graph.walk import Indescribable, Walk
 from howdah.engine.protocol.layers import Dependency, Key, Layer
 
 PLAIN: frozenset[type] = frozenset({int, float, str, bytes, bool, type(None), complex})
@@ -45,7 +45,7 @@ def content_hash(obj: Any) -> Key:
     fed = Walk()
     try:
         fed.feed(obj)
-    except (Nameless, RecursionError):
+    except (Indescribable, RecursionError):
         return os.urandom(16)
     return fed.digest()
 
@@ -54,7 +54,7 @@ _prefix = os.urandom(8)
 _numbers = itertools.count()
 
 
-def own_key() -> Key:
+def unique_key() -> Key:
     """A key that nobody else has: this process's random bytes and a number. (The system's take 0.2 ms a time.)"""
     return _prefix + next(_numbers).to_bytes(8, "little")
 
@@ -73,7 +73,7 @@ def layer_key(layer: Layer) -> Key:
     Its name, preferred hosts, sizes and retries are not part of it. Impure layers get a random key.
     """
     if not layer.pure:
-        return own_key()
+        return unique_key()
     fed = Walk()
     try:
         fed.write(b"L%d,%d," % (layer.n, layer.pass_inputs))
@@ -87,8 +87,8 @@ def layer_key(layer: Layer) -> Key:
             for name in sorted(layer.kwargs):
                 fed.write(b"K" + name.encode())
                 fed.feed(layer.kwargs[name])
-    except (Nameless, RecursionError):
-        return own_key()
+    except (Indescribable, RecursionError):
+        return unique_key()
     return fed.digest()
 
 

@@ -18,7 +18,7 @@ _GENERATION = b"howdah-key-1" + bytes(sys.version_info[:2])
 """Part of every key: another Python's bytecode, and later versions of these modules, give other keys."""
 
 
-class Nameless(Exception):
+class Indescribable(Exception):
     """The object's content cannot be described."""
 
 
@@ -68,7 +68,7 @@ class Walk:
         for item in items:
             self.feed(item)
 
-    def apart(self, obj: Any) -> bytes:
+    def separate_digest(self, obj: Any) -> bytes:
         """The digest of `obj` alone, for what has no order."""
         walk = Walk()
         walk._path = self._path
@@ -98,7 +98,7 @@ _SIMPLE: dict[type, Describe] = {
 
 def _set(walk: Walk, obj: Any) -> None:
     walk.write(b"{%d%d," % (type(obj) is set, len(obj)))
-    for digest in sorted([walk.apart(item) for item in obj]):
+    for digest in sorted([walk.separate_digest(item) for item in obj]):
         walk.write(digest)
 
 

@@ -20,7 +20,7 @@ from joblib.parallel import parallel_config
 
 from howdah.engine.coordination.worker_context import client_here
 from howdah.engine.deploy.local import LocalCluster
-from howdah.engine.execution.task_context import given_away
+from howdah.engine.execution.task_context import slot_released
 from howdah.engine.integrations.concurrent_futures import Executor
 from howdah.errors import DeadlineExceeded, bad_value
 
@@ -130,7 +130,7 @@ class HowdahBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mis
     @contextlib.contextmanager
     def retrieval_context(self) -> Iterator[None]:
         """A task that waits for its own tasks gives its slot to them."""
-        with given_away():
+        with slot_released():
             yield
 
     def _sent(self, arguments: Any) -> list[Any]:

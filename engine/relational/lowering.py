@@ -27,7 +27,7 @@ from howdah.errors import NotSupported
 class Plan(Protocol):
     """What is needed of `howdah.engine.graph.graph.Graph`."""
 
-    held: dict[Key, Any]
+    persisted: dict[Key, Any]
 
     def add(self, layer: Layer) -> Key: ...
 
@@ -156,7 +156,7 @@ class Lowering:
         return Stream(relations.Slot(0, node.schema), len(node.parts), ((key, OneToOne()),))
 
     def persisted(self, node: relations.Persisted) -> Stream:
-        self.graph.held[node.held.layer] = node.held
+        self.graph.persisted[node.held.layer] = node.held
         return Stream(relations.Slot(0, node.schema), node.n, ((node.held.layer, OneToOne()),))
 
     # -- row by row

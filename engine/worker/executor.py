@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from howdah.engine.execution.task_context import this_is_slot
+from howdah.engine.execution.task_context import register_slot_thread
 from howdah.engine.protocol.events import BatchDone, BatchReturned, TaskError
 from howdah.engine.protocol.messages import Run
 from howdah.engine.serialization.exceptions import task_error
@@ -173,7 +173,7 @@ class Slots:
             self._queue.put(None)
 
     def _serve(self) -> None:
-        place = this_is_slot(self)
+        place = register_slot_thread(self)
         board, entry = self.board, self.board.take()
         runner = asyncio.Runner()  # makes its loop when the first async function comes
         mine: list[Work] = []  # what stood behind the work just done: this slot goes on with it

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, TextIO
 
 import msgspec
 
-from howdah.engine.execution.task_context import task_here
+from howdah.engine.execution.task_context import current_task
 from howdah.engine.protocol.events import TaskError
 
 MOST_LINES, MOST_CHARACTERS = 5_000, 1 << 20
@@ -131,7 +131,7 @@ class Lines:
 
 def _here() -> tuple[Task | None, str]:
     """The task that this thread runs."""
-    work: Any = task_here()
+    work: Any = current_task()
     if work is None:
         return None, ""
     return (bytes(work.message.span.layer), work.next - 1), work.code.layer.name

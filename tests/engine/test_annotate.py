@@ -17,7 +17,7 @@ import howdah as hd
 from howdah.engine.api import Client
 from howdah.engine.deploy.local import LocalCluster
 from howdah.engine.execution.dispatch import for_cluster
-from howdah.engine.graph.annotations import Notes, current
+from howdah.engine.graph.annotations import Annotations, active_annotations
 from howdah.errors import InputError
 
 
@@ -226,10 +226,10 @@ def test_layers_with_other_annotations_are_not_fused_into_one() -> None:
     with hd.annotate(resources={"gpu": 1}):
         first = [hd.delayed(abs, pure=True)(-i) for i in range(3)]
     then = [hd.delayed(str, pure=True)(x) for x in first]
-    from howdah.engine.delayed.lowering import lowered
+    from howdah.engine.delayed.lowering import lower
 
-    graph, places = lowered(then)
-    wanted = [graph.wanted(places[0][0])]
+    graph, places = lower(then)
+    wanted = [graph.full_range(places[0][0])]
     assert len(for_cluster(None, graph, wanted).layers) == 2  # type: ignore[arg-type]
     with hd.annotate(resources={"gpu": 1}):
         assert [layer.annotations for layer in for_cluster(None, graph, wanted).layers.values()] == [  # type: ignore[arg-type]
@@ -241,11 +241,11 @@ def test_blocks_nest_and_end_with_an_exception_too() -> None:
     with hd.annotate(priority=1, retries=3):
         with pytest.raises(ZeroDivisionError), hd.annotate(priority=2):
             1 / (0 if hd.get_annotations() == {"priority": 2, "retries": 3} else 1)
-        assert current() == Notes(priority=1, retries=3)
+        assert active_annotations() == Annotations(priority=1, retries=3)
     assert hd.get_annotations() == {}
     seen: list[Any] = []
     with hd.annotate(priority=1):
-        thread = threading.Thread(target=lambda: seen.append(current()))
+        thread = threading.Thread(target=lambda: seen.append(active_annotations()))
         thread.start()
         thread.join()
     assert seen == [None]  # it is the block's thread that it holds for

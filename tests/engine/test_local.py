@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from howdah.engine.execution.default_client import drop_current, set_current
 from howdah.engine.execution.dispatch import compute_graph, persist_graph
 from howdah.engine.execution.threads import compute_local
-from howdah.engine.graph.graph import Graph, Held
+from howdah.engine.graph.graph import Graph, PersistedLayer
 from howdah.engine.protocol.layers import (
     Broadcast,
     Dependency,
@@ -134,7 +134,7 @@ def test_memory_follows_need(threads: int) -> None:
     key = graph.add(Layer("leaf", Value, 256, args=[(i,) for i in range(256)]))
     while (graph.length(key) or 0) > 1:
         key = graph.add(Layer("join", Value, (graph.length(key) or 0) // 4, deps=on(key, KToOne(4))))
-    result = compute_local(graph, [graph.wanted(key)], threads=threads)
+    result = compute_local(graph, [graph.full_range(key)], threads=threads)
     gc.collect()
     assert Value.alive == 1
     assert Value.most <= 32
@@ -155,7 +155,7 @@ def test_the_users_exception_as_it_is(executor: str) -> None:
     a = graph.add(Layer("fail", fail, 2000, args=[(i,) for i in range(2000)]))
     b = graph.add(Layer("total", sum, 1, deps=on(a, Broadcast())))
     with pytest.raises(ZeroDivisionError, match="mine") as caught:
-        compute_graph(graph, [graph.wanted(b)], scheduler=executor)
+        compute_graph(graph, [graph.full_range(b)], scheduler=executor)
     assert caught.value.__notes__ == ["while computing fail[5]"]
     assert len(begun) < 2000
     assert not [t for t in threading.enumerate() if t.name.startswith("howdah-local")]
@@ -165,7 +165,7 @@ def test_threads_run_at_the_same_time() -> None:
     barrier = threading.Barrier(3, timeout=30)
     graph = Graph()
     a = graph.add(Layer("meet", lambda i: barrier.wait() >= 0, 3, args=[(i,) for i in range(3)]))
-    assert compute_local(graph, [graph.wanted(a)], threads=3) == [[True] * 3]
+    assert compute_local(graph, [graph.full_range(a)], threads=3) == [[True] * 3]
 
 
 @pytest.mark.parametrize("threads", [0, 2])
@@ -176,7 +176,7 @@ def test_an_interrupt_leaves_no_thread(threads: int) -> None:
     graph = Graph()
     a = graph.add(Layer("a", interrupt, 5, args=[(i,) for i in range(5)]))
     with pytest.raises(KeyboardInterrupt):
-        compute_local(graph, [graph.wanted(a)], threads=threads)
+        compute_local(graph, [graph.full_range(a)], threads=threads)
     assert not [t for t in threading.enumerate() if t.name.startswith("howdah-local")]
 
 
@@ -188,7 +188,7 @@ def test_async_functions(executor: str) -> None:
 
     graph = Graph()
     a = graph.add(Layer("later", later, 3, args=[(i,) for i in range(3)]))
-    assert compute_graph(graph, [graph.wanted(a)], scheduler=executor) == [[1, 2, 3]]
+    assert compute_graph(graph, [graph.full_range(a)], scheduler=executor) == [[1, 2, 3]]
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)
@@ -196,7 +196,7 @@ def test_progress_ends_at_the_end(executor: str) -> None:
     calls: list[tuple[int, int, str]] = []
     graph = Graph()
     a = graph.add(numbers(100))
-    compute_graph(graph, [graph.wanted(a)], scheduler=executor, progress=lambda *call: calls.append(call))
+    compute_graph(graph, [graph.full_range(a)], scheduler=executor, progress=lambda *call: calls.append(call))
     assert calls[-1][:2] == (100, 100)
     assert all(done <= total for done, total, _ in calls)
 
@@ -210,14 +210,17 @@ def test_persisted_results_serve_later_graphs() -> None:
 
     graph = Graph()
     a = graph.add(Layer("a", note, 4, args=[(i,) for i in range(4)]))
-    (held,) = persist_graph(graph, [graph.wanted(a)], scheduler="inline")
-    later = Graph(held={a: held})
+    (held,) = persist_graph(graph, [graph.full_range(a)], scheduler="inline")
+    later = Graph(persisted={a: held})
     total = later.add(Layer("total", sum, 1, deps=on(a, Broadcast())))
     for executor in EXECUTORS:
-        assert compute_graph(later, [later.wanted(total), later.wanted(a)], scheduler=executor) == [[14], [0, 1, 4, 9]]
+        assert compute_graph(later, [later.full_range(total), later.full_range(a)], scheduler=executor) == [
+            [14],
+            [0, 1, 4, 9],
+        ]
     assert ran == [0, 1, 2, 3]
     with pytest.raises(InputError, match="not kept by anything in this process"):
-        compute_graph(Graph(held={a: Held(a, 4)}), [TaskRange(a, 0, 4)], scheduler="inline")
+        compute_graph(Graph(persisted={a: PersistedLayer(a, 4)}), [TaskRange(a, 0, 4)], scheduler="inline")
     with pytest.raises(InputError, match="only whole layers"):
         persist_graph(graph, [TaskRange(a, 0, 1)])
 
@@ -234,9 +237,9 @@ class FakeClient:
         self.seen.append([layer.name for layer in graph.layers.values()])
         return compute_local(graph, wanted, threads=0)
 
-    def persist_graph(self, graph: Graph, wanted: list[TaskRange]) -> list[Held]:
+    def persist_graph(self, graph: Graph, wanted: list[TaskRange]) -> list[PersistedLayer]:
         self.seen.append([layer.name for layer in graph.layers.values()])
-        return [Held(span.layer, span.stop, self) for span in wanted]
+        return [PersistedLayer(span.layer, span.stop, self) for span in wanted]
 
 
 def test_the_current_client_computes_and_gets_culled_fused_graphs() -> None:
@@ -245,15 +248,15 @@ def test_the_current_client_computes_and_gets_culled_fused_graphs() -> None:
     a = graph.add(numbers(3))
     b = graph.add(Layer("b", mix, 3, deps=on(a)))
     graph.add(Layer("unused", mix, 3, deps=on(a)))
-    expected = compute_graph(graph, [graph.wanted(b)], scheduler="inline")
+    expected = compute_graph(graph, [graph.full_range(b)], scheduler="inline")
     set_current(client)
     try:
-        assert compute_graph(graph, [graph.wanted(b)]) == expected
-        persist_graph(graph, [graph.wanted(b)])
-        (here,) = persist_graph(graph, [graph.wanted(a)], scheduler="threads")
-        later = Graph(held={a: here})
+        assert compute_graph(graph, [graph.full_range(b)]) == expected
+        persist_graph(graph, [graph.full_range(b)])
+        (here,) = persist_graph(graph, [graph.full_range(a)], scheduler="threads")
+        later = Graph(persisted={a: here})
         c = later.add(Layer("c", sum, 1, deps=on(a, Broadcast())))
-        assert compute_graph(later, [later.wanted(c)]) == [[3]]
+        assert compute_graph(later, [later.full_range(c)]) == [[3]]
     finally:
         drop_current(client)
     assert client.seen == [["numbers+b"], ["numbers+b"], ["held", "c"]]

@@ -128,7 +128,7 @@ def whole_graph(values: list[object]) -> tuple[Graph, object]:
     graph = Graph()
     first = graph.add(Layer("itself", one, len(values), args=[(value,) for value in values], pure=False))
     last = graph.add(Layer("total", sum, 1, deps=(Dependency(first, Broadcast()),), pure=False))
-    return graph, graph.wanted(last)
+    return graph, graph.full_range(last)
 
 
 def one(value: int) -> int:

@@ -381,7 +381,7 @@ def sample_graph() -> tuple[Graph, bytes, bytes]:
 def test_graphs_run_on_the_current_client(client: Client) -> None:
     graph, pairs, shares = sample_graph()
     assert get_current() is client
-    wanted = [graph.wanted(pairs), graph.wanted(shares)]
+    wanted = [graph.full_range(pairs), graph.full_range(shares)]
     seen: list[tuple[int, int, str]] = []
     here = compute_graph(graph, wanted, scheduler="inline")
     there = compute_graph(graph, wanted, progress=lambda *news: seen.append(news))
@@ -393,12 +393,12 @@ def test_graphs_run_on_the_current_client(client: Client) -> None:
 
 def test_persisted_layers_serve_later_graphs(client: Client) -> None:
     graph, pairs, _ = sample_graph()
-    (held,) = persist_graph(graph, [graph.wanted(pairs)])
-    later = Graph(held={pairs: held})
+    (held,) = persist_graph(graph, [graph.full_range(pairs)])
+    later = Graph(persisted={pairs: held})
     total = later.add(Layer("total", sum, 1, deps=(Dependency(pairs, Broadcast()),)))
     expected = 3 * sum(range(1, 65))
-    assert compute_graph(later, [later.wanted(total)]) == [[expected]]
-    assert sum(held.keep.values()) == expected
+    assert compute_graph(later, [later.full_range(total)]) == [[expected]]
+    assert sum(held.results.values()) == expected
     del held, later
     gc.collect()
     until(lambda: client.ledger._results == {})
@@ -409,7 +409,7 @@ def test_a_failing_graph_raises_the_users_exception(client: Client) -> None:
     leaves = graph.add(Layer("leaf", fail_at, 5, args=[(i, 3) for i in range(5)]))
     total = graph.add(Layer("total", sum, 1, deps=(Dependency(leaves, Broadcast()),)))
     with pytest.raises(ValueError, match="no 3") as caught:
-        compute_graph(graph, [graph.wanted(total)])
+        compute_graph(graph, [graph.full_range(total)])
     assert "task leaf[3]" in "".join(caught.value.__notes__)
 
 

@@ -9,9 +9,9 @@ import time
 import pytest
 
 from howdah.engine.execution.threads import compute_local
-from howdah.engine.graph.encode import encode, spec_of
+from howdah.engine.graph.encode import encode, layer_spec
 from howdah.engine.graph.fuse import fuse
-from howdah.engine.graph.graph import CollisionError, Graph, Held, from_layers
+from howdah.engine.graph.graph import CollisionError, Graph, PersistedLayer, from_layers
 from howdah.engine.protocol.layers import Broadcast, Dependency, KToOne, Layer, OneToOne, TaskRange
 from howdah.errors import InputError, Unpicklable
 
@@ -55,7 +55,7 @@ def test_two_contents_under_one_key_are_refused() -> None:
 )
 def test_bad_layers_are_refused_where_they_are_written(layer: Layer, says: str) -> None:
     with pytest.raises(InputError, match=says):
-        Graph(held={b"held": Held(b"held", 3)}).add(layer)
+        Graph(persisted={b"held": PersistedLayer(b"held", 3)}).add(layer)
 
 
 def test_a_cycle_is_named() -> None:
@@ -69,15 +69,15 @@ def test_a_cycle_is_named() -> None:
 
 
 def test_cull_keeps_what_is_needed() -> None:
-    graph = Graph(held={b"held": Held(b"held", 2), b"other": Held(b"other", 2)})
+    graph = Graph(persisted={b"held": PersistedLayer(b"held", 2), b"other": PersistedLayer(b"other", 2)})
     a = graph.add(numbers(2))
     b = graph.add(Layer("b", double, 2, deps=on(a)))
     c = graph.add(Layer("c", max, 2, deps=(*on(b), *on(b"held"))))
     graph.add(Layer("d", double, 2, deps=on(b"other")))
-    culled = graph.cull([graph.wanted(c)])
+    culled = graph.cull([graph.full_range(c)])
     assert list(culled.layers) == [a, b, c]
-    assert list(culled.held) == [b"held"]
-    assert list(graph.cull([graph.wanted(a)]).layers) == [a]
+    assert list(culled.persisted) == [b"held"]
+    assert list(graph.cull([graph.full_range(a)]).layers) == [a]
     with pytest.raises(InputError, match="items 0 to 3 of layer"):
         graph.cull([TaskRange(a, 0, 3)])
 
@@ -91,7 +91,7 @@ def test_building_is_linear() -> None:
         key = graph.add(Layer("chain", double, 1, deps=on(key)))
     for i in range(2000):
         graph.add(Layer("fan", double, 1, deps=on(key), args=[(i,)]))
-    graph.cull([graph.wanted(key)])
+    graph.cull([graph.full_range(key)])
     assert time.thread_time() - begun < 2
 
 
@@ -101,12 +101,12 @@ def test_fusion_keeps_results_and_keys() -> None:
     b = graph.add(Layer("b", double, 4, deps=on(a), kwargs={"by": 3}))
     c = graph.add(Layer("c", pow, 4, deps=on(b), args=[(2,), (1,), (2,), (1,)]))
     total = graph.add(Layer("total", sum, 1, deps=on(c, Broadcast())))
-    fused = fuse(graph, [graph.wanted(total)])
+    fused = fuse(graph, [graph.full_range(total)])
     assert [layer.name for layer in fused.layers.values()] == ["numbers+b+c", "total"]
     assert list(fused.layers) == [c, total]
     assert fused.layers[c].hosts == [("h",)] * 4
-    assert compute_local(fused, [fused.wanted(total)], threads=0) == compute_local(
-        graph, [graph.wanted(total)], threads=0
+    assert compute_local(fused, [fused.full_range(total)], threads=0) == compute_local(
+        graph, [graph.full_range(total)], threads=0
     )
 
 
@@ -116,8 +116,8 @@ def test_what_somebody_else_needs_is_not_fused_away() -> None:
     b = graph.add(Layer("b", double, 2, deps=on(a)))
     c = graph.add(Layer("c", double, 2, deps=on(b)))
     d = graph.add(Layer("d", sum, 1, deps=on(b, KToOne(2))))
-    assert list(fuse(graph, [graph.wanted(c), graph.wanted(d)]).layers) == [b, c, d]
-    assert list(fuse(graph, [graph.wanted(a), graph.wanted(b)]).layers)[:2] == [a, b]
+    assert list(fuse(graph, [graph.full_range(c), graph.full_range(d)]).layers) == [b, c, d]
+    assert list(fuse(graph, [graph.full_range(a), graph.full_range(b)]).layers)[:2] == [a, b]
 
 
 def test_any_run_is_a_slice_of_the_arguments() -> None:
@@ -141,13 +141,13 @@ def test_what_cannot_travel_is_named() -> None:
 
 def test_hosts_travel_once() -> None:
     hosts = [("a", "b"), ("c",)] * 5000
-    spec = spec_of(Layer("x", double, 10_000, hosts=hosts, nbytes=[7] * 10_000, key=b"k"))
+    spec = layer_spec(Layer("x", double, 10_000, hosts=hosts, nbytes=[7] * 10_000, key=b"k"))
     assert spec.host_sets == (("a", "b"), ("c",))
     assert spec.host_index[:3] == (0, 1, 0)
 
 
 def test_held_forgets_its_keeper_when_pickled() -> None:
-    held = Held(b"k", 3, threading.Lock())
+    held = PersistedLayer(b"k", 3, threading.Lock())
     again = pickle.loads(pickle.dumps(held))
     assert again == held
-    assert again.keep is None
+    assert again.results is None

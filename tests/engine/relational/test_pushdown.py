@@ -185,7 +185,7 @@ def test_a_filter_stays_where_a_dtype_is_still_a_question(table: Path) -> None:
 def test_rules_come_to_rest(table: Path) -> None:
     """An optimised plan is optimised: the rules do not undo each other."""
     df = hd.read_parquet(table)
-    plan = df.assign(y=df.x + 1).merge(df.groupby("k").n.max().reset_index(), on="k")._rows.plan()
+    plan = df.assign(y=df.x + 1).merge(df.groupby("k").n.max().reset_index(), on="k")._state.plan()
     once = optimise(plan)
     assert optimise(once).key == once.key
     assert list(once.schema.items()) == list(plan.schema.items())

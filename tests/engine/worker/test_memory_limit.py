@@ -54,7 +54,7 @@ def tree_in_one_graph(client: Client) -> tuple[float, int]:
     while count > 1:
         count = -(-count // 4)
         key = graph.add(Layer("added", added, count, deps=(Dependency(key, KToOne(4)),)))
-    return float(client.compute_graph(graph, [graph.wanted(key)])[0][0][-1]), n
+    return float(client.compute_graph(graph, [graph.full_range(key)])[0][0][-1]), n
 
 
 def tree_of_kept_futures(client: Client) -> tuple[float, int]:

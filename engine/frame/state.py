@@ -34,13 +34,13 @@ DEFAULT = (Level(None, Col(INDEX, INT64)),)
 _MASK = "\1mask"
 
 
-def physical(label: Label) -> str:
+def internal_name(label: Label) -> str:
     """The name in a relation of the column that people call `label`."""
     return label if isinstance(label, str) else f"\1{label!r}"
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class FrameState:
     """A frame without its face: `columns` are (label, expression over `base`)."""
 
     base: Relation
@@ -66,51 +66,56 @@ class Rows:
 
     def plan(self, *, index: bool = True) -> relations.Project:
         """The relation that people see: their columns, and the index' levels under hidden names."""
-        named = [(physical(label), e) for label, e in self.columns]
+        named = [(internal_name(label), e) for label, e in self.columns]
         if index:
             named += list(zip(self.level_names(), (level.values for level in self.index)))
         for _, e in named:
             _ = e.dtype.polars  # refuses columns of types that cannot be carried
         return relations.Project(self.base, tuple(named))
 
-    def pinned(self) -> Rows:
+    def projected(self) -> FrameState:
         """The same frame over its own plan: expressions are computed there, and columns are plain references."""
         plan = self.plan()
         return self.over(plan)
 
-    def over(self, base: Relation) -> Rows:
+    def over(self, base: Relation) -> FrameState:
         """The same columns and index, found by name in another relation."""
-        columns = tuple((label, Col(physical(label), base.schema[physical(label)])) for label, _ in self.columns)
+        columns = tuple(
+            (label, Col(internal_name(label), base.schema[internal_name(label)])) for label, _ in self.columns
+        )
         if self.default_index:
-            return Rows(base, columns, DEFAULT)
+            return FrameState(base, columns, DEFAULT)
         levels = zip(self.index, self.level_names())
-        return Rows(base, columns, tuple(Level(level.label, Col(name, base.schema[name])) for level, name in levels))
+        return FrameState(
+            base, columns, tuple(Level(level.label, Col(name, base.schema[name])) for level, name in levels)
+        )
 
-    def by_label(self) -> Rows:
+    def by_label(self) -> FrameState:
         """The same columns, each read from the column of the base that has its label."""
         schema = self.base.schema
         return replace(
-            self, columns=tuple((label, Col(physical(label), schema[physical(label)])) for label in self.labels())
+            self,
+            columns=tuple((label, Col(internal_name(label), schema[internal_name(label)])) for label in self.labels()),
         )
 
-    def where(self, mask: Column) -> Rows:
+    def filtered(self, mask: Column) -> FrameState:
         """The rows in which `mask`, an expression over the base, is true."""
-        if not self.asks(mask):
+        if not self.depends_on_data(mask):
             return replace(self, base=relations.Filter(self.base, mask))
         plan = self.plan()
         both = relations.Project(self.base, (*plan.columns, (_MASK, mask)))
         return self.over(relations.Filter(both, Col(_MASK, mask.dtype)))
 
-    def asks(self, *more: Column) -> bool:
+    def depends_on_data(self, *more: Column) -> bool:
         """Whether a dtype of the frame is still a question about its rows, as they are now."""
         everything = (*(e for _, e in self.columns), *(level.values for level in self.index), *more)
         return any(open_questions(e) for e in everything)
 
-    def through(self, make: Callable[[Relation], Relation]) -> Rows:
+    def map_base(self, make: Callable[[Relation], Relation]) -> FrameState:
         """The frame after an operation that keeps columns and drops rows; open questions stay with all its rows."""
-        if self.asks():
-            pinned = self.pinned()
-            return replace(pinned, base=make(pinned.base))
+        if self.depends_on_data():
+            projected = self.projected()
+            return replace(projected, base=make(projected.base))
         return replace(self, base=make(self.base))
 
     def resolve(self, base: Relation, column: Column, what: str) -> Column:
