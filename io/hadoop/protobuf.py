@@ -71,10 +71,10 @@ def read_varint(data: memoryview, position: int) -> tuple[int, int]:
     raise ValueError("a number of more than ten bytes")
 
 
-class Message:
+class ProtobufMessage:
     """A decoded message: its fields by number, nested messages still as bytes. Raises `ValueError` if malformed.
 
-    >>> m = Message(memoryview(encode((1, "/x"), (3, 5), (3, 6))))
+    >>> m = ProtobufMessage(memoryview(encode((1, "/x"), (3, 5), (3, 6))))
     >>> m.text(1), m.number(3), m.number(9), m.numbers(3)
     ('/x', 6, 0, [5, 6])
     """
@@ -119,9 +119,9 @@ class Message:
     def text(self, field: int) -> str:
         return self.raw(field).decode("utf-8", "surrogateescape")
 
-    def messages(self, field: int) -> list[Message]:
-        return [Message(value) for value in self._fields.get(field, ()) if not isinstance(value, int)]
+    def messages(self, field: int) -> list[ProtobufMessage]:
+        return [ProtobufMessage(value) for value in self._fields.get(field, ()) if not isinstance(value, int)]
 
-    def message(self, field: int) -> Message:
+    def message(self, field: int) -> ProtobufMessage:
         found = self.messages(field)
-        return found[-1] if found else Message(memoryview(b""))
+        return found[-1] if found else ProtobufMessage(memoryview(b""))

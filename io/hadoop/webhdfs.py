@@ -16,8 +16,8 @@ from typing import Any
 
 from howdah.errors import NotSupported
 from howdah.io.hadoop.config import HadoopConfig, NameNode
-from howdah.io.hadoop.namenode import RemoteError
 from howdah.io.hadoop.records import Block
+from howdah.io.hadoop.rpc import RemoteError
 
 ANSWER_SECONDS = 20.0
 

@@ -32,7 +32,7 @@ from howdah.io import begin_write, open_filesystem, plan_parquet, scan_piece
 from howdah.io.filesystem.block_locations import NameNodeLocations, WebHdfsLocations, preferred_hosts
 from howdah.io.filesystem.filesystem import FileSystem
 from howdah.io.hadoop.config import HadoopConfig, load_hadoop_config
-from howdah.io.hadoop.protobuf import Message, read_varint
+from howdah.io.hadoop.protobuf import ProtobufMessage, read_varint
 from howdah.io.parquet.footer import _cache
 
 pytestmark = pytest.mark.hadoop
@@ -81,10 +81,12 @@ class CountingProxy(socketserver.BaseRequestHandler):
                 data = calls.read(struct.unpack(">I", size)[0])
                 namenode.sendall(size + data)
                 length, position = read_varint(memoryview(data), 0)
-                if Message(memoryview(data)[position : position + length]).number(3) % 2 == 0:  # zigzag: not negative
+                if (
+                    ProtobufMessage(memoryview(data)[position : position + length]).number(3) % 2 == 0
+                ):  # zigzag: not negative
                     start = position + length
                     length, position = read_varint(memoryview(data), start)
-                    server.calls[Message(memoryview(data)[position : position + length]).text(1)] += 1
+                    server.calls[ProtobufMessage(memoryview(data)[position : position + length]).text(1)] += 1
             namenode.shutdown(socket.SHUT_WR)
             back.join()
 

@@ -1,4 +1,4 @@
-"""Our own NameNode client against a NameNode of a few lines: pages, standbys, refusals, garbage."""
+"""The NameNode client against a NameNode of a few lines: pages, standbys, refusals, garbage."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from howdah.errors import NotSupported, PathMissing, StorageError
 from howdah.io.filesystem import retry
 from howdah.io.filesystem.block_locations import locate_listing
 from howdah.io.filesystem.filesystem import FileSystem
 from howdah.io.hadoop.config import HadoopConfig
-from howdah.io.hadoop.namenode import NameNodeRpc, RemoteError
-from howdah.io.hadoop.protobuf import Message, delimited, encode, read_varint, varint
+from howdah.io.hadoop.namenode import NameNodeRpc
+from howdah.io.hadoop.protobuf import ProtobufMessage, delimited, encode, read_varint
+from howdah.io.hadoop.records import FileInfo
+from howdah.io.hadoop.rpc import RemoteError
 
 FILES = [f"part-{i}.parquet" for i in range(5)]
 PAGE = 2
@@ -42,12 +42,12 @@ class FakeNameNode(socketserver.StreamRequestHandler):
             parts, position = [], 0
             while position < len(data):
                 length, position = read_varint(data, position)
-                parts.append(Message(data[position : position + length]))
+                parts.append(ProtobufMessage(data[position : position + length]))
                 position += length
             if len(parts) == 3:
                 self.answer(parts[0].number(3) >> 1, parts[2])
 
-    def answer(self, call: int, request: Message) -> None:
+    def answer(self, call: int, request: ProtobufMessage) -> None:
         server = self.server
         assert isinstance(server, Server)
         server.asked.append(request.raw(2).decode())
@@ -120,7 +120,7 @@ def test_standby_and_dead_namenodes_are_passed_over() -> None:
         assert len(standby.asked) == 1
 
 
-def test_only_standbys_is_a_fault_that_is_waited_for() -> None:
+def test_standbys_only_is_a_transient_error() -> None:
     with namenode(STANDBY) as one, namenode(STANDBY) as two, NameNodeRpc([one.address, two.address], "her") as rpc:
         with pytest.raises(RemoteError, match="StandbyException") as caught:
             list(rpc.listing("/t"))
@@ -128,7 +128,7 @@ def test_only_standbys_is_a_fault_that_is_waited_for() -> None:
         assert retry.short_message(caught.value) == "StandbyException: refused"
 
 
-def test_a_connection_that_breaks_is_a_fault_that_is_waited_for() -> None:
+def test_a_broken_connection_is_a_transient_error() -> None:
     with namenode("hang up") as server, NameNodeRpc([server.address], "her") as rpc:
         with pytest.raises(ConnectionError) as caught:
             list(rpc.listing("/t"))
@@ -137,7 +137,7 @@ def test_a_connection_that_breaks_is_a_fault_that_is_waited_for() -> None:
         assert len(list(rpc.listing("/t"))) == 5
 
 
-def test_garbage_is_told_as_such() -> None:
+def test_garbage_is_named_in_the_error() -> None:
     with namenode("garbage") as server, NameNodeRpc([server.address], "her") as rpc:
         with pytest.raises(StorageError, match=f"NameNode {server.address}: not an HDFS answer"):
             list(rpc.listing("/t"))
@@ -151,47 +151,22 @@ def test_other_refusals_are_raised_at_once() -> None:
 
 
 def test_a_secure_cluster_goes_on_without_locality() -> None:
-    """NameNode RPC and WebHDFS both want Kerberos, which is not there yet: no locations, no failure."""
+    """NameNode RPC and WebHDFS both require Kerberos, which is not there yet: no locations, no failure."""
     config = HadoopConfig({"hadoop.security.authentication": "kerberos"})
-    with pytest.raises(NotSupported, match="WebHDFS is asked"):
+    with pytest.raises(NotSupported, match=r"hadoop.security.authentication=kerberos is not there yet"):
         list(NameNodeRpc(["127.0.0.1:9"], "her", "kerberos").listing("/t"))
     filesystem = FileSystem("hdfs", "127.0.0.1:9", config, "hdfs-native")
     filesystem.ls = lambda path, **_: [filesystem_entry(path)]  # type: ignore[method-assign]
     assert locate_listing(filesystem, "/t/f") is None
 
 
-def filesystem_entry(path: str):  # type: ignore[no-untyped-def]
-    from howdah.io.hadoop.records import FileInfo
-
+def filesystem_entry(path: str) -> FileInfo:
     return FileInfo(path, 10, 0, False)
 
 
-def test_missing_through_the_face() -> None:
+def test_a_missing_path_through_the_file_system() -> None:
     with namenode() as server:
         filesystem = FileSystem("hdfs", server.address, HadoopConfig(), "hdfs-native")
         assert len(filesystem.ls("/t", locate=True)) == 5
         with pytest.raises(PathMissing, match=r"/nope: no such file or folder"):
             filesystem.ls("/nope", locate=True)
-
-
-@given(st.lists(st.tuples(st.integers(1, 40), st.integers(0, 2**64 - 1) | st.binary(max_size=20))))
-def test_messages_come_back(fields: list[tuple[int, int | bytes]]) -> None:
-    message = Message(memoryview(encode(*fields)))
-    for number in {number for number, _ in fields}:
-        values = [value for n, value in fields if n == number]
-        assert message.numbers(number) == [v for v in values if isinstance(v, int)]
-
-
-@given(st.binary(max_size=60))
-def test_garbage_is_a_value_error_and_never_a_hang(data: bytes) -> None:
-    try:
-        Message(memoryview(data))
-    except ValueError:
-        return
-
-
-@given(st.integers(-(2**63), 2**64 - 1))
-def test_varints(number: int) -> None:
-    value, position = read_varint(memoryview(varint(number)), 0)
-    assert value == number % 2**64
-    assert position == len(varint(number))
