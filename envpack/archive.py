@@ -21,7 +21,7 @@ from typing import BinaryIO, cast
 from howdah.envpack import base, bytecode, conda
 from howdah.envpack.collect import sha256
 from howdah.envpack.environment import describe
-from howdah.envpack.gzip_blocks import ParallelGzip
+from howdah.envpack.gzip_writer import GzipWriter
 from howdah.envpack.interpreter import Interpreter
 from howdah.envpack.records import FACTS_FILE, LAYOUT, Archive, Environment, Member, Progress
 from howdah.errors import EnvironmentMismatch, StorageError
@@ -134,7 +134,7 @@ def _facts(environment: Environment, needed: dict[str, object]) -> bytes:
 def _write(path: str, members: list[Member], threads: int, progress: Progress | None) -> int:
     sizes = [0 if m.link else len(m.data) if m.data is not None else os.path.getsize(m.source) for m in members]
     total, done = sum(sizes), 0
-    with open(path, "wb") as raw, ParallelGzip(raw, threads=threads) as stream:
+    with open(path, "wb") as raw, GzipWriter(raw, threads=threads) as stream:
         # mode "w" wants no more of its file object than write and tell
         with tarfile.TarFile(
             fileobj=cast(io.BufferedWriter, stream), mode="w", format=tarfile.PAX_FORMAT, copybufsize=1 << 20

@@ -1,22 +1,26 @@
-"""The parallel gzip stream is an ordinary one: for gzip(1), Python and Java alike."""
+"""The gzip file is an ordinary one: for gzip(1), tar, Python and Java alike."""
 
 from __future__ import annotations
 
+import errno
 import gzip
 import io
 import random
 import shutil
 import subprocess
+import tarfile
+import threading
+import zlib
 from pathlib import Path
 
 import pytest
 
-from howdah.envpack.gzip_blocks import BLOCK, ParallelGzip
+from howdah.envpack.gzip_writer import BLOCK, GzipWriter
 
 
-def squeezed(data: bytes, threads: int, step: int = 100_003) -> bytes:
-    raw = io.BytesIO()
-    with ParallelGzip(raw, threads=threads) as stream:
+def squeezed(data: bytes, threads: int, step: int = 100_003, raw: io.BytesIO | None = None) -> bytes:
+    raw = raw or io.BytesIO()
+    with GzipWriter(raw, threads=threads) as stream:
         for start in range(0, len(data), step):
             stream.write(data[start : start + step])
         assert stream.tell() == len(data)
@@ -25,8 +29,9 @@ def squeezed(data: bytes, threads: int, step: int = 100_003) -> bytes:
 
 @pytest.fixture(scope="module")
 def text() -> bytes:
-    words = [bytes(random.Random(1).choices(range(97, 123), k=9)) for _ in range(500)]
-    return b" ".join(random.Random(2).choices(words, k=400_000))
+    chance = random.Random(1)
+    words = [bytes(chance.choices(range(97, 123), k=9)) for _ in range(500)]
+    return b" ".join(chance.choices(words, k=400_000))
 
 
 @pytest.mark.parametrize("size", [0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK])
@@ -35,7 +40,7 @@ def test_python_reads_every_size(text: bytes, size: int) -> None:
 
 
 def test_the_bytes_do_not_depend_on_threads(text: bytes) -> None:
-    assert squeezed(text, 1) == squeezed(text, 3, step=7_000_000)
+    assert len({squeezed(text, threads) for threads in (1, 2, 3, 8)}) == 1
 
 
 def test_gzip_itself_finds_nothing_wrong(text: bytes, tmp_path: Path) -> None:
@@ -73,15 +78,45 @@ def test_java_reads_all_of_it(text: bytes, tmp_path: Path) -> None:
     assert int(ran.stdout) == len(text)
 
 
-def test_an_error_leaves_no_stream_that_looks_whole(text: bytes) -> None:
-    raw = io.BytesIO()
+def test_an_error_of_the_file_below_is_raised(text: bytes) -> None:
+    """Threads write the blocks; the caller gets their error, and none of them is left."""
 
+    class Full(io.BytesIO):
+        def write(self, data: object) -> int:
+            if self.tell() > 1000:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return super().write(data)  # type: ignore[arg-type]
+
+    before = threading.active_count()
+    with pytest.raises(OSError, match="No space left"):
+        squeezed(text * 3, 2, raw=Full())
+    assert threading.active_count() == before
+
+
+def test_an_error_between_the_writes_leaves_no_thread(text: bytes) -> None:
     def fill() -> None:
-        with ParallelGzip(raw, threads=2) as stream:
+        with GzipWriter(io.BytesIO(), threads=2) as stream:
             stream.write(text)
             raise RuntimeError("disk")
 
+    before = threading.active_count()
     with pytest.raises(RuntimeError, match="disk"):
         fill()
-    with pytest.raises(EOFError):
-        gzip.decompress(raw.getvalue())
+    assert threading.active_count() == before
+
+
+def test_tar_unpacks_it_and_it_is_one_member(text: bytes, tmp_path: Path) -> None:
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        info = tarfile.TarInfo("text")
+        info.size = len(text)
+        tar.addfile(info, io.BytesIO(text))
+    data = squeezed(archive.getvalue(), 2)
+    (tmp_path / "text.tar.gz").write_bytes(data)
+    subprocess.run(["tar", "xzf", "text.tar.gz"], cwd=tmp_path, check=True)
+    assert (tmp_path / "text").read_bytes() == text
+    member = zlib.decompressobj(zlib.MAX_WBITS | 16)
+    assert member.decompress(data) == archive.getvalue()
+    assert member.eof
+    assert member.unused_data == b"", "nothing follows the first member"
+    assert data[4:8] == bytes(4), "no time in the header: the same bytes every day"
