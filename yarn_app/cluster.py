@@ -20,15 +20,14 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 
 from howdah.errors import DeadlineExceeded, HadoopNotFound, HowdahError, bad_value
+from howdah.yarn_app.protocol import kv_keys
 from howdah.yarn_app.specification.specification import Specification
 from howdah.yarn_app.submit import submit as submission
 from howdah.yarn_app.submit.application import Application
 from howdah.yarn_app.ui import progress
-from howdah.yarn_app.yarn import edge_node as edge
-from howdah.yarn_app.yarn import kv_keys as keys
-from howdah.yarn_app.yarn import logs
+from howdah.yarn_app.yarn import edge_node, logs
 from howdah.yarn_app.yarn.resource_manager import RestUnavailable
-from howdah.yarn_app.yarn.skein_client import MasterGone
+from howdah.yarn_app.yarn.skein_client import MasterUnreachable
 
 
 class YarnCluster:
@@ -56,7 +55,7 @@ class YarnCluster:
     """
 
     def __init__(self, *, show: str = "auto", **fields: Any) -> None:
-        self._begin(Specification(**fields), show)
+        self._start(Specification(**fields), show)
 
     @classmethod
     def from_specification(
@@ -64,7 +63,7 @@ class YarnCluster:
     ) -> YarnCluster:
         """From a `Specification`, a mapping, YAML text, or the path of a YAML file."""
         cluster = object.__new__(cls)
-        cluster._begin(Specification.from_any(source), show)
+        cluster._start(Specification.from_any(source), show)
         return cluster
 
     @classmethod
@@ -78,7 +77,7 @@ class YarnCluster:
         """
         manager, staging = submission.connect_hadoop()
         application = Application.find(app_id, manager, staging)
-        folder = edge.private_folder()
+        folder = edge_node.private_folder()
         client = folder / "client"
         client.mkdir(mode=0o700)
         for name in ("ca.pem", "cert.pem", "key.pem"):
@@ -106,15 +105,15 @@ class YarnCluster:
             )
         return CurrentCluster()
 
-    def _begin(self, spec: Specification, show: str) -> None:
+    def _start(self, spec: Specification, show: str) -> None:
         self._specification: Specification | None = spec
-        shown = progress.choose(as_json=show == "json", quiet=show == "quiet")
+        shown = progress.choose_reporter(as_json=show == "json", quiet=show == "quiet")
         with shown:
             submitted = submission.submit(spec, shown)
             application = submitted.application
             try:
                 application.await_master(shown, spec.start_timeout)
-                application.keep_alive(keys.LEASE, max(0.5, min(5.0, spec.lease / 4)))
+                application.keep_alive(kv_keys.LEASE, max(0.5, min(5.0, spec.lease / 4)))
                 shown.phase("unpacking", "YARN unpacks the environment on the nodes, unless they have it")
                 status = application.await_status(
                     shown, "no scheduler", lambda s: bool(s["scheduler"]), spec.start_timeout
@@ -141,9 +140,9 @@ class YarnCluster:
         self.expected_workers = int(status.get("wanted", 0))
         self.scratch_root: str | None = status.get("staging") or None
         if lease:
-            application.keep_alive(keys.LEASE, min(5.0, lease / 4))
+            application.keep_alive(kv_keys.LEASE, min(5.0, lease / 4))
         self._closed = False
-        self._ending = weakref.finalize(self, _let_go, application, folder, owner)
+        self._finalizer = weakref.finalize(self, _close_unclosed, application, folder, owner)
 
     # -- what it is
 
@@ -210,7 +209,7 @@ class YarnCluster:
         """Ask for `n` workers. Returns at once; `wait_for_workers` of a client waits."""
         if isinstance(n, bool) or not isinstance(n, int) or n < 0:
             raise bad_value("n", n, "give a whole number, 0 or more")
-        self._application.wish(keys.SCALE, str(n).encode())
+        self._application.command(kv_keys.SCALE, str(n).encode())
 
     def shutdown(self, status: str = "SUCCEEDED", diagnostics: str = "") -> None:
         """End the application with this status; returns when YARN has, and nothing is left. Doing so twice is fine."""
@@ -218,7 +217,7 @@ class YarnCluster:
             raise bad_value("status", status, "give SUCCEEDED, FAILED or KILLED")
         if not self._closed:
             self._closed = True
-            self._ending.detach()
+            self._finalizer.detach()
             try:
                 self._application.end(status, diagnostics or f"shut down by its client ({status.lower()})")
             finally:
@@ -230,7 +229,7 @@ class YarnCluster:
             self.shutdown()
         elif not self._closed:
             self._closed = True
-            self._ending.detach()
+            self._finalizer.detach()
             self._release()
 
     def _release(self) -> None:
@@ -254,7 +253,7 @@ class YarnCluster:
             return [("application", self.app_id), ("state", "ended" if self._owner else "let go")]
         try:
             status = self.status()
-        except (HowdahError, MasterGone):
+        except (HowdahError, MasterUnreachable):
             status = {}
         work = status.get("work") or {}
         return [
@@ -304,13 +303,13 @@ class CurrentCluster:
 
     def scale(self, n: int) -> None:
         """Ask for `n` workers; returns at once. Only for driver programs that run in YARN (cluster mode)."""
-        from howdah.yarn_app.yarn.skein_client import Master
+        from howdah.yarn_app.yarn.skein_client import ApplicationMaster
 
         if isinstance(n, bool) or not isinstance(n, int) or n < 0:
             raise bad_value("n", n, "give a whole number, 0 or more")
-        master = Master.from_current()
+        master = ApplicationMaster.from_current()
         try:
-            master.put(keys.SCALE, str(n).encode())
+            master.put(kv_keys.SCALE, str(n).encode())
         finally:
             master.close()
 
@@ -324,13 +323,13 @@ class CurrentCluster:
         pass
 
 
-def _let_go(application: Application, folder: Path, owner: bool) -> None:
+def _close_unclosed(application: Application, folder: Path, owner: bool) -> None:
     """For a cluster that nobody closed: at exit, or when it is collected."""
     try:
         if owner:
             application.end("KILLED", "its client's program ended without closing it")
     except HowdahError:
-        application.let_go()  # the lease ends it
+        application.stop_keepalive()  # the lease ends it
     finally:
         application.close()
         shutil.rmtree(folder, ignore_errors=True)

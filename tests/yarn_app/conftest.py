@@ -145,7 +145,11 @@ class Yarn:
         """What is left of an application: containers, processes of ours, folders in HDFS and here."""
         staging = Staging.of_user()
         found = [f"container process {p.pid} {_words(p)}" for p in self.containers(app_id)]
-        found += [path for path in (staging.app(app_id), staging.skein(app_id)) if staging.files.exists(path)]
+        found += [
+            path
+            for path in (staging.application_folder(app_id), staging.skein_folder(app_id))
+            if staging.files.exists(path)
+        ]
         found += [f"process {p.pid} {_words(p)}" for p in self._ours(app_id)]
         found += [
             str(path)

@@ -14,7 +14,7 @@ from waiting import until
 from howdah.errors import CorruptFile, StorageError
 from howdah.io import open_filesystem
 from howdah.yarn_app.storage import hdfs_journal as journal
-from howdah.yarn_app.storage.hdfs_journal import HdfsJournal, find
+from howdah.yarn_app.storage.hdfs_journal import HdfsJournal, find_folder
 
 
 def opened(folder: Path) -> HdfsJournal:
@@ -83,7 +83,7 @@ def test_one_that_goes_on_writing_after_its_successor_came_confirms_nothing(tmp_
 
 def test_what_cannot_be_written_now_is_written_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The NameNode is away for longer than a call is patient."""
-    monkeypatch.setattr(journal, "AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr(journal, "RETRY_SECONDS", 0.01)
     one = opened(tmp_path)
     read(one)
     create, tries = one.files.create, 0
@@ -153,10 +153,10 @@ def test_a_gap_and_damage_are_refused(tmp_path: Path) -> None:
 
 def test_the_newest_is_found(tmp_path: Path) -> None:
     files, path = open_filesystem(f"file://{tmp_path}/journal")
-    assert find(files, path) == ""
+    assert find_folder(files, path) == ""
     for epoch in (2, 10, 9):
         (tmp_path / f"journal-{epoch}").mkdir()
-    assert find(files, path) == f"{path}-10"
+    assert find_folder(files, path) == f"{path}-10"
 
 
 @settings(max_examples=60, deadline=None)

@@ -7,7 +7,7 @@ import re
 from howdah.errors import HowdahError, bad_value
 from howdah.yarn_app.storage.staging import Staging
 from howdah.yarn_app.submit import submit as submission
-from howdah.yarn_app.yarn.reports import Report
+from howdah.yarn_app.yarn.reports import ApplicationReport
 from howdah.yarn_app.yarn.resource_manager import ResourceManager, RestUnavailable
 
 
@@ -15,14 +15,14 @@ class UnknownApplication(HowdahError):
     """YARN knows no such application (it forgets old ones)."""
 
 
-def hadoop() -> tuple[ResourceManager, Staging]:
+def connect() -> tuple[ResourceManager, Staging]:
     """YARN and HDFS; what dead applications of this user left is removed on the way."""
     manager, staging = submission.connect_hadoop()
     submission.collect_leftovers(manager, staging)
     return manager, staging
 
 
-def report(manager: ResourceManager, app_id: str) -> Report:
+def find_report(manager: ResourceManager, app_id: str) -> ApplicationReport:
     """What YARN says of an application.
 
     Raises
@@ -38,14 +38,14 @@ def report(manager: ResourceManager, app_id: str) -> Report:
         return manager.application(app_id)
     except RestUnavailable as error:
         if " 404 " not in f" {error} ":
-            from howdah.yarn_app.yarn.skein_client import Driver
+            from howdah.yarn_app.yarn.skein_client import SkeinDriver
 
-            with Driver() as driver:
+            with SkeinDriver() as driver:
                 return driver.report(app_id)
         raise UnknownApplication(f"YARN knows no {app_id}: see `howdah list --all`") from error
 
 
-def reports(manager: ResourceManager, user: str, *, ended: bool) -> list[Report]:
+def find_reports(manager: ResourceManager, user: str, *, ended: bool) -> list[ApplicationReport]:
     """howdah's applications, newest first; of all users where `user` is empty."""
     from howdah.yarn_app.submit.submit import TAG
 
@@ -53,20 +53,20 @@ def reports(manager: ResourceManager, user: str, *, ended: bool) -> list[Report]
     try:
         return manager.applications(user=user, tags=[TAG], states=states)
     except RestUnavailable:
-        from howdah.yarn_app.yarn.skein_client import Driver
+        from howdah.yarn_app.yarn.skein_client import SkeinDriver
 
-        with Driver() as driver:
+        with SkeinDriver() as driver:
             found = driver.applications(states or None)
         mine = [one for one in found if TAG in one.tags and user in ("", one.user)]
         return sorted(mine, key=lambda one: one.started, reverse=True)
 
 
-def as_json(one: Report) -> dict[str, object]:
+def as_json(one: ApplicationReport) -> dict[str, object]:
     """A report for scripts."""
     return {name: getattr(one, name) for name in one.__slots__}
 
 
-def seconds(one: Report, now: float) -> str:
+def elapsed(one: ApplicationReport, now: float) -> str:
     """How long it has run.
 
     >>> from howdah.yarn_app.yarn.reports import Report

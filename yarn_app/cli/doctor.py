@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass
 import click
 
 from howdah.errors import HadoopNotFound, HowdahError
-from howdah.yarn_app.specification.units import show_memory
-from howdah.yarn_app.storage import bundle as payload
-from howdah.yarn_app.yarn import edge_node as edge
+from howdah.yarn_app.specification.units import format_memory
+from howdah.yarn_app.storage import bundle
+from howdah.yarn_app.yarn import edge_node
 from howdah.yarn_app.yarn.resource_manager import ResourceManager, RestUnavailable
 
 
@@ -45,7 +45,7 @@ def command(queue: str, as_json: bool) -> None:
 
 def examine(queue: str) -> Iterator[Finding]:
     """One finding after the other; a later one may need an earlier one, and is left out then."""
-    yield Finding("python", "ok", "howdah {howdah} on Python {python}".format(**payload.versions()))
+    yield Finding("python", "ok", "howdah {howdah} on Python {python}".format(**bundle.versions()))
     configured = False
     for what, look in (("configuration", _configuration), ("yarn command", _yarn), ("java", _java), ("skein", _skein)):
         found = _try(what, look)
@@ -60,7 +60,7 @@ def examine(queue: str) -> Iterator[Finding]:
     yield reached
     if reached.state == "ok":
         yield _try("nodes", lambda: _nodes(manager))
-        yield _try("queue", lambda: manager.queue_state(queue))
+        yield _try("queue", lambda: manager.describe_queue(queue))
     yield _try("HDFS", _hdfs)
 
 
@@ -74,7 +74,7 @@ def _try(what: str, look: Callable[[], str]) -> Finding:
 
 
 def _configuration() -> str:
-    return f"HADOOP_CONF_DIR is {edge.conf_dir()}"
+    return f"HADOOP_CONF_DIR is {edge_node.conf_dir()}"
 
 
 def _yarn() -> str:
@@ -85,9 +85,11 @@ def _yarn() -> str:
 
 
 def _java() -> str:
-    major = edge.java_major()
-    if not edge.OLDEST_JAVA <= major <= edge.NEWEST_JAVA:
-        raise HadoopNotFound(f"Java {major}; set JAVA_HOME to one of {edge.OLDEST_JAVA} to {edge.NEWEST_JAVA}")
+    major = edge_node.java_major()
+    if not edge_node.OLDEST_JAVA <= major <= edge_node.NEWEST_JAVA:
+        raise HadoopNotFound(
+            f"Java {major}; set JAVA_HOME to one of {edge_node.OLDEST_JAVA} to {edge_node.NEWEST_JAVA}"
+        )
     return f"Java {major}"
 
 
@@ -108,7 +110,7 @@ def _nodes(manager: ResourceManager) -> str:
     if not nodes:
         raise HadoopNotFound("no NodeManager runs: containers cannot start")
     largest = max(node.memory for node in nodes)
-    return f"{len(nodes)} run, the largest has {show_memory(largest)} and {max(node.cores for node in nodes)} cores"
+    return f"{len(nodes)} run, the largest has {format_memory(largest)} and {max(node.cores for node in nodes)} cores"
 
 
 def _hdfs() -> str:
@@ -118,6 +120,6 @@ def _hdfs() -> str:
     if not staging.files.exists(staging.home):
         raise HadoopNotFound(
             f"{staging.url(staging.home)} does not exist: "
-            f"ask HDFS's administrator for a folder that belongs to {edge.user()}"
+            f"ask HDFS's administrator for a folder that belongs to {edge_node.user()}"
         )
     return f"{staging.url(staging.home)} is there"

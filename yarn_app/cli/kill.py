@@ -6,7 +6,7 @@ import click
 
 from howdah.yarn_app.cli import _find
 from howdah.yarn_app.submit.application import Application
-from howdah.yarn_app.yarn import edge_node as edge
+from howdah.yarn_app.yarn import edge_node
 
 
 @click.command(name="kill")
@@ -16,16 +16,16 @@ def command(app_ids: tuple[str, ...]) -> None:
 
     What an application had written and not finished is removed; finished outputs stay.
     """
-    manager, staging = _find.hadoop()
+    manager, staging = _find.connect()
     for app_id in app_ids:
-        report = _find.report(manager, app_id)
+        report = _find.find_report(manager, app_id)
         if report.ended:
             staging.remove(app_id)
             click.echo(f"{app_id} has ended already ({report.final_status})")
             continue
         application = Application.find(app_id, manager, staging)
         try:
-            application.kill(f"killed by {edge.user()} (howdah kill)")
+            application.kill(f"killed by {edge_node.user()} (howdah kill)")
         finally:
             application.close()
         click.echo(f"{app_id} is killed")

@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from howdah.yarn_app.cli import _find
-from howdah.yarn_app.specification.units import show_memory
-from howdah.yarn_app.yarn import edge_node as edge
+from howdah.yarn_app.specification.units import format_memory
+from howdah.yarn_app.yarn import edge_node
 
 
 @click.command(name="list")
@@ -20,8 +20,8 @@ from howdah.yarn_app.yarn import edge_node as edge
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object an application.")
 def command(ended: bool, user: str | None, as_json: bool) -> None:
     """List howdah's applications, newest first."""
-    manager, _ = _find.hadoop()
-    found = _find.reports(manager, "" if user == "all" else user or edge.user(), ended=ended)
+    manager, _ = _find.connect()
+    found = _find.find_reports(manager, "" if user == "all" else user or edge_node.user(), ended=ended)
     if as_json:
         for one in found:
             click.echo(json.dumps(_find.as_json(one)))
@@ -34,8 +34,8 @@ def command(ended: bool, user: str | None, as_json: bool) -> None:
         table.add_column(title, no_wrap=title == "application")
     for one in found:
         state = one.state if one.state != "FINISHED" else one.final_status
-        size = show_memory(one.memory) if one.memory else ""
+        size = format_memory(one.memory) if one.memory else ""
         counts = (str(one.containers or ""), size)
-        table.add_row(one.app_id, one.name, state, one.queue, one.user, _find.seconds(one, time.time()), *counts)
+        table.add_row(one.app_id, one.name, state, one.queue, one.user, _find.elapsed(one, time.time()), *counts)
     console = Console()
     console.print(table) if console.is_terminal else Console(width=200).print(table)

@@ -20,8 +20,8 @@ _FIRST = ("driver.out", "driver.err", "application.driver.log", "scheduler.log",
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object: container, file, text.")
 def command(app_id: str, container: str | None, name: str | None, most: int | None, as_json: bool) -> None:
     """Print the logs of the application APP: the driver program's first, then the master's and the workers'."""
-    manager, _ = _find.hadoop()
-    report = _find.report(manager, app_id)
+    manager, _ = _find.connect()
+    report = _find.find_report(manager, app_id)
     found = logs.container_logs(manager, app_id, ended=report.ended)
     chosen = [
         (where, file, "\n".join(text.splitlines()[-most:]) + "\n" if most else text)

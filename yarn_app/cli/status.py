@@ -10,10 +10,10 @@ import click
 
 from howdah.errors import HowdahError
 from howdah.yarn_app.cli import _find
-from howdah.yarn_app.specification.units import show_memory
+from howdah.yarn_app.specification.units import format_memory
 from howdah.yarn_app.submit.application import Application
 from howdah.yarn_app.ui import summary
-from howdah.yarn_app.yarn.reports import Report
+from howdah.yarn_app.yarn.reports import ApplicationReport
 
 
 @click.command(name="status")
@@ -21,8 +21,8 @@ from howdah.yarn_app.yarn.reports import Report
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(app_id: str, as_json: bool) -> None:
     """Show the state of the application APP. Exit code 0 while it runs or when it succeeded, else 1."""
-    manager, staging = _find.hadoop()
-    report = _find.report(manager, app_id)
+    manager, staging = _find.connect()
+    report = _find.find_report(manager, app_id)
     said: dict[str, Any] = {}
     if not report.ended:
         application = Application.find(app_id, manager, staging)
@@ -40,14 +40,16 @@ def command(app_id: str, as_json: bool) -> None:
     raise SystemExit(0 if not report.ended or report.final_status == "SUCCEEDED" else 1)
 
 
-def _facts(report: Report, said: dict[str, Any]) -> list[tuple[str, str]]:
+def _facts(report: ApplicationReport, said: dict[str, Any]) -> list[tuple[str, str]]:
     state = report.state + (f", {report.final_status}" if report.ended else "")
     found = [
         ("application", f"{report.app_id} ({report.name})"),
-        ("state", f"{state}, {_find.seconds(report, time.time())} in queue {report.queue}, user {report.user}"),
+        ("state", f"{state}, {_find.elapsed(report, time.time())} in queue {report.queue}, user {report.user}"),
     ]
     if not report.ended:
-        found.append(("containers", f"{report.containers} with {show_memory(report.memory)} and {report.cores} cores"))
+        found.append(
+            ("containers", f"{report.containers} with {format_memory(report.memory)} and {report.cores} cores")
+        )
     if said:
         done = summary.work(said)
         tasks = (said.get("work") or {}).get("tasks") or {}

@@ -23,12 +23,12 @@ import click
 
 from howdah.errors import HowdahError, PathMissing, SpecificationError, bad_value
 from howdah.yarn_app.cli._options import specification_options
-from howdah.yarn_app.master.processes import dying_with_us, exit_code, stop_tree
+from howdah.yarn_app.master.processes import shell_exit_code, stop_tree, with_parent_death_signal
+from howdah.yarn_app.protocol import kv_keys
 from howdah.yarn_app.specification.specification import Specification
 from howdah.yarn_app.submit import submit as submission
 from howdah.yarn_app.submit.application import Application, Outcome
 from howdah.yarn_app.ui import progress, summary
-from howdah.yarn_app.yarn import kv_keys as keys
 
 NOTICE_SECONDS = 20.0
 INTERRUPTED = 130
@@ -70,8 +70,8 @@ def command(
             "only in cluster mode: in client mode the script runs in this command",
             SpecificationError,
         )
-    shown = progress.choose(as_json=as_json, quiet=quiet or no_wait)
-    run = _in_yarn if spec.deploy_mode == "cluster" else _here
+    shown = progress.choose_reporter(as_json=as_json, quiet=quiet or no_wait)
+    run = _in_yarn if spec.deploy_mode == "cluster" else _in_client
     sys.exit(run(spec, script, arguments, shown, began, no_wait))
 
 
@@ -88,19 +88,24 @@ def _specification(script: str, spec_file: str | None, fields: dict[str, Any]) -
 
 
 def _in_yarn(
-    spec: Specification, script: str, arguments: Sequence[str], shown: progress.Show, began: float, no_wait: bool
+    spec: Specification,
+    script: str,
+    arguments: Sequence[str],
+    shown: progress.ProgressReporter,
+    began: float,
+    no_wait: bool,
 ) -> int:
-    submitted: submission.Submitted | None = None
+    submitted: submission.Submission | None = None
     try:
         with shown:
             submitted = submission.submit(spec, shown, program=(script, arguments))
             application = submitted.application
             if no_wait:
-                if not isinstance(shown, progress.Lines):
+                if not isinstance(shown, progress.JsonReporter):
                     click.echo(application.app_id)
                 return 0
             application.await_master(shown, spec.start_timeout)
-            application.keep_alive(keys.WATCH, 1.0)
+            application.keep_alive(kv_keys.WATCH, 1.0)
             shown.phase("unpacking", "YARN unpacks the environment on the nodes, unless they have it")
             outcome = application.wait(shown, lambda status: _show(status, shown))
     except KeyboardInterrupt:
@@ -113,10 +118,10 @@ def _in_yarn(
     finally:
         if submitted is not None:
             submitted.close()
-    return _tell(submitted, outcome, shown, began)
+    return _print_end(submitted, outcome, shown, began)
 
 
-def _show(status: dict[str, Any], shown: progress.Show) -> None:
+def _show(status: dict[str, Any], shown: progress.ProgressReporter) -> None:
     """The phase that the master's word means."""
     tasks = (status.get("work") or {}).get("tasks") or {}
     if status.get("joined") or tasks.get("done"):
@@ -128,8 +133,13 @@ def _show(status: dict[str, Any], shown: progress.Show) -> None:
             shown.phase("running", workers)
 
 
-def _tell(
-    submitted: submission.Submitted, outcome: Outcome, shown: progress.Show, began: float, *, here: bool = False
+def _print_end(
+    submitted: submission.Submission,
+    outcome: Outcome,
+    shown: progress.ProgressReporter,
+    began: float,
+    *,
+    here: bool = False,
 ) -> int:
     """The driver program's last words, the summary, and the exit code."""
     final = outcome.final
@@ -149,7 +159,7 @@ def _tell(
         **({} if here else {"out": final.get("out", ""), "err": final.get("err", "")}),
         **done,
     )
-    if isinstance(shown, progress.Lines):
+    if isinstance(shown, progress.JsonReporter):
         return outcome.exit_code
     if not here:
         sys.stdout.write(final.get("out", ""))
@@ -168,30 +178,35 @@ def _tell(
 # -- client mode -----------------------------------------------------------------------------------------------------
 
 
-def _here(
-    spec: Specification, script: str, arguments: Sequence[str], shown: progress.Show, began: float, no_wait: bool
+def _in_client(
+    spec: Specification,
+    script: str,
+    arguments: Sequence[str],
+    shown: progress.ProgressReporter,
+    began: float,
+    no_wait: bool,
 ) -> int:
     if not os.path.isfile(script):
         raise PathMissing(f"the script {script!r} does not exist (looked in {os.getcwd()})")
     signal.signal(signal.SIGTERM, _terminated)
-    submitted: submission.Submitted | None = None
-    ending = Ending("FAILED", "its submitter failed", 1)
+    submitted: submission.Submission | None = None
+    ending = ScriptResult("FAILED", "its submitter failed", 1)
     try:
         with shown:
             submitted = submission.submit(spec, shown)
             application = submitted.application
             application.await_master(shown, spec.start_timeout)
-            application.keep_alive(keys.LEASE, max(0.2, min(5.0, spec.lease / 4)))
+            application.keep_alive(kv_keys.LEASE, max(0.2, min(5.0, spec.lease / 4)))
             shown.phase("unpacking", "YARN unpacks the environment on the nodes, unless they have it")
             status = application.await_status(shown, "no scheduler", lambda s: bool(s["scheduler"]), spec.start_timeout)
             shown.phase("running", application.app_id)
         code = _run_here(script, arguments, submitted, status, shown)
         verdict = "SUCCEEDED" if code == 0 else "FAILED"
-        ending = Ending(verdict, f"{os.path.basename(script)} ended with exit code {code} (client mode)", code)
+        ending = ScriptResult(verdict, f"{os.path.basename(script)} ended with exit code {code} (client mode)", code)
     except KeyboardInterrupt:
-        ending = Ending("KILLED", "its submitter was interrupted (Ctrl-C)", INTERRUPTED)
+        ending = ScriptResult("KILLED", "its submitter was interrupted (Ctrl-C)", INTERRUPTED)
     except BaseException as error:
-        ending = Ending("FAILED", f"its submitter failed: {type(error).__name__}: {error}"[:2000], 1)
+        ending = ScriptResult("FAILED", f"its submitter failed: {type(error).__name__}: {error}"[:2000], 1)
         raise
     finally:
         if submitted is not None:
@@ -201,15 +216,15 @@ def _here(
         click.echo("howdah: nothing was submitted", err=True)
         return INTERRUPTED
     if final.get("status") not in (None, ending.status):  # the application had ended by itself, and the script of that
-        ending = Ending(final["status"], final["diagnostics"], ending.exit_code or int(final["exit_code"]))
+        ending = ScriptResult(final["status"], final["diagnostics"], ending.exit_code or int(final["exit_code"]))
         shown.note(ending.diagnostics)
     outcome = Outcome(submitted.application.app_id, ending.status, ending.exit_code, ending.diagnostics, final)
-    _tell(submitted, outcome, shown, began, here=True)
+    _print_end(submitted, outcome, shown, began, here=True)
     return ending.exit_code
 
 
 @dataclass(frozen=True)
-class Ending:
+class ScriptResult:
     """What YARN is told at the end."""
 
     status: str
@@ -220,9 +235,9 @@ class Ending:
 def _run_here(
     script: str,
     arguments: Sequence[str],
-    submitted: submission.Submitted,
+    submitted: submission.Submission,
     status: dict[str, Any],
-    shown: progress.Show,
+    shown: progress.ProgressReporter,
 ) -> int:
     """The script as a child that dies with us; its output is ours. Lost containers are told meanwhile."""
     application = submitted.application
@@ -237,26 +252,26 @@ def _run_here(
     }
     kept = ""
     told: set[str] = set()
-    process = subprocess.Popen(dying_with_us([sys.executable, script, *arguments]), env=env)
+    process = subprocess.Popen(with_parent_death_signal([sys.executable, script, *arguments]), env=env)
     try:
         while True:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                return exit_code(process.wait(1.0))
+                return shell_exit_code(process.wait(1.0))
             status = application.status()
-            Application.note_losses(status, told, shown)
-            where = _where(application, status)
+            Application.show_losses(status, told, shown)
+            where = _scheduler_file(application, status)
             if where and where != kept:
                 _keep(submitted.folder / "scheduler", where)
                 kept = where
             if status.get("exit_code") is not None:
                 with contextlib.suppress(subprocess.TimeoutExpired):  # it hears of it from its client
-                    return exit_code(process.wait(NOTICE_SECONDS))
+                    return shell_exit_code(process.wait(NOTICE_SECONDS))
                 return 1
     finally:
         stop_tree(process)
 
 
-def _where(application: Application, status: dict[str, Any]) -> str:
+def _scheduler_file(application: Application, status: dict[str, Any]) -> str:
     """What a client that has lost the scheduler is to know: JSON as in `engine.client.link.address_in`."""
     if status.get("exit_code") is not None:
         return json.dumps({"ended": f"{application.app_id} has ended {status['status']}: {status['diagnostics']}"})
@@ -275,7 +290,7 @@ def _keep(path: Path, text: str) -> None:
     fresh.rename(path)
 
 
-def _end_here(application: Application, ending: Ending) -> dict[str, Any]:
+def _end_here(application: Application, ending: ScriptResult) -> dict[str, Any]:
     """Tell YARN; returns the master's last word."""
     try:
         application.end(ending.status, ending.diagnostics, ending.exit_code)

@@ -17,14 +17,14 @@ from dataclasses import dataclass, field
 from howdah.errors import PathMissing
 from howdah.yarn_app.storage.staging import Staging
 
-NOTE = "master.json"
+STATE_FILE = "master.json"
 
-WRITE_PATIENCE = 15.0
+WRITE_SECONDS = 15.0
 """Seconds that the master, which has more to look after, waits for an HDFS that cannot be written now."""
 
 
 @dataclass(slots=True)
-class Ending:
+class ApplicationResult:
     """How the application is to end. `exit_code` is what `howdah submit` exits with."""
 
     status: str
@@ -33,7 +33,7 @@ class Ending:
 
 
 @dataclass(slots=True)
-class Note:
+class AttemptState:
     """What the next attempt has to know.
 
     Attributes
@@ -47,24 +47,24 @@ class Note:
     lost: list[str] = field(default_factory=list)
     preempted: list[str] = field(default_factory=list)
     restarted: list[str] = field(default_factory=list)
-    ending: Ending | None = None
+    result: ApplicationResult | None = None
 
     @classmethod
-    def read(cls, staging: Staging, app_id: str) -> Note | None:
+    def read(cls, staging: Staging, app_id: str) -> AttemptState | None:
         """The note of the attempts before; None where there is none that can be read."""
         try:
-            found = json.loads(staging.read(app_id, NOTE))
-            ending = found.pop("ending", None)
-            return cls(**found, ending=Ending(**ending) if ending else None)
+            found = json.loads(staging.read(app_id, STATE_FILE))
+            ending = found.pop("result", None)
+            return cls(**found, result=ApplicationResult(**ending) if ending else None)
         except (PathMissing, ValueError, TypeError):
             return None
 
     def write(self, staging: Staging, app_id: str) -> None:
         """Keep it, whole or not at all."""
-        staging.write(app_id, NOTE, json.dumps(dataclasses.asdict(self)).encode(), patience=WRITE_PATIENCE)
+        staging.write(app_id, STATE_FILE, json.dumps(dataclasses.asdict(self)).encode(), timeout=WRITE_SECONDS)
 
 
-def attempt_of(container: str) -> int:
+def attempt_number(container: str) -> int:
     """Which attempt of the application a container belongs to.
 
     >>> attempt_of("container_1410901177871_0001_02_000001"), attempt_of("container_e17_1410901177871_0001_01_000005")
@@ -74,7 +74,7 @@ def attempt_of(container: str) -> int:
     return int(parts[-2]) if len(parts) > 3 and parts[-2].isdigit() else 1
 
 
-def attempts_allowed(specification: Mapping[str, object], yarn: str | None) -> int:
+def max_attempts(specification: Mapping[str, object], yarn: str | None) -> int:
     """How many attempts YARN gives to the application: what it asks for, and no more than YARN's own most.
 
     >>> attempts_allowed({"max_attempts": 2}, None), attempts_allowed({"max_attempts": 3}, "1")

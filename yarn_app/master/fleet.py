@@ -31,15 +31,15 @@ from dataclasses import dataclass, field
 
 WINDOW = 600.0
 NODE_STRIKES = 2
-GIVEN_BACK_MOST = 5
+MAX_RELEASES = 5
 BACKOFF = 0.5
-BACKOFF_MOST = 30.0
-MOST_GROUPS = 32
-HOST_PATIENCE = 5.0
+MAX_BACKOFF = 30.0
+MAX_HOST_GROUPS = 32
+HOST_TIMEOUT = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class ServiceGroup:
     """One skein service: `instances` at the start, on `host` and nowhere else ("" is anywhere)."""
 
     service: str
@@ -48,7 +48,7 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class ContainerStatus:
     """A container as the application master reports it; `state` in skein's words, `address` of its node's pages."""
 
     name: str
@@ -69,22 +69,22 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
-class Add:
+class AddContainer:
     """Ask for one more container of this service."""
 
     service: str
 
 
 @dataclass(frozen=True, slots=True)
-class Remove:
+class RemoveContainer:
     """Give this container back."""
 
     name: str
-    why: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
+class ContainerLost:
     """This container ended and was not asked to. `joined`: its worker had been at work. `taken`: why YARN took it."""
 
     name: str
@@ -92,22 +92,22 @@ class Lost:
     container: str
     message: str
     joined: bool
-    taken: str = ""
+    reclaimed: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class GiveUp:
+class FailApplication:
     """End the application: its workers keep dying."""
 
     reason: str
 
 
-Order = Add | Remove | Lost | GiveUp
+Action = AddContainer | RemoveContainer | ContainerLost | FailApplication
 
 PREEMPTED, NODE_LOST = "preempted", "node lost"
 
 
-def taken(message: str) -> str:
+def reclaim_reason(message: str) -> str:
     """Why YARN took a container that did nothing wrong; "" where it failed by itself.
 
     skein hands on YARN's words and not its exit status (-102 PREEMPTED, -100 ABORTED).
@@ -127,7 +127,7 @@ def taken(message: str) -> str:
 class Fleet:
     """See the module. `failures_allowed` None is without end."""
 
-    groups: Sequence[Group]
+    groups: Sequence[ServiceGroup]
     failures_allowed: int | None
     _ended: set[str] = field(default_factory=set)  # told of, or given back by us
     _joined: set[str] = field(default_factory=set)
@@ -136,9 +136,11 @@ class Fleet:
     _next_add: float = 0.0
     _strikes: Counter[str] = field(default_factory=Counter)
     _hosts: set[str] = field(default_factory=set)
-    _given_back: int = 0
-    _asked: dict[str, float] = field(default_factory=dict)  # containers of one host that are not granted: since when
-    _last: Lost | None = None
+    _released: int = 0
+    _requested: dict[str, float] = field(
+        default_factory=dict
+    )  # containers of one host that are not granted: since when
+    _last_loss: ContainerLost | None = None
 
     @property
     def excluded(self) -> frozenset[str]:
@@ -147,7 +149,9 @@ class Fleet:
         every = self._hosts | {group.host for group in self.groups if group.host}
         return frozenset() if struck >= every else frozenset(struck)
 
-    def look(self, now: float, wanted: int, containers: Iterable[Seen], joined: Collection[str]) -> list[Order]:
+    def reconcile(
+        self, now: float, wanted: int, containers: Iterable[ContainerStatus], joined: Collection[str]
+    ) -> list[Action]:
         """What to do now. `joined`: names of the workers that the scheduler knows at this moment.
 
         >>> fleet = Fleet([Group("w.0", 1, "node1"), Group("w.1", 1, "node2")], failures_allowed=4)
@@ -160,42 +164,44 @@ class Fleet:
         if fresh:
             self._joined |= fresh
             self._since_joined, self._next_add = 0, now
-        orders: list[Order] = [*self._mourn(now, seen)]
+        orders: list[Action] = [*self._report_losses(now, seen)]
         while self._losses and self._losses[0] < now - WINDOW:
             self._losses.popleft()
         if self.failures_allowed is not None and len(self._losses) > self.failures_allowed:
-            return [*orders, GiveUp(self._why())]
-        orders += self._give_back(seen)
-        slow = self._not_granted(now, seen)
-        orders += [Remove(name, f"its host did not grant it within {HOST_PATIENCE:.0f} s") for name in slow]
+            return [*orders, FailApplication(self._failure_reason())]
+        orders += self._release_excluded(seen)
+        slow = self._overdue_requests(now, seen)
+        orders += [RemoveContainer(name, f"its host did not grant it within {HOST_TIMEOUT:.0f} s") for name in slow]
         active = [one for one in seen if one.active and one.name not in self._ended]
         missing = wanted - len(active)
         if missing > 0:
-            anywhere = [Add(group.service) for group in self.groups if not group.host][:1] * min(len(slow), missing)
+            anywhere = [AddContainer(group.service) for group in self.groups if not group.host][:1] * min(
+                len(slow), missing
+            )
             orders += [*anywhere, *self._add(now, missing - len(anywhere), active)]
         elif len(active) > wanted:
-            orders += self._shrink(len(active) - wanted, active)
+            orders += self._remove_surplus(len(active) - wanted, active)
         return orders
 
-    def _mourn(self, now: float, seen: Sequence[Seen]) -> Iterable[Lost]:
+    def _report_losses(self, now: float, seen: Sequence[ContainerStatus]) -> Iterable[ContainerLost]:
         for one in seen:
             if one.active or one.name in self._ended:
                 continue
             self._ended.add(one.name)
             had_joined = one.name in self._joined
             message = one.message.strip() or f"the container ended ({one.state.lower()})"
-            lost = Lost(one.name, one.host, one.container, message, had_joined, taken(message))
-            if not lost.taken:
+            lost = ContainerLost(one.name, one.host, one.container, message, had_joined, reclaim_reason(message))
+            if not lost.reclaimed:
                 self._losses.append(now)
-                self._next_add = now + min(BACKOFF_MOST, BACKOFF * 2**self._since_joined)
+                self._next_add = now + min(MAX_BACKOFF, BACKOFF * 2**self._since_joined)
                 self._since_joined += 1
                 if not had_joined and one.host:
                     self._strikes[one.host] += 1
-                self._last = lost
+                self._last_loss = lost
             yield lost
 
-    def _why(self) -> str:
-        last = self._last
+    def _failure_reason(self) -> str:
+        last = self._last_loss
         assert last is not None, "nothing was lost, and yet too much"
         where = f" on {last.host}" if last.host else ""
         return (
@@ -204,29 +210,29 @@ class Fleet:
             f"The last one, {last.container or last.name}{where}: {last.message}"
         )
 
-    def _give_back(self, seen: Sequence[Seen]) -> Iterable[Remove]:
+    def _release_excluded(self, seen: Sequence[ContainerStatus]) -> Iterable[RemoveContainer]:
         """What landed on an excluded node; a bounded number of times, for YARN may have no other place."""
         excluded = self.excluded
         for one in seen:
             if one.state != "RUNNING" or one.host not in excluded or one.name in self._joined | self._ended:
                 continue
-            if self._given_back < GIVEN_BACK_MOST:
-                self._given_back += 1
+            if self._released < MAX_RELEASES:
+                self._released += 1
                 self._ended.add(one.name)
-                yield Remove(one.name, f"{self._strikes[one.host]} containers failed to start on {one.host}")
+                yield RemoveContainer(one.name, f"{self._strikes[one.host]} containers failed to start on {one.host}")
 
-    def _not_granted(self, now: float, seen: Sequence[Seen]) -> list[str]:
+    def _overdue_requests(self, now: float, seen: Sequence[ContainerStatus]) -> list[str]:
         """Containers that their host does not give in time, where another host may."""
         bound = {group.service for group in self.groups if group.host}
         if len(bound) == len(self.groups):
             return []
         waiting = [one.name for one in seen if one.pending and one.service in bound and one.name not in self._ended]
-        self._asked = {name: self._asked.get(name, now) for name in waiting}
-        slow = [name for name, since in self._asked.items() if now - since >= HOST_PATIENCE]
+        self._requested = {name: self._requested.get(name, now) for name in waiting}
+        slow = [name for name, since in self._requested.items() if now - since >= HOST_TIMEOUT]
         self._ended.update(slow)
         return slow
 
-    def _add(self, now: float, missing: int, active: Sequence[Seen]) -> Iterable[Add]:
+    def _add(self, now: float, missing: int, active: Sequence[ContainerStatus]) -> Iterable[AddContainer]:
         if missing <= 0 or now < self._next_add:
             return
         own = [group for group in self.groups if group.host] or list(self.groups)
@@ -235,15 +241,15 @@ class Fleet:
         for _ in range(missing):
             group = min(usable, key=lambda g: (count[g.service] - g.instances, g.service))
             count[group.service] += 1
-            yield Add(group.service)
+            yield AddContainer(group.service)
 
-    def _shrink(self, surplus: int, active: Sequence[Seen]) -> Iterable[Remove]:
-        def rank(one: Seen) -> tuple[bool, bool, int]:
+    def _remove_surplus(self, surplus: int, active: Sequence[ContainerStatus]) -> Iterable[RemoveContainer]:
+        def rank(one: ContainerStatus) -> tuple[bool, bool, int]:
             return (not one.pending, one.name in self._joined, -_instance(one.name))
 
         for one in sorted(active, key=rank)[:surplus]:
             self._ended.add(one.name)
-            yield Remove(one.name, "fewer workers are wanted")
+            yield RemoveContainer(one.name, "fewer workers are wanted")
 
 
 def _instance(name: str) -> int:
@@ -256,7 +262,7 @@ def _instance(name: str) -> int:
     return int(number) if number.isdigit() else 0
 
 
-def spread(n_workers: int, hosts: Sequence[str], *, service: str = "howdah.worker") -> list[Group]:
+def spread(n_workers: int, hosts: Sequence[str], *, service: str = "howdah.worker") -> list[ServiceGroup]:
     """The services to declare: one per host for at most 32 hosts, workers dealt out in turn; else a single one.
 
     Hosts that get no worker now get a service nonetheless, so that a later `scale` can use them. The last service is
@@ -268,10 +274,10 @@ def spread(n_workers: int, hosts: Sequence[str], *, service: str = "howdah.worke
     >>> spread(3, [])
     [Group(service='howdah.worker', instances=3, host='')]
     """
-    if not hosts or len(hosts) > MOST_GROUPS:
-        return [Group(service, n_workers)]
+    if not hosts or len(hosts) > MAX_HOST_GROUPS:
+        return [ServiceGroup(service, n_workers)]
     own = [
-        Group(f"{service}.{index}", n_workers // len(hosts) + (index < n_workers % len(hosts)), host)
+        ServiceGroup(f"{service}.{index}", n_workers // len(hosts) + (index < n_workers % len(hosts)), host)
         for index, host in enumerate(hosts)
     ]
-    return [*own, Group(f"{service}.any", 0)]
+    return [*own, ServiceGroup(f"{service}.any", 0)]

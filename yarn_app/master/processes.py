@@ -1,7 +1,7 @@
-"""Child processes of the master and of the edge: the scheduler and the driver program, their output and their end.
+"""Child processes of the master and of the edge node: the scheduler and the driver program, their output and their end.
 
-For `master` and `submit`. It promises that a child's last words can be had after its end, and that `stop` leaves no
-process.
+For `master` and the command line. It promises that the end of a child's output can be read after its end, and that
+`stop` leaves no process.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import psutil
 TAIL_BYTES = 8192
 STOP_SECONDS = 5.0
 
-# A child that outlives a parent killed with SIGKILL would keep a cluster busy for nobody. PR_SET_PDEATHSIG (1)
+# A child that outlives a parent killed with SIGKILL would keep a cluster busy for nothing. PR_SET_PDEATHSIG (1)
 # survives exec.
 _DIE_WITH_PARENT = """
 import ctypes, os, sys
@@ -31,23 +31,24 @@ os.execv(sys.argv[3], sys.argv[3:])
 """
 
 
-def dying_with_us(command: Sequence[str], number: int = signal.SIGTERM) -> list[str]:
-    """The command, so that it gets this signal when the thread that started it dies, however that happens (Linux)."""
+def with_parent_death_signal(command: Sequence[str], number: int = signal.SIGTERM) -> list[str]:
+    """Wrap a command so that it gets a signal when the thread that started it ends, for whatever reason (Linux)."""
     if not sys.platform.startswith("linux"):
         return list(command)
     return [sys.executable, "-I", "-S", "-c", _DIE_WITH_PARENT, str(os.getpid()), str(int(number)), *command]
 
 
-class Program:
+class ChildProcess:
     """A child process with its output in files.
 
     Parameters
     ----------
     command : the program and its arguments.
-    out, err : files for its output, the same for both together.
-    env : its whole environment; None: ours.
-    apart : in a session of its own, so that a signal to our process group (YARN's, when it ends a container) does not
-        reach it; it is killed when we die.
+    out, err : files for its output; the same file for both together.
+    env : its whole environment; None for this process's.
+    cwd : its working folder; None for this process's.
+    new_session : start it in a session of its own, so that a signal to this process group (YARN's, when it ends a
+        container) does not reach it; it is killed when this process ends.
     """
 
     def __init__(
@@ -58,33 +59,43 @@ class Program:
         err: Path,
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
-        apart: bool = False,
+        new_session: bool = False,
     ):
         self.out, self.err = out, err
-        words = dying_with_us(command, signal.SIGKILL) if apart else list(command)
+        words = with_parent_death_signal(command, signal.SIGKILL) if new_session else list(command)
         with open(out, "ab") as stdout, open(err, "ab") as stderr:
             self.process = subprocess.Popen(
-                words, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, env=env, cwd=cwd, start_new_session=apart
+                words, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, env=env, cwd=cwd,
+                start_new_session=new_session,
             )  # fmt: skip
 
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self.pid
+
     def poll(self) -> int | None:
-        """Its exit code as a shell has it (128 + n for signal n), or None while it runs."""
+        """Return the exit code as a shell has it (128 + n for signal n), or None while it runs."""
         code = self.process.poll()
-        return None if code is None else exit_code(code)
+        return None if code is None else shell_exit_code(code)
 
     def stop(self, seconds: float = STOP_SECONDS) -> None:
-        """SIGTERM to it and all that it started, then SIGKILL. Returns when none is left."""
+        """Send SIGTERM to it and to all that it started, and SIGKILL after `seconds`. Return when none is left."""
         stop_tree(self.process, seconds)
 
-    def tail(self, most: int = TAIL_BYTES) -> str:
-        """The end of its output, both kinds in one file; else that of stderr."""
-        return tail(self.err, most)
+    def kill(self) -> None:
+        """Send SIGKILL to it alone."""
+        self.process.kill()
+
+    def tail(self, limit: int = TAIL_BYTES) -> str:
+        """Return the last bytes of its standard error, or of both kinds of output where they are in one file."""
+        return tail(self.err, limit)
 
 
-def exit_code(code: int) -> int:
-    """What a shell would say.
+def shell_exit_code(code: int) -> int:
+    """Return the exit code that a shell gives for `Popen.returncode`.
 
-    >>> exit_code(3), exit_code(-9)
+    >>> shell_exit_code(3), shell_exit_code(-9)
     (3, 137)
     """
     return 128 - code if code < 0 else code
@@ -120,13 +131,13 @@ def _signal(process: psutil.Process, number: int) -> None:
         return
 
 
-def tail(path: Path, most: int = TAIL_BYTES) -> str:
-    """The last bytes of a text file from a line's beginning; "" where there is no file."""
+def tail(path: Path, limit: int = TAIL_BYTES) -> str:
+    """Return the last bytes of a text file, from the beginning of a line; "" where there is no file."""
     try:
         with open(path, "rb") as file:
             size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - most))
+            file.seek(max(0, size - limit))
             text = file.read().decode(errors="replace")
     except OSError:
         return ""
-    return text if size <= most else text.partition("\n")[2]
+    return text if size <= limit else text.partition("\n")[2]

@@ -16,10 +16,10 @@ from howdah.errors import HowdahError
 if TYPE_CHECKING:
     from howdah.engine.client.admin import Owner
 
-ASK_SECONDS = 5.0
+REQUEST_SECONDS = 5.0
 
 
-class SchedulerLink:
+class SchedulerClient:
     """The owner's connection.
 
     Attributes
@@ -31,17 +31,17 @@ class SchedulerLink:
     def __init__(self, address: str, security: Path) -> None:
         self.joined: frozenset[str] = frozenset()
         self.peaks: dict[str, int] = {}
-        self._ever: set[str] = set()
-        self._accounted: set[str] = set()
+        self._known: set[str] = set()
+        self._explained: set[str] = set()
         self._address, self._security = address, security
         self._owner = self._open()
 
     def _open(self) -> Owner:
         from howdah.engine.client.admin import Owner
 
-        return Owner(self._address, self._security, timeout=ASK_SECONDS, lease=30.0)
+        return Owner(self._address, self._security, timeout=REQUEST_SECONDS, lease=30.0)
 
-    def renew(self) -> None:
+    def reconnect(self) -> None:
         """A new connection, to a scheduler that was started again on the same address. Raises HowdahError."""
         self.close()
         self._owner = self._open()
@@ -54,18 +54,18 @@ class SchedulerLink:
             return {}
         workers = found.get("workers", {})
         self.joined = frozenset(name for name, worker in workers.items() if worker.get("connected", True))
-        self._ever |= self.joined
+        self._known |= self.joined
         for name, worker in workers.items():
             self.peaks[name] = max(self.peaks.get(name, 0), int(worker.get("rss") or 0))
         return found
 
-    def missing(self) -> set[str]:
+    def unexplained_absences(self) -> set[str]:
         """Workers that were here, are not connected now, and of whose end nobody has told."""
-        return self._ever - self.joined - self._accounted
+        return self._known - self.joined - self._explained
 
     def worker_lost(self, name: str, reason: str) -> None:
         """The container of this worker has ended; `reason` goes to whoever waits for its tasks."""
-        self._accounted.add(name)
+        self._explained.add(name)
         try:
             self._owner.worker_lost(name, reason)
         except HowdahError as error:
@@ -73,7 +73,7 @@ class SchedulerLink:
 
     def retire(self, names: Sequence[str]) -> None:
         """These workers are to go."""
-        self._accounted |= set(names)
+        self._explained |= set(names)
         try:
             self._owner.retire(names)
         except HowdahError as error:

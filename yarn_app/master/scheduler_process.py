@@ -16,8 +16,8 @@ from collections import deque
 from pathlib import Path
 
 from howdah.errors import HowdahError
-from howdah.yarn_app.master.processes import Program
-from howdah.yarn_app.master.scheduler_client import SchedulerLink
+from howdah.yarn_app.master.processes import ChildProcess
+from howdah.yarn_app.master.scheduler_client import SchedulerClient
 
 START_SECONDS = 60.0
 DEATHS_ALLOWED = 5
@@ -41,19 +41,19 @@ class SchedulerProcess:
         self.host, self.name, self.security, self.folder, self.log = host, name, security, folder, log
         self.journal = journal
         self.address = self.status_page = ""
-        self.link: SchedulerLink | None = None
-        self.told: list[str] = []
+        self.client: SchedulerClient | None = None
+        self.restarts: list[str] = []
         """What to tell people: one line for each time that it was started again."""
         self._address_file = folder / "address"
         self._deaths: deque[float] = deque()
         self._began = 0.0
         self._starting = False
-        self._program: Program | None = None
+        self._process: ChildProcess | None = None
 
     @property
     def ready(self) -> bool:
         """Whether it listens."""
-        return self._program is not None and not self._starting
+        return self._process is not None and not self._starting
 
     def start(self) -> None:
         """Start it, again or at first; `look` tells when it listens."""
@@ -64,16 +64,16 @@ class SchedulerProcess:
         command += ["--address-file", str(self._address_file), "--name", self.name]
         command += ["--status-port", port] if port.isdigit() else []
         command += ["--journal", self.journal]
-        self._program = Program(command, out=self.log, err=self.log, apart=True)
+        self._process = ChildProcess(command, out=self.log, err=self.log, new_session=True)
         self._began, self._starting = time.monotonic(), True
 
-    def look(self) -> str:
+    def poll(self) -> str:
         """To be called again and again. Empty while all is well, or will be; else why the application must end."""
-        assert self._program is not None, "it was not started"
+        assert self._process is not None, "it was not started"
         now = time.monotonic()
-        code = self._program.poll()
+        code = self._process.poll()
         if code is not None:
-            return self._died(code, now)
+            return self._on_exit(code, now)
         if self._starting and self._address_file.exists():  # it comes complete
             found = json.loads(self._address_file.read_text())
             self.address, self.status_page, self._starting = found["address"], found.get("status", ""), False
@@ -82,18 +82,18 @@ class SchedulerProcess:
             except HowdahError as error:
                 print(f"howdah: {error}", flush=True)  # it has died again, which the next look tells
         elif self._starting and now - self._began > START_SECONDS:
-            return f"the scheduler did not listen within {START_SECONDS:.0f} s:\n{self._program.tail()}"
+            return f"the scheduler did not listen within {START_SECONDS:.0f} s:\n{self._process.tail()}"
         return ""
 
     def _connect(self) -> None:
-        if self.link is None:
-            self.link = SchedulerLink(self.address, self.security)
+        if self.client is None:
+            self.client = SchedulerClient(self.address, self.security)
         else:
-            self.link.renew()
+            self.client.reconnect()
 
-    def _died(self, code: int, now: float) -> str:
-        assert self._program is not None
-        tail = self._program.tail(3000)
+    def _on_exit(self, code: int, now: float) -> str:
+        assert self._process is not None
+        tail = self._process.tail(3000)
         self._deaths.append(now)
         while self._deaths[0] < now - WINDOW:
             self._deaths.popleft()
@@ -104,16 +104,16 @@ class SchedulerProcess:
         if len(self._deaths) > DEATHS_ALLOWED:
             times = f"{len(self._deaths)} times within {WINDOW / 60:.0f} minutes"
             return f"the scheduler died {times}, at last {what}:\n{tail}"
-        self.told.append(f"{what}, and started again on {self.address}")
-        print(f"howdah: scheduler: {self.told[-1]}", flush=True)
+        self.restarts.append(f"{what}, and started again on {self.address}")
+        print(f"howdah: scheduler: {self.restarts[-1]}", flush=True)
         self.start()
         return ""
 
-    def stop(self, seconds: float, *, good_bye: bool = True) -> None:
+    def stop(self, seconds: float, *, graceful: bool = True) -> None:
         """End it. With `good_bye` it tells clients and workers to go; without, they look for its successor."""
-        if self.link is not None:
-            self.link.close()
-        if self._program is not None:
-            if not good_bye:
-                self._program.process.kill()
-            self._program.stop(seconds)
+        if self.client is not None:
+            self.client.close()
+        if self._process is not None:
+            if not graceful:
+                self._process.process.kill()
+            self._process.stop(seconds)

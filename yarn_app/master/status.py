@@ -1,4 +1,4 @@
-"""What the master shows the edge while it runs (`keys.STATUS`), and the last words of containers that ended.
+"""What the master shows the edge while it runs (`kv_keys.STATUS`), and the last words of containers that ended.
 
 For `master` alone.
 """
@@ -12,19 +12,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from howdah.yarn_app.master.fleet import PREEMPTED, Lost, Seen
-from howdah.yarn_app.ui.summary import show_bytes
-from howdah.yarn_app.yarn import kv_keys as keys
+from howdah.yarn_app.master.fleet import PREEMPTED, ContainerLost, ContainerStatus
+from howdah.yarn_app.protocol import kv_keys
+from howdah.yarn_app.ui.summary import format_bytes
 from howdah.yarn_app.yarn import logs
 
-TOLD_MOST = 8
+MAX_LOSSES_SHOWN = 8
 """Lost containers that are told of, the newest: the store is in the memory of a small JVM."""
 
 _CONTAINER_FOLDER = re.compile(r"/[^\s\"']*/container_[0-9a-z_]+/")
 
 
 @dataclass(slots=True)
-class Board:
+class MasterStatus:
     """Plain JSON, small. `attempt` counts the application's masters, from 1."""
 
     phase: str = "starting"
@@ -46,40 +46,40 @@ class Board:
         """Note the time of something that happens once."""
         self.times.setdefault(what, round(time.time(), 3))
 
-    def mourn(self, lost: Lost, peak: int) -> str:
+    def report_loss(self, lost: ContainerLost, peak: int) -> str:
         """Tell of a container that ended; returns the line. `peak`: the most memory that its worker was seen to use."""
-        used = f"; its worker was seen to use {show_bytes(peak)} at most" if peak else ""
+        used = f"; its worker was seen to use {format_bytes(peak)} at most" if peak else ""
         first, mark, rest = lost.message.partition("\n")
         line = f"{lost.container or lost.name} on {lost.host or 'no node'}: {first}{used}{mark}{rest}"
-        among = self.preempted if lost.taken == PREEMPTED else self.lost
+        among = self.preempted if lost.reclaimed == PREEMPTED else self.lost
         among.append(line)
-        del among[:-TOLD_MOST]
+        del among[:-MAX_LOSSES_SHOWN]
         return line
 
     def as_dict(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__slots__}
 
 
-class LastWords:
+class ExitMessages:
     """Why containers ended, where YARN says only that they failed: what the role wrote, else the end of its log."""
 
     def __init__(self) -> None:
         self._found: dict[str, str] = {}
 
-    def add(self, one: Seen, told: Mapping[str, bytes]) -> Seen:
-        """A container with its own last words. `told`: what roles wrote before they gave up (`keys.WORDS`)."""
+    def complete(self, one: ContainerStatus, told: Mapping[str, bytes]) -> ContainerStatus:
+        """A container with its own last words. `told`: what roles wrote before they gave up (`kv_keys.WORDS`)."""
         if one.state != "FAILED" or "preempted" in one.message or "*lost*" in one.message:
             return one
         if one.name not in self._found:
-            words = told.get(keys.WORDS + one.name)
+            words = told.get(kv_keys.EXIT_REASON + one.name)
             log = f"http://{one.address}/ws/v1/node/containers/{one.container}/logs/{one.service}.log"
             text = words.decode(errors="replace") if words else logs.fetch_text(log, 2000)
-            last = readable(text).strip().splitlines()[-6:]
+            last = strip_container_paths(text).strip().splitlines()[-6:]
             self._found[one.name] = "\n    ".join([one.message.partition(", see logs")[0].rstrip(), *last])
         return dataclasses.replace(one, message=self._found[one.name])
 
 
-def readable(text: str) -> str:
+def strip_container_paths(text: str) -> str:
     """Without the folders of containers, which are long, and gone when somebody reads this.
 
     >>> readable('File "/data/1/yarn/container_1_0001_01_000002/job.py", line 3')

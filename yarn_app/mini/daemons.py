@@ -37,7 +37,7 @@ _JVM = (
 )  # fmt: skip
 
 
-def spawn(layout: Layout, state: State, daemon: str, *, dies_with_us: bool = False) -> subprocess.Popen[bytes]:
+def spawn(layout: Layout, state: State, daemon: str, *, dies_with_parent: bool = False) -> subprocess.Popen[bytes]:
     """Start one daemon; it is not ready yet when this returns.
 
     With `dies_with_us` the kernel sends it SIGTERM when the thread that started it ends, for whatever reason, so that
@@ -45,7 +45,7 @@ def spawn(layout: Layout, state: State, daemon: str, *, dies_with_us: bool = Fal
     """
     command = [*_java(layout, state, daemon), _MAIN[daemon.split("-")[0]]]
     setpriv = shutil.which("setpriv")
-    if dies_with_us and setpriv and threading.current_thread() is threading.main_thread():
+    if dies_with_parent and setpriv and threading.current_thread() is threading.main_thread():
         command = [setpriv, "--pdeathsig", "TERM", *command]
     log = layout.log(daemon)
     log.parent.mkdir(parents=True, exist_ok=True)

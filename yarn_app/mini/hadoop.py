@@ -206,8 +206,8 @@ class MiniHadoop:
             A daemon ended, or was not ready in time. All others are stopped again.
         """
         try:
-            with self._only_one():
-                self._refuse_a_second()
+            with self._exclusive():
+                self._refuse_running()
                 end(containers_of(self.folder), grace=0)
                 state = self._prepare()
                 try:
@@ -226,7 +226,7 @@ class MiniHadoop:
         """
         ended = 0
         if self.folder.exists() or daemons_of(self.folder):
-            with self._only_one():
+            with self._exclusive():
                 ended = self._end_all(grace=0 if self.temporary else 10)
         self._remove_if_temporary()
         return ended
@@ -249,14 +249,14 @@ class MiniHadoop:
         What an ended NodeManager left running is ended too: it could not take its containers back. Running
         applications outlive a restart of the ResourceManager, and all files one of the NameNode.
         """
-        with self._only_one():
+        with self._exclusive():
             process = self.daemons[self._known(daemon)]
             if process is not None:
                 end([process], grace=10)
             if daemon.startswith("nodemanager"):
                 end(containers_of(self.folder, daemon), grace=0)
             self._reap()
-            self._children[daemon] = spawn(self._layout, self._state, daemon, dies_with_us=self.temporary)
+            self._children[daemon] = spawn(self._layout, self._state, daemon, dies_with_parent=self.temporary)
             reporters = {"namenode": "datanode", "resourcemanager": "nodemanager"}.get(daemon)
             alive = [name for name, found in self.daemons.items() if found is not None]
             self._await_ready([daemon, *(name for name in alive if reporters and name.startswith(reporters))])
@@ -276,7 +276,7 @@ class MiniHadoop:
             raise bad_value("daemon", daemon, near(daemon, names))
         return daemon
 
-    def _refuse_a_second(self) -> None:
+    def _refuse_running(self) -> None:
         alive = daemons_of(self.folder)
         if not alive:
             return
@@ -318,9 +318,9 @@ class MiniHadoop:
         # Applications of before ended with their containers: the ResourceManager shall not wait for them to come back.
         shutil.rmtree(self._layout.data("resourcemanager"), ignore_errors=True)
         for daemon in names[1:]:  # they come up while HDFS is formatted, and look for the NameNode until it is there
-            self._children[daemon] = spawn(self._layout, state, daemon, dies_with_us=self.temporary)
+            self._children[daemon] = spawn(self._layout, state, daemon, dies_with_parent=self.temporary)
         format_namenode(self._layout, state)
-        self._children["namenode"] = spawn(self._layout, state, "namenode", dies_with_us=self.temporary)
+        self._children["namenode"] = spawn(self._layout, state, "namenode", dies_with_parent=self.temporary)
         self._await_ready(names)
         make_directory(state, "/tmp", "1777")
         make_directory(state, f"/user/{current_user()}", "755")
@@ -364,7 +364,7 @@ class MiniHadoop:
         self._children = {name: child for name, child in self._children.items() if child.poll() is None}
 
     @contextlib.contextmanager
-    def _only_one(self) -> Iterator[None]:
+    def _exclusive(self) -> Iterator[None]:
         """One start, stop or restart at a time on a folder, over all processes."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with open(self.folder / "lock", "w") as lock:

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from howdah.errors import SpecificationError, bad_value
-from howdah.yarn_app.specification.units import MIB, memory, show_memory, without_overhead
+from howdah.yarn_app.specification.units import MIB, format_memory, parse_memory, without_overhead
 
 _SKEIN_ONLY = frozenset({"services", "master"})
 WORKER = "howdah.worker"
@@ -78,7 +78,7 @@ def _from_services(fields: Mapping[str, Any], worker_name: str, scheduler_name: 
     for source in (scheduler, fields.get("master") or {}):
         resources = source.get("resources") or {}
         if "memory" in resources:
-            ours["master_memory"] = show_memory(_skein_bytes("resources.memory", resources["memory"]))
+            ours["master_memory"] = format_memory(_skein_bytes("resources.memory", resources["memory"]))
         if "vcores" in resources:
             ours["master_cores"] = resources["vcores"]
         if resources:
@@ -140,7 +140,7 @@ def _translated(ours: Mapping[str, Any], what: str) -> SpecificationError:
 
 def _skein_bytes(field: str, value: object) -> int:
     """skein's memory: a bare number counts MiB."""
-    return value * MIB if isinstance(value, int) and not isinstance(value, bool) else memory(field, value)
+    return value * MIB if isinstance(value, int) and not isinstance(value, bool) else parse_memory(field, value)
 
 
 def _worker_memory(field: str, value: object) -> str:
@@ -150,4 +150,4 @@ def _worker_memory(field: str, value: object) -> str:
         raise bad_value(
             field, value, "a container needs 384 MiB beside its worker's memory: give 1GiB or more", SpecificationError
         )
-    return show_memory(size)
+    return format_memory(size)

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 import yaml
 
 from howdah.errors import SpecificationError, bad_value, near
-from howdah.yarn_app.specification.units import memory, seconds, show_memory, whole, with_overhead
+from howdah.yarn_app.specification.units import format_memory, parse_count, parse_memory, parse_seconds, with_overhead
 
 # dask-yarn's and Spark's words for our fields. `deploy_mode: remote` and `local` are translated by value.
 ALIASES = {
@@ -135,15 +135,15 @@ def _name(field: str, value: object) -> str:
 
 
 def _count(least: int) -> Callable[[str, object], int]:
-    return lambda field, value: whole(field, value, least)
+    return lambda field, value: parse_count(field, value, least)
 
 
 def _failures(field: str, value: object) -> int | None:
-    return None if value is None else whole(field, value, least=-1)
+    return None if value is None else parse_count(field, value, least=-1)
 
 
 def _memory(field: str, value: object) -> str:
-    return show_memory(memory(field, value))
+    return format_memory(parse_memory(field, value))
 
 
 def _label(field: str, value: object) -> str:
@@ -248,10 +248,10 @@ class Specification:
         "conf": _mapping,
         "node_label": _label,
         "locality": _choice("auto", "off"),
-        "lease": seconds,
+        "lease": parse_seconds,
         "max_attempts": _count(1),
         "max_failures": _failures,
-        "start_timeout": seconds,
+        "start_timeout": parse_seconds,
     }
 
     def __init__(self, **fields: Any) -> None:
@@ -353,7 +353,7 @@ class Specification:
     @property
     def worker_bytes(self) -> int:
         """A worker's memory limit, bytes."""
-        return memory("worker_memory", self.worker_memory)
+        return parse_memory("worker_memory", self.worker_memory)
 
     @property
     def container_memory(self) -> int:
@@ -369,9 +369,9 @@ class Specification:
 
     def master_container(self, *, with_driver: bool) -> tuple[int, int]:
         """Memory (bytes) and cores of the master's container; in cluster mode the driver program is in it."""
-        size, cores = memory("master_memory", self.master_memory), self.master_cores
+        size, cores = parse_memory("master_memory", self.master_memory), self.master_cores
         if with_driver:
-            size, cores = size + memory("driver_memory", self.driver_memory), max(cores, self.driver_cores)
+            size, cores = size + parse_memory("driver_memory", self.driver_memory), max(cores, self.driver_cores)
         return size, cores
 
 

@@ -26,7 +26,7 @@ OVERHEAD_MINIMUM = 384 * MIB
 """What a container has beyond its worker's memory, as Spark's `memoryOverheadFactor` and its minimum of 384 MiB."""
 
 
-def memory(field: str, value: object, kind: type[InputError] = SpecificationError) -> int:
+def parse_memory(field: str, value: object, kind: type[InputError] = SpecificationError) -> int:
     """Bytes, rounded up to whole MiB (YARN's unit). A bare number is refused: nobody knows what it counts.
 
     "1g" and "1GiB" are 2**30 bytes (as Spark and Java mean it), "1GB" is 10**9.
@@ -49,7 +49,7 @@ def memory(field: str, value: object, kind: type[InputError] = SpecificationErro
     return size
 
 
-def show_memory(size: int) -> str:
+def format_memory(size: int) -> str:
     """Bytes as a person writes them, exactly when they are whole MiB.
 
     >>> show_memory(2**30), show_memory(1408 * 2**20), show_memory(3 * 2**29)
@@ -60,7 +60,7 @@ def show_memory(size: int) -> str:
     return f"{math.ceil(size / MIB)}MiB"
 
 
-def seconds(field: str, value: object, kind: type[InputError] = SpecificationError) -> float:
+def parse_seconds(field: str, value: object, kind: type[InputError] = SpecificationError) -> float:
     """Seconds from a number of seconds or a text with a unit.
 
     >>> seconds("lease", "2min"), seconds("lease", 30), seconds("lease", "1.5h")
@@ -75,7 +75,7 @@ def seconds(field: str, value: object, kind: type[InputError] = SpecificationErr
     return float(given[1]) * unit
 
 
-def whole(field: str, value: object, least: int, kind: type[InputError] = SpecificationError) -> int:
+def parse_count(field: str, value: object, least: int, kind: type[InputError] = SpecificationError) -> int:
     """A whole number that is at least `least`.
 
     >>> whole("n_workers", 4, least=0)

@@ -32,7 +32,7 @@ def versions() -> dict[str, str]:
     return {"python": "{}.{}".format(*sys.version_info[:2]), "howdah": howdah.__version__}
 
 
-def write(
+def write_bundles(
     folder: Path, config: Mapping[str, Any], conf_dir: Path, overrides: Mapping[str, str], user: str
 ) -> tuple[Path, Path]:
     """Make `master.tar.gz` and `worker.tar.gz` in `folder`, and the client's own security directory, `client`.
@@ -111,7 +111,7 @@ def read_config(container: Path) -> dict[str, Any]:
     return config
 
 
-def private(container: Path, role: str) -> Path:
+def copy_security(container: Path, role: str) -> Path:
     """A copy of the role's security directory that nobody else can read; returns where it is.
 
     YARN decides the modes of what it unpacks, and other containers' processes may share its copy.

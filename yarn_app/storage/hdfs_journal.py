@@ -40,7 +40,7 @@ MERGE_BYTES = 4 << 20
 """Files of records that are larger together are left as they are: compaction is near."""
 
 CLOSE_SECONDS = 5.0
-AGAIN_SECONDS = 2.0
+RETRY_SECONDS = 2.0
 _HEAD = struct.Struct("<QII")
 _NAME = re.compile(r"(snapshot|records)-(?:(\d+)-)?(\d+)")
 
@@ -52,7 +52,7 @@ def open_journal(where: str) -> HdfsJournal:
     return HdfsJournal(*open_filesystem(where))
 
 
-def find(files: FileSystem, path: str) -> str:
+def find_folder(files: FileSystem, path: str) -> str:
     """The folder of the journal's newest epoch; "" where there is none."""
     parent, name = posixpath.split(path)
     if not files.exists(parent):
@@ -75,10 +75,10 @@ class HdfsJournal:
         self._guard = threading.Condition()
         # Guarded: what was appended and not handed over, up to which number, and what is to be written.
         self._buffers: list[Buffer] = []
-        self._appended = self._handed = 0
+        self._appended = self._enqueued = 0
         self._flush = self._ended = False
-        self._jobs: deque[_Job] = deque()
-        self._small: list[_Job] = []  # files of records that may be made one
+        self._jobs: deque[_WriteJob] = deque()
+        self._small: list[_WriteJob] = []  # files of records that may be made one
         self._base = 0  # number of the newest snapshot
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -86,7 +86,7 @@ class HdfsJournal:
     # -- reading
 
     def replay(self) -> Iterator[list[memoryview]]:
-        before = find(self.files, self.path)
+        before = find_folder(self.files, self.path)
         epoch = int(before.rpartition("-")[2]) + 1 if before else 1
         self.folder = f"{self.path}-{epoch}"
         if before:
@@ -97,7 +97,7 @@ class HdfsJournal:
             data = memoryview(self._read(name))
             self.nbytes += len(data)
             yield from records(data, f"{self.folder}/{name}")
-            self._appended = self._handed = self.written = last
+            self._appended = self._enqueued = self.written = last
 
     def _listed(self) -> list[tuple[str, int]]:
         """Names of the files to be read, in order, each with the number of its last record."""
@@ -134,7 +134,7 @@ class HdfsJournal:
             return self._appended
 
     def flush(self) -> None:
-        if self._appended > self._handed and not self.failure:
+        if self._appended > self._enqueued and not self.failure:
             self._start()
             with self._guard:
                 self._flush = True
@@ -149,8 +149,8 @@ class HdfsJournal:
         kept = [buffer for frames in snapshot for buffer in packed(frames)]
         self._start()
         with self._guard:
-            self._hand_over()
-            self._jobs.append(_Job(0, self._appended, kept))
+            self._enqueue()
+            self._jobs.append(_WriteJob(0, self._appended, kept))
             self._guard.notify()
 
     def close(self, done: bool = False) -> None:
@@ -171,11 +171,11 @@ class HdfsJournal:
             self._thread = threading.Thread(target=self._run, name="howdah-journal", daemon=True)
             self._thread.start()
 
-    def _hand_over(self) -> None:
+    def _enqueue(self) -> None:
         """What was appended becomes a job; with the guard held."""
-        if self._appended > self._handed:
-            self._jobs.append(_Job(self._handed + 1, self._appended, self._buffers))
-            self._buffers, self._handed = [], self._appended
+        if self._appended > self._enqueued:
+            self._jobs.append(_WriteJob(self._enqueued + 1, self._appended, self._buffers))
+            self._buffers, self._enqueued = [], self._appended
         self._flush = False
 
     # -- writing, on the journal's thread
@@ -185,14 +185,14 @@ class HdfsJournal:
             with self._guard:
                 self._guard.wait_for(lambda: self._jobs or self._flush or self._ended)
                 if not self._jobs:
-                    self._hand_over()
+                    self._enqueue()
                 if not self._jobs:
                     return
                 job = self._jobs.popleft()
-            if not self._written(job):
+            if not self._write(job):
                 return
 
-    def _written(self, job: _Job) -> bool:
+    def _write(self, job: _WriteJob) -> bool:
         """Write it, however long HDFS is away; False when it cannot be written any more."""
         if not job.first and job.last == self._base:
             return True  # nothing has come since the last snapshot
@@ -202,7 +202,7 @@ class HdfsJournal:
             try:
                 self._publish(job.name, data)
             except PathMissing as error:  # a successor has taken it
-                self._tell(self._fail, f"{where}: {error}")
+                self._call_on_loop(self._on_failure, f"{where}: {error}")
                 return False
             except (HowdahError, OSError, RuntimeError) as error:
                 if not told:
@@ -211,11 +211,11 @@ class HdfsJournal:
             else:
                 break
             with self._guard:
-                if self._guard.wait_for(lambda: self._ended, AGAIN_SECONDS):
+                if self._guard.wait_for(lambda: self._ended, RETRY_SECONDS):
                     return False
-        self._tell(self._wrote, job.last, len(data), not job.first)
+        self._call_on_loop(self._on_written, job.last, len(data), not job.first)
         with contextlib.suppress(HowdahError, OSError, RuntimeError):  # next time, then
-            self._tidy(job, data)
+            self._merge_files(job, data)
         return True
 
     def _publish(self, name: str, data: bytes) -> None:
@@ -229,23 +229,23 @@ class HdfsJournal:
         with contextlib.suppress(PathExists):  # a try whose answer was lost
             self.files.rename(fresh, f"{self.folder}/{name}")
 
-    def _tidy(self, job: _Job, data: bytes) -> None:
+    def _merge_files(self, job: _WriteJob, data: bytes) -> None:
         """Few files, and none that are not needed."""
         if not job.first:
             self._base, self._small = job.last, []
             self._remove_up_to(job.last)
             return
-        self._small.append(_Job(job.first, job.last, [data]))
+        self._small.append(_WriteJob(job.first, job.last, [data]))
         if sum(nbytes(one.buffers[0]) for one in self._small) > MERGE_BYTES:
             self._small = []
         elif len(self._small) >= MERGE_FILES:
             small, self._small = self._small, []
-            merged = _Job(small[0].first, job.last, [one.buffers[0] for one in small])
+            merged = _WriteJob(small[0].first, job.last, [one.buffers[0] for one in small])
             data = merged.joined()
             self._publish(merged.name, data)
             for one in small:
                 self.files.rm(f"{self.folder}/{one.name}", missing_ok=True)
-            self._small = [_Job(merged.first, merged.last, [data])]
+            self._small = [_WriteJob(merged.first, merged.last, [data])]
 
     def _remove_up_to(self, last: int) -> None:
         """What the snapshot has replaced. What stays behind now is skipped by whoever reads, and removed next time."""
@@ -257,23 +257,23 @@ class HdfsJournal:
 
     # -- back on the scheduler's thread
 
-    def _tell(self, what: Callable[..., None], *about: object) -> None:
+    def _call_on_loop(self, what: Callable[..., None], *about: object) -> None:
         if self._loop is None:  # no loop runs, as in tests
             what(*about)
             return
         with contextlib.suppress(RuntimeError):  # it has ended meanwhile
             self._loop.call_soon_threadsafe(what, *about)
 
-    def _wrote(self, last: int, size: int, alone: bool) -> None:
+    def _on_written(self, last: int, size: int, alone: bool) -> None:
         self.written = max(self.written, last)
         self.nbytes = size if alone else self.nbytes + size
 
-    def _fail(self, failure: str) -> None:
+    def _on_failure(self, failure: str) -> None:
         self.failure, self._buffers = failure, []
         log.critical("%s; the scheduler goes on, but nothing can be started again if its container is lost", failure)
 
 
-class _Job:
+class _WriteJob:
     """A file to write: the records `first` to `last`, or with `first` 0 a snapshot of all up to `last`."""
 
     __slots__ = ("buffers", "first", "last")

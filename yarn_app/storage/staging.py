@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from howdah.errors import HowdahError, PathMissing, StorageError
-from howdah.yarn_app.yarn import edge_node as edge
+from howdah.yarn_app.yarn import edge_node
 
 if TYPE_CHECKING:
     from howdah.io import FileSystem
@@ -39,7 +39,7 @@ class Staging:
         """
         from howdah.io import open_filesystem
 
-        return cls(open_filesystem("hdfs:///")[0], f"/user/{edge.user()}")
+        return cls(open_filesystem("hdfs:///")[0], f"/user/{edge_node.user()}")
 
     @property
     def fs(self) -> Any:
@@ -61,10 +61,10 @@ class Staging:
     def environments(self) -> str:
         return f"{self.root}/envs"
 
-    def app(self, app_id: str) -> str:
+    def application_folder(self, app_id: str) -> str:
         return f"{self.root}/apps/{app_id}"
 
-    def skein(self, app_id: str) -> str:
+    def skein_folder(self, app_id: str) -> str:
         return f"{self.home}/.skein/{app_id}"
 
     def url(self, path: str) -> str:
@@ -75,17 +75,17 @@ class Staging:
 
     def create(self, app_id: str) -> str:
         """Make the folder, for its owner alone; returns its path."""
-        path = self.app(app_id)
+        path = self.application_folder(app_id)
         self.fs.mkdir(f"{self.root}/apps", permission=0o700)
         self.fs.mkdir(path, permission=0o700)
         return path
 
-    def write(self, app_id: str, name: str, content: bytes, *, patience: float | None = None) -> None:
+    def write(self, app_id: str, name: str, content: bytes, *, timeout: float | None = None) -> None:
         """Write a small file of the application, whole or not at all; `patience` as in `FileSystem.create`."""
-        path = f"{self.app(app_id)}/{name}"
+        path = f"{self.application_folder(app_id)}/{name}"
         if "/" in name:
             self.fs.mkdir(path.rpartition("/")[0], permission=0o700)
-        self.files.replace(path, content, retry_seconds=patience)
+        self.files.replace(path, content, retry_seconds=timeout)
 
     def read(self, app_id: str, name: str) -> bytes:
         """A small file of the application.
@@ -95,27 +95,27 @@ class Staging:
         PathMissing
             The application has ended, or is somebody else's, or never had one.
         """
-        path = f"{self.app(app_id)}/{name}"
+        path = f"{self.application_folder(app_id)}/{name}"
         try:
             with self.files.open(path) as file:
                 return bytes(file.read())
         except FileNotFoundError as error:
             raise PathMissing(f"{self.url(path)} is not there: {app_id} has ended, or is not yours") from error
 
-    def skein_pair(self, app_id: str) -> tuple[bytes, bytes]:
+    def skein_credentials(self, app_id: str) -> tuple[bytes, bytes]:
         """The certificate and key with which the application's master can be talked to."""
         try:
-            folder = self.skein(app_id)
+            folder = self.skein_folder(app_id)
             with self.files.open(f"{folder}/.skein.crt") as certificate, self.files.open(f"{folder}/.skein.pem") as key:
                 return bytes(certificate.read()), bytes(key.read())
         except StorageError as error:
             raise PathMissing(
-                f"{self.url(self.skein(app_id))} cannot be read: {app_id} has ended, or is not yours"
+                f"{self.url(self.skein_folder(app_id))} cannot be read: {app_id} has ended, or is not yours"
             ) from error
 
     def exists(self, app_id: str) -> bool:
         """Whether anything of the application is left."""
-        return self.files.exists(self.app(app_id)) or self.files.exists(self.skein(app_id))
+        return self.files.exists(self.application_folder(app_id)) or self.files.exists(self.skein_folder(app_id))
 
     # -- cleaning
 
@@ -129,7 +129,7 @@ class Staging:
     def remove(self, app_id: str, *, skein: bool = True) -> None:
         """Remove all that the application left; what is not there is fine."""
         self.remove_urls(self.cleanups(app_id))
-        for path in (self.app(app_id), *([self.skein(app_id)] if skein else [])):
+        for path in (self.application_folder(app_id), *([self.skein_folder(app_id)] if skein else [])):
             self.files.rm(path, recursive=True, missing_ok=True)
 
     def remove_urls(self, urls: Sequence[str]) -> None:
@@ -140,7 +140,7 @@ class Staging:
             files, path = open_filesystem(url)
             files.rm(path, recursive=True, missing_ok=True)
 
-    def left(self) -> list[str]:
+    def leftovers(self) -> list[str]:
         """Ids of applications of which a folder is there, living ones too."""
         try:
             found = self.files.ls(f"{self.root}/apps")
@@ -151,7 +151,7 @@ class Staging:
 
     def collect(self, ended: Callable[[str], bool]) -> list[str]:
         """Remove what dead applications left; `ended` asks YARN. Returns their ids."""
-        gone = [app_id for app_id in self.left() if ended(app_id)]
+        gone = [app_id for app_id in self.leftovers() if ended(app_id)]
         for app_id in gone:
             self.remove(app_id)
         return gone

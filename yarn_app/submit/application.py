@@ -17,18 +17,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from howdah.errors import ApplicationFailed, DeadlineExceeded, HadoopNotFound, HowdahError, PathMissing
+from howdah.yarn_app.protocol import kv_keys
 from howdah.yarn_app.storage.staging import Staging
 from howdah.yarn_app.ui import summary
-from howdah.yarn_app.ui.progress import Show
-from howdah.yarn_app.yarn import kv_keys as keys
+from howdah.yarn_app.ui.progress import ProgressReporter
 from howdah.yarn_app.yarn import logs
-from howdah.yarn_app.yarn.reports import Report
+from howdah.yarn_app.yarn.reports import ApplicationReport
 from howdah.yarn_app.yarn.resource_manager import ResourceManager, RestUnavailable
-from howdah.yarn_app.yarn.skein_client import Credentials, Driver, Master, MasterGone
+from howdah.yarn_app.yarn.skein_client import ApplicationMaster, Credentials, MasterUnreachable, SkeinDriver
 
-POLITE_SECONDS = 10.0
+REQUEST_SECONDS = 10.0
 END_SECONDS = 90.0
-YARN_AWAY_SECONDS = 180.0
+YARN_RESTART_SECONDS = 180.0
 _POLL = 0.2
 KILLED_CODE = 137
 
@@ -64,37 +64,37 @@ class Application:
     def __init__(self, app_id: str, manager: ResourceManager, staging: Staging, credentials: Credentials | None):
         self.app_id, self.manager, self.staging = app_id, manager, staging
         self._credentials = credentials
-        self._driver: Driver | None = None
-        self._master: Master | None = None
+        self._driver: SkeinDriver | None = None
+        self._master: ApplicationMaster | None = None
         self._final: dict[str, Any] = {}
-        self._beating: threading.Event | None = None
+        self._stop_renewal: threading.Event | None = None
 
     @classmethod
     def find(cls, app_id: str, manager: ResourceManager, staging: Staging) -> Application:
         """One that was submitted elsewhere. Only its owner can do more than look at YARN's report."""
         try:
-            credentials = Credentials(*staging.skein_pair(app_id))
+            credentials = Credentials(*staging.skein_credentials(app_id))
         except PathMissing:
             credentials = None
         return cls(app_id, manager, staging, credentials)
 
     # -- looking
 
-    def _yarn(self) -> Driver:
+    def _skein_driver(self) -> SkeinDriver:
         if self._driver is None:
-            self._driver = Driver()
+            self._driver = SkeinDriver()
         return self._driver
 
-    def report(self) -> Report:
+    def report(self) -> ApplicationReport:
         """What YARN says."""
         try:
             return self.manager.application(self.app_id)
         except RestUnavailable:
-            return self._yarn().report(self.app_id)
+            return self._skein_driver().report(self.app_id)
 
-    def _patient_report(self) -> Report:
+    def _retry_report(self) -> ApplicationReport:
         """The report, of a YARN that may be just now restarted."""
-        deadline = time.monotonic() + YARN_AWAY_SECONDS
+        deadline = time.monotonic() + YARN_RESTART_SECONDS
         while True:
             try:
                 return self.report()
@@ -103,7 +103,7 @@ class Application:
                     raise
                 time.sleep(_POLL)
 
-    def master(self) -> Master:
+    def master(self) -> ApplicationMaster:
         """The application master; it must have registered.
 
         Raises
@@ -114,14 +114,14 @@ class Application:
         master = self._master
         if master is None:
             if self._credentials is None:
-                raise MasterGone(f"{self.app_id} has ended, or is not yours: its certificate is not in HDFS")
+                raise MasterUnreachable(f"{self.app_id} has ended, or is not yours: its certificate is not in HDFS")
             report = self.report()
             if report.state != "RUNNING":
-                raise MasterGone(f"{self.app_id} has no application master now: YARN says {report.state}")
-            master = self._master = Master(report.address, self.app_id, self._credentials)
+                raise MasterUnreachable(f"{self.app_id} has no application master now: YARN says {report.state}")
+            master = self._master = ApplicationMaster(report.address, self.app_id, self._credentials)
         return master
 
-    def _forget_master(self) -> None:
+    def _drop_master(self) -> None:
         """The one that we know does not answer: the next question finds the next attempt's."""
         master, self._master = self._master, None
         if master is not None:
@@ -132,21 +132,21 @@ class Application:
         """The master's latest word; {} before its first and after its last."""
         try:
             found = self.master().get_prefix("howdah.")
-        except MasterGone:
-            self._forget_master()
+        except MasterUnreachable:
+            self._drop_master()
             return self._final
-        if keys.FINAL in found:
-            self._final = json.loads(found[keys.FINAL])
+        if kv_keys.FINAL in found:
+            self._final = json.loads(found[kv_keys.FINAL])
             with contextlib.suppress(HowdahError):
-                self.master().put(keys.SEEN, b"1")
+                self.master().put(kv_keys.ACKNOWLEDGED, b"1")
             return self._final
-        return dict(json.loads(found[keys.STATUS])) if keys.STATUS in found else {}
+        return dict(json.loads(found[kv_keys.STATUS])) if kv_keys.STATUS in found else {}
 
     # -- being there
 
     def keep_alive(self, key: str, every: float) -> None:
-        """Renew a sign of life (`keys.LEASE`, `keys.WATCH`) on a thread of its own, until `let_go`."""
-        stop = self._beating = threading.Event()
+        """Renew a sign of life (`kv_keys.LEASE`, `kv_keys.WATCH`) on a thread of its own, until `stop_keepalive`."""
+        stop = self._stop_renewal = threading.Event()
 
         def beat() -> None:
             count = 0
@@ -155,26 +155,26 @@ class Application:
                 # Gone or unreachable: the report tells which; the next beat tries again.
                 try:
                     self.master().put(key, f"{time.time():.3f}.{count}".encode())
-                except MasterGone:
-                    self._forget_master()
+                except MasterUnreachable:
+                    self._drop_master()
                 except HowdahError:
                     pass
                 stop.wait(every)
 
         threading.Thread(target=beat, name=f"howdah-{key}", daemon=True).start()
 
-    def let_go(self) -> None:
+    def stop_keepalive(self) -> None:
         """Stop renewing."""
-        if self._beating is not None:
-            self._beating.set()
+        if self._stop_renewal is not None:
+            self._stop_renewal.set()
 
-    def wish(self, key: str, value: bytes) -> None:
-        """Ask the master for something (`keys.SCALE`, `keys.END`)."""
+    def command(self, key: str, value: bytes) -> None:
+        """Ask the master for something (`kv_keys.SCALE`, `kv_keys.END`)."""
         self.master().put(key, value)
 
     # -- waiting
 
-    def await_master(self, show: Show, timeout: float) -> None:
+    def await_master(self, show: ProgressReporter, timeout: float) -> None:
         """Until the application master has registered.
 
         Raises
@@ -205,14 +205,14 @@ class Application:
                 )
             time.sleep(_POLL)
 
-    def _queue(self, report: Report) -> str:
+    def _queue(self, report: ApplicationReport) -> str:
         try:
-            return self.manager.queue_state(report.queue)
+            return self.manager.describe_queue(report.queue)
         except HowdahError:
             return f"queue {report.queue}"
 
     def await_status(
-        self, show: Show, what: str, ready: Callable[[dict[str, Any]], bool], timeout: float
+        self, show: ProgressReporter, what: str, ready: Callable[[dict[str, Any]], bool], timeout: float
     ) -> dict[str, Any]:
         """Until the master's word satisfies `ready`; the application's end is an error."""
         deadline = time.monotonic() + timeout
@@ -223,7 +223,7 @@ class Application:
                 raise self.failed(self.report())
             if status and ready(status):
                 return status
-            self.note_losses(status, told, show)
+            self.show_losses(status, told, show)
             if time.monotonic() > deadline:
                 raise DeadlineExceeded(
                     f"{what} within {timeout:.0f} s (start_timeout). Containers: {status.get('running', 0)} run, "
@@ -232,7 +232,7 @@ class Application:
                 )
             time.sleep(_POLL)
 
-    def wait(self, show: Show, each: Callable[[dict[str, Any]], None]) -> Outcome:
+    def wait(self, show: ProgressReporter, each: Callable[[dict[str, Any]], None]) -> Outcome:
         """Until the application has ended, however long that takes; `each` sees the master's words meanwhile."""
         told: set[str] = set()
         heard = time.monotonic()
@@ -241,7 +241,7 @@ class Application:
             if status:
                 heard = time.monotonic()
                 each(status)
-            self.note_losses(status, told, show)
+            self.show_losses(status, told, show)
             if status.get("exit_code") is not None:
                 return self._await_end()
             if not status:
@@ -250,12 +250,12 @@ class Application:
                         return self._await_end()
                 except HowdahError:
                     # YARN may restart under a running application; it goes on, and so do we, for a while.
-                    if time.monotonic() - heard > YARN_AWAY_SECONDS:
+                    if time.monotonic() - heard > YARN_RESTART_SECONDS:
                         raise
             time.sleep(0.4)
 
     @staticmethod
-    def note_losses(status: dict[str, Any], told: set[str], show: Show) -> None:
+    def show_losses(status: dict[str, Any], told: set[str], show: ProgressReporter) -> None:
         """Tell a person of each loss once; the master's word has the newest."""
         for text in summary.losses(status):
             if text not in told:
@@ -264,11 +264,11 @@ class Application:
 
     def _await_end(self) -> Outcome:
         """After the master's last word: until YARN says so too, and nothing is left."""
-        report = self._patient_report()
+        report = self._retry_report()
         deadline = time.monotonic() + END_SECONDS
         while not report.ended and time.monotonic() < deadline:
             time.sleep(_POLL)
-            report = self._patient_report()
+            report = self._retry_report()
         if report.ended:  # else its next attempt has to find the end that was noted there
             self.clean()
         return self.outcome(report)
@@ -281,7 +281,7 @@ class Application:
 
     # -- its end
 
-    def outcome(self, report: Report) -> Outcome:
+    def outcome(self, report: ApplicationReport) -> Outcome:
         """How it ended, from the master's last word, or from YARN's report where there was none."""
         status = report.final_status if report.state == "FINISHED" else report.state
         diagnostics = self._final.get("diagnostics") or report.diagnostics or "(YARN says nothing)"
@@ -296,7 +296,7 @@ class Application:
             code = int(told[1]) or 1 if told else 1
         return Outcome(self.app_id, status, code, diagnostics, self._final)
 
-    def failed(self, report: Report) -> ApplicationFailed:
+    def failed(self, report: ApplicationReport) -> ApplicationFailed:
         """The error for an application that ended when it should not have, with the log where YARN says little."""
         for _ in range(50):
             if report.ended:
@@ -324,27 +324,27 @@ class Application:
 
     def end(self, status: str, diagnostics: str, exit_code: int = 0) -> None:
         """End it cleanly with this status; if its master does not, kill it. Nothing is left afterwards."""
-        self.let_go()
+        self.stop_keepalive()
         try:
-            self.wish(
-                keys.END, json.dumps({"status": status, "diagnostics": diagnostics, "exit_code": exit_code}).encode()
+            self.command(
+                kv_keys.END, json.dumps({"status": status, "diagnostics": diagnostics, "exit_code": exit_code}).encode()
             )
             asked = True
         except HowdahError:
             asked = False
         began = time.monotonic()
-        report = self._patient_report()
+        report = self._retry_report()
         while not report.ended:
             # The master's last word, for whoever asks afterwards. Once it is said, YARN may take a while to hear it.
-            patience = END_SECONDS if "exit_code" in self.status() else POLITE_SECONDS if asked else 0.0
+            patience = END_SECONDS if "exit_code" in self.status() else REQUEST_SECONDS if asked else 0.0
             if time.monotonic() - began > patience:
                 break
             time.sleep(_POLL)
-            report = self._patient_report()
+            report = self._retry_report()
         if not report.ended:
-            self._yarn().kill(self.app_id)
+            self._skein_driver().kill(self.app_id)
             deadline = time.monotonic() + END_SECONDS
-            while not self._patient_report().ended and time.monotonic() < deadline:
+            while not self._retry_report().ended and time.monotonic() < deadline:
                 time.sleep(_POLL)
         self.staging.remove(self.app_id)
 
@@ -354,7 +354,7 @@ class Application:
 
     def close(self) -> None:
         """Let go of it; the application is left as it is."""
-        self.let_go()
+        self.stop_keepalive()
         master, self._master = self._master, None
         if master is not None:
             master.close()

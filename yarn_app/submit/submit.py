@@ -29,16 +29,16 @@ from howdah.errors import (
     bad_value,
     near,
 )
-from howdah.yarn_app.master.fleet import Group, spread
+from howdah.yarn_app.master.fleet import ServiceGroup, spread
 from howdah.yarn_app.specification.specification import RESERVED, Specification
-from howdah.yarn_app.specification.units import show_memory
-from howdah.yarn_app.storage import bundle as payload
+from howdah.yarn_app.specification.units import format_memory
+from howdah.yarn_app.storage import bundle
 from howdah.yarn_app.storage.staging import Staging, collect_quietly
 from howdah.yarn_app.submit.application import Application
-from howdah.yarn_app.ui.progress import Show
-from howdah.yarn_app.yarn import edge_node as edge
+from howdah.yarn_app.ui.progress import ProgressReporter
+from howdah.yarn_app.yarn import edge_node
 from howdah.yarn_app.yarn.resource_manager import NodeReport, ResourceManager, RestUnavailable
-from howdah.yarn_app.yarn.skein_client import DriverStart, Order, Resource
+from howdah.yarn_app.yarn.skein_client import LocalResource, PendingDriver, SubmissionRequest
 
 TAG = "howdah"
 
@@ -56,7 +56,7 @@ exec environment/bin/python -s -m {module}
 
 
 @dataclass
-class Submitted:
+class Submission:
     """A submitted application, and how long each step on the edge took (seconds)."""
 
     application: Application
@@ -64,7 +64,7 @@ class Submitted:
     token: str
     folder: Path
     seconds: dict[str, float]
-    groups: Sequence[Group] = field(default_factory=tuple)
+    groups: Sequence[ServiceGroup] = field(default_factory=tuple)
     at: float = 0.0
 
     @property
@@ -86,7 +86,7 @@ def connect_hadoop() -> tuple[ResourceManager, Staging]:
     HadoopNotFound
         No configuration, or a ResourceManager that does not answer.
     """
-    edge.conf_dir()
+    edge_node.conf_dir()
     from howdah.io import load_hadoop_config
 
     manager = ResourceManager(load_hadoop_config())
@@ -94,7 +94,9 @@ def connect_hadoop() -> tuple[ResourceManager, Staging]:
     return manager, Staging.of_user()
 
 
-def submit(spec: Specification, show: Show, *, program: tuple[str, Sequence[str]] | None = None) -> Submitted:
+def submit(
+    spec: Specification, show: ProgressReporter, *, program: tuple[str, Sequence[str]] | None = None
+) -> Submission:
     """Submit; returns when YARN has taken the application.
 
     Parameters
@@ -113,12 +115,12 @@ def submit(spec: Specification, show: Show, *, program: tuple[str, Sequence[str]
     show.phase("checking")
     _check_files(spec, program)
     manager, staging = connect_hadoop()
-    starting = DriverStart()
-    folder = edge.private_folder()
+    starting = PendingDriver()
+    folder = edge_node.private_folder()
     try:
         collect_leftovers(manager, staging)
         nodes = _nodes(manager)
-        manager.refuse_impossible(_containers(spec, with_driver=program is not None), nodes)
+        manager.check_capacity(_containers(spec, with_driver=program is not None), nodes)
         _known_queue(manager, spec.queue)
         seconds["checking"] = time.monotonic() - began
         environment = _environment(spec, staging, show, seconds)
@@ -126,10 +128,10 @@ def submit(spec: Specification, show: Show, *, program: tuple[str, Sequence[str]
         groups = spread(spec.n_workers, hosts)
         token = f"{spec.name}-{secrets.token_hex(6)}"
         config = _config(spec, token, groups, nodes, program)
-        config["grace"] = edge.grace(manager.configuration)
+        config["grace"] = edge_node.termination_grace(manager.configuration)
         show.phase("submitting")
-        master, worker = payload.write(folder, config, edge.conf_dir(), spec.conf, edge.user())
-        order = _order(spec, program, environment, master, worker, groups)
+        master, worker = bundle.write_bundles(folder, config, edge_node.conf_dir(), spec.conf, edge_node.user())
+        order = _request(spec, program, environment, master, worker, groups)
         waited = time.monotonic()
         driver = starting.get()
         seconds["driver"], seconds["waited for driver"] = starting.seconds, time.monotonic() - waited
@@ -148,12 +150,12 @@ def submit(spec: Specification, show: Show, *, program: tuple[str, Sequence[str]
         starting.close()
     application = Application(app_id, manager, staging, credentials)
     show.fact("submitted", app_id=app_id, seconds=round(time.monotonic() - began, 2))
-    return Submitted(application, spec, token, folder, seconds, groups, time.time())
+    return Submission(application, spec, token, folder, seconds, groups, time.time())
 
 
 def collect_leftovers(manager: ResourceManager, staging: Staging) -> list[str]:
     """Remove what dead applications of this user left in HDFS, and killed commands on this machine; returns the ids."""
-    edge.collect_folders()
+    edge_node.remove_stale_folders()
 
     def ended(app_id: str) -> bool:
         try:
@@ -213,7 +215,7 @@ def _nodes(manager: ResourceManager) -> list[NodeReport]:
 def _containers(spec: Specification, *, with_driver: bool) -> dict[str, tuple[int, int]]:
     role = "the driver program with the application master" if with_driver else "the application master"
     worker = f"a worker of {spec.worker_memory} (worker_memory)"
-    overhead = show_memory(spec.container_memory - spec.worker_bytes)
+    overhead = format_memory(spec.container_memory - spec.worker_bytes)
     return {
         **(
             {f"{worker} with {overhead} overhead": (spec.container_memory, spec.worker_cores)} if spec.n_workers else {}
@@ -222,7 +224,9 @@ def _containers(spec: Specification, *, with_driver: bool) -> dict[str, tuple[in
     }
 
 
-def _environment(spec: Specification, staging: Staging, show: Show, seconds: dict[str, float]) -> Resource:
+def _environment(
+    spec: Specification, staging: Staging, show: ProgressReporter, seconds: dict[str, float]
+) -> LocalResource:
     """Where the environment is; packed and uploaded first when it is the running one."""
     from howdah.envpack import EnvStore, check_compatible
 
@@ -239,7 +243,9 @@ def _environment(spec: Specification, staging: Staging, show: Show, seconds: dic
         published = store.publish(progress=told)
         url = published.url or staging.url(published.path)
         text = (
-            f"uploaded, {show_memory(published.size)}" if published.uploaded else "is in HDFS already: nothing uploaded"
+            f"uploaded, {format_memory(published.size)}"
+            if published.uploaded
+            else "is in HDFS already: nothing uploaded"
         )
         show.phase("packing", text)
     elif "://" in named:
@@ -256,7 +262,7 @@ def _environment(spec: Specification, staging: Staging, show: Show, seconds: dic
         )  # fmt: skip
         url = entry.url or staging.url(entry.path)
     seconds["environment"] = time.monotonic() - began
-    return Resource(url, archive=True, visibility=_visibility(staging, url))
+    return LocalResource(url, archive=True, visibility=_visibility(staging, url))
 
 
 def _visibility(staging: Staging, url: str) -> str:
@@ -276,14 +282,14 @@ def _visibility(staging: Staging, url: str) -> str:
 def _config(
     spec: Specification,
     token: str,
-    groups: Sequence[Group],
+    groups: Sequence[ServiceGroup],
     nodes: Sequence[NodeReport],
     program: tuple[str, Sequence[str]] | None,
 ) -> dict[str, Any]:
     """What both roles are told; the driver program and its arguments only the master."""
     return {
         "token": token,
-        "versions": payload.versions(),
+        "versions": bundle.versions(),
         "specification": spec.to_dict(defaults=True),
         "n_workers": spec.n_workers,
         "worker_cores": spec.worker_cores,
@@ -298,23 +304,23 @@ def _config(
     }
 
 
-def _order(
+def _request(
     spec: Specification,
     program: tuple[str, Sequence[str]] | None,
-    environment: Resource,
+    environment: LocalResource,
     master: Path,
     worker: Path,
-    groups: Sequence[Group],
-) -> Order:
+    groups: Sequence[ServiceGroup],
+) -> SubmissionRequest:
     shared = {"environment": environment, **_files(spec)}
     pythonpath = ":".join(["$PWD", *(f"$PWD/{name}" for name in spec.py_files if not name.endswith(".py"))])
     size, cores = spec.master_container(with_driver=program is not None)
-    master_files = {**shared, payload.FOLDER: Resource(master.as_uri(), archive=True)}
+    master_files = {**shared, bundle.FOLDER: LocalResource(master.as_uri(), archive=True)}
     if program is not None:
-        master_files[Path(program[0]).name] = Resource(Path(program[0]).resolve().as_uri())
+        master_files[Path(program[0]).name] = LocalResource(Path(program[0]).resolve().as_uri())
     env = _env(spec.env_vars)
     ours = {name: value for name, value in _MASTER_JAVA.items() if name not in env}
-    return Order(
+    return SubmissionRequest(
         name=spec.name,
         queue=spec.queue,
         tags=tuple(sorted({TAG, *spec.tags})),
@@ -328,7 +334,7 @@ def _order(
         worker_script=_SCRIPT.format(module="howdah.yarn_app.worker.container", pythonpath=pythonpath, unset=""),
         worker_memory=spec.container_memory,
         worker_cores=spec.worker_cores,
-        worker_files={**shared, payload.FOLDER: Resource(worker.as_uri(), archive=True)},
+        worker_files={**shared, bundle.FOLDER: LocalResource(worker.as_uri(), archive=True)},
         env=env,
         master_env={**env, **ours},
         max_attempts=spec.max_attempts,
@@ -336,12 +342,12 @@ def _order(
     )
 
 
-def _files(spec: Specification) -> dict[str, Resource]:
-    found: dict[str, Resource] = {}
+def _files(spec: Specification) -> dict[str, LocalResource]:
+    found: dict[str, LocalResource] = {}
     for group in ("files", "archives", "py_files"):
         for name, source in getattr(spec, group).items():
             url = source if "://" in source else Path(source).expanduser().resolve().as_uri()
-            found[name] = Resource(url, archive=group == "archives")
+            found[name] = LocalResource(url, archive=group == "archives")
     return found
 
 
@@ -355,4 +361,4 @@ def _env(given: Mapping[str, str]) -> dict[str, str]:
     return dict(given)
 
 
-__all__ = ["Submitted", "collect_leftovers", "connect_hadoop", "submit"]
+__all__ = ["Submission", "collect_leftovers", "connect_hadoop", "submit"]

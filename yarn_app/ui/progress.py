@@ -1,8 +1,8 @@
 """What a person sees while an application starts and runs: one line per phase, a bar while it works, a summary.
 
 For `submission`, `application`, `cluster` and the commands. On a terminal the current phase has a spinner and
-seconds; where output goes elsewhere (cron, a pipe) nothing is printed but problems; `Lines` prints JSON lines for
-scripts. Everything goes to stderr: stdout belongs to the user's program.
+seconds; where output goes elsewhere (cron, a pipe) nothing is printed but problems; `JsonReporter` prints JSON
+lines for scripts. Everything goes to stderr: stdout belongs to the user's program.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from rich.text import Text
 PHASES = ("checking", "packing", "uploading", "submitting", "waiting for YARN", "unpacking", "running")
 
 
-class Show(Protocol):
+class ProgressReporter(Protocol):
     """Where progress goes. A context manager; phases outside of it are not shown."""
 
     def phase(self, name: str, text: str = "") -> None:
@@ -35,14 +35,14 @@ class Show(Protocol):
     def fact(self, kind: str, **values: Any) -> None:
         """Something for scripts."""
 
-    def __enter__(self) -> Show: ...
+    def __enter__(self) -> ProgressReporter: ...
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
 
-class Quiet:
+class QuietReporter:
     """Shows nothing but notes."""
 
     def phase(self, name: str, text: str = "") -> None:
@@ -57,7 +57,7 @@ class Quiet:
     def fact(self, kind: str, **values: Any) -> None:
         pass
 
-    def __enter__(self) -> Quiet:
+    def __enter__(self) -> QuietReporter:
         return self
 
     def __exit__(
@@ -66,12 +66,12 @@ class Quiet:
         pass
 
 
-class Lines(Quiet):
+class JsonReporter(QuietReporter):
     """One JSON object a line on stdout: {"event": ..., "t": seconds since 1970, ...}."""
 
     def __init__(self) -> None:
         self._last = ""
-        self._told = 0.0
+        self._progress_at = 0.0
 
     def phase(self, name: str, text: str = "") -> None:
         if name != self._last:
@@ -79,8 +79,8 @@ class Lines(Quiet):
             self.fact("phase", phase=name, text=text)
 
     def amount(self, done: float, total: float, text: str = "") -> None:
-        if time.monotonic() - self._told > 1:
-            self._told = time.monotonic()
+        if time.monotonic() - self._progress_at > 1:
+            self._progress_at = time.monotonic()
             self.fact("progress", phase=self._last, done=done, total=total)
 
     def note(self, text: str) -> None:
@@ -105,7 +105,7 @@ class _Seconds(TextColumn):
         return Text(f"{task.finished_time if task.finished else task.elapsed or 0:5.1f} s", style="dim")
 
 
-class Terminal:
+class TerminalReporter:
     """A line per phase on a terminal."""
 
     def __init__(self, console: Console | None = None) -> None:
@@ -146,7 +146,7 @@ class Terminal:
             self._bars.update(self._now[1], total=1, completed=1)
             self._now = None
 
-    def __enter__(self) -> Terminal:
+    def __enter__(self) -> TerminalReporter:
         self._bars.start()
         return self
 
@@ -158,7 +158,7 @@ class Terminal:
         self._bars.stop()
 
 
-class Notebook(Quiet):
+class NotebookReporter(QuietReporter):
     """One printed line per phase that took a while, for where there is no terminal to redraw."""
 
     def __init__(self) -> None:
@@ -184,13 +184,13 @@ class Notebook(Quiet):
             self._finish()
 
 
-def choose(*, as_json: bool = False, quiet: bool = False) -> Show:
+def choose_reporter(*, as_json: bool = False, quiet: bool = False) -> ProgressReporter:
     """What fits where output goes."""
     if as_json:
-        return Lines()
+        return JsonReporter()
     if quiet:
-        return Quiet()
+        return QuietReporter()
     console = Console(stderr=True, highlight=False)
     if console.is_jupyter:
-        return Notebook()
-    return Terminal(console) if console.is_terminal else Quiet()
+        return NotebookReporter()
+    return TerminalReporter(console) if console.is_terminal else QuietReporter()

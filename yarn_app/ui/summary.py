@@ -93,8 +93,8 @@ def lines(
         found.append(text)
     if sum(size.values()):
         found.append(
-            f"bytes read: {show_bytes(size['node'])} from the same node, {show_bytes(size['rack'])} from the rack, "
-            f"{show_bytes(size['remote'])} remote"
+            f"bytes read: {format_bytes(size['node'])} from the same node, {format_bytes(size['rack'])} from the rack, "
+            f"{format_bytes(size['remote'])} remote"
         )
     return [*found, *losses(done)]
 
@@ -119,7 +119,7 @@ def losses(done: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def show_bytes(size: float) -> str:
+def format_bytes(size: float) -> str:
     """For people.
 
     >>> show_bytes(0), show_bytes(1536), show_bytes(5 << 30)

@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 
 from howdah.errors import DeadlineExceeded, HowdahError
-from howdah.yarn_app.storage import bundle as payload
-from howdah.yarn_app.yarn import kv_keys as keys
+from howdah.yarn_app.protocol import kv_keys
+from howdah.yarn_app.storage import bundle
 
 ADDRESS_SECONDS = 180.0
 _POLL = 0.2
@@ -21,22 +21,22 @@ _POLL = 0.2
 
 def main() -> None:
     """Become the worker; exit code 1 with the reason on stderr where that cannot be."""
-    from howdah.yarn_app.yarn.skein_client import Master
+    from howdah.yarn_app.yarn.skein_client import ApplicationMaster
 
     container = Path.cwd()
     name = os.environ.get("SKEIN_CONTAINER_ID", "")
     master = None
     try:
-        master = Master.from_current()
-        config = payload.read_config(container)
+        master = ApplicationMaster.from_current()
+        config = bundle.read_config(container)
         address = _scheduler_address(master)
         counters = os.environ.get("LOCALIZATION_COUNTERS", "")
         if counters:
-            master.put(keys.UNPACKED + name, counters.encode())
+            master.put(kv_keys.LOCALIZATION + name, counters.encode())
     except HowdahError as error:
         print(f"howdah: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
         if master is not None:
-            master.put(keys.WORDS + name, str(error).encode()[:2000])
+            master.put(kv_keys.EXIT_REASON + name, str(error).encode()[:2000])
         sys.exit(1)
     master.close()
     host = os.environ["NM_HOST"]
@@ -44,7 +44,7 @@ def main() -> None:
     local.mkdir(mode=0o700, exist_ok=True)
     arguments = {
         "--scheduler": address,
-        "--security": str(payload.private(container, "worker")),
+        "--security": str(bundle.copy_security(container, "worker")),
         "--name": name,
         "--host": host,
         "--rack": config["racks"].get(host, "/default-rack"),
@@ -60,12 +60,12 @@ def main() -> None:
 
 
 def _scheduler_address(master: object) -> str:
-    from howdah.yarn_app.yarn.skein_client import Master
+    from howdah.yarn_app.yarn.skein_client import ApplicationMaster
 
-    assert isinstance(master, Master)
+    assert isinstance(master, ApplicationMaster)
     deadline = time.monotonic() + ADDRESS_SECONDS
     while time.monotonic() < deadline:
-        found = master.get(keys.SCHEDULER)
+        found = master.get(kv_keys.SCHEDULER)
         if found:
             return found.decode()
         time.sleep(_POLL)

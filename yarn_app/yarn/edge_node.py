@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 
 from howdah.errors import HadoopNotFound, bad_value
-from howdah.yarn_app.yarn.resource_manager import Configuration
+from howdah.yarn_app.yarn.resource_manager import HadoopProperties
 
 OLDEST_JAVA, NEWEST_JAVA = 8, 21
 _MINI = '(for the small Hadoop of this machine: eval "$(howdah mini env)")'
@@ -29,11 +29,11 @@ def user() -> str:
 
 
 def private_folder() -> Path:
-    """A folder of this process on this machine, 0700. Its maker removes it; `collect_folders` does after a SIGKILL."""
+    """Make a folder of this process, 0700. Its maker removes it; after a SIGKILL, a later command does."""
     return Path(tempfile.mkdtemp(prefix=f"howdah-app-{os.getpid()}-"))
 
 
-def collect_folders() -> None:
+def remove_stale_folders() -> None:
     """Remove the private folders of processes of ours that are no more."""
     for old in Path(tempfile.gettempdir()).glob("howdah-app-*-*"):
         number = old.name.split("-")[2]
@@ -64,7 +64,7 @@ def conf_dir() -> Path:
     return Path(given)
 
 
-def grace(configuration: Configuration) -> float:
+def termination_grace(configuration: HadoopProperties) -> float:
     """Seconds that a worker has from YARN's SIGTERM on, with something kept for its exit before the SIGKILL.
 
     >>> grace({"yarn.nodemanager.sleep-delay-before-sigkill.ms": "5000"}), grace({})
@@ -83,7 +83,7 @@ def grace(configuration: Configuration) -> float:
         raise bad_value(f"{name} in yarn-site.xml", text, "give milliseconds, as in 250") from None
 
 
-def check_edge() -> None:
+def check_prerequisites() -> None:
     """That skein's Java driver can run here: `yarn`, a configuration, a Java of the right age.
 
     Raises

@@ -19,7 +19,7 @@ AGGREGATION_SECONDS = 30.0
 _POLL = 0.5
 
 
-def live_logs(manager: ResourceManager, app_id: str, *, most: int = 0) -> dict[str, dict[str, str]]:
+def live_logs(manager: ResourceManager, app_id: str, *, limit: int = 0) -> dict[str, dict[str, str]]:
     """Container id -> file name -> text, of the live containers; `most`: only the last bytes of each."""
     found: dict[str, dict[str, str]] = {}
     for container, address in _containers(manager, app_id):
@@ -31,7 +31,7 @@ def live_logs(manager: ResourceManager, app_id: str, *, most: int = 0) -> dict[s
         infos = rows.get("containerLogsInfo") or {}
         listed = infos if isinstance(infos, list) else [infos]
         names = [file["fileName"] for info in listed for file in info.get("containerLogInfo") or []]
-        texts = {name: fetch_text(f"{base}/{name}", most) for name in sorted(names)}
+        texts = {name: fetch_text(f"{base}/{name}", limit) for name in sorted(names)}
         found[container] = {name: text for name, text in texts.items() if text}
     return found
 
@@ -51,10 +51,10 @@ def _containers(manager: ResourceManager, app_id: str) -> Iterator[tuple[str, st
                 yield row["id"], node.address
 
 
-def fetch_text(url: str, most: int = 0) -> str:
+def fetch_text(url: str, limit: int = 0) -> str:
     """One log file over a NodeManager's REST; "" where it cannot be had."""
     try:
-        with urllib.request.urlopen(url + (f"?size=-{most}" if most else ""), timeout=5) as answer:
+        with urllib.request.urlopen(url + (f"?size=-{limit}" if limit else ""), timeout=5) as answer:
             text: str = answer.read().decode(errors="replace")
     except (urllib.error.URLError, OSError):
         return ""
@@ -131,12 +131,12 @@ def parse_aggregated(text: str) -> dict[str, dict[str, str]]:
     return found
 
 
-def container_logs(manager: ResourceManager, app_id: str, *, ended: bool, most: int = 0) -> dict[str, dict[str, str]]:
+def container_logs(manager: ResourceManager, app_id: str, *, ended: bool, limit: int = 0) -> dict[str, dict[str, str]]:
     """Whichever there are."""
     if ended:
         return aggregated_logs(app_id)
     try:
-        return live_logs(manager, app_id, most=most)
+        return live_logs(manager, app_id, limit=limit)
     except RestUnavailable as error:
         raise HowdahError(
             f"the nodes do not show logs over REST here ({error}): they are there when the application ends"

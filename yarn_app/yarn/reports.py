@@ -9,7 +9,7 @@ ENDED = frozenset({"FINISHED", "FAILED", "KILLED"})
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class ApplicationReport:
     """What YARN says about an application, in YARN's words; times are seconds since 1970, memory is bytes."""
 
     app_id: str

@@ -17,14 +17,14 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from howdah.errors import HadoopNotFound, HowdahError, ResourceRefused
-from howdah.yarn_app.specification.units import MIB, show_memory
-from howdah.yarn_app.yarn.reports import Report
+from howdah.yarn_app.specification.units import MIB, format_memory
+from howdah.yarn_app.yarn.reports import ApplicationReport
 
 CONNECT_SECONDS = 2.0
 READ_SECONDS = 10.0
 
 
-class Configuration(Protocol):
+class HadoopProperties(Protocol):
     """Hadoop properties by name (`howdah.io.HadoopConfig`)."""
 
     def get(self, name: str, default: str | None = None) -> str | None: ...
@@ -57,7 +57,7 @@ class ResourceManager:
         From `check` and every question: none of its addresses takes connections.
     """
 
-    def __init__(self, configuration: Configuration) -> None:
+    def __init__(self, configuration: HadoopProperties) -> None:
         self.configuration = configuration
         ids = [
             one.strip() for one in (configuration.get("yarn.resourcemanager.ha.rm-ids") or "").split(",") if one.strip()
@@ -135,7 +135,9 @@ class ResourceManager:
         ]
         return sorted((node for node in found if node.state == "RUNNING"), key=lambda node: node.host)
 
-    def applications(self, *, user: str = "", tags: Sequence[str] = (), states: Sequence[str] = ()) -> list[Report]:
+    def applications(
+        self, *, user: str = "", tags: Sequence[str] = (), states: Sequence[str] = ()
+    ) -> list[ApplicationReport]:
         """Applications, newest first."""
         query = {"applicationTypes": "skein"}
         if user:
@@ -147,7 +149,7 @@ class ResourceManager:
         rows = (self.get("apps", query).get("apps") or {}).get("app") or []
         return sorted((_report(row) for row in rows), key=lambda report: report.started, reverse=True)
 
-    def application(self, app_id: str) -> Report:
+    def application(self, app_id: str) -> ApplicationReport:
         return _report(self.get(f"apps/{urllib.parse.quote(app_id)}")["app"])
 
     def attempts(self, app_id: str) -> list[dict[str, Any]]:
@@ -156,7 +158,7 @@ class ResourceManager:
         rows = (found.get("appAttempts") or {}).get("appAttempt") or []
         return [dict(row) for row in rows]
 
-    def queue_state(self, queue: str) -> str:
+    def describe_queue(self, queue: str) -> str:
         """One line on a queue: how full it is, who waits.
 
         Raises
@@ -189,7 +191,7 @@ class ResourceManager:
 
     # -- can it ever be given?
 
-    def refuse_impossible(self, wanted: Mapping[str, tuple[int, int]], nodes: Sequence[NodeReport]) -> None:
+    def check_capacity(self, wanted: Mapping[str, tuple[int, int]], nodes: Sequence[NodeReport]) -> None:
         """That each container (what it is -> memory in bytes, cores) fits YARN's maximum and some node.
 
         Raises
@@ -204,9 +206,9 @@ class ResourceManager:
         for what, (memory, cores) in wanted.items():
             if most and memory > most:
                 raise ResourceRefused(
-                    f"{what} needs a container of {show_memory(memory)}, and the largest that this YARN gives is "
-                    f"{show_memory(most)} (largest node {show_memory(largest)}, yarn.scheduler.maximum-allocation-mb "
-                    f"{limit // MIB}): ask for less"
+                    f"{what} needs a container of {format_memory(memory)}, and the largest that this YARN gives is "
+                    f"{format_memory(most)} (largest node {format_memory(largest)}, "
+                    f"yarn.scheduler.maximum-allocation-mb {limit // MIB}): ask for less"
                 )
             if most_cores and cores > most_cores:
                 raise ResourceRefused(
@@ -237,8 +239,8 @@ def fetch_json(urls: Sequence[str], query: Mapping[str, str] | None = None) -> A
     )
 
 
-def _report(row: Mapping[str, Any]) -> Report:
-    return Report(
+def _report(row: Mapping[str, Any]) -> ApplicationReport:
+    return ApplicationReport(
         app_id=row["id"],
         name=row["name"],
         user=row["user"],

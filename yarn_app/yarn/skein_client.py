@@ -3,7 +3,7 @@
 Only `yarn_app` uses it, and only this module imports skein. It promises: no call waits without end; what is missing on
 this machine (`yarn`, HADOOP_CONF_DIR, a right Java, a ResourceManager that answers) is a `HadoopNotFound` that says
 which and what to do, in seconds; every driver has a TLS pair of its own, made in memory, so nothing is written to the
-user's ~/.skein. Plain records (`Report`, `fleet.Seen`) go out, skein's own objects do not.
+user's ~/.skein. Plain records (`ApplicationReport`, `fleet.Seen`) go out, skein's own objects do not.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from pathlib import Path
 from typing import Any
 
 from howdah.errors import DeadlineExceeded, HadoopNotFound, HowdahError, ResourceRefused
-from howdah.yarn_app.master.fleet import Group, Seen
-from howdah.yarn_app.yarn.edge_node import check_edge, private_folder
-from howdah.yarn_app.yarn.reports import ENDED, Report
+from howdah.yarn_app.master.fleet import ContainerStatus, ServiceGroup
+from howdah.yarn_app.yarn.edge_node import check_prerequisites, private_folder
+from howdah.yarn_app.yarn.reports import ENDED, ApplicationReport
 
 CALL_SECONDS = 30.0
 CLOCKS_DIFFER = datetime.timedelta(hours=1)
@@ -36,7 +36,7 @@ SUBMIT_SECONDS = 600.0  # local files are uploaded in it
 
 
 @dataclass(frozen=True, slots=True)
-class Resource:
+class LocalResource:
     """A file for containers: where it comes from, and who may share YARN's copy of it."""
 
     source: str
@@ -45,7 +45,7 @@ class Resource:
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class SubmissionRequest:
     """All that one submission needs; memory in bytes."""
 
     name: str
@@ -55,15 +55,15 @@ class Order:
     master_script: str
     master_memory: int
     master_cores: int
-    master_files: Mapping[str, Resource]
+    master_files: Mapping[str, LocalResource]
     worker_script: str
     worker_memory: int
     worker_cores: int
-    worker_files: Mapping[str, Resource]
+    worker_files: Mapping[str, LocalResource]
     env: Mapping[str, str]
     master_env: Mapping[str, str]
     max_attempts: int = 1
-    groups: Sequence[Group] = field(default_factory=tuple)
+    groups: Sequence[ServiceGroup] = field(default_factory=tuple)
 
 
 class Credentials:
@@ -105,7 +105,7 @@ def _skein() -> Any:
     """skein, imported late: it takes a third of a second, and reads the environment when it is imported."""
     if "skein" in sys.modules:
         return sys.modules["skein"]
-    with _without_distutils():
+    with _distutils_stub():
         try:
             import skein
         except ImportError as error:
@@ -116,7 +116,7 @@ def _skein() -> Any:
 
 
 @contextlib.contextmanager
-def _without_distutils() -> Iterator[None]:
+def _distutils_stub() -> Iterator[None]:
     """A stand-in for `distutils.version.LooseVersion`, which skein 0.8.2 wants for one comparison with grpcio 1.18.
 
     Python 3.12 has no distutils; and setuptools' way of providing it can deadlock when two threads import (3.11).
@@ -149,10 +149,10 @@ def _message(error: Exception) -> str:
     return str(error.args[0] if error.args else error).strip()
 
 
-class Driver:
+class SkeinDriver:
     """skein's Java driver on this machine: submits, reports, kills. A context manager; the process ends with it.
 
-    Use `DriverStart` where there is other work to do in the 2.7 s that Java needs.
+    Use `PendingDriver` where there is other work to do in the 2.7 s that Java needs.
 
     Raises
     ------
@@ -164,7 +164,7 @@ class Driver:
         self._log = private_folder() / "log"
         self._client: Any = None
         try:
-            check_edge()
+            check_prerequisites()
             self.credentials = Credentials.new()
             self._client = self._start()
         except BaseException:
@@ -207,7 +207,7 @@ class Driver:
             client.close()
         shutil.rmtree(self._log.parent, ignore_errors=True)
 
-    def __enter__(self) -> Driver:
+    def __enter__(self) -> SkeinDriver:
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -225,7 +225,7 @@ class Driver:
         except skein.exceptions.SkeinError as error:
             raise HowdahError(f"{what}: {_message(error)}") from error
 
-    def submit(self, order: Order) -> str:
+    def submit(self, order: SubmissionRequest) -> str:
         """Start the application; returns its id.
 
         Raises
@@ -247,10 +247,10 @@ class Driver:
                 raise ResourceRefused(f"YARN refused the application: {text}") from error
             raise HowdahError(f"YARN did not take the application: {text}") from error
 
-    def _specification(self, order: Order) -> Any:
+    def _specification(self, order: SubmissionRequest) -> Any:
         skein = _skein()
 
-        def files(wanted: Mapping[str, Resource]) -> dict[str, Any]:
+        def files(wanted: Mapping[str, LocalResource]) -> dict[str, Any]:
             return {
                 name: skein.File(entry.source, type="archive" if entry.archive else "file", visibility=entry.visibility)
                 for name, entry in wanted.items()
@@ -291,7 +291,7 @@ class Driver:
             node_label=order.node_label,
         )
 
-    def report(self, app_id: str) -> Report:
+    def report(self, app_id: str) -> ApplicationReport:
         """What YARN says about the application now."""
         with self._translated(f"asking YARN about {app_id}"):
             return _report(self._client.application_report(app_id))
@@ -301,18 +301,18 @@ class Driver:
         with self._translated(f"killing {app_id}"):
             self._client.kill_application(app_id)
 
-    def applications(self, states: Sequence[str] | None = None) -> list[Report]:
+    def applications(self, states: Sequence[str] | None = None) -> list[ApplicationReport]:
         """Applications of skein's kind, of all users; of all states unless `states` says which."""
         known = states or ["NEW", "NEW_SAVING", "SUBMITTED", "ACCEPTED", "RUNNING", *sorted(ENDED)]
         with self._translated("listing applications"):
             return [_report(one) for one in self._client.get_applications(states=known)]
 
-    def connect(self, report: Report, credentials: Credentials | None = None) -> Master:
+    def connect(self, report: ApplicationReport, credentials: Credentials | None = None) -> ApplicationMaster:
         """To the application master of a running application."""
-        return Master(report.address, report.app_id, credentials or self.credentials)
+        return ApplicationMaster(report.address, report.app_id, credentials or self.credentials)
 
 
-class DriverStart:
+class PendingDriver:
     """A `Driver` that is being started in the background; `get()` has it. Errors are raised there."""
 
     def __init__(self) -> None:
@@ -322,16 +322,16 @@ class DriverStart:
         importlib.import_module("cryptography.hazmat.primitives.asymmetric.rsa")
         importlib.import_module("cryptography.x509")
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="skein-driver")
-        self._driver: Future[Driver] = self._pool.submit(self._start)
+        self._driver: Future[SkeinDriver] = self._pool.submit(self._start)
         self._pool.shutdown(wait=False)
 
-    def _start(self) -> Driver:
+    def _start(self) -> SkeinDriver:
         began = time.monotonic()
-        driver = Driver()
+        driver = SkeinDriver()
         self.seconds = time.monotonic() - began
         return driver
 
-    def get(self) -> Driver:
+    def get(self) -> SkeinDriver:
         return self._driver.result()
 
     def close(self) -> None:
@@ -340,7 +340,7 @@ class DriverStart:
             self._driver.result().close()
 
 
-class Master:
+class ApplicationMaster:
     """The application master of one application: its key-value store, containers and end."""
 
     def __init__(self, address: str, app_id: str, credentials: Credentials) -> None:
@@ -354,7 +354,7 @@ class Master:
         self._client = Bounded(address, app_id, security=credentials.for_skein())
 
     @classmethod
-    def from_current(cls) -> Master:
+    def from_current(cls) -> ApplicationMaster:
         """From inside a container of the application."""
         app_id, address = os.environ.get("SKEIN_APPLICATION_ID"), os.environ.get("SKEIN_APPMASTER_ADDRESS")
         folder = _skein().properties.container_dir
@@ -375,7 +375,7 @@ class Master:
         try:
             yield
         except skein.exceptions.SkeinError as error:
-            raise MasterGone(
+            raise MasterUnreachable(
                 f"{what}: the application master of {self.app_id} does not answer ({_message(error)})"
             ) from error
         except ValueError as error:  # e.g. a container that has ended; skein says so with a ValueError of its own
@@ -395,15 +395,15 @@ class Master:
         with self._translated(f"reading {prefix}*"):
             return dict(self._client.kv.get_prefix(prefix))
 
-    def drop(self, key: str) -> None:
+    def delete(self, key: str) -> None:
         with self._translated(f"removing {key}"):
             self._client.kv.discard(key)
 
-    def containers(self, *, ended: bool = True) -> list[Seen]:
+    def containers(self, *, ended: bool = True) -> list[ContainerStatus]:
         """The worker containers; also those that have ended, unless told otherwise."""
         states = ["WAITING", "REQUESTED", "RUNNING", *(["SUCCEEDED", "FAILED", "KILLED"] if ended else [])]
         with self._translated("listing containers"):
-            return [_seen(one) for one in self._client.get_containers(states=states)]
+            return [_container_status(one) for one in self._client.get_containers(states=states)]
 
     def started(self) -> dict[str, float]:
         """When YARN was told to start each container (seconds since 1970)."""
@@ -440,13 +440,13 @@ class Master:
             self._client.shutdown(status, diagnostics)
 
 
-class MasterGone(HowdahError):
+class MasterUnreachable(HowdahError):
     """The application master does not answer: the application has ended, is ending, or its node is lost."""
 
 
-def _report(found: Any) -> Report:
+def _report(found: Any) -> ApplicationReport:
     used = found.usage.used_resources if found.usage else None
-    return Report(
+    return ApplicationReport(
         app_id=found.id,
         name=found.name,
         user=found.user,
@@ -466,9 +466,9 @@ def _report(found: Any) -> Report:
     )
 
 
-def _seen(found: Any) -> Seen:
+def _container_status(found: Any) -> ContainerStatus:
     address = found.yarn_node_http_address or ""
-    return Seen(
+    return ContainerStatus(
         name=found.id,
         service=found.service_name,
         state=str(found.state),

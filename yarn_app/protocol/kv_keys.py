@@ -13,22 +13,22 @@ STATUS = "howdah.status"
 FINAL = "howdah.final"
 """JSON, once: STATUS as it was at the end, with exit code, diagnostics and the ends of the driver program's output."""
 
-IN = "howdah.in."
-LEASE = IN + "lease"
+INPUT = "howdah.in."
+LEASE = INPUT + "lease"
 """Renewed by every client that wants the application to live on; any change of the value counts."""
 
-WATCH = IN + "watch"
+WATCH = INPUT + "watch"
 """Renewed by who watches the end: the master then waits a moment until FINAL was SEEN."""
 
-SEEN = IN + "seen"
-SCALE = IN + "scale"
+ACKNOWLEDGED = INPUT + "seen"
+SCALE = INPUT + "scale"
 """How many workers are wanted, as a number in ASCII."""
 
-END = IN + "end"
+END = INPUT + "end"
 """JSON {"status", "diagnostics"}: end the application cleanly."""
 
-WORDS = "howdah.words."
+EXIT_REASON = "howdah.words."
 """By skein's name of the container: why it could not start."""
 
-UNPACKED = "howdah.unpacked."
+LOCALIZATION = "howdah.unpacked."
 """By skein's name of the container: YARN's LOCALIZATION_COUNTERS (bytes and files fetched and cached, ms)."""
