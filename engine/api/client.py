@@ -20,18 +20,18 @@ from howdah.engine.api import options
 from howdah.engine.api.cluster_info import Questions
 from howdah.engine.api.graph_submission import Graphs, frames_of
 from howdah.engine.api.logs import Captured
-from howdah.engine.client.async_bridge import ItemWaits, blocking, on_a_loop
-from howdah.engine.client.connection import Link, address_in
-from howdah.engine.client.encoding import pack
-from howdah.engine.client.fetch import Gathering, nested_futures
+from howdah.engine.client.async_bridge import ItemCallbacks, blocking, on_event_loop
+from howdah.engine.client.connection import SchedulerConnection, read_address_file
+from howdah.engine.client.encoding import encode_call
+from howdah.engine.client.fetch import ResultFetcher, nested_futures
 from howdah.engine.client.future import Future
-from howdah.engine.client.future_registry import Ledger, Spans, spans_of
-from howdah.engine.client.layer_results import Results, Watch
+from howdah.engine.client.future_registry import FutureRegistry, ResultRanges, ranges_of
+from howdah.engine.client.layer_results import CompletionWatch, LayerResults
 from howdah.engine.client.waiting import Waits
 from howdah.engine.comm.connection.event_loop import loop_thread
 from howdah.engine.comm.security.certificates import Security
 from howdah.engine.coordination.worker_context import worker_name
-from howdah.engine.execution.default_client import drop_current, set_current
+from howdah.engine.execution.default_client import remove_default_client, set_default_client
 from howdah.engine.graph.encode import Encoded
 from howdah.engine.protocol.layers import TaskRange
 from howdah.engine.protocol.messages import Cancel, Hello, Submit
@@ -85,18 +85,18 @@ class Client(Graphs, Waits, Questions, Captured):
         """Where collections put the job folders of their writes; None: beside the output."""
         self._expected = 0  # workers that are asked for and may still be on their way
         self._closed = False
-        self._gathering: Gathering | None = None
+        self._gathering: ResultFetcher | None = None
         self._asynchronous = asynchronous
         _check_local(address, local)
         self.name = name or f"{getpass.getuser()}-{os.getpid()}"
         self.address = ""
-        self.ledger = Ledger()
-        self._watches: set[Watch] = set()
-        self._item_waits = ItemWaits()
+        self.registry = FutureRegistry()
+        self._watches: set[CompletionWatch] = set()
+        self._item_waits = ItemCallbacks()
         self.when_lost: set[Callable[[HowdahError], object]] = set()
         """Called on the loop's thread when the cluster is lost for good, or the client closed."""
-        self._labels: weakref.WeakValueDictionary[str, Results] = weakref.WeakValueDictionary()
-        self._thread = loop_thread()
+        self._labels: weakref.WeakValueDictionary[str, LayerResults] = weakref.WeakValueDictionary()
+        self.loop_thread = loop_thread()
         self._start_with = (address, security, timeout, lease, set_as_default, local)
         self._started = False
         self._locate: Callable[[], str] | None = None
@@ -113,39 +113,41 @@ class Client(Graphs, Waits, Questions, Captured):
         hello.worker = worker_name()
         self._identity = security if isinstance(security, Security | None) else Security.load(security)
         locate = getattr(self.cluster, "locate_scheduler", None) or self._locate
-        self._link = Link(self.address, self._identity, hello, self.ledger.heard, self._lost_link, locate)
-        self.ledger.attach(self._link)
+        self.connection = SchedulerConnection(
+            self.address, self._identity, hello, self.registry.on_message, self._on_connection_lost, locate
+        )
+        self.registry.attach(self.connection)
         try:
-            self._link.open(timeout)
+            self.connection.open(timeout)
         except BaseException:
             self._close_own_cluster()
             raise
-        self._gathering = Gathering(self._link, self.name, self._identity, self.ledger.addresses)
-        self.ledger.on_gone = self._gathering.give_up
+        self._gathering = ResultFetcher(self.connection, self.name, self._identity, self.registry.addresses)
+        self.registry.on_worker_gone = self._gathering.drop_peer
         self._started = True
         _open.add(self)
         if as_default:
-            set_current(self)
+            set_default_client(self)
 
     @property
     def asynchronous(self) -> bool:
         """Whether a call made here and now gives an awaitable: an asynchronous client, on an event loop."""
-        return self._asynchronous and on_a_loop()
+        return self._asynchronous and on_event_loop()
 
     def _find(self, given: Any, security: Any, local: Mapping[str, Any]) -> tuple[str, Any]:
         if isinstance(given, str):
             return given, security
         if given is None and not local:
-            from howdah.engine.coordination.worker_context import worker_here
+            from howdah.engine.coordination.worker_context import current_worker
 
-            here = worker_here()
+            here = current_worker()
             if here is not None:
                 return here.scheduler, here.security
         if given is None and "HOWDAH_SCHEDULER" in os.environ and not local:
             self.scratch_root = os.environ.get("HOWDAH_STAGING") or None
             self._expected = int(os.environ.get("HOWDAH_WORKERS") or 0)
             if "HOWDAH_SCHEDULER_FILE" in os.environ:
-                self._locate = functools.partial(address_in, os.environ["HOWDAH_SCHEDULER_FILE"])
+                self._locate = functools.partial(read_address_file, os.environ["HOWDAH_SCHEDULER_FILE"])
             return os.environ["HOWDAH_SCHEDULER"], security or os.environ.get("HOWDAH_SECURITY") or None
         if given is None:
             from howdah.engine.deploy.local import LocalCluster
@@ -213,7 +215,7 @@ class Client(Graphs, Waits, Questions, Captured):
         said = options.options("submit", retries, priority, resources, workers, allow_other_workers)
         labels = options.labels(key, 1, "submit")
         near_hosts = [(hosts,) if isinstance(hosts, str) else tuple(hosts)] if hosts else None
-        packed = pack(fn, [args], kwargs, said.retries, pure, near_hosts, labels, said.extras | limit)
+        packed = encode_call(fn, [args], kwargs, said.retries, pure, near_hosts, labels, said.extras | limit)
         return Future(self, self._submit(packed, said.priority, labels), 0)
 
     def map(
@@ -260,7 +262,7 @@ class Client(Graphs, Waits, Questions, Captured):
                 if (batch_size is None and len(hosts) != len(part)) or len(where) != len(part):
                     raise bad_value("hosts", f"{len(hosts)} entries", f"give one per element: {len(part)}")
             labels = options.labels(_part_of(key, len(futures), len(part), batch_size), len(part), "map")
-            packed = pack(fn, part, kwargs, said.retries, pure, where, labels, said.extras | limit)
+            packed = encode_call(fn, part, kwargs, said.retries, pure, where, labels, said.extras | limit)
             results = self._submit(packed, said.priority, labels)
             futures += [Future(self, results, item) for item in range(len(part))]
         return futures
@@ -300,22 +302,22 @@ class Client(Graphs, Waits, Questions, Captured):
             self.replicate(made, None if broadcast is True else int(broadcast), workers)
         return made
 
-    def _submit(self, layer: Encoded, priority: int, labels: list[str] | None = None) -> Results:
+    def _submit(self, layer: Encoded, priority: int, labels: list[str] | None = None) -> LayerResults:
         spec = layer.spec
-        with self.ledger.lock:
+        with self.registry.lock:
             if labels is not None:
                 self._check_labels(labels, spec.key)
-            results = self.ledger.hold(spec.key, spec.name, spec.n, 0, spec.n)
+            results = self.registry.add_reference(spec.key, spec.name, spec.n, 0, spec.n)
             if labels is not None and results.labels is None:
                 results.labels = labels
                 self._labels.update(dict.fromkeys(labels, results))
-            self._link.send(Submit((spec,), (TaskRange(spec.key, 0, spec.n),), priority), *frames_of(layer))
+            self.connection.send(Submit((spec,), (TaskRange(spec.key, 0, spec.n),), priority), *frames_of(layer))
         return results
 
     def _check_labels(self, labels: list[str], key: bytes) -> None:
         for label in labels:
             known = self._labels.get(label)
-            if known is not None and known.key != key and known.live and self.ledger.known(known.key) is known:
+            if known is not None and known.key != key and known.referenced and self.registry.get(known.key) is known:
                 from howdah.engine.graph.graph import CollisionError
 
                 raise CollisionError(
@@ -332,11 +334,11 @@ class Client(Graphs, Waits, Questions, Captured):
     @contextlib.contextmanager
     def as_current(self) -> Iterator[Client]:
         """While it is entered, collections compute with this client."""
-        set_current(self)
+        set_default_client(self)
         try:
             yield self
         finally:
-            drop_current(self)
+            remove_default_client(self)
 
     # -- ends --------------------------------------------------------------------------------------------------------
 
@@ -346,13 +348,13 @@ class Client(Graphs, Waits, Questions, Captured):
 
         force : there for dask's sake; what another client wants goes on.
         """
-        self._cancel(spans_of(nested_futures(futures)))
+        self._cancel(ranges_of(nested_futures(futures)))
 
-    def _cancel(self, spans: Spans) -> None:
-        with self.ledger.lock:
-            self.ledger.disown(spans)
-            self._link.send(Cancel(tuple(TaskRange(r.key, a, b) for r, a, b in spans)))
-        self._thread.call(self.ledger.cancelled(spans))
+    def _cancel(self, spans: ResultRanges) -> None:
+        with self.registry.lock:
+            self.registry.detach(spans)
+            self.connection.send(Cancel(tuple(TaskRange(r.key, a, b) for r, a, b in spans)))
+        self.loop_thread.call(self.registry.mark_cancelled(spans))
 
     @blocking
     def close(self) -> None:
@@ -363,8 +365,8 @@ class Client(Graphs, Waits, Questions, Captured):
         if not self._started:
             return
         _open.discard(self)
-        drop_current(self)
-        self._link.close()
+        remove_default_client(self)
+        self.connection.close()
         if self._gathering is not None:
             self._gathering.close()
         self._close_own_cluster()
@@ -398,19 +400,19 @@ class Client(Graphs, Waits, Questions, Captured):
             return "<Client not connected>"
         if self._closed:
             return f"<Client {self.address} closed>"
-        if self._link.fault is not None:
-            return f"<Client {self.address} lost: {self._link.fault}>"
+        if self.connection.error is not None:
+            return f"<Client {self.address} lost: {self.connection.error}>"
         if self.asynchronous:  # a look must not hold up somebody's event loop (a notebook's kernel has one, too)
             return f"<Client {self.address}>"
-        workers = self._link.ask("info")["workers"].values()
+        workers = self.connection.query("info")["workers"].values()
         slots = sum(worker["slots"] for worker in workers)
         return f"<Client {self.address} {len(workers)} workers, {slots} slots>"
 
     def _repr_html_(self) -> str:
         from howdah.engine.api.repr import client_as_html
 
-        silent = self._closed or not self._started or self._link.fault is not None or self.asynchronous
-        workers = {} if silent else self._link.ask("info")["workers"]
+        silent = self._closed or not self._started or self.connection.error is not None or self.asynchronous
+        workers = {} if silent else self.connection.query("info")["workers"]
         return client_as_html(repr(self), workers, getattr(self.cluster, "dashboard_link", ""))
 
 

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 from howdah.engine.client.async_bridge import blocking
 from howdah.engine.client.fetch import nested_futures
-from howdah.engine.client.future_registry import spans_of
+from howdah.engine.client.future_registry import ranges_of
 from howdah.engine.protocol.layers import TaskRange
 from howdah.engine.protocol.messages import Hello, Unfetched
 from howdah.errors import DeadlineExceeded, EnvironmentMismatch, InputError, PathExists, bad_value, near
 
 if TYPE_CHECKING:
-    from howdah.engine.client.connection import Link
+    from howdah.engine.client.connection import SchedulerConnection
     from howdah.engine.client.future import Future
-    from howdah.engine.client.future_registry import Ledger
+    from howdah.engine.client.future_registry import FutureRegistry
     from howdah.engine.comm.connection.event_loop import LoopThread
     from howdah.engine.comm.security.certificates import Security
 
@@ -32,10 +32,10 @@ CHECKED = ("python", "howdah", "cloudpickle", "msgspec", "numpy", "pandas", "pol
 class Questions:
     """Mixed into `Client`. In an asynchronous client each of these is awaited."""
 
-    ledger: Ledger
+    registry: FutureRegistry
     name: str
-    _link: Link
-    _thread: LoopThread
+    connection: SchedulerConnection
+    loop_thread: LoopThread
     _identity: Security | None
 
     if TYPE_CHECKING:
@@ -47,13 +47,13 @@ class Questions:
     @blocking
     def scheduler_info(self) -> dict[str, Any]:
         """The scheduler's name and address, and its workers: host, slots, memory, container of each."""
-        found: dict[str, Any] = self._link.ask("info")
+        found: dict[str, Any] = self.connection.query("info")
         return found
 
     @blocking
     def summary(self) -> dict[str, Any]:
         """Tasks and bytes by locality, and progress per layer, since the cluster was started."""
-        found: dict[str, Any] = self._link.ask("summary")
+        found: dict[str, Any] = self.connection.query("summary")
         return found
 
     @blocking
@@ -67,7 +67,7 @@ class Questions:
 
         `key` is a future or its key. Old steps are forgotten: the scheduler keeps the last 10,000 of all tasks.
         """
-        found: list[dict[str, Any]] = self._link.ask("story", key=getattr(key, "key", key))
+        found: list[dict[str, Any]] = self.connection.query("story", key=getattr(key, "key", key))
         return found
 
     @blocking
@@ -81,7 +81,7 @@ class Questions:
     def has_what(self, workers: Iterable[str] | str | None = None) -> dict[str, list[str]]:
         """Per worker the keys of the results that it holds, copies included: ``<layer>-<item>``."""
         chosen = self._chosen(workers)
-        held = self._link.ask("has_what")
+        held = self.connection.query("has_what")
         return {
             name: [f"{key}-{item}" for key, _, start, stop in held.get(name, ()) for item in range(start, stop)]
             for name in chosen
@@ -110,7 +110,7 @@ class Questions:
         """
         found = {
             "client": versions(),
-            "scheduler": self._link.ask("versions"),
+            "scheduler": self.connection.query("versions"),
             "workers": self._run(versions, (), {}, None, "raise"),
         }
         if check:
@@ -174,7 +174,7 @@ class Questions:
         data = dumps((function, args, kwargs))
         there = self._workers()
         answers = [
-            self._thread.start(self._called(there[name]["address"], data)) for name in chosen
+            self.loop_thread.start(self._called(there[name]["address"], data)) for name in chosen
         ]  # all at once; then one after the other is waited for
         concurrent.futures.wait(answers)
         results: dict[str, Any] = {}
@@ -214,7 +214,7 @@ class Questions:
                 data = file.read()
         except OSError as error:
             raise InputError(f"filename: got {os.fspath(filename)!r}: {error.strerror}") from error
-        found: list[str] = self._link.ask("upload", name=os.path.basename(filename), data=data)
+        found: list[str] = self.connection.query("upload", name=os.path.basename(filename), data=data)
         return found
 
     @blocking
@@ -224,10 +224,10 @@ class Questions:
         Raises DeadlineExceeded when a worker is not back after `timeout` seconds.
         """
         before = self._workers()
-        with self.ledger.lock:
-            everything = [(results, 0, results.n) for results in self.ledger.all()]
+        with self.registry.lock:
+            everything = [(results, 0, results.n) for results in self.registry.layers()]
         self._cancel(everything)
-        names = self._link.ask("restart")
+        names = self.connection.query("restart")
         deadline = time.monotonic() + timeout
         pause = threading.Event()
         while wait_for_workers:
@@ -250,7 +250,7 @@ class Questions:
         """Run failed tasks again, and those that failed before them. The futures are pending again."""
         found = [future for future in nested_futures(futures) if future.status == "error"]
         if found:
-            self._link.ask("retry", spans=self._plain(found))
+            self.connection.query("retry", spans=self._plain(found))
 
     @blocking
     def replicate(self, futures: Any, n: int | None = None, workers: Iterable[str] | str | None = None) -> None:
@@ -263,7 +263,7 @@ class Questions:
         found = nested_futures(futures)
         if n is not None and n < 1:
             raise bad_value("n", n, "give the number of workers that hold each result, at least 1")
-        self._wait(spans_of(found), None)
+        self._wait(ranges_of(found), None)
         names = self._chosen(workers)
         deadline = time.monotonic() + 60.0
         for future, held in zip(found, self._holders(found)):
@@ -284,12 +284,17 @@ class Questions:
         """
         names = self._chosen(workers)
         if futures is None:
-            spans = [(r, item) for r in self.ledger.all() for item in range(r.n) if r.refs[item] and r.state[item] == 1]
+            spans = [
+                (r, item)
+                for r in self.registry.layers()
+                for item in range(r.n)
+                if r.reference_counts[item] and r.state[item] == 1
+            ]
         else:
             spans = [(future.results, future.item) for future in nested_futures(futures)]
             self._wait([(r, item, item + 1) for r, item in spans], None)
         plain = [[r.key, item, item + 1] for r, item in spans]
-        holders = [held[0] for held in self._link.ask("holders", spans=plain)] if plain else []
+        holders = [held[0] for held in self.connection.query("holders", spans=plain)] if plain else []
         of: dict[str, list[Any]] = {name: [] for name in names}
         for span, held in zip(plain, holders):
             if len(held) == 1 and held[0] in of:
@@ -303,35 +308,35 @@ class Questions:
                 if target == name or count <= 0:
                     break
                 moving, of[name] = of[name][-count:], of[name][:-count]
-                self._link.ask("replicate", spans=moving, workers=[target])
+                self.connection.query("replicate", spans=moving, workers=[target])
                 self._until_held(moving, target, deadline)
                 # The holder is said not to have them any more: the copies serve, and it drops what it has.
-                self._link.send(Unfetched(name, tuple(TaskRange(*span) for span in moving)))
+                self.connection.send(Unfetched(name, tuple(TaskRange(*span) for span in moving)))
                 of[target] += moving
 
     def _copied(self, futures: list[Future], workers: Sequence[str], deadline: float) -> None:
         spans = self._plain(futures)
-        self._link.ask("replicate", spans=spans, workers=list(workers))
+        self.connection.query("replicate", spans=spans, workers=list(workers))
         for worker in workers:
             self._until_held(spans, worker, deadline)
 
     def _until_held(self, spans: list[Any], worker: str, deadline: float) -> None:
         pause = threading.Event()
-        while not all(worker in held for part in self._link.ask("holders", spans=spans) for held in part):
+        while not all(worker in held for part in self.connection.query("holders", spans=spans) for held in part):
             if time.monotonic() > deadline:
                 raise DeadlineExceeded(f"{worker} did not get its copies in time; is it busy, or gone?")
             pause.wait(0.005)
 
     @staticmethod
     def _plain(futures: Sequence[Future]) -> list[Any]:
-        return [[results.key, start, stop] for results, start, stop in spans_of(futures)]
+        return [[results.key, start, stop] for results, start, stop in ranges_of(futures)]
 
     def _holders(self, futures: Sequence[Future]) -> list[list[str]]:
-        answer = self._link.ask("holders", spans=self._plain(futures)) if futures else []
+        answer = self.connection.query("holders", spans=self._plain(futures)) if futures else []
         return [workers for part in answer for workers in part]
 
     def _workers(self) -> dict[str, Any]:
-        found: dict[str, Any] = self._link.ask("info")["workers"]
+        found: dict[str, Any] = self.connection.query("info")["workers"]
         return found
 
     def _chosen(self, workers: Iterable[str] | str | None) -> list[str]:
@@ -363,7 +368,7 @@ class Questions:
         if args and (len(args) > 1 or name is None):
             raise InputError("publish_dataset: give one value and name=..., or name=value pairs")
         given = {**({name: args[0]} if name is not None and args else {}), **kwargs}
-        there = self._link.ask("datasets")
+        there = self.connection.query("datasets")
         for key in given:
             if key in there and not override:
                 raise PathExists(f"there is a dataset {key!r} already; unpublish it first, or give override=True")
@@ -373,7 +378,7 @@ class Questions:
     @blocking
     def get_dataset(self, name: str, default: Any = ..., timeout: float = 10.0) -> Any:
         """What was published under `name`. Raises InputError, with near names, when there is none and no `default`."""
-        there = self._link.ask("datasets")
+        there = self.connection.query("datasets")
         if name not in there:
             if default is ...:
                 raise InputError(f"there is no dataset {name!r}; " + (near(name, there) if there else "none is there"))
@@ -383,12 +388,12 @@ class Questions:
     @blocking
     def list_datasets(self) -> tuple[str, ...]:
         """Names of what is published."""
-        return tuple(self._link.ask("datasets"))
+        return tuple(self.connection.query("datasets"))
 
     @blocking
     def unpublish_dataset(self, name: str) -> None:
         """Keep it no longer. Raises InputError when there is none of that name."""
-        there = self._link.ask("datasets")
+        there = self.connection.query("datasets")
         if name not in there:
             raise InputError(f"there is no dataset {name!r}; " + (near(name, there) if there else "none is there"))
         self._variable(name).delete()
@@ -402,11 +407,11 @@ class Questions:
 
     def add_cleanup(self, url: str) -> None:
         """The application deletes this path when it ends uncleanly."""
-        self._link.ask("add_cleanup", url=url)
+        self.connection.query("add_cleanup", url=url)
 
     def drop_cleanup(self, url: str) -> None:
         """The path is in order now: it stays."""
-        self._link.ask("drop_cleanup", url=url)
+        self.connection.query("drop_cleanup", url=url)
 
 
 def versions() -> dict[str, str]:

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
-from howdah.engine.client.connection import Link
-from howdah.engine.client.future import Future, Hold
-from howdah.engine.client.future_registry import Ledger, Spans
-from howdah.engine.client.layer_results import Results
-from howdah.engine.client.waiting import ProgressOf
+from howdah.engine.client.connection import SchedulerConnection
+from howdah.engine.client.future import Future, RangeRef
+from howdah.engine.client.future_registry import FutureRegistry, ResultRanges
+from howdah.engine.client.layer_results import LayerResults
+from howdah.engine.client.waiting import LayerProgress
 from howdah.engine.graph.annotations import annotate
 from howdah.engine.graph.encode import FIRST_PART, Encoded, encode, encode_rest
 from howdah.engine.protocol.layers import TaskRange
@@ -30,15 +30,15 @@ EXPECTED_SECONDS = 30.0
 class Graphs:
     """Mixed into `Client`."""
 
-    ledger: Ledger
-    _link: Link
+    registry: FutureRegistry
+    connection: SchedulerConnection
     _expected: int
 
     if TYPE_CHECKING:
 
         def gather(self, futures: Any, errors: str = "raise", direct: bool | None = None) -> Any: ...
 
-        def _results_of(self, spans: Spans, timeout: float | None, progress: Any = None) -> list[Any]: ...
+        def _results_of(self, spans: ResultRanges, timeout: float | None, progress: Any = None) -> list[Any]: ...
 
         def wait_for_workers(self, n_workers: int, timeout: float | None = None) -> None: ...
 
@@ -137,7 +137,7 @@ class Graphs:
         wanted = joined(places)
         spans, hold = self._start_graph(for_cluster(self, graph, wanted), wanted)
         of = {results.key: results for results, _, _ in spans}
-        self.ledger.again([(of[key], item, item + 1) for key, item in places])
+        self.registry.add_references([(of[key], item, item + 1) for key, item in places])
         futures = [Future(_client(self), of[key], item) for key, item in places]
         del hold
         return futures
@@ -150,7 +150,7 @@ class Graphs:
         """Values per wanted span, for `engine.execute`. `progress` gets (done, all, layer) now and then."""
         spans, hold = self._start_graph(graph, wanted)
         shown = (
-            None if progress is None else ProgressOf(progress, {key: layer.n for key, layer in graph.layers.items()})
+            None if progress is None else LayerProgress(progress, {key: layer.n for key, layer in graph.layers.items()})
         )
         values = self._results_of(spans, None, shown)
         del hold
@@ -162,38 +162,42 @@ class Graphs:
         from howdah.engine.graph.graph import PersistedLayer
 
         spans, hold = self._start_graph(graph, wanted)
-        self.ledger.again(spans)
+        self.registry.add_references(spans)
         del hold
-        return [PersistedLayer(span.layer, span.stop, Hold(_client(self), [mine])) for span, mine in zip(wanted, spans)]
+        return [
+            PersistedLayer(span.layer, span.stop, RangeRef(_client(self), [mine])) for span, mine in zip(wanted, spans)
+        ]
 
-    def _start_graph(self, graph: Graph, wanted: Sequence[TaskRange]) -> tuple[list[tuple[Results, int, int]], Hold]:
+    def _start_graph(
+        self, graph: Graph, wanted: Sequence[TaskRange]
+    ) -> tuple[list[tuple[LayerResults, int, int]], RangeRef]:
         """Send what of the graph is not held; the wanted spans, and what keeps them while it lives."""
         layers = [encode(layer, FIRST_PART) for layer in graph.layers.values()]
         if any(layer.spec.host_sets for layer in layers):
             self._await_expected()
         lengths = {layer.spec.key: layer.spec for layer in layers}
-        spans: list[tuple[Results, int, int]] = []
-        with self.ledger.lock:
+        spans: list[tuple[LayerResults, int, int]] = []
+        with self.registry.lock:
             for key, start, stop in wanted:
-                known = self.ledger.known(key)
+                known = self.registry.get(key)
                 if key in lengths:
                     name, n = lengths[key].name, lengths[key].n
                 elif known is not None:
                     name, n = known.name, known.n
                 else:
                     raise HowdahError(f"layer {key.hex()} is wanted and neither in the graph nor held by this client")
-                spans.append((self.ledger.hold(key, name, n, start, stop), start, stop))
-            hold = Hold(_client(self), spans)
+                spans.append((self.registry.add_reference(key, name, n, start, stop), start, stop))
+            hold = RangeRef(_client(self), spans)
             for spec in lengths.values():
-                self.ledger.names[spec.key] = spec.name
+                self.registry.names[spec.key] = spec.name
             frames = [frame for layer in layers for frame in frames_of(layer)]
             specs = tuple(layer.spec for layer in layers)
-            self._link.send(Submit(specs, tuple(wanted)), *frames)
+            self.connection.send(Submit(specs, tuple(wanted)), *frames)
         if any(layer.n > FIRST_PART for layer in graph.layers.values()):
-            self._link.sent()  # packing the rest would slow a scheduler down that is in this process
+            self.connection.flush()  # packing the rest would slow a scheduler down that is in this process
         for layer in graph.layers.values():  # tasks run while the rest of their arguments is packed
             for first, offsets, args in encode_rest(layer, FIRST_PART):
-                self._link.send(Arguments(layer.key, first), offsets.tobytes(), args)
+                self.connection.send(Arguments(layer.key, first), offsets.tobytes(), args)
         return spans, hold
 
     def _await_expected(self) -> None:
@@ -209,7 +213,7 @@ class Graphs:
 
     def progress(self) -> list[dict[str, Any]]:
         """The layers that this client waits for: name, n, done, running, waiting, failed and bytes of each."""
-        found: list[dict[str, Any]] = self._link.ask("progress")
+        found: list[dict[str, Any]] = self.connection.query("progress")
         return found
 
 

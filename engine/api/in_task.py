@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from howdah.engine.client.fetch import nested_futures
-from howdah.engine.client.future_registry import spans_of
-from howdah.engine.coordination.worker_context import client_here, worker_here
+from howdah.engine.client.future_registry import ranges_of
+from howdah.engine.coordination.worker_context import current_client, current_worker
 from howdah.engine.execution.task_context import rejoin, secede
 from howdah.errors import HowdahError, InputError
 
 if TYPE_CHECKING:
     from howdah.engine.api.client import Client
-    from howdah.engine.coordination.worker_context import WorkerHere
+    from howdah.engine.coordination.worker_context import WorkerContext
 
 
 def get_client(address: str | None = None, timeout: float | None = None) -> Client:
@@ -40,7 +40,7 @@ def get_client(address: str | None = None, timeout: float | None = None) -> Clie
     ...     client.submit(total, [-1, -2]).result()
     3
     """
-    return client_here()
+    return current_client()
 
 
 @contextlib.contextmanager
@@ -61,9 +61,9 @@ def worker_client(timeout: float | None = None, separate_thread: bool = True) ->
             rejoin()
 
 
-def get_worker() -> WorkerHere:
+def get_worker() -> WorkerContext:
     """Name of the worker that runs this task, and its scheduler's address. Raises HowdahError outside of a worker."""
-    found = worker_here()
+    found = current_worker()
     if found is None:
         raise HowdahError("get_worker: this process is no worker; call it inside a task")
     return found
@@ -80,5 +80,5 @@ def fire_and_forget(obj: Any) -> None:
     if not found:
         raise InputError("fire_and_forget: give a future, or a nest of futures")
     client = found[0].client
-    spans = [[results.key, start, stop] for results, start, stop in spans_of(found)]
-    client._thread.start(client._link.asked_soon("forget", spans=spans))
+    spans = [[results.key, start, stop] for results, start, stop in ranges_of(found)]
+    client.loop_thread.start(client.connection.query_async("forget", spans=spans))

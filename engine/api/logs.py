@@ -11,13 +11,13 @@ from howdah.engine.worker import task_logs as logs
 from howdah.errors import InputError, bad_value
 
 if TYPE_CHECKING:
-    from howdah.engine.client.layer_results import Results
+    from howdah.engine.client.layer_results import LayerResults
 
 
 class Captured:
     """Mixed into `Client`. In an asynchronous client each of these is awaited."""
 
-    _labels: Mapping[str, Results]
+    _labels: Mapping[str, LayerResults]
 
     if TYPE_CHECKING:
 

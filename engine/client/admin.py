@@ -10,7 +10,7 @@ import socket
 from collections.abc import Sequence
 from typing import Any
 
-from howdah.engine.client.connection import Link
+from howdah.engine.client.connection import SchedulerConnection
 from howdah.engine.comm.security.certificates import Security
 from howdah.engine.protocol.messages import Hello
 from howdah.errors import HowdahError
@@ -34,30 +34,32 @@ class Owner:
         self.timeout = timeout
         hello = Hello("owner", f"owner-{os.getpid()}", lease=lease, host=socket.gethostname())
         identity = Security.load(security) if security is not None else None
-        self._link = Link(address, identity, hello, lambda message, frames: None, lambda fault: None)
-        self._link.open(timeout)
+        self._connection = SchedulerConnection(
+            address, identity, hello, lambda message, frames: None, lambda fault: None
+        )
+        self._connection.open(timeout)
 
     @property
     def fault(self) -> HowdahError | None:
         """Why the line is lost; None while it is not."""
-        return self._link.fault
+        return self._connection.error
 
     def status(self) -> dict[str, Any]:
         """Workers, tasks, layers, locality, clients, cleanup: see `server_questions.status`. Cheap."""
-        found: dict[str, Any] = self._link.ask("status", self.timeout)
+        found: dict[str, Any] = self._connection.query("status", self.timeout)
         return found
 
     def worker_lost(self, name: str, reason: str) -> bool:
         """The process of the worker (or container) `name` has ended; False if it is not (or no longer) known."""
-        return bool(self._link.ask("worker_lost", self.timeout, name=name, reason=reason))
+        return bool(self._connection.query("worker_lost", self.timeout, name=name, reason=reason))
 
     def retire(self, names: Sequence[str]) -> list[str]:
         """Ask these workers to go; returns those that were there."""
-        found: list[str] = self._link.ask("retire", self.timeout, names=list(names))
+        found: list[str] = self._connection.query("retire", self.timeout, names=list(names))
         return found
 
     def close(self) -> None:
-        self._link.close()
+        self._connection.close()
 
     def __enter__(self) -> Owner:
         return self

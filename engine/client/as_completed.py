@@ -7,15 +7,15 @@ import time
 from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import Any, NamedTuple
 
-from howdah.engine.client.async_bridge import Flag, started
+from howdah.engine.client.async_bridge import AsyncEvent, as_task
 from howdah.engine.client.future import Future
-from howdah.engine.client.layer_results import FAILED, Results
+from howdah.engine.client.layer_results import FAILED, LayerResults
 from howdah.engine.execution.task_context import slot_released
 from howdah.errors import DeadlineExceeded, bad_value
 
 ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION = "ALL_COMPLETED", "FIRST_COMPLETED", "FIRST_EXCEPTION"
 
-LOOK = 0.5
+CONNECTION_CHECK_INTERVAL = 0.5
 """Seconds between looks at the link: a lost cluster ends no future."""
 
 
@@ -61,7 +61,7 @@ class as_completed:  # the name that everybody knows
         self._waiting: dict[int, dict[int, list[Future]]] = {}  # per layer (by id) and item
         self._count = 0
         self._client: Any = None
-        self._flag: Flag | None = None
+        self._flag: AsyncEvent | None = None
         self.update(futures)
 
     def add(self, future: Future) -> None:
@@ -73,32 +73,32 @@ class as_completed:  # the name that everybody knows
         self._count += len(fresh)
         if fresh:
             self._client = fresh[0].client
-            self._client._thread.loop.call_soon_threadsafe(self._begin, fresh)
+            self._client.loop_thread.loop.call_soon_threadsafe(self._begin, fresh)
 
     def _begin(self, futures: list[Future]) -> None:
-        layers: dict[int, Results] = {}
+        layers: dict[int, LayerResults] = {}
         for future in futures:
             results = future.results
             if results.settled(future.item, future.item + 1):
-                self._put(future)
+                self._on_ended(future)
                 continue
             items = self._waiting.setdefault(id(results), {})
             items.setdefault(future.item, []).append(future)
             layers[id(results)] = results
         for results in layers.values():
-            results.listen(self._changed)
+            results.add_listener(self._changed)
 
-    def _changed(self, results: Results, start: int, stop: int) -> None:
+    def _changed(self, results: LayerResults, start: int, stop: int) -> None:
         items = self._waiting.get(id(results), {})
         for item in range(start, stop):
             if item in items and results.settled(item, item + 1):
                 for future in items.pop(item):
-                    self._put(future)
+                    self._on_ended(future)
         if not items:
             self._waiting.pop(id(results), None)
-            results.unlisten(self._changed)
+            results.remove_listener(self._changed)
 
-    def _put(self, future: Future) -> None:
+    def _on_ended(self, future: Future) -> None:
         self._ended.put(future)
         flag = self._flag
         if flag is not None:
@@ -132,14 +132,14 @@ class as_completed:  # the name that everybody knows
     def __next__(self) -> Any:
         if not self._count:
             raise StopIteration
-        return self._given(self._next())
+        return self._deliver(self._next())
 
     def next_batch(self, block: bool = True) -> list[Any]:
         """All that have ended and were not given out yet; with `block` at least one, if any is left."""
         batch = [self._next()] if block and self._count else []
         while not self._ended.empty() and self._count > len(batch):
             batch.append(self._ended.get_nowait())
-        return [self._given(future) for future in batch]
+        return [self._deliver(future) for future in batch]
 
     def batches(self) -> Iterator[list[Any]]:
         """Lists of what has ended meanwhile, until all are given out."""
@@ -147,29 +147,29 @@ class as_completed:  # the name that everybody knows
             yield self.next_batch()
 
     def _next(self) -> Future:
-        with slot_released() if self._ended.empty() else _nothing():
+        with slot_released() if self._ended.empty() else _NoSlot():
             while True:
                 try:
-                    return self._ended.get(timeout=max(self._patience(), 0.001))
+                    return self._ended.get(timeout=max(self._wait_time(), 0.001))
                 except queue.Empty:
-                    self._check_link()
+                    self._check_connection()
 
-    def _patience(self) -> float:
+    def _wait_time(self) -> float:
         left = None if self._deadline is None else self._deadline - time.monotonic()
         if left is not None and left <= 0 and self._ended.empty():
             raise DeadlineExceeded(f"{self._count} futures were not done after {self._timeout:g} s")
-        return LOOK if left is None else min(LOOK, left)
+        return CONNECTION_CHECK_INTERVAL if left is None else min(CONNECTION_CHECK_INTERVAL, left)
 
-    def _check_link(self) -> None:
-        if self._client._link.fault is not None:
-            raise self._client._link.fault
+    def _check_connection(self) -> None:
+        if self._client.connection.error is not None:
+            raise self._client.connection.error
 
-    def _given(self, future: Future) -> Any:
+    def _deliver(self, future: Future) -> Any:
         self._count -= 1
         if not self._with_results:
             return future
         if not self._raise_errors and future.results.state[future.item] == FAILED:
-            return future, future.client.ledger.failure(future.results, future.item)
+            return future, future.client.registry.failure(future.results, future.item)
         return future, future.client.gathered([future])[0]
 
     def __aiter__(self) -> AsyncIterator[Any]:
@@ -179,22 +179,22 @@ class as_completed:  # the name that everybody knows
         if not self._count:
             raise StopAsyncIteration
         while True:
-            self._flag = flag = Flag()
+            self._flag = flag = AsyncEvent()
             try:
                 future = self._ended.get_nowait()
                 break
             except queue.Empty:
-                if not await flag.wait(self._patience()):
-                    self._check_link()
+                if not await flag.wait(self._wait_time()):
+                    self._check_connection()
         if not self._with_results:
-            return self._given(future)
+            return self._deliver(future)
         self._count -= 1
         if not self._raise_errors and future.results.state[future.item] == FAILED:
-            return future, future.client.ledger.failure(future.results, future.item)
+            return future, future.client.registry.failure(future.results, future.item)
         return future, await future
 
 
-class _nothing:
+class _NoSlot:
     def __enter__(self) -> None: ...
 
     def __exit__(self, *exc: object) -> None: ...
@@ -210,7 +210,7 @@ def wait(futures: Any, timeout: float | None = None, return_when: str = ALL_COMP
         raise bad_value("return_when", return_when, f"write {ALL_COMPLETED}, {FIRST_COMPLETED} or {FIRST_EXCEPTION}")
     futures = [futures] if isinstance(futures, Future) else list(futures)
     if futures and futures[0].client.asynchronous:
-        return started(_wait_async(futures, timeout, return_when))
+        return as_task(_wait_async(futures, timeout, return_when))
     if futures and return_when == FIRST_COMPLETED:
         next(as_completed(futures, timeout=timeout))
     elif futures:

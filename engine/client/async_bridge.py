@@ -1,7 +1,7 @@
 """The asyncio side of the one client: waits that a user's own event loop can await.
 
 Everything is done by the same code as for synchronous users, on howdah's loop thread. What differs is how the waiter
-is woken: `Flag.set` may be called on any thread, and all flags of one loop that are set in a row wake it once. Blocking
+is woken: `AsyncEvent.set` may be called on any thread; all events of one loop set in a row wake it once. Blocking
 questions to the cluster are sent off to a thread (`blocking`).
 """
 
@@ -14,13 +14,13 @@ import weakref
 from collections.abc import Callable, Coroutine
 from typing import Any, ParamSpec, TypeVar
 
-from howdah.engine.client.layer_results import Results
+from howdah.engine.client.layer_results import LayerResults
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def on_a_loop() -> bool:
+def on_event_loop() -> bool:
     """Whether this thread is running somebody's event loop."""
     return asyncio._get_running_loop() is not None
 
@@ -34,58 +34,58 @@ def blocking(method: Callable[P, T]) -> Callable[P, T]:
     @functools.wraps(method)
     def called(*args: P.args, **kwargs: P.kwargs) -> T:
         client: Any = args[0]
-        if client.asynchronous and on_a_loop():
+        if client.asynchronous and on_event_loop():
             return asyncio.ensure_future(asyncio.to_thread(method, *args, **kwargs))  # type: ignore[return-value]
         return method(*args, **kwargs)
 
     return called
 
 
-class Bell:
+class LoopWaker:
     """Wakes one event loop for many flags at once."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = weakref.ref(loop)
         self._due: list[asyncio.Future[None]] = []
-        self._rung = False
+        self._scheduled = False
         self._lock = threading.Lock()
 
-    def ring(self, future: asyncio.Future[None]) -> None:
+    def wake(self, future: asyncio.Future[None]) -> None:
         with self._lock:
             self._due.append(future)
-            if self._rung:
+            if self._scheduled:
                 return
-            self._rung = True
+            self._scheduled = True
         loop = self._loop()
         if loop is not None and not loop.is_closed():
-            loop.call_soon_threadsafe(self._answer)
+            loop.call_soon_threadsafe(self._set_results)
 
-    def _answer(self) -> None:
+    def _set_results(self) -> None:
         with self._lock:
-            due, self._due, self._rung = self._due, [], False
+            due, self._due, self._scheduled = self._due, [], False
         for future in due:
             if not future.done():
                 future.set_result(None)
 
 
-_bells: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Bell] = weakref.WeakKeyDictionary()
+_wakers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, LoopWaker] = weakref.WeakKeyDictionary()
 
 
-class Flag:
+class AsyncEvent:
     """An event that is awaited on the loop it was made on, and may be set on any thread. Set once."""
 
-    __slots__ = ("_bell", "_future", "_set")
+    __slots__ = ("_future", "_set", "_waker")
 
     def __init__(self) -> None:
         loop = asyncio.get_running_loop()
-        self._bell = _bells.get(loop) or _bells.setdefault(loop, Bell(loop))
+        self._waker = _wakers.get(loop) or _wakers.setdefault(loop, LoopWaker(loop))
         self._future: asyncio.Future[None] = loop.create_future()
         self._set = False
 
     def set(self) -> None:
         if not self._set:
             self._set = True
-            self._bell.ring(self._future)
+            self._waker.wake(self._future)
 
     def is_set(self) -> bool:
         return self._set
@@ -97,13 +97,13 @@ class Flag:
         return self._set
 
 
-class ItemWaits:
+class ItemCallbacks:
     """Who waits for single items: one listener per layer, however many they are. On howdah's loop thread."""
 
     def __init__(self) -> None:
         self._waiting: dict[int, dict[int, list[Callable[[], None]]]] = {}
 
-    def call(self, results: Results, item: int, then: Callable[[], None]) -> None:
+    def add(self, results: LayerResults, item: int, then: Callable[[], None]) -> None:
         """Call `then` once the item has ended; at once if it has."""
         if results.settled(item, item + 1):
             then()
@@ -111,7 +111,7 @@ class ItemWaits:
         items = self._waiting.get(id(results))
         if items is None:
             items = self._waiting[id(results)] = {}
-            results.listen(self._changed)
+            results.add_listener(self._changed)
         items.setdefault(item, []).append(then)
 
     def call_all(self) -> None:
@@ -122,7 +122,7 @@ class ItemWaits:
                     then()
         self._waiting.clear()
 
-    def _changed(self, results: Results, start: int, stop: int) -> None:
+    def _changed(self, results: LayerResults, start: int, stop: int) -> None:
         items = self._waiting.get(id(results))
         if items is None:
             return
@@ -133,9 +133,9 @@ class ItemWaits:
                     then()
         if not items:
             del self._waiting[id(results)]
-            results.unlisten(self._changed)
+            results.remove_listener(self._changed)
 
 
-def started(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+def as_task(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
     """A coroutine as a task: it goes on whether or not somebody awaits it."""
     return asyncio.ensure_future(work)

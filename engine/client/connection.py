@@ -1,7 +1,7 @@
 """A client's connection to the scheduler, as seen from any thread: messages out, messages in, questions, its loss.
 
 What is sent from several calls in a row travels together. A connection that ends is opened again for as long as the
-lease lasts; after that, or when the scheduler says good-bye, `fault` says why and everybody who waits is told. A
+lease lasts; after that, or when the scheduler says good-bye, `error` says why and everybody who waits is told. A
 scheduler that was started again from its journal goes on with the session (its epoch is another): what it may not
 have written down is sent again by the session, and what was asked of the old one is asked again here.
 """
@@ -30,20 +30,20 @@ from howdah.errors import DeadlineExceeded, EnvironmentMismatch, HowdahError, Pe
 
 log = logging.getLogger(__name__)
 
-BEAT = 1.0
-SILENCE = 20.0
-AT_ONCE = 64
+HEARTBEAT_INTERVAL = 1.0
+SILENCE_LIMIT = 20.0
+MESSAGES_PER_TURN = 64
 """Messages that are sent in one turn of the loop: what a scheduler on this loop can handle in some 5 ms."""
 
 LOCATE_AFTER = 1.0
 """A scheduler that is started again where it was is back after so many seconds, as a rule."""
 
 
-def _unheard(*_: object) -> None:
+def _ignore(*_: object) -> None:
     """What a closed link calls: nobody listens."""
 
 
-def address_in(file: str) -> str:
+def read_address_file(file: str) -> str:
     """Where the scheduler is, as whoever started this program keeps it in a file: JSON with `address`, or `ended` with
     the reason, which is raised as a HowdahError. "" where there is no such file now."""
     try:
@@ -55,7 +55,7 @@ def address_in(file: str) -> str:
     return str(found.get("address") or "")
 
 
-class Link:
+class SchedulerConnection:
     """One session with the scheduler.
 
     Parameters
@@ -74,20 +74,20 @@ class Link:
         security: Security | None,
         hello: Hello,
         on_message: Callable[[SchedulerTellsClient, Sequence[memoryview]], None],
-        on_fault: Callable[[HowdahError], None],
+        on_error: Callable[[HowdahError], None],
         locate: Callable[[], str] | None = None,
     ) -> None:
         self.address, self.security, self.hello = address, security, hello
         self.lease, self._locate = hello.lease, locate
-        self.fault: HowdahError | None = None
+        self.error: HowdahError | None = None
         self._thread = loop_thread()
-        self._on_message, self._on_fault = on_message, on_fault
+        self._on_message, self._on_error = on_message, on_error
         self._session: Session[SchedulerTellsClient] | None = None
         self._outbox: deque[tuple[Any, Sequence[Buffer]]] = deque()
-        self._woken = False
-        self._answers: dict[int, tuple[asyncio.Future[Any], Ask | WhoHas | Coordinate]] = {}
+        self._drain_scheduled = False
+        self._pending: dict[int, tuple[asyncio.Future[Any], Ask | WhoHas | Coordinate]] = {}
         self._epoch = ""
-        self._asked = 0
+        self._request_count = 0
         self._tasks: list[asyncio.Task[None]] = []
         self.cluster_name = ""
 
@@ -99,14 +99,14 @@ class Link:
 
     def send(self, message: Any, *frames: Buffer) -> None:
         """Send soon, in order. Raises the fault of a link that is lost."""
-        if self.fault is not None:
-            raise self.fault
+        if self.error is not None:
+            raise self.error
         self._outbox.append((message, frames))
-        if not self._woken:
-            self._woken = True
+        if not self._drain_scheduled:
+            self._drain_scheduled = True
             self._thread.loop.call_soon_threadsafe(self._drain_some)
 
-    def sent(self, timeout: float = 5.0) -> None:
+    def flush(self, timeout: float = 5.0) -> None:
         """Return when what `send` was given before has gone; to a scheduler on this loop: when it has been handled."""
         if threading.current_thread() is self._thread.thread:
             return
@@ -115,12 +115,12 @@ class Link:
         self._thread.loop.call_soon_threadsafe(gone.set)
         gone.wait(timeout)
 
-    def ask(self, what: str, timeout: float = 30.0, **about: Any) -> Any:
+    def query(self, what: str, timeout: float = 30.0, **about: Any) -> Any:
         """The scheduler's answer. Raises HowdahError with what it said is wrong."""
-        return self._thread.call(self.asked(Ask(0, what, about), timeout))
+        return self._thread.call(self.request(Ask(0, what, about), timeout))
 
     def who_has(self, spans: Sequence[Any], timeout: float = 30.0) -> Any:
-        return self._thread.call(self.asked(WhoHas(0, tuple(spans)), timeout))
+        return self._thread.call(self.request(WhoHas(0, tuple(spans)), timeout))
 
     def close(self, timeout: float = 5.0) -> None:
         """Say good-bye. Closing twice is fine, and so is closing a lost link."""
@@ -131,15 +131,15 @@ class Link:
 
     def drain(self) -> None:
         """Hand over to the session all that `send` has been given."""
-        self._woken = False
+        self._drain_scheduled = False
         self._hand_over(len(self._outbox))
 
     def _drain_some(self) -> None:
         """Hand over a part, and more in the loop's next turn: a scheduler on this loop has told its workers then."""
-        if self._session is None or len(self._outbox) <= AT_ONCE:
+        if self._session is None or len(self._outbox) <= MESSAGES_PER_TURN:
             self.drain()
         else:
-            self._hand_over(AT_ONCE)
+            self._hand_over(MESSAGES_PER_TURN)
             self._thread.loop.call_soon(self._drain_some)
 
     def _hand_over(self, count: int) -> None:
@@ -154,33 +154,33 @@ class Link:
         if mine:
             session.flush()
 
-    async def asked_soon(self, what: str, **about: Any) -> Any:
+    async def query_async(self, what: str, **about: Any) -> Any:
         """A question that is asked on the loop's thread, after what was sent before it."""
-        return await self.asked(Ask(0, what, about), 30.0)
+        return await self.request(Ask(0, what, about), 30.0)
 
-    async def asked(self, question: Ask | WhoHas | Coordinate, timeout: float | None) -> Any:
-        if self.fault is not None:
-            raise self.fault
+    async def request(self, question: Ask | WhoHas | Coordinate, timeout: float | None) -> Any:
+        if self.error is not None:
+            raise self.error
         self.drain()
-        self._asked += 1
-        number = self._asked
+        self._request_count += 1
+        number = self._request_count
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         question = msgspec.structs.replace(question, id=number)
-        self._answers[number] = future, question
+        self._pending[number] = future, question
         assert self._session is not None
         self._session.send(question)
         try:
             async with asyncio.timeout(timeout):
                 return await future
         except asyncio.CancelledError:
-            if isinstance(question, Coordinate) and self.fault is None:
+            if isinstance(question, Coordinate) and self.error is None:
                 replace = msgspec.structs.replace
                 self._session.send(replace(question, id=0, verb="withdraw", ticket=number, data=None, spans=()))
             raise
         except TimeoutError as error:
             raise DeadlineExceeded(f"the scheduler at {self.address} did not answer within {timeout:.0f} s") from error
         finally:
-            self._answers.pop(number, None)
+            self._pending.pop(number, None)
 
     async def _open(self, timeout: float) -> None:
         deadline = time.monotonic() + timeout
@@ -197,22 +197,22 @@ class Link:
                     ) from error
                 await asyncio.sleep(0.1)
         self.cluster_name, self._epoch = welcome.app, welcome.details.get("epoch", "")
-        self._session = Session(welcome.session, decoder_of(SchedulerTellsClient), self._heard, "the scheduler")
+        self._session = Session(welcome.session, decoder_of(SchedulerTellsClient), self._receive, "the scheduler")
         self._tasks = [
             asyncio.ensure_future(self._stay_connected(self._session, channel)),
-            asyncio.ensure_future(self._beat(self._session)),
+            asyncio.ensure_future(self._heartbeat(self._session)),
         ]
 
-    def _heard(self, message: SchedulerTellsClient, frames: Sequence[memoryview]) -> None:
+    def _receive(self, message: SchedulerTellsClient, frames: Sequence[memoryview]) -> None:
         if isinstance(message, Answer):
-            waiting, _ = self._answers.get(message.id, (None, None))
+            waiting, _ = self._pending.get(message.id, (None, None))
             if waiting is not None and not waiting.done():
                 if message.error:
                     waiting.set_exception(HowdahError(message.error))
                 else:
                     waiting.set_result(message.value)
         elif isinstance(message, Bye):
-            self._lose(HowdahError(f"the cluster at {self.address} has ended: {message.reason or 'it was closed'}"))
+            self._fail(HowdahError(f"the cluster at {self.address} has ended: {message.reason or 'it was closed'}"))
         else:
             self._on_message(message, frames)
 
@@ -222,9 +222,9 @@ class Link:
             try:
                 await session.run(channel, received)
             except HowdahError as error:
-                self._lose(error)
+                self._fail(error)
                 return
-            if self.fault is not None:
+            if self.error is not None:
                 return
             log.info("the connection to the scheduler at %s was lost; trying again", self.address)
             lost, pause = time.monotonic(), 0.02
@@ -233,17 +233,17 @@ class Link:
                 try:
                     channel, welcome = await connect(self.address, self.hello, self.security, expect="scheduler")
                 except (PeerRefused, EnvironmentMismatch) as error:
-                    self._lose(error)
+                    self._fail(error)
                     return
                 except (ChannelClosed, OSError, DeadlineExceeded) as error:
                     if self._locate is not None and time.monotonic() - lost > LOCATE_AFTER:
                         try:
                             self.address = await asyncio.to_thread(self._locate) or self.address
                         except HowdahError as gone:
-                            self._lose(gone)
+                            self._fail(gone)
                             return
                     elif self._locate is None and time.monotonic() - lost > self.lease:
-                        self._lose(
+                        self._fail(
                             HowdahError(
                                 f"the scheduler at {self.address} is lost: no connection for {self.lease:.0f} s "
                                 f"({error}); what was not yet fetched is gone with it, start the cluster again"
@@ -256,7 +256,7 @@ class Link:
                 break
             if not welcome.resumed:
                 channel.close()
-                self._lose(
+                self._fail(
                     HowdahError(
                         f"the scheduler at {self.address} does not know this client any more (it was restarted, or the "
                         f"connection was lost for longer than the lease); results must be computed again"
@@ -267,42 +267,42 @@ class Link:
             if welcome.details.get("epoch", "") != self._epoch:
                 self._epoch = welcome.details.get("epoch", "")
                 session.confirm(received)
-                self._ask_again(session)
+                self._resend_requests(session)
 
-    def _ask_again(self, session: Session[SchedulerTellsClient]) -> None:
+    def _resend_requests(self, session: Session[SchedulerTellsClient]) -> None:
         """The scheduler was started again: it may have been asked, and its answer may have been lost. Questions keep
         their numbers, so it knows those that it has written down."""
         unsaid = {message.id for message, _ in session.unconfirmed() if isinstance(message, Ask | WhoHas | Coordinate)}
-        for number, (waiting, question) in list(self._answers.items()):
+        for number, (waiting, question) in list(self._pending.items()):
             if number not in unsaid and not waiting.done():
                 session.send(question)
 
-    async def _beat(self, session: Session[SchedulerTellsClient]) -> None:
-        while self.fault is None:
-            await asyncio.sleep(BEAT)
-            session.beat(time.monotonic(), BEAT, SILENCE)
+    async def _heartbeat(self, session: Session[SchedulerTellsClient]) -> None:
+        while self.error is None:
+            await asyncio.sleep(HEARTBEAT_INTERVAL)
+            session.beat(time.monotonic(), HEARTBEAT_INTERVAL, SILENCE_LIMIT)
 
-    def _lose(self, fault: HowdahError) -> None:
-        if self.fault is not None:
+    def _fail(self, fault: HowdahError) -> None:
+        if self.error is not None:
             return
-        self.fault = fault
-        for waiting, _ in self._answers.values():
+        self.error = fault
+        for waiting, _ in self._pending.values():
             if not waiting.done():
                 waiting.set_exception(fault)
         if self._session is not None and self._session.channel is not None:
             self._session.channel.close()
-        self._on_fault(fault)
+        self._on_error(fault)
 
     async def _close(self) -> None:
         self.drain()
         session = self._session
-        if session is not None and self.fault is None:
-            self.fault = HowdahError("this client is closed")
-            self._on_fault(self.fault)
+        if session is not None and self.error is None:
+            self.error = HowdahError("this client is closed")
+            self._on_error(self.error)
             await session.farewell(Bye())
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         # Nothing of a closed client refers to itself: its memory is free as soon as nobody has it.
         self._tasks, self._session = [], None
-        self._on_message, self._on_fault = _unheard, _unheard
+        self._on_message, self._on_error = _ignore, _ignore

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import CodeType, FunctionType
 from typing import Any
 
-from howdah.engine.client.layer_results import Results
+from howdah.engine.client.layer_results import LayerResults
 from howdah.engine.graph.encode import Encoded, annotated_spec, layer_spec
 from howdah.engine.graph.keys import layer_key
 from howdah.engine.protocol.layers import Dependency, Free, Key, Layer, OneToOne
@@ -32,7 +32,7 @@ def name_of(fn: Callable[..., Any]) -> str:
     return str(getattr(fn, "__name__", "") or type(fn).__name__)
 
 
-def pack(
+def encode_call(
     fn: Callable[..., Any],
     items: Sequence[tuple[Any, ...]],
     kwargs: Mapping[str, Any],
@@ -49,7 +49,7 @@ def pack(
     Raises Unpicklable, which names what cannot travel.
     """
     n = len(items)
-    noted = _Noted(n)
+    noted = _FutureReferences(n)
     with noting(noted.note_shared):
         code = _code(fn) if not kwargs else dumps((fn, dict(kwargs), False))
     whole = _whole_layer(items) if n > 1 and not noted.keys else None
@@ -59,7 +59,7 @@ def pack(
         deps = (Dependency(whole.key, OneToOne()),)
     else:
         with noting(noted.note):
-            blob, ends = _one_future(items, noted) or dumps_each(_Numbered(items, noted) if n > 1 else items)
+            blob, ends = _one_future(items, noted) or dumps_each(_TrackedItems(items, noted) if n > 1 else items)
         offsets, args, deps = array("Q", ends), items, noted.dependencies()
     layer = Layer(
         name_of(fn), fn, n, deps, args, kwargs, hosts, retries=retries, pass_inputs=whole is not None, pure=pure
@@ -67,7 +67,7 @@ def pack(
     return _encoded(layer, code, blob, offsets, labels, extras)
 
 
-def _one_future(items: Sequence[tuple[Any, ...]], noted: _Noted) -> tuple[bytes, list[int]] | None:
+def _one_future(items: Sequence[tuple[Any, ...]], noted: _FutureReferences) -> tuple[bytes, list[int]] | None:
     """What `dumps_each` makes of a single future of a single item, the rule in a chain; None for anything else."""
     from howdah.engine.client.future import Future
 
@@ -119,7 +119,7 @@ def _encoded(
     return Encoded(annotated_spec(spec, extras) if extras else spec, code, blob, offsets)
 
 
-def _whole_layer(items: Sequence[tuple[Any, ...]]) -> Results | None:
+def _whole_layer(items: Sequence[tuple[Any, ...]]) -> LayerResults | None:
     """The layer whose futures, all of them and in order, are the only arguments of `items`; None otherwise."""
     from howdah.engine.client.future import Future
 
@@ -136,7 +136,7 @@ def _whole_layer(items: Sequence[tuple[Any, ...]]) -> Results | None:
     return results
 
 
-class _Noted:
+class _FutureReferences:
     """Futures met while arguments are pickled: per layer, which of its items each item of the new layer needs."""
 
     def __init__(self, n: int) -> None:
@@ -198,10 +198,10 @@ class _Noted:
         return tuple(found)
 
 
-class _Numbered(Sequence[tuple[Any, ...]]):
+class _TrackedItems(Sequence[tuple[Any, ...]]):
     """The items; tells `noted` which one is being pickled."""
 
-    def __init__(self, items: Sequence[tuple[Any, ...]], noted: _Noted) -> None:
+    def __init__(self, items: Sequence[tuple[Any, ...]], noted: _FutureReferences) -> None:
         self._items, self._noted = items, noted
 
     def __len__(self) -> int:

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from howdah.engine.client.connection import Link
-from howdah.engine.client.layer_results import Results
+from howdah.engine.client.connection import SchedulerConnection
+from howdah.engine.client.layer_results import LayerResults
 from howdah.engine.comm.connection.event_loop import loop_thread
 from howdah.engine.comm.data.transfer import Packed, PeerGone, Peers
 from howdah.engine.comm.security.certificates import Security
@@ -20,34 +20,34 @@ from howdah.errors import HowdahError, InputError
 if TYPE_CHECKING:
     from howdah.engine.client.future import Future
 
-Spans = Sequence[tuple[Results, int, int]]
-Absent = dict[str, list[tuple[Results, int]]]
+Spans = Sequence[tuple[LayerResults, int, int]]
+MissingByHolder = dict[str, list[tuple[LayerResults, int]]]
 
 
-class Gathering:
+class ResultFetcher:
     """Collects values. `collect` runs on the user's thread, transfers on the loop's."""
 
     def __init__(
         self,
-        link: Link,
+        link: SchedulerConnection,
         name: str,
         security: Security | None,
         addresses: Mapping[str, str],
     ) -> None:
-        self._link, self._addresses = link, addresses
+        self._connection, self._addresses = link, addresses
         self._thread = loop_thread()
-        self._peers = self._thread.call(_made(name, security))
+        self._peers = self._thread.call(_create_peers(name, security))
         self.callbacks = ThreadPoolExecutor(1, "howdah-callbacks")
 
     def collect(self, spans: Spans) -> list[Any] | None:
         """The values of spans that are all done; None when some could not be had and must be waited for again."""
         values: list[Any] = []
-        absent: Absent = {}
+        absent: MissingByHolder = {}
         places: dict[tuple[Key, int], list[int]] = {}
         loads, keep = pickle.loads, values.append
         for results, start, stop in spans:
             expected = start
-            for part, a, b in results.known(start, stop):
+            for part, a, b in results.chunks_in(start, stop):
                 if a != expected:
                     return None  # lost in the meantime
                 expected = b
@@ -64,16 +64,16 @@ class Gathering:
             return self._fetch(absent, places, values)
         return values
 
-    def at_hand(self, spans: Spans) -> bool:
+    def all_inline(self, spans: Spans) -> bool:
         """Whether the values are here already: small ones, that came with the reports."""
         return not any(
             NOT_INLINE in part.lengths or not part.lengths
             for results, start, stop in spans
-            for part, _, _ in results.known(start, stop)
+            for part, _, _ in results.chunks_in(start, stop)
         )
 
     def _fetch(
-        self, absent: Absent, places: Mapping[tuple[Key, int], list[int]], values: list[Any]
+        self, absent: MissingByHolder, places: Mapping[tuple[Key, int], list[int]], values: list[Any]
     ) -> list[Any] | None:
         got: list[tuple[Key, int, Packed]] = []
         complete = self._thread.call(self._transfer(absent, got))
@@ -82,12 +82,12 @@ class Gathering:
                 values[place] = packed.open()  # anew for each place: nobody shares
         return values if complete else None
 
-    async def _transfer(self, absent: Absent, got: list[tuple[Key, int, Packed]]) -> bool:
-        jobs = [self._from(holder, items, got) for holder, items in absent.items()]
+    async def _transfer(self, absent: MissingByHolder, got: list[tuple[Key, int, Packed]]) -> bool:
+        jobs = [self._fetch_from(holder, items, got) for holder, items in absent.items()]
         return all(await asyncio.gather(*jobs))
 
-    async def _from(
-        self, holder: str, items: Sequence[tuple[Results, int]], got: list[tuple[Key, int, Packed]]
+    async def _fetch_from(
+        self, holder: str, items: Sequence[tuple[LayerResults, int]], got: list[tuple[Key, int, Packed]]
     ) -> bool:
         wanted = list(dict.fromkeys((results.key, item) for results, item in items))
         arrived: set[tuple[Key, int]] = set()
@@ -113,14 +113,16 @@ class Gathering:
         missed = set(missing)
         news: list[tuple[Key, int]] = []
         for results, item in items:
-            if (results.key, item) in missed and any(p.holder == holder for p, _, _ in results.known(item, item + 1)):
-                results.lost(item, item + 1)
+            if (results.key, item) in missed and any(
+                p.holder == holder for p, _, _ in results.chunks_in(item, item + 1)
+            ):
+                results.mark_lost(item, item + 1)
                 news.append((results.key, item))
-        if news and self._link.fault is None:
-            self._link.send(Unfetched(holder, tuple(_as_spans(news))))
+        if news and self._connection.error is None:
+            self._connection.send(Unfetched(holder, tuple(_as_spans(news))))
         return False
 
-    def give_up(self, address: str) -> None:
+    def drop_peer(self, address: str) -> None:
         """The worker whose data server this is was given up. On the loop's thread."""
         self._peers.give_up(address)
 
@@ -129,7 +131,7 @@ class Gathering:
         self.callbacks.shutdown(wait=False)
 
 
-async def _made(name: str, security: Security | None) -> Peers:
+async def _create_peers(name: str, security: Security | None) -> Peers:
     return Peers(name, security)
 
 
@@ -160,7 +162,7 @@ def nested_futures(nest: Any) -> list[Future]:
     return []
 
 
-def with_values(nest: Any, values: Mapping[int, Any], skip: bool = False) -> Any:
+def substitute_values(nest: Any, values: Mapping[int, Any], skip: bool = False) -> Any:
     """The nest with each future replaced by its value (by `id`); with `skip`, those without one left out."""
     from howdah.engine.client.future import Future
 
@@ -170,7 +172,7 @@ def with_values(nest: Any, values: Mapping[int, Any], skip: bool = False) -> Any
     if isinstance(nest, Future):
         return values[id(nest)] if not skip else values.get(id(nest))
     if isinstance(nest, dict):
-        return {key: with_values(part, values, skip) for key, part in nest.items() if wanted(part)}
+        return {key: substitute_values(part, values, skip) for key, part in nest.items() if wanted(part)}
     if isinstance(nest, list | tuple | set | frozenset):
-        return type(nest)(with_values(part, values, skip) for part in nest if wanted(part))
+        return type(nest)(substitute_values(part, values, skip) for part in nest if wanted(part))
     return nest

@@ -7,8 +7,8 @@ import html
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
-from howdah.engine.client.async_bridge import started
-from howdah.engine.client.layer_results import DONE, FAILED, PENDING, Results
+from howdah.engine.client.async_bridge import as_task
+from howdah.engine.client.layer_results import DONE, FAILED, PENDING, LayerResults
 from howdah.engine.protocol.layers import TaskRange
 from howdah.engine.serialization.references import input_reference, noted
 from howdah.errors import Unpicklable
@@ -36,15 +36,15 @@ class Future:
 
     __slots__ = ("__weakref__", "_released", "client", "item", "results")
 
-    def __init__(self, client: Client, results: Results, item: int) -> None:
-        # The client has counted this reference already (`Ledger.hold`).
+    def __init__(self, client: Client, results: LayerResults, item: int) -> None:
+        # The client has counted this reference already (`FutureRegistry.hold`).
         self.client, self.results, self.item = client, results, item
         self._released = False
 
     def __del__(self) -> None:
         try:
             if not self._released:
-                self.client.ledger.drop(self.results, self.item, self.item + 1)
+                self.client.registry.release(self.results, self.item, self.item + 1)
         except AttributeError:  # never finished being made, or Python ends and `contextlib` is no more
             pass
 
@@ -85,29 +85,29 @@ class Future:
         Cancelled, WorkerLost, HowdahError : it was cancelled, its workers kept dying, the cluster is gone.
         """
         if self.client.asynchronous:
-            return started(self._result_async(timeout))
-        return self.client._results_of([self._place], timeout)[0]
+            return as_task(self._result_async(timeout))
+        return self.client._results_of([self._range], timeout)[0]
 
     def exception(self, timeout: float | None = None) -> Any:
         """The exception that `result` would raise for a failed task, None for a finished one; waits."""
         if self.client.asynchronous:
-            return started(self._exception_async(timeout))
-        self.client._wait([self._place], timeout)
-        return self.client.ledger.failure(self.results, self.item)
+            return as_task(self._exception_async(timeout))
+        self.client._wait([self._range], timeout)
+        return self.client.registry.failure(self.results, self.item)
 
     def traceback(self, timeout: float | None = None) -> Any:
         """The traceback of a failed task, with the lines of the user's functions; None for a finished one; waits."""
         if self.client.asynchronous:
-            return started(self._traceback_async(timeout))
+            return as_task(self._traceback_async(timeout))
         error = self.exception(timeout)
         return None if error is None else error.__traceback__
 
     async def _result_async(self, timeout: float | None = None) -> Any:
-        return (await self.client._results_async([self._place], timeout))[0]
+        return (await self.client._results_async([self._range], timeout))[0]
 
     async def _exception_async(self, timeout: float | None) -> BaseException | None:
-        await self.client._wait_async([self._place], timeout)
-        return self.client.ledger.failure(self.results, self.item)
+        await self.client._wait_async([self._range], timeout)
+        return self.client.registry.failure(self.results, self.item)
 
     async def _traceback_async(self, timeout: float | None) -> Any:
         error = await self._exception_async(timeout)
@@ -118,7 +118,7 @@ class Future:
         return self._result_async().__await__()
 
     @property
-    def _place(self) -> tuple[Results, int, int]:
+    def _range(self) -> tuple[LayerResults, int, int]:
         return self.results, self.item, self.item + 1
 
     def cancel(self) -> Any:
@@ -133,7 +133,7 @@ class Future:
         """Give it up now, as if this object were dropped. Doing so twice is fine."""
         if not self._released:
             self._released = True
-            self.client.ledger.drop(*self._place)
+            self.client.registry.release(*self._range)
 
     def add_done_callback(self, fn: Callable[[Future], object]) -> None:
         """Call ``fn(future)`` once it has ended, on a thread of the client's own; at once if it has already."""
@@ -160,12 +160,12 @@ class Future:
         )
 
 
-class Hold:
+class RangeRef:
     """Keeps spans of results on the cluster while it lives, as futures do, for those who need no handle per item."""
 
     __slots__ = ("client", "spans")
 
-    def __init__(self, client: Client, spans: list[tuple[Results, int, int]]) -> None:
+    def __init__(self, client: Client, spans: list[tuple[LayerResults, int, int]]) -> None:
         self.client, self.spans = client, spans
 
     def values(self) -> list[Any]:
@@ -176,21 +176,21 @@ class Hold:
         """A future of one of the items."""
         for results, start, stop in self.spans:
             if start <= item < stop:
-                self.client.ledger.again([(results, item, item + 1)])
+                self.client.registry.add_references([(results, item, item + 1)])
                 return Future(self.client, results, item)
         raise IndexError(item)
 
     def __reduce__(self) -> Any:
         items = [item for _, start, stop in self.spans for item in range(start, stop)]
-        return kept, (dict(zip(items, map(self.future, items))),)
+        return rebuild_refs, (dict(zip(items, map(self.future, items))),)
 
     def __del__(self) -> None:
         with contextlib.suppress(AttributeError):
             for results, start, stop in self.spans:
-                self.client.ledger.drop(results, start, stop)
+                self.client.registry.release(results, start, stop)
 
 
-class Kept:
+class FutureRefs:
     """Some futures of one layer, which a graph uses: what `PersistedLayer.results` is for them."""
 
     __slots__ = ("client", "futures")
@@ -210,24 +210,24 @@ class Kept:
         return self.futures[item]
 
     def __reduce__(self) -> Any:
-        return kept, (self.futures,)
+        return rebuild_refs, (self.futures,)
 
-    def joined(self, other: Any) -> Any:
+    def merged(self, other: Any) -> Any:
         """Both, if `other` is of this kind (else the layer is kept as a whole already)."""
-        return Kept(self.client, {**self.futures, **other.futures}) if isinstance(other, Kept) else other
+        return FutureRefs(self.client, {**self.futures, **other.futures}) if isinstance(other, FutureRefs) else other
 
 
-def kept(items: dict[int, Any]) -> Any:
+def rebuild_refs(items: dict[int, Any]) -> Any:
     """What `PersistedLayer.results` becomes where it arrives: futures of a client there, or in a task the values."""
     if all(type(part) is Future for part in items.values()):
-        return Kept(next(iter(items.values())).client, items)
+        return FutureRefs(next(iter(items.values())).client, items)
     from howdah.engine.execution.persisted import InMemoryResults as InMemory
 
     return InMemory([items.get(item) for item in range(max(items) + 1)])
 
 
-def held(future: Future) -> Any:
+def held_layer(future: Future) -> Any:
     """The layer of a future as graphs refer to it."""
     from howdah.engine.graph.graph import PersistedLayer
 
-    return PersistedLayer(future.results.key, future.results.n, Kept(future.client, {future.item: future}))
+    return PersistedLayer(future.results.key, future.results.n, FutureRefs(future.client, {future.item: future}))

@@ -11,21 +11,21 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from howdah.engine.client.connection import Link
-from howdah.engine.client.layer_results import FAILED, Failure, Results
+from howdah.engine.client.connection import SchedulerConnection
+from howdah.engine.client.layer_results import FAILED, LayerResults, TaskFailure
 from howdah.engine.comm.connection.event_loop import loop_thread
 from howdah.engine.protocol.events import TaskError
 from howdah.engine.protocol.layers import Key, TaskRange
 from howdah.engine.protocol.messages import Addresses, Done, Failed, Gone, Lost, Release, SchedulerTellsClient, Stuck
 from howdah.engine.serialization.exceptions import raised_again
 
-DROP_DELAY = 0.02
+RELEASE_DELAY = 0.02
 """Seconds for which dropped futures are collected before the scheduler is told."""
 
-Spans = Sequence[tuple[Results, int, int]]
+ResultRanges = Sequence[tuple[LayerResults, int, int]]
 
 
-class Ledger:
+class FutureRegistry:
     """The client's books. `lock` is held while references are counted together with what is sent about them."""
 
     def __init__(self) -> None:
@@ -34,77 +34,77 @@ class Ledger:
         """Of workers' data servers, by worker."""
         self.names: dict[Key, str] = {}
         """Of layers in graphs, for messages."""
-        self.on_gone: Callable[[str], None] = lambda address: None
+        self.on_worker_gone: Callable[[str], None] = lambda address: None
         """Told the address of a worker that was given up."""
-        self._results: dict[Key, Results] = {}
-        self._dropped: deque[tuple[Results, int, int]] = deque()
-        self._drop_scheduled = False
+        self._results: dict[Key, LayerResults] = {}
+        self._released: deque[tuple[LayerResults, int, int]] = deque()
+        self._release_scheduled = False
         self._loop = loop_thread().loop
-        self._link: Link | None = None
+        self._connection: SchedulerConnection | None = None
 
-    def attach(self, link: Link) -> None:
-        self._link = link
+    def attach(self, link: SchedulerConnection) -> None:
+        self._connection = link
 
     # -- references -------------------------------------------------------------------------------------------------
 
-    def known(self, key: Key) -> Results | None:
+    def get(self, key: Key) -> LayerResults | None:
         return self._results.get(key)
 
-    def all(self) -> list[Results]:
+    def layers(self) -> list[LayerResults]:
         """Every layer that this client has futures of."""
         return list(self._results.values())
 
-    def hold(self, key: Key, name: str, n: int, start: int, stop: int) -> Results:
+    def add_reference(self, key: Key, name: str, n: int, start: int, stop: int) -> LayerResults:
         """Count one more reference to each of these items. Under the lock."""
         results = self._results.get(key)
         if results is None:
-            results = self._results[key] = Results(key, name, n)
-        results.hold(start, stop)
+            results = self._results[key] = LayerResults(key, name, n)
+        results.add_references(start, stop)
         return results
 
-    def again(self, spans: Spans) -> None:
+    def add_references(self, spans: ResultRanges) -> None:
         """One more reference to each of these, of which there are some."""
         with self.lock:
             for results, start, stop in spans:
-                results.hold(start, stop)
+                results.add_references(start, stop)
 
-    def drop(self, results: Results, start: int, stop: int) -> None:
+    def release(self, results: LayerResults, start: int, stop: int) -> None:
         """One reference less to each of these. Called by destructors, on any thread, at any time: takes no lock."""
-        self._dropped.append((results, start, stop))
-        if not self._drop_scheduled:
-            self._drop_scheduled = True
+        self._released.append((results, start, stop))
+        if not self._release_scheduled:
+            self._release_scheduled = True
             if not self._loop.is_closed():
-                self._loop.call_soon_threadsafe(self._loop.call_later, DROP_DELAY, self._release)
+                self._loop.call_soon_threadsafe(self._loop.call_later, RELEASE_DELAY, self._send_releases)
 
-    def disown(self, spans: Spans) -> None:
+    def detach(self, spans: ResultRanges) -> None:
         """Cancelled: the same call made again is another task, and must not find these. Under the lock."""
         for results, _, _ in spans:
             if self._results.get(results.key) is results:
                 del self._results[results.key]
 
-    def _release(self) -> None:
+    def _send_releases(self) -> None:
         """Tell the scheduler what nobody holds any more. On the loop's thread."""
-        self._drop_scheduled = False
+        self._release_scheduled = False
         free: list[TaskRange] = []
         with self.lock:
-            if self._link is None or self._link.fault is not None:
-                self._dropped.clear()
+            if self._connection is None or self._connection.error is not None:
+                self._released.clear()
                 return
-            for results, start, stop in self._taken():
+            for results, start, stop in self._merged_releases():
                 if self._results.get(results.key) is not results:
                     continue  # cancelled; the scheduler knows
-                for a, b in results.unhold(start, stop):
-                    results.released(a, b)
+                for a, b in results.remove_references(start, stop):
+                    results.discard_chunks(a, b)
                     free.append(TaskRange(results.key, a, b))
-                if not results.live:
+                if not results.referenced:
                     del self._results[results.key]
                     self.names.pop(results.key, None)
             if free:
-                self._link.send(Release(tuple(free)))
+                self._connection.send(Release(tuple(free)))
 
-    def _taken(self) -> Iterator[tuple[Results, int, int]]:
+    def _merged_releases(self) -> Iterator[tuple[LayerResults, int, int]]:
         """What was dropped, neighbours together: a list of futures dies in order, from its end."""
-        dropped = self._dropped
+        dropped = self._released
         while dropped:
             results, start, stop = dropped.popleft()
             while dropped and dropped[0][2] == start and dropped[0][0] is results:
@@ -115,39 +115,39 @@ class Ledger:
 
     # -- news, on the loop's thread ---------------------------------------------------------------------------------
 
-    def heard(self, message: SchedulerTellsClient, frames: Sequence[memoryview]) -> None:
+    def on_message(self, message: SchedulerTellsClient, frames: Sequence[memoryview]) -> None:
         """What the scheduler says about results."""
         match message:
             case Done(span, holder):
                 results = self._results.get(span.layer)
                 if results is not None:
-                    results.done(span.start, span.stop, holder, frames)
+                    results.mark_done(span.start, span.stop, holder, frames)
             case Failed(span, error, origin):
                 results = self._results.get(span.layer)
                 if results is not None:
-                    results.failed(span.start, span.stop, Failure(error, origin))
+                    results.mark_failed(span.start, span.stop, TaskFailure(error, origin))
             case Stuck(_, reason):
                 warnings.warn(reason, RuntimeWarning, stacklevel=2)
             case Lost(span):
                 results = self._results.get(span.layer)
                 if results is not None:
-                    results.lost(span.start, span.stop)
+                    results.mark_lost(span.start, span.stop)
             case Addresses(of):
                 self.addresses.update(of)
             case Gone(address):
-                self.on_gone(address)
+                self.on_worker_gone(address)
 
-    async def cancelled(self, spans: Spans) -> None:
+    async def mark_cancelled(self, spans: ResultRanges) -> None:
         """Those of `spans` that are pending count as cancelled from now on."""
         for results, start, stop in spans:
             for item in range(start, stop):
                 if not results.settled(item, item + 1):
                     error = TaskError("cancelled", f"{results.name}[{item}] was cancelled")
-                    results.failed(item, item + 1, Failure(error, TaskRange(results.key, item, item + 1)))
+                    results.mark_failed(item, item + 1, TaskFailure(error, TaskRange(results.key, item, item + 1)))
 
     # -- failures ---------------------------------------------------------------------------------------------------
 
-    def failure(self, results: Results, item: int) -> BaseException | None:
+    def failure(self, results: LayerResults, item: int) -> BaseException | None:
         """The exception of a failed item, made anew each time; None if it has not failed."""
         if results.state[item] != FAILED:
             return None
@@ -155,10 +155,10 @@ class Ledger:
         origin = failure.origin.layer
         known = self._results.get(origin)
         name = known.name if known is not None else self.names.get(origin, "")
-        return raised_again(failure.error, where(results, item, failure, name))
+        return raised_again(failure.error, failure_note(results, item, failure, name))
 
 
-def where(results: Results, item: int, failure: Failure, name: str) -> str:
+def failure_note(results: LayerResults, item: int, failure: TaskFailure, name: str) -> str:
     """The note under a task's exception: which task (of the layer `name`), and where it ran."""
     error, origin = failure
     name = name or (results.name if origin.layer == results.key else "")
@@ -172,10 +172,10 @@ def where(results: Results, item: int, failure: Failure, name: str) -> str:
     return text
 
 
-def spans_of(futures: Sequence[Any]) -> list[tuple[Results, int, int]]:
+def ranges_of(futures: Sequence[Any]) -> list[tuple[LayerResults, int, int]]:
     """Neighbouring futures of one layer as one span."""
-    spans: list[tuple[Results, int, int]] = []
-    current: Results | None = None
+    spans: list[tuple[LayerResults, int, int]] = []
+    current: LayerResults | None = None
     start = stop = 0
     for future in futures:
         if future.results is current and future.item == stop:
@@ -190,7 +190,7 @@ def spans_of(futures: Sequence[Any]) -> list[tuple[Results, int, int]]:
     return spans
 
 
-def still_waiting(spans: Spans, timeout: float) -> str:
+def timeout_message(spans: ResultRanges, timeout: float) -> str:
     """What a wait that ran out of time says."""
     names = [f"{r.name}[{a}:{b}]" if b - a > 1 else f"{r.name}[{a}]" for r, a, b in spans if not r.settled(a, b)]
     shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -14,11 +14,11 @@ from collections.abc import Sequence
 from typing import Any, TextIO
 
 from howdah.engine.client.fetch import nested_futures
-from howdah.engine.client.future_registry import spans_of
+from howdah.engine.client.future_registry import ranges_of
 from howdah.engine.client.layer_results import FAILED, PENDING
 from howdah.errors import InputError
 
-EVERY = 0.1
+REFRESH_INTERVAL = 0.1
 """Seconds between two looks."""
 
 
@@ -97,7 +97,7 @@ def progress(
     file : where the line goes; default: standard error.
     timeout : seconds after which it stops showing (and waiting).
     """
-    found: list[tuple[Any, int, int]] = spans_of(nested_futures(list(futures)))
+    found: list[tuple[Any, int, int]] = ranges_of(nested_futures(list(futures)))
     for part in futures:
         held = getattr(part, "_held", None)
         if held is not None:
@@ -123,7 +123,7 @@ def _watch(spans: Sequence[tuple[Any, int, int]], bar: ProgressBar, timeout: flo
             bar(total - waiting, total, names[0] if names else "", failed)
             if not waiting or (deadline is not None and time.monotonic() > deadline):
                 return
-            pause.wait(EVERY)
+            pause.wait(REFRESH_INTERVAL)
 
 
 def line(done: int, total: int, name: str, seconds: float, width: int = 79, failed: int = 0) -> str:

@@ -13,11 +13,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from howdah.engine.client.async_bridge import Flag, ItemWaits, started
-from howdah.engine.client.connection import Link
-from howdah.engine.client.fetch import Gathering, nested_futures, with_values
-from howdah.engine.client.future_registry import Ledger, Spans, spans_of, still_waiting
-from howdah.engine.client.layer_results import DONE, Watch
+from howdah.engine.client.async_bridge import AsyncEvent, ItemCallbacks, as_task
+from howdah.engine.client.connection import SchedulerConnection
+from howdah.engine.client.fetch import ResultFetcher, nested_futures, substitute_values
+from howdah.engine.client.future_registry import FutureRegistry, ResultRanges, ranges_of, timeout_message
+from howdah.engine.client.layer_results import DONE, CompletionWatch
 from howdah.engine.comm.connection.event_loop import Loop
 from howdah.engine.execution.task_context import slot_released
 from howdah.errors import DeadlineExceeded, HowdahError, bad_value
@@ -33,12 +33,12 @@ log = logging.getLogger(__name__)
 class Waits:
     """Mixed into `Client`."""
 
-    ledger: Ledger
-    _link: Link
-    _thread: LoopThread
-    _gathering: Gathering | None
-    _watches: set[Watch]
-    _item_waits: ItemWaits
+    registry: FutureRegistry
+    connection: SchedulerConnection
+    loop_thread: LoopThread
+    _gathering: ResultFetcher | None
+    _watches: set[CompletionWatch]
+    _item_waits: ItemCallbacks
     when_lost: set[Callable[[HowdahError], object]]
 
     if TYPE_CHECKING:
@@ -60,27 +60,27 @@ class Waits:
             raise bad_value("errors", errors, "write 'raise' or 'skip'")
         found = nested_futures(futures)
         if self.asynchronous:
-            return started(self._gather_async(futures, found, errors))
+            return as_task(self._gather_async(futures, found, errors))
         if errors == "skip":
-            self._wait(spans_of(found), None)
+            self._wait(ranges_of(found), None)
             found = [future for future in found if future.results.state[future.item] == DONE]
-        return _in_nest(futures, found, self._results_of(spans_of(found), None), errors)
+        return _in_nest(futures, found, self._results_of(ranges_of(found), None), errors)
 
     async def _gather_async(self, futures: Any, found: list[Future], errors: str) -> Any:
         if errors == "skip":
-            await self._wait_async(spans_of(found), None)
+            await self._wait_async(ranges_of(found), None)
             found = [future for future in found if future.results.state[future.item] == DONE]
-        return _in_nest(futures, found, await self._results_async(spans_of(found), None), errors)
+        return _in_nest(futures, found, await self._results_async(ranges_of(found), None), errors)
 
     def gathered(self, futures: Sequence[Future]) -> list[Any]:
         """The values of futures, in order; waits on this thread, whatever kind of client this is."""
-        return self._results_of(spans_of(futures), None)
+        return self._results_of(ranges_of(futures), None)
 
     # -- on a thread --------------------------------------------------------------------------------------------------
 
-    def _results_of(self, spans: Spans, timeout: float | None, progress: Progress | None = None) -> list[Any]:
+    def _results_of(self, spans: ResultRanges, timeout: float | None, progress: Progress | None = None) -> list[Any]:
         """Values of spans, item by item. Raises the first failure that is known."""
-        patience = Patience(timeout)
+        patience = Deadline(timeout)
         assert self._gathering is not None
         while True:
             self._wait_for(spans, patience, first_failure=True, progress=progress)
@@ -90,51 +90,51 @@ class Waits:
                 return values
             # A holder was lost between its report and the fetch: what it held is made again.
 
-    def _raise_failed(self, spans: Spans) -> None:
+    def _raise_failed(self, spans: ResultRanges) -> None:
         for results, start, stop in spans:
             failed = results.first_failed(start, stop)
             if failed >= 0:
-                raise self.ledger.failure(results, failed) or HowdahError("a task failed without a reason")
+                raise self.registry.failure(results, failed) or HowdahError("a task failed without a reason")
 
-    def _wait(self, spans: Spans, timeout: float | None, first_failure: bool = False) -> None:
+    def _wait(self, spans: ResultRanges, timeout: float | None, first_failure: bool = False) -> None:
         """Return when all is settled (or one has failed). Raises DeadlineExceeded, or the link's fault."""
-        self._wait_for(spans, Patience(timeout), first_failure)
+        self._wait_for(spans, Deadline(timeout), first_failure)
 
     def _wait_for(
         self,
-        spans: Spans,
-        patience: Patience,
+        spans: ResultRanges,
+        patience: Deadline,
         first_failure: bool = False,
         progress: Progress | None = None,
     ) -> None:
-        if all(results.settled(start, stop) for results, start, stop in spans) and self._link.fault is None:
+        if all(results.settled(start, stop) for results, start, stop in spans) and self.connection.error is None:
             return
-        watch = Watch(spans, first_failure, _Alarm(self._thread.loop))
+        watch = CompletionWatch(spans, first_failure, _Alarm(self.loop_thread.loop))
         self._begin(watch)
         try:
             with slot_released():
                 while not watch.event.is_set():
-                    left = patience.left()
+                    left = patience.remaining()
                     if left is not None and left <= 0.0:
-                        raise DeadlineExceeded(still_waiting(spans, patience.seconds or 0.0))
+                        raise DeadlineExceeded(timeout_message(spans, patience.seconds or 0.0))
                     if progress is None:
-                        self._thread.loop.stay_awake()
+                        self.loop_thread.loop.stay_awake()
                         watch.event.wait(left)
                     elif not watch.event.wait(0.2 if left is None else min(0.2, left)):
                         self._report(progress)
-            if progress is not None and self._link.fault is None:
+            if progress is not None and self.connection.error is None:
                 self._report(progress)
         finally:
             self._end(watch)
-        self._check_link(spans)
+        self._check_connection(spans)
 
-    def _check_link(self, spans: Spans) -> None:
-        if self._link.fault is not None and not all(r.settled(a, b) for r, a, b in spans):
-            raise self._link.fault
+    def _check_connection(self, spans: ResultRanges) -> None:
+        if self.connection.error is not None and not all(r.settled(a, b) for r, a, b in spans):
+            raise self.connection.error
 
     def _report(self, progress: Progress) -> None:
-        of = progress if isinstance(progress, ProgressOf) else None
-        layers = self.progress() if of is None else self._link.ask("progress_of", keys=of.keys)
+        of = progress if isinstance(progress, LayerProgress) else None
+        layers = self.progress() if of is None else self.connection.query("progress_of", keys=of.keys)
         open_layers = [layer for layer in layers if layer["done"] + layer["idle"] < layer["n"]]
         left = sum(layer["n"] - layer["idle"] - layer["done"] for layer in open_layers)
         # What was done and is needed no more is forgotten over there: it counts as done all the same.
@@ -143,60 +143,60 @@ class Waits:
 
     # -- on a user's event loop ---------------------------------------------------------------------------------------
 
-    async def _results_async(self, spans: Spans, timeout: float | None) -> list[Any]:
-        patience = Patience(timeout)
+    async def _results_async(self, spans: ResultRanges, timeout: float | None) -> list[Any]:
+        patience = Deadline(timeout)
         assert self._gathering is not None
         while True:
             await self._wait_for_async(spans, patience, first_failure=True)
             self._raise_failed(spans)
-            if self._gathering.at_hand(spans):
+            if self._gathering.all_inline(spans):
                 values = self._gathering.collect(spans)
             else:
                 values = await asyncio.to_thread(self._gathering.collect, spans)
             if values is not None:
                 return values
 
-    async def _wait_async(self, spans: Spans, timeout: float | None, first_failure: bool = False) -> None:
-        await self._wait_for_async(spans, Patience(timeout), first_failure)
+    async def _wait_async(self, spans: ResultRanges, timeout: float | None, first_failure: bool = False) -> None:
+        await self._wait_for_async(spans, Deadline(timeout), first_failure)
 
-    async def _wait_for_async(self, spans: Spans, patience: Patience, first_failure: bool = False) -> None:
-        if all(results.settled(start, stop) for results, start, stop in spans) and self._link.fault is None:
+    async def _wait_for_async(self, spans: ResultRanges, patience: Deadline, first_failure: bool = False) -> None:
+        if all(results.settled(start, stop) for results, start, stop in spans) and self.connection.error is None:
             return
-        flag = Flag()
+        flag = AsyncEvent()
         if len(spans) == 1 and spans[0][2] - spans[0][1] == 1:
             results, item, _ = spans[0]
-            self._thread.loop.call_soon_threadsafe(self._begin_item, results, item, flag)
+            self.loop_thread.loop.call_soon_threadsafe(self._begin_item, results, item, flag)
             with slot_released():
-                in_time = await flag.wait(patience.left())
+                in_time = await flag.wait(patience.remaining())
         else:
-            watch = Watch(spans, first_failure, flag)
+            watch = CompletionWatch(spans, first_failure, flag)
             self._begin(watch)
             try:
                 with slot_released():
-                    in_time = await flag.wait(patience.left())
+                    in_time = await flag.wait(patience.remaining())
             finally:
                 self._end(watch)
         if not in_time:
-            raise DeadlineExceeded(still_waiting(spans, patience.seconds or 0.0))
-        self._check_link(spans)
+            raise DeadlineExceeded(timeout_message(spans, patience.seconds or 0.0))
+        self._check_connection(spans)
 
-    def _begin(self, watch: Watch) -> None:
+    def _begin(self, watch: CompletionWatch) -> None:
         self._watches.add(watch)  # before the look at the link: whoever loses it looks here after
         watch.start()
-        if self._link.fault is not None:
+        if self.connection.error is not None:
             watch.event.set()
 
-    def _end(self, watch: Watch) -> None:
+    def _end(self, watch: CompletionWatch) -> None:
         self._watches.discard(watch)
         watch.stop()
 
     # -- on howdah's loop thread --------------------------------------------------------------------------------------
 
-    def _begin_item(self, results: Any, item: int, flag: Flag) -> None:
-        if self._link.fault is not None:
+    def _begin_item(self, results: Any, item: int, flag: AsyncEvent) -> None:
+        if self.connection.error is not None:
             flag.set()
         else:
-            self._item_waits.call(results, item, flag.set)
+            self._item_waits.add(results, item, flag.set)
 
     def _call_when_done(self, future: Future, fn: Callable[[Future], object]) -> None:
         assert self._gathering is not None
@@ -206,9 +206,9 @@ class Waits:
             if future.done():
                 pool.submit(_called_back, fn, future)
 
-        self._thread.loop.call_soon_threadsafe(self._item_waits.call, future.results, future.item, ended)
+        self.loop_thread.loop.call_soon_threadsafe(self._item_waits.add, future.results, future.item, ended)
 
-    def _lost_link(self, fault: HowdahError) -> None:
+    def _on_connection_lost(self, fault: HowdahError) -> None:
         for watch in tuple(self._watches):
             watch.event.set()
         self._item_waits.call_all()
@@ -216,14 +216,14 @@ class Waits:
             tell(fault)
 
 
-class Patience:
+class Deadline:
     """Seconds that a user would wait, all waits of one call together; None is for ever."""
 
     def __init__(self, seconds: float | None) -> None:
         self.seconds = seconds
         self._until = None if seconds is None else time.monotonic() + seconds
 
-    def left(self) -> float | None:
+    def remaining(self) -> float | None:
         return None if self._until is None else self._until - time.monotonic()
 
 
@@ -239,7 +239,7 @@ class _Alarm(threading.Event):
         super().set()
 
 
-class ProgressOf:
+class LayerProgress:
     """A progress function that wants to hear of certain layers only, which have `total` items."""
 
     def __init__(self, progress: Progress, lengths: Mapping[bytes, int]) -> None:
@@ -252,7 +252,7 @@ class ProgressOf:
 def _in_nest(futures: Any, found: list[Future], values: list[Any], errors: str) -> Any:
     if errors == "raise" and type(futures) is list and len(found) == len(futures):
         return values
-    return with_values(futures, dict(zip(map(id, found), values)), skip=errors == "skip")
+    return substitute_values(futures, dict(zip(map(id, found), values)), skip=errors == "skip")
 
 
 def _called_back(fn: Callable[[Future], object], future: Future) -> None:

@@ -1,6 +1,6 @@
 """An actor where it lives: one object on one worker, one thread that does its calls, one after the other.
 
-The object is made by a task, whose result is a `Resident`: it stays in the worker's store for as long as anybody holds
+The object is made by a task, whose result is a `HostedActor`: it stays in the worker's store while anybody holds
 the task's future, and what others fetch of it is an `Actor` that points here. Calls come over connections of their
 own (purpose "actor"), past the scheduler.
 """
@@ -20,7 +20,7 @@ import msgspec
 from howdah.engine.comm.connection.connect import send_greeting
 from howdah.engine.comm.connection.framing import Buffer, Channel, ChannelClosed
 from howdah.engine.comm.security.certificates import Role
-from howdah.engine.coordination.worker_context import WorkerHere, client_here, worker_here
+from howdah.engine.coordination.worker_context import WorkerContext, current_client, current_worker
 from howdah.engine.protocol.events import TaskError
 from howdah.engine.protocol.messages import Hello, Welcome
 from howdah.engine.serialization.exceptions import task_error
@@ -49,45 +49,45 @@ _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(ActorCall)
 
 
-class _Work(NamedTuple):
+class _QueuedCall(NamedTuple):
     call: ActorCall
     frames: Sequence[Buffer]
     answer: Callable[[list[Buffer]], None]
 
 
-class Resident:
+class HostedActor:
     """The object and its thread, which ends when nothing refers to the resident any more."""
 
     def __init__(self, kind: type, token: str, made: Any) -> None:
         self.kind, self.token = kind, token
-        self._queue: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_QueuedCall | None] = queue.SimpleQueue()
         threading.Thread(
             target=_serve, args=(made, self._queue, _where()), name=f"howdah-actor-{kind.__name__}", daemon=True
         ).start()
         weakref.finalize(self, self._queue.put, None)
 
-    def put(self, work: _Work) -> None:
+    def put(self, work: _QueuedCall) -> None:
         self._queue.put(work)
 
     def __reduce__(self) -> Any:
         """Elsewhere it is an `Actor`."""
         from howdah.engine.coordination.actors import actor_at
 
-        here = _here()
+        here = _context()
         return actor_at, (self.kind, self.token, here.name, here.address)
 
 
-_residents: weakref.WeakValueDictionary[str, Resident] = weakref.WeakValueDictionary()
+_hosted: weakref.WeakValueDictionary[str, HostedActor] = weakref.WeakValueDictionary()
 
 
-def make_resident(kind: type, token: str, /, *args: Any, **kwargs: Any) -> Resident:
+def host_actor(kind: type, token: str, /, *args: Any, **kwargs: Any) -> HostedActor:
     """The task that makes an actor. It runs once: a state that was lost with its worker is not made anew in silence."""
-    here = _here()
-    client = client_here()
-    outcome, why = client._thread.call(client._link.asked(_claim(token), None))
+    here = _context()
+    client = current_client()
+    outcome, why = client.loop_thread.call(client.connection.request(_claim(token), None))
     if outcome != "ok":
         raise WorkerLost(f"the actor {kind.__name__} {why}; it is not made again on {here.name}")
-    resident = _residents[token] = Resident(kind, token, kind(*args, **kwargs))
+    resident = _hosted[token] = HostedActor(kind, token, kind(*args, **kwargs))
     return resident
 
 
@@ -97,19 +97,19 @@ def _claim(token: str) -> Any:
     return Coordinate(0, "actor", token, "claim")
 
 
-def _here() -> WorkerHere:
-    here = worker_here()
+def _context() -> WorkerContext:
+    here = current_worker()
     if here is None:
         raise HowdahError("actors live on workers, and this process is none")
     return here
 
 
 def _where() -> tuple[str, str, str]:
-    here = _here()
+    here = _context()
     return here.name, here.host, here.container
 
 
-def _serve(made: Any, works: queue.SimpleQueue[_Work | None], where: tuple[str, str, str]) -> None:
+def _serve(made: Any, works: queue.SimpleQueue[_QueuedCall | None], where: tuple[str, str, str]) -> None:
     """The actor's thread."""
     with asyncio.Runner() as runner:  # makes its loop when the first async method is called
         while (work := works.get()) is not None:
@@ -117,7 +117,7 @@ def _serve(made: Any, works: queue.SimpleQueue[_Work | None], where: tuple[str, 
             del work
 
 
-def _answer_to(made: Any, work: _Work, runner: asyncio.Runner, where: tuple[str, str, str]) -> list[Buffer]:
+def _answer_to(made: Any, work: _QueuedCall, runner: asyncio.Runner, where: tuple[str, str, str]) -> list[Buffer]:
     call = work.call
     try:
         value = getattr(made, call.name)
@@ -156,9 +156,9 @@ async def serve_actors(channel: Channel, role: Role, hello: Hello) -> None:
     while True:
         head, *frames = await channel.read()
         call = _decoder.decode(head)
-        resident = _residents.get(call.token)
+        resident = _hosted.get(call.token)
         if resident is None:
             said([_encoder.encode(ActorAnswer(call.number, gone=True))])
         else:
-            resident.put(_Work(call, frames, answer))
+            resident.put(_QueuedCall(call, frames, answer))
         del resident

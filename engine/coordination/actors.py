@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from howdah.engine.client.future_registry import spans_of
+from howdah.engine.client.future_registry import ranges_of
 from howdah.engine.comm.connection.connect import connect
 from howdah.engine.comm.connection.framing import Buffer, Channel
-from howdah.engine.coordination.actor_host import ActorAnswer, ActorCall, Resident, make_resident
-from howdah.engine.coordination.rpc import outwaited
-from howdah.engine.coordination.worker_context import client_here
+from howdah.engine.coordination.actor_host import ActorAnswer, ActorCall, HostedActor, host_actor
+from howdah.engine.coordination.rpc import wait_releasing_slot
+from howdah.engine.coordination.worker_context import current_client
 from howdah.engine.protocol.messages import Coordinate, Hello
 from howdah.engine.serialization.exceptions import raised_again
 from howdah.engine.serialization.serialize import dumps_apart, loads
@@ -31,13 +31,13 @@ from howdah.errors import HowdahError, WorkerLost, bad_value
 if TYPE_CHECKING:
     from howdah.engine.api.client import Client
     from howdah.engine.client.future import Future
-    from howdah.engine.client.layer_results import Results
+    from howdah.engine.client.layer_results import LayerResults
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(ActorAnswer)
 
 
-class Place(NamedTuple):
+class ActorLocation(NamedTuple):
     """Where an actor lives."""
 
     worker: str
@@ -54,7 +54,7 @@ class ActorFuture(concurrent.futures.Future[Any]):
     def result(self, timeout: float | None = None) -> Any:
         """The value. Raises what the method raised, TimeoutError after `timeout` seconds."""
         if not self.done():
-            outwaited(self, timeout)
+            wait_releasing_slot(self, timeout)
             timeout = 0
         return super().result(timeout)
 
@@ -62,11 +62,11 @@ class ActorFuture(concurrent.futures.Future[Any]):
         return False
 
 
-class _Unreachable(HowdahError):
+class _ActorUnreachable(HowdahError):
     """Nobody answers where an actor lives."""
 
 
-class _Call(NamedTuple):
+class _ActorCall(NamedTuple):
     actor: Actor
     verb: str
     name: str
@@ -92,11 +92,13 @@ class Actor:
     (None, [('a', 4)])
     """
 
-    def __init__(self, kind: type, token: str, client: Client | None, future: Future | None, place: Place | None):
+    def __init__(
+        self, kind: type, token: str, client: Client | None, future: Future | None, place: ActorLocation | None
+    ):
         self._kind, self._token = kind, token
-        self._client, self._future, self._place = client, future, place
-        self._line: _Line | None = None
-        self._early: list[_Call] = []
+        self._client, self._future, self._location = client, future, place
+        self._connection: ActorConnection | None = None
+        self._queued: list[_ActorCall] = []
         self._opening: asyncio.Task[None] | None = None
         self._owner = False
 
@@ -129,7 +131,7 @@ class Actor:
         return dir(self._kind)
 
     def __repr__(self) -> str:
-        where = f" on {self._place.worker}" if self._place is not None else ""
+        where = f" on {self._location.worker}" if self._location is not None else ""
         return f"<Actor {self._kind.__name__}{where}>"
 
     def __howdah_content__(self) -> Any:
@@ -137,38 +139,38 @@ class Actor:
 
     def __reduce__(self) -> Any:
         if self._future is not None:
-            return _arrived, (self._future, self._kind, self._token)
-        assert self._place is not None
-        return actor_at, (self._kind, self._token, *self._place)
+            return rebuild_actor, (self._future, self._kind, self._token)
+        assert self._location is not None
+        return actor_at, (self._kind, self._token, *self._location)
 
     def __del__(self) -> None:
         if self.__dict__.get("_owner") and self._client is not None:
             with contextlib.suppress(HowdahError):  # the cluster is gone, and the actor with it
-                self._client._link.send(Coordinate(0, "actor", self._token, "close"))
+                self._client.connection.send(Coordinate(0, "actor", self._token, "close"))
 
     def _made(self, timeout: float | None = None) -> Actor:
         """The actor, once it is made. Raises what its class raised."""
         if self._future is not None and self._client is not None:
-            self._client._results_of(spans_of([self._future]), timeout)
+            self._client._results_of(ranges_of([self._future]), timeout)
         return self
 
     # -- calls --------------------------------------------------------------------------------------------------------
 
     def _call(self, verb: str, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ActorFuture:
         if self._client is None:
-            self._client = client_here()
+            self._client = current_client()
         data, buffers = dumps_apart((args, kwargs))
-        call = _Call(self, verb, name, [data, *buffers], ActorFuture())
-        self._client._thread.loop.call_soon_threadsafe(self._send, call)
+        call = _ActorCall(self, verb, name, [data, *buffers], ActorFuture())
+        self._client.loop_thread.loop.call_soon_threadsafe(self._send, call)
         return call.future
 
     # On the loop's thread from here on.
 
-    def _send(self, call: _Call) -> None:
-        if self._line is not None and not self._line.ended:
-            self._line.send(call)
+    def _send(self, call: _ActorCall) -> None:
+        if self._connection is not None and not self._connection.ended:
+            self._connection.send(call)
             return
-        self._early.append(call)
+        self._queued.append(call)
         if self._opening is None or self._opening.done():
             self._opening = asyncio.ensure_future(self._open())
 
@@ -176,40 +178,40 @@ class Actor:
         """Find where it lives, connect, send what waits."""
         assert self._client is not None
         try:
-            if self._place is None:
+            if self._location is None:
                 assert self._future is not None
                 await _settled(self._future)
                 gathered = self._client.gathered
                 [found] = await asyncio.get_running_loop().run_in_executor(None, gathered, [self._future])
-                self._place = found._place
-            assert self._place is not None
-            self._line = await _line_to(self._client, self._place)
+                self._location = found._place
+            assert self._location is not None
+            self._connection = await _connection_to(self._client, self._location)
         except Exception as fault:  # noqa: BLE001  # the class's own constructor may have raised anything
-            error = self._lost(str(fault)) if isinstance(fault, _Unreachable) else fault
-            early, self._early = self._early, []
+            error = self._lost(str(fault)) if isinstance(fault, _ActorUnreachable) else fault
+            early, self._queued = self._queued, []
             for call in early:
                 _tell(self._client, call.future.set_exception, error)
             return
-        early, self._early = self._early, []
+        early, self._queued = self._queued, []
         for call in early:
-            self._line.send(call)
+            self._connection.send(call)
 
     def _lost(self, why: str) -> WorkerLost:
-        worker = self._place.worker if self._place is not None else "its worker"
-        self._line = self._future = None  # nobody needs it to be made again
+        worker = self._location.worker if self._location is not None else "its worker"
+        self._connection = self._future = None  # nobody needs it to be made again
         return WorkerLost(f"the actor {self._kind.__name__} is lost with its state: {why}, worker {worker}")
 
 
 def actor_at(kind: type, token: str, worker: str, address: str) -> Actor:
     """An actor that lives there; it does not keep it alive."""
-    return Actor(kind, token, None, None, Place(worker, address))
+    return Actor(kind, token, None, None, ActorLocation(worker, address))
 
 
-def _arrived(value: Any, kind: type, token: str) -> Any:
+def rebuild_actor(value: Any, kind: type, token: str) -> Any:
     """An actor that was an argument: of a task (`value` is the object itself or where it lives), or in a queue."""
     from howdah.engine.client.future import Future
 
-    if isinstance(value, Resident):
+    if isinstance(value, HostedActor):
         return value.__reduce__()[0](*value.__reduce__()[1])
     if isinstance(value, Future):
         return Actor(kind, token, value.client, value, None)
@@ -221,8 +223,8 @@ def make_actor(client: Client, kind: Any, args: tuple[Any, ...], kwargs: dict[st
     if not isinstance(kind, type):
         raise bad_value("actor", kind, "give a class: actor=True makes an object of it, and its arguments follow")
     token = secrets.token_hex(16)
-    client._link.send(Coordinate(0, "actor", token, "own"))
-    future = client.submit(make_resident, kind, token, *args, pure=False, **options, **kwargs)
+    client.connection.send(Coordinate(0, "actor", token, "own"))
+    future = client.submit(host_actor, kind, token, *args, pure=False, **options, **kwargs)
     actor = Actor(kind, token, client, future, None)
     actor._owner = True
     return actor
@@ -232,7 +234,7 @@ async def _settled(future: Future) -> None:
     """Return when the future has ended, or its cluster is lost."""
     ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    def changed(results: Results, start: int, stop: int) -> None:
+    def changed(results: LayerResults, start: int, stop: int) -> None:
         if not ended.done() and results.settled(future.item, future.item + 1):
             ended.set_result(None)
 
@@ -240,15 +242,15 @@ async def _settled(future: Future) -> None:
         if not ended.done():
             ended.set_exception(fault)
 
-    future.results.listen(changed)
+    future.results.add_listener(changed)
     future.client.when_lost.add(lost)
     try:
         changed(future.results, 0, 0)
-        if future.client._link.fault is not None:
-            lost(future.client._link.fault)
+        if future.client.connection.error is not None:
+            lost(future.client.connection.error)
         await ended
     finally:
-        future.results.unlisten(changed)
+        future.results.remove_listener(changed)
         future.client.when_lost.discard(lost)
 
 
@@ -265,21 +267,21 @@ def _tell(client: Client, fn: Callable[..., object], *values: Any) -> None:
 # -- connections ------------------------------------------------------------------------------------------------------
 
 
-class _Line:
+class ActorConnection:
     """A client's connection to one worker's actors."""
 
-    def __init__(self, client: Client, place: Place, channel: Channel) -> None:
+    def __init__(self, client: Client, place: ActorLocation, channel: Channel) -> None:
         self.place, self.ended = place, False
         self._client, self._channel = client, channel
         self._number = 0
-        self._waiting: dict[int, _Call] = {}
+        self._waiting: dict[int, _ActorCall] = {}
         self._reading = asyncio.ensure_future(self._read())
         client.when_lost.add(self._close)
 
     def _close(self, _: HowdahError) -> None:
         self._channel.close()
 
-    def send(self, call: _Call) -> None:
+    def send(self, call: _ActorCall) -> None:
         self._number += 1
         self._waiting[self._number] = call
         head = _encoder.encode(ActorCall(self._number, call.actor._token, call.verb, call.name))
@@ -298,7 +300,7 @@ class _Line:
                 if answer.gone:
                     _tell(self._client, call.future.set_exception, call.actor._lost("it does not live there any more"))
                 else:
-                    _tell(self._client, _Answered(call, answer, frames).open)
+                    _tell(self._client, _Reply(call, answer, frames).open)
                 del call, answer, frames  # while the next answer is waited for, the actor may be dropped
         except HowdahError as error:
             self.ended = True
@@ -308,10 +310,10 @@ class _Line:
                 _tell(self._client, call.future.set_exception, call.actor._lost(str(error)))
 
 
-class _Answered(NamedTuple):
+class _Reply(NamedTuple):
     """An answer that is opened on a thread where users' modules may be imported."""
 
-    call: _Call
+    call: _ActorCall
     answer: ActorAnswer
     frames: Sequence[Buffer]
 
@@ -331,22 +333,24 @@ class _Answered(NamedTuple):
             future.set_result(value)
 
 
-_lines: weakref.WeakKeyDictionary[Client, dict[str, asyncio.Future[_Line]]] = weakref.WeakKeyDictionary()
+_connections: weakref.WeakKeyDictionary[Client, dict[str, asyncio.Future[ActorConnection]]] = (
+    weakref.WeakKeyDictionary()
+)
 
 
-async def _line_to(client: Client, place: Place) -> _Line:
+async def _connection_to(client: Client, place: ActorLocation) -> ActorConnection:
     """The client's line to that worker; made at the first call, and anew when it has ended."""
-    lines = _lines.setdefault(client, {})
+    lines = _connections.setdefault(client, {})
     known = lines.get(place.address)
     if known is None or (known.done() and (known.exception() is not None or known.result().ended)):
-        known = lines[place.address] = asyncio.ensure_future(_connected(client, place))
+        known = lines[place.address] = asyncio.ensure_future(_connect(client, place))
     return await asyncio.shield(known)
 
 
-async def _connected(client: Client, place: Place) -> _Line:
+async def _connect(client: Client, place: ActorLocation) -> ActorConnection:
     hello = Hello("actor", client.name, host=socket.gethostname())
     try:
-        channel, _ = await connect(place.address, hello, client._link.security, expect="worker")
+        channel, _ = await connect(place.address, hello, client.connection.security, expect="worker")
     except (HowdahError, OSError) as error:
-        raise _Unreachable(f"it cannot be reached any more ({error})") from error
-    return _Line(client, place, channel)
+        raise _ActorUnreachable(f"it cannot be reached any more ({error})") from error
+    return ActorConnection(client, place, channel)

@@ -64,7 +64,7 @@ class Semaphore(Primitive):
     async def _acquired(self, timeout: float | None) -> bool:
         token = secrets.token_hex(8)
         try:
-            await self._asked("acquire", timeout=timeout, limit=self.max_leases, token=token)
+            await self._request("acquire", timeout=timeout, limit=self.max_leases, token=token)
         except DeadlineExceeded:
             return False
         with self._guard:
@@ -105,7 +105,7 @@ class Semaphore(Primitive):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._awaitable(self._asked("release", limit=self.max_leases, token=self._last()))
+        await self._awaitable(self._request("release", limit=self.max_leases, token=self._last()))
 
 
 class Lock(Semaphore):
@@ -181,7 +181,7 @@ class Event(Primitive):
 
     async def _waited(self, timeout: float | None) -> Any:
         try:
-            return await self._asked("wait", timeout=timeout)
+            return await self._request("wait", timeout=timeout)
         except DeadlineExceeded:
             return False
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine, Generator
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from howdah.engine.coordination.worker_context import client_here
+from howdah.engine.coordination.worker_context import current_client
 from howdah.engine.execution.task_context import in_task, slot_released
 from howdah.engine.protocol.layers import TaskRange
 from howdah.engine.protocol.messages import Coordinate
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from howdah.engine.api.client import Client
 
 T = TypeVar("T")
-MOMENT = 0.02
+SLOT_HOLD_SECONDS = 0.02
 """Seconds for which a task keeps its slot while it waits."""
 
 Timeout = float | str | timedelta | None
@@ -52,7 +52,7 @@ def seconds(timeout: Timeout) -> float | None:
     return float(timeout)
 
 
-class Awaited(Generic[T]):
+class StartedCall(Generic[T]):
     """What a method gives in an asynchronous client, and what `async with` waits for: awaited once."""
 
     def __init__(self, future: asyncio.Future[T]) -> None:
@@ -77,17 +77,17 @@ class Primitive:
         if not isinstance(self.name, str):
             raise bad_value("name", name, "give a text, or nothing for one of its own")
         if name is None and self.kind != "semaphore":  # a free semaphore is not remembered anyway
-            self.client._link.send(Coordinate(0, self.kind, self.name, "own"))
+            self.client.connection.send(Coordinate(0, self.kind, self.name, "own"))
 
     @property
     def client(self) -> Client:
         if self._client is None:
-            self._client = client_here()
+            self._client = current_client()
         client: Client = self._client
         return client
 
     def __reduce__(self) -> Any:
-        return _again, (type(self), self.name, self._parameters())
+        return _rebuild, (type(self), self.name, self._parameters())
 
     def _parameters(self) -> dict[str, Any]:
         return {}
@@ -99,19 +99,19 @@ class Primitive:
 
     def _call(self, verb: str, then: Callable[[Any], Any] | None = None, **about: Any) -> Any:
         """Ask, and wait for the answer; in an asynchronous client an awaitable instead."""
-        work = self._asked(verb, then, **about)
+        work = self._request(verb, then, **about)
         if getattr(self.client, "asynchronous", False):
             return self._awaitable(work)
-        return _waited(self.client, work)
+        return wait_for_reply(self.client, work)
 
-    def _awaitable(self, work: Coroutine[Any, Any, T]) -> Awaited[T]:
-        return Awaited(asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self.client._thread.loop)))
+    def _awaitable(self, work: Coroutine[Any, Any, T]) -> StartedCall[T]:
+        return StartedCall(asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self.client.loop_thread.loop)))
 
-    async def _asked(self, verb: str, then: Callable[[Any], Any] | None = None, **about: Any) -> Any:
+    async def _request(self, verb: str, then: Callable[[Any], Any] | None = None, **about: Any) -> Any:
         """On the loop's thread: ask, and make of the answer what `then` makes."""
         timeout = about.get("timeout")
         question = Coordinate(0, self.kind, self.name, verb, **about)
-        outcome, value = await self.client._link.asked(question, None)
+        outcome, value = await self.client.connection.request(question, None)
         if outcome == "timeout":
             raise DeadlineExceeded(f"{self!r}: {verb} was not possible within {timeout:g} s")
         if outcome == "wrong":
@@ -122,7 +122,7 @@ class Primitive:
 
     # -- values -------------------------------------------------------------------------------------------------------
 
-    def _packed(self, value: Any) -> dict[str, Any]:
+    def _encode_value(self, value: Any) -> dict[str, Any]:
         """`value` as the parts of a question. Raises Unpicklable, and InputError for another client's future."""
         futures: dict[tuple[bytes, int], tuple[int, Any]] = {}
 
@@ -135,7 +135,7 @@ class Primitive:
             data = dumps(value)
         return {"data": data, "spans": tuple(TaskRange(key, item, item + 1) for key, item in futures)}
 
-    def _opened(self, value: Any) -> list[Any]:
+    def _receive_values(self, value: Any) -> list[Any]:
         """The values that an answer brings. On the loop's thread: futures are held before the ticket is given up."""
         from howdah.engine.client.future import Future
 
@@ -143,17 +143,17 @@ class Primitive:
         client = self.client
         found: list[Any] = []
         for data, spans in items:
-            with client.ledger.lock:
+            with client.registry.lock:
                 futures = [
-                    Future(client, client.ledger.hold(key, name, n, item, item + 1), item)
+                    Future(client, client.registry.add_reference(key, name, n, item, item + 1), item)
                     for key, item, name, n in spans
                 ]
             found.append((data, futures))
-        client._link.send(Coordinate(0, self.kind, self.name, "took", ticket=ticket))
+        client.connection.send(Coordinate(0, self.kind, self.name, "took", ticket=ticket))
         return found
 
     @staticmethod
-    def _loaded(part: tuple[bytes, list[Any]]) -> Any:
+    def _load(part: tuple[bytes, list[Any]]) -> Any:
         """The value itself. On the user's thread: opening it may import her modules."""
         data, futures = part
         if not futures:
@@ -162,20 +162,20 @@ class Primitive:
             return loads(data)
 
 
-def _waited(client: Client, work: Coroutine[Any, Any, T]) -> T:
+def wait_for_reply(client: Client, work: Coroutine[Any, Any, T]) -> T:
     """Run `work` on the loop and wait. Whoever stops waiting (Ctrl-C) takes the question back."""
-    if threading.current_thread() is client._thread.thread:
-        return client._thread.call(work)  # which refuses
-    future: concurrent.futures.Future[T] = asyncio.run_coroutine_threadsafe(work, client._thread.loop)
+    if threading.current_thread() is client.loop_thread.thread:
+        return client.loop_thread.call(work)  # which refuses
+    future: concurrent.futures.Future[T] = asyncio.run_coroutine_threadsafe(work, client.loop_thread.loop)
     try:
-        outwaited(future)
+        wait_releasing_slot(future)
         return future.result()
     except BaseException:
         future.cancel()
         raise
 
 
-def outwaited(future: concurrent.futures.Future[Any], timeout: float | None = None) -> bool:
+def wait_releasing_slot(future: concurrent.futures.Future[Any], timeout: float | None = None) -> bool:
     """Wait for the end of `future`; False if it did not come within `timeout` seconds.
 
     A task that waits, and not just for a moment, gives its slot to other tasks meanwhile.
@@ -184,11 +184,11 @@ def outwaited(future: concurrent.futures.Future[Any], timeout: float | None = No
     future.add_done_callback(lambda _: ended.set())
     if not in_task():
         return ended.wait(timeout)
-    if ended.wait(MOMENT if timeout is None else min(MOMENT, timeout)):
+    if ended.wait(SLOT_HOLD_SECONDS if timeout is None else min(SLOT_HOLD_SECONDS, timeout)):
         return True
     with slot_released():
-        return ended.wait(None if timeout is None else max(0.0, timeout - MOMENT))
+        return ended.wait(None if timeout is None else max(0.0, timeout - SLOT_HOLD_SECONDS))
 
 
-def _again(kind: type[Primitive], name: str, parameters: dict[str, Any]) -> Primitive:
+def _rebuild(kind: type[Primitive], name: str, parameters: dict[str, Any]) -> Primitive:
     return kind(name=name, **parameters)

@@ -5,24 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from howdah.engine.coordination.rpc import Primitive, Timeout, _waited, seconds
+from howdah.engine.coordination.rpc import Primitive, Timeout, seconds, wait_for_reply
 from howdah.errors import bad_value
 
 
-class _Store(Primitive):
+class _ValuePrimitive(Primitive):
     def _get_call(self, make: Callable[[list[Any]], Any], **about: Any) -> Any:
         """A call whose answer brings values: taken on the loop, opened where the caller is."""
-        work = self._asked("get", self._opened, **about)
+        work = self._request("get", self._receive_values, **about)
         if getattr(self.client, "asynchronous", False):
-            return self._awaitable(_made(work, lambda parts: make([self._loaded(part) for part in parts])))
-        return make([self._loaded(part) for part in _waited(self.client, work)])
+            return self._awaitable(_convert(work, lambda parts: make([self._load(part) for part in parts])))
+        return make([self._load(part) for part in wait_for_reply(self.client, work)])
 
 
-async def _made(work: Coroutine[Any, Any, Any], make: Callable[[Any], Any]) -> Any:
+async def _convert(work: Coroutine[Any, Any, Any], make: Callable[[Any], Any]) -> Any:
     return make(await work)
 
 
-class Queue(_Store):
+class Queue(_ValuePrimitive):
     """A queue that all clients and tasks of a cluster share, first in, first out.
 
     Parameters
@@ -58,7 +58,7 @@ class Queue(_Store):
 
     def put(self, value: Any, timeout: Timeout = None) -> Any:
         """Put `value` at the end; waits while the queue is full. Raises DeadlineExceeded after `timeout` seconds."""
-        return self._call("put", **self._packed(value), timeout=seconds(timeout), limit=self.maxsize)
+        return self._call("put", **self._encode_value(value), timeout=seconds(timeout), limit=self.maxsize)
 
     def get(self, timeout: Timeout = None, batch: bool | int = False) -> Any:
         """The value at the head; waits while the queue is empty. Raises DeadlineExceeded after `timeout` seconds.
@@ -83,7 +83,7 @@ class Queue(_Store):
         return self._call("close")
 
 
-class Variable(_Store):
+class Variable(_ValuePrimitive):
     """One value that all clients and tasks of a cluster share.
 
     Parameters
@@ -107,7 +107,7 @@ class Variable(_Store):
     def set(self, value: Any, timeout: Timeout = None) -> Any:
         """Give it a value, in place of the one it has. `timeout` is there for dask's sake: it never has to wait."""
         seconds(timeout)
-        return self._call("set", **self._packed(value))
+        return self._call("set", **self._encode_value(value))
 
     def get(self, timeout: Timeout = None) -> Any:
         """Its value; waits while it has none. Raises DeadlineExceeded after `timeout` seconds."""

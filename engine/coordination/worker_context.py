@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from howdah.engine.execution.default_client import get_current
+from howdah.engine.execution.default_client import get_default_client
 from howdah.errors import HowdahError
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from howdah.engine.protocol.events import WorkerInfo
 
 
-class WorkerHere(NamedTuple):
+class WorkerContext(NamedTuple):
     """The worker that this process is."""
 
     name: str
@@ -30,17 +30,17 @@ class WorkerHere(NamedTuple):
     container: str
 
 
-_worker: WorkerHere | None = None
+_worker: WorkerContext | None = None
 _lock = threading.Lock()
 
 
-def this_is_worker(info: WorkerInfo, scheduler: str, security: Security | None) -> None:
+def set_current_worker(info: WorkerInfo, scheduler: str, security: Security | None) -> None:
     """Said once by a worker process, before its first task."""
     global _worker
-    _worker = WorkerHere(info.name, scheduler, security, info.address, info.host, info.container)
+    _worker = WorkerContext(info.name, scheduler, security, info.address, info.host, info.container)
 
 
-def worker_here() -> WorkerHere | None:
+def current_worker() -> WorkerContext | None:
     """The worker that this process is; None in others."""
     return _worker
 
@@ -50,12 +50,12 @@ def worker_name() -> str:
     return "" if _worker is None else _worker.name
 
 
-def client_here(given: Any = None) -> Client:
+def current_client(given: Any = None) -> Client:
     """`given`, or this process's current client, or in a worker the client of its tasks.
 
     Raises HowdahError when there is none.
     """
-    found: Any = given if given is not None else get_current()
+    found: Any = given if given is not None else get_default_client()
     client: Client
     if found is not None:
         client = found
@@ -63,7 +63,7 @@ def client_here(given: Any = None) -> Client:
     if _worker is None:
         raise HowdahError("there is no client in this process: make one first (`howdah.Client(...)`), or give client=")
     with _lock:
-        found = get_current()
+        found = get_default_client()
         if found is None:
             from howdah.engine.api.client import Client
 

@@ -50,9 +50,9 @@ def finished(collection: Any) -> Any:
 
     On a worker that means by its cluster: the task gives its slot away meanwhile.
     """
-    from howdah.engine.coordination.worker_context import client_here, worker_here
+    from howdah.engine.coordination.worker_context import current_client, current_worker
 
-    return collection.compute(scheduler="threads" if worker_here() is None else client_here())
+    return collection.compute(scheduler="threads" if current_worker() is None else current_client())
 
 
 def trace(nest: Any, found: list[Delayed], above: tuple[int, ...] = ()) -> Any:
@@ -316,10 +316,10 @@ def _arrived(value: Any, name: str) -> Delayed:
 
 def from_future(future: Any) -> Delayed:
     """The value of a `Future`, as an argument."""
-    from howdah.engine.client.future import held
+    from howdah.engine.client.future import held_layer
 
     made = _task(given, (), {}, future.results.name, None, False)
-    object.__setattr__(made, "_held", (held(future), future.item))
+    object.__setattr__(made, "_held", (held_layer(future), future.item))
     return made
 
 

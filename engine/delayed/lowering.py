@@ -108,8 +108,8 @@ class CallGroups:
             self.held[keep.layer] = keep
             group = self._by_name[keep.layer] = self._group(-1, "held", call._name)
             group.key, group.n = keep.layer, keep.n
-        elif hasattr(keep.results, "joined"):
-            self.held[keep.layer] = replace(keep, results=keep.results.joined(self.held[keep.layer].results))
+        elif hasattr(keep.results, "merged"):
+            self.held[keep.layer] = replace(keep, results=keep.results.merged(self.held[keep.layer].results))
         self.places[id(call)] = group.base + item
 
     def _group(self, level: int, form: str, name: str) -> CallGroup:

@@ -89,7 +89,7 @@ class LocalCluster:
         self.resources = parse_resources("resources", resources or {})
         self._guard = threading.RLock()
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._lines: dict[str, socket.socket] = {}
+        self._supervisor_sockets: dict[str, socket.socket] = {}
         self._crashes: list[float] = []
         self._next = 0
         self._closed = False
@@ -128,7 +128,7 @@ class LocalCluster:
             self._check_open()
             surplus = list(self._processes)[n:]
             for worker in surplus:
-                self._forget(worker)
+                self._begin_retirement(worker)
             missing = n - len(self._processes)
             for _ in range(missing):
                 self._start()
@@ -159,17 +159,17 @@ class LocalCluster:
         with theirs:
             process = subprocess.Popen(command, stdin=theirs.fileno(), env=environment, process_group=0)
         line.setblocking(False)
-        self._processes[name], self._lines[name] = process, line
+        self._processes[name], self._supervisor_sockets[name] = process, line
         pidfd = os.pidfd_open(process.pid)
         loop = self._thread.loop
-        loop.call_soon_threadsafe(loop.add_reader, pidfd, self._ended, name, process, pidfd)
-        loop.call_soon_threadsafe(self._listen, name, line)
+        loop.call_soon_threadsafe(loop.add_reader, pidfd, self._on_supervisor_exit, name, process, pidfd)
+        loop.call_soon_threadsafe(self._add_reader, name, line)
 
-    def _listen(self, name: str, line: socket.socket) -> None:
+    def _add_reader(self, name: str, line: socket.socket) -> None:
         if line.fileno() >= 0:
-            self._thread.loop.add_reader(line, self._said, name, line)
+            self._thread.loop.add_reader(line, self._on_supervisor_message, name, line)
 
-    def _said(self, name: str, line: socket.socket) -> None:
+    def _on_supervisor_message(self, name: str, line: socket.socket) -> None:
         """A worker's supervisor says that the worker has died, and why. On the loop's thread."""
         with contextlib.suppress(BlockingIOError, ConnectionResetError):
             data = line.recv(1 << 16)
@@ -183,7 +183,7 @@ class LocalCluster:
                 if not self._closed:
                     log.warning("worker %s: %s; it is started again", name, ended["ended"])
 
-    def _forget(self, name: str) -> subprocess.Popen[bytes]:
+    def _begin_retirement(self, name: str) -> subprocess.Popen[bytes]:
         self._leaving[name] = process = self._processes.pop(name)
         return process
 
@@ -191,15 +191,15 @@ class LocalCluster:
     def _leaving(self) -> dict[str, subprocess.Popen[bytes]]:
         return self.__dict__.setdefault("_left", {})  # type: ignore[no-any-return]
 
-    def _ended(self, name: str, process: subprocess.Popen[bytes], pidfd: int) -> None:
+    def _on_supervisor_exit(self, name: str, process: subprocess.Popen[bytes], pidfd: int) -> None:
         """A worker's supervisor has ended, and the worker with it. On the loop's thread."""
         self._thread.loop.remove_reader(pidfd)
         os.close(pidfd)
         code = process.wait()
         with self._guard:
-            line = self._lines.pop(name, None)
+            line = self._supervisor_sockets.pop(name, None)
             if line is not None:
-                self._said(name, line)
+                self._on_supervisor_message(name, line)
                 self._thread.loop.remove_reader(line)
                 line.close()
             asked = self._leaving.pop(name, None) is not None
@@ -263,7 +263,7 @@ class LocalCluster:
                 return
             self._closed = True
             processes = [*self._processes.values(), *self._leaving.values()]
-            lines = list(self._lines.values())
+            lines = list(self._supervisor_sockets.values())
         _open.discard(self)
         with contextlib.suppress(Exception):
             self._thread.call(self._shut(), timeout)

@@ -19,11 +19,11 @@ def processes() -> Any:
     global _kept
     from howdah.engine.api.client import Client
     from howdah.engine.deploy.local import LocalCluster
-    from howdah.engine.execution.default_client import drop_current
+    from howdah.engine.execution.default_client import remove_default_client
 
     with _guard:
         if _kept is None or _kept[0] != os.getpid():
             client = Client(LocalCluster(name="processes"), name="processes")
-            drop_current(client)
+            remove_default_client(client)
             _kept = os.getpid(), client
         return _kept[1]

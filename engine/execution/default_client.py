@@ -12,7 +12,7 @@ _lock = threading.Lock()
 _clients: list[Any] = []
 
 
-def set_current(client: Any) -> None:
+def set_default_client(client: Any) -> None:
     """Make `client` the current one. It stays behind those set later, and comes back when they are dropped."""
     with _lock:
         if client in _clients:
@@ -20,14 +20,14 @@ def set_current(client: Any) -> None:
         _clients.append(client)
 
 
-def drop_current(client: Any) -> None:
+def remove_default_client(client: Any) -> None:
     """`client` is closed, and current no more. One that is not known is no error."""
     with _lock:
         if client in _clients:
             _clients.remove(client)
 
 
-def get_current() -> Any | None:
+def get_default_client() -> Any | None:
     """The current client, or None.
 
     >>> set_current("one"); set_current("two"); get_current()

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal, Protocol, TypeAlias
 
-from howdah.engine.execution.default_client import get_current
+from howdah.engine.execution.default_client import get_default_client
 from howdah.engine.execution.persisted import InMemoryResults, literal_layer
 from howdah.engine.execution.threads import Progress, compute_local
 from howdah.engine.graph.annotations import Annotations, active_annotations
@@ -89,7 +89,7 @@ def persist_graph(graph: Graph, targets: Sequence[TaskRange], *, scheduler: Sche
 def _resolve(scheduler: Scheduler) -> tuple[GraphClient | None, int | None]:
     """The client, or None and the number of threads for `compute_local`."""
     if scheduler is None:
-        return get_current(), None
+        return get_default_client(), None
     if isinstance(scheduler, str):
         scheduler = ALIASES.get(scheduler, scheduler)  # type: ignore[assignment]
         known = ["threads", "inline", "processes"]

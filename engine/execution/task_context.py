@@ -17,9 +17,9 @@ from typing import Any, Protocol
 class SlotOwner(Protocol):
     """What is needed of the worker's slots."""
 
-    def left(self, work: Any) -> None: ...
+    def release_slot(self, work: Any) -> None: ...
 
-    def returned(self, thread_goes_on: bool) -> None: ...
+    def reacquire_slot(self, thread_goes_on: bool) -> None: ...
 
 
 class SlotContext:
@@ -36,7 +36,7 @@ class SlotContext:
         if not self.seceded:
             return False
         self.seceded, self.released = False, 0
-        self.slots.returned(False)
+        self.slots.reacquire_slot(False)
         return True
 
 
@@ -70,13 +70,13 @@ def slot_released() -> Iterator[None]:
         return
     place.released += 1
     if place.released == 1:
-        place.slots.left(place.work)
+        place.slots.release_slot(place.work)
     try:
         yield
     finally:
         place.released -= 1
         if not place.released:
-            place.slots.returned(True)
+            place.slots.reacquire_slot(True)
 
 
 def secede() -> None:
@@ -89,7 +89,7 @@ def secede() -> None:
     if place is not None and place.work is not None and not place.seceded:
         place.released += 1
         if place.released == 1:
-            place.slots.left(place.work)
+            place.slots.release_slot(place.work)
         place.seceded = True
 
 
@@ -100,4 +100,4 @@ def rejoin() -> None:
         place.seceded = False
         place.released -= 1
         if not place.released:
-            place.slots.returned(True)
+            place.slots.reacquire_slot(True)

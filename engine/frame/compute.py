@@ -39,9 +39,9 @@ def cluster_of(scheduler: Any) -> Any:
         return None
     if scheduler is not None:
         return scheduler
-    from howdah.engine.execution.default_client import get_current
+    from howdah.engine.execution.default_client import get_default_client
 
-    return get_current()
+    return get_default_client()
 
 
 def ready(plan: Relation, scheduler: Any) -> Relation:

@@ -20,8 +20,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from howdah.engine.client.layer_results import PENDING, Results
-from howdah.engine.execution.default_client import get_current
+from howdah.engine.client.layer_results import PENDING, LayerResults
+from howdah.engine.execution.default_client import get_default_client
 from howdah.engine.protocol.messages import Coordinate
 from howdah.errors import HowdahError, InputError, NotSupported, bad_value, near
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from howdah.engine.api.client import Client
     from howdah.engine.client.future import Future
 
-TOGETHER = 1000
+FETCH_BATCH = 1000
 """Results of a `map` that are fetched in one go, as far as they are there."""
 
 
@@ -42,38 +42,38 @@ class ExecutorFuture(concurrent.futures.Future[Any]):
 
     def __init__(self, of: Future) -> None:
         super().__init__()
-        self._of: Future | None = of
+        self._future: Future | None = of
         self._fetching = threading.Lock()
 
     def result(self, timeout: float | None = None) -> Any:
         """The value. Raises what the call raised, TimeoutError after `timeout` seconds, CancelledError."""
-        of = self._of
+        of = self._future
         if not self.done() and of is not None:  # without a trip over the thread for callbacks
             with contextlib.suppress(HowdahError):  # the cluster is lost, or the time is over: said below
                 of.client._wait([(of.results, of.item, of.item + 1)], timeout)
                 self._settled()
             timeout = 0 if timeout is not None else None
         super().result(timeout)
-        if self._of is not None:
+        if self._future is not None:
             with self._fetching:
-                if self._of is not None:
-                    self._fetched(self._of.client.gathered([self._of])[0])
+                if self._future is not None:
+                    self._set_fetched(self._future.client.gathered([self._future])[0])
         return super().result()
 
-    def _fetched(self, value: Any) -> None:
+    def _set_fetched(self, value: Any) -> None:
         with self._condition:
-            self._result, self._of = value, None
+            self._result, self._future = value, None
 
     def cancel(self) -> bool:
         """Cancel the call if it has not begun; whether it is cancelled now."""
-        of = self._of
+        of = self._future
         if not self.done() and of is not None and _ask(of, "cancel"):
             self._cancelled()
         return self.cancelled()
 
     def running(self) -> bool:
         """Whether the call is being executed: its worker has it and nothing before it."""
-        of = self._of
+        of = self._future
         return not self.done() and of is not None and _ask(of, "running")
 
     # -- what became of the call --------------------------------------------------------------------------------------
@@ -87,13 +87,13 @@ class ExecutorFuture(concurrent.futures.Future[Any]):
 
     def _settled(self) -> None:
         """The call has ended, as its howdah future knows."""
-        of = self._of
+        of = self._future
         if of is None or self.done():
             return
         if of.cancelled():
             self._cancelled()
             return
-        error = of.client.ledger.failure(of.results, of.item)
+        error = of.client.registry.failure(of.results, of.item)
         self._failed(error) if error is not None else self._done()
 
     def _done(self) -> None:
@@ -103,7 +103,7 @@ class ExecutorFuture(concurrent.futures.Future[Any]):
     def _failed(self, error: BaseException) -> None:
         with contextlib.suppress(concurrent.futures.InvalidStateError):
             self.set_exception(error)
-        self._of = None
+        self._future = None
 
 
 class Executor(concurrent.futures.Executor):
@@ -146,7 +146,7 @@ class Executor(concurrent.futures.Executor):
         for option in options:
             if option not in known or option in ("actor", "key"):
                 raise InputError(f"Executor: unknown option {option!r}; {near(option, known)}")
-        client = client if client is not None else get_current()
+        client = client if client is not None else get_default_client()
         if client is not None and max_workers is not None:
             raise bad_value(
                 "max_workers", max_workers, "leave it out: there is a client, and its cluster's workers are used"
@@ -161,7 +161,7 @@ class Executor(concurrent.futures.Executor):
         self._on_loss = _weakly(self)
         self._client.when_lost.add(self._on_loss)
         if self._client._gathering is not None:
-            self._tell(int)  # calls may end while the program does, when Python (3.12) starts no threads any more
+            self._call_back(int)  # calls may end while the program does, when Python (3.12) starts no threads any more
         _open.add(self)
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> concurrent.futures.Future[Any]:
@@ -261,7 +261,7 @@ class Executor(concurrent.futures.Executor):
     def _check_open(self) -> None:
         if self._closed:
             raise RuntimeError("cannot schedule new futures after shutdown")
-        fault = self._client._link.fault
+        fault = self._client.connection.error
         if fault is not None:
             raise _broken(fault)
 
@@ -275,18 +275,18 @@ class Executor(concurrent.futures.Executor):
         for of, future in zip(made, futures):
             layers.setdefault(id(of.results), []).append(future)
         for part in layers.values():
-            self._client._thread.loop.call_soon_threadsafe(self._listen, part)
+            self._client.loop_thread.loop.call_soon_threadsafe(self._listen, part)
         return futures
 
     def _listen(self, futures: list[ExecutorFuture]) -> None:
         """Hear of the end of each of these, which are of one layer. On the loop's thread."""
-        waiting = {future._of.item: future for future in futures if future._of is not None}
-        first = futures[0]._of
+        waiting = {future._future.item: future for future in futures if future._future is not None}
+        first = futures[0]._future
         if first is None:
             return  # the cluster is lost already
         results = first.results
 
-        def changed(results: Results, start: int, stop: int) -> None:
+        def changed(results: LayerResults, start: int, stop: int) -> None:
             items = range(start, stop) if stop - start < len(waiting) else list(waiting)
             ended = [
                 waiting.pop(item)
@@ -294,16 +294,16 @@ class Executor(concurrent.futures.Executor):
                 if item in waiting and start <= item < stop and results.state[item] != PENDING
             ]
             if not waiting:
-                results.unlisten(changed)
+                results.remove_listener(changed)
             if ended:
-                self._tell(self._settle, ended)
+                self._call_back(self._settle, ended)
 
-        results.listen(changed)
+        results.add_listener(changed)
         changed(results, 0, results.n)
-        if self._client._link.fault is not None:
-            self._lost(self._client._link.fault)
+        if self._client.connection.error is not None:
+            self._on_loss_of_cluster(self._client.connection.error)
 
-    def _tell(self, fn: Callable[..., object], *args: Any) -> None:
+    def _call_back(self, fn: Callable[..., object], *args: Any) -> None:
         """Call `fn` on the thread for users' callbacks, or on one of its own when that has ended."""
         gathering = self._client._gathering
         try:
@@ -315,21 +315,23 @@ class Executor(concurrent.futures.Executor):
     def _settle(self, ended: list[ExecutorFuture]) -> None:
         for future in ended:
             future._settled()
-            if future._of is not None:
+            if future._future is not None:
                 self._unfetched.add(future)
         with self._guard:
             self._pending.difference_update(ended)
             if self._closed and not self._pending:
                 self._client.when_lost.discard(self._on_loss)
 
-    def _lost(self, fault: HowdahError) -> None:
-        self._tell(self._fail, fault)
+    def _on_loss_of_cluster(self, fault: HowdahError) -> None:
+        self._call_back(self._fail, fault)
 
     def _fail(self, fault: HowdahError) -> None:
         with self._guard:
             pending, self._pending = list(self._pending), set()
         for future in pending:
-            future._settled() if future._of is not None and future._of.done() else future._failed(_broken(fault))
+            future._settled() if future._future is not None and future._future.done() else future._failed(
+                _broken(fault)
+            )
 
     def __repr__(self) -> str:
         return f"<Executor of {self._client!r}{' shut down' if self._closed else ''}>"
@@ -342,7 +344,7 @@ def _weakly(executor: Executor) -> Callable[[HowdahError], object]:
     def lost(fault: HowdahError) -> None:
         found = of()
         if found is not None:
-            found._lost(fault)
+            found._on_loss_of_cluster(fault)
 
     return lost
 
@@ -387,49 +389,49 @@ def _results(futures: list[ExecutorFuture], end: float | None) -> Iterator[Any]:
             yield futures.pop().result()
     finally:
         if futures:
-            of = futures[-1]._of
+            of = futures[-1]._future
             if of is not None:
                 _cancel_all(of.client, futures)
 
 
 def _fetch(futures: list[ExecutorFuture]) -> None:
     """Fetch the values of those at the end of the list that are there, in one go."""
-    if futures[-1]._of is None:
+    if futures[-1]._future is None:
         return
     there: list[ExecutorFuture] = []
     for future in reversed(futures):
-        if len(there) == TOGETHER or not future.done() or future.cancelled() or future.exception() is not None:
+        if len(there) == FETCH_BATCH or not future.done() or future.cancelled() or future.exception() is not None:
             break
         there.append(future)
-    pairs = [(future, future._of) for future in there if future._of is not None]
+    pairs = [(future, future._future) for future in there if future._future is not None]
     if len(pairs) > 1:
         for (future, _), value in zip(pairs, pairs[0][1].client.gathered([of for _, of in pairs])):
-            future._fetched(value)
+            future._set_fetched(value)
 
 
 async def _asked(of: Future, verb: str) -> bool:
     question = Coordinate(0, "task", "", verb, spans=(of.span,))
-    answer: list[Any] = await of.client._link.asked(question, None)
+    answer: list[Any] = await of.client.connection.request(question, None)
     return bool(answer[1])
 
 
 def _ask(of: Future, verb: str) -> bool:
     """The scheduler's word; False when it is lost."""
-    if of.client._link.fault is not None or of.done():
+    if of.client.connection.error is not None or of.done():
         return False
-    return of.client._thread.call(_asked(of, verb))
+    return of.client.loop_thread.call(_asked(of, verb))
 
 
 def _cancel_all(client: Client, futures: list[ExecutorFuture]) -> None:
     """Cancel those that have not begun; all questions travel together."""
-    asked = [(future, of) for future in futures if not future.done() and (of := future._of) is not None]
-    if client._link.fault is not None:
+    asked = [(future, of) for future in futures if not future.done() and (of := future._future) is not None]
+    if client.connection.error is not None:
         return
 
     async def ask() -> list[bool]:
         return await asyncio.gather(*(_asked(of, "cancel") for _, of in asked))
 
-    for (future, _), cancelled in zip(asked, client._thread.call(ask())):
+    for (future, _), cancelled in zip(asked, client.loop_thread.call(ask())):
         if cancelled:
             future._cancelled()
 

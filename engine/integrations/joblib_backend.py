@@ -18,7 +18,7 @@ from joblib._parallel_backends import (
 )
 from joblib.parallel import parallel_config
 
-from howdah.engine.coordination.worker_context import client_here
+from howdah.engine.coordination.worker_context import current_client
 from howdah.engine.deploy.local import LocalCluster
 from howdah.engine.execution.task_context import slot_released
 from howdah.engine.integrations.concurrent_futures import Executor
@@ -64,7 +64,7 @@ class HowdahBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mis
 
     @property
     def client(self) -> Any:
-        return client_here(self._given)
+        return current_client(self._given)
 
     # -- joblib's questions -------------------------------------------------------------------------------------------
 

@@ -146,7 +146,7 @@ class Slots:
             work.stop = min(work.next + 1, work.stop) if work.begun else work.start
         return BatchReturned(self._where[0], work.message.run, work.message.attempt, work.stop - work.start)
 
-    def left(self, work: Work) -> None:
+    def release_slot(self, work: Work) -> None:
         """A task that waits gives its slot away: another thread takes it, and the rest of the run goes back."""
         with self._lock:
             self.extra += 1
@@ -158,7 +158,7 @@ class Slots:
         self._start()
         self.on_change(cut)
 
-    def returned(self, thread_goes_on: bool) -> None:
+    def reacquire_slot(self, thread_goes_on: bool) -> None:
         """The task has come back to its slot, or has ended: one thread less, or this one ends."""
         with self._lock:
             self.extra -= 1

@@ -32,7 +32,7 @@ from howdah.engine.comm.data.local_socket import NearDoor
 from howdah.engine.comm.data.transfer import Peers, serve, welcome
 from howdah.engine.comm.security.certificates import Role, Security
 from howdah.engine.coordination.actor_host import serve_actors
-from howdah.engine.coordination.worker_context import this_is_worker
+from howdah.engine.coordination.worker_context import set_current_worker
 from howdah.engine.protocol.events import BatchReturned, InputsMissing, WorkerInfo
 from howdah.engine.protocol.layers import Key, TaskRange
 from howdah.engine.protocol.messages import (
@@ -172,7 +172,7 @@ class Worker:
         if self.security is not None:
             self._near_folder = scratch.make(self._local_dir, "near")
             self._near = NearDoor(self._near_folder, self._serve_near)
-        this_is_worker(self.info, self.scheduler, self.security)
+        set_current_worker(self.info, self.scheduler, self.security)
         limit = self.info.memory or 1 << 40  # what is on its way has to have room, too
         self._peers = Peers(self.info.name, self.security, most=max(2, min(8, limit // MEMORY_PER_FETCH)))
         self._fetching = Fetching(self.store, self._peers)

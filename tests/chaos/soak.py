@@ -169,7 +169,9 @@ class Soak:
             threading.Event().wait(0.05)
         client = self.parts.client()
         client.wait_for_workers(len(WORKERS), timeout=60)
-        until(lambda: not client._link.ask("status")["layers"], seconds=2 * LEASE, what="the release of all layers")
+        until(
+            lambda: not client.connection.query("status")["layers"], seconds=2 * LEASE, what="the release of all layers"
+        )
         kept: dict[str, list[str]] = {}
 
         def empty() -> bool:
@@ -211,7 +213,7 @@ class Soak:
 def story(client: Client, stray: str) -> list[str]:
     """What the scheduler remembers of it."""
     key, _, items = stray.split(": ")[1].partition("[")
-    notes = client._link.ask("story", key=f"{key}-{items.partition(':')[0]}")
+    notes = client.connection.query("story", key=f"{key}-{items.partition(':')[0]}")
     return [
         f"{stray}: {note['at']:.2f} {note['old']}->{note['new']} [{note['start']}:{note['stop']}] "
         f"{note.get('worker', '')} run {note.get('run', '')} {note['reason']}"

@@ -27,7 +27,7 @@ def code(counts: Counts, n: int) -> str:
 
 
 def status(client) -> dict:  # type: ignore[no-untyped-def, type-arg]
-    return client._link.ask("status")  # type: ignore[no-any-return]
+    return client.connection.query("status")  # type: ignore[no-any-return]
 
 
 @pytest.mark.slow

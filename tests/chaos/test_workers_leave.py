@@ -124,7 +124,7 @@ def waits(seconds: float) -> bool:
 
 
 def status_running(client) -> int:  # type: ignore[no-untyped-def]
-    return client._link.ask("status")["tasks"]["running"]  # type: ignore[no-any-return]
+    return client.connection.query("status")["tasks"]["running"]  # type: ignore[no-any-return]
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ import pytest
 
 from howdah.engine.api import Client
 from howdah.engine.deploy.local import LocalCluster
-from howdah.engine.execution.default_client import get_current
+from howdah.engine.execution.default_client import get_default_client
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -25,9 +25,9 @@ def _workers_import_what_tests_do() -> Iterator[None]:
 
 @pytest.fixture(scope="module", autouse=True)
 def _no_client_stays() -> Iterator[None]:
-    before = get_current()
+    before = get_default_client()
     yield
-    assert get_current() is before, f"{get_current()!r} is still the current client"
+    assert get_default_client() is before, f"{get_default_client()!r} is still the current client"
 
 
 @pytest.fixture(scope="module")

@@ -87,18 +87,18 @@ def test_generators_and_timeouts(client: Client) -> None:
 def test_a_large_argument_is_sent_once(client: Client) -> None:
     array = np.random.default_rng(0).random((64, 50_000))
     sent: list[int] = []
-    send = client._link.send
+    send = client.connection.send
 
     def counted(message: Any, *frames: Any) -> None:
         sent.append(sum(memoryview(frame).nbytes for frame in frames))
         send(message, *frames)
 
-    client._link.send = counted  # type: ignore[method-assign]
+    client.connection.send = counted  # type: ignore[method-assign]
     try:
         with parallel_config("howdah"):
             found = Parallel(batch_size=1)(delayed(row_sum)(array, row) for row in range(64))
     finally:
-        del client._link.send  # type: ignore[method-assign]
+        del client.connection.send  # type: ignore[method-assign]
     assert [total for total, _, _ in found] == [float(row.sum()) for row in array]
     assert not any(writeable for _, writeable, _ in found)
     assert array.nbytes <= sum(sent) < 1.1 * array.nbytes

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from howdah.engine.execution.default_client import drop_current, set_current
+from howdah.engine.execution.default_client import remove_default_client, set_default_client
 from howdah.engine.execution.dispatch import compute_graph, persist_graph
 from howdah.engine.execution.threads import compute_local
 from howdah.engine.graph.graph import Graph, PersistedLayer
@@ -249,7 +249,7 @@ def test_the_current_client_computes_and_gets_culled_fused_graphs() -> None:
     b = graph.add(Layer("b", mix, 3, deps=on(a)))
     graph.add(Layer("unused", mix, 3, deps=on(a)))
     expected = compute_graph(graph, [graph.full_range(b)], scheduler="inline")
-    set_current(client)
+    set_default_client(client)
     try:
         assert compute_graph(graph, [graph.full_range(b)]) == expected
         persist_graph(graph, [graph.full_range(b)])
@@ -258,7 +258,7 @@ def test_the_current_client_computes_and_gets_culled_fused_graphs() -> None:
         c = later.add(Layer("c", sum, 1, deps=on(a, Broadcast())))
         assert compute_graph(later, [later.full_range(c)]) == [[3]]
     finally:
-        drop_current(client)
+        remove_default_client(client)
     assert client.seen == [["numbers+b"], ["numbers+b"], ["held", "c"]]
 
 

@@ -13,7 +13,7 @@ import pytest
 from waiting import until
 
 from howdah import Client, Variable
-from howdah.engine.client.connection import address_in
+from howdah.engine.client.connection import read_address_file
 from howdah.errors import HowdahError
 
 
@@ -83,7 +83,7 @@ def test_a_script_in_client_mode_looks_into_a_file(
     file = tmp_path / "scheduler"
     monkeypatch.setenv("HOWDAH_SCHEDULER", cluster.where)
     monkeypatch.setenv("HOWDAH_SCHEDULER_FILE", str(file))
-    assert address_in(str(file)) == ""
+    assert read_address_file(str(file)) == ""
     with Client() as client:
         Variable("colour", client=client).set("grey")
         cluster.kill()
@@ -92,4 +92,4 @@ def test_a_script_in_client_mode_looks_into_a_file(
         assert Variable("colour", client=client).get(timeout=20) == "grey"
     file.write_text(json.dumps({"ended": "application_1_0001 has ended KILLED"}))
     with pytest.raises(HowdahError, match="has ended KILLED"):
-        address_in(str(file))
+        read_address_file(str(file))

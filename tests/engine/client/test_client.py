@@ -19,11 +19,11 @@ import pytest
 from waiting import until
 
 from howdah.engine.api import Client, Future, as_completed, wait
-from howdah.engine.client.connection import AT_ONCE
+from howdah.engine.client.connection import MESSAGES_PER_TURN
 from howdah.engine.comm.connection.event_loop import loop_thread
 from howdah.engine.comm.connection.session import Session
 from howdah.engine.deploy.local import LocalCluster
-from howdah.engine.execution.default_client import get_current
+from howdah.engine.execution.default_client import get_default_client
 from howdah.engine.execution.dispatch import compute_graph, persist_graph
 from howdah.engine.graph.graph import Graph
 from howdah.engine.protocol.layers import Broadcast, Dependency, KToOne, Layer, OneToOne, Window
@@ -330,9 +330,9 @@ def test_results_are_freed_with_their_futures(client: Client) -> None:
     keys = [future.span for future in futures]
     del futures
     gc.collect()
-    until(lambda: not any(client._link.who_has(keys)))
+    until(lambda: not any(client.connection.who_has(keys)))
     until(lambda: held() < 40_000_000)
-    assert client.ledger._results == {}
+    assert client.registry._results == {}
 
 
 def test_a_future_that_is_held_twice_is_freed_once(client: Client) -> None:
@@ -344,10 +344,10 @@ def test_a_future_that_is_held_twice_is_freed_once(client: Client) -> None:
     gc.collect()
     client.submit(inc, 5).result(20)
     assert b.result(20) == 78
-    assert any(client._link.who_has([span]))
+    assert any(client.connection.who_has([span]))
     del b
     gc.collect()
-    until(lambda: not any(client._link.who_has([span])))
+    until(lambda: not any(client.connection.who_has([span])))
     again = client.submit(inc, 77)
     assert again.result(20) == 78
 
@@ -359,7 +359,7 @@ def test_parts_of_a_layer_are_freed_alone(client: Client) -> None:
     spans = [future.span for future in futures]
     del futures
     gc.collect()
-    until(lambda: sum(map(len, client._link.who_has(spans))) == 1)
+    until(lambda: sum(map(len, client.connection.who_has(spans))) == 1)
     assert kept.result(20) == 51
 
 
@@ -380,7 +380,7 @@ def sample_graph() -> tuple[Graph, bytes, bytes]:
 
 def test_graphs_run_on_the_current_client(client: Client) -> None:
     graph, pairs, shares = sample_graph()
-    assert get_current() is client
+    assert get_default_client() is client
     wanted = [graph.full_range(pairs), graph.full_range(shares)]
     seen: list[tuple[int, int, str]] = []
     here = compute_graph(graph, wanted, scheduler="inline")
@@ -388,7 +388,7 @@ def test_graphs_run_on_the_current_client(client: Client) -> None:
     assert there == here
     assert sum(there[1]) == pytest.approx(1.0)
     assert seen
-    until(lambda: client.ledger._results == {})
+    until(lambda: client.registry._results == {})
 
 
 def test_persisted_layers_serve_later_graphs(client: Client) -> None:
@@ -401,7 +401,7 @@ def test_persisted_layers_serve_later_graphs(client: Client) -> None:
     assert sum(held.results.values()) == expected
     del held, later
     gc.collect()
-    until(lambda: client.ledger._results == {})
+    until(lambda: client.registry._results == {})
 
 
 def test_a_failing_graph_raises_the_users_exception(client: Client) -> None:
@@ -434,9 +434,9 @@ def test_what_the_client_knows_of_its_cluster(client: Client) -> None:
     client.add_cleanup("hdfs:///tmp/job")
     client.drop_cleanup("hdfs:///tmp/job")
     with pytest.raises(HowdahError, match="has no answer to 'sumary'; did you mean 'summary'"):
-        client._link.ask("sumary")
+        client.connection.query("sumary")
     with pytest.raises(HowdahError, match="has no answer to 'retire'"):
-        client._link.ask("retire", names=[])
+        client.connection.query("retire", names=[])
 
 
 def test_a_closed_client_ends_every_wait(cluster: LocalCluster, tmp_path: Path) -> None:
@@ -511,8 +511,8 @@ def test_a_long_row_of_submits_goes_to_the_scheduler_in_parts(client: Client, mo
     gate = threading.Event()
     loop_thread().loop.call_soon_threadsafe(gate.wait)  # the loop is busy: all of them pile up
     future = client.submit(inc, 0, pure=False)
-    for _ in range(10 * AT_ONCE):
+    for _ in range(10 * MESSAGES_PER_TURN):
         future = client.submit(inc, future, pure=False)
     gate.set()
-    assert future.result(timeout=60) == 10 * AT_ONCE + 1
-    assert max(sizes) <= AT_ONCE
+    assert future.result(timeout=60) == 10 * MESSAGES_PER_TURN + 1
+    assert max(sizes) <= MESSAGES_PER_TURN

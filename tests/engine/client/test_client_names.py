@@ -226,7 +226,7 @@ def test_rebalance(client: Client) -> None:
     for future in on_second:  # now all of it is on the first alone
         from howdah.engine.protocol.messages import Unfetched
 
-        client._link.send(Unfetched(second, (future.span,)))
+        client.connection.send(Unfetched(second, (future.span,)))
     until(lambda: all(held == [first] for held in client.who_has(data).values()))
     client.rebalance(data)
     placed = list(client.who_has(data).values())

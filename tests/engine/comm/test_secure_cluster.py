@@ -220,8 +220,8 @@ def test_a_cut_link_costs_nothing_but_time(application: Callable[..., Applicatio
         futures = []
         for step in range(5):
             futures += client.map(note, range(50 * step, 50 * step + 50), folder=str(tmp_path))
-            until(lambda: client._link._session.connected)
-            client._thread.loop.call_soon_threadsafe(client._link._session.channel.close)
+            until(lambda: client.connection._session.connected)
+            client.loop_thread.loop.call_soon_threadsafe(client.connection._session.channel.close)
         assert client.gather(futures) == list(range(250))
         assert [len((tmp_path / f"ran-{i}").read_text()) for i in range(250)] == [1] * 250
 

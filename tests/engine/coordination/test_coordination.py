@@ -152,7 +152,7 @@ def test_whoever_stops_waiting_takes_the_question_back(cluster: LocalCluster, cl
 
     async def give_up() -> None:
         work = asyncio.ensure_future(asyncio.wrap_future(asyncio.run_coroutine_threadsafe(
-            queue._asked("get"), client._thread.loop)))  # fmt: skip
+            queue._request("get"), client.loop_thread.loop)))  # fmt: skip
         await asyncio.sleep(0)
         work.cancel()
         await asyncio.wait([work])
@@ -172,7 +172,7 @@ def test_nothing_is_left_of_a_client_that_died(cluster: LocalCluster) -> None:
     Semaphore(2, "dead", client=client).acquire()
     wait([client.submit(abs, -1), client.submit(abs, -2)])
     # Its process is gone: the connection ends, and it never says good-bye.
-    client._thread.loop.call_soon_threadsafe(lambda: [task.cancel() for task in client._link._tasks])
+    client.loop_thread.loop.call_soon_threadsafe(lambda: [task.cancel() for task in client.connection._tasks])
     until(lambda: not state_of(cluster).primitives and not state_of(cluster).reference_counts)
     until(lambda: not cluster._server.state.core.books)
     client.close()

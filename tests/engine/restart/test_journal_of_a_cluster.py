@@ -71,7 +71,7 @@ def test_the_clusters_end_is_the_journals(processes: Callable[..., Any]) -> None
     assert cluster.scheduler.wait(30) == 0
     cluster.scheduler = None
     assert not cluster.journal.exists()
-    until(lambda: client._link.fault is not None)
+    until(lambda: client.connection.error is not None)
     with pytest.raises(HowdahError, match="the scheduler was asked to end"):
         client.submit(abs, -2)
 
@@ -85,7 +85,7 @@ def test_a_client_without_its_journal_is_told(processes: Callable[..., Any]) -> 
     cluster.kill()
     cluster.journal.unlink()
     cluster.begin()
-    until(lambda: client._link.fault is not None)
+    until(lambda: client.connection.error is not None)
     with pytest.raises(HowdahError, match="does not know this client any more"):
         client.submit(abs, -2)
     assert cluster.client().submit(abs, -2).result(60) == 2, "its worker came back to it, with nothing to do"
@@ -129,7 +129,7 @@ def test_nothing_is_confirmed_before_the_journal_has_it() -> None:
         try:
             with Client(f"unix://{folder}/scheduler", set_as_default=False) as client:
                 client.scheduler_info()
-                session = client._link._session
+                session = client.connection._session
                 assert session is not None
                 until(lambda: not session._kept)  # a question changes nothing, and needs no journal
                 future = client.submit(abs, -1)

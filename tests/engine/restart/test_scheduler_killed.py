@@ -114,7 +114,7 @@ def test_what_clients_did_while_it_was_down(processes: Callable[..., Any]) -> No
     more = client.map(inc, range(20, 30), path=path)
     sums = client.submit(sum, more)
     on_top = client.submit(inc, kept, path)
-    until(lambda: not client.ledger._dropped)
+    until(lambda: not client.registry._dropped)
     cluster.begin()
     client.wait_for_workers(2)
     client.run(os.getpid)  # by now the workers know that what they were to run next is not wanted
