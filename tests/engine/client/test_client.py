@@ -151,7 +151,7 @@ def test_the_users_exception_comes_back_as_it_was(client: Client) -> None:
 
     text = "".join(traceback.format_exception(caught.value))
     assert 'raise ValueError(f"no {x}")' in text  # her line, as if it had been here
-    assert text.rindex("fail_at") > text.rindex("ledger")  # innermost, where eyes go
+    assert text.rindex("fail_at") > text.rindex("registry")  # innermost, where eyes go
     assert "howdah: task fail_at[0] failed on worker worker-" in caught.value.__notes__[0]
     assert future.status == "error"
     assert isinstance(future.exception(20), ValueError)
