@@ -183,7 +183,7 @@ class Actor:
                 await _settled(self._future)
                 gathered = self._client.gathered
                 [found] = await asyncio.get_running_loop().run_in_executor(None, gathered, [self._future])
-                self._location = found._place
+                self._location = found._location
             assert self._location is not None
             self._connection = await _connection_to(self._client, self._location)
         except Exception as fault:  # noqa: BLE001  # the class's own constructor may have raised anything
