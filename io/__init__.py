@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from howdah.io.filesystem.filesystem import FileSystem, open_filesystem
     from howdah.io.hadoop.config import HadoopConfig, load_hadoop_config
     from howdah.io.hadoop.records import Block, FileInfo
-    from howdah.io.parquet.plan import ParquetTable, Piece, plan_parquet
-    from howdah.io.parquet.read import scan_piece, scan_whole
+    from howdah.io.parquet.plan import ParquetTable, Split, plan_parquet
+    from howdah.io.parquet.read import scan_split, scan_whole
     from howdah.io.parquet.write import PartInfo, WriteJob, WriteResult, begin_write
 
 _HOME = {
@@ -46,14 +46,14 @@ __all__ = [
     "HadoopConfig",
     "ParquetTable",
     "PartInfo",
-    "Piece",
+    "Split",
     "WriteJob",
     "WriteResult",
     "begin_write",
     "load_hadoop_config",
     "open_filesystem",
     "plan_parquet",
-    "scan_piece",
+    "scan_split",
     "scan_whole",
 ]
 

@@ -40,14 +40,14 @@ class Collection:
         ------
         What the data makes of it: a user's own exception as it was, `StorageError` when a file cannot be read.
         """
-        return self._frame(_compute.answer(self._state, scheduler))
+        return self._frame(_compute.compute_rows(self._state, scheduler))
 
-    def _frame(self, found: _compute.Answer) -> Any:
+    def _frame(self, found: _compute.ComputedRows) -> Any:
         return _compute.to_pandas(self._state, found)
 
     def persist(self, scheduler: Any = None) -> Self:
         """The same object, computed now and kept in the workers' memory (or this process's) while it is referred to."""
-        return type(self)(_compute.persisted(self._state, scheduler))
+        return type(self)(_compute.persist(self._state, scheduler))
 
     def explain(self, scheduler: Any = None) -> str:
         """The plan as text: as written, optimised, as layers of tasks, and what runs as pandas. Computes nothing."""

@@ -12,12 +12,12 @@ import polars as pl
 from howdah.engine.frame.state import FrameState, internal_name
 from howdah.engine.graph.graph import Graph
 from howdah.engine.relational import relations
-from howdah.engine.relational.columns import Cast, Either, open_questions
+from howdah.engine.relational.columns import Cast, DataDependent, is_unresolved
 from howdah.engine.relational.convert import frame_to_pandas
-from howdah.engine.relational.dtype_resolution import retyped, settle
+from howdah.engine.relational.dtype_resolution import retype, resolve
 from howdah.engine.relational.dtypes import DType
 from howdah.engine.relational.evaluate import as_polars
-from howdah.engine.relational.lowering import Lowering, Stream
+from howdah.engine.relational.lowering import Lowering, OpenStage
 from howdah.engine.relational.relations import Relation
 from howdah.engine.relational.rules import optimise
 
@@ -26,14 +26,14 @@ LOCAL_MEMORY = 0.25
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ComputedRows:
     """The rows of a plan as one table, with the types that they turned out to have."""
 
     table: pl.DataFrame
     schema: dict[str, DType]
 
 
-def cluster_of(scheduler: Any) -> Any:
+def client_for(scheduler: Any) -> Any:
     """The client that the work goes to; None when it is done in this process."""
     if scheduler in ("threads", "inline"):
         return None
@@ -44,7 +44,7 @@ def cluster_of(scheduler: Any) -> Any:
     return get_default_client()
 
 
-def ready(plan: Relation, scheduler: Any) -> Relation:
+def optimise_and_resolve(plan: Relation, scheduler: Any) -> Relation:
     """The plan with its dtypes settled, optimised."""
 
     def ask(question: Relation) -> list[bool]:
@@ -52,12 +52,12 @@ def ready(plan: Relation, scheduler: Any) -> Relation:
         return [bool(row[name].item()) for name in question.schema]
 
     plan = optimise(plan)
-    return optimise(settle(plan, ask))
+    return optimise(resolve(plan, ask))
 
 
-def lower(plan: Relation, scheduler: Any) -> tuple[Lowering, Stream]:
+def lower(plan: Relation, scheduler: Any) -> tuple[Lowering, OpenStage]:
     """The plan as layers; one stage for all of it when it runs here and fits."""
-    lowering = Lowering(Graph(), whole=cluster_of(scheduler) is None and _fits(plan))
+    lowering = Lowering(Graph(), single_task=client_for(scheduler) is None and _fits(plan))
     return lowering, lowering.lower(plan)
 
 
@@ -76,37 +76,37 @@ def run(plan: Relation, scheduler: Any) -> pl.DataFrame:
     from howdah.engine.execution import dispatch as execute
 
     lowering, stream = lower(plan, scheduler)
-    key, _ = lowering.cut(stream)
+    key, _ = lowering.close_stage(stream)
     graph: Any = lowering.graph
     (tables,) = execute.compute_graph(graph, [graph.full_range(key)], scheduler=scheduler)
-    return together(tables)
+    return concat_tables(tables)
 
 
-def together(tables: Sequence[Any]) -> pl.DataFrame:
+def concat_tables(tables: Sequence[Any]) -> pl.DataFrame:
     parts = [as_polars(t) for t in tables]
     return parts[0] if len(parts) == 1 else pl.concat(parts, rechunk=False)
 
 
-def answer(rows: FrameState, scheduler: Any = None) -> Answer:
+def compute_rows(rows: FrameState, scheduler: Any = None) -> ComputedRows:
     """The frame's rows; its index too, unless that is 0, 1, 2, ... anyway."""
     plan: Relation = rows.plan(index=not rows.is_range)
     plan = optimise(plan)
     if not isinstance(plan, relations.Project):
-        plan = ready(plan, scheduler)
-        return Answer(run(plan, scheduler), dict(plan.schema))
-    source = ready(plan.source, scheduler)
-    top = retyped(replace(plan, source=source))
+        plan = optimise_and_resolve(plan, scheduler)
+        return ComputedRows(run(plan, scheduler), dict(plan.schema))
+    source = optimise_and_resolve(plan.source, scheduler)
+    top = retype(replace(plan, source=source))
     assert isinstance(top, relations.Project)
     return _with_answers(top, scheduler)
 
 
-def _with_answers(top: relations.Project, scheduler: Any) -> Answer:
+def _with_answers(top: relations.Project, scheduler: Any) -> ComputedRows:
     """Questions about the very rows that come back need no query of their own: both answers come along."""
-    asking = {n: e for n, e in top.columns if isinstance(e, Either) and e.answer is None and isinstance(e.no, Cast)}
-    deep = any(open_questions(c) for n, e in top.columns for c in (e.children() if n in asking else (e,)))
+    asking = {n: e for n, e in top.columns if isinstance(e, DataDependent) and e.answer is None and isinstance(e.no, Cast)}
+    deep = any(is_unresolved(c) for n, e in top.columns for c in (e.children() if n in asking else (e,)))
     if deep or not asking:
-        plan = ready(top, scheduler)
-        return Answer(run(plan, scheduler), dict(plan.schema))
+        plan = optimise_and_resolve(top, scheduler)
+        return ComputedRows(run(plan, scheduler), dict(plan.schema))
     columns = [(n, e) for n, e in top.columns if n not in asking]
     for n, either in asking.items():
         columns += [(n + "\1yes", either.yes), (n + "\1no", either.no), (n + "\1asks", either.asks)]
@@ -119,7 +119,7 @@ def _with_answers(top: relations.Project, scheduler: Any) -> Answer:
             out.append(table[n + ("\1yes" if said else "\1no")].alias(n))
         else:
             out.append(table[n])
-    return Answer(pl.DataFrame(out), schema)
+    return ComputedRows(pl.DataFrame(out), schema)
 
 
 def to_pandas(rows: FrameState, found: Answer) -> Any:
@@ -129,13 +129,13 @@ def to_pandas(rows: FrameState, found: Answer) -> Any:
     return frame_to_pandas(found.table, found.schema, columns, levels)
 
 
-def persisted(rows: FrameState, scheduler: Any = None) -> FrameState:
+def persist(rows: FrameState, scheduler: Any = None) -> FrameState:
     """The same frame, computed and kept where it was computed, while somebody refers to it."""
     from howdah.engine.execution import dispatch as execute
 
-    plan = ready(rows.plan(index=not rows.is_range), scheduler)
+    plan = optimise_and_resolve(rows.plan(index=not rows.is_range), scheduler)
     lowering, stream = lower(plan, scheduler)
-    key, n = lowering.cut(stream)
+    key, n = lowering.close_stage(stream)
     graph: Any = lowering.graph
     (held,) = execute.persist_graph(graph, [graph.full_range(key)], scheduler=scheduler)
     kept: Relation = relations.Persisted(held, dict(plan.schema), n)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from howdah.engine.frame.compute import cluster_of, lower
+from howdah.engine.frame.compute import client_for, lower
 from howdah.engine.frame.state import FrameState
 from howdah.engine.graph.graph import Graph
 from howdah.engine.relational import relations
-from howdah.engine.relational.columns import Column, Either
+from howdah.engine.relational.columns import Column, DataDependent
 from howdah.engine.relational.lowering import Lowering
 from howdah.engine.relational.polars_expr import runs_as_pandas
 from howdah.engine.relational.relations import Relation
@@ -21,11 +21,11 @@ def explain(rows: FrameState, scheduler: Any) -> str:
     logical = rows.plan(index=not rows.is_range)
     plan = optimise(logical)
     lowering, stream = lower(plan, scheduler)
-    lowering.cut(stream)
-    where = "the cluster" if cluster_of(scheduler) is not None else "this process"
+    lowering.close_stage(stream)
+    where = "the cluster" if client_for(scheduler) is not None else "this process"
     out = ["as written:", logical.tree("  "), "", "optimised:", plan.tree("  "), "", f"layers, on {where}:"]
-    for i, note in enumerate(lowering.notes):
-        needs = f"  (takes {', '.join(note.needs)})" if note.needs else ""
+    for i, note in enumerate(lowering.layers):
+        needs = f"  (takes {', '.join(note.inputs)})" if note.inputs else ""
         out.append(f"  {i + 1}. {note.name}: {note.n} task{'s' * (note.n != 1)}{_bytes(lowering.graph, i)}{needs}")
         if note.tree is not None:
             out.append(note.tree.tree("       "))
@@ -64,10 +64,10 @@ def _pandas_parts(plan: Relation) -> Iterator[str]:
 def _questions(plan: Relation) -> Iterator[str]:
     for node in plan.walk():
         for e in node.expressions():
-            yield from (_question(part) for part in e.walk() if isinstance(part, Either) and part.answer is None)
+            yield from (_question(part) for part in e.walk() if isinstance(part, DataDependent) and part.answer is None)
 
 
-def _question(part: Either) -> str:
+def _question(part: DataDependent) -> str:
     asked: Column = part.asks
     return f"{part.no}: {part.yes.dtype} if any {asked}, otherwise {part.no.dtype}"
 

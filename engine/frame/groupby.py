@@ -9,8 +9,8 @@ from howdah.engine.frame.series import Series
 from howdah.engine.frame.state import DEFAULT, FrameState, Label, Level, internal_name, numbered
 from howdah.engine.frame.unsupported import is_pandas, require_default, unsupported
 from howdah.engine.relational import relations
-from howdah.engine.relational.aggregates import NAMES, NEED_NUMBERS, Agg, as_pandas_reads
-from howdah.engine.relational.columns import Col, Column, open_questions
+from howdah.engine.relational.aggregates import AGGREGATES, NUMERIC_ONLY, Agg, as_pandas_dtype
+from howdah.engine.relational.columns import Col, Column, is_unresolved
 from howdah.engine.relational.relations import INDEX
 from howdah.errors import NotSupported, SchemaError, UnknownColumn, near
 
@@ -29,7 +29,7 @@ class _GroupBy:
         for label, e in keys:
             if e.dtype.kind in ("anybool", "none", "unsupported", "bytes", "time"):
                 raise NotSupported(f"groupby({label!r}): keys of {e.dtype}: use .fillna(...).astype(...) first")
-        if any(open_questions(e) for _, e in (*rows.columns, *keys)):
+        if any(is_unresolved(e) for _, e in (*rows.columns, *keys)):
             hidden = [(f"{INDEX}key{i}", e) for i, (_, e) in enumerate(keys)]
             visible = [(internal_name(c), e) for c, e in rows.columns]
             base = relations.Project(rows.base, (*visible, *hidden))
@@ -48,7 +48,7 @@ class _GroupBy:
         if len({n for n, _ in made}) < len(made):
             raise NotSupported("agg: two results of one name are not there yet: use distinct names")
         node = relations.Aggregate(self._state.base, keys, made, self._sort, self._dropna)
-        columns = tuple((label, as_pandas_reads(internal_name(label), agg)) for label, agg in aggs)
+        columns = tuple((label, as_pandas_dtype(internal_name(label), agg)) for label, agg in aggs)
         levels = tuple(Level(label, Col(n, node.schema[n])) for n, (label, _) in zip(names, self._keys))
         if self._as_index:
             return DataFrame(FrameState(node, columns, levels))
@@ -67,9 +67,9 @@ class _GroupBy:
         if name == "size":
             return Agg("size", None)
         if not isinstance(name, str):
-            raise NotSupported(f"agg({name!r}): functions are not there yet: use a name, one of {', '.join(NAMES)}")
-        if name not in NAMES:
-            raise NotSupported(f"groupby(...).{name} is not there yet: there are {', '.join(NAMES)}")
+            raise NotSupported(f"agg({name!r}): functions are not there yet: use a name, one of {', '.join(AGGREGATES)}")
+        if name not in AGGREGATES:
+            raise NotSupported(f"groupby(...).{name} is not there yet: there are {', '.join(AGGREGATES)}")
         assert e is not None
         try:
             return Agg(name, e)
@@ -131,7 +131,7 @@ class DataFrameGroupBy(_GroupBy):
         chosen = [(c, self._known(c)) for c in self._chosen]
         if numeric_only:
             chosen = [(c, e) for c, e in chosen if e.dtype.is_number or e.dtype.kind == "bool"]
-        elif name in NEED_NUMBERS:
+        elif name in NUMERIC_ONLY:
             text = [c for c, e in chosen if e.dtype.kind == "str"]
             if text:
                 raise SchemaError(f"groupby(...).{name}(): column {text[0]!r} is text: choose columns, as in "

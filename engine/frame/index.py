@@ -37,7 +37,7 @@ class Index:
         rows = FrameState(
             self._length.base, self._length.columns[:1] if self._state.is_range else (), self._state.index
         )
-        return _compute.to_pandas(rows, _compute.answer(rows, scheduler)).index
+        return _compute.to_pandas(rows, _compute.compute_rows(rows, scheduler)).index
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):

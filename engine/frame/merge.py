@@ -9,7 +9,7 @@ from howdah.engine.frame.series import Series
 from howdah.engine.frame.state import FrameState, Label, numbered
 from howdah.engine.frame.unsupported import require_default
 from howdah.engine.relational import relations
-from howdah.engine.relational.casts import settled
+from howdah.engine.relational.casts import widen_if_na
 from howdah.engine.relational.columns import Col, Column
 from howdah.engine.relational.dtypes import DType, How, key_type
 from howdah.errors import NotSupported, SchemaError
@@ -50,7 +50,7 @@ def merge(left: DataFrame, right: Any, how: Any, on: Any, left_on: Any, right_on
     take = _columns(left, right, mine, theirs, how, tuple(suffixes))
     plans = a.plan(index=False), b.plan(index=False)
     node = relations.Join(*plans, tuple(mine), tuple(theirs), how, tuple(take))
-    base = numbered(relations.Project(node, tuple((name, settled(Col(name, d), None)) for name, _, _, d in take)))
+    base = numbered(relations.Project(node, tuple((name, widen_if_na(Col(name, d), None)) for name, _, _, d in take)))
     columns: tuple[tuple[Label, Column], ...] = tuple((name, Col(name, base.schema[name])) for name, *_ in take)
     return DataFrame(FrameState(base, columns))
 
@@ -136,4 +136,4 @@ def _labels(frame: DataFrame) -> list[str]:
 
 def _with_holes(have: DType) -> DType:
     """The type of a column some of whose rows may have no partner."""
-    return have.missing("nan" if have.pandas == "object" or have.kind == "bool" else None)
+    return have.as_nullable("nan" if have.pandas == "object" or have.kind == "bool" else None)

@@ -73,7 +73,7 @@ def _type(values: Any, before: DType | None) -> DType:
 
 def _roomy(dtype: DType) -> DType:
     fixed = dtype.is_integer or dtype.kind == "bool"
-    return dtype if fixed else dtype.missing()
+    return dtype if fixed else dtype.as_nullable()
 
 
 class _OnSeries:

@@ -34,7 +34,7 @@ class Scalar:
     def compute(self, scheduler: Any = None) -> Any:
         """The value: a numpy scalar, str, Timestamp, date or Decimal, as pandas would give it; NaN of nothing."""
         if not self._known:
-            plan = _compute.ready(self._plan, scheduler)
+            plan = _compute.optimise_and_resolve(self._plan, scheduler)
             self._known.append(_value(_compute.run(plan, scheduler)["value"], plan.schema["value"], self._agg))
         return self._known[0]
 
@@ -59,7 +59,7 @@ class Scalar:
 
 def _value(found: Any, dtype: DType, agg: Agg) -> Any:
     if found.null_count() and not dtype.is_float:
-        return math.nan if dtype.kind not in ("datetime", "timedelta") else to_series(found, dtype.missing()).iloc[0]
+        return math.nan if dtype.kind not in ("datetime", "timedelta") else to_series(found, dtype.as_nullable()).iloc[0]
     value = to_series(found, dtype).iloc[0]
     return int(value) if agg.name == "nunique" else value
 

@@ -11,7 +11,7 @@ from howdah.engine.frame.scalar import Scalar
 from howdah.engine.frame.state import DEFAULT, FrameState, Label, internal_name, numbered
 from howdah.engine.frame.unsupported import is_pandas, require_default, unsupported
 from howdah.engine.relational import casts, relations
-from howdah.engine.relational.columns import Column, binary, call, open_questions
+from howdah.engine.relational.columns import Column, binary, call, is_unresolved
 from howdah.errors import NotSupported, SchemaError
 
 if TYPE_CHECKING:
@@ -236,7 +236,7 @@ class Series(Collection):
 
     def _reduce(self, name: Any, **extra: Any) -> Scalar:
         require_default(f"Series.{name}", **extra)
-        rows = self._state.projected() if open_questions(self._expression) else self._state
+        rows = self._state.projected() if is_unresolved(self._expression) else self._state
         return Scalar(rows.base, name, rows.columns[0][1])
 
     def sum(self, *, skipna: bool = True, min_count: int = 0) -> Scalar:
@@ -281,7 +281,7 @@ class Series(Collection):
             raise unsupported("Series", name)
         raise AttributeError(f"Series has no attribute {name!r}")
 
-    def _frame(self, found: _compute.Answer) -> Any:
+    def _frame(self, found: _compute.ComputedRows) -> Any:
         frame = _compute.to_pandas(self._state, found)
         series = frame.iloc[:, 0]
         series.name = self.name

@@ -9,7 +9,7 @@ from howdah.engine.frame.compute import in_memory
 from howdah.engine.frame.dataframe import DataFrame
 from howdah.engine.frame.state import DEFAULT, FrameState, Label, Level
 from howdah.engine.relational import relations
-from howdah.engine.relational.casts import settled
+from howdah.engine.relational.casts import widen_if_na
 from howdah.engine.relational.columns import Col, Column
 from howdah.engine.relational.convert import from_pandas as _carried
 from howdah.engine.relational.dtypes import DType, of_arrow, of_pandas
@@ -67,7 +67,7 @@ def read_parquet(url: Any, columns: Sequence[str] | None = None) -> DataFrame:
         nulls = table.null_counts.get(name) if schema.field(name).nullable and table.rows else 0
         stored = of_arrow(kind, nulls != 0)
         types[name] = stored
-        fixed[name] = settled(Col(name, stored), None if nulls is None else nulls > 0)
+        fixed[name] = widen_if_na(Col(name, stored), None if nulls is None else nulls > 0)
     scan = relations.Scan(table, (*used, INDEX) if not levels else tuple(used), types)
     shown = tuple((name, fixed[name]) for name in wanted)
     index = DEFAULT if not levels else tuple(Level(_level_label(table, n), fixed[n]) for n in levels)

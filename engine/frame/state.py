@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
 
 from howdah.engine.relational import relations
-from howdah.engine.relational.columns import Col, Column, open_questions
+from howdah.engine.relational.columns import Col, Column, is_unresolved
 from howdah.engine.relational.dtypes import INT64, DType
 from howdah.engine.relational.relations import INDEX, Relation
 from howdah.errors import SchemaError
@@ -109,7 +109,7 @@ class FrameState:
     def depends_on_data(self, *more: Column) -> bool:
         """Whether a dtype of the frame is still a question about its rows, as they are now."""
         everything = (*(e for _, e in self.columns), *(level.values for level in self.index), *more)
-        return any(open_questions(e) for e in everything)
+        return any(is_unresolved(e) for e in everything)
 
     def map_base(self, make: Callable[[Relation], Relation]) -> FrameState:
         """The frame after an operation that keeps columns and drops rows; open questions stay with all its rows."""
@@ -127,7 +127,7 @@ class FrameState:
         """
         mine: Relation = self.base
         while mine.key != base.key:
-            if not isinstance(mine, (relations.Filter, relations.Head, relations.Tail)) or open_questions(column):
+            if not isinstance(mine, (relations.Filter, relations.Head, relations.Tail)) or is_unresolved(column):
                 raise SchemaError(
                     f"{what}: the column belongs to another frame: columns of one frame can be combined row by row; "
                     "merge two frames on a key, or take the column from the frame that you assign to"

@@ -17,7 +17,7 @@ from howdah.errors import SchemaError
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class PartitionWriter:
     """Writes one partition: a module-level class, so that it pickles by name. Parts without rows write nothing,
     except the first, which keeps the schema."""
 
@@ -54,14 +54,14 @@ def write(rows: FrameState, url: str, *, overwrite: bool, index: bool | None, sc
     from howdah.engine.execution import dispatch as execute
     from howdah.io import begin_write
 
-    client = _compute.cluster_of(scheduler)
+    client = _compute.client_for(scheduler)
     job = begin_write(str(url), overwrite=overwrite, scratch=getattr(client, "scratch_root", None))
     try:
         if client is not None and hasattr(client, "add_cleanup"):
             client.add_cleanup(job.scratch_path)
         levels = index is True or (index is None and not rows.is_range)
-        plan = _compute.ready(rows.plan(index=levels), scheduler)
-        part = Part(job, *_layout(rows, plan.schema, levels))
+        plan = _compute.optimise_and_resolve(rows.plan(index=levels), scheduler)
+        part = PartitionWriter(job, *_layout(rows, plan.schema, levels))
         lowering, stream = _compute.lower(plan, scheduler)
         key, _ = write_layer(lowering, stream, part)
         graph: Any = lowering.graph

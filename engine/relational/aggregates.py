@@ -1,6 +1,6 @@
 """Aggregates in three steps that trees can combine: partial states, combined states, the value.
 
-Each entry of `PARTS` says which states a partition gives, how states of one group are put together, and what comes of
+Each entry of `STEPS` says which states a partition gives, how states of one group are put together, and what comes of
 them. `evaluate` evaluates the steps; `relations.Aggregate` holds `Agg`s. Dtypes are what pandas gives on samples.
 """
 
@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 import pandas as pd
 import polars as pl
 
-from howdah.engine.relational.columns import Binary, Cast, Col, Column, Either, Lit, ask
+from howdah.engine.relational.columns import Binary, Cast, Col, Column, Either, Lit, derive_dtype
 from howdah.engine.relational.dtypes import BOOL, INT64, DType
 from howdah.errors import NotSupported, SchemaError
 
-NAMES = ("sum", "mean", "min", "max", "count", "size", "nunique", "var", "std", "first", "last")
+AGGREGATES = ("sum", "mean", "min", "max", "count", "size", "nunique", "var", "std", "first", "last")
 """Aggregates that people can ask for."""
 
-NEED_NUMBERS = ("sum", "mean", "var", "std")
+NUMERIC_ONLY = ("sum", "mean", "var", "std")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +46,12 @@ class Agg:
             return INT64
         if self.name == "any":
             return BOOL
-        if self.source is None or self.name not in NAMES:
-            raise NotSupported(f"{self}: not there yet: there are {', '.join(NAMES)}")
+        if self.source is None or self.name not in AGGREGATES:
+            raise NotSupported(f"{self}: not there yet: there are {', '.join(AGGREGATES)}")
         have = self.source.dtype
         if have.kind == "decimal" and self.name in ("mean", "var", "std"):
             raise NotSupported(f'{self}: of Decimals: use .astype("float64") first')
-        if self.name in NEED_NUMBERS and not (have.is_number or have.kind in ("bool", "decimal")):
+        if self.name in NUMERIC_ONLY and not (have.is_number or have.kind in ("bool", "decimal")):
             words = ": text cannot be summed yet: choose the number columns" if have.kind == "str" else ""
             raise SchemaError(f"{self}: needs numbers, got {have}{words}")
         if have.kind in ("none", "anybool", "unsupported", "time", "bytes") and self.name not in ("first", "last"):
@@ -61,14 +61,14 @@ class Agg:
         if self.name == "mean" and have.kind == "float32" and self.grouped:
             return DType("float32", nullable=True)
         if self.name in ("min", "max"):
-            return have.missing("nan") if have.may_miss else have
+            return have.as_nullable("nan") if have.is_nullable else have
         if self.name in ("first", "last"):
-            return have.missing("None") if have.may_miss else have
+            return have.as_nullable("None") if have.is_nullable else have
         if self.name == "sum" and have.kind == "decimal":
-            return have.present()
-        sample = have.values()
+            return have.as_non_null()
+        sample = have.sample()
         pair = pd.concat([sample, sample], ignore_index=True)
-        return ask(str(self), None, lambda: pd.Series([getattr(pair, self.name)()]))
+        return derive_dtype(str(self), None, lambda: pd.Series([getattr(pair, self.name)()]))
 
     def __str__(self) -> str:
         return f"{self.name}({self.source})" if self.source is not None else "rows"
@@ -78,7 +78,7 @@ States = list[pl.Expr]
 
 
 @dataclass(frozen=True, slots=True)
-class Steps:
+class AggregateSteps:
     """How an aggregate is computed. States are columns named by their number; `many` states per aggregate.
 
     partial : expression of the (clean) values -> states. combine : states' expressions -> states. finish : -> value.
@@ -131,42 +131,42 @@ def _variance(states: States, agg: Agg) -> pl.Expr:
     return (out.sqrt() if agg.name == "std" else out).cast(agg.dtype.polars)
 
 
-def _either_end(name: str) -> Steps:
+def _either_end(name: str) -> AggregateSteps:
     def pick(x: pl.Expr) -> pl.Expr:
         out: pl.Expr = getattr(x.drop_nulls(), name)()
         return out
 
-    return Steps(lambda x, agg: [pick(x)], lambda s: [pick(s[0])], _same)
+    return AggregateSteps(lambda x, agg: [pick(x)], lambda s: [pick(s[0])], _same)
 
 
 def _distinct(x: pl.Expr, agg: Agg) -> States:
     return [x.drop_nulls().unique().implode()]
 
 
-PARTS: dict[str, Steps] = {
-    "sum": Steps(_sum, _add, _same),
-    "mean": Steps(_mean, _add, _ratio),
-    "min": Steps(lambda x, agg: [x.min()], lambda s: [s[0].min()], _same),
-    "max": Steps(lambda x, agg: [x.max()], lambda s: [s[0].max()], _same),
-    "count": Steps(lambda x, agg: [x.count().cast(pl.Int64)], _add, _same),
-    "size": Steps(lambda x, agg: [pl.len().cast(pl.Int64)], _add, _same),
-    "nunique": Steps(
+STEPS: dict[str, AggregateSteps] = {
+    "sum": AggregateSteps(_sum, _add, _same),
+    "mean": AggregateSteps(_mean, _add, _ratio),
+    "min": AggregateSteps(lambda x, agg: [x.min()], lambda s: [s[0].min()], _same),
+    "max": AggregateSteps(lambda x, agg: [x.max()], lambda s: [s[0].max()], _same),
+    "count": AggregateSteps(lambda x, agg: [x.count().cast(pl.Int64)], _add, _same),
+    "size": AggregateSteps(lambda x, agg: [pl.len().cast(pl.Int64)], _add, _same),
+    "nunique": AggregateSteps(
         _distinct,
         lambda s: [s[0].explode().drop_nulls().unique().implode()],
         lambda s, agg: s[0].list.len().cast(pl.Int64),
     ),
-    "var": Steps(_moments, _chan, _variance),
-    "std": Steps(_moments, _chan, _variance),
+    "var": AggregateSteps(_moments, _chan, _variance),
+    "std": AggregateSteps(_moments, _chan, _variance),
     "first": _either_end("first"),
     "last": _either_end("last"),
-    "any": Steps(lambda x, agg: [x.any()], lambda s: [s[0].any()], lambda s, agg: s[0].fill_null(False)),
+    "any": AggregateSteps(lambda x, agg: [x.any()], lambda s: [s[0].any()], lambda s, agg: s[0].fill_null(False)),
 }
 
 STATES = {"mean": 2, "var": 3, "std": 3}
 """How many states an aggregate has, where it is not one."""
 
 
-def as_pandas_reads(name: str, agg: Agg) -> Column:
+def as_pandas_dtype(name: str, agg: Agg) -> Column:
     """The result column `name` as pandas types it: sums of narrow integers stay narrow while every group's sum fits."""
     out = Col(name, agg.dtype)
     if agg.name != "sum" or not agg.grouped or agg.source is None:
@@ -180,6 +180,6 @@ def as_pandas_reads(name: str, agg: Agg) -> Column:
     return Either(outside, out, Cast(out, DType(have.kind)))
 
 
-def result_states(name: str, agg: Agg) -> list[str]:
+def state_columns(name: str, agg: Agg) -> list[str]:
     """The names of an aggregate's state columns."""
     return [f"{name}\1{i}" for i in range(STATES.get(agg.name, 1))]

@@ -1,6 +1,6 @@
 """Conversions of a column expression to another dtype, with pandas' results and pandas' errors.
 
-`astype` is what a user asks for; `settled` gives a nullable stored column the dtype that pandas would give it.
+`astype` is what a user asks for; `widen_if_na` gives a nullable stored column the dtype that pandas would give it.
 Called by `howdah.engine.frame` and `dtype_resolution`.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from howdah.engine.relational.columns import Cast, Column, Either, call, missing
+from howdah.engine.relational.columns import Cast, Column, Either, call, isna
 from howdah.engine.relational.dtypes import DType, is_text
 from howdah.errors import NotSupported, SchemaError
 
@@ -64,10 +64,10 @@ def _native_cast(have: DType, name: str) -> DType | None:
     return None
 
 
-def settled(source: Column, nulls: bool | None) -> Column:
+def widen_if_na(source: Column, has_nulls: bool | None) -> Column:
     """An integer or bool column that may hold nulls, as pandas has it: with room for them only if there are any."""
     have = source.dtype
     if not (have.is_integer or have.kind == "bool") or not have.nullable:
         return source
-    roomy = DType("float64", nullable=True) if have.is_integer else DType("anybool", nullable=True, hole=have.hole)
-    return Either(missing(source), Cast(source, roomy), Cast(source, have.present()), nulls)
+    roomy = DType("float64", nullable=True) if have.is_integer else DType("anybool", nullable=True, na_value=have.na_value)
+    return Either(isna(source), Cast(source, roomy), Cast(source, have.as_non_null()), has_nulls)

@@ -1,6 +1,6 @@
 """Column expressions: immutable, typed when they are built, named by content; they compute nothing.
 
-`Col`, `Lit`, `Constant`, `Binary`, `Call`, `Cast` and `Either` are all there is. A node derives its dtype at
+`Col`, `Lit`, `Constant`, `Binary`, `Call`, `Cast` and `DataDependent` are all there is. A node derives its dtype at
 construction by asking pandas on one-row samples (`dtypes`), so what pandas refuses is refused on the line that writes
 it. `polars_expr` turns them into Polars expressions. Built by `frame` and by the rules; anybody may read them.
 """
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from howdah.engine.relational.dtypes import BOOL, DType, is_missing, of_pandas
+from howdah.engine.relational.dtypes import BOOL, DType, is_na, of_pandas
 from howdah.engine.relational.functions import FUNCTIONS
 from howdah.errors import NotSupported, SchemaError
 
@@ -40,7 +40,7 @@ class Column:
     def children(self) -> tuple[Column, ...]:
         return tuple(v for f in fields(self) if isinstance(v := getattr(self, f.name), Column))  # type: ignore[arg-type]
 
-    def rebuild(self, turn: Callable[[Column], Column]) -> Column:
+    def map_children(self, turn: Callable[[Column], Column]) -> Column:
         """A copy whose children went through `turn`; types are derived anew. Itself when nothing changed."""
         changed = {
             f.name: new
@@ -169,8 +169,8 @@ class Binary(Column):
             raise NotSupported(f"{self}: the dtype would depend on missing values: use / and then .round()")
         if "anybool" in kinds and self.op not in COMPARISONS:
             raise NotSupported(f"{self}: bools with missing values: use .fillna(False).astype(bool) first")
-        a, b = (n.value if isinstance(n, Lit) else n.dtype.values() for n in (self.left, self.right))
-        found = ask(str(self), _key("binary", self.op, a, b), lambda: OPERATORS[self.op](a, b))
+        a, b = (n.value if isinstance(n, Lit) else n.dtype.sample() for n in (self.left, self.right))
+        found = derive_dtype(str(self), _key("binary", self.op, a, b), lambda: OPERATORS[self.op](a, b))
         if self.op in ("//", "%") and found.kind == "float32":
             raise NotSupported(
                 f'{self}: the dtype would depend on whether a divisor is zero: use .astype("float64") first'
@@ -178,7 +178,7 @@ class Binary(Column):
         if self.op in COMPARISONS or found.kind == "bool":
             return BOOL
         hole = {"decimal": "nan", "date": "NaT"}.get(found.kind, "None")
-        return found.missing(hole) if found.is_float or left.may_miss or right.may_miss else found.present()
+        return found.as_nullable(hole) if found.is_float or left.is_nullable or right.is_nullable else found.as_non_null()
 
     def __str__(self) -> str:
         return f"{_inner(self.left)} {self.op} {_inner(self.right)}"
@@ -197,18 +197,18 @@ class Call(Column):
     def __post_init__(self) -> None:
         function = FUNCTIONS[self.function]
         have = self.source.dtype
-        sample = have.values_and_hole() if self.function == "fillna" and have.may_miss else have.values()
+        sample = have.sample_with_na() if self.function == "fillna" and have.is_nullable else have.sample()
         if self.source.dtype.kind == "str" and str(dict(self.params).get("dtype")).startswith("datetime64"):
             sample = pd.Series(["2020-01-01"], dtype="str")  # the usual sample text is no date
-        other = self.other.value if isinstance(self.other, Lit) else self.other.dtype.values() if self.other else None
+        other = self.other.value if isinstance(self.other, Lit) else self.other.dtype.sample() if self.other else None
         key = _key(self.function, repr(self.params), sample, other)
-        found = ask(str(self), key, lambda: function.ask(sample, other, **dict(self.params)))
-        may_miss = self.source.dtype.may_miss or bool(self.other and self.other.dtype.may_miss)
+        found = derive_dtype(str(self), key, lambda: function.pandas_form(sample, other, **dict(self.params)))
+        may_miss = self.source.dtype.is_nullable or bool(self.other and self.other.dtype.is_nullable)
         if self.function == "fillna":
-            may_miss = bool(self.other and self.other.dtype.may_miss)
-        hole = "NaT" if self.function == "dt.date" else have.hole
+            may_miss = bool(self.other and self.other.dtype.is_nullable)
+        hole = "NaT" if self.function == "dt.date" else have.na_value
         keeps = found.is_float or (may_miss and found.kind != "bool")
-        object.__setattr__(self, "dtype", found.missing(hole) if keeps else found.present())
+        object.__setattr__(self, "dtype", found.as_nullable(hole) if keeps else found.as_non_null())
 
     def __str__(self) -> str:
         others = [str(self.other)] if self.other else []
@@ -228,27 +228,27 @@ class Cast(Column):
 
 
 @dataclass(frozen=True, slots=True)
-class Either(Column):
+class DataDependent(Column):
     """One of two expressions, by a fact about the data: whether `asks` is true for any row of the relation.
 
     Some dtypes of pandas depend on values (an integer column that a left join left with holes becomes float64). Until
     `answer` is known the dtype shown is that of `yes`; `dtype_resolution.settle` finds out before anything is computed.
     """
 
-    asks: Column
-    yes: Column
-    no: Column
+    condition: Column
+    if_true: Column
+    if_false: Column
     answer: bool | None = None
 
     @property
     def dtype(self) -> DType:  # type: ignore[override]
-        return self.no.dtype if self.answer is False else self.yes.dtype
+        return self.if_false.dtype if self.answer is False else self.if_true.dtype
 
     def chosen(self) -> Column:
-        return self.no if self.answer is False else self.yes
+        return self.if_false if self.answer is False else self.if_true
 
     def __str__(self) -> str:
-        return str(self.chosen()) if self.answer is not None else f"({self.yes} if any {self.asks} else {self.no})"
+        return str(self.chosen()) if self.answer is not None else f"({self.if_true} if any {self.condition} else {self.if_false})"
 
 
 # -- asking pandas --------------------------------------------------------------------------------------------------
@@ -257,7 +257,7 @@ _ASKED: dict[Any, DType] = {}
 _MOST = 4096
 
 
-def ask(what: str, key: Any, how: Callable[[], Any]) -> DType:
+def derive_dtype(what: str, key: Any, how: Callable[[], Any]) -> DType:
     """The type of the Series that pandas makes of `how()`; pandas' refusals become SchemaErrors that name `what`."""
     if key is not None and key in _ASKED:
         return _ASKED[key]
@@ -299,23 +299,23 @@ def _key(*parts: Any) -> Any:
 # -- building -------------------------------------------------------------------------------------------------------
 
 
-def column(value: Any) -> Column:
+def as_column(value: Any) -> Column:
     """`value` as an expression: itself, or a scalar."""
     return value if isinstance(value, Column) else Lit(value)
 
 
 def binary(op: str, left: Any, right: Any) -> Column:
-    """An operation as pandas does it, with whatever depends on the data made an `Either`."""
-    left, right = _parsed(op, column(left), column(right)), _parsed(op, column(right), column(left))
+    """An operation as pandas does it, with whatever depends on the data made an `DataDependent`."""
+    left, right = _parsed(op, as_column(left), as_column(right)), _parsed(op, as_column(right), as_column(left))
     node = Binary(op, left, right)
     whole = left.dtype.is_integer and right.dtype.is_integer
     if op not in ("//", "%") or not whole or (isinstance(right, Lit) and right.value):
         return node
     floats = Binary(op, _as_float(left), _as_float(right))
     if not isinstance(right, Lit):
-        return Either(Binary("==", right, Lit(0)), floats, node)
+        return DataDependent(Binary("==", right, Lit(0)), floats, node)
     # pandas' x % 0 is float64 always, its x // 0 only where there is a row.
-    return floats if op == "%" else Either(Call("notna", left), floats, left)
+    return floats if op == "%" else DataDependent(Call("notna", left), floats, left)
 
 
 def _as_float(node: Column) -> Column:
@@ -333,22 +333,22 @@ def _parsed(op: str, node: Column, beside: Column) -> Column:
 
 
 def call(function: str, source: Column, other: Any = None, **params: Any) -> Column:
-    """A row-wise function. When pandas' dtype depends on whether values are missing, an `Either`."""
+    """A row-wise function. When pandas' dtype depends on whether values are missing, an `DataDependent`."""
     known = FUNCTIONS[function]
-    extra = None if other is None else column(other)
-    if function == "fillna" and not source.dtype.may_miss:
+    extra = None if other is None else as_column(other)
+    if function == "fillna" and not source.dtype.is_nullable:
         return source
     node = Call(function, source, extra, tuple(sorted(params.items())))
-    if source.dtype.may_miss and not source.dtype.is_float and (node.dtype.is_number or node.dtype.kind == "bool"):
-        pair = source.dtype.values_and_hole()
+    if source.dtype.is_nullable and not source.dtype.is_float and (node.dtype.is_number or node.dtype.kind == "bool"):
+        pair = source.dtype.sample_with_na()
         beside = extra.value if isinstance(extra, Lit) else None
-        found = ask(str(node), None, lambda: known.ask(pair, beside, **params))
+        found = derive_dtype(str(node), None, lambda: known.pandas_form(pair, beside, **params))
         if found.kind != node.dtype.kind:
-            return Either(missing(source), Cast(node, found.missing("nan")), node)
+            return DataDependent(isna(source), Cast(node, found.as_nullable("nan")), node)
     return node
 
 
-def missing(source: Column) -> Column:
+def isna(source: Column) -> Column:
     """Whether a value is missing; a constant where none can be."""
     return Call("isna", source)
 
@@ -357,18 +357,18 @@ def substitute(node: Column, by: dict[str, Column]) -> Column:
     """The expression with column references replaced, types derived anew."""
     if isinstance(node, Col):
         return by.get(node.name, node)
-    return node.rebuild(lambda child: substitute(child, by))
+    return node.map_children(lambda child: substitute(child, by))
 
 
-def open_questions(node: Column) -> bool:
-    """Whether the expression has an `Either` without an answer."""
-    return any(isinstance(n, Either) and n.answer is None for n in node.walk())
+def is_unresolved(node: Column) -> bool:
+    """Whether the expression has an `DataDependent` without an answer."""
+    return any(isinstance(n, DataDependent) and n.answer is None for n in node.walk())
 
 
 def _inner(node: Column) -> str:
     return f"({node})" if isinstance(node, Binary) else str(node)
 
 
-def missing_literal(node: Column) -> bool:
+def is_na_literal(node: Column) -> bool:
     """Whether it is a scalar None, NaN or NaT."""
-    return isinstance(node, Lit) and is_missing(node.value)
+    return isinstance(node, Lit) and is_na(node.value)

@@ -27,7 +27,7 @@ def to_pandas(values: pl.Series, dtype: DType) -> Any:
     <StringDtype(na_value=nan)>
     """
     if (dtype.is_integer or dtype.kind == "bool") and values.null_count():
-        # Nulls are here only where the other side of an `Either` is taken.
+        # Nulls are here only where the other side of an `DataDependent` is taken.
         values = values.fill_null(False if dtype.kind == "bool" else 0)
     if dtype.is_number:
         return values.to_numpy(writable=True).astype(dtype.kind, copy=False)
@@ -42,7 +42,7 @@ def to_pandas(values: pl.Series, dtype: DType) -> Any:
         return _stamps(values, "m8", dtype)
     out = np.empty(len(values), dtype=object)
     out[:] = values.to_list()
-    hole = _HOLES[dtype.hole]
+    hole = _HOLES[dtype.na_value]
     if hole is not None and values.null_count():
         out[values.is_null().to_numpy()] = hole
     return out

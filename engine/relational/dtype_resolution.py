@@ -1,7 +1,7 @@
 """Settling dtypes that depend on data, before anything else is computed.
 
 pandas decides some dtypes by values: a left join turns an integer column into float64 only if a row found no partner.
-Such a column is an `Either` in the plan. `settle` asks its question (does any row ...?) with a small query over just
+Such a column is an `DataDependent` in the plan. `resolve` asks its question (does any row ...?) with a small query over just
 the columns that the question needs, and puts the answer into the plan; types above are derived anew. A plan without
 open questions is given back as it is, so most plans cost nothing here. Called by `howdah.engine.frame`.
 """
@@ -12,17 +12,17 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from howdah.engine.relational import relations
-from howdah.engine.relational.aggregates import Agg, as_pandas_reads
-from howdah.engine.relational.casts import settled
+from howdah.engine.relational.aggregates import Agg, as_pandas_dtype
+from howdah.engine.relational.casts import widen_if_na
 from howdah.engine.relational.columns import Binary, Call, Col, Column, Either, binary, call
 from howdah.engine.relational.dtypes import key_type
 from howdah.engine.relational.relations import Relation
 
-Ask = Callable[[Relation], list[bool]]
+FlagQuery = Callable[[Relation], list[bool]]
 """Computes a relation of one row of bools."""
 
 
-def settle(plan: Relation, ask: Ask) -> Relation:
+def resolve(plan: Relation, ask: FlagQuery) -> Relation:
     """The plan with every question that matters answered, innermost first."""
     if not any(_questions(node) for node in plan.walk()):
         return plan
@@ -30,7 +30,7 @@ def settle(plan: Relation, ask: Ask) -> Relation:
 
     def visit(node: Relation) -> Relation:
         if node.key not in known:
-            known[node.key] = _answered(retyped(node.rebuild(visit)), ask)
+            known[node.key] = _answered(retype(node.map_children(visit)), ask)
         return known[node.key]
 
     return visit(plan)
@@ -49,28 +49,28 @@ def _small_whole(question: Either) -> bool:
     return isinstance(question.no, Call) and question.no.function.startswith(("dt.", "str."))
 
 
-def _answered(node: Relation, ask: Ask) -> Relation:
+def _answered(node: Relation, ask: FlagQuery) -> Relation:
     questions = _questions(node)
     if not questions:
         return node
-    (source,) = node.sources()
+    (source,) = node.children()
     aggs = tuple((f"q{i}", Agg("any", q.asks, grouped=False)) for i, q in enumerate(questions))
     answers = dict(zip(questions, ask(relations.Aggregate(source, (), aggs))))
 
     def change(e: Column) -> Column:
         if isinstance(e, Either) and e in answers:
-            return again((e.yes if answers[e] else e.no), change)
-        return again(e, change)
+            return rebuild_typed((e.yes if answers[e] else e.no), change)
+        return rebuild_typed(e, change)
 
-    return _answered(node.turn(change), ask)
+    return _answered(node.map_expressions(change), ask)
 
 
-def again(e: Column, change: Callable[[Column], Column]) -> Column:
+def rebuild_typed(e: Column, change: Callable[[Column], Column]) -> Column:
     """The expression with changed operands, built as it would be if it were written on them now."""
-    turned = e.rebuild(change)
+    turned = e.map_children(change)
     kinds = [c.dtype.kind for c in e.children()]
     if turned is e or kinds == [c.dtype.kind for c in turned.children()]:
-        if isinstance(turned, Call) and turned.function == "fillna" and not turned.source.dtype.may_miss:
+        if isinstance(turned, Call) and turned.function == "fillna" and not turned.source.dtype.is_nullable:
             return turned.source
         return turned
     if isinstance(turned, Binary):
@@ -80,9 +80,9 @@ def again(e: Column, change: Callable[[Column], Column]) -> Column:
     return turned
 
 
-def retyped(node: Relation) -> Relation:
+def retype(node: Relation) -> Relation:
     """The node with column references that have the types that its source now has."""
-    sources = node.sources()
+    sources = node.children()
     if isinstance(node, relations.Join):
         return _retyped_join(node)
     if len(sources) != 1:
@@ -92,11 +92,11 @@ def retyped(node: Relation) -> Relation:
     def change(e: Column) -> Column:
         if isinstance(e, Col):
             now = schema[e.name]
-            fresh = settled(Col(e.name, now), None) if now.kind != e.dtype.kind else Col(e.name, now)
+            fresh = widen_if_na(Col(e.name, now), None) if now.kind != e.dtype.kind else Col(e.name, now)
             return e if now == e.dtype else fresh
-        return again(e, change)
+        return rebuild_typed(e, change)
 
-    turned = node.turn(change)
+    turned = node.map_expressions(change)
     if isinstance(node, relations.Aggregate) and isinstance(turned, relations.Aggregate):
         return _retyped_sums(node, turned)
     return turned
@@ -104,8 +104,8 @@ def retyped(node: Relation) -> Relation:
 
 def _retyped_sums(before: relations.Aggregate, now: relations.Aggregate) -> Relation:
     """Sums whose values turned out to be narrow integers, read as pandas reads them."""
-    asked = {n for n, a in before.aggs if isinstance(as_pandas_reads(n, a), Either)}  # above, there already
-    reads = {n: as_pandas_reads(n, a) for n, a in now.aggs if n not in asked}
+    asked = {n for n, a in before.aggs if isinstance(as_pandas_dtype(n, a), Either)}  # above, there already
+    reads = {n: as_pandas_dtype(n, a) for n, a in now.aggs if n not in asked}
     if not any(isinstance(e, Either) for e in reads.values()):
         return now
     return relations.Project(now, tuple((n, reads.get(n, Col(n, d))) for n, d in now.schema.items()))
@@ -120,12 +120,12 @@ def _retyped_join(node: relations.Join) -> Relation:
             dtype = key_type(now, node.right.schema[pairs[source]], node.how)
         elif now.kind != dtype.kind:
             loses = node.how in {"left": ("right", "outer"), "right": ("left", "outer")}[side]
-            dtype = now.missing() if loses else now
+            dtype = now.as_nullable() if loses else now
         take.append((name, side, source, dtype))
     joined = replace(node, take=tuple(take))
     if joined.schema == node.schema:
         return node
     fixed = tuple(
-        (n, settled(Col(n, d), None) if d.kind != node.schema[n].kind else Col(n, d)) for n, d in joined.schema.items()
+        (n, widen_if_na(Col(n, d), None) if d.kind != node.schema[n].kind else Col(n, d)) for n, d in joined.schema.items()
     )
     return relations.Project(joined, fixed)

@@ -54,7 +54,7 @@ class DType:
     tz: str = ""
     scale: int = 0
     nullable: bool = False
-    hole: str = "None"
+    na_value: str = "None"
 
     def __str__(self) -> str:
         return f"{self.pandas} ({self.kind})" if self.kind in OBJECTS else self.pandas
@@ -72,7 +72,7 @@ class DType:
         return self.is_integer or self.is_float
 
     @property
-    def may_miss(self) -> bool:
+    def is_nullable(self) -> bool:
         return self.nullable or self.is_float
 
     @property
@@ -97,19 +97,19 @@ class DType:
             raise NotSupported(f"a column of type {self.unit} cannot be used yet: leave it out with columns=[...]")
         return _POLARS[self.kind]()
 
-    def present(self) -> DType:
+    def as_non_null(self) -> DType:
         """The same type without missing values."""
         return replace(self, nullable=False)
 
-    def missing(self, hole: str | None = None) -> DType:
+    def as_nullable(self, na_value: str | None = None) -> DType:
         """The same type with room for missing values."""
-        return replace(self, nullable=True, hole=hole or self.hole)
+        return replace(self, nullable=True, hole=na_value or self.na_value)
 
-    def values(self) -> Any:
+    def sample(self) -> Any:
         """One value of this type, as a pandas Series of one row."""
         return _sample(replace(self, nullable=False, hole="None"), False)
 
-    def values_and_hole(self) -> Any:
+    def sample_with_na(self) -> Any:
         """One value and one missing value, as a pandas Series of two rows."""
         return _sample(replace(self, nullable=False, hole="None"), True)
 
@@ -131,7 +131,7 @@ def polars_unit(unit: str) -> Any:
 
 
 @lru_cache(maxsize=512)
-def _sample(dtype: DType, hole: bool) -> Any:
+def _sample(dtype: DType, with_na: bool) -> Any:
     value: Any
     match dtype.kind:
         case "str":
@@ -155,12 +155,12 @@ def _sample(dtype: DType, hole: bool) -> Any:
         case "unsupported":
             _ = dtype.polars
         case "bool":
-            return pd.Series([True] * (1 + hole), dtype=object if hole else "bool")
+            return pd.Series([True] * (1 + with_na), dtype=object if with_na else "bool")
         case _ if dtype.is_integer:
-            return pd.Series([1, None], dtype="float64") if hole else pd.Series([1], dtype=dtype.kind)
+            return pd.Series([1, None], dtype="float64") if with_na else pd.Series([1], dtype=dtype.kind)
         case _:
             value = 1.0
-    return pd.Series([value, None] if hole else [value], dtype=dtype.pandas)
+    return pd.Series([value, None] if with_na else [value], dtype=dtype.pandas)
 
 
 def of_arrow(kind: pa.DataType, nulls: bool) -> DType:
@@ -222,19 +222,19 @@ def _of_objects(present: Any, nulls: bool, values: Any) -> DType:
         hole = "None" if first is None else "NaT" if first is pd.NaT else "nan"
     kinds = {type(v) for v in present}
     if not kinds:
-        return DType("none", nullable=True, hole=hole)
+        return DType("none", nullable=True, na_value=hole)
     if kinds <= {bool, np.bool_}:
-        return DType("anybool", nullable=nulls, hole=hole)
+        return DType("anybool", nullable=nulls, na_value=hole)
     if kinds == {dt.date}:
-        return DType("date", nullable=nulls, hole=hole)
+        return DType("date", nullable=nulls, na_value=hole)
     if kinds == {dt.time}:
-        return DType("time", nullable=nulls, hole=hole)
+        return DType("time", nullable=nulls, na_value=hole)
     if kinds == {bytes}:
-        return DType("bytes", nullable=nulls, hole=hole)
+        return DType("bytes", nullable=nulls, na_value=hole)
     if kinds == {decimal.Decimal}:
         exponents = [v.as_tuple().exponent for v in present]
         if all(isinstance(e, int) for e in exponents):
-            return DType("decimal", scale=max(0, *(-e for e in exponents)), nullable=nulls, hole=hole)
+            return DType("decimal", scale=max(0, *(-e for e in exponents)), nullable=nulls, na_value=hole)
     return DType("unsupported", unit="object holding " + ", ".join(sorted(k.__name__ for k in kinds)[:3]))
 
 
@@ -242,19 +242,19 @@ def key_type(left: DType, right: DType, how: How) -> DType:
     """The type of a key column that both sides of a join share: pandas is asked, with one row on each side."""
     if left == right or left.pandas == right.pandas == "object":
         wide = left if left.scale >= right.scale else right
-        return wide.missing() if left.nullable or right.nullable else wide
-    found = _merged(left.present(), right.present(), how)
-    return found.missing(left.hole) if found.is_float or left.nullable or right.nullable else found
+        return wide.as_nullable() if left.nullable or right.nullable else wide
+    found = _merged(left.as_non_null(), right.as_non_null(), how)
+    return found.as_nullable(left.na_value) if found.is_float or left.nullable or right.nullable else found
 
 
 @lru_cache(maxsize=256)
 def _merged(left: DType, right: DType, how: How) -> DType:
-    one, other = pd.DataFrame({"k": left.values()}), pd.DataFrame({"k": right.values()})
+    one, other = pd.DataFrame({"k": left.sample()}), pd.DataFrame({"k": right.sample()})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return of_pandas(one.merge(other, on="k", how=how)["k"])
 
 
-def is_missing(value: object) -> bool:
+def is_na(value: object) -> bool:
     """Whether a scalar is one of pandas' missing values (None, NaN, NaT, NA)."""
     return value is None or value is pd.NaT or value is pd.NA or (isinstance(value, float) and value != value)

@@ -1,6 +1,6 @@
 """A relation evaluated inside one task, as one lazy Polars query.
 
-`Bound` says what the leaves are. Called by the stages of `lowering`; runs on workers and in the client's process.
+`StageContext` says what the leaves are. Called by the stages of `lowering`; runs on workers and in the client's process.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ from howdah.engine.relational import aggregates, relations
 from howdah.engine.relational.columns import Col
 from howdah.engine.relational.convert import frame_from_pandas, frame_to_pandas, to_series
 from howdah.engine.relational.dtypes import DType
-from howdah.engine.relational.polars_expr import known, lower
+from howdah.engine.relational.polars_expr import na_as_null, to_polars
 from howdah.errors import NotSupported, SchemaError
 
 
 @dataclass(slots=True)
-class Bound:
+class StageContext:
     """The leaves of a stage: `inputs` by slot number, the `piece` of the scan, the task's own number and offsets."""
 
     inputs: Sequence[Any] = ()
-    piece: Any = None
+    split: Any = None
     offset: int = 0
-    made: dict[int, pl.LazyFrame] = field(default_factory=dict)
+    built: dict[int, pl.LazyFrame] = field(default_factory=dict)
 
 
-def evaluate(node: relations.Relation, bound: Bound) -> pl.LazyFrame:
+def evaluate(node: relations.Relation, context: StageContext) -> pl.LazyFrame:
     """The lazy query of `node`; equal subtrees (the same object) are built once."""
-    found = bound.made.get(id(node))
+    found = context.built.get(id(node))
     if found is None:
-        found = bound.made[id(node)] = _STEPS[type(node)](node, bound)
+        found = context.built[id(node)] = _STEPS[type(node)](node, context)
     return found
 
 
@@ -56,16 +56,16 @@ def collect(query: pl.LazyFrame) -> pl.DataFrame:
         raise
 
 
-def columns(named: relations.Named) -> list[pl.Expr]:
-    return [lower(e).expr.alias(n) for n, e in named]
+def polars_columns(named: relations.NamedColumns) -> list[pl.Expr]:
+    return [to_polars(e).expr.alias(n) for n, e in named]
 
 
 # -- leaves ---------------------------------------------------------------------------------------------------------
 
 
-def _slot(node: relations.Slot, bound: Bound) -> pl.LazyFrame:
+def _slot(node: relations.StageInput, bound: StageContext) -> pl.LazyFrame:
     value = bound.inputs[node.number]
-    parts = [as_polars(t) for t in (value if node.many else [value])]
+    parts = [as_polars(t) for t in (value if node.concatenate else [value])]
     if not parts:
         return pl.LazyFrame(schema={n: d.polars for n, d in node.schema.items()})
     return (parts[0] if len(parts) == 1 else pl.concat(parts, rechunk=False)).lazy()
@@ -78,12 +78,12 @@ def as_polars(table: Any) -> pl.DataFrame:
     return frame
 
 
-def _scan(node: relations.Scan, bound: Bound) -> pl.LazyFrame:
-    from howdah.io import scan_piece, scan_whole
+def _scan(node: relations.Scan, bound: StageContext) -> pl.LazyFrame:
+    from howdah.io import scan_split, scan_whole
 
     stored, index = list(node.stored()), relations.INDEX if relations.INDEX in node.columns else None
-    if node.pieces is None:
-        query: pl.LazyFrame = scan_piece(bound.piece, stored, row_index=index)
+    if node.splits is None:
+        query: pl.LazyFrame = scan_split(bound.split, stored, row_index=index)
     else:
         whole = scan_whole(node.table, stored, row_index=index) if node.table is not None else None
         query = whole if whole is not None else _one_after_another(node, stored, index)
@@ -91,12 +91,12 @@ def _scan(node: relations.Scan, bound: Bound) -> pl.LazyFrame:
 
 
 def _one_after_another(node: relations.Scan, stored: list[str], index: str | None) -> pl.LazyFrame:
-    from howdah.io import scan_piece
+    from howdah.io import scan_split
 
-    if not node.pieces:
+    if not node.splits:
         empty = {n: d.polars for n, d in node.schema.items()}
         return pl.LazyFrame(schema=empty)
-    return pl.concat([scan_piece(p, stored, row_index=index) for p in node.pieces], rechunk=False)
+    return pl.concat([scan_split(p, stored, row_index=index) for p in node.splits], rechunk=False)
 
 
 def _stored(name: str, dtype: DType) -> pl.Expr:
@@ -106,32 +106,32 @@ def _stored(name: str, dtype: DType) -> pl.Expr:
     return pl.col(name) if name != relations.INDEX and dtype.is_number else pl.col(name).cast(dtype.polars)
 
 
-def _in_memory(node: relations.InMemory, bound: Bound) -> pl.LazyFrame:
+def _in_memory(node: relations.InMemory, bound: StageContext) -> pl.LazyFrame:
     return pl.concat([as_polars(t) for t in node.parts], rechunk=False).lazy().select(list(node.schema))
 
 
 # -- row by row -----------------------------------------------------------------------------------------------------
 
 
-def _filter(node: relations.Filter, bound: Bound) -> pl.LazyFrame:
-    return evaluate(node.source, bound).filter(lower(node.predicate).expr)
+def _filter(node: relations.Filter, bound: StageContext) -> pl.LazyFrame:
+    return evaluate(node.source, bound).filter(to_polars(node.predicate).expr)
 
 
-def _project(node: relations.Project, bound: Bound) -> pl.LazyFrame:
+def _project(node: relations.Project, bound: StageContext) -> pl.LazyFrame:
     source = evaluate(node.source, bound)
     fixed = [n for n, e in node.columns if not e.names()]
     if fixed and len(fixed) == len(node.columns):  # constants alone would give one row
-        return source.with_row_index("\1n").select("\1n", *columns(node.columns)).drop("\1n")
-    return source.select(columns(node.columns)) if node.columns else source.select([])
+        return source.with_row_index("\1n").select("\1n", *polars_columns(node.columns)).drop("\1n")
+    return source.select(polars_columns(node.columns)) if node.columns else source.select([])
 
 
-def _number(node: relations.Number, bound: Bound) -> pl.LazyFrame:
+def _number(node: relations.Number, bound: StageContext) -> pl.LazyFrame:
     numbered = evaluate(node.source, bound).with_row_index("\1n")
     index = (pl.col("\1n").cast(pl.Int64) + bound.offset).alias(node.name)
     return numbered.with_columns(index).drop("\1n")
 
 
-def _map_partitions(node: relations.MapPartitions, bound: Bound) -> pl.LazyFrame:
+def _map_partitions(node: relations.MapPartitions, bound: StageContext) -> pl.LazyFrame:
     table = collect(evaluate(node.source, bound))
     schema = node.source.schema
     frame = frame_to_pandas(table, schema, [(c, c) for c in node.columns], node.index)
@@ -151,21 +151,21 @@ def _map_partitions(node: relations.MapPartitions, bound: Bound) -> pl.LazyFrame
 # -- order ----------------------------------------------------------------------------------------------------------
 
 
-def _head(node: relations.Head, bound: Bound) -> pl.LazyFrame:
+def _head(node: relations.Head, bound: StageContext) -> pl.LazyFrame:
     source = evaluate(node.source, bound)
     return source.head(node.n) if node.n >= 0 else collect(source).head(node.n).lazy()
 
 
-def _tail(node: relations.Tail, bound: Bound) -> pl.LazyFrame:
+def _tail(node: relations.Tail, bound: StageContext) -> pl.LazyFrame:
     source = evaluate(node.source, bound)
     return source.tail(node.n) if node.n >= 0 else collect(source).tail(node.n).lazy()
 
 
 def _clean(node: relations.Relation, names: Sequence[str]) -> list[pl.Expr]:
-    return [known(Col(n, node.schema[n])) for n in names]
+    return [na_as_null(Col(n, node.schema[n])) for n in names]
 
 
-def _sort(node: relations.Sort, bound: Bound) -> pl.LazyFrame:
+def _sort(node: relations.Sort, bound: StageContext) -> pl.LazyFrame:
     source = evaluate(node.source, bound)
     if node.stable:
         return source.sort(
@@ -184,7 +184,7 @@ def _sort(node: relations.Sort, bound: Bound) -> pl.LazyFrame:
     return in_order.lazy()
 
 
-def _top(node: relations.Top, bound: Bound) -> pl.LazyFrame:
+def _top(node: relations.Top, bound: StageContext) -> pl.LazyFrame:
     source = evaluate(node.source, bound)
     if node.n <= 0:
         return source.head(0)
@@ -202,88 +202,88 @@ def _top(node: relations.Top, bound: Bound) -> pl.LazyFrame:
 
 
 @dataclass(frozen=True)
-class Partial(relations.Relation):
+class PartialAggregate(relations.Relation):
     """The first step of an `Aggregate` on one partition: keys and states."""
 
-    whole: relations.Aggregate
+    aggregate: relations.Aggregate
 
     def describe(self) -> str:
-        return "partial " + self.whole.describe()
+        return "partial " + self.aggregate.describe()
 
 
 @dataclass(frozen=True)
-class Combine(relations.Relation):
+class CombineAggregate(relations.Relation):
     """States of several partitions put together, in the order of the partitions."""
 
     source: relations.Relation
-    whole: relations.Aggregate
+    aggregate: relations.Aggregate
 
     def sources(self) -> tuple[relations.Relation, ...]:
         return (self.source,)
 
     def describe(self) -> str:
-        return "combine " + self.whole.describe()
+        return "combine " + self.aggregate.describe()
 
 
 @dataclass(frozen=True)
-class Finish(relations.Relation):
+class FinishAggregate(relations.Relation):
     """The values that come of combined states."""
 
     source: relations.Relation
-    whole: relations.Aggregate
+    aggregate: relations.Aggregate
 
     @property
     def schema(self) -> relations.Schema:  # type: ignore[override]
-        return self.whole.schema
+        return self.aggregate.schema
 
     def sources(self) -> tuple[relations.Relation, ...]:
         return (self.source,)
 
     def describe(self) -> str:
-        return "finish " + self.whole.describe()
+        return "finish " + self.aggregate.describe()
 
 
-def _partial(node: Partial, bound: Bound) -> pl.LazyFrame:
-    whole = node.whole
+def _partial(node: PartialAggregate, bound: StageContext) -> pl.LazyFrame:
+    whole = node.aggregate
     states: list[pl.Expr] = []
     for name, agg in whole.aggs:
-        values = known(agg.source) if agg.source is not None else pl.len()
-        made = aggregates.PARTS[agg.name].partial(values, agg)
-        states += [s.alias(n) for s, n in zip(made, aggregates.result_states(name, agg))]
+        values = na_as_null(agg.source) if agg.source is not None else pl.len()
+        made = aggregates.STEPS[agg.name].partial(values, agg)
+        states += [s.alias(n) for s, n in zip(made, aggregates.state_columns(name, agg))]
     source = evaluate(whole.source, bound)
     if not whole.keys:
         return source.select(states)
-    keys = [known(e).alias(n) for n, e in whole.keys]
+    keys = [na_as_null(e).alias(n) for n, e in whole.keys]
     if whole.dropna:
-        misses = [known(e).is_not_null() for _, e in whole.keys if e.dtype.may_miss]
+        misses = [na_as_null(e).is_not_null() for _, e in whole.keys if e.dtype.is_nullable]
         source = source.filter(*misses) if misses else source
     return source.group_by(keys, maintain_order=not whole.sort).agg(states)
 
 
-def _combine(node: Combine, bound: Bound) -> pl.LazyFrame:
-    whole = node.whole
+def _combine(node: CombineAggregate, bound: StageContext) -> pl.LazyFrame:
+    whole = node.aggregate
     states: list[pl.Expr] = []
     for name, agg in whole.aggs:
-        names = aggregates.result_states(name, agg)
-        states += [s.alias(n) for s, n in zip(aggregates.PARTS[agg.name].combine([pl.col(n) for n in names]), names)]
+        names = aggregates.state_columns(name, agg)
+        states += [s.alias(n) for s, n in zip(aggregates.STEPS[agg.name].combine([pl.col(n) for n in names]), names)]
     source = evaluate(node.source, bound)
     if not whole.keys:
         return source.select(states)
     return source.group_by([n for n, _ in whole.keys], maintain_order=not whole.sort).agg(states)
 
 
-def _finish(node: Finish, bound: Bound) -> pl.LazyFrame:
-    whole = node.whole
+def _finish(node: FinishAggregate, bound: StageContext) -> pl.LazyFrame:
+    whole = node.aggregate
     out = [pl.col(n).cast(e.dtype.polars) for n, e in whole.keys]
     for name, agg in whole.aggs:
-        names = aggregates.result_states(name, agg)
-        out.append(aggregates.PARTS[agg.name].finish([pl.col(n) for n in names], agg).alias(name))
+        names = aggregates.state_columns(name, agg)
+        out.append(aggregates.STEPS[agg.name].finish([pl.col(n) for n in names], agg).alias(name))
     source = evaluate(node.source, bound).select(out)
     return source.sort([n for n, _ in whole.keys], nulls_last=True) if whole.keys and whole.sort else source
 
 
-def _aggregate(node: relations.Aggregate, bound: Bound) -> pl.LazyFrame:
-    return _finish(Finish(Partial(node), node), bound)
+def _aggregate(node: relations.Aggregate, bound: StageContext) -> pl.LazyFrame:
+    return _finish(FinishAggregate(PartialAggregate(node), node), bound)
 
 
 # -- joins ----------------------------------------------------------------------------------------------------------
@@ -296,7 +296,7 @@ _HOW: dict[str, tuple[Any, Any]] = {
 }
 
 
-def _join(node: relations.Join, bound: Bound) -> pl.LazyFrame:
+def _join(node: relations.Join, bound: StageContext) -> pl.LazyFrame:
     sides = {
         "left": _side(node.left, node.left_on, [c for _, s, c, _ in node.take if s == "left"], "l", bound),
         "right": _side(node.right, node.right_on, [c for _, s, c, _ in node.take if s == "right"], "r", bound),
@@ -324,8 +324,8 @@ def _outer(left: pl.LazyFrame, right: pl.LazyFrame, on: list[str], nulls_last: l
     return joined.sort([*on, "\1left", "\1right"], nulls_last=[*nulls_last, True, True])
 
 
-def _side(node: relations.Relation, on: Sequence[str], take: Sequence[str], mark: str, bound: Bound) -> pl.LazyFrame:
-    keys = [known(Col(c, node.schema[c])).alias(f"\1k{i}") for i, c in enumerate(on)]
+def _side(node: relations.Relation, on: Sequence[str], take: Sequence[str], mark: str, bound: StageContext) -> pl.LazyFrame:
+    keys = [na_as_null(Col(c, node.schema[c])).alias(f"\1k{i}") for i, c in enumerate(on)]
     return evaluate(node, bound).select(*keys, *(pl.col(c).alias(f"\1{mark}{c}") for c in dict.fromkeys(take)))
 
 
@@ -345,7 +345,7 @@ def _wider(a: DType, b: DType) -> DType:
 
 
 _STEPS: dict[type, Any] = {
-    relations.Slot: _slot,
+    relations.StageInput: _slot,
     relations.Scan: _scan,
     relations.InMemory: _in_memory,
     relations.Filter: _filter,
@@ -357,8 +357,8 @@ _STEPS: dict[type, Any] = {
     relations.Sort: _sort,
     relations.Top: _top,
     relations.Aggregate: _aggregate,
-    Partial: _partial,
-    Combine: _combine,
-    Finish: _finish,
+    PartialAggregate: _partial,
+    CombineAggregate: _combine,
+    FinishAggregate: _finish,
     relations.Join: _join,
 }

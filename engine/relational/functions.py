@@ -12,20 +12,20 @@ from typing import Any
 
 import polars as pl
 
-from howdah.engine.relational.dtypes import DType, is_missing
+from howdah.engine.relational.dtypes import DType, is_na
 
-Native = Callable[..., pl.Expr | None]
+PolarsForm = Callable[..., pl.Expr | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """`ask` is pandas' way, (Series, other, **params) -> Series; `native` is Polars' way, or None, or returns None.
+    """`derive_dtype` is pandas' way, (Series, other, **params) -> Series; `native` is Polars' way, or None, or returns None.
 
     `native` gets (expression, type of the source, expression or scalar of `other`, **params); floats come without NaN.
     """
 
-    ask: Callable[..., Any]
-    native: Native | None = None
+    pandas_form: Callable[..., Any]
+    polars_form: PolarsForm | None = None
 
 
 def _isna(x: pl.Expr, dtype: DType, other: Any) -> pl.Expr:
@@ -60,18 +60,18 @@ def _isin(x: pl.Expr, dtype: DType, other: Any, values: tuple[Any, ...]) -> pl.E
     fits: dict[str, tuple[type, ...]] = {"str": (str,), "bool": (bool,)}
     if dtype.is_number:
         kept: list[Any] = [int(v) if isinstance(v, bool) else v for v in values if isinstance(v, (int, float))]
-        if any(is_missing(v) for v in values):
+        if any(is_na(v) for v in values):
             return None
         if dtype.is_integer and all(isinstance(v, int) and -(2**63) <= v < 2**63 for v in kept):
             return x.cast(pl.Int64).is_in(kept) if dtype.kind != "uint64" and kept else None
         return None
-    if dtype.kind not in fits or any(is_missing(v) for v in values):
+    if dtype.kind not in fits or any(is_na(v) for v in values):
         return None
     kept = [v for v in values if isinstance(v, fits[dtype.kind])]
     return x.is_in(kept).fill_null(False) if kept else None
 
 
-def _affix(name: str) -> Native:
+def _affix(name: str) -> PolarsForm:
     def run(x: pl.Expr, dtype: DType, other: Any, pat: Any) -> pl.Expr | None:
         if not isinstance(pat, str):
             return None
@@ -81,7 +81,7 @@ def _affix(name: str) -> Native:
     return run
 
 
-def _moment(name: str, shift: int = 0) -> Native:
+def _moment(name: str, shift: int = 0) -> PolarsForm:
     def run(x: pl.Expr, dtype: DType, other: Any) -> pl.Expr | None:
         if dtype.kind != "datetime":
             return None
@@ -140,7 +140,7 @@ FUNCTIONS: dict[str, Function] = {
     **{f"str.{n}": Function(_via("str", n)) for n in TEXT},
     **{f"dt.{n}": Function(_via("dt", n)) for n in (*MOMENT, *MOMENT_METHODS, *SPAN)},
 }
-_NATIVE: dict[str, Native] = {
+_NATIVE: dict[str, PolarsForm] = {
     "str.contains": _contains,
     "str.startswith": _affix("starts_with"),
     "str.endswith": _affix("ends_with"),
@@ -151,4 +151,4 @@ _NATIVE: dict[str, Native] = {
     "dt.date": _date,
 }
 for _name, _form in _NATIVE.items():
-    FUNCTIONS[_name] = Function(FUNCTIONS[_name].ask, _form)
+    FUNCTIONS[_name] = Function(FUNCTIONS[_name].pandas_form, _form)

@@ -1,6 +1,6 @@
 """From an optimised plan to layers: which work is one task, and what goes between tasks.
 
-A `Stream` is a relation still being fused: its tree, how many partitions it has, and what its tasks need. Operators
+A `OpenStage` is a relation still being fused: its tree, how many partitions it has, and what its tasks need. Operators
 that work row by row only grow the tree; those that bring rows together (groups, joins, order) cut it into a layer and
 start a new one. `Stage` is what runs. Small inputs are one partition, so small plans are one task that Polars runs
 whole. Called by `howdah.engine.frame`; uses `engine.graph`'s records only.
@@ -20,11 +20,11 @@ from howdah.engine.protocol.layers import Broadcast, Dependency, Key, KToOne, La
 from howdah.engine.relational import relations, sizes
 from howdah.engine.relational.columns import Col
 from howdah.engine.relational.dtypes import INT64
-from howdah.engine.relational.evaluate import Bound, Combine, Finish, Partial, collect, evaluate
+from howdah.engine.relational.evaluate import StageContext, CombineAggregate, FinishAggregate, PartialAggregate, collect, evaluate
 from howdah.errors import NotSupported
 
 
-class Plan(Protocol):
+class GraphBuilder(Protocol):
     """What is needed of `howdah.engine.graph.graph.Graph`."""
 
     persisted: dict[Key, Any]
@@ -56,7 +56,7 @@ class Stage:
 
     def table(self, inputs: Sequence[Any], piece: Any, offset: int) -> Any:
         """The stage's rows as an Arrow table."""
-        frame = collect(evaluate(self.tree, Bound(inputs=inputs, piece=piece, offset=offset)))
+        frame = collect(evaluate(self.tree, StageContext(inputs=inputs, split=piece, offset=offset)))
         return frame.to_arrow(compat_level=pl.CompatLevel.newest())
 
 
@@ -66,60 +66,60 @@ def count_rows(table: Any) -> int:
 
 
 @dataclass(frozen=True)
-class Stream:
+class OpenStage:
     """A relation being fused. `inputs` are (layer, pattern) by slot number; `pieces` are what its scan reads."""
 
     tree: relations.Relation
     n: int
     inputs: tuple[tuple[Key, Pattern], ...] = ()
-    pieces: tuple[Any, ...] | None = None
+    splits: tuple[Any, ...] | None = None
     numbered: bool = False
 
-    def grow(self, make: Callable[[relations.Relation], relations.Relation]) -> Stream:
+    def append(self, make: Callable[[relations.Relation], relations.Relation]) -> OpenStage:
         return replace(self, tree=make(self.tree))
 
 
 @dataclass(frozen=True)
-class LayerNote:
+class PhysicalLayer:
     """A line of the physical plan, for people."""
 
     name: str
     n: int
     tree: relations.Relation | None
-    needs: tuple[str, ...]
+    inputs: tuple[str, ...]
 
 
 @dataclass
 class Lowering:
     """One lowering into `graph`. `whole`: every scan is one task (the plan runs where the client is)."""
 
-    graph: Plan
-    whole: bool = False
-    notes: list[LayerNote] = field(default_factory=list)
-    names: dict[Key, str] = field(default_factory=dict)
-    done: dict[bytes, Stream] = field(default_factory=dict)
+    graph: GraphBuilder
+    single_task: bool = False
+    layers: list[PhysicalLayer] = field(default_factory=list)
+    labels: dict[Key, str] = field(default_factory=dict)
+    lowered: dict[bytes, OpenStage] = field(default_factory=dict)
 
-    def lower(self, node: relations.Relation) -> Stream:
+    def lower(self, node: relations.Relation) -> OpenStage:
         """The stream of `node`; a subtree that occurs twice is lowered, and computed, once if it needs a layer."""
-        if node.key not in self.done:
-            self.done[node.key] = _LOWER[type(node)](self, node)
-        return self.done[node.key]
+        if node.key not in self.lowered:
+            self.lowered[node.key] = _LOWER[type(node)](self, node)
+        return self.lowered[node.key]
 
-    def cut(self, stream: Stream, label: str = "") -> tuple[Key, int]:
+    def close_stage(self, stream: OpenStage, label: str = "") -> tuple[Key, int]:
         """Make the stream a layer (unless it already is one), and give the layer's key and length."""
         tree = stream.tree
-        if isinstance(tree, relations.Slot) and not tree.many and len(stream.inputs) == 1 and not stream.numbered:
+        if isinstance(tree, relations.StageInput) and not tree.concatenate and len(stream.inputs) == 1 and not stream.numbered:
             key, pattern = stream.inputs[0]
             if isinstance(pattern, OneToOne):
                 return key, stream.n
-        stage = Stage(slim(tree), stream.pieces is not None, stream.numbered)
+        stage = Stage(slim(tree), stream.splits is not None, stream.numbered)
         args: list[tuple[Any, ...]] | None = None
-        if stream.pieces is not None:
-            args = [(p,) for p in stream.pieces]
+        if stream.splits is not None:
+            args = [(p,) for p in stream.splits]
         if stream.numbered:
             args = [(*(args[i] if args else ()), i) for i in range(stream.n)]
         layer = Layer(
-            name=label or summary(tree),
+            name=label or stage_name(tree),
             fn=stage,
             n=stream.n,
             deps=tuple(Dependency(k, p) for k, p in stream.inputs),
@@ -128,153 +128,153 @@ class Lowering:
             nbytes=_nbytes(stream, tree),
             key=_name(stream),
         )
-        return self.put(layer, tree), stream.n
+        return self.add_layer(layer, tree), stream.n
 
-    def put(self, layer: Layer, tree: relations.Relation | None) -> Key:
+    def add_layer(self, layer: Layer, tree: relations.Relation | None) -> Key:
         key = self.graph.add(layer)
-        if key not in self.names:
-            self.names[key] = f"{len(self.notes) + 1}"
-            needs = tuple(f"{_pattern(d.pattern)} of {self.names.get(d.layer, 'held')}" for d in layer.deps)
-            self.notes.append(LayerNote(layer.name, layer.n, tree, needs))
+        if key not in self.labels:
+            self.labels[key] = f"{len(self.layers) + 1}"
+            needs = tuple(f"{_pattern(d.pattern)} of {self.labels.get(d.layer, 'held')}" for d in layer.deps)
+            self.layers.append(PhysicalLayer(layer.name, layer.n, tree, needs))
         return key
 
     # -- leaves
 
-    def scan(self, node: relations.Scan) -> Stream:
+    def scan(self, node: relations.Scan) -> OpenStage:
         table = node.table
-        pieces = tuple(table.pieces(list(node.stored()), filters=list(node.conditions), target_bytes=sizes.PIECE))
-        small = sum(p.nbytes for p in pieces) <= sizes.SMALL
-        if self.whole or small or len(pieces) <= 1:
-            return Stream(replace(node, pieces=pieces), 1)
-        return Stream(node, len(pieces), pieces=pieces)
+        pieces = tuple(table.pieces(list(node.stored()), filters=list(node.conditions), target_bytes=sizes.SPLIT_BYTES))
+        small = sum(p.nbytes for p in pieces) <= sizes.SINGLE_TASK_BYTES
+        if self.single_task or small or len(pieces) <= 1:
+            return OpenStage(replace(node, pieces=pieces), 1)
+        return OpenStage(node, len(pieces), splits=pieces)
 
-    def in_memory(self, node: relations.InMemory) -> Stream:
-        if self.whole or len(node.parts) == 1:
-            return Stream(node, 1)
+    def in_memory(self, node: relations.InMemory) -> OpenStage:
+        if self.single_task or len(node.parts) == 1:
+            return OpenStage(node, 1)
         args = [(p,) for p in node.parts]
-        key = self.put(Layer("rows of the client", _given, len(node.parts), args=args, key=_given_key(node)), None)
-        return Stream(relations.Slot(0, node.schema), len(node.parts), ((key, OneToOne()),))
+        key = self.add_layer(Layer("rows of the client", _given, len(node.parts), args=args, key=_given_key(node)), None)
+        return OpenStage(relations.StageInput(0, node.schema), len(node.parts), ((key, OneToOne()),))
 
-    def persisted(self, node: relations.Persisted) -> Stream:
+    def persisted(self, node: relations.Persisted) -> OpenStage:
         self.graph.persisted[node.held.layer] = node.held
-        return Stream(relations.Slot(0, node.schema), node.n, ((node.held.layer, OneToOne()),))
+        return OpenStage(relations.StageInput(0, node.schema), node.n, ((node.held.layer, OneToOne()),))
 
     # -- row by row
 
-    def fused(self, node: relations.Relation) -> Stream:
-        (source,) = node.sources()
-        return self.lower(source).grow(lambda tree: node.rebuild(lambda _: tree))
+    def fused(self, node: relations.Relation) -> OpenStage:
+        (source,) = node.children()
+        return self.lower(source).append(lambda tree: node.map_children(lambda _: tree))
 
-    def number(self, node: relations.Number) -> Stream:
+    def number(self, node: relations.Number) -> OpenStage:
         stream = self.lower(node.source)
         if stream.n == 1:
-            return stream.grow(lambda tree: replace(node, source=tree))
-        key, n = self.cut(stream)
+            return stream.append(lambda tree: replace(node, source=tree))
+        key, n = self.close_stage(stream)
         counted = hashlib.blake2b(b"howdah.count" + key, digest_size=16).digest()
-        counts = self.put(Layer("count rows", count_rows, n, (Dependency(key, OneToOne()),), key=counted), None)
-        tree = replace(node, source=relations.Slot(0, node.source.schema))
-        ready = Stream(tree, n, ((key, OneToOne()), (counts, Broadcast())), numbered=True)
-        key, n = self.cut(ready, "number rows")
-        return Stream(relations.Slot(0, node.schema), n, ((key, OneToOne()),))
+        counts = self.add_layer(Layer("count rows", count_rows, n, (Dependency(key, OneToOne()),), key=counted), None)
+        tree = replace(node, source=relations.StageInput(0, node.source.schema))
+        ready = OpenStage(tree, n, ((key, OneToOne()), (counts, Broadcast())), numbered=True)
+        key, n = self.close_stage(ready, "number rows")
+        return OpenStage(relations.StageInput(0, node.schema), n, ((key, OneToOne()),))
 
     # -- order
 
-    def gathered(self, stream: Stream, label: str = "") -> Stream:
+    def gather(self, stream: OpenStage, label: str = "") -> OpenStage:
         """The same rows as one partition."""
         if stream.n == 1:
             return stream
-        key, n = self.cut(stream, label)
-        return Stream(relations.Slot(0, stream.tree.schema, many=True), 1, ((key, KToOne(n)),))
+        key, n = self.close_stage(stream, label)
+        return OpenStage(relations.StageInput(0, stream.tree.schema, concatenate=True), 1, ((key, KToOne(n)),))
 
-    def tree_of(self, stream: Stream, step: Callable[[relations.Relation], relations.Relation], label: str) -> Stream:
+    def tree_reduce(self, stream: OpenStage, step: Callable[[relations.Relation], relations.Relation], label: str) -> OpenStage:
         """`step` on every partition, then on groups of `sizes.FAN_IN` results, until one partition is left."""
-        stream = stream.grow(step)
+        stream = stream.append(step)
         while stream.n > 1:
-            key, n = self.cut(stream)
-            rows = relations.Slot(0, stream.tree.schema, many=True)
-            stream = Stream(step(rows), -(-n // sizes.FAN_IN), ((key, KToOne(sizes.FAN_IN)),))
+            key, n = self.close_stage(stream)
+            rows = relations.StageInput(0, stream.tree.schema, concatenate=True)
+            stream = OpenStage(step(rows), -(-n // sizes.FAN_IN), ((key, KToOne(sizes.FAN_IN)),))
         return stream
 
-    def head(self, node: relations.Head) -> Stream:
+    def head(self, node: relations.Head) -> OpenStage:
         stream = self.lower(node.source)
         if stream.n > 1 and node.n < 0:
-            stream = self.gathered(stream)
+            stream = self.gather(stream)
         stream = _first_pieces(stream, node.n)
-        return self.tree_of(stream, lambda tree: relations.Head(tree, node.n), "head")
+        return self.tree_reduce(stream, lambda tree: relations.Head(tree, node.n), "head")
 
-    def tail(self, node: relations.Tail) -> Stream:
+    def tail(self, node: relations.Tail) -> OpenStage:
         stream = self.lower(node.source)
         if stream.n > 1 and node.n < 0:
-            stream = self.gathered(stream)
-        return self.tree_of(stream, lambda tree: relations.Tail(tree, node.n), "tail")
+            stream = self.gather(stream)
+        return self.tree_reduce(stream, lambda tree: relations.Tail(tree, node.n), "tail")
 
-    def top(self, node: relations.Top) -> Stream:
-        return self.tree_of(self.lower(node.source), lambda tree: replace(node, source=tree), "top")
+    def top(self, node: relations.Top) -> OpenStage:
+        return self.tree_reduce(self.lower(node.source), lambda tree: replace(node, source=tree), "top")
 
-    def sort(self, node: relations.Sort) -> Stream:
-        return self.gathered(self.lower(node.source)).grow(lambda tree: replace(node, source=tree))
+    def sort(self, node: relations.Sort) -> OpenStage:
+        return self.gather(self.lower(node.source)).append(lambda tree: replace(node, source=tree))
 
     # -- groups
 
-    def aggregate(self, node: relations.Aggregate) -> Stream:
+    def aggregate(self, node: relations.Aggregate) -> OpenStage:
         stream = self.lower(node.source)
         if stream.n == 1:
-            return stream.grow(lambda tree: replace(node, source=tree))
-        stream = stream.grow(lambda tree: Partial(replace(node, source=tree)))
-        thin = replace(node, source=relations.Slot(0, node.source.schema))
+            return stream.append(lambda tree: replace(node, source=tree))
+        stream = stream.append(lambda tree: PartialAggregate(replace(node, source=tree)))
+        thin = replace(node, source=relations.StageInput(0, node.source.schema))
         while stream.n > 1:
-            key, n = self.cut(stream)
-            states = Combine(relations.Slot(0, {}, many=True), thin)
-            stream = Stream(states, -(-n // sizes.FAN_IN), ((key, KToOne(sizes.FAN_IN)),))
-        return stream.grow(lambda tree: Finish(tree, thin))
+            key, n = self.close_stage(stream)
+            states = CombineAggregate(relations.StageInput(0, {}, concatenate=True), thin)
+            stream = OpenStage(states, -(-n // sizes.FAN_IN), ((key, KToOne(sizes.FAN_IN)),))
+        return stream.append(lambda tree: FinishAggregate(tree, thin))
 
     # -- joins
 
-    def join(self, node: relations.Join) -> Stream:
+    def join(self, node: relations.Join) -> OpenStage:
         left, right = self.lower(node.left), self.lower(node.right)
         if left.n == 1 and right.n == 1:
             return _side_by_side(node, left, right)
         small = node.small or ("right" if right.n == 1 else "left")
         if small not in _CAN_SEND[node.how] and self._fit_together(node):
-            return _side_by_side(node, self.gathered(left), self.gathered(right))
+            return _side_by_side(node, self.gather(left), self.gather(right))
         self._check_broadcast(node, small)
         if small == "left" and node.how == "inner" and node.ordered:
             return self._in_left_order(node)
         other, stream = (right, left) if small == "right" else (left, right)
-        key, n = self.cut(other, "small side of join")
+        key, n = self.close_stage(other, "small side of join")
         many = n > 1
         slot = len(stream.inputs)
-        table = relations.Slot(slot, getattr(node, small).schema, many=True)
+        table = relations.StageInput(slot, getattr(node, small).schema, concatenate=True)
         one, two = (stream.tree, table) if small == "right" else (table, stream.tree)
         pattern: Pattern = Broadcast() if many or stream.n > 1 else OneToOne()
         joined = replace(node, small=small, left=one, right=two)
         return replace(stream, tree=joined, inputs=(*stream.inputs, (key, pattern)))
 
     def _fit_together(self, node: relations.Join) -> bool:
-        return sizes.stored_bytes(node.left) + sizes.stored_bytes(node.right) <= sizes.BROADCAST
+        return sizes.estimated_bytes(node.left) + sizes.estimated_bytes(node.right) <= sizes.BROADCAST_BYTES
 
-    def _in_left_order(self, node: relations.Join) -> Stream:
+    def _in_left_order(self, node: relations.Join) -> OpenStage:
         """A join whose left side goes to every task: the tasks' rows come together and into the left side's order."""
         mark = "\1left row"
         numbered = relations.Number(node.left, mark)
         take = (*node.take, (mark, "left", mark, INT64))
         loose = replace(node, left=numbered, take=take, small="left", ordered=False)
-        rows = self.gathered(self.lower(loose))
+        rows = self.gather(self.lower(loose))
         wanted = tuple((n, Col(n, d)) for n, d in node.schema.items())
-        return rows.grow(lambda tree: relations.Project(relations.Sort(tree, (mark,), (True,), kind="stable"), wanted))
+        return rows.append(lambda tree: relations.Project(relations.Sort(tree, (mark,), (True,), kind="stable"), wanted))
 
     def _check_broadcast(self, node: relations.Join, small: str) -> None:
-        size = sizes.stored_bytes(getattr(node, small))
-        if size > sizes.BROADCAST:
+        size = sizes.estimated_bytes(getattr(node, small))
+        if size > sizes.BROADCAST_BYTES:
             raise NotSupported(
                 f"merge: the smaller side holds {size / 2**20:,.0f} MiB (stored) of the columns that are needed, and "
-                f"up to {sizes.BROADCAST / 2**20:,.0f} MiB can be sent to every task: choose fewer columns, filter or "
+                f"up to {sizes.BROADCAST_BYTES / 2**20:,.0f} MiB can be sent to every task: choose fewer columns, filter or "
                 "aggregate it before merging"
             )
         if small not in _CAN_SEND[node.how]:
             raise NotSupported(
                 f"merge(how={node.how!r}): rows without a partner are wanted from both sides, and these can be told "
-                f"only when both are in one place, which takes at most {sizes.BROADCAST / 2**20:,.0f} MiB (stored) "
+                f"only when both are in one place, which takes at most {sizes.BROADCAST_BYTES / 2**20:,.0f} MiB (stored) "
                 "together: use how='left' or how='inner', or make the sides smaller first"
             )
 
@@ -283,10 +283,10 @@ _CAN_SEND = {"inner": ("left", "right"), "left": ("right",), "right": ("left",),
 """The side of a join that may go to every task: the one whose rows without a partner nobody wants."""
 
 
-def _name(stream: Stream) -> Key:
+def _name(stream: OpenStage) -> Key:
     """The layer's content hash: the tree (which names its files, their sizes and times), the inputs and the pieces."""
     digest = hashlib.blake2b(b"howdah.frame\1" + stream.tree.key, digest_size=16)
-    for part in (stream.n, stream.inputs, stream.pieces, stream.numbered):
+    for part in (stream.n, stream.inputs, stream.splits, stream.numbered):
         digest.update(b"\1" + repr(part).encode())
     return digest.digest()
 
@@ -299,51 +299,51 @@ def _given_key(node: relations.InMemory) -> Key:
     return hashlib.blake2b(b"howdah.given" + node.digest + repr(len(node.parts)).encode(), digest_size=16).digest()
 
 
-def _side_by_side(node: relations.Join, left: Stream, right: Stream) -> Stream:
+def _side_by_side(node: relations.Join, left: OpenStage, right: OpenStage) -> OpenStage:
     """Both sides in one task; the right side's slots come after the left's."""
     shift = len(left.inputs)
-    tree = renumber(right.tree, shift)
-    return Stream(replace(node, left=left.tree, right=tree), 1, (*left.inputs, *right.inputs))
+    tree = shift_inputs(right.tree, shift)
+    return OpenStage(replace(node, left=left.tree, right=tree), 1, (*left.inputs, *right.inputs))
 
 
-def renumber(tree: relations.Relation, shift: int) -> relations.Relation:
+def shift_inputs(tree: relations.Relation, shift: int) -> relations.Relation:
     """The tree with its slots `shift` further on."""
-    if isinstance(tree, relations.Slot):
+    if isinstance(tree, relations.StageInput):
         return replace(tree, number=tree.number + shift)
-    return tree.rebuild(lambda source: renumber(source, shift))
+    return tree.map_children(lambda source: shift_inputs(source, shift))
 
 
 def slim(tree: relations.Relation) -> relations.Relation:
     """The tree as a task needs it: a scan carries the table's files only if it reads all of them here, as one."""
     if isinstance(tree, relations.Scan):
-        at_once = tree.pieces is not None and tree.table is not None and tree.table.filesystem.is_local
-        every = at_once and sum(p.rows for p in tree.pieces or ()) == tree.table.rows
+        at_once = tree.splits is not None and tree.table is not None and tree.table.filesystem.is_local
+        every = at_once and sum(p.rows for p in tree.splits or ()) == tree.table.rows
         return tree if every else replace(tree, table=None)
-    return tree.rebuild(slim)
+    return tree.map_children(slim)
 
 
-def _first_pieces(stream: Stream, n: int) -> Stream:
+def _first_pieces(stream: OpenStage, n: int) -> OpenStage:
     """Only the pieces that hold the first `n` rows, where every row of the scan is kept."""
     node = stream.tree
     while isinstance(node, (relations.Project,)):
         node = node.source
-    if stream.pieces is None or not isinstance(node, relations.Scan) or len(stream.inputs) or n < 0:
+    if stream.splits is None or not isinstance(node, relations.Scan) or len(stream.inputs) or n < 0:
         return stream
     rows, kept = 0, 0
-    for piece in stream.pieces:
+    for piece in stream.splits:
         rows, kept = rows + piece.rows, kept + 1
         if rows >= n:
             break
-    return replace(stream, pieces=stream.pieces[:kept], n=kept)
+    return replace(stream, pieces=stream.splits[:kept], n=kept)
 
 
 def _scan_of(tree: relations.Relation) -> list[Any]:
-    return [p for node in tree.walk() if isinstance(node, relations.Scan) for p in node.pieces or ()]
+    return [p for node in tree.walk() if isinstance(node, relations.Scan) for p in node.splits or ()]
 
 
-def _hosts(stream: Stream, tree: relations.Relation) -> list[tuple[str, ...]] | None:
-    if stream.pieces is not None:
-        return [tuple(p.hosts) for p in stream.pieces]
+def _hosts(stream: OpenStage, tree: relations.Relation) -> list[tuple[str, ...]] | None:
+    if stream.splits is not None:
+        return [tuple(p.hosts) for p in stream.splits]
     bytes_of: dict[str, int] = {}
     for piece in _scan_of(tree):
         for host in piece.hosts:
@@ -352,9 +352,9 @@ def _hosts(stream: Stream, tree: relations.Relation) -> list[tuple[str, ...]] | 
     return [tuple(best[:3])] if best and stream.n == 1 else None
 
 
-def _nbytes(stream: Stream, tree: relations.Relation) -> list[int] | None:
-    if stream.pieces is not None:
-        return [p.nbytes for p in stream.pieces]
+def _nbytes(stream: OpenStage, tree: relations.Relation) -> list[int] | None:
+    if stream.splits is not None:
+        return [p.nbytes for p in stream.splits]
     read = sum(p.nbytes for p in _scan_of(tree))
     return [read] if read and stream.n == 1 else None
 
@@ -373,9 +373,9 @@ _WORDS: dict[type, str] = {
     relations.Filter: "filter",
     relations.Project: "derive",
     relations.Aggregate: "group",
-    Partial: "partial sums",
-    Combine: "combine",
-    Finish: "finish",
+    PartialAggregate: "partial sums",
+    CombineAggregate: "combine",
+    FinishAggregate: "finish",
     relations.Join: "join",
     relations.Top: "top",
     relations.Sort: "sort",
@@ -386,23 +386,23 @@ _WORDS: dict[type, str] = {
 }
 
 
-def summary(tree: relations.Relation) -> str:
+def stage_name(tree: relations.Relation) -> str:
     """The name of a stage: its steps, in order.
 
-    >>> summary(relations.Head(relations.Slot(0, {"a": INT64}), 3))
+    >>> summary(relations.Head(relations.StageInput(0, {"a": INT64}), 3))
     'head'
     """
     words: list[str] = []
     for node in tree.walk():
         word = _WORDS.get(type(node))
-        if isinstance(node, relations.Aggregate) and isinstance(tree, Partial) and node is tree.whole:
+        if isinstance(node, relations.Aggregate) and isinstance(tree, PartialAggregate) and node is tree.aggregate:
             continue
         if word and (not words or words[-1] != word):
             words.append(word)
     return "+".join(words) or "gather"
 
 
-_LOWER: dict[type, Callable[[Lowering, Any], Stream]] = {
+_LOWER: dict[type, Callable[[Lowering, Any], OpenStage]] = {
     relations.Scan: Lowering.scan,
     relations.InMemory: Lowering.in_memory,
     relations.Persisted: Lowering.persisted,
@@ -419,9 +419,9 @@ _LOWER: dict[type, Callable[[Lowering, Any], Stream]] = {
 }
 
 
-def write_layer(lowering: Lowering, stream: Stream, part: Callable[[Any, int], Any]) -> tuple[Key, int]:
+def write_layer(lowering: Lowering, stream: OpenStage, part: Callable[[Any, int], Any]) -> tuple[Key, int]:
     """A layer that gives each partition of the stream, and its number, to `part`. Its key is never shared."""
-    key, n = lowering.cut(stream)
+    key, n = lowering.close_stage(stream)
     args = [(i,) for i in range(n)]
     layer = Layer("write", part, n, (Dependency(key, OneToOne()),), args=args, pure=False, key=os.urandom(16))
-    return lowering.put(layer, None), n
+    return lowering.add_layer(layer, None), n

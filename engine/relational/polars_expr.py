@@ -30,34 +30,34 @@ from howdah.engine.relational.columns import (
     Constant,
     Either,
     Lit,
-    missing_literal,
+    is_na_literal,
 )
 from howdah.engine.relational.convert import from_pandas, to_series
-from howdah.engine.relational.dtypes import DType, is_missing, polars_unit
+from howdah.engine.relational.dtypes import DType, is_na, polars_unit
 from howdah.engine.relational.functions import FUNCTIONS
 
 
 @dataclass(frozen=True, slots=True)
-class Low:
+class PolarsExpr:
     """A Polars expression, and whether it may hold NaN (which means missing, as null does)."""
 
     expr: pl.Expr
-    nan: bool = False
+    may_be_nan: bool = False
 
 
-def lower(node: Column) -> Low:
+def to_polars(node: Column) -> PolarsExpr:
     """The Polars form of an expression."""
     match node:
         case Col(name, dtype):
-            return Low(pl.col(name), dtype.is_float)
+            return PolarsExpr(pl.col(name), dtype.is_float)
         case Lit(value):
-            return Low(literal(value, node.dtype), isinstance(value, float) and math.isnan(value))
+            return PolarsExpr(literal(value, node.dtype), isinstance(value, float) and math.isnan(value))
         case Constant(value):
-            return Low(pl.repeat(literal(value, node.dtype), pl.len()), node.dtype.is_float)
+            return PolarsExpr(pl.repeat(literal(value, node.dtype), pl.len()), node.dtype.is_float)
         case Cast(source, dtype):
             return _cast(source, dtype)
         case Either():
-            return lower(node.chosen())
+            return to_polars(node.chosen())
         case Binary():
             return _binary(node)
         case Call():
@@ -65,15 +65,15 @@ def lower(node: Column) -> Low:
     raise TypeError(f"not a column expression: {node!r}")
 
 
-def known(node: Column) -> pl.Expr:
+def na_as_null(node: Column) -> pl.Expr:
     """The expression with every missing value a null."""
-    low = lower(node)
-    return low.expr.fill_nan(None) if low.nan else low.expr
+    low = to_polars(node)
+    return low.expr.fill_nan(None) if low.may_be_nan else low.expr
 
 
 def literal(value: Any, dtype: DType) -> pl.Expr:
     """A scalar as a Polars literal of the type `dtype`."""
-    if is_missing(value) and not dtype.is_float:
+    if is_na(value) and not dtype.is_float:
         return pl.lit(None, dtype=dtype.polars if dtype.kind != "none" else None)
     if dtype.kind in ("datetime", "timedelta"):
         unit: Any = dtype.unit
@@ -94,11 +94,11 @@ def literal(value: Any, dtype: DType) -> pl.Expr:
 # -- operators ------------------------------------------------------------------------------------------------------
 
 
-def _binary(node: Binary) -> Low:
+def _binary(node: Binary) -> PolarsExpr:
     if node.op in COMPARISONS:
-        return Low(_comparison(node))
+        return PolarsExpr(_comparison(node))
     if node.op not in ARITHMETIC:
-        return Low(_logic(node))
+        return PolarsExpr(_logic(node))
     return _arithmetic(node)
 
 
@@ -108,26 +108,26 @@ def _logic(node: Binary) -> pl.Expr:
     return out
 
 
-def _arithmetic(node: Binary) -> Low:
+def _arithmetic(node: Binary) -> PolarsExpr:
     dtype, op = node.dtype, node.op
     sides = (node.left.dtype, node.right.dtype)
     divisor = node.right
     numbers = all(s.is_number or s.kind == "bool" for s in sides)  # a quotient of timedeltas is a number too
     if dtype.is_number and numbers and op in ("+", "-", "*", "/"):
         out = OPERATORS[op](_operand(node.left, dtype), _operand(divisor, dtype))
-        return Low(out, dtype.is_float)
+        return PolarsExpr(out, dtype.is_float)
     if op in ("//", "%") and dtype.is_integer and numbers and isinstance(divisor, Lit) and divisor.value not in (0, -1):
-        return Low(OPERATORS[op](_operand(node.left, dtype), _operand(divisor, dtype)))
+        return PolarsExpr(OPERATORS[op](_operand(node.left, dtype), _operand(divisor, dtype)))
     if dtype.kind == "decimal":
-        return Low(OPERATORS[op](_operand(node.left, dtype), _operand(divisor, dtype)))
+        return PolarsExpr(OPERATORS[op](_operand(node.left, dtype), _operand(divisor, dtype)))
     if dtype.kind == "bool" and op in ("+", "*"):
-        return Low((operator.or_ if op == "+" else operator.and_)(lower(node.left).expr, lower(divisor).expr))
+        return PolarsExpr((operator.or_ if op == "+" else operator.and_)(to_polars(node.left).expr, to_polars(divisor).expr))
     if dtype.kind == "str" and op == "+":
-        return Low(_operand(node.left, dtype) + _operand(divisor, dtype))
+        return PolarsExpr(_operand(node.left, dtype) + _operand(divisor, dtype))
     times = ("datetime", "timedelta")
     if dtype.kind in times and op in ("+", "-") and all(s.kind in times for s in sides):
-        return Low(OPERATORS[op](*(_operand(n, _tick(n.dtype, dtype.unit)) for n in (node.left, divisor))))
-    return Low(_as_pandas(node, [node.left, divisor], OPERATORS[op]), dtype.is_float)
+        return PolarsExpr(OPERATORS[op](*(_operand(n, _tick(n.dtype, dtype.unit)) for n in (node.left, divisor))))
+    return PolarsExpr(_as_pandas(node, [node.left, divisor], OPERATORS[op]), dtype.is_float)
 
 
 def _tick(dtype: DType, unit: str) -> DType:
@@ -138,7 +138,7 @@ def _operand(node: Column, dtype: DType) -> pl.Expr:
     """One side of an operation, as the type that pandas computes in."""
     if isinstance(node, Lit):
         return literal(node.value, dtype)
-    expr = lower(node).expr
+    expr = to_polars(node).expr
     if node.dtype.kind == "bool" and dtype.kind == "decimal":
         expr = expr.cast(pl.Int8)
     same = node.dtype.polars == dtype.polars and node.dtype.kind != "decimal"
@@ -151,7 +151,7 @@ def _comparison(node: Binary) -> pl.Expr:
     if isinstance(left, Lit) and not isinstance(right, Lit):
         flip = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
         left, right, op = right, left, flip.get(op, op)
-    if missing_literal(left) or missing_literal(right):
+    if is_na_literal(left) or is_na_literal(right):
         return _constant(unequal)
     kinds = (left.dtype, right.dtype)
     if not _comparable(*kinds):
@@ -163,7 +163,7 @@ def _comparison(node: Binary) -> pl.Expr:
     else:
         a, b = _common(left, right)
         out = OPERATORS[op](a, b)
-    if kinds[0].may_miss or kinds[1].may_miss:
+    if kinds[0].is_nullable or kinds[1].is_nullable:
         out = out.fill_null(unequal)
     return out
 
@@ -182,7 +182,7 @@ def _comparable(a: DType, b: DType) -> bool:
 def _against_scalar(left: Column, right: Lit, op: str) -> pl.Expr | None:
     """A comparison with a scalar; None when no value can be equal to it."""
     value = right.value.item() if isinstance(right.value, np.generic) and not left.dtype.is_number else right.value
-    low, dtype = lower(left), left.dtype
+    low, dtype = to_polars(left), left.dtype
     if dtype.kind == "decimal":
         return _decimal_against(low.expr, dtype.scale, value, op)
     if dtype.kind in ("datetime", "timedelta"):
@@ -199,7 +199,7 @@ def _against_scalar(left: Column, right: Lit, op: str) -> pl.Expr | None:
             value = int(value)
         out = OPERATORS[op](low.expr, pl.lit(value))
         # Polars holds NaN to be greater than everything; pandas holds it to be missing.
-        return out & low.expr.is_not_nan() if low.nan and op in (">", ">=") else out
+        return out & low.expr.is_not_nan() if low.may_be_nan and op in (">", ">=") else out
     return OPERATORS[op](low.expr, literal(value, right.dtype))  # type: ignore[no-any-return]
 
 
@@ -232,7 +232,7 @@ def _common(left: Column, right: Column) -> tuple[pl.Expr, pl.Expr]:
         order = ["s", "ms", "us", "ns"]
         unit = order[max(order.index(a.unit), order.index(b.unit))]
         return tuple(_operand(n, DType(a.kind, unit=unit, tz=n.dtype.tz)) for n in (left, right))  # type: ignore[return-value]
-    sides = [known(n) for n in (left, right)]
+    sides = [na_as_null(n) for n in (left, right)]
     for i, dtype in enumerate((a, b)):
         if dtype.kind in ("bool", "anybool") and a.kind != b.kind:
             sides[i] = sides[i].cast(pl.Int8)
@@ -242,18 +242,18 @@ def _common(left: Column, right: Column) -> tuple[pl.Expr, pl.Expr]:
 # -- functions ------------------------------------------------------------------------------------------------------
 
 
-def _cast(source: Column, dtype: DType) -> Low:
-    low = lower(source)
+def _cast(source: Column, dtype: DType) -> PolarsExpr:
+    low = to_polars(source)
     if source.dtype.polars == dtype.polars:
         return low
-    return Low(low.expr.cast(dtype.polars, wrap_numerical=source.dtype.is_integer and dtype.is_integer), low.nan)
+    return PolarsExpr(low.expr.cast(dtype.polars, wrap_numerical=source.dtype.is_integer and dtype.is_integer), low.may_be_nan)
 
 
-def _call(node: Call) -> Low:
+def _call(node: Call) -> PolarsExpr:
     function = FUNCTIONS[node.function]
     params = dict(node.params)
-    if native_form(node):
-        assert function.native is not None
+    if has_polars_form(node):
+        assert function.polars_form is not None
         other: Any = None
         if node.other is not None:
             other = (
@@ -261,20 +261,20 @@ def _call(node: Call) -> Low:
                 if isinstance(node.other, Lit)
                 else _operand(node.other, node.dtype)
             )
-        source = known(node.source)
+        source = na_as_null(node.source)
         if node.function == "fillna" and node.source.dtype.polars != node.dtype.polars:
             source = source.cast(node.dtype.polars)
-        out = function.native(source, node.source.dtype, other, **params)
+        out = function.polars_form(source, node.source.dtype, other, **params)
         assert out is not None
-        return Low(out, False)
+        return PolarsExpr(out, False)
     inputs = [node.source] + ([node.other] if node.other is not None else [])
-    run: Callable[..., Any] = lambda s, other=None: function.ask(s, other, **params)  # noqa: E731
-    return Low(_as_pandas(node, inputs, run), node.dtype.is_float)
+    run: Callable[..., Any] = lambda s, other=None: function.pandas_form(s, other, **params)  # noqa: E731
+    return PolarsExpr(_as_pandas(node, inputs, run), node.dtype.is_float)
 
 
-def native_form(node: Call) -> bool:
+def has_polars_form(node: Call) -> bool:
     """Whether Polars can do it; otherwise it runs as pandas on the partition."""
-    native = FUNCTIONS[node.function].native
+    native = FUNCTIONS[node.function].polars_form
     if native is None or (node.other is not None and node.function != "fillna"):
         return False
     return native(pl.col("x"), node.source.dtype, pl.col("y"), **dict(node.params)) is not None
@@ -283,10 +283,10 @@ def native_form(node: Call) -> bool:
 def runs_as_pandas(node: Column) -> bool:
     """Whether this one node (not those below it) has no Polars form."""
     if isinstance(node, Call):
-        return not native_form(node)
+        return not has_polars_form(node)
     if not isinstance(node, Binary) or node.op not in ARITHMETIC:
         return False
-    return _PANDAS_MARK in lower(node).expr.meta.serialize(format="json") if node.op in ("//", "%", "**") else False
+    return _PANDAS_MARK in to_polars(node).expr.meta.serialize(format="json") if node.op in ("//", "%", "**") else False
 
 
 _PANDAS_MARK = "python_function"
@@ -303,5 +303,5 @@ def _as_pandas(node: Column, inputs: list[Column], run: Callable[..., Any]) -> p
         with np.errstate(all="ignore"):
             return from_pandas(run(*values), dtype)
 
-    packed = pl.struct([known(n).alias(str(i)) for i, n in enumerate(columns)])
+    packed = pl.struct([na_as_null(n).alias(str(i)) for i, n in enumerate(columns)])
     return packed.map_batches(work, return_dtype=dtype.polars, is_elementwise=True)

@@ -1,6 +1,6 @@
 """Relations: immutable logical nodes, each with a schema derived at construction and a name made of its content.
 
-A node's rows have an order, and it is pandas' order. `Scan`, `InMemory`, `Persisted` and `Slot` are leaves; `Filter`,
+A node's rows have an order, and it is pandas' order. `Scan`, `InMemory`, `Persisted` and `StageInput` are leaves; `Filter`,
 `Head`, `Tail`, `Sort`, `Top` and `Tally` keep their source's columns; the others make a new schema. Nodes hold data and
 never execute: `rules` rewrite them, `lowering` lowers them to layers, `evaluate` evaluates them inside one task.
 """
@@ -22,7 +22,7 @@ INDEX = "__index__"
 """The hidden column of row labels that pandas would have given; index levels with names are INDEX + "0", "1", ..."""
 
 Schema = dict[str, DType]
-Named = tuple[tuple[str, Column], ...]
+NamedColumns = tuple[tuple[str, Column], ...]
 
 
 class Relation:
@@ -30,10 +30,10 @@ class Relation:
 
     schema: Schema
 
-    def sources(self) -> tuple[Relation, ...]:
+    def children(self) -> tuple[Relation, ...]:
         return tuple(v for f in fields(self) if isinstance(v := getattr(self, f.name), Relation))  # type: ignore[arg-type]
 
-    def rebuild(self, turn: Callable[[Relation], Relation]) -> Relation:
+    def map_children(self, turn: Callable[[Relation], Relation]) -> Relation:
         """A copy whose sources went through `turn`; itself when nothing changed."""
         changed = {
             f.name: new
@@ -46,7 +46,7 @@ class Relation:
         """The column expressions of this node, evaluated on its (first) source."""
         return ()
 
-    def turn(self, change: Callable[[Column], Column]) -> Relation:
+    def map_expressions(self, change: Callable[[Column], Column]) -> Relation:
         """A copy whose column expressions went through `change`."""
         return self
 
@@ -55,7 +55,7 @@ class Relation:
 
     def walk(self) -> Iterator[Relation]:
         """This node and all below it, sources first."""
-        for source in self.sources():
+        for source in self.children():
             yield from source.walk()
         yield self
 
@@ -83,32 +83,32 @@ class Relation:
 
     def tree(self, indent: str = "") -> str:
         """The plan as text, one node a line, sources below and indented."""
-        return "\n".join([indent + self.describe(), *(s.tree(indent + "  ") for s in self.sources())])
+        return "\n".join([indent + self.describe(), *(s.tree(indent + "  ") for s in self.children())])
 
-    def has(self, name: str, where: str) -> None:
+    def require_column(self, name: str, where: str) -> None:
         """Raise UnknownColumn, with near names, unless `name` is a column."""
         if name not in self.schema:
             shown = [c for c in self.schema if not c.startswith(INDEX)]
             raise UnknownColumn(f"{where}: no column {name!r}: {near(str(name), shown)}")
 
 
-def check(relation: Relation, columns: Sequence[Column], where: str) -> None:
+def check_columns(relation: Relation, columns: Sequence[Column], where: str) -> None:
     """Every column that the expressions read must be there."""
     for expression in columns:
         for name in expression.names():
-            relation.has(name, where)
+            relation.require_column(name, where)
 
 
 # -- leaves ---------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Slot(Relation):
+class StageInput(Relation):
     """Input `number` of a stage: what a task was handed. `many`: a list of tables to be put end to end."""
 
     number: int
     schema: Schema
-    many: bool = False
+    concatenate: bool = False
 
     def describe(self) -> str:
         return f"input {self.number}"
@@ -126,7 +126,7 @@ class Scan(Relation):
     columns: tuple[str, ...]
     types: Schema
     conditions: tuple[tuple[str, str, Any], ...] = ()
-    pieces: tuple[Any, ...] | None = None
+    splits: tuple[Any, ...] | None = None
 
     @cached_property
     def schema(self) -> Schema:  # type: ignore[override]
@@ -201,7 +201,7 @@ class Filter(Relation):
     predicate: Column
 
     def __post_init__(self) -> None:
-        check(self.source, [self.predicate], "filter")
+        check_columns(self.source, [self.predicate], "filter")
         if self.predicate.dtype.kind != "bool":
             raise SchemaError(
                 f"filter: {self.predicate} is {self.predicate.dtype}: a mask must be bool without missing values"
@@ -303,10 +303,10 @@ class Project(Relation):
     """Columns computed row by row."""
 
     source: Relation
-    columns: Named
+    columns: NamedColumns
 
     def __post_init__(self) -> None:
-        check(self.source, [e for _, e in self.columns], "project")
+        check_columns(self.source, [e for _, e in self.columns], "project")
 
     @cached_property
     def schema(self) -> Schema:  # type: ignore[override]
@@ -351,17 +351,17 @@ class Aggregate(Relation):
     """One row per distinct `keys`; one row in all when there are none."""
 
     source: Relation
-    keys: Named
+    keys: NamedColumns
     aggs: tuple[tuple[str, Agg], ...]
     sort: bool = True
     dropna: bool = True
 
     def __post_init__(self) -> None:
-        check(self.source, self.expressions(), "groupby")
+        check_columns(self.source, self.expressions(), "groupby")
 
     @cached_property
     def schema(self) -> Schema:  # type: ignore[override]
-        keys = {n: e.dtype.present() if self.dropna else replace(e.dtype, hole="nan") for n, e in self.keys}
+        keys = {n: e.dtype.as_non_null() if self.dropna else replace(e.dtype, hole="nan") for n, e in self.keys}
         return keys | {n: a.dtype for n, a in self.aggs}
 
     def expressions(self) -> tuple[Column, ...]:

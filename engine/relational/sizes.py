@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from howdah.engine.relational import relations
 
-SMALL = 16 * 2**20
+SINGLE_TASK_BYTES = 16 * 2**20
 """Stored bytes of the needed columns up to which a table is one task."""
 
-BROADCAST = 64 * 2**20
+BROADCAST_BYTES = 64 * 2**20
 """Stored bytes of a join's smaller side up to which it goes to every task."""
 
-PIECE = 32 * 2**20
+SPLIT_BYTES = 32 * 2**20
 """Stored bytes of the needed columns that one task reads, about: a second of work, some 200 MB in memory."""
 
 FAN_IN = 8
 """Partitions that one combining task takes."""
 
 
-def stored_bytes(node: relations.Relation) -> int:
+def estimated_bytes(node: relations.Relation) -> int:
     """An estimate from above of the bytes that a relation brings: those that its scans read."""
     if isinstance(node, relations.Scan):
         pieces = node.table.pieces(list(node.stored()), filters=list(node.conditions))
@@ -26,4 +26,4 @@ def stored_bytes(node: relations.Relation) -> int:
         return sum(int(p.nbytes) for p in node.parts)
     if isinstance(node, (relations.Top, relations.Head, relations.Tail, relations.Aggregate, relations.Persisted)):
         return 0  # one partition, or unknown until it has run
-    return sum(stored_bytes(source) for source in node.sources())
+    return sum(estimated_bytes(source) for source in node.children())

@@ -23,7 +23,7 @@ from howdah.io.filesystem.block_locations import preferred_hosts
 from howdah.io.filesystem.filesystem import FileSystem, is_glob, open_filesystem
 from howdah.io.hadoop.records import Block, FileInfo
 from howdah.io.parquet.footer import Footer, chunk_range, leaves_of, read_footers
-from howdah.io.parquet.prune import Filter, matching_groups
+from howdah.io.parquet.prune import Condition, matching_groups
 
 TARGET_BYTES = 32 << 20
 """Stored bytes of the chosen columns in one piece: some 100 to 200 MB decoded, about a second of work."""
@@ -54,7 +54,7 @@ class ParquetFile:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class RowGroupRange:
     """Neighbouring row groups `first` to `stop` (exclusive) of a file: `rows` rows from its row `offset`."""
 
     first: int
@@ -64,7 +64,7 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class Split:
     """Some row groups of one file: the work of one task. Pickles to a few hundred bytes.
 
     Attributes
@@ -82,7 +82,7 @@ class Piece:
     path: str
     size: int
     mtime: int
-    runs: tuple[Run, ...]
+    row_group_ranges: tuple[RowGroupRange, ...]
     file_first_row: int
     rows: int
     nbytes: int
@@ -92,12 +92,12 @@ class Piece:
     @property
     def first_row(self) -> int:
         """The number of its first row in the whole table."""
-        return self.file_first_row + (self.runs[0].offset if self.runs else 0)
+        return self.file_first_row + (self.row_group_ranges[0].offset if self.row_group_ranges else 0)
 
     @property
     def row_groups(self) -> tuple[int, ...]:
         """Indices of its row groups in the file."""
-        return tuple(index for run in self.runs for index in range(run.first, run.stop))
+        return tuple(index for run in self.row_group_ranges for index in range(run.first, run.stop))
 
     @property
     def url(self) -> str:
@@ -173,9 +173,9 @@ class ParquetTable:
             for index in range(len(file.row_groups))
         )
 
-    def pieces(
-        self, columns: Sequence[str], *, filters: Sequence[Filter] = (), target_bytes: int = TARGET_BYTES
-    ) -> list[Piece]:
+    def splits(
+        self, columns: Sequence[str], *, filters: Sequence[Condition] = (), target_bytes: int = TARGET_BYTES
+    ) -> list[Split]:
         """Cut the table into pieces, in row order; never an empty list.
 
         Parameters
@@ -210,8 +210,8 @@ class ParquetTable:
         return [leaf for name in dict.fromkeys(columns) for leaf in self.leaves[name]]
 
     def _cut(
-        self, file: ParquetFile, leaves: Sequence[int], filters: Sequence[Filter], target: int, total: int
-    ) -> Iterator[Piece]:
+        self, file: ParquetFile, leaves: Sequence[int], filters: Sequence[Condition], target: int, total: int
+    ) -> Iterator[Split]:
         metadata = file.footer.metadata
         chosen: list[int] = []
         hosts: tuple[str, ...] = ()
@@ -234,10 +234,10 @@ class ParquetTable:
 
     def _piece(
         self, file: ParquetFile, groups: Sequence[int], nbytes: int, hosts: tuple[str, ...], total: int
-    ) -> Piece:
+    ) -> Split:
         runs = tuple(_runs(file, groups))
         rows = sum(run.rows for run in runs)
-        return Piece(
+        return Split(
             self.filesystem, file.path, file.size, file.mtime, runs, file.first_row, rows, nbytes, hosts, total
         )  # fmt: skip
 
@@ -255,7 +255,7 @@ def _group_bytes(group: Any, leaves: Sequence[int]) -> int:
     return sum(group.column(leaf).total_compressed_size for leaf in leaves)
 
 
-def _runs(file: ParquetFile, groups: Sequence[int]) -> Iterator[Run]:
+def _runs(file: ParquetFile, groups: Sequence[int]) -> Iterator[RowGroupRange]:
     position = 0
     while position < len(groups):
         first = stop = groups[position]
@@ -263,7 +263,7 @@ def _runs(file: ParquetFile, groups: Sequence[int]) -> Iterator[Run]:
         while position < len(groups) and groups[position] == stop:
             rows += file.row_groups[stop].rows
             stop, position = stop + 1, position + 1
-        yield Run(first, stop, file.row_groups[first].first_row, rows)
+        yield RowGroupRange(first, stop, file.row_groups[first].first_row, rows)
 
 
 # -- finding and checking the files ---------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from howdah.errors import bad_value
 
-Filter = tuple[str, str, Any]
+Condition = tuple[str, str, Any]
 """(column, op, value); ops are those of `OPS`, value is ignored for ``is_null`` and ``not_null``."""
 
 OPS = ("==", "!=", "<", "<=", ">", ">=", "in", "is_null", "not_null")
@@ -161,7 +161,7 @@ def _nanoseconds(value: Any, *, aware: bool) -> int | None:
 
 
 def matching_groups(
-    metadata: Any, schema: pa.Schema, leaves: dict[str, range], filters: Sequence[Filter]
+    metadata: Any, schema: pa.Schema, leaves: dict[str, range], filters: Sequence[Condition]
 ) -> Iterable[int]:
     """Indices of the row groups of a file that may have a row for which all filters hold."""
     wanted = [(leaves[name].start, schema.field(name).type, op, value) for name, op, value in filters]

@@ -20,14 +20,14 @@ import polars as pl
 
 from howdah.errors import StorageError, UnknownColumn, near
 from howdah.io.parquet.footer import Footer, chunk_range, leaves_of, read_footer
-from howdah.io.parquet.plan import ParquetTable, Piece, Run
+from howdah.io.parquet.plan import ParquetTable, Split, RowGroupRange
 
 _GAP = 256 << 10
 """Two ranges with less than this between them are fetched as one: a request costs about what these bytes cost."""
 _INDEX_LIMIT = 2**32
 
 
-def scan_piece(piece: Piece, columns: Sequence[str], *, row_index: str | None = None) -> pl.LazyFrame:
+def scan_split(split: Split, columns: Sequence[str], *, row_index: str | None = None) -> pl.LazyFrame:
     """A lazy frame over one piece, `columns` in this order.
 
     From HDFS, the bytes are fetched when this is called; decoding waits for `collect`.
@@ -42,24 +42,24 @@ def scan_piece(piece: Piece, columns: Sequence[str], *, row_index: str | None = 
     StorageError
         The file cannot be read, or was rewritten since it was planned.
     """
-    if piece.filesystem.is_local:
-        _check_unchanged(piece)
-        source: Any = piece.path
+    if split.filesystem.is_local:
+        _check_unchanged(split)
+        source: Any = split.path
     else:
-        source = _fetch(piece, columns)
-    runs = piece.runs or (Run(0, 0, 0, 0),)
-    frames = [_scan_run(source, run, piece, row_index) for run in runs]
+        source = _fetch(split, columns)
+    runs = split.row_group_ranges or (RowGroupRange(0, 0, 0, 0),)
+    frames = [_scan_run(source, run, split, row_index) for run in runs]
     frame = frames[0] if len(frames) == 1 else pl.concat(frames)
     return frame.select([*([row_index] if row_index is not None else []), *columns])
 
 
-def _check_unchanged(piece: Piece) -> None:
+def _check_unchanged(piece: Split) -> None:
     now = piece.filesystem.info(piece.path)
     if (now.size, now.mtime) != (piece.size, piece.mtime):
         raise StorageError(f"{piece.url}: rewritten since it was planned. Read it again from the start")
 
 
-def _scan_run(source: Any, run: Run, piece: Piece, row_index: str | None) -> pl.LazyFrame:
+def _scan_run(source: Any, run: RowGroupRange, piece: Split, row_index: str | None) -> pl.LazyFrame:
     wide = piece.table_rows >= _INDEX_LIMIT
     frame = _scan(source, row_index, 0 if wide else piece.file_first_row)
     # Polars prunes row groups by the slice and still pushes later filters below it
@@ -86,7 +86,7 @@ def scan_whole(table: ParquetTable, columns: Sequence[str], *, row_index: str | 
     return _scan(names, row_index, 0).select([*([row_index] if row_index is not None else []), *columns])
 
 
-def _fetch(piece: Piece, columns: Sequence[str]) -> BinaryIO:
+def _fetch(piece: Split, columns: Sequence[str]) -> BinaryIO:
     """The bytes of the piece's columns, at their own offsets in an otherwise empty file of the same length."""
     footer = read_footer(piece.filesystem, piece.path, piece.size, piece.mtime)
     file = _memory_file()
@@ -112,7 +112,7 @@ def _memory_file() -> BinaryIO:
     return tempfile.TemporaryFile()
 
 
-def _chunk_ranges(footer: Footer, piece: Piece, columns: Sequence[str]) -> list[tuple[int, int]]:
+def _chunk_ranges(footer: Footer, piece: Split, columns: Sequence[str]) -> list[tuple[int, int]]:
     leaves = leaves_of(footer.schema)
     for name in columns:
         if name not in leaves:

@@ -126,20 +126,20 @@ def test_schemas_may_differ_in_order_nullability_and_arrow_s_memory_form(tmp_pat
     pq.write_table(pa.table({"a": [1], "b": ["x" * 50]}, schema=one), tmp_path / "1.parquet")
     pq.write_table(pa.table({"b": ["y" * 5000], "a": [2]}, schema=two), tmp_path / "2.parquet")
     table = plan_parquet(tmp_path)
-    only_b = [piece.nbytes for piece in table.pieces(["b"])]
+    only_b = [piece.nbytes for piece in table.splits(["b"])]
     metadata = [pq.read_metadata(f.path).row_group(0) for f in table.files]
     assert only_b == [metadata[0].column(1).total_compressed_size, metadata[1].column(0).total_compressed_size]
-    assert len(table.pieces(["b"], filters=[("a", "==", 2)])) == 1
+    assert len(table.splits(["b"], filters=[("a", "==", 2)])) == 1
 
 
 def test_columns_that_are_not_there_are_told_with_near_names(tmp_path: Path) -> None:
     table = plan_parquet(write(tmp_path / "a.parquet", l_shipdate=[1] * 10))
     with pytest.raises(UnknownColumn, match="no column 'l_shipdat': did you mean 'l_shipdate'"):
-        table.pieces(["l_shipdat"])
+        table.splits(["l_shipdat"])
     with pytest.raises(UnknownColumn, match="no column 'q'"):
-        table.pieces(["x"], filters=[("q", "==", 1)])
+        table.splits(["x"], filters=[("q", "==", 1)])
     with pytest.raises(InputError, match="use one of"):
-        table.pieces(["x"], filters=[("x", "=", 1)])
+        table.splits(["x"], filters=[("x", "=", 1)])
 
 
 def test_nulls_are_counted_from_statistics(tmp_path: Path) -> None:
@@ -168,7 +168,7 @@ def test_pieces_cover_every_row_once_and_respect_the_target(tmp_path: Path) -> N
     table = plan_parquet(tmp_path)
     per_group = table.stored_bytes(["s"]) / 20
     for target in (1, int(per_group * 3.5), 1 << 30):
-        pieces = table.pieces(["s"], target_bytes=target)
+        pieces = table.splits(["s"], target_bytes=target)
         at = 0
         for piece in pieces:
             assert piece.first_row == at
@@ -176,24 +176,24 @@ def test_pieces_cover_every_row_once_and_respect_the_target(tmp_path: Path) -> N
             assert len(piece.row_groups) == 1 or piece.nbytes <= target
         assert at == 2000
         assert sum(piece.nbytes for piece in pieces) == table.stored_bytes(["s"])
-    assert len(table.pieces(["s"], target_bytes=1)) == 20
-    assert len(table.pieces(["s"])) == 2
-    assert table.pieces(["x"])[0].nbytes < table.pieces(["s"])[0].nbytes < table.pieces(["x", "s"])[0].nbytes
+    assert len(table.splits(["s"], target_bytes=1)) == 20
+    assert len(table.splits(["s"])) == 2
+    assert table.splits(["x"])[0].nbytes < table.splits(["s"])[0].nbytes < table.splits(["x", "s"])[0].nbytes
 
 
 def test_pieces_leave_out_row_groups_and_keep_row_numbers(tmp_path: Path) -> None:
     table = plan_parquet(write(tmp_path / "a.parquet", rows=40, group=10))
-    (piece,) = table.pieces(["x"], filters=[("x", "in", [5, 25])])
+    (piece,) = table.splits(["x"], filters=[("x", "in", [5, 25])])
     assert piece.row_groups == (0, 2)
-    assert [(run.offset, run.rows) for run in piece.runs] == [(0, 10), (20, 10)]
+    assert [(run.offset, run.rows) for run in piece.row_group_ranges] == [(0, 10), (20, 10)]
     assert (piece.first_row, piece.rows) == (0, 20)
-    (nothing,) = table.pieces(["x"], filters=[("x", ">", 99)])
+    (nothing,) = table.splits(["x"], filters=[("x", ">", 99)])
     assert (nothing.rows, nothing.row_groups, nothing.nbytes) == (0, (), 0)
 
 
 def test_pieces_pickle_small_and_equal(tmp_path: Path) -> None:
     table = plan_parquet(write(tmp_path / "a.parquet", rows=4000, group=10))
-    (piece,) = table.pieces(["x"])
+    (piece,) = table.splits(["x"])
     data = pickle.dumps(piece)
     assert len(data) < 500
     assert pickle.loads(data) == piece

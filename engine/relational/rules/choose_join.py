@@ -30,7 +30,7 @@ def _choose(node: Relation, ordered: bool) -> Relation:
         below = not (node.sort and all(a.name in _ORDERLESS for _, a in node.aggs))
     elif not isinstance(node, (relations.Filter, relations.Project, relations.Join)):
         below = True
-    node = node.rebuild(lambda source: _choose(source, below))
+    node = node.map_children(lambda source: _choose(source, below))
     return _sides(node, ordered) if isinstance(node, relations.Join) and not node.small else node
 
 
@@ -39,6 +39,6 @@ def _sides(node: relations.Join, ordered: bool) -> relations.Join:
         return replace(node, small="right", ordered=ordered)
     if node.how == "right":
         return replace(node, small="left", ordered=ordered)
-    left, right = sizes.stored_bytes(node.left), sizes.stored_bytes(node.right)
-    keep_order = ordered and right <= sizes.BROADCAST  # the left side's order is the join's
+    left, right = sizes.estimated_bytes(node.left), sizes.estimated_bytes(node.right)
+    keep_order = ordered and right <= sizes.BROADCAST_BYTES  # the left side's order is the join's
     return replace(node, small="right" if keep_order or right <= left else "left", ordered=ordered)

@@ -26,7 +26,7 @@ def fuse(plan: Relation) -> Relation:
     project c = (a + 1) * 2
       in memory: a (0 rows)
     """
-    plan = plan.rebuild(fuse)
+    plan = plan.map_children(fuse)
     if not isinstance(plan, relations.Project):
         return plan
     if isinstance(plan.source, relations.Project):

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from howdah.engine.relational import relations
-from howdah.engine.relational.columns import Binary, Call, Col, Column, Lit, open_questions, substitute
+from howdah.engine.relational.columns import Binary, Call, Col, Column, Lit, is_unresolved, substitute
 from howdah.engine.relational.relations import Relation
 
 
@@ -36,7 +36,7 @@ def push_filter(plan: Relation) -> Relation:
             return push_filter(moved)
         if isinstance(plan.source, relations.Scan):
             return replace(plan, source=_with_conditions(plan.source, plan.predicate))
-    return plan.rebuild(push_filter)
+    return plan.map_children(push_filter)
 
 
 def conjuncts(predicate: Column) -> list[Column]:
@@ -61,7 +61,7 @@ def _move(node: relations.Filter) -> Relation | None:
         case relations.Sort() if source.stable:
             return replace(source, source=relations.Filter(source.source, node.predicate))
         case relations.Project():
-            if any(open_questions(e) for _, e in source.columns):
+            if any(is_unresolved(e) for _, e in source.columns):
                 return None  # what a question asks is asked of all the rows
             below = substitute(node.predicate, dict(source.columns))
             return replace(source, source=relations.Filter(source.source, below))
@@ -81,7 +81,7 @@ def _past_join(node: relations.Filter, join: relations.Join) -> Relation | None:
             from_right[name] = Col(source, dtype)
     parts: dict[str, list[Column]] = {"left": [], "right": [], "stay": []}
     for part in conjuncts(node.predicate):
-        if open_questions(part) or not part.names():
+        if is_unresolved(part) or not part.names():
             parts["stay"].append(part)
         elif "left" in sides and part.names() <= from_left.keys():
             parts["left"].append(substitute(part, from_left))

@@ -68,9 +68,9 @@ def test_a_nested_column_is_refused_when_it_is_used_and_not_before(tmp_path: Pat
 
 
 def test_null_is_missing_where_of_arrow_says_so() -> None:
-    assert of_arrow(pa.int64(), nulls=True).may_miss
-    assert not of_arrow(pa.int64(), nulls=False).may_miss
-    assert of_arrow(pa.float64(), nulls=False).may_miss  # NaN is always possible
+    assert of_arrow(pa.int64(), nulls=True).is_nullable
+    assert not of_arrow(pa.int64(), nulls=False).is_nullable
+    assert of_arrow(pa.float64(), nulls=False).is_nullable  # NaN is always possible
 
 
 @pytest.mark.parametrize(

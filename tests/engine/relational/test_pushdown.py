@@ -56,7 +56,7 @@ class Reads:
 def reads(monkeypatch: pytest.MonkeyPatch) -> Reads:
     """Counts what is read, piece by piece, with one row group a task."""
     seen = Reads()
-    scan_piece = howdah.io.scan_piece
+    scan_piece = howdah.io.scan_split
 
     def counted(piece: Any, columns: Any, *, row_index: str | None = None) -> pl.LazyFrame:
         seen.columns |= set(columns)

@@ -28,7 +28,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from howdah.errors import CorruptFile, HadoopNotFound, PathExists, PathMissing, StorageError
-from howdah.io import begin_write, open_filesystem, plan_parquet, scan_piece
+from howdah.io import begin_write, open_filesystem, plan_parquet, scan_split
 from howdah.io.filesystem.block_locations import NameNodeLocations, WebHdfsLocations, preferred_hosts
 from howdah.io.filesystem.filesystem import FileSystem
 from howdah.io.hadoop.config import HadoopConfig, load_hadoop_config
@@ -181,7 +181,7 @@ def test_planning_sixteen_files_is_quick(hadoop: Any, filesystem: FileSystem, fo
 
 def test_preferred_hosts_are_the_blocks(hadoop: Any, filesystem: FileSystem, folder: str) -> None:
     parquet(filesystem, folder)
-    pieces = plan_parquet(f"hdfs://{folder}").pieces(["id"])
+    pieces = plan_parquet(f"hdfs://{folder}").splits(["id"])
     assert len(pieces) == FILES
     located = filesystem.locate(folder)
     for piece in pieces:
@@ -198,11 +198,11 @@ def test_row_groups_in_different_blocks_are_different_pieces(hadoop: Any, filesy
     filesystem.create(path, memoryview(sink.getvalue()), block_size=1 << 20)
     planned = plan_parquet(f"hdfs://{path}")
     (file,) = planned.files
-    for piece in planned.pieces(["noise"]):
+    for piece in planned.splits(["noise"]):
         groups = [file.row_groups[index] for index in piece.row_groups]
         assert all(preferred_hosts(file.blocks, g.start, g.stop)[:1] and
                    set(preferred_hosts(file.blocks, g.start, g.stop)) == set(piece.hosts) for g in groups)  # fmt: skip
-    frames = [scan_piece(piece, ["noise"]).collect() for piece in planned.pieces(["noise"])]
+    frames = [scan_split(piece, ["noise"]).collect() for piece in planned.splits(["noise"])]
     assert pl.concat(frames)["noise"].to_list() == table["noise"].to_pylist()
 
 
@@ -220,8 +220,8 @@ def test_written_and_read_again(hadoop: Any, filesystem: FileSystem, folder: str
     assert [e.name for e in filesystem.ls(f"{folder}/new")] == ["out"]
     planned = plan_parquet(f"hdfs://{folder}/new/out")
     odd = pl.col("k") % 2 == 1
-    pieces = planned.pieces(["s", "k"])
-    frames = [scan_piece(piece, ["s", "k"], row_index="#").filter(odd).collect() for piece in pieces]
+    pieces = planned.splits(["s", "k"])
+    frames = [scan_split(piece, ["s", "k"], row_index="#").filter(odd).collect() for piece in pieces]
     whole = pl.concat(frames)
     assert whole["k"].to_list() == whole["#"].to_list() == list(range(1, 4000, 2))
     with pytest.raises(PathExists, match=f"hdfs://.*{folder}/new/out exists already"):
@@ -233,8 +233,8 @@ def test_overwrite_and_abort(hadoop: Any, filesystem: FileSystem, folder: str) -
         job = begin_write(f"hdfs://{folder}/out", overwrite=True, scratch=f"hdfs://{folder}/scratch")
         assert job.folder.startswith(f"{folder}/scratch/out.howdah-")
         job.commit([job.write_part(0, pa.table({"v": [value]}))])
-    (piece,) = plan_parquet(f"hdfs://{folder}/out").pieces(["v"])
-    assert scan_piece(piece, ["v"]).collect()["v"].to_list() == [2]
+    (piece,) = plan_parquet(f"hdfs://{folder}/out").splits(["v"])
+    assert scan_split(piece, ["v"]).collect()["v"].to_list() == [2]
     job = begin_write(f"hdfs://{folder}/other/out")
     job.write_part(0, pa.table({"v": [1]}))
     job.abort()
@@ -288,10 +288,10 @@ def test_no_permission_is_told_before_any_work(
 
 def test_another_process_opens_its_own_client(hadoop: Any, filesystem: FileSystem, folder: str) -> None:
     parquet(filesystem, folder, files=1)
-    (piece,) = plan_parquet(f"hdfs://{folder}").pieces(["id"])
+    (piece,) = plan_parquet(f"hdfs://{folder}").splits(["id"])
     code = (
-        "import pickle, sys; from howdah.io import scan_piece\n"
-        "print(scan_piece(pickle.load(sys.stdin.buffer), ['id']).sum().collect().item())"
+        "import pickle, sys; from howdah.io import scan_split\n"
+        "print(scan_split(pickle.load(sys.stdin.buffer), ['id']).sum().collect().item())"
     )
     bare = {name: value for name, value in os.environ.items() if not name.startswith("HADOOP")}  # no configuration
     done = subprocess.run(
@@ -311,9 +311,9 @@ def test_a_nameservice_whose_first_namenode_is_dead(hadoop: Any, filesystem: Fil
         })  # fmt: skip
         both, path = open_filesystem(f"hdfs://{folder}", config=config)
         assert both.root_url == "hdfs://ns1"
-        pieces = plan_parquet(path, filesystem=both).pieces(["id"])
+        pieces = plan_parquet(path, filesystem=both).splits(["id"])
         assert all(set(piece.hosts) <= HOSTS and piece.hosts for piece in pieces)
-        read = [scan_piece(pickle.loads(pickle.dumps(piece)), ["id"]).collect() for piece in pieces]
+        read = [scan_split(pickle.loads(pickle.dumps(piece)), ["id"]).collect() for piece in pieces]
         assert pl.concat(read)["id"].to_list() == list(range(4000))
 
 
@@ -338,10 +338,10 @@ def test_webhdfs_as_the_client(
     job.commit([job.write_part(0, pa.table({"v": [1, 2, 3]}))])
     with pytest.raises(PathExists):
         begin_write(f"hdfs://{folder}/out")
-    (piece,) = plan_parquet(f"hdfs://{folder}/out").pieces(["v"])
+    (piece,) = plan_parquet(f"hdfs://{folder}/out").splits(["v"])
     assert piece.filesystem is web
     assert set(piece.hosts) <= HOSTS
-    assert scan_piece(piece, ["v"]).collect()["v"].to_list() == [1, 2, 3]
+    assert scan_split(piece, ["v"]).collect()["v"].to_list() == [1, 2, 3]
     assert [e.name for e in web.ls(path)] == [e.name for e in filesystem.ls(path)]
     with pytest.raises(PathMissing):
         web.info(f"{folder}/nope")
@@ -350,7 +350,7 @@ def test_webhdfs_as_the_client(
 @pytest.mark.slow
 def test_a_namenode_restarted_in_the_middle_is_waited_for(hadoop: Any, filesystem: FileSystem, folder: str) -> None:
     table = parquet(filesystem, folder)
-    pieces = plan_parquet(f"hdfs://{folder}").pieces(["id"])
+    pieces = plan_parquet(f"hdfs://{folder}").splits(["id"])
     job = begin_write(f"hdfs://{folder}/out")
     first = job.write_part(0, table.slice(0, 10))
     filesystem.create(f"{folder}/old name", b"x")
@@ -371,7 +371,7 @@ def test_a_namenode_restarted_in_the_middle_is_waited_for(hadoop: Any, filesyste
     hadoop.kill("namenode")
     try:
         threads = [
-            ask("scan", lambda: sum(scan_piece(p, ["id"]).sum().collect().item() for p in pieces)),
+            ask("scan", lambda: sum(scan_split(p, ["id"]).sum().collect().item() for p in pieces)),
             ask("list", lambda: len(filesystem.ls(folder))),
             ask("locate", lambda: len(filesystem.locate([p.path for p in pieces]))),
             ask("rename", lambda: filesystem.rename(f"{folder}/old name", f"{folder}/new name")),
@@ -444,7 +444,7 @@ def test_local_and_hdfs_give_the_same(hadoop: Any, filesystem: FileSystem, folde
         assert isinstance(entry, FileInfo)
         (tmp_path / entry.name).write_bytes(filesystem.open(entry.path).read())
     filters = [("id", ">=", 2500)]
-    both = [plan_parquet(url).pieces(["noise", "id"], filters=filters) for url in (f"hdfs://{folder}", tmp_path)]
-    far, near = ([scan_piece(p, ["noise", "id"], row_index="#").collect() for p in pieces] for pieces in both)
+    both = [plan_parquet(url).splits(["noise", "id"], filters=filters) for url in (f"hdfs://{folder}", tmp_path)]
+    far, near = ([scan_split(p, ["noise", "id"], row_index="#").collect() for p in pieces] for pieces in both)
     assert pl.concat(far).equals(pl.concat(near))
     assert [p.nbytes for p in both[0]] == [p.nbytes for p in both[1]]
