@@ -9,7 +9,7 @@ import time
 import polars as pl
 import pyarrow.parquet as pq
 
-from howdah.io import plan_parquet, scan_piece, scan_whole
+from howdah.io import plan_parquet, scan_split, scan_whole
 
 COLUMNS = ["l_shipdate", "l_discount", "l_quantity", "l_extendedprice"]
 
@@ -28,9 +28,9 @@ def main(url: str) -> None:
     started = time.perf_counter()
     table = plan_parquet(url)
     print(f"plan                 {time.perf_counter() - started:.3f} s, {len(table.files)} files, {table.rows} rows")
-    pieces = table.pieces(COLUMNS)
+    pieces = table.splits(COLUMNS)
     whole = scan_whole(table, COLUMNS)
-    ways = {"pieces, one by one": lambda: sum(query_6(scan_piece(piece, COLUMNS)) for piece in pieces)}
+    ways = {"pieces, one by one": lambda: sum(query_6(scan_split(piece, COLUMNS)) for piece in pieces)}
     if whole is not None:
         ways["one Polars scan"] = lambda: query_6(whole)
 

@@ -28,14 +28,14 @@ _HOME = {
     "HadoopConfig": "howdah.io.hadoop.config",
     "ParquetTable": "howdah.io.parquet.plan",
     "PartInfo": "howdah.io.parquet.write",
-    "Piece": "howdah.io.parquet.plan",
+    "Split": "howdah.io.parquet.plan",
     "WriteJob": "howdah.io.parquet.write",
     "WriteResult": "howdah.io.parquet.write",
     "begin_write": "howdah.io.parquet.write",
     "load_hadoop_config": "howdah.io.hadoop.config",
     "open_filesystem": "howdah.io.filesystem.filesystem",
     "plan_parquet": "howdah.io.parquet.plan",
-    "scan_piece": "howdah.io.parquet.read",
+    "scan_split": "howdah.io.parquet.read",
     "scan_whole": "howdah.io.parquet.read",
 }
 

@@ -14,7 +14,7 @@ from howdah.engine.graph.graph import Graph
 from howdah.engine.relational import relations
 from howdah.engine.relational.columns import Cast, DataDependent, is_unresolved
 from howdah.engine.relational.convert import frame_to_pandas
-from howdah.engine.relational.dtype_resolution import retype, resolve
+from howdah.engine.relational.dtype_resolution import resolve, retype
 from howdah.engine.relational.dtypes import DType
 from howdah.engine.relational.evaluate import as_polars
 from howdah.engine.relational.lowering import Lowering, OpenStage
@@ -102,27 +102,31 @@ def compute_rows(rows: FrameState, scheduler: Any = None) -> ComputedRows:
 
 def _with_answers(top: relations.Project, scheduler: Any) -> ComputedRows:
     """Questions about the very rows that come back need no query of their own: both answers come along."""
-    asking = {n: e for n, e in top.columns if isinstance(e, DataDependent) and e.answer is None and isinstance(e.no, Cast)}
+    asking = {
+        n: e
+        for n, e in top.columns
+        if isinstance(e, DataDependent) and e.answer is None and isinstance(e.if_false, Cast)
+    }
     deep = any(is_unresolved(c) for n, e in top.columns for c in (e.children() if n in asking else (e,)))
     if deep or not asking:
         plan = optimise_and_resolve(top, scheduler)
         return ComputedRows(run(plan, scheduler), dict(plan.schema))
     columns = [(n, e) for n, e in top.columns if n not in asking]
     for n, either in asking.items():
-        columns += [(n + "\1yes", either.yes), (n + "\1no", either.no), (n + "\1asks", either.asks)]
+        columns += [(n + "\1yes", either.if_true), (n + "\1no", either.if_false), (n + "\1asks", either.condition)]
     table = run(optimise(replace(top, columns=tuple(columns))), scheduler)
     schema, out = dict(top.schema), []
     for n in schema:
         if n in asking:
             said = bool(table[n + "\1asks"].any())
-            schema[n] = (asking[n].yes if said else asking[n].no).dtype
+            schema[n] = (asking[n].if_true if said else asking[n].if_false).dtype
             out.append(table[n + ("\1yes" if said else "\1no")].alias(n))
         else:
             out.append(table[n])
     return ComputedRows(pl.DataFrame(out), schema)
 
 
-def to_pandas(rows: FrameState, found: Answer) -> Any:
+def to_pandas(rows: FrameState, found: ComputedRows) -> Any:
     """The pandas frame."""
     columns = [(label, internal_name(label)) for label, _ in rows.columns]
     levels = [] if rows.is_range else [(lv.label, n) for lv, n in zip(rows.index, rows.level_names())]

@@ -68,8 +68,8 @@ def _questions(plan: Relation) -> Iterator[str]:
 
 
 def _question(part: DataDependent) -> str:
-    asked: Column = part.asks
-    return f"{part.no}: {part.yes.dtype} if any {asked}, otherwise {part.no.dtype}"
+    asked: Column = part.condition
+    return f"{part.if_false}: {part.if_true.dtype} if any {asked}, otherwise {part.if_false.dtype}"
 
 
 def partitions(rows: FrameState) -> int:

@@ -67,7 +67,9 @@ class _GroupBy:
         if name == "size":
             return Agg("size", None)
         if not isinstance(name, str):
-            raise NotSupported(f"agg({name!r}): functions are not there yet: use a name, one of {', '.join(AGGREGATES)}")
+            raise NotSupported(
+                f"agg({name!r}): functions are not there yet: use a name, one of {', '.join(AGGREGATES)}"
+            )
         if name not in AGGREGATES:
             raise NotSupported(f"groupby(...).{name} is not there yet: there are {', '.join(AGGREGATES)}")
         assert e is not None

@@ -98,7 +98,7 @@ def _check_keys(left: DataFrame, right: DataFrame, mine: list[str], theirs: list
 
 
 Take = list[tuple[str, str, str, DType]]
-"""Per column of the result: its name, side, source, and type; integers may be nullable (see `casts.settled`)."""
+"""Per column of the result: its name, side, source, and type; integers may be nullable (see `casts.widen_if_na`)."""
 
 
 def _columns(left: DataFrame, right: DataFrame, mine: list[str], theirs: list[str], how: How,

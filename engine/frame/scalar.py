@@ -59,7 +59,9 @@ class Scalar:
 
 def _value(found: Any, dtype: DType, agg: Agg) -> Any:
     if found.null_count() and not dtype.is_float:
-        return math.nan if dtype.kind not in ("datetime", "timedelta") else to_series(found, dtype.as_nullable()).iloc[0]
+        return (
+            math.nan if dtype.kind not in ("datetime", "timedelta") else to_series(found, dtype.as_nullable()).iloc[0]
+        )
     value = to_series(found, dtype).iloc[0]
     return int(value) if agg.name == "nunique" else value
 

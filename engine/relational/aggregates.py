@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 import polars as pl
 
-from howdah.engine.relational.columns import Binary, Cast, Col, Column, Either, Lit, derive_dtype
+from howdah.engine.relational.columns import Binary, Cast, Col, Column, DataDependent, Lit, derive_dtype
 from howdah.engine.relational.dtypes import BOOL, INT64, DType
 from howdah.errors import NotSupported, SchemaError
 
@@ -177,7 +177,7 @@ def as_pandas_dtype(name: str, agg: Agg) -> Column:
     bits = int(have.kind.lstrip("uint"))
     low, high = (0, 2**bits - 1) if have.kind.startswith("u") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
     outside = Binary("|", Binary("<", out, Lit(low)), Binary(">", out, Lit(high)))
-    return Either(outside, out, Cast(out, DType(have.kind)))
+    return DataDependent(outside, out, Cast(out, DType(have.kind)))
 
 
 def state_columns(name: str, agg: Agg) -> list[str]:

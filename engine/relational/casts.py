@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from howdah.engine.relational.columns import Cast, Column, Either, call, isna
+from howdah.engine.relational.columns import Cast, Column, DataDependent, call, isna
 from howdah.engine.relational.dtypes import DType, is_text
 from howdah.errors import NotSupported, SchemaError
 
@@ -69,5 +69,7 @@ def widen_if_na(source: Column, has_nulls: bool | None) -> Column:
     have = source.dtype
     if not (have.is_integer or have.kind == "bool") or not have.nullable:
         return source
-    roomy = DType("float64", nullable=True) if have.is_integer else DType("anybool", nullable=True, na_value=have.na_value)
-    return Either(isna(source), Cast(source, roomy), Cast(source, have.as_non_null()), has_nulls)
+    roomy = (
+        DType("float64", nullable=True) if have.is_integer else DType("anybool", nullable=True, na_value=have.na_value)
+    )
+    return DataDependent(isna(source), Cast(source, roomy), Cast(source, have.as_non_null()), has_nulls)

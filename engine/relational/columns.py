@@ -178,7 +178,9 @@ class Binary(Column):
         if self.op in COMPARISONS or found.kind == "bool":
             return BOOL
         hole = {"decimal": "nan", "date": "NaT"}.get(found.kind, "None")
-        return found.as_nullable(hole) if found.is_float or left.is_nullable or right.is_nullable else found.as_non_null()
+        return (
+            found.as_nullable(hole) if found.is_float or left.is_nullable or right.is_nullable else found.as_non_null()
+        )
 
     def __str__(self) -> str:
         return f"{_inner(self.left)} {self.op} {_inner(self.right)}"
@@ -229,10 +231,11 @@ class Cast(Column):
 
 @dataclass(frozen=True, slots=True)
 class DataDependent(Column):
-    """One of two expressions, by a fact about the data: whether `asks` is true for any row of the relation.
+    """One of two expressions, chosen by the data: `if_true` when `condition` is true for any row of the relation.
 
-    Some dtypes of pandas depend on values (an integer column that a left join left with holes becomes float64). Until
-    `answer` is known the dtype shown is that of `yes`; `dtype_resolution.settle` finds out before anything is computed.
+    Some dtypes of pandas depend on values: an integer column becomes float64 when a left join leaves missing values in
+    it. While `answer` is None the dtype is that of `if_true`; `dtype_resolution.resolve` sets `answer` before anything
+    is computed.
     """
 
     condition: Column
@@ -248,7 +251,11 @@ class DataDependent(Column):
         return self.if_false if self.answer is False else self.if_true
 
     def __str__(self) -> str:
-        return str(self.chosen()) if self.answer is not None else f"({self.if_true} if any {self.condition} else {self.if_false})"
+        return (
+            str(self.chosen())
+            if self.answer is not None
+            else f"({self.if_true} if any {self.condition} else {self.if_false})"
+        )
 
 
 # -- asking pandas --------------------------------------------------------------------------------------------------

@@ -1,9 +1,9 @@
-"""Settling dtypes that depend on data, before anything else is computed.
+"""Resolution of dtypes that depend on data, before anything else is computed.
 
-pandas decides some dtypes by values: a left join turns an integer column into float64 only if a row found no partner.
-Such a column is an `DataDependent` in the plan. `resolve` asks its question (does any row ...?) with a small query over just
-the columns that the question needs, and puts the answer into the plan; types above are derived anew. A plan without
-open questions is given back as it is, so most plans cost nothing here. Called by `howdah.engine.frame`.
+pandas derives some dtypes from values: a left join turns an integer column into float64 only if a row has no partner.
+Such a column is a `DataDependent` in the plan. `resolve` evaluates its condition (is it true for any row?) with a small
+query over the columns that the condition reads, and puts the result into the plan; dtypes above are derived again.
+A plan without open conditions is returned as it is, so most plans cost nothing here. Called by `howdah.engine.frame`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import replace
 from howdah.engine.relational import relations
 from howdah.engine.relational.aggregates import Agg, as_pandas_dtype
 from howdah.engine.relational.casts import widen_if_na
-from howdah.engine.relational.columns import Binary, Call, Col, Column, Either, binary, call
+from howdah.engine.relational.columns import Binary, Call, Col, Column, DataDependent, binary, call
 from howdah.engine.relational.dtypes import key_type
 from howdah.engine.relational.relations import Relation
 
@@ -36,17 +36,17 @@ def resolve(plan: Relation, ask: FlagQuery) -> Relation:
     return visit(plan)
 
 
-def _questions(node: Relation) -> list[Either]:
+def _questions(node: Relation) -> list[DataDependent]:
     """Open questions whose answer makes a difference."""
-    found = [n for e in node.expressions() for n in e.walk() if isinstance(n, Either) and n.answer is None]
+    found = [n for e in node.expressions() for n in e.walk() if isinstance(n, DataDependent) and n.answer is None]
     if isinstance(node, relations.Filter):
         found = [q for q in found if not _small_whole(q)]
     return list(dict.fromkeys(found))
 
 
-def _small_whole(question: Either) -> bool:
+def _small_whole(question: DataDependent) -> bool:
     """Parts of dates and lengths of text are the same numbers as floats: a predicate need not know which they are."""
-    return isinstance(question.no, Call) and question.no.function.startswith(("dt.", "str."))
+    return isinstance(question.if_false, Call) and question.if_false.function.startswith(("dt.", "str."))
 
 
 def _answered(node: Relation, ask: FlagQuery) -> Relation:
@@ -54,12 +54,12 @@ def _answered(node: Relation, ask: FlagQuery) -> Relation:
     if not questions:
         return node
     (source,) = node.children()
-    aggs = tuple((f"q{i}", Agg("any", q.asks, grouped=False)) for i, q in enumerate(questions))
+    aggs = tuple((f"q{i}", Agg("any", q.condition, grouped=False)) for i, q in enumerate(questions))
     answers = dict(zip(questions, ask(relations.Aggregate(source, (), aggs))))
 
     def change(e: Column) -> Column:
-        if isinstance(e, Either) and e in answers:
-            return rebuild_typed((e.yes if answers[e] else e.no), change)
+        if isinstance(e, DataDependent) and e in answers:
+            return rebuild_typed((e.if_true if answers[e] else e.if_false), change)
         return rebuild_typed(e, change)
 
     return _answered(node.map_expressions(change), ask)
@@ -104,9 +104,9 @@ def retype(node: Relation) -> Relation:
 
 def _retyped_sums(before: relations.Aggregate, now: relations.Aggregate) -> Relation:
     """Sums whose values turned out to be narrow integers, read as pandas reads them."""
-    asked = {n for n, a in before.aggs if isinstance(as_pandas_dtype(n, a), Either)}  # above, there already
+    asked = {n for n, a in before.aggs if isinstance(as_pandas_dtype(n, a), DataDependent)}  # above, there already
     reads = {n: as_pandas_dtype(n, a) for n, a in now.aggs if n not in asked}
-    if not any(isinstance(e, Either) for e in reads.values()):
+    if not any(isinstance(e, DataDependent) for e in reads.values()):
         return now
     return relations.Project(now, tuple((n, reads.get(n, Col(n, d))) for n, d in now.schema.items()))
 
@@ -126,6 +126,7 @@ def _retyped_join(node: relations.Join) -> Relation:
     if joined.schema == node.schema:
         return node
     fixed = tuple(
-        (n, widen_if_na(Col(n, d), None) if d.kind != node.schema[n].kind else Col(n, d)) for n, d in joined.schema.items()
+        (n, widen_if_na(Col(n, d), None) if d.kind != node.schema[n].kind else Col(n, d))
+        for n, d in joined.schema.items()
     )
     return relations.Project(joined, fixed)

@@ -5,7 +5,7 @@ samples, and the dtype of what comes out is the dtype of the expression (`column
 `frame` may use this module.
 
 Missing values are nulls in Polars. Columns that pandas holds in numpy without room for them (integers, bools) are
-never null, unless the type says ``nullable``: such a column must be settled first (see `columns.Either`).
+never null, unless the type says ``nullable``: such a column must be resolved first (see `columns.DataDependent`).
 Floating-point columns may hold NaN *or* null for missing; whoever must tell missing from present calls `lower.known`.
 """
 
@@ -43,7 +43,7 @@ class DType:
     unit, tz : of datetimes and timedeltas ("s", "ms", "us", "ns"); for ``unsupported``, what it is.
     scale : digits behind the point of a decimal.
     nullable : False promises that no value is missing. Floats are always taken to be nullable.
-    hole : how pandas shows a missing value of an object column: "None", "nan" or "NaT".
+    na_value : how pandas shows a missing value of an object column: "None", "nan" or "NaT".
 
     >>> DType("datetime", unit="us").pandas, DType("date").pandas, DType("int64").polars
     ('datetime64[us]', 'object', Int64)
@@ -103,15 +103,15 @@ class DType:
 
     def as_nullable(self, na_value: str | None = None) -> DType:
         """The same type with room for missing values."""
-        return replace(self, nullable=True, hole=na_value or self.na_value)
+        return replace(self, nullable=True, na_value=na_value or self.na_value)
 
     def sample(self) -> Any:
         """One value of this type, as a pandas Series of one row."""
-        return _sample(replace(self, nullable=False, hole="None"), False)
+        return _sample(replace(self, nullable=False, na_value="None"), False)
 
     def sample_with_na(self) -> Any:
         """One value and one missing value, as a pandas Series of two rows."""
-        return _sample(replace(self, nullable=False, hole="None"), True)
+        return _sample(replace(self, nullable=False, na_value="None"), True)
 
 
 _POLARS: dict[str, type[pl.DataType]] = {

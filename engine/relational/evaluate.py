@@ -1,6 +1,6 @@
 """A relation evaluated inside one task, as one lazy Polars query.
 
-`StageContext` says what the leaves are. Called by the stages of `lowering`; runs on workers and in the client's process.
+`StageContext` holds the leaves. Called by the stages of `lowering`; runs on workers and in the client's process.
 """
 
 from __future__ import annotations
@@ -218,7 +218,7 @@ class CombineAggregate(relations.Relation):
     source: relations.Relation
     aggregate: relations.Aggregate
 
-    def sources(self) -> tuple[relations.Relation, ...]:
+    def children(self) -> tuple[relations.Relation, ...]:
         return (self.source,)
 
     def describe(self) -> str:
@@ -236,7 +236,7 @@ class FinishAggregate(relations.Relation):
     def schema(self) -> relations.Schema:  # type: ignore[override]
         return self.aggregate.schema
 
-    def sources(self) -> tuple[relations.Relation, ...]:
+    def children(self) -> tuple[relations.Relation, ...]:
         return (self.source,)
 
     def describe(self) -> str:
@@ -324,7 +324,9 @@ def _outer(left: pl.LazyFrame, right: pl.LazyFrame, on: list[str], nulls_last: l
     return joined.sort([*on, "\1left", "\1right"], nulls_last=[*nulls_last, True, True])
 
 
-def _side(node: relations.Relation, on: Sequence[str], take: Sequence[str], mark: str, bound: StageContext) -> pl.LazyFrame:
+def _side(
+    node: relations.Relation, on: Sequence[str], take: Sequence[str], mark: str, bound: StageContext
+) -> pl.LazyFrame:
     keys = [na_as_null(Col(c, node.schema[c])).alias(f"\1k{i}") for i, c in enumerate(on)]
     return evaluate(node, bound).select(*keys, *(pl.col(c).alias(f"\1{mark}{c}") for c in dict.fromkeys(take)))
 

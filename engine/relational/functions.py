@@ -19,9 +19,10 @@ PolarsForm = Callable[..., pl.Expr | None]
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """`derive_dtype` is pandas' way, (Series, other, **params) -> Series; `native` is Polars' way, or None, or returns None.
+    """A row-wise function. `pandas_form`: (Series, other, **params) -> Series.
 
-    `native` gets (expression, type of the source, expression or scalar of `other`, **params); floats come without NaN.
+    `polars_form` is the same for Polars; None, or a returned None, means that there is none. Its arguments
+    are (expression, dtype of the source, expression or scalar of `other`, **params); floats come without NaN.
     """
 
     pandas_form: Callable[..., Any]

@@ -20,7 +20,14 @@ from howdah.engine.protocol.layers import Broadcast, Dependency, Key, KToOne, La
 from howdah.engine.relational import relations, sizes
 from howdah.engine.relational.columns import Col
 from howdah.engine.relational.dtypes import INT64
-from howdah.engine.relational.evaluate import StageContext, CombineAggregate, FinishAggregate, PartialAggregate, collect, evaluate
+from howdah.engine.relational.evaluate import (
+    CombineAggregate,
+    FinishAggregate,
+    PartialAggregate,
+    StageContext,
+    collect,
+    evaluate,
+)
 from howdah.errors import NotSupported
 
 
@@ -108,7 +115,12 @@ class Lowering:
     def close_stage(self, stream: OpenStage, label: str = "") -> tuple[Key, int]:
         """Make the stream a layer (unless it already is one), and give the layer's key and length."""
         tree = stream.tree
-        if isinstance(tree, relations.StageInput) and not tree.concatenate and len(stream.inputs) == 1 and not stream.numbered:
+        if (
+            isinstance(tree, relations.StageInput)
+            and not tree.concatenate
+            and len(stream.inputs) == 1
+            and not stream.numbered
+        ):
             key, pattern = stream.inputs[0]
             if isinstance(pattern, OneToOne):
                 return key, stream.n
@@ -142,17 +154,19 @@ class Lowering:
 
     def scan(self, node: relations.Scan) -> OpenStage:
         table = node.table
-        pieces = tuple(table.pieces(list(node.stored()), filters=list(node.conditions), target_bytes=sizes.SPLIT_BYTES))
+        pieces = tuple(table.splits(list(node.stored()), filters=list(node.conditions), target_bytes=sizes.SPLIT_BYTES))
         small = sum(p.nbytes for p in pieces) <= sizes.SINGLE_TASK_BYTES
         if self.single_task or small or len(pieces) <= 1:
-            return OpenStage(replace(node, pieces=pieces), 1)
+            return OpenStage(replace(node, splits=pieces), 1)
         return OpenStage(node, len(pieces), splits=pieces)
 
     def in_memory(self, node: relations.InMemory) -> OpenStage:
         if self.single_task or len(node.parts) == 1:
             return OpenStage(node, 1)
         args = [(p,) for p in node.parts]
-        key = self.add_layer(Layer("rows of the client", _given, len(node.parts), args=args, key=_given_key(node)), None)
+        key = self.add_layer(
+            Layer("rows of the client", _given, len(node.parts), args=args, key=_given_key(node)), None
+        )
         return OpenStage(relations.StageInput(0, node.schema), len(node.parts), ((key, OneToOne()),))
 
     def persisted(self, node: relations.Persisted) -> OpenStage:
@@ -186,7 +200,9 @@ class Lowering:
         key, n = self.close_stage(stream, label)
         return OpenStage(relations.StageInput(0, stream.tree.schema, concatenate=True), 1, ((key, KToOne(n)),))
 
-    def tree_reduce(self, stream: OpenStage, step: Callable[[relations.Relation], relations.Relation], label: str) -> OpenStage:
+    def tree_reduce(
+        self, stream: OpenStage, step: Callable[[relations.Relation], relations.Relation], label: str
+    ) -> OpenStage:
         """`step` on every partition, then on groups of `sizes.FAN_IN` results, until one partition is left."""
         stream = stream.append(step)
         while stream.n > 1:
@@ -261,21 +277,23 @@ class Lowering:
         loose = replace(node, left=numbered, take=take, small="left", ordered=False)
         rows = self.gather(self.lower(loose))
         wanted = tuple((n, Col(n, d)) for n, d in node.schema.items())
-        return rows.append(lambda tree: relations.Project(relations.Sort(tree, (mark,), (True,), kind="stable"), wanted))
+        return rows.append(
+            lambda tree: relations.Project(relations.Sort(tree, (mark,), (True,), kind="stable"), wanted)
+        )
 
     def _check_broadcast(self, node: relations.Join, small: str) -> None:
         size = sizes.estimated_bytes(getattr(node, small))
         if size > sizes.BROADCAST_BYTES:
             raise NotSupported(
                 f"merge: the smaller side holds {size / 2**20:,.0f} MiB (stored) of the columns that are needed, and "
-                f"up to {sizes.BROADCAST_BYTES / 2**20:,.0f} MiB can be sent to every task: choose fewer columns, filter or "
-                "aggregate it before merging"
+                f"up to {sizes.BROADCAST_BYTES / 2**20:,.0f} MiB can be sent to every task: choose fewer columns, "
+                "filter or aggregate it before merging"
             )
         if small not in _CAN_SEND[node.how]:
             raise NotSupported(
                 f"merge(how={node.how!r}): rows without a partner are wanted from both sides, and these can be told "
-                f"only when both are in one place, which takes at most {sizes.BROADCAST_BYTES / 2**20:,.0f} MiB (stored) "
-                "together: use how='left' or how='inner', or make the sides smaller first"
+                f"only when both are in one place, which takes at most {sizes.BROADCAST_BYTES / 2**20:,.0f} MiB "
+                "(stored) together: use how='left' or how='inner', or make the sides smaller first"
             )
 
 
@@ -334,7 +352,7 @@ def _first_pieces(stream: OpenStage, n: int) -> OpenStage:
         rows, kept = rows + piece.rows, kept + 1
         if rows >= n:
             break
-    return replace(stream, pieces=stream.splits[:kept], n=kept)
+    return replace(stream, splits=stream.splits[:kept], n=kept)
 
 
 def _scan_of(tree: relations.Relation) -> list[Any]:

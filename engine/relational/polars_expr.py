@@ -28,7 +28,7 @@ from howdah.engine.relational.columns import (
     Col,
     Column,
     Constant,
-    Either,
+    DataDependent,
     Lit,
     is_na_literal,
 )
@@ -56,7 +56,7 @@ def to_polars(node: Column) -> PolarsExpr:
             return PolarsExpr(pl.repeat(literal(value, node.dtype), pl.len()), node.dtype.is_float)
         case Cast(source, dtype):
             return _cast(source, dtype)
-        case Either():
+        case DataDependent():
             return to_polars(node.chosen())
         case Binary():
             return _binary(node)
@@ -121,7 +121,9 @@ def _arithmetic(node: Binary) -> PolarsExpr:
     if dtype.kind == "decimal":
         return PolarsExpr(OPERATORS[op](_operand(node.left, dtype), _operand(divisor, dtype)))
     if dtype.kind == "bool" and op in ("+", "*"):
-        return PolarsExpr((operator.or_ if op == "+" else operator.and_)(to_polars(node.left).expr, to_polars(divisor).expr))
+        return PolarsExpr(
+            (operator.or_ if op == "+" else operator.and_)(to_polars(node.left).expr, to_polars(divisor).expr)
+        )
     if dtype.kind == "str" and op == "+":
         return PolarsExpr(_operand(node.left, dtype) + _operand(divisor, dtype))
     times = ("datetime", "timedelta")
@@ -246,7 +248,9 @@ def _cast(source: Column, dtype: DType) -> PolarsExpr:
     low = to_polars(source)
     if source.dtype.polars == dtype.polars:
         return low
-    return PolarsExpr(low.expr.cast(dtype.polars, wrap_numerical=source.dtype.is_integer and dtype.is_integer), low.may_be_nan)
+    return PolarsExpr(
+        low.expr.cast(dtype.polars, wrap_numerical=source.dtype.is_integer and dtype.is_integer), low.may_be_nan
+    )
 
 
 def _call(node: Call) -> PolarsExpr:

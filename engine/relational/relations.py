@@ -1,8 +1,8 @@
 """Relations: immutable logical nodes, each with a schema derived at construction and a name made of its content.
 
-A node's rows have an order, and it is pandas' order. `Scan`, `InMemory`, `Persisted` and `StageInput` are leaves; `Filter`,
-`Head`, `Tail`, `Sort`, `Top` and `Tally` keep their source's columns; the others make a new schema. Nodes hold data and
-never execute: `rules` rewrite them, `lowering` lowers them to layers, `evaluate` evaluates them inside one task.
+A node's rows have an order, and it is pandas' order. `Scan`, `InMemory`, `Persisted` and `StageInput` are leaves;
+`Filter`, `Head`, `Tail`, `Sort` and `Top` keep their source's columns; the others make a new schema. Nodes hold data
+and never execute: `rules` rewrite them, `lowering` lowers them to layers, `evaluate` evaluates them inside one task.
 """
 
 from __future__ import annotations
@@ -214,7 +214,7 @@ class Filter(Relation):
     def expressions(self) -> tuple[Column, ...]:
         return (self.predicate,)
 
-    def turn(self, change: Callable[[Column], Column]) -> Relation:
+    def map_expressions(self, change: Callable[[Column], Column]) -> Relation:
         return replace(self, predicate=change(self.predicate))
 
     def describe(self) -> str:
@@ -319,7 +319,7 @@ class Project(Relation):
     def expressions(self) -> tuple[Column, ...]:
         return tuple(e for _, e in self.columns)
 
-    def turn(self, change: Callable[[Column], Column]) -> Relation:
+    def map_expressions(self, change: Callable[[Column], Column]) -> Relation:
         return replace(self, columns=tuple((n, change(e)) for n, e in self.columns))
 
     def describe(self) -> str:
@@ -361,13 +361,13 @@ class Aggregate(Relation):
 
     @cached_property
     def schema(self) -> Schema:  # type: ignore[override]
-        keys = {n: e.dtype.as_non_null() if self.dropna else replace(e.dtype, hole="nan") for n, e in self.keys}
+        keys = {n: e.dtype.as_non_null() if self.dropna else replace(e.dtype, na_value="nan") for n, e in self.keys}
         return keys | {n: a.dtype for n, a in self.aggs}
 
     def expressions(self) -> tuple[Column, ...]:
         return (*(e for _, e in self.keys), *(a.source for _, a in self.aggs if a.source is not None))
 
-    def turn(self, change: Callable[[Column], Column]) -> Relation:
+    def map_expressions(self, change: Callable[[Column], Column]) -> Relation:
         aggs = tuple((n, replace(a, source=change(a.source)) if a.source is not None else a) for n, a in self.aggs)
         return replace(self, keys=tuple((n, change(e)) for n, e in self.keys), aggs=aggs)
 

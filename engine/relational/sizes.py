@@ -20,7 +20,7 @@ FAN_IN = 8
 def estimated_bytes(node: relations.Relation) -> int:
     """An estimate from above of the bytes that a relation brings: those that its scans read."""
     if isinstance(node, relations.Scan):
-        pieces = node.table.pieces(list(node.stored()), filters=list(node.conditions))
+        pieces = node.table.splits(list(node.stored()), filters=list(node.conditions))
         return sum(int(p.nbytes) for p in pieces)
     if isinstance(node, relations.InMemory):
         return sum(int(p.nbytes) for p in node.parts)

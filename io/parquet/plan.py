@@ -2,7 +2,7 @@
 
 For the collections. One listing per folder (with block locations in the same call), one footer per file, read in
 parallel; everything that can be wrong with the input (missing, truncated, schemas that differ) is raised here, naming
-the file, before any task exists. A `Piece` is what travels to a worker: some row groups of one file.
+the file, before any task exists. A `Split` is what travels to a worker: some row groups of one file.
 """
 
 from __future__ import annotations
@@ -187,7 +187,7 @@ class ParquetTable:
 
         Returns
         -------
-        list of Piece
+        list of Split
             If nothing is left (no rows, or all excluded), one piece without rows, which scans to an empty frame.
 
         Raises
@@ -299,7 +299,7 @@ def plan_parquet(
     ...     table = plan_parquet(folder)
     >>> table.rows, table.schema.names, table.null_counts
     (3, ['x'], {'x': 0})
-    >>> [(piece.first_row, piece.rows) for piece in table.pieces(["x"])]
+    >>> [(piece.first_row, piece.rows) for piece in table.splits(["x"])]
     [(0, 3)]
     """
     urls = [url] if isinstance(url, str | os.PathLike) else list(url)

@@ -20,7 +20,7 @@ import polars as pl
 
 from howdah.errors import StorageError, UnknownColumn, near
 from howdah.io.parquet.footer import Footer, chunk_range, leaves_of, read_footer
-from howdah.io.parquet.plan import ParquetTable, Split, RowGroupRange
+from howdah.io.parquet.plan import ParquetTable, RowGroupRange, Split
 
 _GAP = 256 << 10
 """Two ranges with less than this between them are fetched as one: a request costs about what these bytes cost."""

@@ -90,7 +90,7 @@ def second_client(times: int = 20) -> float:
 
 
 def growth(rounds: int = 200, settled: int = 20) -> tuple[float, float]:
-    """MiB by which this process (client and scheduler), and the larger of the workers, grow after round `widen_if_na`."""
+    """MiB by which this process (client and scheduler), and the larger of the workers, grow after round `settled`."""
     from howdah.engine.api import Client
     from howdah.engine.deploy.local import LocalCluster
 

@@ -5,7 +5,7 @@ Three rules carry it:
 - An item is *needed* while a client wants it or an unfinished item (waiting, ready, running) claims it as an input.
 - Who becomes unfinished claims its inputs; who ends being unfinished gives the claims back.
 - What is needed and has no result is made (`demand`); what has a result, or is on its way to one, and is not needed
-  is dropped (`resolve`).
+  is dropped (`settle`).
 
 All work through explicit stacks of (book, lo, hi), so a chain of a million layers is no deeper than one of two.
 """
@@ -39,7 +39,7 @@ from howdah.engine.scheduler.core.tables import (
 )
 
 Stack: TypeAlias = list[tuple[LayerState, Any, int]]
-"""(book, lo, hi); for `resolve` also (book, array of items, -1)."""
+"""(book, lo, hi); for `settle` also (book, array of items, -1)."""
 
 
 def bump(col: Any, reach: Any, sign: int) -> None:

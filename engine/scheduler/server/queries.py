@@ -173,7 +173,7 @@ FOR_OWNERS: dict[str, Question] = {
 
 
 def answer(server: Server, client: ClientPeer, ask: Ask, *, owner: bool) -> Answer:
-    """The answer to `derive_dtype`, or what is wrong with it."""
+    """The answer to `ask`, or what is wrong with it."""
     table = FOR_OWNERS if owner else FOR_CLIENTS
     question = table.get(ask.what)
     if question is None:

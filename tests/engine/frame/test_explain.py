@@ -52,8 +52,8 @@ def test_a_small_table_is_one_task(df: Any) -> None:
 
 def test_a_large_table_is_a_task_per_piece_and_a_tree(df: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compute, "_fits", lambda plan: False)
-    monkeypatch.setattr(sizes, "SMALL", -1)
-    monkeypatch.setattr(sizes, "PIECE", 1)
+    monkeypatch.setattr(sizes, "SINGLE_TASK_BYTES", -1)
+    monkeypatch.setattr(sizes, "SPLIT_BYTES", 1)
     _, _, layers = parts(df.groupby("name").price.sum().explain())
     assert "1. scan+partial sums: 3 tasks" in layers
     assert "(takes 8 to one of 1)" in layers

@@ -52,8 +52,8 @@ NUMBERS = ("int64", "float64", "int32", "uint8", "int8")
 def shape(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     if request.param == "many tasks":
         monkeypatch.setattr(compute, "_fits", lambda plan: False)
-        monkeypatch.setattr(sizes, "SMALL", -1)
-        monkeypatch.setattr(sizes, "PIECE", 1)
+        monkeypatch.setattr(sizes, "SINGLE_TASK_BYTES", -1)
+        monkeypatch.setattr(sizes, "SPLIT_BYTES", 1)
         monkeypatch.setattr(sizes, "FAN_IN", 2)
     return request.param
 

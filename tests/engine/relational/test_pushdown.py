@@ -56,18 +56,18 @@ class Reads:
 def reads(monkeypatch: pytest.MonkeyPatch) -> Reads:
     """Counts what is read, piece by piece, with one row group a task."""
     seen = Reads()
-    scan_piece = howdah.io.scan_split
+    scan_split = howdah.io.scan_split
 
     def counted(piece: Any, columns: Any, *, row_index: str | None = None) -> pl.LazyFrame:
         seen.columns |= set(columns)
         seen.rows += piece.rows
-        return scan_piece(piece, columns, row_index=row_index)
+        return scan_split(piece, columns, row_index=row_index)
 
-    monkeypatch.setattr(howdah.io, "scan_piece", counted)
+    monkeypatch.setattr(howdah.io, "scan_split", counted)
     monkeypatch.setattr(howdah.io, "scan_whole", lambda *args, **kwargs: None)
     monkeypatch.setattr(compute, "_fits", lambda plan: False)
-    monkeypatch.setattr(sizes, "SMALL", -1)
-    monkeypatch.setattr(sizes, "PIECE", 1)
+    monkeypatch.setattr(sizes, "SINGLE_TASK_BYTES", -1)
+    monkeypatch.setattr(sizes, "SPLIT_BYTES", 1)
     return seen
 
 
