@@ -152,7 +152,7 @@ def test_the_predicate_reaches_the_scan(table: Path) -> None:
     df = hd.read_parquet(table)
     df = df.assign(y=df.x * 2).sort_values(["k", "n"])
     df = df[(df.n > 30) & (df.y < 90)]
-    plan = optimise(df.groupby("k").x.sum()._rows.plan())
+    plan = optimise(df.groupby("k").x.sum()._state.plan())
     (scan,) = [node for node in plan.walk() if isinstance(node, relations.Scan)]
     assert scan.conditions == (("n", ">", 30),)
     assert set(scan.columns) == {"k", "n", "x"}
