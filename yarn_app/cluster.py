@@ -19,6 +19,7 @@ from typing import Any
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 
+from howdah.engine.deploy.cluster import Cluster
 from howdah.errors import DeadlineExceeded, HadoopNotFound, HowdahError, bad_value
 from howdah.yarn_app.protocol import kv_keys
 from howdah.yarn_app.specification.specification import Specification
@@ -30,7 +31,7 @@ from howdah.yarn_app.yarn.resource_manager import RestUnavailable
 from howdah.yarn_app.yarn.skein_client import MasterUnreachable
 
 
-class YarnCluster:
+class YarnCluster(Cluster):
     """Start a cluster in YARN. Fields are those of `Specification`; dask-yarn's names are taken too.
 
     Parameters
@@ -290,16 +291,21 @@ class YarnCluster:
         return f"<b>YarnCluster {html.escape(self.name)}</b><table>{rows}</table>"
 
 
-class CurrentCluster:
+class CurrentCluster(Cluster):
     """The cluster around a driver program: `Client(YarnCluster.from_current())`. It ends with the program."""
 
     def __init__(self) -> None:
         self.app_id = os.environ["HOWDAH_APPLICATION"]
         self.name = self.app_id
         self.scheduler_address = os.environ["HOWDAH_SCHEDULER"]
-        self.security = os.environ["HOWDAH_SECURITY"]
+        self._security = os.environ["HOWDAH_SECURITY"]
         self.scratch_root: str | None = os.environ.get("HOWDAH_STAGING") or None
         self.expected_workers = int(os.environ.get("HOWDAH_WORKERS") or 0)
+
+    @property
+    def security(self) -> str:
+        """The security directory with which clients connect."""
+        return self._security
 
     def scale(self, n: int) -> None:
         """Ask for `n` workers; returns at once. Only for driver programs that run in YARN (cluster mode)."""

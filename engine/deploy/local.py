@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from howdah.engine.comm.connection.event_loop import loop_thread
+from howdah.engine.deploy.cluster import Cluster
 from howdah.engine.graph.annotations import parse_bytes, parse_resources
 from howdah.engine.scheduler.server.server import Server
 from howdah.engine.worker.process.supervisor import CRASH_SECONDS, GAVE_UP, MOST_CRASHES, exit_reason
@@ -39,7 +40,7 @@ GRACE = 5.0
 """Seconds that a worker which gets SIGTERM has to save what it holds."""
 
 
-class LocalCluster:
+class LocalCluster(Cluster):
     """Workers on this machine.
 
     Parameters
@@ -64,8 +65,8 @@ class LocalCluster:
     3
     """
 
-    scratch_root: str | None = None
-    security: str | None = None
+    scratch_root = None
+    expected_workers = 0
 
     def __init__(
         self,
