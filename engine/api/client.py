@@ -34,7 +34,7 @@ from howdah.engine.coordination.worker_context import worker_name
 from howdah.engine.execution.default_client import remove_default_client, set_default_client
 from howdah.engine.graph.encode import Encoded
 from howdah.engine.protocol.layers import TaskRange
-from howdah.engine.protocol.messages import Cancel, Hello, Submit
+from howdah.engine.protocol.messages import CancelTasks, Hello, Submit
 from howdah.errors import HowdahError, InputError, bad_value, near
 
 if TYPE_CHECKING:
@@ -353,7 +353,7 @@ class Client(Graphs, Waits, Questions, Captured):
     def _cancel(self, spans: ResultRanges) -> None:
         with self.registry.lock:
             self.registry.detach(spans)
-            self.connection.send(Cancel(tuple(TaskRange(r.key, a, b) for r, a, b in spans)))
+            self.connection.send(CancelTasks(tuple(TaskRange(r.key, a, b) for r, a, b in spans)))
         self.loop_thread.call(self.registry.mark_cancelled(spans))
 
     @blocking

@@ -14,7 +14,7 @@ from howdah.engine.client.async_bridge import blocking
 from howdah.engine.client.fetch import nested_futures
 from howdah.engine.client.future_registry import ranges_of
 from howdah.engine.protocol.layers import TaskRange
-from howdah.engine.protocol.messages import Hello, Unfetched
+from howdah.engine.protocol.messages import FetchFailed, Hello
 from howdah.errors import DeadlineExceeded, EnvironmentMismatch, InputError, PathExists, bad_value, near
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ class Questions:
         return self._run(function, args, kwargs, workers, on_error)
 
     def _run(self, function: Any, args: Any, kwargs: Any, workers: Any, on_error: str) -> dict[str, Any]:
-        from howdah.engine.serialization.remote_calls import opened
+        from howdah.engine.serialization.remote_calls import decode_reply
         from howdah.engine.serialization.serialize import dumps
 
         chosen = self._chosen(workers)
@@ -180,7 +180,7 @@ class Questions:
         results: dict[str, Any] = {}
         for name, answer in zip(chosen, answers):
             try:
-                results[name] = opened(answer.result())
+                results[name] = decode_reply(answer.result())
             except Exception as error:  # user code may raise anything; the choice is the caller's
                 if on_error == "raise":
                     raise
@@ -311,7 +311,7 @@ class Questions:
                 self.connection.query("replicate", spans=moving, workers=[target])
                 self._until_held(moving, target, deadline)
                 # The holder is said not to have them any more: the copies serve, and it drops what it has.
-                self.connection.send(Unfetched(name, tuple(TaskRange(*span) for span in moving)))
+                self.connection.send(FetchFailed(name, tuple(TaskRange(*span) for span in moving)))
                 of[target] += moving
 
     def _copied(self, futures: list[Future], workers: Sequence[str], deadline: float) -> None:

@@ -15,7 +15,7 @@ from howdah.engine.client.waiting import LayerProgress
 from howdah.engine.graph.annotations import annotate
 from howdah.engine.graph.encode import FIRST_PART, Encoded, encode, encode_rest
 from howdah.engine.protocol.layers import TaskRange
-from howdah.engine.protocol.messages import Arguments, Submit
+from howdah.engine.protocol.messages import AppendArguments, Submit
 from howdah.errors import DeadlineExceeded, HowdahError
 
 if TYPE_CHECKING:
@@ -197,7 +197,7 @@ class Graphs:
             self.connection.flush()  # packing the rest would slow a scheduler down that is in this process
         for layer in graph.layers.values():  # tasks run while the rest of their arguments is packed
             for first, offsets, args in encode_rest(layer, FIRST_PART):
-                self.connection.send(Arguments(layer.key, first), offsets.tobytes(), args)
+                self.connection.send(AppendArguments(layer.key, first), offsets.tobytes(), args)
         return spans, hold
 
     def _await_expected(self) -> None:

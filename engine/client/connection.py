@@ -25,7 +25,7 @@ from howdah.engine.comm.connection.event_loop import loop_thread
 from howdah.engine.comm.connection.framing import Buffer, ChannelClosed
 from howdah.engine.comm.connection.session import Session, decoder_of
 from howdah.engine.comm.security.certificates import Security
-from howdah.engine.protocol.messages import Answer, Ask, Bye, Coordinate, Hello, SchedulerTellsClient, WhoHas
+from howdah.engine.protocol.messages import Bye, CoordinationCall, Hello, Query, Response, SchedulerToClient, WhoHas
 from howdah.errors import DeadlineExceeded, EnvironmentMismatch, HowdahError, PeerRefused
 
 log = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ class SchedulerConnection:
         address: str,
         security: Security | None,
         hello: Hello,
-        on_message: Callable[[SchedulerTellsClient, Sequence[memoryview]], None],
+        on_message: Callable[[SchedulerToClient, Sequence[memoryview]], None],
         on_error: Callable[[HowdahError], None],
         locate: Callable[[], str] | None = None,
     ) -> None:
@@ -82,10 +82,10 @@ class SchedulerConnection:
         self.error: HowdahError | None = None
         self._thread = loop_thread()
         self._on_message, self._on_error = on_message, on_error
-        self._session: Session[SchedulerTellsClient] | None = None
+        self._session: Session[SchedulerToClient] | None = None
         self._outbox: deque[tuple[Any, Sequence[Buffer]]] = deque()
         self._drain_scheduled = False
-        self._pending: dict[int, tuple[asyncio.Future[Any], Ask | WhoHas | Coordinate]] = {}
+        self._pending: dict[int, tuple[asyncio.Future[Any], Query | WhoHas | CoordinationCall]] = {}
         self._epoch = ""
         self._request_count = 0
         self._tasks: list[asyncio.Task[None]] = []
@@ -117,7 +117,7 @@ class SchedulerConnection:
 
     def query(self, what: str, timeout: float = 30.0, **about: Any) -> Any:
         """The scheduler's answer. Raises HowdahError with what it said is wrong."""
-        return self._thread.call(self.request(Ask(0, what, about), timeout))
+        return self._thread.call(self.request(Query(0, what, about), timeout))
 
     def who_has(self, spans: Sequence[Any], timeout: float = 30.0) -> Any:
         return self._thread.call(self.request(WhoHas(0, tuple(spans)), timeout))
@@ -146,7 +146,7 @@ class SchedulerConnection:
         session = self._session
         if session is None:
             return
-        mine = session.hold()
+        mine = session.cork()
         while self._outbox and count:
             message, frames = self._outbox.popleft()
             session.send(message, *frames)
@@ -156,9 +156,9 @@ class SchedulerConnection:
 
     async def query_async(self, what: str, **about: Any) -> Any:
         """A question that is asked on the loop's thread, after what was sent before it."""
-        return await self.request(Ask(0, what, about), 30.0)
+        return await self.request(Query(0, what, about), 30.0)
 
-    async def request(self, question: Ask | WhoHas | Coordinate, timeout: float | None) -> Any:
+    async def request(self, question: Query | WhoHas | CoordinationCall, timeout: float | None) -> Any:
         if self.error is not None:
             raise self.error
         self.drain()
@@ -173,7 +173,7 @@ class SchedulerConnection:
             async with asyncio.timeout(timeout):
                 return await future
         except asyncio.CancelledError:
-            if isinstance(question, Coordinate) and self.error is None:
+            if isinstance(question, CoordinationCall) and self.error is None:
                 replace = msgspec.structs.replace
                 self._session.send(replace(question, id=0, verb="withdraw", ticket=number, data=None, spans=()))
             raise
@@ -197,14 +197,14 @@ class SchedulerConnection:
                     ) from error
                 await asyncio.sleep(0.1)
         self.cluster_name, self._epoch = welcome.app, welcome.details.get("epoch", "")
-        self._session = Session(welcome.session, decoder_of(SchedulerTellsClient), self._receive, "the scheduler")
+        self._session = Session(welcome.session, decoder_of(SchedulerToClient), self._receive, "the scheduler")
         self._tasks = [
             asyncio.ensure_future(self._stay_connected(self._session, channel)),
             asyncio.ensure_future(self._heartbeat(self._session)),
         ]
 
-    def _receive(self, message: SchedulerTellsClient, frames: Sequence[memoryview]) -> None:
-        if isinstance(message, Answer):
+    def _receive(self, message: SchedulerToClient, frames: Sequence[memoryview]) -> None:
+        if isinstance(message, Response):
             waiting, _ = self._pending.get(message.id, (None, None))
             if waiting is not None and not waiting.done():
                 if message.error:
@@ -216,7 +216,7 @@ class SchedulerConnection:
         else:
             self._on_message(message, frames)
 
-    async def _stay_connected(self, session: Session[SchedulerTellsClient], channel: Any) -> None:
+    async def _stay_connected(self, session: Session[SchedulerToClient], channel: Any) -> None:
         received = 0
         while True:
             try:
@@ -266,21 +266,25 @@ class SchedulerConnection:
             received = welcome.received
             if welcome.details.get("epoch", "") != self._epoch:
                 self._epoch = welcome.details.get("epoch", "")
-                session.confirm(received)
+                session.on_acknowledged(received)
                 self._resend_requests(session)
 
-    def _resend_requests(self, session: Session[SchedulerTellsClient]) -> None:
+    def _resend_requests(self, session: Session[SchedulerToClient]) -> None:
         """The scheduler was started again: it may have been asked, and its answer may have been lost. Questions keep
         their numbers, so it knows those that it has written down."""
-        unsaid = {message.id for message, _ in session.unconfirmed() if isinstance(message, Ask | WhoHas | Coordinate)}
+        unsaid = {
+            message.id
+            for message, _ in session.unacknowledged()
+            if isinstance(message, Query | WhoHas | CoordinationCall)
+        }
         for number, (waiting, question) in list(self._pending.items()):
             if number not in unsaid and not waiting.done():
                 session.send(question)
 
-    async def _heartbeat(self, session: Session[SchedulerTellsClient]) -> None:
+    async def _heartbeat(self, session: Session[SchedulerToClient]) -> None:
         while self.error is None:
             await asyncio.sleep(HEARTBEAT_INTERVAL)
-            session.beat(time.monotonic(), HEARTBEAT_INTERVAL, SILENCE_LIMIT)
+            session.heartbeat(time.monotonic(), HEARTBEAT_INTERVAL, SILENCE_LIMIT)
 
     def _fail(self, fault: HowdahError) -> None:
         if self.error is not None:
@@ -299,7 +303,7 @@ class SchedulerConnection:
         if session is not None and self.error is None:
             self.error = HowdahError("this client is closed")
             self._on_error(self.error)
-            await session.farewell(Bye())
+            await session.close_with(Bye())
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

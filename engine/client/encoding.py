@@ -17,8 +17,8 @@ from howdah.engine.client.layer_results import LayerResults
 from howdah.engine.graph.encode import Encoded, annotated_spec, layer_spec
 from howdah.engine.graph.keys import layer_key
 from howdah.engine.protocol.layers import Dependency, Free, Key, Layer, OneToOne
-from howdah.engine.serialization.references import noting
-from howdah.engine.serialization.serialize import PLAIN, dumps, dumps_each
+from howdah.engine.serialization.references import encoding_futures
+from howdah.engine.serialization.serialize import PLAIN_TYPES, dumps, dumps_each
 
 
 def name_of(fn: Callable[..., Any]) -> str:
@@ -50,7 +50,7 @@ def encode_call(
     """
     n = len(items)
     noted = _FutureReferences(n)
-    with noting(noted.note_shared):
+    with encoding_futures(noted.note_shared):
         code = _code(fn) if not kwargs else dumps((fn, dict(kwargs), False))
     whole = _whole_layer(items) if n > 1 and not noted.keys else None
     deps: tuple[Dependency, ...]
@@ -58,7 +58,7 @@ def encode_call(
         code, blob, offsets, args = dumps((fn, dict(kwargs), True)), b"", array("Q"), None
         deps = (Dependency(whole.key, OneToOne()),)
     else:
-        with noting(noted.note):
+        with encoding_futures(noted.note):
             blob, ends = _one_future(items, noted) or dumps_each(_TrackedItems(items, noted) if n > 1 else items)
         offsets, args, deps = array("Q", ends), items, noted.dependencies()
     layer = Layer(
@@ -99,7 +99,7 @@ def _code(fn: Callable[..., Any]) -> bytes:
     alone = not any(name in names for name in plain.co_names) and not any(
         isinstance(c, CodeType) for c in plain.co_consts
     )
-    if alone and all(type(value) in PLAIN for value in fn.__defaults__ or ()):
+    if alone and all(type(value) in PLAIN_TYPES for value in fn.__defaults__ or ()):
         _codes[fn] = plain, fn.__defaults__, data
     return data
 

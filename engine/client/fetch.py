@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from howdah.engine.client.connection import SchedulerConnection
 from howdah.engine.client.layer_results import LayerResults
 from howdah.engine.comm.connection.event_loop import loop_thread
-from howdah.engine.comm.data.transfer import Packed, PeerGone, Peers
+from howdah.engine.comm.data.transfer import Packed, PeerConnections, PeerGone
 from howdah.engine.comm.security.certificates import Security
 from howdah.engine.protocol.layers import Key, TaskRange
-from howdah.engine.protocol.messages import NOT_INLINE, Unfetched
+from howdah.engine.protocol.messages import NOT_INLINE, FetchFailed
 from howdah.errors import HowdahError, InputError
 
 if TYPE_CHECKING:
@@ -119,20 +119,20 @@ class ResultFetcher:
                 results.mark_lost(item, item + 1)
                 news.append((results.key, item))
         if news and self._connection.error is None:
-            self._connection.send(Unfetched(holder, tuple(_as_spans(news))))
+            self._connection.send(FetchFailed(holder, tuple(_as_spans(news))))
         return False
 
     def drop_peer(self, address: str) -> None:
         """The worker whose data server this is was given up. On the loop's thread."""
-        self._peers.give_up(address)
+        self._peers.abort(address)
 
     def close(self) -> None:
         self._thread.loop.call_soon_threadsafe(self._peers.close)
         self.callbacks.shutdown(wait=False)
 
 
-async def _create_peers(name: str, security: Security | None) -> Peers:
-    return Peers(name, security)
+async def _create_peers(name: str, security: Security | None) -> PeerConnections:
+    return PeerConnections(name, security)
 
 
 def _as_spans(names: Iterable[tuple[Key, int]]) -> list[TaskRange]:

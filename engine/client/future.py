@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from howdah.engine.client.async_bridge import as_task
 from howdah.engine.client.layer_results import DONE, FAILED, PENDING, LayerResults
 from howdah.engine.protocol.layers import TaskRange
-from howdah.engine.serialization.references import input_reference, noted
+from howdah.engine.serialization.references import encode_future, input_reference
 from howdah.errors import Unpicklable
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ class Future:
         return self.results.key, self.item
 
     def __reduce__(self) -> Any:
-        place = noted(self)
+        place = encode_future(self)
         if place is None:
             raise Unpicklable(
                 f"{self!r} can be an argument of submit and map, and cannot be pickled otherwise; gather it first"

@@ -16,8 +16,17 @@ from howdah.engine.client.layer_results import FAILED, LayerResults, TaskFailure
 from howdah.engine.comm.connection.event_loop import loop_thread
 from howdah.engine.protocol.events import TaskError
 from howdah.engine.protocol.layers import Key, TaskRange
-from howdah.engine.protocol.messages import Addresses, Done, Failed, Gone, Lost, Release, SchedulerTellsClient, Stuck
-from howdah.engine.serialization.exceptions import raised_again
+from howdah.engine.protocol.messages import (
+    ReleaseResults,
+    ResultsLost,
+    SchedulerToClient,
+    TasksDone,
+    TasksErred,
+    TasksUnschedulable,
+    WorkerAddresses,
+    WorkerGone,
+)
+from howdah.engine.serialization.exceptions import rebuild_exception
 
 RELEASE_DELAY = 0.02
 """Seconds for which dropped futures are collected before the scheduler is told."""
@@ -100,7 +109,7 @@ class FutureRegistry:
                     del self._results[results.key]
                     self.names.pop(results.key, None)
             if free:
-                self._connection.send(Release(tuple(free)))
+                self._connection.send(ReleaseResults(tuple(free)))
 
     def _merged_releases(self) -> Iterator[tuple[LayerResults, int, int]]:
         """What was dropped, neighbours together: a list of futures dies in order, from its end."""
@@ -115,26 +124,26 @@ class FutureRegistry:
 
     # -- news, on the loop's thread ---------------------------------------------------------------------------------
 
-    def on_message(self, message: SchedulerTellsClient, frames: Sequence[memoryview]) -> None:
+    def on_message(self, message: SchedulerToClient, frames: Sequence[memoryview]) -> None:
         """What the scheduler says about results."""
         match message:
-            case Done(span, holder):
+            case TasksDone(span, holder):
                 results = self._results.get(span.layer)
                 if results is not None:
                     results.mark_done(span.start, span.stop, holder, frames)
-            case Failed(span, error, origin):
+            case TasksErred(span, error, origin):
                 results = self._results.get(span.layer)
                 if results is not None:
                     results.mark_failed(span.start, span.stop, TaskFailure(error, origin))
-            case Stuck(_, reason):
+            case TasksUnschedulable(_, reason):
                 warnings.warn(reason, RuntimeWarning, stacklevel=2)
-            case Lost(span):
+            case ResultsLost(span):
                 results = self._results.get(span.layer)
                 if results is not None:
                     results.mark_lost(span.start, span.stop)
-            case Addresses(of):
+            case WorkerAddresses(of):
                 self.addresses.update(of)
-            case Gone(address):
+            case WorkerGone(address):
                 self.on_worker_gone(address)
 
     async def mark_cancelled(self, spans: ResultRanges) -> None:
@@ -155,7 +164,7 @@ class FutureRegistry:
         origin = failure.origin.layer
         known = self._results.get(origin)
         name = known.name if known is not None else self.names.get(origin, "")
-        return raised_again(failure.error, failure_note(results, item, failure, name))
+        return rebuild_exception(failure.error, failure_note(results, item, failure, name))
 
 
 def failure_note(results: LayerResults, item: int, failure: TaskFailure, name: str) -> str:

@@ -24,7 +24,7 @@ from howdah.engine.coordination.worker_context import WorkerContext, current_cli
 from howdah.engine.protocol.events import TaskError
 from howdah.engine.protocol.messages import Hello, Welcome
 from howdah.engine.serialization.exceptions import task_error
-from howdah.engine.serialization.serialize import dumps_apart, loads
+from howdah.engine.serialization.serialize import dumps_out_of_band, loads
 from howdah.errors import HowdahError, Unpicklable, WorkerLost
 
 
@@ -92,9 +92,9 @@ def host_actor(kind: type, token: str, /, *args: Any, **kwargs: Any) -> HostedAc
 
 
 def _claim(token: str) -> Any:
-    from howdah.engine.protocol.messages import Coordinate
+    from howdah.engine.protocol.messages import CoordinationCall
 
-    return Coordinate(0, "actor", token, "claim")
+    return CoordinationCall(0, "actor", token, "claim")
 
 
 def _context() -> WorkerContext:
@@ -126,7 +126,7 @@ def _answer_to(made: Any, work: _QueuedCall, runner: asyncio.Runner, where: tupl
             value = value(*args, **kwargs)
             if inspect.isawaitable(value):
                 value = runner.run(_awaited(value))
-        data, buffers = dumps_apart(value)
+        data, buffers = dumps_out_of_band(value)
     except Unpicklable as error:
         return [_encoder.encode(ActorAnswer(call.number, task_error(error, *where, kind="unpicklable")))]
     except BaseException as error:  # noqa: BLE001  # user code, SystemExit included; reported, not swallowed

@@ -23,9 +23,9 @@ from howdah.engine.comm.connection.framing import Buffer, Channel
 from howdah.engine.coordination.actor_host import ActorAnswer, ActorCall, HostedActor, host_actor
 from howdah.engine.coordination.rpc import wait_releasing_slot
 from howdah.engine.coordination.worker_context import current_client
-from howdah.engine.protocol.messages import Coordinate, Hello
-from howdah.engine.serialization.exceptions import raised_again
-from howdah.engine.serialization.serialize import dumps_apart, loads
+from howdah.engine.protocol.messages import CoordinationCall, Hello
+from howdah.engine.serialization.exceptions import rebuild_exception
+from howdah.engine.serialization.serialize import dumps_out_of_band, loads
 from howdah.errors import HowdahError, WorkerLost, bad_value
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ class Actor:
     def __del__(self) -> None:
         if self.__dict__.get("_owner") and self._client is not None:
             with contextlib.suppress(HowdahError):  # the cluster is gone, and the actor with it
-                self._client.connection.send(Coordinate(0, "actor", self._token, "close"))
+                self._client.connection.send(CoordinationCall(0, "actor", self._token, "close"))
 
     def _made(self, timeout: float | None = None) -> Actor:
         """The actor, once it is made. Raises what its class raised."""
@@ -159,7 +159,7 @@ class Actor:
     def _call(self, verb: str, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ActorFuture:
         if self._client is None:
             self._client = current_client()
-        data, buffers = dumps_apart((args, kwargs))
+        data, buffers = dumps_out_of_band((args, kwargs))
         call = _ActorCall(self, verb, name, [data, *buffers], ActorFuture())
         self._client.loop_thread.loop.call_soon_threadsafe(self._send, call)
         return call.future
@@ -223,7 +223,7 @@ def make_actor(client: Client, kind: Any, args: tuple[Any, ...], kwargs: dict[st
     if not isinstance(kind, type):
         raise bad_value("actor", kind, "give a class: actor=True makes an object of it, and its arguments follow")
     token = secrets.token_hex(16)
-    client.connection.send(Coordinate(0, "actor", token, "own"))
+    client.connection.send(CoordinationCall(0, "actor", token, "own"))
     future = client.submit(host_actor, kind, token, *args, pure=False, **options, **kwargs)
     actor = Actor(kind, token, client, future, None)
     actor._owner = True
@@ -322,7 +322,7 @@ class _Reply(NamedTuple):
         if error is not None:
             name = f"{self.call.actor._kind.__name__}.{self.call.name}"
             future.set_exception(
-                raised_again(error, f"howdah: actor {name} failed on worker {error.worker} (host {error.host})")
+                rebuild_exception(error, f"howdah: actor {name} failed on worker {error.worker} (host {error.host})")
             )
             return
         try:

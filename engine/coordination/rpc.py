@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from howdah.engine.coordination.worker_context import current_client
 from howdah.engine.execution.task_context import in_task, slot_released
 from howdah.engine.protocol.layers import TaskRange
-from howdah.engine.protocol.messages import Coordinate
-from howdah.engine.serialization.references import noting, opening
+from howdah.engine.protocol.messages import CoordinationCall
+from howdah.engine.serialization.references import binding_inputs, encoding_futures
 from howdah.engine.serialization.serialize import dumps, loads
 from howdah.errors import DeadlineExceeded, HowdahError, InputError, bad_value
 
@@ -77,7 +77,7 @@ class Primitive:
         if not isinstance(self.name, str):
             raise bad_value("name", name, "give a text, or nothing for one of its own")
         if name is None and self.kind != "semaphore":  # a free semaphore is not remembered anyway
-            self.client.connection.send(Coordinate(0, self.kind, self.name, "own"))
+            self.client.connection.send(CoordinationCall(0, self.kind, self.name, "own"))
 
     @property
     def client(self) -> Client:
@@ -110,7 +110,7 @@ class Primitive:
     async def _request(self, verb: str, then: Callable[[Any], Any] | None = None, **about: Any) -> Any:
         """On the loop's thread: ask, and make of the answer what `then` makes."""
         timeout = about.get("timeout")
-        question = Coordinate(0, self.kind, self.name, verb, **about)
+        question = CoordinationCall(0, self.kind, self.name, verb, **about)
         outcome, value = await self.client.connection.request(question, None)
         if outcome == "timeout":
             raise DeadlineExceeded(f"{self!r}: {verb} was not possible within {timeout:g} s")
@@ -131,7 +131,7 @@ class Primitive:
                 raise InputError(f"{self!r}: {future!r} belongs to another client than {self.client!r}")
             return 0, futures.setdefault((future.results.key, future.item), (len(futures), future))[0]
 
-        with noting(note):
+        with encoding_futures(note):
             data = dumps(value)
         return {"data": data, "spans": tuple(TaskRange(key, item, item + 1) for key, item in futures)}
 
@@ -149,7 +149,7 @@ class Primitive:
                     for key, item, name, n in spans
                 ]
             found.append((data, futures))
-        client.connection.send(Coordinate(0, self.kind, self.name, "took", ticket=ticket))
+        client.connection.send(CoordinationCall(0, self.kind, self.name, "took", ticket=ticket))
         return found
 
     @staticmethod
@@ -158,7 +158,7 @@ class Primitive:
         data, futures = part
         if not futures:
             return loads(data)
-        with opening([futures]):
+        with binding_inputs([futures]):
             return loads(data)
 
 

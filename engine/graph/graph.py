@@ -13,7 +13,7 @@ from typing import Any
 from howdah.engine.graph.keys import layer_key
 from howdah.engine.protocol.layers import Key, Layer, OneToOne, TaskRange
 from howdah.engine.protocol.patterns import problem_of
-from howdah.engine.serialization.references import is_noting
+from howdah.engine.serialization.references import is_encoding_futures
 from howdah.errors import InputError
 
 
@@ -37,7 +37,7 @@ class PersistedLayer:
         return PersistedLayer, (
             self.layer,
             self.n,
-            *((self.results,) if hasattr(self.results, "future") and is_noting() else ()),
+            *((self.results,) if hasattr(self.results, "future") and is_encoding_futures() else ()),
         )
 
     def __howdah_content__(self) -> Key:

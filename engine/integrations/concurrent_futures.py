@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from howdah.engine.client.layer_results import PENDING, LayerResults
 from howdah.engine.execution.default_client import get_default_client
-from howdah.engine.protocol.messages import Coordinate
+from howdah.engine.protocol.messages import CoordinationCall
 from howdah.errors import HowdahError, InputError, NotSupported, bad_value, near
 
 if TYPE_CHECKING:
@@ -410,7 +410,7 @@ def _fetch(futures: list[ExecutorFuture]) -> None:
 
 
 async def _asked(of: Future, verb: str) -> bool:
-    question = Coordinate(0, "task", "", verb, spans=(of.span,))
+    question = CoordinationCall(0, "task", "", verb, spans=(of.span,))
     answer: list[Any] = await of.client.connection.request(question, None)
     return bool(answer[1])
 

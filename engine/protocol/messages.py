@@ -43,7 +43,7 @@ class Hello(msgspec.Struct, tag="hello"):
     host: str = ""
     worker: str = ""
     """For a client of tasks: the worker that they run on, with which it ends."""
-    seals: bool = False
+    accepts_aead: bool = False
     """For data: whether results may come sealed (`seal`)."""
 
 
@@ -95,46 +95,46 @@ class Submit(Message, frozen=True):
     priority: int = 0
 
 
-class Arguments(Message, frozen=True):
+class AppendArguments(Message, frozen=True):
     """More of a layer's arguments, from item `start` on. Two frames: offsets (u64, from 0), arguments."""
 
     layer: Key
     start: int
 
 
-class Release(Message, frozen=True):
+class ReleaseResults(Message, frozen=True):
     spans: tuple[TaskRange, ...]
 
 
-class Unfetched(Message, frozen=True):
+class FetchFailed(Message, frozen=True):
     """These results could not be had from `holder`, which does not have them or is gone."""
 
     holder: str
     spans: tuple[TaskRange, ...]
 
 
-class Cancel(Message, frozen=True):
+class CancelTasks(Message, frozen=True):
     spans: tuple[TaskRange, ...]
 
 
-class Ask(Message, frozen=True):
+class Query(Message, frozen=True):
     """A question with a JSON-like answer; `what` is a key of the server's table of questions."""
 
     id: int
-    what: str
-    about: dict[str, Any] = {}
+    query: str
+    arguments: dict[str, Any] = {}
 
 
 class WhoHas(Message, frozen=True):
-    """Asks for the holders of these tasks; answered as `Answer` of [[start, stop, worker or None], ...] per span."""
+    """Asks for the holders of these tasks; answered as `Response` of [[start, stop, worker or None], ...] per span."""
 
     id: int
     spans: tuple[TaskRange, ...]
 
 
-class Coordinate(Message, frozen=True):
+class CoordinationCall(Message, frozen=True):
     """A call of a coordination primitive (`PrimitiveCall` in `engine/scheduler`); `id` 0 wants no answer, else it
-    is an `Answer` of [outcome, value], which may be long in coming."""
+    is an `Response` of [outcome, value], which may be long in coming."""
 
     id: int
     kind: str
@@ -155,54 +155,58 @@ class Bye(Message, frozen=True):
     reason: str = ""
 
 
-ClientSays: TypeAlias = Submit | Arguments | Release | Unfetched | Cancel | Ask | WhoHas | Coordinate | Bye
+ClientMessage: TypeAlias = (
+    Submit | AppendArguments | ReleaseResults | FetchFailed | CancelTasks | Query | WhoHas | CoordinationCall | Bye
+)
 
 # -- scheduler to client --------------------------------------------------------------------------------------------
 
 
-class Addresses(Message, frozen=True):
+class WorkerAddresses(Message, frozen=True):
     """Where results are fetched from, by worker name. Always sent before a `Done` that needs it."""
 
     of: dict[str, str]
 
 
-class Done(Message, frozen=True):
+class TasksDone(Message, frozen=True):
     """With two frames when small results come along: lengths per item (u32, NOT_INLINE for none) and pickles."""
 
     span: TaskRange
     holder: str
 
 
-class Failed(Message, frozen=True):
+class TasksErred(Message, frozen=True):
     span: TaskRange
     error: TaskError
     origin: TaskRange
 
 
-class Stuck(Message, frozen=True):
+class TasksUnschedulable(Message, frozen=True):
     """These wait for a worker that could run them, and there is none."""
 
     span: TaskRange
     reason: str
 
 
-class Lost(Message, frozen=True):
+class ResultsLost(Message, frozen=True):
     span: TaskRange
 
 
-class Gone(Message, frozen=True):
+class WorkerGone(Message, frozen=True):
     """The worker whose data server this is was given up: whoever is fetching from it stops waiting."""
 
     address: str
 
 
-class Answer(Message, frozen=True):
+class Response(Message, frozen=True):
     id: int
     value: Any = None
     error: str = ""
 
 
-SchedulerTellsClient: TypeAlias = Addresses | Done | Failed | Lost | Stuck | Gone | Answer | Bye
+SchedulerToClient: TypeAlias = (
+    WorkerAddresses | TasksDone | TasksErred | ResultsLost | TasksUnschedulable | WorkerGone | Response | Bye
+)
 
 # -- scheduler to worker --------------------------------------------------------------------------------------------
 
@@ -218,7 +222,7 @@ class DefineLayer(Message, frozen=True):
     timeout: float = 0.0
 
 
-class Run(Message, frozen=True):
+class RunBatch(Message, frozen=True):
     """Two frames: offsets and arguments of the span's items; both empty where items have none.
 
     `inline`: a client waits for these, so small results come with the report. `sources`: what to fetch, from
@@ -238,7 +242,7 @@ class Recall(Message, frozen=True):
     attempt: int
 
 
-class Free(Message, frozen=True):
+class FreeResults(Message, frozen=True):
     spans: list[TaskRange]
 
 
@@ -246,13 +250,13 @@ class ForgetLayers(Message, frozen=True):
     keys: tuple[Key, ...]
 
 
-class Copy(Message, frozen=True):
+class CopyResults(Message, frozen=True):
     """Fetch copies of these and keep them; answered by `Copied`. What, from which worker, at which address."""
 
     sources: tuple[tuple[TaskRange, str, str], ...]
 
 
-class Files(Message, frozen=True):
+class InstallFiles(Message, frozen=True):
     """One frame each: files that users have uploaded, to be found by imports from now on."""
 
     names: tuple[str, ...]
@@ -272,12 +276,14 @@ class Leave(Message, frozen=True):
     grace: float = 0.0
 
 
-SchedulerTellsWorker: TypeAlias = DefineLayer | Run | Recall | Free | ForgetLayers | Copy | Files | Gone | Leave
+SchedulerToWorker: TypeAlias = (
+    DefineLayer | RunBatch | Recall | FreeResults | ForgetLayers | CopyResults | InstallFiles | WorkerGone | Leave
+)
 
 # -- worker to scheduler --------------------------------------------------------------------------------------------
 
 
-class Introduce(Message, frozen=True):
+class RegisterWorker(Message, frozen=True):
     """The first message of a worker's new session."""
 
     worker: WorkerInfo
@@ -291,28 +297,28 @@ class Introduce(Message, frozen=True):
     """Why the process before this one ended, of the same name."""
 
 
-class RunFinished(Message, frozen=True):
+class BatchFinished(Message, frozen=True):
     """With two frames when small results come along, as in `Done`."""
 
     report: BatchDone
 
 
-class RunBlocked(Message, frozen=True):
+class BatchBlocked(Message, frozen=True):
     report: InputsMissing
 
 
-class RunCut(Message, frozen=True):
+class BatchCut(Message, frozen=True):
     report: BatchReturned
 
 
-class Copied(Message, frozen=True):
+class ResultsCopied(Message, frozen=True):
     """These were asked for by `Copy` and are here now; those are `missing`: they could not be had."""
 
     spans: tuple[TaskRange, ...]
     missing: tuple[TaskRange, ...] = ()
 
 
-class SlotsNow(Message, frozen=True):
+class SlotCount(Message, frozen=True):
     """So many tasks can run at once now: one that waits for others has left its slot, or has come back."""
 
     slots: int
@@ -334,7 +340,9 @@ class Draining(Message, frozen=True):
     grace: float
 
 
-WorkerSays: TypeAlias = Introduce | RunFinished | RunBlocked | RunCut | Copied | SlotsNow | Health | Draining | Bye
+WorkerMessage: TypeAlias = (
+    RegisterWorker | BatchFinished | BatchBlocked | BatchCut | ResultsCopied | SlotCount | Health | Draining | Bye
+)
 
 # -- to a worker's data server --------------------------------------------------------------------------------------
 
@@ -344,7 +352,7 @@ class Fetch(Message, frozen=True):
 
     spans: tuple[TaskRange, ...]
     share: bool = False
-    press: bool = False
+    lz4: bool = False
 
 
 class Fetched(Message, frozen=True):
@@ -359,11 +367,11 @@ class Fetched(Message, frozen=True):
     parts: tuple[int, ...]
     errors: tuple[tuple[int, str], ...] = ()
     shared: tuple[tuple[int, tuple[int, ...]], ...] = ()
-    pressed: tuple[tuple[int, int], ...] = ()
+    compressed: tuple[tuple[int, int], ...] = ()
     more: bool = False
 
 
-DataSays: TypeAlias = Fetch | Fetched
+DataMessage: TypeAlias = Fetch | Fetched
 
 NOT_INLINE = 0xFFFFFFFF
 """The length of a result that did not come along."""

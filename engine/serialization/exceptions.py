@@ -25,12 +25,12 @@ _DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS})
 """What a disk says that is full or broken: another host's may not be."""
 
 
-def is_platforms(error: BaseException) -> bool:
+def is_platform_error(error: BaseException) -> bool:
     """Whether the platform has failed and not the user's code: a disk, or a file system that has gone away."""
     return isinstance(error, errors.StorageAway) or (isinstance(error, OSError) and error.errno in _DISK)
 
 
-class Frame(NamedTuple):
+class TracebackFrame(NamedTuple):
     """One line of a traceback."""
 
     file: str
@@ -39,10 +39,10 @@ class Frame(NamedTuple):
     text: str
 
 
-def frames_of(error: BaseException) -> list[Frame]:
+def extract_frames(error: BaseException) -> list[TracebackFrame]:
     """The traceback of `error` without howdah's own frames at its outer end; deep ones lose their middle."""
     found = [
-        Frame(entry.filename, entry.lineno or 0, entry.name, entry.line or "")
+        TracebackFrame(entry.filename, entry.lineno or 0, entry.name, entry.line or "")
         for entry in traceback.extract_tb(error.__traceback__)
     ]
     while found and found[0].file.startswith(_ENGINE):
@@ -52,7 +52,7 @@ def frames_of(error: BaseException) -> list[Frame]:
     return found
 
 
-def as_text(error: BaseException, frames: Sequence[Frame]) -> str:
+def format_error(error: BaseException, frames: Sequence[TracebackFrame]) -> str:
     """What Python would print for it."""
     lines = ["Traceback (most recent call last):\n"] if frames else []
     lines += traceback.format_list([(f.file, f.line, f.function, f.text) for f in frames])
@@ -61,16 +61,16 @@ def as_text(error: BaseException, frames: Sequence[Frame]) -> str:
 
 
 def task_error(error: BaseException, worker: str, host: str, container: str, kind: str = "") -> TaskError:
-    """`error` as a record; without a `kind`, "platform" where `is_platforms`, else "raised". What of it cannot be
+    """`error` as a record; without a `kind`, "platform" where `is_platform_error`, else "raised". What of it cannot be
     pickled travels as text."""
     if not kind:
-        kind = "platform" if is_platforms(error) else "raised"
-    frames = frames_of(error)
+        kind = "platform" if is_platform_error(error) else "raised"
+    frames = extract_frames(error)
     message = "".join(traceback.format_exception_only(error)).strip()
     return TaskError(
         kind=kind,
         message=message,
-        traceback=as_text(error, frames),
+        traceback=format_error(error, frames),
         frame=_pickled(error, [tuple(f) for f in frames], message),
         worker=worker,
         host=host,
@@ -91,7 +91,7 @@ def _pickled(error: BaseException, frames: list[tuple[Any, ...]], message: str) 
     return dumps((None, None, frames, type(error).__qualname__, message))
 
 
-def raised_again(error: TaskError, where: str) -> BaseException:
+def rebuild_exception(error: TaskError, where: str) -> BaseException:
     """The user's exception, with the remote frames as its traceback and `where` as a note. For the client."""
     try:
         opened = loads(error.frame) if error.frame else (None, None, [])
@@ -103,7 +103,7 @@ def raised_again(error: TaskError, where: str) -> BaseException:
         exception = _stand_in(error)
     elif opened[1] is not None:
         exception.__cause__ = opened[1]
-    frames = [Frame(*frame) for frame in opened[2]]
+    frames = [TracebackFrame(*frame) for frame in opened[2]]
     if any(not os.path.exists(frame.file) and not linecache.getline(frame.file, frame.line) for frame in frames):
         where = f"{error.traceback.rstrip()}\n{where}"
     if error.kind == "taken":
@@ -113,7 +113,7 @@ def raised_again(error: TaskError, where: str) -> BaseException:
     if error.said:
         where += "\nwhat the task said before:\n" + "\n".join(f"  {line}" for line in error.said.splitlines())
     exception.add_note(where)
-    return exception.with_traceback(rebuilt(frames))
+    return exception.with_traceback(rebuild_traceback(frames))
 
 
 def _stand_in(error: TaskError) -> errors.HowdahError:
@@ -126,7 +126,7 @@ def _stand_in(error: TaskError) -> errors.HowdahError:
     return kinds.get(error.kind, errors.HowdahError)(error.message)
 
 
-def rebuilt(frames: Sequence[Frame]) -> types.TracebackType | None:
+def rebuild_traceback(frames: Sequence[TracebackFrame]) -> types.TracebackType | None:
     """A traceback that shows `frames`, made of stub code under their names (the idea is tblib's)."""
     made: types.TracebackType | None = None
     for frame in reversed(frames):

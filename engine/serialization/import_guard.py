@@ -18,7 +18,7 @@ _pending = {b"numpy", b"pandas", b"pyarrow", b"polars", b"scipy", b"sklearn"}
 _named = re.compile(b"|".join(_pending))
 
 
-def import_whole(data: bytes | bytearray | memoryview) -> None:
+def import_named_packages(data: bytes | bytearray | memoryview) -> None:
     """Import what `data`, a pickle, names parts of. Costs a look at a few bytes, and less the more is there."""
     global _named
     if _named.search(data, 0, _LOOKED_AT) is None:

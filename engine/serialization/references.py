@@ -13,7 +13,7 @@ from typing import Any
 
 _here = threading.local()
 
-REFERENCE = b"input_reference"
+REFERENCE_MARKER = b"input_reference"
 """Found in a pickle when it refers to inputs."""
 
 
@@ -23,7 +23,7 @@ def input_reference(dependency: int, position: int) -> Any:
     return value if position < 0 else value[position]
 
 
-class opening:  # used as a function is
+class binding_inputs:  # used as a function is
     """While arguments are opened on this thread, references mean `inputs`."""
 
     __slots__ = ("_inputs",)
@@ -38,7 +38,7 @@ class opening:  # used as a function is
         _here.inputs = None
 
 
-class noting:  # used as a function is
+class encoding_futures:  # used as a function is
     """While arguments are pickled on this thread, `note(future)` says which input it becomes."""
 
     __slots__ = ("_note",)
@@ -53,18 +53,18 @@ class noting:  # used as a function is
         _here.note = None
 
 
-def is_noting() -> bool:
+def is_encoding_futures() -> bool:
     """Whether references can be made on this thread now."""
     return getattr(_here, "note", None) is not None
 
 
-def noted(future: Any) -> tuple[int, int] | None:
+def encode_future(future: Any) -> tuple[int, int] | None:
     """The place of `future` among the inputs of what is being pickled on this thread; None when nothing is."""
     note = getattr(_here, "note", None)
     return None if note is None else note(future)
 
 
-class AnyInput(list[Any]):
+class UnboundInputs(list[Any]):
     """Stands for all inputs while a function is opened whose keyword arguments refer to some."""
 
     def __getitem__(self, _: Any) -> Any:

@@ -25,7 +25,7 @@ async def serve_calls(channel: Channel, worker: Any) -> None:
     while True:
         frames = await channel.read()
         answer = await asyncio.to_thread(_called, frames[0], worker)
-        await channel.write_through(answer)
+        await channel.write_and_drain(answer)
 
 
 def _called(frame: Buffer, worker: Any) -> list[Buffer]:
@@ -49,11 +49,11 @@ def _parameters(fn: Any) -> Any:
         return ()
 
 
-def opened(frames: Any) -> Any:
+def decode_reply(frames: Any) -> Any:
     """The result; raises what the function raised. For the client."""
-    from howdah.engine.serialization.exceptions import raised_again
+    from howdah.engine.serialization.exceptions import rebuild_exception
 
     if bytes(frames[0]) == RETURNED:
         return loads(frames[1])
     error = msgspec.msgpack.decode(frames[1], type=TaskError)
-    raise raised_again(error, f"howdah: raised on worker {error.worker} (host {error.host})")
+    raise rebuild_exception(error, f"howdah: raised on worker {error.worker} (host {error.host})")

@@ -18,12 +18,12 @@ from typing import Any
 
 import cloudpickle
 
-from howdah.engine.serialization.import_guard import import_whole
+from howdah.engine.serialization.import_guard import import_named_packages
 from howdah.errors import Unpicklable
 
 Buffer = bytes | bytearray | memoryview
 
-PLAIN: frozenset[type] = frozenset({int, float, str, bytes, bool, type(None), complex})
+PLAIN_TYPES: frozenset[type] = frozenset({int, float, str, bytes, bool, type(None), complex})
 """Types whose pickle needs no care at all: no buffers, no code."""
 
 SMALL = 2048
@@ -42,21 +42,21 @@ def dumps(obj: Any) -> bytes:
     >>> loads(dumps({"a": [1, 2]}))
     {'a': [1, 2]}
     """
-    if type(obj) in PLAIN:
+    if type(obj) in PLAIN_TYPES:
         return pickle.dumps(obj, 5)
     return _dump(obj, apart=False)[0]
 
 
-def dumps_apart(obj: Any) -> tuple[bytes, list[memoryview]]:
+def dumps_out_of_band(obj: Any) -> tuple[bytes, list[memoryview]]:
     """`obj` as a pickle and the large buffers that it refers to, not copied."""
-    if type(obj) in PLAIN:
+    if type(obj) in PLAIN_TYPES:
         return pickle.dumps(obj, 5), []
     return _dump(obj, apart=True)
 
 
 def loads(data: Buffer, buffers: Iterable[Buffer] = ()) -> Any:
     """The object again. Only for bytes of a peer whose role is verified."""
-    import_whole(data)
+    import_named_packages(data)
     return pickle.loads(data, buffers=buffers)
 
 
@@ -133,7 +133,7 @@ def unpicklable_part(obj: Any, path: str = "", depth: int = 5) -> str:
     >>> unpicklable_part({"a": [1, threading.Lock()]})
     "['a'][1] (a lock)"
     """
-    if depth == 0 or type(obj) in PLAIN:
+    if depth == 0 or type(obj) in PLAIN_TYPES:
         return ""
     for name, part in _parts(obj):
         try:

@@ -18,45 +18,45 @@ from typing import Any
 
 from howdah.engine.execution.task_context import register_slot_thread
 from howdah.engine.protocol.events import BatchDone, BatchReturned, TaskError
-from howdah.engine.protocol.messages import Run
+from howdah.engine.protocol.messages import RunBatch
 from howdah.engine.serialization.exceptions import task_error
-from howdah.engine.serialization.import_guard import import_whole
+from howdah.engine.serialization.import_guard import import_named_packages
 from howdah.engine.serialization.serialize import Buffer
-from howdah.engine.worker.inputs import InputGone, readers
+from howdah.engine.worker.inputs import InputMissing, readers
 from howdah.engine.worker.store.results import measure
-from howdah.engine.worker.store.store import Store
-from howdah.engine.worker.task_board import Board
-from howdah.engine.worker.task_code import Code
-from howdah.engine.worker.task_logs import with_words
+from howdah.engine.worker.store.store import ResultStore
+from howdah.engine.worker.task_board import StatusPage
+from howdah.engine.worker.task_code import LayerCode
+from howdah.engine.worker.task_logs import attach_output
 from howdah.errors import Unpicklable
 
 
 @dataclass(slots=True)
-class Work:
+class QueuedBatch:
     """A run on its way through a slot. `next` is written by the slot alone, `stop` by the loop alone."""
 
-    message: Run
-    code: Code
+    message: RunBatch
+    code: LayerCode
     offsets: Sequence[int]
     arguments: Buffer
     start: int = field(init=False)
     next: int = field(init=False)
     stop: int = field(init=False)
-    begun: bool = False
-    waits: int = 0
+    started: bool = False
+    unfinished_deps: int = 0
     """How many works it stands behind."""
-    parked: bool = False
+    ready: bool = False
     """Ready but for the works that it stands behind."""
     ended: bool = False
-    then: list[Work] = field(default_factory=list)
+    dependents: list[QueuedBatch] = field(default_factory=list)
     """Those that stand behind this one."""
-    void: bool = False
+    cancelled: bool = False
     """The scheduler has no use for it any more: nothing is kept and nothing reported."""
-    due: float | None = None
+    deadline: float | None = None
     """By when the item that is running has to end (monotonic), where its layer has a time limit."""
     results: list[Any] = field(default_factory=list)
     errors: list[tuple[int, TaskError]] = field(default_factory=list)
-    settled: bool = False
+    reported: bool = False
     """Of a layer with a time limit: its report is being made, by the slot or because it is overdue; not by both."""
 
     def __post_init__(self) -> None:
@@ -65,17 +65,17 @@ class Work:
 
 
 @dataclass(slots=True)
-class Report:
+class BatchReport:
     """What came of a run: a report with inline results, or the inputs that were not there."""
 
-    work: Work
+    work: QueuedBatch
     done: BatchDone | None = None
     lengths: array[int] = field(default_factory=lambda: array("I"))
     blob: bytes = b""
     missing: tuple[Any, ...] = ()
 
 
-class Slots:
+class SlotPool:
     """`count` threads that take work in order.
 
     Parameters
@@ -88,21 +88,21 @@ class Slots:
     def __init__(
         self,
         count: int,
-        store: Store,
-        report: Callable[[Report, bool], None],
+        store: ResultStore,
+        report: Callable[[BatchReport, bool], None],
         worker: str,
         host: str,
         container: str,
-        board: Board | None = None,
+        board: StatusPage | None = None,
     ) -> None:
         self.count, self.store = count, store
-        self.board = board or Board(count)
+        self.status_page = board or StatusPage(count)
         self.busy = self.extra = 0
         self.on_change: Callable[[BatchReturned | None], None] = lambda cut: None
         """Told on a slot's thread that `extra` is another, with the rest of a run that was given back."""
         self._report = report
         self._where = (worker, host, container)
-        self._queue: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[QueuedBatch | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         for _ in range(count):
             self._start()
@@ -110,43 +110,43 @@ class Slots:
     def _start(self) -> None:
         threading.Thread(target=self._serve, name="howdah-slot", daemon=True).start()
 
-    def put(self, work: Work) -> None:
+    def put(self, work: QueuedBatch) -> None:
         with self._lock:
-            if work.waits:
-                work.parked = True
+            if work.unfinished_deps:
+                work.ready = True
                 return
         self._queue.put(work)
 
-    def behind(self, work: Work, others: Iterable[Work | None]) -> None:
+    def depend_on(self, work: QueuedBatch, others: Iterable[QueuedBatch | None]) -> None:
         """`work` is not to begin before the others have ended; those that are None have. To be called before `put`."""
         with self._lock:
             for other in others:
                 if other is not None and not other.ended:
-                    other.then.append(work)
-                    work.waits += 1
+                    other.dependents.append(work)
+                    work.unfinished_deps += 1
 
-    def end(self, work: Work) -> None:
+    def end(self, work: QueuedBatch) -> None:
         """`work` will not run (any more): what stands behind it has its turn."""
         for follower in self._followers(work):
             self._queue.put(follower)
 
-    def _followers(self, work: Work) -> list[Work]:
+    def _followers(self, work: QueuedBatch) -> list[QueuedBatch]:
         if work.ended:
             return []
         with self._lock:
             work.ended = True
-            for follower in work.then:
-                follower.waits -= 1
-            return [follower for follower in work.then if follower.parked and not follower.waits]
+            for follower in work.dependents:
+                follower.unfinished_deps -= 1
+            return [follower for follower in work.dependents if follower.ready and not follower.unfinished_deps]
 
-    def recall(self, work: Work) -> BatchReturned:
+    def recall(self, work: QueuedBatch) -> BatchReturned:
         """Take back the items that are not begun, if there are any. On the loop's thread."""
         with self._lock:
             # A slot that runs may have read `stop` just now, before it took its next item: leave it that one.
-            work.stop = min(work.next + 1, work.stop) if work.begun else work.start
+            work.stop = min(work.next + 1, work.stop) if work.started else work.start
         return BatchReturned(self._where[0], work.message.run, work.message.attempt, work.stop - work.start)
 
-    def release_slot(self, work: Work) -> None:
+    def release_slot(self, work: QueuedBatch) -> None:
         """A task that waits gives its slot away: another thread takes it, and the rest of the run goes back."""
         with self._lock:
             self.extra += 1
@@ -174,18 +174,18 @@ class Slots:
 
     def _serve(self) -> None:
         place = register_slot_thread(self)
-        board, entry = self.board, self.board.take()
+        board, entry = self.status_page, self.status_page.acquire()
         runner = asyncio.Runner()  # makes its loop when the first async function comes
-        mine: list[Work] = []  # what stood behind the work just done: this slot goes on with it
+        mine: list[QueuedBatch] = []  # what stood behind the work just done: this slot goes on with it
         while True:
             work = mine.pop() if mine else self._queue.get()
             if work is None:
-                board.give_back(entry)
+                board.release(entry)
                 runner.close()
                 return
             with self._lock:
-                runs = not work.void and work.stop > work.start
-                work.begun = runs
+                runs = not work.cancelled and work.stop > work.start
+                work.started = runs
                 self.busy += runs
             gone = False
             if runs:
@@ -193,9 +193,9 @@ class Slots:
                 try:
                     span = work.message.span
                     board.write(entry, work.code.layer.name, work.start, work.stop)
-                    with self.store.room_for(span.layer, work.stop - work.start):
+                    with self.store.reserve(span.layer, work.stop - work.start):
                         report = self._execute(work, runner)
-                    self._report(report, not work.then and self._queue.empty())
+                    self._report(report, not work.dependents and self._queue.empty())
                     del report
                 finally:
                     board.erase(entry)
@@ -212,11 +212,11 @@ class Slots:
             if gone:
                 for follower in mine:
                     self._queue.put(follower)
-                board.give_back(entry)
+                board.release(entry)
                 runner.close()
                 return
 
-    def _execute(self, work: Work, runner: asyncio.Runner) -> Report:
+    def _execute(self, work: QueuedBatch, runner: asyncio.Runner) -> BatchReport:
         begun = time.perf_counter()
         code = work.code
         errors = work.errors
@@ -228,29 +228,29 @@ class Slots:
             work.next = work.stop
             n = work.stop - work.start
             failed = tuple((i, failure) for i in range(n))
-            return Report(work, self._done(work, [-1] * n, begun, failed))
+            return BatchReport(work, self._done(work, [-1] * n, begun, failed))
         timed = code.layer.timeout > 0
         simple = not code.layer.deps and not code.is_async and not code.per_item and not timed
         try:
             results = self._simple(work, errors) if simple else self._general(work, errors, runner)
-        except InputGone as gone:
-            return Report(work, missing=(gone.span,))
+        except InputMissing as gone:
+            return BatchReport(work, missing=(gone.span,))
         if timed and not self._settle(work):
-            return Report(work)  # it was overdue, and has been reported so
+            return BatchReport(work)  # it was overdue, and has been reported so
         return self._keep(work, results, errors, begun)
 
-    def _settle(self, work: Work) -> bool:
+    def _settle(self, work: QueuedBatch) -> bool:
         with self._lock:
-            mine, work.settled = not work.settled, True
+            mine, work.reported = not work.reported, True
             return mine
 
-    def overdue(self, work: Work, now: float) -> tuple[Report, BatchReturned | None] | None:
+    def overdue(self, work: QueuedBatch, now: float) -> tuple[BatchReport, BatchReturned | None] | None:
         """If the item that is running should have ended by `now`: the report of the work without its slot's help, and
         what of it was not begun. On the loop's thread."""
         with self._lock:
-            if work.settled or work.due is None or work.due > now:
+            if work.reported or work.deadline is None or work.deadline > now:
                 return None
-            work.settled = True
+            work.reported = True
             done, tail = len(work.results), work.stop
             work.stop = work.start + done + 1
         worker, host, container = self._where
@@ -266,13 +266,13 @@ class Slots:
         cut = BatchReturned(worker, work.message.run, work.message.attempt, done + 1) if work.stop < tail else None
         return report, cut
 
-    def _simple(self, work: Work, errors: list[tuple[int, TaskError]]) -> list[Any]:
+    def _simple(self, work: QueuedBatch, errors: list[tuple[int, TaskError]]) -> list[Any]:
         """Items without inputs: the tight loop."""
         fn, kwargs = work.code.fn, work.code.kwargs
         offsets, arguments, start = work.offsets, work.arguments, work.start
         results: list[Any] = []
         keep, loads = results.append, pickle.loads
-        import_whole(arguments)
+        import_named_packages(arguments)
         while (item := work.next) < work.stop:
             work.next = item + 1
             try:
@@ -286,7 +286,7 @@ class Slots:
                 errors.append((item - start, self._failed(work, item, error)))
         return results
 
-    def _general(self, work: Work, errors: list[tuple[int, TaskError]], runner: asyncio.Runner) -> list[Any]:
+    def _general(self, work: QueuedBatch, errors: list[tuple[int, TaskError]], runner: asyncio.Runner) -> list[Any]:
         code, offsets, start = work.code, work.offsets, work.start
         results, limit = work.results, code.layer.timeout
         read = readers(code.layer, start, work.stop, self.store)
@@ -294,23 +294,25 @@ class Slots:
             work.next = item + 1
             at = item - start
             if limit:
-                work.due = time.monotonic() + limit
+                work.deadline = time.monotonic() + limit
             try:
                 arguments = work.arguments[offsets[at] : offsets[at + 1]] if offsets else None
                 made = code.call([input_of(item) for input_of in read], arguments)
                 results.append(runner.run(made) if code.is_async else made)
                 del made
-            except InputGone:
+            except InputMissing:
                 raise
             except BaseException as error:  # noqa: BLE001  # user code, SystemExit included; reported, not swallowed
                 results.append(None)
                 errors.append((at, self._failed(work, item, error)))
         return results
 
-    def _failed(self, work: Work, item: int, error: BaseException) -> TaskError:
-        return with_words(task_error(error, *self._where), work.code.layer.key, item)
+    def _failed(self, work: QueuedBatch, item: int, error: BaseException) -> TaskError:
+        return attach_output(task_error(error, *self._where), work.code.layer.key, item)
 
-    def _keep(self, work: Work, results: list[Any], errors: list[tuple[int, TaskError]], begun: float) -> Report:
+    def _keep(
+        self, work: QueuedBatch, results: list[Any], errors: list[tuple[int, TaskError]], begun: float
+    ) -> BatchReport:
         """Put the results into the store, and those that a client waits for into the report, if they are small."""
         failed = {at for at, _ in errors}
         measured = measure(results, failed, work.message.inline)
@@ -318,7 +320,7 @@ class Slots:
             failed.add(at)
             errors.append((at, task_error(fault, *self._where, kind="unpicklable")))
         sizes = measured.sizes
-        if not work.void:
+        if not work.cancelled:
             layer, first = work.code.layer.key, work.start
             if failed:
                 good = [at for at in range(len(results)) if at not in failed]
@@ -326,17 +328,19 @@ class Slots:
             else:
                 self.store.put(layer, range(first, first + len(results)), results, sizes)
         done = self._done(work, sizes, begun, tuple(sorted(errors)))
-        return Report(work, done, measured.lengths, b"".join(measured.pieces))
+        return BatchReport(work, done, measured.lengths, b"".join(measured.pieces))
 
-    def _done(self, work: Work, sizes: list[int], begun: float, errors: tuple[tuple[int, TaskError], ...]) -> BatchDone:
+    def _done(
+        self, work: QueuedBatch, sizes: list[int], begun: float, errors: tuple[tuple[int, TaskError], ...]
+    ) -> BatchDone:
         seconds = time.perf_counter() - begun
         return BatchDone(self._where[0], work.message.run, work.message.attempt, tuple(sizes), seconds, errors)
 
 
-def unpicklable_input(work: Work, fault: str, worker: str, host: str, container: str) -> Report:
+def unpicklable_input_report(work: QueuedBatch, fault: str, worker: str, host: str, container: str) -> BatchReport:
     """The report of a run that has an input which cannot travel to this worker."""
     work.next = work.stop
     n = work.stop - work.start
     failure = task_error(Unpicklable(f"an input cannot travel: {fault}"), worker, host, container, kind="unpicklable")
     errors = tuple((at, failure) for at in range(n))
-    return Report(work, BatchDone(worker, work.message.run, work.message.attempt, (-1,) * n, 0.0, errors))
+    return BatchReport(work, BatchDone(worker, work.message.run, work.message.attempt, (-1,) * n, 0.0, errors))

@@ -12,25 +12,25 @@ import logging
 import threading
 from collections.abc import Sequence
 
-from howdah.engine.comm.data.transfer import Packed, PeerGone, Peers, items_of
+from howdah.engine.comm.data.transfer import Packed, PeerConnections, PeerGone, items_of
 from howdah.engine.protocol.layers import Key, TaskRange
-from howdah.engine.worker.store.store import Store, size_of_value
+from howdah.engine.worker.store.store import ResultStore, size_of_value
 from howdah.errors import HowdahError, Unpicklable
 
-ASK_BYTES = 1 << 20
+ROOM_CHECK_BYTES = 1 << 20
 """About so much may arrive before it is asked again whether there is room: a look at the process is not free."""
 log = logging.getLogger(__name__)
 
-PAUSES = (0.1, 0.4)
+RETRY_DELAYS = (0.1, 0.4)
 """Seconds until a holder that could not be reached is tried again, and again."""
 
 Name = tuple[Key, int]
 
-Source = tuple[TaskRange, str, str]
+FetchSource = tuple[TaskRange, str, str]
 """What, from which worker, at which address."""
 
 
-class SourceFailed(Exception):
+class SourceUnavailable(Exception):
     """These could not be had from `holder`. `fault` is for the log; `final` says that trying elsewhere is useless,
     `gone` that trying there again is."""
 
@@ -38,20 +38,20 @@ class SourceFailed(Exception):
         self, holder: str, spans: Sequence[TaskRange], fault: str, final: bool = False, gone: bool = False
     ) -> None:
         super().__init__(fault)
-        self.holder, self.spans, self.fault, self.final, self.gone = holder, tuple(spans), fault, final, gone
+        self.holder, self.spans, self.reason, self.final, self.gone = holder, tuple(spans), fault, final, gone
 
 
-class Fetching:
+class InputFetcher:
     """Gets inputs into `store` by `peers`."""
 
-    def __init__(self, store: Store, peers: Peers) -> None:
+    def __init__(self, store: ResultStore, peers: PeerConnections) -> None:
         self.store, self.peers = store, peers
         self._coming: dict[Name, asyncio.Future[None]] = {}
         self._unwanted: set[Name] = set()
         """Of what is coming, what was freed before it came: it goes when it has come."""
         self._guard = threading.Lock()
 
-    async def fetch(self, sources: Sequence[Source]) -> None:
+    async def fetch(self, sources: Sequence[FetchSource]) -> None:
         """Return when all of `sources` is in the store. Raises SourceFailed.
 
         What is named more than once is fetched from the first that is named, and from the others if that one fails.
@@ -59,7 +59,7 @@ class Fetching:
         by_holder: dict[tuple[str, str], list[TaskRange]] = {}
         waits: list[asyncio.Future[None]] = []
         claimed: set[Name] = set()  # two dependencies may name the same item
-        others: list[Source] = []
+        others: list[FetchSource] = []
         for span, holder, address in sources:
             wanted = self._not_here(span, waits, claimed)
             if wanted:
@@ -89,7 +89,7 @@ class Fetching:
                     self._unwanted.add(name)
             self.store.free(spans)
 
-    def wanted_only(self, spans: Sequence[TaskRange]) -> None:
+    def discard_in_flight_except(self, spans: Sequence[TaskRange]) -> None:
         """Of what is on its way only this is to stay: another scheduler has the say, which knows of nothing else."""
         self._unwanted |= self._coming.keys() - {name for span in spans for name in self._coming_of(span)}
 
@@ -123,14 +123,19 @@ class Fetching:
         return arrival
 
     async def _from(
-        self, holder: str, address: str, spans: list[TaskRange], others: list[Source], arrival: asyncio.Future[None]
+        self,
+        holder: str,
+        address: str,
+        spans: list[TaskRange],
+        others: list[FetchSource],
+        arrival: asyncio.Future[None],
     ) -> None:
         try:
             await self._from_any(holder, address, spans, others, arrival)
             arrival.set_result(None)
         except BaseException as error:
             arrival.set_exception(
-                error if isinstance(error, SourceFailed) else SourceFailed(holder, spans, repr(error))
+                error if isinstance(error, SourceUnavailable) else SourceUnavailable(holder, spans, repr(error))
             )
             raise
         finally:
@@ -144,27 +149,32 @@ class Fetching:
             self.store.free(unwanted)
 
     async def _from_any(
-        self, holder: str, address: str, spans: list[TaskRange], others: list[Source], arrival: asyncio.Future[None]
+        self,
+        holder: str,
+        address: str,
+        spans: list[TaskRange],
+        others: list[FetchSource],
+        arrival: asyncio.Future[None],
     ) -> None:
         """From the holder; what it fails to give, from others that have it; else from the holder once more."""
-        for pause in (*PAUSES, None):
+        for pause in (*RETRY_DELAYS, None):
             try:
                 await self._transfer(holder, address, spans)
                 return
-            except SourceFailed as failed:
+            except SourceUnavailable as failed:
                 if failed.final:
                     raise
                 fault = failed
             spans = self._absent(spans, arrival)
             for name, where, rest in self._elsewhere(holder, spans, others):
-                with contextlib.suppress(SourceFailed):  # what is still missing then is the holder's fault first
-                    log.info("%s; the rest is fetched from %s", fault.fault, name)
+                with contextlib.suppress(SourceUnavailable):  # what is still missing then is the holder's fault first
+                    log.info("%s; the rest is fetched from %s", fault.reason, name)
                     await self._transfer(name, where, rest)
             spans = self._absent(spans, arrival)
             if not spans:
                 return
             if pause is None or fault.gone:
-                raise SourceFailed(holder, spans, fault.fault)
+                raise SourceUnavailable(holder, spans, fault.reason)
             await asyncio.sleep(pause)  # a passing fault of the network, perhaps
 
     def _absent(self, spans: Sequence[TaskRange], arrival: asyncio.Future[None]) -> list[TaskRange]:
@@ -176,7 +186,7 @@ class Fetching:
         ]
 
     def _elsewhere(
-        self, holder: str, spans: Sequence[TaskRange], others: Sequence[Source]
+        self, holder: str, spans: Sequence[TaskRange], others: Sequence[FetchSource]
     ) -> list[tuple[str, str, list[TaskRange]]]:
         """Of `spans`, all single items that are missing, who else has them."""
         found: dict[tuple[str, str], list[TaskRange]] = {}
@@ -196,9 +206,9 @@ class Fetching:
             # On a thread of the transfer's, while the next results are on their way; those wait where there is no room.
             nonlocal unasked
             unasked += packed.nbytes  # two threads may come at once: a few bytes more or less are no matter
-            if unasked >= ASK_BYTES:
+            if unasked >= ROOM_CHECK_BYTES:
                 needed, unasked = unasked, 0
-                self.store.spiller.await_room(needed)
+                self.store.spiller.wait_for_memory(needed)
             try:
                 value = packed.open()
             except Unpicklable as error:
@@ -211,7 +221,7 @@ class Fetching:
                         self.store.put(layer, (item,), (value,), (max(size_of_value(value), 1),))
 
         if not address:
-            raise SourceFailed(holder, spans, f"{holder} is not connected any more", gone=True)
+            raise SourceUnavailable(holder, spans, f"{holder} is not connected any more", gone=True)
         try:
             missing = await self.peers.fetch(address, spans, take)
         except (HowdahError, OSError) as error:
@@ -220,11 +230,11 @@ class Fetching:
             with self._guard:
                 over = True
             gone = isinstance(error, PeerGone)
-            raise SourceFailed(holder, spans, f"{holder} at {address}: {error}", gone=gone) from error
+            raise SourceUnavailable(holder, spans, f"{holder} at {address}: {error}", gone=gone) from error
         if faults:
-            raise SourceFailed(holder, spans, faults[0], final=True)
+            raise SourceUnavailable(holder, spans, faults[0], final=True)
         if missing:
             lacking = [TaskRange(layer, item, item + 1) for layer, item in missing]
-            raise SourceFailed(
+            raise SourceUnavailable(
                 holder, lacking, f"{holder} does not have {len(missing)} of the results any more", gone=True
             )

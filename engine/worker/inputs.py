@@ -12,16 +12,16 @@ from typing import Any, TypeAlias
 from howdah.engine.comm.data.transfer import MISSING
 from howdah.engine.protocol.layers import Broadcast, Free, Key, KToOne, OneToOne, Pattern, TaskRange, Window, inputs_of
 from howdah.engine.protocol.messages import DefineLayer
-from howdah.engine.worker.store.store import Store
+from howdah.engine.worker.store.store import ResultStore
 
-MOST = 1 << 16
+MAX_BATCHED_INPUTS = 1 << 16
 """Values that are looked up at once for a run, at most."""
 
 Reader: TypeAlias = Callable[[int], Any]
 """An item's input from one layer: the value for one to one, else a list of values of its own."""
 
 
-class InputGone(Exception):
+class InputMissing(Exception):
     """An input that was said to be here is not. No user sees it: the run is given back."""
 
     def __init__(self, span: TaskRange) -> None:
@@ -29,7 +29,7 @@ class InputGone(Exception):
         self.span = span
 
 
-def readers(layer: DefineLayer, start: int, stop: int, store: Store) -> list[Reader]:
+def readers(layer: DefineLayer, start: int, stop: int, store: ResultStore) -> list[Reader]:
     """One per dependency, good for the items start..stop. They raise InputGone.
 
     >>> from howdah.engine.protocol.layers import Dependency
@@ -42,10 +42,10 @@ def readers(layer: DefineLayer, start: int, stop: int, store: Store) -> list[Rea
     return [_reader(dep.layer, dep.pattern, n, start, stop, store) for dep, n in zip(layer.deps, layer.dep_ns)]
 
 
-def _reader(layer: Key, pattern: Pattern, n: int, start: int, stop: int, store: Store) -> Reader:
+def _reader(layer: Key, pattern: Pattern, n: int, start: int, stop: int, store: ResultStore) -> Reader:
     if stop - start > 1:
         needed, bounds = _all_of(pattern, n, start, stop)
-        if len(needed) <= MOST:
+        if len(needed) <= MAX_BATCHED_INPUTS:
             values = store.small(layer, needed)
             if values is not None:
                 if type(pattern) is OneToOne:
@@ -80,8 +80,8 @@ def _all_of(pattern: Pattern, n: int, start: int, stop: int) -> tuple[Sequence[i
             return needed, lambda item: (ends[item - start] - base, ends[item - start + 1] - base)
 
 
-def _present(layer: Key, item: int, store: Store) -> Any:
+def _present(layer: Key, item: int, store: ResultStore) -> Any:
     value = store.get(layer, item)
     if value is MISSING:
-        raise InputGone(TaskRange(layer, item, item + 1))
+        raise InputMissing(TaskRange(layer, item, item + 1))
     return value

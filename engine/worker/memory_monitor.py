@@ -22,7 +22,7 @@ def resident_bytes() -> int:
         return int(file.read().split()[1]) * _PAGE
 
 
-class Memory:
+class MemoryMonitor:
     """Watches the process against `limit` bytes (0: no limit). `paused`: take no more than one run at a time."""
 
     def __init__(self, limit: int) -> None:
@@ -31,11 +31,11 @@ class Memory:
         self.peak = 0
         self._told = 0
 
-    def look(self, managed: int) -> Health | None:
+    def sample(self, managed: int) -> Health | None:
         """Measure; a message when the scheduler should know something new."""
         rss = resident_bytes()
         if self.limit and rss > PAUSE * self.limit:
-            kept.give_back()
+            kept.trim()
             rss = resident_bytes()
         self.peak = max(self.peak, rss)
         paused = bool(self.limit) and rss > PAUSE * self.limit

@@ -10,14 +10,14 @@ import shutil
 import tempfile
 
 
-def make(parent: str, what: str) -> str:
+def make_folder(parent: str, what: str) -> str:
     """A new folder for this process under `parent`, which is made if it is not there; '' is the temporary directory."""
     parent = parent or tempfile.gettempdir()
     os.makedirs(parent, exist_ok=True)
     return tempfile.mkdtemp(prefix=f"{_prefix(what, os.getpid())}", dir=parent)
 
 
-def remove_of(parent: str, pid: int) -> None:
+def remove_folders_of(parent: str, pid: int) -> None:
     """Remove what the process `pid`, which is dead, has left there."""
     for folder in glob.glob(os.path.join(glob.escape(parent or tempfile.gettempdir()), _prefix("*", pid) + "*")):
         shutil.rmtree(folder, ignore_errors=True)

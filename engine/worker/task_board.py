@@ -16,7 +16,7 @@ _SPARE = 30
 """Entries beyond those of the slots: for tasks that wait for others, and have left theirs."""
 
 
-class Board:
+class StatusPage:
     """One line per running task.
 
     >>> board = Board(2)
@@ -32,12 +32,12 @@ class Board:
         self._free = list(range(self._count))
         self._lock = threading.Lock()
 
-    def take(self) -> int:
+    def acquire(self) -> int:
         """An entry for a thread; -1 when there is none left, and nothing is written then."""
         with self._lock:
             return self._free.pop(0) if self._free else -1
 
-    def give_back(self, entry: int) -> None:
+    def release(self, entry: int) -> None:
         if entry >= 0:
             self.erase(entry)
             with self._lock:

@@ -13,7 +13,7 @@ from types import FunctionType
 from typing import Any
 
 from howdah.engine.protocol.messages import DefineLayer
-from howdah.engine.serialization.references import REFERENCE, AnyInput, opening
+from howdah.engine.serialization.references import REFERENCE_MARKER, UnboundInputs, binding_inputs
 from howdah.engine.serialization.serialize import Buffer, loads
 
 _MOST_KNOWN, _KNOWN_BYTES = 1000, 1000
@@ -28,7 +28,7 @@ def _is_of_module(fn: Callable[..., Any]) -> bool:
     return type(fn) is FunctionType and getattr(sys.modules.get(fn.__module__), fn.__name__, None) is fn
 
 
-class Code:
+class LayerCode:
     """One layer's function with what goes to every item. Opened at the first use, on the thread that needs it."""
 
     def __init__(self, layer: DefineLayer, frame: Buffer) -> None:
@@ -53,8 +53,8 @@ class Code:
             if known is not None and _is_of_module(known[0]):
                 self.fn, self.pass_inputs, self.is_async = known
             else:
-                self.per_item = REFERENCE in frame
-                with opening(AnyInput()):
+                self.per_item = REFERENCE_MARKER in frame
+                with binding_inputs(UnboundInputs()):
                     self.fn, self.kwargs, self.pass_inputs = loads(frame)
                 self.is_async = inspect.iscoroutinefunction(self.fn)
                 if not self.kwargs and len(frame) <= _KNOWN_BYTES and _is_of_module(self.fn):
@@ -69,7 +69,7 @@ class Code:
         if arguments is None and not self.per_item:
             args = ()
         else:
-            with opening(inputs):
+            with binding_inputs(inputs):
                 args = loads(arguments) if arguments is not None else ()
                 if self.per_item:
                     fn, kwargs = loads(self.frame)[:2]

@@ -37,7 +37,7 @@ SHOWN_LINES, SHOWN_CHARACTERS = 20, 2_000
 Task = tuple[bytes, int]
 
 
-class Line(NamedTuple):
+class LogLine(NamedTuple):
     """`level` is that of a log record, or "STDOUT" or "STDERR"; `source` is the logger's name, or the same."""
 
     at: float
@@ -58,7 +58,7 @@ class _Open:
     text: str = ""
 
 
-class Lines:
+class TaskLogBuffer:
     """The newest lines of this process, and by task.
 
     >>> lines = Lines()
@@ -68,8 +68,8 @@ class Lines:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._all: deque[Line] = deque()
-        self._of: dict[Task, deque[Line]] = {}
+        self._all: deque[LogLine] = deque()
+        self._of: dict[Task, deque[LogLine]] = {}
         self._open: dict[tuple[int, str], _Open] = {}
         self._characters = 0
 
@@ -93,24 +93,26 @@ class Lines:
         with self._lock:
             self._note(level, logger, text, *_here())
 
-    def newest(self, n: int | None = None) -> list[Line]:
+    def newest(self, n: int | None = None) -> list[LogLine]:
         """The last `n` lines (None: all that are kept), the newest first."""
         with self._lock:
             found = [*self._all, *self._unfinished()]
         found.reverse()
         return found if n is None else found[:n]
 
-    def of(self, task: Task) -> list[Line]:
+    def of_task(self, task: Task) -> list[LogLine]:
         """The task's lines, in order."""
         with self._lock:
             return [*self._of.get(task, ()), *[line for line in self._unfinished() if line.task == task]]
 
-    def _unfinished(self) -> list[Line]:
+    def _unfinished(self) -> list[LogLine]:
         now = time.time()
-        return [Line(now, stream, stream, line.text, line.task, line.name) for (_, stream), line in self._open.items()]
+        return [
+            LogLine(now, stream, stream, line.text, line.task, line.name) for (_, stream), line in self._open.items()
+        ]
 
     def _note(self, level: str, source: str, text: str, task: Task | None, name: str) -> None:
-        line = Line(time.time(), level, source, text[:LONGEST], task, name)
+        line = LogLine(time.time(), level, source, text[:LONGEST], task, name)
         if task is not None:
             mine = self._of.setdefault(task, deque(maxlen=MOST_OF_TASK))
             mine.append(line)
@@ -119,7 +121,7 @@ class Lines:
         while len(self._all) > MOST_LINES or self._characters > MOST_CHARACTERS:
             self._drop(self._all.popleft())
 
-    def _drop(self, oldest: Line) -> None:
+    def _drop(self, oldest: LogLine) -> None:
         self._characters -= len(oldest.text)
         if oldest.task is not None:
             mine = self._of.get(oldest.task)
@@ -137,10 +139,10 @@ def _here() -> tuple[Task | None, str]:
     return (bytes(work.message.span.layer), work.next - 1), work.code.layer.name
 
 
-class Stream:
+class TeeStream:
     """In the place of `sys.stdout` or `sys.stderr`: writes to it, and notes what was written."""
 
-    def __init__(self, below: TextIO, name: str, lines: Lines) -> None:
+    def __init__(self, below: TextIO, name: str, lines: TaskLogBuffer) -> None:
         self._below, self._name, self._lines = below, name, lines
 
     def write(self, text: str) -> int:
@@ -159,7 +161,7 @@ class Stream:
 class _Handler(logging.Handler):
     """Notes log records; what prints them is another's business."""
 
-    def __init__(self, lines: Lines) -> None:
+    def __init__(self, lines: TaskLogBuffer) -> None:
         super().__init__(logging.WARNING)
         self._lines = lines
 
@@ -170,35 +172,35 @@ class _Handler(logging.Handler):
             self.handleError(record)
 
 
-_lines = Lines()
+_lines = TaskLogBuffer()
 
 STARTED = time.time()
 """When this process began, near enough."""
 
 
-def listen() -> None:
+def capture_output() -> None:
     """From here on, note what this process says. Said once by a worker, after it has set up its own logging."""
     logging.getLogger().addHandler(_Handler(_lines))
-    sys.stdout = Stream(sys.stdout, "STDOUT", _lines)
-    sys.stderr = Stream(sys.stderr, "STDERR", _lines)
+    sys.stdout = TeeStream(sys.stdout, "STDOUT", _lines)
+    sys.stderr = TeeStream(sys.stderr, "STDERR", _lines)
 
 
-def with_words(error: TaskError, layer: bytes, item: int) -> TaskError:
+def attach_output(error: TaskError, layer: bytes, item: int) -> TaskError:
     """A failed task's error with the last lines that it has said; as it is when there were none."""
-    said = _lines.of((bytes(layer), item)) if _lines._of or _lines._open else ()
+    said = _lines.of_task((bytes(layer), item)) if _lines._of or _lines._open else ()
     if not said:
         return error
-    return msgspec.structs.replace(error, said=shown(said))
+    return msgspec.structs.replace(error, said=format_lines(said))
 
 
-def shown(lines: Sequence[Line]) -> str:
+def format_lines(lines: Sequence[LogLine]) -> str:
     """The last of these lines, as an error shows them."""
     text = "\n".join(f"{line.level}: {line.text}" if line.level == line.source else _record(line) for line in lines)
     last = text[-SHOWN_CHARACTERS:].splitlines()[-SHOWN_LINES:]
     return "\n".join(last) if len(text.splitlines()) == len(last) else "...\n" + "\n".join(last)
 
 
-def _record(line: Line) -> str:
+def _record(line: LogLine) -> str:
     return f"{line.level}: {line.source}: {line.text}"
 
 
@@ -216,4 +218,4 @@ def newest(n: int | None) -> list[tuple[str, str]]:
 
 def of_task(layer: bytes, item: int) -> list[tuple[float, str, str, str]]:
     """(time, level, source, text) of what the task has said here, in order."""
-    return [line[:4] for line in _lines.of((layer, item))]
+    return [line[:4] for line in _lines.of_task((layer, item))]

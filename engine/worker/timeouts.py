@@ -11,27 +11,27 @@ import time
 from collections.abc import Callable
 
 from howdah.engine.protocol.events import BatchReturned
-from howdah.engine.worker.executor import Report, Slots, Work
+from howdah.engine.worker.executor import BatchReport, QueuedBatch, SlotPool
 
 _LOOK = 0.1
 """Seconds between looks, while anything with a limit is here."""
 
 
-class Overdue:
+class TimeoutWatcher:
     """Calls `report` for each work of which an item takes longer than its layer allows. On the loop's thread."""
 
-    def __init__(self, slots: Slots, report: Callable[[Report, BatchReturned | None], None]) -> None:
+    def __init__(self, slots: SlotPool, report: Callable[[BatchReport, BatchReturned | None], None]) -> None:
         self._slots, self._report = slots, report
-        self._watched: list[Work] = []
+        self._watched: list[QueuedBatch] = []
 
-    def watch(self, work: Work) -> None:
+    def watch(self, work: QueuedBatch) -> None:
         if not self._watched:
             asyncio.get_running_loop().call_later(_LOOK, self._look)
         self._watched.append(work)
 
     def _look(self) -> None:
         now = time.monotonic()
-        self._watched = [work for work in self._watched if not (work.settled or work.ended or work.void)]
+        self._watched = [work for work in self._watched if not (work.reported or work.ended or work.cancelled)]
         for work in self._watched:
             found = self._slots.overdue(work, now)
             if found is not None:

@@ -17,15 +17,15 @@ from howdah.engine.worker import scratch
 ARCHIVES = (".zip", ".egg", ".whl")
 
 
-class Files:
+class UploadedFiles:
     """The uploaded files of one worker. `folder` is made under `parent` when the first comes."""
 
     def __init__(self, parent: str) -> None:
         self.folder, self._parent = "", parent
 
-    def keep(self, names: Sequence[str], frames: Sequence[memoryview]) -> None:
+    def install(self, names: Sequence[str], frames: Sequence[memoryview]) -> None:
         if not self.folder:
-            self.folder = scratch.make(self._parent, "files")
+            self.folder = scratch.make_folder(self._parent, "files")
             sys.path.insert(0, self.folder)
         for name, data in zip(names, frames):
             path = os.path.join(self.folder, os.path.basename(name))

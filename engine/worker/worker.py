@@ -28,8 +28,8 @@ from howdah.engine.comm.connection.event_loop import Loop
 from howdah.engine.comm.connection.framing import Channel, ChannelClosed
 from howdah.engine.comm.connection.session import Session, decoder_of
 from howdah.engine.comm.data import buffer_pool as kept
-from howdah.engine.comm.data.local_socket import NearDoor
-from howdah.engine.comm.data.transfer import Peers, serve, welcome
+from howdah.engine.comm.data.local_socket import LocalSocket
+from howdah.engine.comm.data.transfer import PeerConnections, serve_results, welcome_peer
 from howdah.engine.comm.security.certificates import Role, Security
 from howdah.engine.coordination.actor_host import serve_actors
 from howdah.engine.coordination.worker_context import set_current_worker
@@ -37,38 +37,38 @@ from howdah.engine.protocol.events import BatchReturned, InputsMissing, WorkerIn
 from howdah.engine.protocol.layers import Key, TaskRange
 from howdah.engine.protocol.messages import (
     RESTART,
+    BatchBlocked,
+    BatchCut,
+    BatchFinished,
     Bye,
-    Copied,
-    Copy,
+    CopyResults,
     DefineLayer,
     Draining,
-    Files,
     ForgetLayers,
-    Free,
-    Gone,
+    FreeResults,
     Hello,
-    Introduce,
+    InstallFiles,
     Leave,
     Recall,
-    Run,
-    RunBlocked,
-    RunCut,
-    RunFinished,
-    SchedulerTellsWorker,
-    SlotsNow,
+    RegisterWorker,
+    ResultsCopied,
+    RunBatch,
+    SchedulerToWorker,
+    SlotCount,
     Welcome,
+    WorkerGone,
 )
 from howdah.engine.serialization.remote_calls import serve_calls
 from howdah.engine.worker import scratch
 from howdah.engine.worker import uploaded_files as files
 from howdah.engine.worker.draining import Drain
-from howdah.engine.worker.executor import Report, Slots, Work, unpicklable_input
-from howdah.engine.worker.fetch import Fetching, SourceFailed
-from howdah.engine.worker.memory_monitor import Memory
-from howdah.engine.worker.store.store import Store
-from howdah.engine.worker.task_board import Board
-from howdah.engine.worker.task_code import Code
-from howdah.engine.worker.timeouts import Overdue
+from howdah.engine.worker.executor import BatchReport, QueuedBatch, SlotPool, unpicklable_input_report
+from howdah.engine.worker.fetch import InputFetcher, SourceUnavailable
+from howdah.engine.worker.memory_monitor import MemoryMonitor
+from howdah.engine.worker.store.store import ResultStore
+from howdah.engine.worker.task_board import StatusPage
+from howdah.engine.worker.task_code import LayerCode
+from howdah.engine.worker.timeouts import TimeoutWatcher
 from howdah.errors import DeadlineExceeded, EnvironmentMismatch, PeerRefused
 
 log = logging.getLogger(__name__)
@@ -95,7 +95,7 @@ NOTHING = TaskRange(b"", 0, 0)
 """The items of a run of which only its report is left: what it made is in the store."""
 
 
-def _inputs_of(work: Work | None) -> tuple[TaskRange, ...]:
+def _inputs_of(work: QueuedBatch | None) -> tuple[TaskRange, ...]:
     """What the run was to fetch; nothing more, where only its report is left."""
     return () if work is None else tuple([span for span, _, _ in work.message.sources])
 
@@ -127,36 +127,36 @@ class Worker:
         memory_limit: int = 0,
         local_dir: str = "",
         died: str = "",
-        board: Board | None = None,
+        board: StatusPage | None = None,
     ) -> None:
         self.info, self.scheduler, self.security, self.lease = info, scheduler, security, lease
         self.listen, self._local_dir = listen, local_dir
-        self._near: NearDoor | None = None
-        self.store = Store(memory_limit, local_dir)
-        self.memory = Memory(memory_limit)
+        self._near: LocalSocket | None = None
+        self.store = ResultStore(memory_limit, local_dir)
+        self.memory = MemoryMonitor(memory_limit)
         self._where = (info.name, info.host, info.container)
         loop = asyncio.get_running_loop()
         assert isinstance(loop, Loop)
         self._loop = loop
         self._pool = ThreadPoolExecutor(8, "howdah-transfer")
-        self._slots = Slots(info.slots, self.store, self._finished, *self._where, board)
+        self._slots = SlotPool(info.slots, self.store, self._finished, *self._where, board)
         self._slots.on_change = self._slots_change
-        self._files = files.Files(local_dir)
-        self._codes: dict[Key, Code] = {}
-        self._works: dict[tuple[int, int], Work] = {}
-        self._held_back: list[Work] = []
-        self._reports: deque[Report] = deque()
+        self._files = files.UploadedFiles(local_dir)
+        self._codes: dict[Key, LayerCode] = {}
+        self._works: dict[tuple[int, int], QueuedBatch] = {}
+        self._held_back: list[QueuedBatch] = []
+        self._reports: deque[BatchReport] = deque()
         self._woken = False
         self._tasks: set[asyncio.Task[None]] = set()
-        self._decoder = decoder_of(SchedulerTellsWorker)
-        self._session: Session[SchedulerTellsWorker] | None = None
+        self._decoder = decoder_of(SchedulerToWorker)
+        self._session: Session[SchedulerToWorker] | None = None
         self._epoch = ""
         self._failed: dict[tuple[int, int], TaskRange] = {}
         self._code = 0
         self._leave: asyncio.Future[str] = self._loop.create_future()
         self._died = died
         self._drain: Drain | None = None
-        self._overdue = Overdue(self._slots, self._say_overdue)
+        self._overdue = TimeoutWatcher(self._slots, self._say_overdue)
         self.on_identity: Callable[[Security], None] = lambda mine: None
         """Told the identity that the scheduler has granted."""
 
@@ -170,12 +170,12 @@ class Worker:
         listener = Listener({"data": self._serve_data, "call": self._serve_calls, "actor": serve_actors}, self.security)
         self.info = msgspec.structs.replace(self.info, address=listener.open(self.listen))
         if self.security is not None:
-            self._near_folder = scratch.make(self._local_dir, "near")
-            self._near = NearDoor(self._near_folder, self._serve_near)
+            self._near_folder = scratch.make_folder(self._local_dir, "near")
+            self._near = LocalSocket(self._near_folder, self._serve_near)
         set_current_worker(self.info, self.scheduler, self.security)
         limit = self.info.memory or 1 << 40  # what is on its way has to have room, too
-        self._peers = Peers(self.info.name, self.security, most=max(2, min(8, limit // MEMORY_PER_FETCH)))
-        self._fetching = Fetching(self.store, self._peers)
+        self._peers = PeerConnections(self.info.name, self.security, most=max(2, min(8, limit // MEMORY_PER_FETCH)))
+        self._fetching = InputFetcher(self.store, self._peers)
         beating = asyncio.ensure_future(self._beat())
         connecting = asyncio.ensure_future(self._stay_connected())
         try:
@@ -183,7 +183,7 @@ class Worker:
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             if self._leave.done():
                 if self._session is not None:
-                    await self._session.farewell(Bye(self._leave.result()))
+                    await self._session.close_with(Bye(self._leave.result()))
                 return self._code
             return connecting.result()
         finally:
@@ -234,23 +234,25 @@ class Worker:
             await session.run(channel, answer.received)
             lost_since, pause = time.monotonic(), 0.05
 
-    def _resume(self, session: Session[SchedulerTellsWorker] | None, answer: Welcome) -> Session[SchedulerTellsWorker]:
+    def _resume(self, session: Session[SchedulerToWorker] | None, answer: Welcome) -> Session[SchedulerToWorker]:
         if session is not None and answer.resumed:
             return session
-        unsaid = session.unconfirmed() if session is not None else []
-        fresh: Session[SchedulerTellsWorker] = Session(answer.session, self._decoder, self._told, "the scheduler")
+        unsaid = session.unacknowledged() if session is not None else []
+        fresh: Session[SchedulerToWorker] = Session(answer.session, self._decoder, self._told, "the scheduler")
         epoch = answer.details.get("epoch", "")
         if epoch.partition(".")[0] != self._epoch.partition(".")[0]:
             # Another scheduler: its numbers of runs are its own, and what the old one told us to run is void.
             for work in self._works.values():
-                work.void = True
+                work.cancelled = True
             self._works.clear()
             self._held_back.clear()
             self._failed.clear()
             unsaid = []
         self._codes = {work.code.layer.key: work.code for work in self._works.values()}
         reports = [
-            (message, frames) for message, frames in unsaid if isinstance(message, RunFinished | RunBlocked | RunCut)
+            (message, frames)
+            for message, frames in unsaid
+            if isinstance(message, BatchFinished | BatchBlocked | BatchCut)
         ]
         runs = {name: TaskRange(w.message.span.layer, w.start, w.stop) for name, w in self._works.items()}
         for message, _ in reports:
@@ -259,13 +261,15 @@ class Worker:
         self._epoch = epoch
         spans, inputs = tuple(runs.values()), tuple(_inputs_of(self._works.get(name)) for name in runs)
         holdings = tuple(self.store.holdings())
-        self._fetching.wanted_only([*(span for span, _ in holdings), *(span for some in inputs for span in some)])
-        fresh.send(Introduce(self.info, holdings, tuple(runs), spans, inputs, self._died))
+        self._fetching.discard_in_flight_except(
+            [*(span for span, _ in holdings), *(span for some in inputs for span in some)]
+        )
+        fresh.send(RegisterWorker(self.info, holdings, tuple(runs), spans, inputs, self._died))
         self._died = ""
         if self._drain is not None:
             fresh.send(self._drain.message)
         elif self._slots.extra:
-            fresh.send(SlotsNow(self._slots.count + self._slots.extra))
+            fresh.send(SlotCount(self._slots.count + self._slots.extra))
         for message, frames in reports:
             fresh.send(message, *frames)
         self._session = fresh
@@ -275,37 +279,37 @@ class Worker:
         while True:
             await asyncio.sleep(BEAT)
             now = time.monotonic()
-            kept.give_back(kept.KEEP_SECONDS)
+            kept.trim(kept.MAX_IDLE_SECONDS)
             if self._session is None:
                 continue
-            self.store.spiller.look()
-            health = self.memory.look(self.store.memory)
+            self.store.spiller.check()
+            health = self.memory.sample(self.store.memory)
             if health is not None:
                 self._session.send(health)
-            self._session.beat(now, BEAT, max(self.lease / 3, 5 * BEAT))
+            self._session.heartbeat(now, BEAT, max(self.lease / 3, 5 * BEAT))
             self._let_go()
 
     # -- what the scheduler says ----------------------------------------------------------------------------------
 
-    def _told(self, message: SchedulerTellsWorker, frames: Sequence[memoryview]) -> None:
+    def _told(self, message: SchedulerToWorker, frames: Sequence[memoryview]) -> None:
         match message:
-            case Run():
+            case RunBatch():
                 self._take(message, frames)
             case DefineLayer():
-                self._codes[message.key] = Code(message, frames[0])
-            case Free(spans):
+                self._codes[message.key] = LayerCode(message, frames[0])
+            case FreeResults(spans):
                 self._fetching.free(spans)
             case Recall(run, attempt):
                 self._recall((run, attempt))
             case ForgetLayers(keys):
                 for key in keys:
                     self._codes.pop(key, None)
-            case Copy(sources):
+            case CopyResults(sources):
                 self._background(self._copy(sources))
-            case Files(names):
-                self._files.keep(names, frames)
-            case Gone(address):
-                self._peers.give_up(address)
+            case InstallFiles(names):
+                self._files.install(names, frames)
+            case WorkerGone(address):
+                self._peers.abort(address)
             case Leave(reason, grace):
                 if reason == RESTART:
                     self._code = -1
@@ -314,17 +318,17 @@ class Worker:
                 else:
                     self.leave(reason or "asked to go")
 
-    def _take(self, message: Run, frames: Sequence[memoryview]) -> None:
+    def _take(self, message: RunBatch, frames: Sequence[memoryview]) -> None:
         offsets = array("Q")
         offsets.frombytes(frames[0])
         if offsets and offsets[0]:
             first = offsets[0]
             offsets = array("Q", [offset - first for offset in offsets])
-        work = Work(message, self._codes[message.span.layer], offsets, frames[1])
+        work = QueuedBatch(message, self._codes[message.span.layer], offsets, frames[1])
         self._works[message.run, message.attempt] = work
         self._loop.may_sleep()
         if message.after:
-            self._slots.behind(work, [self._works.get((run, attempt)) for run, attempt in message.after])
+            self._slots.depend_on(work, [self._works.get((run, attempt)) for run, attempt in message.after])
         if work.code.layer.timeout:
             self._overdue.watch(work)
         if self._drain is not None:
@@ -334,30 +338,30 @@ class Worker:
         else:
             self._enqueue(work)
 
-    async def _prepare(self, work: Work) -> None:
+    async def _prepare(self, work: QueuedBatch) -> None:
         """Get what the run needs, then let it run."""
         try:
             await self._fetching.fetch(work.message.sources)
-        except SourceFailed as failed:
-            if work.void:
+        except SourceUnavailable as failed:
+            if work.cancelled:
                 return
             if failed.final:
-                self._said(unpicklable_input(work, failed.fault, *self._where))
+                self._said(unpicklable_input_report(work, failed.reason, *self._where))
                 return
-            log.info("run %d is given back: %s", work.message.run, failed.fault)
+            log.info("run %d is given back: %s", work.message.run, failed.reason)
             self._blocked(work, failed.holder, failed.spans)
         else:
             self._enqueue(work)
 
     async def _copy(self, sources: tuple[tuple[TaskRange, str, str], ...]) -> None:
-        with contextlib.suppress(SourceFailed):  # what could be had is here; who wants more asks again
+        with contextlib.suppress(SourceUnavailable):  # what could be had is here; who wants more asks again
             await self._fetching.fetch(sources)
         if self._session is not None:
             here: list[TaskRange] = []
             missing: list[TaskRange] = []
             for span, _, _ in sources:
                 (here if self.store.has(span.layer, span.start) else missing).append(span)
-            self._session.send(Copied(tuple(here), tuple(missing)))
+            self._session.send(ResultsCopied(tuple(here), tuple(missing)))
 
     def _slots_change(self, cut: BatchReturned | None) -> None:
         self._loop.call_soon_threadsafe(self._slots_changed, cut)
@@ -366,12 +370,12 @@ class Worker:
         """A task has left its slot, with the rest of its run given back, or has come back."""
         if self._session is not None:
             if cut is not None:
-                self._session.send(RunCut(cut))
+                self._session.send(BatchCut(cut))
             if self._drain is None:
-                self._session.send(SlotsNow(self._slots.count + self._slots.extra))
+                self._session.send(SlotCount(self._slots.count + self._slots.extra))
         self._let_go()
 
-    def _enqueue(self, work: Work) -> None:
+    def _enqueue(self, work: QueuedBatch) -> None:
         if self.memory.paused and self._slots.busy:
             self._held_back.append(work)  # one slot goes on: a worker that stops altogether frees nothing
         else:
@@ -390,9 +394,9 @@ class Worker:
         returned = self._slots.recall(work)
         if returned.start == 0:
             del self._works[name]
-            work.void = True
+            work.cancelled = True
             self._slots.end(work)
-        self._session.send(RunCut(returned))
+        self._session.send(BatchCut(returned))
 
     # -- what this worker says ------------------------------------------------------------------------------------
 
@@ -406,15 +410,15 @@ class Worker:
             self._recall(name)
         return bool(self._works)
 
-    def _say_overdue(self, report: Report, cut: BatchReturned | None) -> None:
+    def _say_overdue(self, report: BatchReport, cut: BatchReturned | None) -> None:
         """A task takes longer than it may: it has failed, and this worker goes, for its slot is stuck."""
         if self._session is not None and cut is not None:
-            self._session.send(RunCut(cut))
+            self._session.send(BatchCut(cut))
         self._said(report)
         name = f"{report.work.code.layer.name}[{report.work.stop - 1}]"
         self.drain(f"{name} did not end in time and keeps its slot; the process is replaced", REPLACE_GRACE, -1)
 
-    def _finished(self, report: Report, idle: bool) -> None:
+    def _finished(self, report: BatchReport, idle: bool) -> None:
         """On a slot's thread. One that is idle now says so itself, at once; the reports of one that goes on may wait a
         little for others: a message costs the scheduler more than a report."""
         if idle and self._said_at_once(report):
@@ -429,15 +433,15 @@ class Worker:
     def _say_soon(self) -> None:
         self._loop.call_later(GATHER, self._say)
 
-    def _said_at_once(self, report: Report) -> bool:
+    def _said_at_once(self, report: BatchReport) -> bool:
         session, work, done = self._session, report.work, report.done
-        if session is None or done is None or done.errors or work.void:
+        if session is None or done is None or done.errors or work.cancelled:
             return False
         with session.lock:  # a report must not overtake that of a run whose results it was made of
             if self._woken:
                 return False
             frames = (report.lengths.tobytes(), report.blob) if report.blob else ()
-            if not session.send_at_once(RunFinished(done), *frames):
+            if not session.send_now(BatchFinished(done), *frames):
                 return False
             self._works.pop((work.message.run, work.message.attempt), None)
         if self._held_back:
@@ -459,7 +463,7 @@ class Worker:
             self._say_all()
             return
         with session.lock:
-            mine = session.hold()
+            mine = session.cork()
             self._say_all()
             if mine:
                 session.flush()
@@ -469,12 +473,12 @@ class Worker:
         while self._reports:
             self._said(self._reports.popleft())
 
-    def _said(self, report: Report) -> None:
+    def _said(self, report: BatchReport) -> None:
         work = report.work
         self._works.pop((work.message.run, work.message.attempt), None)
         self._slots.end(work)
         self._let_go()
-        if work.void or self._session is None or not (report.missing or report.done):
+        if work.cancelled or self._session is None or not (report.missing or report.done):
             return
         if report.missing:
             self._blocked(work, self.info.name, report.missing)
@@ -489,16 +493,16 @@ class Worker:
             if len(self._failed) > MOST_FAILED:
                 del self._failed[next(iter(self._failed))]
         if report.blob:
-            self._session.send(RunFinished(done), report.lengths.tobytes(), report.blob)
+            self._session.send(BatchFinished(done), report.lengths.tobytes(), report.blob)
         else:
-            self._session.send(RunFinished(done))
+            self._session.send(BatchFinished(done))
 
-    def _blocked(self, work: Work, holder: str, spans: Sequence[object]) -> None:
+    def _blocked(self, work: QueuedBatch, holder: str, spans: Sequence[object]) -> None:
         self._works.pop((work.message.run, work.message.attempt), None)
         self._slots.end(work)
         if self._session is not None:
             missing = InputsMissing(self.info.name, work.message.run, work.message.attempt, holder, tuple(spans))  # type: ignore[arg-type]
-            self._session.send(RunBlocked(missing))
+            self._session.send(BatchBlocked(missing))
 
     def _background(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.ensure_future(work)
@@ -519,9 +523,9 @@ class Worker:
         await serve_calls(channel, self)
 
     async def _serve_data(self, channel: Channel, role: Role, hello: Hello) -> None:
-        seal = await welcome(channel, hello, self._near.details if self._near is not None else {})
-        await serve(channel, self.store.pack, self._pool, hello.host != socket.gethostname(), seal)
+        seal = await welcome_peer(channel, hello, self._near.details if self._near is not None else {})
+        await serve_results(channel, self.store.pack, self._pool, hello.host != socket.gethostname(), seal)
 
     async def _serve_near(self, channel: Channel, role: Role, hello: Hello) -> None:
-        await welcome(channel, hello)
-        await serve(channel, self.store.pack, self._pool)
+        await welcome_peer(channel, hello)
+        await serve_results(channel, self.store.pack, self._pool)

@@ -147,14 +147,14 @@ def slice_on_the_wire(rows: int = 1_000_000, part: int = 1000) -> tuple[int, int
     """(bytes of a slice of a table of 24 columns, bytes that travel for it)."""
     import pyarrow as pa
 
-    from howdah.engine.serialization.serialize import dumps_apart
+    from howdah.engine.serialization.serialize import dumps_out_of_band
 
     random = np.random.default_rng(0)
     columns: dict[str, Any] = {f"f{i}": random.random(rows) for i in range(12)}
     columns |= {f"i{i}": random.integers(0, 1 << 40, rows) for i in range(11)}
     columns["text"] = pa.array(np.char.add("row number ", np.arange(rows).astype(str)))
     cut = pa.table(columns).slice(rows // 3, part)
-    data, buffers = dumps_apart(cut)
+    data, buffers = dumps_out_of_band(cut)
     return cut.nbytes, len(data) + sum(buffer.nbytes for buffer in buffers)
 
 

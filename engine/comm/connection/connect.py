@@ -1,8 +1,8 @@
 """Opening and accepting connections, and the greeting that comes first on each of them.
 
-A connection is usable only when its other end has proved a role: by certificate over TLS, by being the same user of
-the same machine over a Unix socket. Who may ask for what is `MAY`. Versions are compared before anything else is
-said: two ends that differ part with `EnvironmentMismatch`, which names both.
+A connection is usable only when its other end has proved a role: by certificate over TLS, by running as the same user on
+the same machine over a Unix socket. `ALLOWED_ROLES` says which role may connect for which purpose. Versions are compared
+first: two ends that differ close the connection with `EnvironmentMismatch`, which names both versions.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from howdah.errors import DeadlineExceeded, EnvironmentMismatch, HowdahError, Pe
 
 log = logging.getLogger(__name__)
 
-MAY: dict[str, frozenset[str]] = {
+ALLOWED_ROLES: dict[str, frozenset[str]] = {
     "client": frozenset({"user", "scheduler", "worker"}),  # a worker: for its tasks
     "owner": frozenset({"scheduler"}),
     "worker": frozenset({"worker"}),
@@ -50,7 +50,7 @@ MAY: dict[str, frozenset[str]] = {
 }
 """Which roles may connect for which purpose."""
 
-GREETING_SECONDS = 10.0
+GREETING_TIMEOUT = 10.0
 PLAIN_TCP = "HOWDAH_BENCH_PLAIN_TCP"
 _NO_LIMIT = 1 << 62  # of tornado's own buffer; `Channel` has limits of its own
 _CHUNK = 256 * 1024
@@ -64,19 +64,19 @@ _greetings: msgspec.msgpack.Decoder[Greeting] = msgspec.msgpack.Decoder(Greeting
 
 async def send_greeting(channel: Channel, greeting: Greeting) -> None:
     """One message of the greeting; for this folder and the servers' handlers."""
-    await channel.write_through([_encoder.encode(greeting)])
+    await channel.write_and_drain([_encoder.encode(greeting)])
 
 
 async def receive_greeting(channel: Channel, *kinds: type[G]) -> G:
     """The next message of the greeting, of one of `kinds`. Raises what a `Refused` stands for."""
     try:
-        async with asyncio.timeout(GREETING_SECONDS):  # not `wait_for`, which may swallow a cancellation (Python 3.11)
+        async with asyncio.timeout(GREETING_TIMEOUT):  # not `wait_for`, which may swallow a cancellation (Python 3.11)
             frames = await channel.read()
         greeting = _greetings.decode(frames[0])
     except msgspec.DecodeError as error:
         raise MalformedFrames(f"{channel.peer} does not speak howdah: {error}") from error
     except TimeoutError as error:
-        raise DeadlineExceeded(f"{channel.peer} said nothing for {GREETING_SECONDS:.0f} s after connecting") from error
+        raise DeadlineExceeded(f"{channel.peer} said nothing for {GREETING_TIMEOUT:.0f} s after connecting") from error
     if isinstance(greeting, Refused):
         raise (EnvironmentMismatch if greeting.kind == "versions" else PeerRefused)(greeting.message)
     for kind in kinds:
@@ -85,7 +85,7 @@ async def receive_greeting(channel: Channel, *kinds: type[G]) -> G:
     raise PeerRefused(f"{channel.peer} answered with {type(greeting).__name__}, which is out of turn")
 
 
-def version_complaint(hello: Hello) -> str:
+def version_mismatch(hello: Hello) -> str:
     """Why this process cannot work with the one that said `hello`; '' when it can."""
     mine, theirs = python_version(), hello.python
     if hello.protocol == PROTOCOL and hello.howdah == _own_version() and mine.split(".")[:2] == theirs.split(".")[:2]:
@@ -97,7 +97,7 @@ def version_complaint(hello: Hello) -> str:
     )
 
 
-def is_secure(channel: Channel) -> bool:
+def uses_tls(channel: Channel) -> bool:
     """Whether TLS protects `channel`."""
     return isinstance(channel.stream, SSLIOStream)
 
@@ -112,7 +112,7 @@ def _own_version() -> str:
 
 
 async def connect(
-    address: str, hello: Hello, security: Security | None, *, expect: str, timeout: float = GREETING_SECONDS
+    address: str, hello: Hello, security: Security | None, *, expect: str, timeout: float = GREETING_TIMEOUT
 ) -> tuple[Channel, Welcome]:
     """Open a connection to an end of role `expect`, greet it, and be welcomed.
 
@@ -134,11 +134,11 @@ async def connect(
     except BaseException:
         channel.close()
         raise
-    channel.trust()
+    channel.lift_size_limit()
     return channel, welcome
 
 
-async def dial(address: str, security: Security | None, *, expect: str, timeout: float = GREETING_SECONDS) -> Channel:
+async def dial(address: str, security: Security | None, *, expect: str, timeout: float = GREETING_TIMEOUT) -> Channel:
     """Open a connection and check who answers; nothing is said yet."""
     try:
         async with asyncio.timeout(timeout):
@@ -151,7 +151,7 @@ async def _dial(text: str, address: Address, security: Security | None, expect: 
     if address.scheme == "unix":
         here = _here.get(address.path)
         if here is not None and here.loop is asyncio.get_running_loop() and expect != "worker":
-            return here.call()  # workers' lines are for bulk, which wants the socket itself
+            return here.connect_inproc()  # workers' lines are for bulk, which wants the socket itself
         stream = IOStream(
             socket.socket(socket.AF_UNIX, socket.SOCK_STREAM), max_buffer_size=_NO_LIMIT, read_chunk_size=_CHUNK
         )
@@ -302,7 +302,7 @@ class Listener(TCPServer):
         if self._tls is not None:
             self._tls = security.context(server=True, anonymous="join" in self.handlers)
 
-    def call(self) -> Channel:
+    def connect_inproc(self) -> Channel:
         """A connection from this very process: no socket is needed, and nobody has to prove who it is."""
         mine, other = pair("this process", self.address)
         task = asyncio.ensure_future(self._serve(other, None))
@@ -320,11 +320,11 @@ class Listener(TCPServer):
             hello = await receive_greeting(channel, Hello)
             channel.peer = f"{hello.purpose} {hello.name}" + (f" on {hello.host}" if hello.host else "")
             role = self._admit(role, hello)
-            complaint = version_complaint(hello)
+            complaint = version_mismatch(hello)
             if complaint:
                 raise EnvironmentMismatch(complaint)
             if role is not ANONYMOUS:
-                channel.trust()
+                channel.lift_size_limit()
             await self.handlers[hello.purpose](channel, role, hello)
         except ChannelClosed:
             pass  # whoever held the session knows from its own read
@@ -350,7 +350,7 @@ class Listener(TCPServer):
 
     async def _secure(self, stream: IOStream, channel: Channel) -> ssl.SSLSocket:
         stream.set_nodelay(True)
-        async with asyncio.timeout(GREETING_SECONDS):
+        async with asyncio.timeout(GREETING_TIMEOUT):
             secured: SSLIOStream = await stream.start_tls(True, self._tls)
         secured.max_buffer_size, secured.read_chunk_size = _NO_LIMIT, _CHUNK
         channel.stream = secured
@@ -359,14 +359,14 @@ class Listener(TCPServer):
         return secured.socket
 
     def _admit(self, role: Role | None, hello: Hello) -> Role:
-        if hello.purpose not in self.handlers or hello.purpose not in MAY:
+        if hello.purpose not in self.handlers or hello.purpose not in ALLOWED_ROLES:
             raise PeerRefused(f"nobody here serves the purpose {hello.purpose!r}")
         if role is None:  # the same user of this machine: it is what it says
             kind = {"client": "user", "owner": "scheduler", "data": "user", "actor": "user", "call": "user"}.get(
                 hello.purpose, hello.purpose
             )
             return Role(self.app, kind, hello.name)
-        if role.kind not in MAY[hello.purpose]:
+        if role.kind not in ALLOWED_ROLES[hello.purpose]:
             who = "without a certificate" if role is ANONYMOUS else f"proved to be {role.uri}"
             raise PeerRefused(f"{hello.purpose} {hello.name!r} {who}, which may not be a {hello.purpose}")
         own = self.security.role if self.security else None

@@ -128,7 +128,7 @@ class Registrar:
         spelled = public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
         if self._joined.setdefault(request.container, spelled) != spelled:
             raise PeerRefused(f"container {request.container!r} has joined already, with another key")
-        return self.authority.leaf(Role(self.authority.app, "worker", request.container), public)
+        return self.authority.issue(Role(self.authority.app, "worker", request.container), public)
 
     @staticmethod
     def load(directory: str | os.PathLike[str]) -> Registrar:

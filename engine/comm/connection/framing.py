@@ -14,18 +14,18 @@ from typing import Any
 
 from tornado.iostream import IOStream, SSLIOStream, StreamClosedError
 
-from howdah.engine.comm.connection.raw_stream import Wire
+from howdah.engine.comm.connection.raw_stream import RawStream
 from howdah.errors import HowdahError
 
 Buffer = bytes | bytearray | memoryview
 
-LARGE = 256 * 1024
+LARGE_FRAME = 256 * 1024
 """Bytes from which a frame gets memory of its own when it is read."""
 
-JOINED = 64 * 1024
+JOINED_FRAME = 64 * 1024
 """Bytes up to which a frame is copied next to its neighbours for one write."""
 
-MOST_FRAMES = 1 << 22
+MAX_FRAMES = 1 << 22
 GREETING_BYTES = 64 * 1024
 """What an end may send before its role is known."""
 
@@ -44,7 +44,7 @@ def nbytes(frame: Buffer) -> int:
     return frame.nbytes if isinstance(frame, memoryview) else len(frame)
 
 
-def flat(frame: Buffer) -> memoryview:
+def byte_view(frame: Buffer) -> memoryview:
     """The frame as a memoryview of bytes."""
     view = memoryview(frame)
     if type(frame) is bytes:
@@ -52,7 +52,7 @@ def flat(frame: Buffer) -> memoryview:
     return view if view.format == "B" and view.ndim == 1 else view.cast("B")
 
 
-def join(frames: Sequence[Buffer]) -> list[Buffer]:
+def encode_message(frames: Sequence[Buffer]) -> list[Buffer]:
     """What to write for `frames`: as few pieces as possible, large frames as they are.
 
     >>> b"".join(join([b"ab", b"c"])).hex()
@@ -62,7 +62,7 @@ def join(frames: Sequence[Buffer]) -> list[Buffer]:
     small: list[Buffer] = [struct.pack(f"<I{len(sizes)}Q", len(sizes), *sizes)]
     pieces: list[Buffer] = []
     for frame, size in zip(frames, sizes):
-        if size <= JOINED:
+        if size <= JOINED_FRAME:
             small.append(frame)
         else:
             pieces.append(b"".join(small))
@@ -73,7 +73,7 @@ def join(frames: Sequence[Buffer]) -> list[Buffer]:
     return pieces
 
 
-def groups(sizes: Sequence[int]) -> list[tuple[int, list[int]]]:
+def group_frames(sizes: Sequence[int]) -> list[tuple[int, list[int]]]:
     """Which neighbouring frames share memory: the bytes of each group, and the sizes in it.
 
     >>> groups([10, 20, LARGE])
@@ -83,7 +83,7 @@ def groups(sizes: Sequence[int]) -> list[tuple[int, list[int]]]:
     at, n = 0, len(sizes)
     while at < n:
         stop, together = at + 1, sizes[at]
-        while stop < n and together + sizes[stop] <= LARGE:
+        while stop < n and together + sizes[stop] <= LARGE_FRAME:
             together += sizes[stop]
             stop += 1
         found.append((together, list(sizes[at:stop])))
@@ -99,10 +99,10 @@ class Channel:
 
     def __init__(self, stream: IOStream, peer: str = "") -> None:
         self.stream: Any = stream
-        """tornado's; a `Wire` while messages are delivered over a plain socket."""
+        """tornado's; a `RawStream` while messages are delivered over a plain socket."""
         self.peer = peer
-        self.limit = GREETING_BYTES
-        """Most bytes of one message; lifted by `trust` once the other end's role is known."""
+        self.size_limit = GREETING_BYTES
+        """Most bytes of one message; lifted by `lift_size_limit` once the other end's role is known."""
         self.on_close: Callable[[], None] | None = None
         """Who has taken the socket over hears of `close` by this."""
 
@@ -111,20 +111,20 @@ class Channel:
         return bool(self.stream.closed())
 
     @property
-    def any_thread(self) -> bool:
+    def thread_safe(self) -> bool:
         """Whether `write` may be called on any thread now, and what it is given leaves at once."""
-        return type(self.stream) is Wire and not self.stream.writing()
+        return type(self.stream) is RawStream and not self.stream.writing()
 
-    def trust(self) -> None:
-        self.limit = 1 << 62
+    def lift_size_limit(self) -> None:
+        self.size_limit = 1 << 62
 
     def write(self, frames: Sequence[Buffer]) -> None:
         """Send without waiting; what the socket does not take yet is kept, not copied if large."""
         try:
-            if type(self.stream) is Wire:
-                self.stream.send(join(frames))
+            if type(self.stream) is RawStream:
+                self.stream.send(encode_message(frames))
                 return
-            for piece in join(frames):
+            for piece in encode_message(frames):
                 self.stream.write(piece if isinstance(piece, bytes | memoryview) else memoryview(piece))
         except (StreamClosedError, OSError) as error:
             raise self._ended() from error
@@ -151,20 +151,20 @@ class Channel:
                 error = self._ended()
             over.set_exception(error)
 
-        self.stream = Wire(sock, begun, self._check, groups, take, ended)
+        self.stream = RawStream(sock, begun, self._check, group_frames, take, ended)
         await over
 
     def _check(self, count: int, size: int) -> None:
-        if not 0 < count <= MOST_FRAMES or (count - 1) * 8 > self.limit:
+        if not 0 < count <= MAX_FRAMES or (count - 1) * 8 > self.size_limit:
             raise MalformedFrames(f"{self.peer or 'a peer'} announced {count} frames; it does not speak howdah")
-        if size > self.limit:
+        if size > self.size_limit:
             raise MalformedFrames(f"{self.peer or 'a peer'} announced {size} bytes before it had proved who it is")
 
-    async def write_through(self, frames: Sequence[Buffer]) -> None:
+    async def write_and_drain(self, frames: Sequence[Buffer]) -> None:
         """Send, and wait until the socket has taken all of it."""
         done = None
         try:
-            for piece in join(frames):
+            for piece in encode_message(frames):
                 done = self.stream.write(piece if isinstance(piece, bytes | memoryview) else memoryview(piece))
             if done is not None:
                 await done
@@ -186,7 +186,7 @@ class Channel:
 
     async def _read_frames(self, sizes: Sequence[int]) -> list[memoryview]:
         frames: list[memoryview] = []
-        for together, members in groups(sizes):
+        for together, members in group_frames(sizes):
             memory = memoryview(bytearray(together))
             if together:
                 await self.stream.read_into(memory)

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from howdah.engine.comm.connection.framing import Buffer, Channel, ChannelClosed, flat
+from howdah.engine.comm.connection.framing import Buffer, Channel, ChannelClosed, byte_view
 
 
 class _NoStream:
@@ -25,12 +25,12 @@ class _NoStream:
         return False
 
 
-class InsideChannel(Channel):
+class InprocChannel(Channel):
     """One end; `pair` makes two."""
 
     def __init__(self, peer: str) -> None:
         super().__init__(_NoStream(), peer)  # type: ignore[arg-type]
-        self._other: InsideChannel | None = None
+        self._other: InprocChannel | None = None
         """None once the connection is over."""
         self._arrived: deque[Sequence[Buffer]] = deque()
         self._reader: asyncio.Future[None] | None = None
@@ -76,7 +76,7 @@ class InsideChannel(Channel):
             while self._arrived and self._take is not None:
                 frames = self._arrived.popleft()
                 try:
-                    self._take(list(map(flat, frames)))
+                    self._take(list(map(byte_view, frames)))
                 except BaseException as error:  # noqa: BLE001  # it is this end's fault, not that of the one who writes
                     self._take = None
                     if self._ending is not None and not self._ending.done():
@@ -93,7 +93,7 @@ class InsideChannel(Channel):
                 await self._reader
             finally:
                 self._reader = None
-        return list(map(flat, self._arrived.popleft()))
+        return list(map(byte_view, self._arrived.popleft()))
 
     def close(self) -> None:
         other, self._other = self._other, None
@@ -114,7 +114,7 @@ class InsideChannel(Channel):
         return ChannelClosed(f"the connection to {self.peer or 'a peer'} ended")
 
 
-def pair(caller: str, listener: str) -> tuple[InsideChannel, InsideChannel]:
+def pair(caller: str, listener: str) -> tuple[InprocChannel, InprocChannel]:
     """Two ends: for who calls (its peer is `listener`), and for who listens.
 
     >>> mine, other = pair("a client", "the scheduler")
@@ -122,7 +122,7 @@ def pair(caller: str, listener: str) -> tuple[InsideChannel, InsideChannel]:
     >>> [bytes(frame) for frame in asyncio.run(other.read())]
     [b'hello']
     """
-    one: Any = InsideChannel(listener)
-    two: Any = InsideChannel(caller)
+    one: Any = InprocChannel(listener)
+    two: Any = InprocChannel(caller)
     one._other, two._other = two, one
     return one, two

@@ -22,7 +22,7 @@ _CHUNK = 128 * 1024
 _MOST_PIECES = 512
 
 
-class Wire:
+class RawStream:
     """Reads and writes `sock`, which is non-blocking and becomes this object's own.
 
     Parameters

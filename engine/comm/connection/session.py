@@ -6,10 +6,10 @@ one ended before that. So a dropped link costs nothing but time, and neither end
 go on (the other end has forgotten it) its owner starts a new one and says again what matters.
 
 An end that keeps a journal writes down each batch before it handles it (`on_batch`), and says what it may confirm
-(`confirms`). When it is started again it goes on from there with sessions that are `dormant` until the other end is
+(`confirms`). When it is started again it goes on from there with sessions that are `suspended` until the other end is
 back: what it says meanwhile is said anew then, so it is dropped.
 
-Used by scheduler, worker and client alike; only on the event loop's thread, but for `send_at_once`. It opens no
+Used by scheduler, worker and client alike; only on the event loop's thread, but for `send_now`. It opens no
 connections.
 """
 
@@ -30,8 +30,8 @@ from howdah.engine.comm.connection.framing import Buffer, Channel, ChannelClosed
 
 In = TypeVar("In")
 
-CONFIRM_BATCHES = 64
-CONFIRM_BYTES = 1 << 20
+ACK_BATCHES = 64
+ACK_BYTES = 1 << 20
 """After so many batches or bytes a confirmation is sent at once, not with the next heartbeat."""
 
 
@@ -94,31 +94,31 @@ class Session(Generic[In]):
         self.received = 0
         self.on_batch: Callable[[int, list[Any], Sequence[Buffer]], None] | None = None
         """Called with the number, the messages and the frames of each batch before it is handled."""
-        self.confirming: Callable[[], int] | None = None
+        self.acknowledge_limit: Callable[[], int] | None = None
         """Says which batch is the last that may be confirmed, if that is not the last that was received."""
-        self.dormant = False
-        self.overheard: Callable[[Any], None] | None = None
+        self.suspended = False
+        self.record_undelivered: Callable[[Any], None] | None = None
         """Called with what is sent while the session is dormant."""
-        self.heard = time.monotonic()
+        self.last_received = time.monotonic()
         """When the other end last said anything."""
         self.channel: Channel | None = None
-        self.lost: float | None = None
+        self.disconnected_since: float | None = None
         """Since when there is no channel."""
         self._decoder, self._on_message = decoder, on_message
         self._number = 0
         self._next: deque[tuple[Any, Sequence[Buffer]]] = deque()
-        self._kept: deque[_Sent] = deque()
+        self._unacknowledged: deque[_Sent] = deque()
         self._unconfirmed = 0
         self._unconfirmed_bytes = 0
         self._flushing = False
-        self._said = 0.0
+        self._last_sent = 0.0
         self._loop = asyncio.get_running_loop()
         self.lock = threading.RLock()
         """Held while anything is sent; what is put in meanwhile goes with that, or next."""
 
-    def confirms(self) -> int:
+    def acknowledgeable(self) -> int:
         """The last batch that may be confirmed."""
-        return self.received if self.confirming is None else self.confirming()
+        return self.received if self.acknowledge_limit is None else self.acknowledge_limit()
 
     @property
     def connected(self) -> bool:
@@ -126,37 +126,37 @@ class Session(Generic[In]):
 
     def send(self, message: Any, *frames: Buffer) -> None:
         """Send `message` at the end of this turn of the loop. Frames must not change until they are confirmed."""
-        if self.dormant:
-            if self.overheard is not None:
-                self.overheard(message)
+        if self.suspended:
+            if self.record_undelivered is not None:
+                self.record_undelivered(message)
             return
         self._next.append((message, frames))
         if not self._flushing:
             self._flushing = True
             self._loop.call_soon(self.flush)
 
-    def send_at_once(self, message: Any, *frames: Buffer) -> bool:
+    def send_now(self, message: Any, *frames: Buffer) -> bool:
         """On any thread: send `message`, after all that was put in before. False, and nothing is sent, where only the
         loop's thread can: without a connection, over TLS, or while the other end is slow to read."""
         with self.lock:
-            if self.channel is None or self.dormant or not self.channel.any_thread:
+            if self.channel is None or self.suspended or not self.channel.thread_safe:
                 return False
             self._next.append((message, frames))
             self._send_next()
         return True
 
     @property
-    def last(self) -> Any:
+    def last_queued(self) -> Any:
         """The last message that was put in and is not sent, None if all are. On the loop's thread, of a session on
-        which nobody uses `send_at_once`: whoever put it in may still change it."""
+        which nobody uses `send_now`: whoever put it in may still change it."""
         return self._next[-1][0] if self._next else None
 
-    def wake(self, peer_received: int) -> None:
+    def resume(self, peer_received: int) -> None:
         """The other end of a dormant session is back, and has had the batches up to this one."""
-        self.dormant = False
+        self.suspended = False
         self._number = peer_received
 
-    def hold(self) -> bool:
+    def cork(self) -> bool:
         """What is sent from now on stays until `flush`, which is the caller's to call if this returns True."""
         mine = not self._flushing
         self._flushing = True
@@ -169,7 +169,7 @@ class Session(Generic[In]):
             if self._next:
                 self._send_next()
             elif self._unconfirmed:
-                self._write([_encoder.encode(_Head(0, self.confirms(), [], []))])
+                self._write([_encoder.encode(_Head(0, self.acknowledgeable(), [], []))])
 
     def _send_next(self) -> None:
         self._number += 1
@@ -182,31 +182,31 @@ class Session(Generic[In]):
             messages.append(message)
             counts.append(len(frames))
             batch += frames
-        batch[0] = _encoder.encode(_Head(self._number, self.confirms(), counts, messages))
-        self._kept.append(_Sent(self._number, batch, messages, counts))
+        batch[0] = _encoder.encode(_Head(self._number, self.acknowledgeable(), counts, messages))
+        self._unacknowledged.append(_Sent(self._number, batch, messages, counts))
         self._write(batch)
 
-    def beat(self, now: float, every: float, silence: float) -> None:
+    def heartbeat(self, now: float, every: float, silence: float) -> None:
         """To be called now and then: says something if nothing was said for `every` seconds, and ends a channel on
         which nothing was heard for `silence` seconds."""
         if self.channel is None:
             return
-        if now - self.heard > silence:
+        if now - self.last_received > silence:
             self.channel.close()
-        elif now - self._said >= every:
+        elif now - self._last_sent >= every:
             with self.lock:
-                self._write([_encoder.encode(_Head(0, self.confirms(), [], []))])
+                self._write([_encoder.encode(_Head(0, self.acknowledgeable(), [], []))])
 
     async def run(self, channel: Channel, peer_received: int) -> None:
         """Go on over `channel`; returns when it ends. `peer_received` is the last batch that the other end has."""
         if self.channel is not None:
             self.channel.close()  # the newer connection is the right one
-        self.heard = time.monotonic()
+        self.last_received = time.monotonic()
         try:
             with self.lock:
-                self.channel, self.lost = channel, None
-                self.confirm(peer_received)
-                for sent in self._kept:
+                self.channel, self.disconnected_since = channel, None
+                self.on_acknowledged(peer_received)
+                for sent in self._unacknowledged:
                     self._write(sent.batch)
             await self._read(channel)
         except ChannelClosed:
@@ -214,23 +214,23 @@ class Session(Generic[In]):
         finally:
             channel.close()
             if self.channel is channel:
-                self.channel, self.lost = None, time.monotonic()
+                self.channel, self.disconnected_since = None, time.monotonic()
 
     async def _read(self, channel: Channel) -> None:
         def take(frames: Sequence[memoryview]) -> None:
             if self.channel is channel:
-                self._heard(channel, frames)
+                self._on_frames(channel, frames)
 
         await channel.deliver(take)
 
-    def _heard(self, channel: Channel, frames: Sequence[memoryview]) -> None:
+    def _on_frames(self, channel: Channel, frames: Sequence[memoryview]) -> None:
         """One batch has come."""
-        self.heard = time.monotonic()
+        self.last_received = time.monotonic()
         try:
             head = self._decoder.decode(frames[0])
         except msgspec.DecodeError as error:
             raise MalformedFrames(f"{channel.peer} said what it may not say: {error}") from error
-        self.confirm(head.confirmed)
+        self.on_acknowledged(head.confirmed)
         if head.number <= self.received:
             return  # a heartbeat, or a batch that came through before its channel ended
         self.received = head.number
@@ -242,11 +242,11 @@ class Session(Generic[In]):
             at += count
         self._unconfirmed += 1
         self._unconfirmed_bytes += sum([frame.nbytes for frame in frames])
-        if not self._flushing and (self._unconfirmed >= CONFIRM_BATCHES or self._unconfirmed_bytes >= CONFIRM_BYTES):
+        if not self._flushing and (self._unconfirmed >= ACK_BATCHES or self._unconfirmed_bytes >= ACK_BYTES):
             self._flushing = True
             self._loop.call_soon(self.flush)
 
-    def hear(self, frames: Sequence[memoryview], which: Callable[[Any], bool]) -> None:
+    def replay(self, frames: Sequence[memoryview], which: Callable[[Any], bool]) -> None:
         """Handle once more those messages of a batch, which a journal has kept, of which `which` is true."""
         head = self._decoder.decode(frames[0])
         at = 1
@@ -255,25 +255,25 @@ class Session(Generic[In]):
                 self._on_message(message, frames[at : at + count])
             at += count
 
-    def confirm(self, number: int) -> None:
+    def on_acknowledged(self, number: int) -> None:
         """The other end has the batches up to this one."""
-        kept = self._kept
+        kept = self._unacknowledged
         while kept and kept[0].number <= number:  # others add at the end alone
             kept.popleft()
 
     def _write(self, batch: Sequence[Buffer]) -> None:
         if self.channel is None:
             return
-        self._said = time.monotonic()
+        self._last_sent = time.monotonic()
         self._unconfirmed = self._unconfirmed_bytes = 0
         with contextlib.suppress(ChannelClosed):  # the reader ends too, and the batch is kept for the next channel
             self.channel.write(batch)
 
-    def unconfirmed(self) -> list[tuple[Any, list[Buffer]]]:
+    def unacknowledged(self) -> list[tuple[Any, list[Buffer]]]:
         """Messages with their frames that the other end may not have: what a new session may have to say again."""
         self.flush()
         found: list[tuple[Any, list[Buffer]]] = []
-        for sent in self._kept:
+        for sent in self._unacknowledged:
             at = 1
             for message, count in zip(sent.messages, sent.counts):
                 found.append((message, sent.batch[at : at + count]))
@@ -285,10 +285,10 @@ class Session(Generic[In]):
         if self.channel is not None:
             self.flush()
             self.channel.close()
-        self.on_batch = self.confirming = self.overheard = None
+        self.on_batch = self.acknowledge_limit = self.record_undelivered = None
         self._on_message = _unheard
 
-    async def farewell(self, message: Any, timeout: float = 1.0) -> None:
+    async def close_with(self, message: Any, timeout: float = 1.0) -> None:
         """Send a last message, wait until the socket has it, and end the channel."""
         channel = self.channel
         if channel is None:

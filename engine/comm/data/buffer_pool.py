@@ -16,18 +16,18 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
-KEEP_SECONDS = 10.0
+MAX_IDLE_SECONDS = 10.0
 
-MOST = 64 << 20
+DEFAULT_LIMIT = 64 << 20
 """Bytes that are kept of each kind, until `keep_at_most` says otherwise."""
 
-_most = MOST
-_all: weakref.WeakSet[Kept[Any]] = weakref.WeakSet()
+_most = DEFAULT_LIMIT
+_all: weakref.WeakSet[BufferPool[Any]] = weakref.WeakSet()
 
 T = TypeVar("T")
 
 
-def rounded(n: int) -> int:
+def size_class(n: int) -> int:
     """The size of a piece for `n` bytes: an eighth more at most, and whole pages.
 
     >>> rounded(1 << 20) == 1 << 20, rounded((1 << 20) + 1) == 9 << 17
@@ -37,24 +37,24 @@ def rounded(n: int) -> int:
     return -(-n // step) * step
 
 
-def keep_at_most(nbytes: int) -> None:
+def set_limit(nbytes: int) -> None:
     """From now on, of each kind, in this process."""
     global _most
     _most = nbytes
 
 
-def kept_bytes() -> int:
+def pooled_bytes() -> int:
     """Bytes that nobody uses now, of all kinds."""
     return sum(one.nbytes for one in list(_all))
 
 
-def give_back(older: float = 0.0) -> None:
+def trim(older: float = 0.0) -> None:
     """To the system: what was kept for `older` seconds."""
     for one in list(_all):
-        one.give_back(older)
+        one.trim(older)
 
 
-class Kept(Generic[T]):
+class BufferPool(Generic[T]):
     """Pieces of one kind that nobody uses, until they are taken again.
 
     A destructor may put one here at any moment, on any thread, even while this very thread takes one, and even in a
@@ -98,7 +98,7 @@ class Kept(Generic[T]):
                 self._lock.release()
         return None
 
-    def give_back(self, older: float = 0.0) -> None:
+    def trim(self, older: float = 0.0) -> None:
         """To the system: what was kept for `older` seconds."""
         put_before = time.monotonic() - older
         gone: list[T] = []

@@ -1,8 +1,9 @@
 """A connection for bulk data: blocking, on a thread of its own, straight into memory of the right size.
 
-A `Line` takes over the socket of a `Channel` that was greeted. The messages are the channel's (`frames`), and file
-descriptors can go along where both ends are on one host. Every system call moves as much as it can with the
-interpreter lock released. For this folder only; `ways` says how bytes are protected, `transfer` what the frames mean.
+A `BulkConnection` takes over the socket of a `Channel` whose greeting is complete. Messages have the channel's format,
+and file descriptors can follow them where both ends are on one host. Every system call moves as much as it can with the
+interpreter lock released. For this folder only; `record_layer` says how bytes are protected, `transfer` what the frames
+mean.
 """
 
 from __future__ import annotations
@@ -17,23 +18,23 @@ import time
 from collections.abc import Sequence
 
 from howdah.engine.comm.connection.framing import (
-    LARGE,
-    MOST_FRAMES,
+    LARGE_FRAME,
+    MAX_FRAMES,
     Buffer,
     Channel,
     ChannelClosed,
     MalformedFrames,
-    join,
+    encode_message,
     nbytes,
 )
-from howdah.engine.comm.data.encryption import Seal
-from howdah.engine.comm.data.receive_buffers import new_memory
-from howdah.engine.comm.data.record_layer import Plain, Records, Sealed, Way
+from howdah.engine.comm.data.encryption import AeadRecords
+from howdah.engine.comm.data.receive_buffers import allocate
+from howdah.engine.comm.data.record_layer import EncryptedRecords, PlainRecords, RecordLayer, TlsRecords
 
-SILENCE_SECONDS = 120
+IDLE_TIMEOUT = 120
 """An end that neither sends nor takes a byte for so long while it should is given up."""
 
-MOST_FDS = 64
+MAX_FDS = 64
 """File descriptors in one control message (the kernel's limit is 253)."""
 
 _FIRST = struct.Struct("<IQ")
@@ -42,28 +43,30 @@ _TIMED = 1 << 20
 _ALIGN, _ALIGNED_LEAST = 16, 1024
 
 
-class Line:
+class BulkConnection:
     """One blocking connection. One thread at a time uses it; `close` may be called from any.
 
     Every method raises `ChannelClosed` when the connection ends or is silent for too long.
     """
 
-    def __init__(self, sock: socket.socket, peer: str, other_host: bool = False, seal: Seal | None = None) -> None:
+    def __init__(
+        self, sock: socket.socket, peer: str, other_host: bool = False, seal: AeadRecords | None = None
+    ) -> None:
         if isinstance(sock, ssl.SSLSocket) and seal is not None:
             sock = socket.socket(fileno=sock.detach())  # TLS has done its part: what follows is sealed
         self._socket, self.peer = sock, peer
         self.other_host = other_host
         self.closed = False
-        self.seconds_a_byte = 0.0
+        self.seconds_per_byte = 0.0
         """What sending has cost of late, by large messages."""
-        self._way: Way
+        self._way: RecordLayer
         if seal is not None:
-            self._way = Sealed(sock, seal)
+            self._way = EncryptedRecords(sock, seal)
         else:
-            self._way = Records(sock) if isinstance(sock, ssl.SSLSocket) else Plain(sock)
+            self._way = TlsRecords(sock) if isinstance(sock, ssl.SSLSocket) else PlainRecords(sock)
         self.passes_fds = sock.family == socket.AF_UNIX
         sock.setblocking(True)
-        wait = struct.pack("ll", SILENCE_SECONDS, 0)
+        wait = struct.pack("ll", IDLE_TIMEOUT, 0)
         for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
             sock.setsockopt(socket.SOL_SOCKET, option, wait)
         if sock.family == socket.AF_UNIX:
@@ -74,7 +77,7 @@ class Line:
                 sock.setsockopt(socket.IPPROTO_TCP, name, value)
 
     @classmethod
-    def over(cls, channel: Channel, other_host: bool = False, seal: Seal | None = None) -> Line:
+    def take_over(cls, channel: Channel, other_host: bool = False, seal: AeadRecords | None = None) -> BulkConnection:
         """Take the socket from `channel`, which is not used any more. On the loop's thread.
 
         With `seal`, which the other end has the counterpart of, all that follows is sealed by it.
@@ -100,22 +103,22 @@ class Line:
 
     def send(self, frames: Sequence[Buffer], fds: Sequence[int] = ()) -> None:
         """Send one message, and `fds` after it."""
-        pieces = join(frames)
+        pieces = encode_message(frames)
         begun = time.perf_counter()
         with self._ending():
             self._way.send([memoryview(piece).cast("B") for piece in pieces])
-            for at in range(0, len(fds), MOST_FDS):
-                socket.send_fds(self._socket, [b"F"], list(fds[at : at + MOST_FDS]))
+            for at in range(0, len(fds), MAX_FDS):
+                socket.send_fds(self._socket, [b"F"], list(fds[at : at + MAX_FDS]))
         size = sum(map(nbytes, pieces))
         if size >= _TIMED:
-            self.seconds_a_byte += ((time.perf_counter() - begun) / size - self.seconds_a_byte) / 4
+            self.seconds_per_byte += ((time.perf_counter() - begun) / size - self.seconds_per_byte) / 4
 
     def receive(self) -> list[memoryview]:
         """The next message's frames, each a writable memoryview."""
         head = bytearray(_FIRST.size)
         self._fill(memoryview(head))
         count, size = _FIRST.unpack(head)
-        if not 0 < count <= MOST_FRAMES:
+        if not 0 < count <= MAX_FRAMES:
             raise MalformedFrames(f"{self.peer} announced {count} frames; it does not speak howdah")
         sizes = [size]
         if count > 1:
@@ -126,16 +129,16 @@ class Line:
         at = 0
         while at < count:
             stop, together = at + 1, sizes[at]
-            while stop < count and together + sizes[stop] <= LARGE:
+            while stop < count and together + sizes[stop] <= LARGE_FRAME:
                 together += sizes[stop]
                 stop += 1
-            memory = new_memory(together)
+            memory = allocate(together)
             self._fill(memory)
             begin = 0
             for size in sizes[at:stop]:
                 frame = memory[begin : begin + size]
                 if size >= _ALIGNED_LEAST and begin % _ALIGN:  # arrays want their data aligned
-                    frame, unaligned = new_memory(size), frame
+                    frame, unaligned = allocate(size), frame
                     frame[:] = unaligned
                 frames.append(frame)
                 begin += size
@@ -148,7 +151,7 @@ class Line:
         try:
             with self._ending():
                 while len(fds) < count:
-                    due = min(MOST_FDS, count - len(fds))
+                    due = min(MAX_FDS, count - len(fds))
                     fds += self._receive_some(due)
         except BaseException:
             for fd in fds:
@@ -181,7 +184,7 @@ class Line:
             yield
         except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError) as error:
             self.close()
-            raise ChannelClosed(f"{self.peer} was silent for {SILENCE_SECONDS} s") from error
+            raise ChannelClosed(f"{self.peer} was silent for {IDLE_TIMEOUT} s") from error
         except (EOFError, OSError, ValueError) as error:
             self.close()
             why = f": {error}" if str(error) else ""

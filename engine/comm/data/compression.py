@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from howdah.engine.comm.connection.framing import Buffer, nbytes
-from howdah.engine.comm.data.bulk_connection import Line
-from howdah.engine.comm.data.receive_buffers import new_memory
+from howdah.engine.comm.data.bulk_connection import BulkConnection
+from howdah.engine.comm.data.receive_buffers import allocate
 
 LEAST = 64 << 10
 """Bytes below which a frame is not pressed."""
@@ -22,13 +22,13 @@ SHRINKS = 0.75
 """A sample must shrink to this share."""
 
 
-class Presser:
+class Compressor:
     """Presses frames for one line. What it knows of the line's pace it keeps there."""
 
-    def __init__(self, line: Line) -> None:
+    def __init__(self, line: BulkConnection) -> None:
         self._line = line
 
-    def press(self, frames: list[Buffer]) -> Sequence[tuple[int, int]]:
+    def compress(self, frames: list[Buffer]) -> Sequence[tuple[int, int]]:
         """Replace frames where it pays; returns their indices with their real sizes."""
         codec = _codec()
         if codec is None:
@@ -49,18 +49,18 @@ class Presser:
         sample = b"".join(frame[at : at + SAMPLE] for at in places)
         share = len(codec.compress(sample, asbytes=True)) / len(sample)
         seconds_a_byte = (time.thread_time() - begun) / len(sample)
-        if share > SHRINKS or seconds_a_byte > (1 - share) * self._line.seconds_a_byte:
+        if share > SHRINKS or seconds_a_byte > (1 - share) * self._line.seconds_per_byte:
             return None
         return memoryview(codec.compress(frame)).cast("B")
 
 
-def open_pressed(frames: list[memoryview], pressed: Sequence[tuple[int, int]]) -> None:
+def decompress(frames: list[memoryview], pressed: Sequence[tuple[int, int]]) -> None:
     """The real frames in place of the pressed ones."""
     import pyarrow as pa
 
     codec = pa.Codec("lz4_raw")
     for index, size in pressed:
-        memory = new_memory(size)
+        memory = allocate(size)
         memory[:] = memoryview(codec.decompress(frames[index], size)).cast("B")
         frames[index] = memory
 

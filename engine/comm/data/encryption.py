@@ -24,26 +24,26 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 SWITCH = "HOWDAH_SEAL"
-PIECE_BYTES = 1 << 20
+RECORD_BYTES = 1 << 20
 """The most that is sealed at once."""
 
-KEY_BYTES = 1 << 36
+BYTES_PER_KEY = 1 << 36
 """So much is sealed by one key: 2**32 blocks, by which nobody tells AES from chance with odds above 2**-64."""
 
 _TAG = 16
 _DETAIL = "seal"
 
 
-class BrokenSeal(OSError):
+class IntegrityError(OSError):
     """A piece does not open: somebody has changed it, or what came before it, on its way."""
 
 
-def wanted() -> bool:
+def is_enabled() -> bool:
     """Whether this process wants results to be sealed rather than in TLS records."""
     return os.environ.get(SWITCH) != "0"
 
 
-class Seal:
+class AeadRecords:
     """One end's part of a connection.
 
     Parameters
@@ -56,26 +56,26 @@ class Seal:
         ways = [_Keys(secret, b"howdah results, from the server"), _Keys(secret, b"howdah results, to the server")]
         self._out, self._in = ways if server else reversed(ways)
 
-    def size_of(self, size: int) -> int:
+    def encrypted_size(self, size: int) -> int:
         """Bytes of a piece of `size` bytes, sealed."""
         return size + _TAG
 
-    def size_in(self, sealed: int) -> int:
+    def plain_size(self, sealed: int) -> int:
         """Bytes of a piece that takes `sealed` bytes."""
         return sealed - _TAG
 
-    def checked(self, sealed: int) -> int:
+    def check_size(self, sealed: int) -> int:
         """The size of a sealed piece as it was announced. Raises BrokenSeal when there can be none of that size."""
-        if not _TAG < sealed <= PIECE_BYTES + _TAG:
-            raise BrokenSeal(f"a piece of {sealed} bytes was announced: the connection was meddled with")
+        if not _TAG < sealed <= RECORD_BYTES + _TAG:
+            raise IntegrityError(f"a piece of {sealed} bytes was announced: the connection was meddled with")
         return sealed
 
-    def close(self, piece: memoryview, head: memoryview, memory: memoryview) -> None:
+    def encrypt(self, piece: memoryview, head: memoryview, memory: memoryview) -> None:
         """Put `piece`, sealed, into `memory`; `head` is sent openly, but cannot be changed."""
         key, nonce = self._out.next(len(piece))
         key.encrypt_into(nonce, piece, head, memory)
 
-    def open(self, sealed: memoryview, head: memoryview, memory: memoryview) -> None:
+    def decrypt(self, sealed: memoryview, head: memoryview, memory: memoryview) -> None:
         """Put what `sealed` holds into `memory`. Raises BrokenSeal, and then nothing of it may be used."""
         from cryptography.exceptions import InvalidTag
 
@@ -83,7 +83,7 @@ class Seal:
         try:
             key.decrypt_into(nonce, sealed, head, memory)
         except InvalidTag:
-            raise BrokenSeal("a piece of a result was changed on its way") from None
+            raise IntegrityError("a piece of a result was changed on its way") from None
 
 
 class _Keys:
@@ -100,7 +100,7 @@ class _Keys:
 
     def next(self, size: int) -> tuple[AESGCM, bytes]:
         """The cipher and the nonce for one piece of `size` bytes; no nonce comes twice."""
-        if self._done + size > KEY_BYTES:
+        if self._done + size > BYTES_PER_KEY:
             self._take(_derived(self._key, b"howdah results, the next key"))
         self._done += size
         self._number += 1
@@ -114,14 +114,14 @@ def _derived(secret: bytes, name: bytes) -> bytes:
     return HKDF(hashes.SHA256(), 32, salt=None, info=name).derive(secret)
 
 
-def offered(hello: Hello) -> tuple[dict[str, str], Seal | None]:
+def offer(hello: Hello) -> tuple[dict[str, str], AeadRecords | None]:
     """For the data server, over TLS: what its welcome says, and its part; nothing where either end does not want."""
-    if not (hello.seals and wanted()):
+    if not (hello.accepts_aead and is_enabled()):
         return {}, None
     secret = secrets.token_bytes(32)
-    return {_DETAIL: secret.hex()}, Seal(secret, server=True)
+    return {_DETAIL: secret.hex()}, AeadRecords(secret, server=True)
 
 
-def taken(details: Mapping[str, str]) -> Seal | None:
+def accept(details: Mapping[str, str]) -> AeadRecords | None:
     """For who connected: its part, by the details of the welcome; None where the server did not offer any."""
-    return Seal(bytes.fromhex(details[_DETAIL]), server=False) if _DETAIL in details else None
+    return AeadRecords(bytes.fromhex(details[_DETAIL]), server=False) if _DETAIL in details else None

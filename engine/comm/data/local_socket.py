@@ -27,7 +27,7 @@ SWITCH = "HOWDAH_NEAR"
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
-def machine() -> str:
+def machine_id() -> str:
     """Names this machine until it is started again; "" where that cannot be known, or nobody is to be near."""
     if os.environ.get(SWITCH) == "0":
         return ""
@@ -36,7 +36,7 @@ def machine() -> str:
     return ""
 
 
-class NearDoor:
+class LocalSocket:
     """A data server's second entrance.
 
     Parameters
@@ -51,7 +51,7 @@ class NearDoor:
         self._listener = Listener({"data": self._admit}, None)
         self.details: dict[str, str] = {}
         """What a welcome says of it; nothing where it cannot be opened."""
-        here = machine()
+        here = machine_id()
         if here:
             with contextlib.suppress(OSError, HowdahError):  # a file system without sockets
                 address = self._listener.open(f"unix://{folder}/data")
@@ -66,9 +66,9 @@ class NearDoor:
         self._listener.close()
 
 
-async def nearer(details: Mapping[str, str], hello: Hello) -> Channel | None:
+async def connect_local(details: Mapping[str, str], hello: Hello) -> Channel | None:
     """A shorter way to the data server that welcomed `hello` with `details`; None where there is none."""
-    here = machine()
+    here = machine_id()
     if not here or details.get("machine") != here:
         return None
     try:

@@ -13,12 +13,12 @@ import sys
 import weakref
 from typing import NamedTuple
 
-from howdah.engine.comm.data.buffer_pool import Kept, rounded
+from howdah.engine.comm.data.buffer_pool import BufferPool, size_class
 
-AGAIN_LEAST = 256 << 10
+POOLED_MIN_BYTES = 256 << 10
 """Bytes from which memory is the system's own, and used again."""
 
-TOGETHER = 4 << 20
+MAPPED_BYTES = 4 << 20
 """About so much is asked for at once."""
 
 HUGE_PAGE = 2 << 20
@@ -33,7 +33,7 @@ _libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 _FAILED = ctypes.c_void_p(-1).value
 
 
-def new_memory(n: int) -> memoryview:
+def allocate(n: int) -> memoryview:
     """Writable memory of `n` bytes that may hold anything. It is given up with its last view.
 
     Raises
@@ -43,7 +43,7 @@ def new_memory(n: int) -> memoryview:
     >>> new_memory(5).nbytes
     5
     """
-    if n >= AGAIN_LEAST:
+    if n >= POOLED_MIN_BYTES:
         return _large(n)
     numpy = sys.modules.get("numpy")
     if numpy is not None and hasattr(numpy, "empty"):  # half imported by another thread, it has none yet
@@ -59,7 +59,7 @@ class _Piece(NamedTuple):
 
 
 def _large(n: int) -> memoryview:
-    size = rounded(n)
+    size = size_class(n)
     piece = _kept.take(size) or _new_piece(size)
     if not piece.touched:
         # All pages in one go: a third less CPU than a fault for each. Before Linux 5.14 they come one by one as ever.
@@ -71,7 +71,7 @@ def _large(n: int) -> memoryview:
 
 def _new_piece(size: int) -> _Piece:
     """One of several, of which the others are for who comes next: together they fill huge pages."""
-    count = max(TOGETHER // size, 1)
+    count = max(MAPPED_BYTES // size, 1)
     address = _map_aligned(size * count)
     for at in range(1, count):
         _kept.put(size, _Piece(address + at * size, size, False), over=True)
@@ -97,4 +97,4 @@ def _unmap(piece: _Piece) -> None:
     _libc.munmap(piece.address, piece.size)
 
 
-_kept: Kept[_Piece] = Kept(_unmap)
+_kept: BufferPool[_Piece] = BufferPool(_unmap)

@@ -1,4 +1,4 @@
-"""How the bytes of a `Line` move over its socket: as they are, in TLS records, or sealed in large pieces.
+"""How the bytes of a `BulkConnection` move over its socket: as they are, in TLS records, or sealed in large pieces.
 
 All are blocking, and raise EOFError when the other end has hung up, OSError for whatever else goes wrong. For `line`
 alone, which makes of these `ChannelClosed`.
@@ -12,15 +12,15 @@ import threading
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from howdah.engine.comm.data.encryption import PIECE_BYTES, Seal
+from howdah.engine.comm.data.encryption import RECORD_BYTES, AeadRecords
 
 _MOST_PIECES = 512
 _HEAD = 4
-_ROOM = PIECE_BYTES + (64 << 10)
+_ROOM = RECORD_BYTES + (64 << 10)
 
 
-class Way(Protocol):
-    """What a `Line` asks of it."""
+class RecordLayer(Protocol):
+    """What a `BulkConnection` asks of it."""
 
     def send(self, pieces: Sequence[memoryview]) -> None:
         """Send all bytes of `pieces`, in order."""
@@ -32,7 +32,7 @@ class Way(Protocol):
         """Whether bytes have arrived that the system does not know of any more."""
 
 
-class Plain:
+class PlainRecords:
     """The socket itself."""
 
     def __init__(self, sock: socket.socket) -> None:
@@ -60,7 +60,7 @@ class Plain:
         return False
 
 
-class Records:
+class TlsRecords:
     """TLS, as OpenSSL does it: 16 KiB at a time."""
 
     def __init__(self, sock: ssl.SSLSocket) -> None:
@@ -82,30 +82,30 @@ class Records:
         return bool(self._socket.pending())
 
 
-class Sealed:
+class EncryptedRecords:
     """Pieces of up to a MiB, each with its size before it, sealed by `seal`.
 
-    One thread sends or receives at a time (`Line`'s promise), by memory that is the thread's own, not the connection's:
-    a worker has connections to a thousand others.
+    One thread sends or receives at a time (`BulkConnection` promises it), through memory that is the thread's own and
+    not the connection's: a worker has connections to a thousand others.
     """
 
-    def __init__(self, sock: socket.socket, seal: Seal) -> None:
-        self._plain, self._seal = Plain(sock), seal
+    def __init__(self, sock: socket.socket, seal: AeadRecords) -> None:
+        self._plain, self._seal = PlainRecords(sock), seal
         self._left = memoryview(b"")
         """Of the last piece, what nobody has asked for yet."""
 
     def send(self, pieces: Sequence[memoryview]) -> None:
         room, at = _room(), 0
         for piece in pieces:
-            for begin in range(0, len(piece), PIECE_BYTES):
-                part = piece[begin : begin + PIECE_BYTES]
-                size = self._seal.size_of(len(part))
+            for begin in range(0, len(piece), RECORD_BYTES):
+                part = piece[begin : begin + RECORD_BYTES]
+                size = self._seal.encrypted_size(len(part))
                 if at + _HEAD + size > len(room):
                     self._plain.send([room[:at]])
                     at = 0
                 head, at = room[at : at + _HEAD], at + _HEAD
                 head[:] = size.to_bytes(_HEAD, "little")
-                self._seal.close(part, head, room[at : at + size])
+                self._seal.encrypt(part, head, room[at : at + size])
                 at += size
         if at:
             self._plain.send([room[:at]])
@@ -125,14 +125,14 @@ class Sealed:
         """Receive a piece: into `memory`, where it fits; returns how much of that is filled."""
         head = memoryview(bytearray(_HEAD))
         self._plain.fill(head)
-        sealed = _room()[: self._seal.checked(int.from_bytes(head, "little"))]
+        sealed = _room()[: self._seal.check_size(int.from_bytes(head, "little"))]
         self._plain.fill(sealed)
-        size = self._seal.size_in(len(sealed))
+        size = self._seal.plain_size(len(sealed))
         if size <= len(memory):
-            self._seal.open(sealed, head, memory[:size])
+            self._seal.decrypt(sealed, head, memory[:size])
             return size
         self._left = memoryview(bytearray(size))
-        self._seal.open(sealed, head, self._left)
+        self._seal.decrypt(sealed, head, self._left)
         return 0
 
     def pending(self) -> bool:

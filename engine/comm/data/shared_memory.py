@@ -17,9 +17,9 @@ import weakref
 from collections.abc import Sequence
 
 from howdah.engine.comm.connection.framing import Buffer, nbytes
-from howdah.engine.comm.data.buffer_pool import Kept, rounded
+from howdah.engine.comm.data.buffer_pool import BufferPool, size_class
 
-SHARED_LEAST = 64 << 10
+SHARED_MIN_BYTES = 64 << 10
 """Bytes of buffers from which a result is shared rather than sent: below, two system calls and a mapping cost more."""
 
 _ALIGN = 64
@@ -29,7 +29,7 @@ _ADD_SEALS = 1033
 _MOST_PIECES = 512
 
 
-class Segments:
+class SegmentPool:
     """One store's shared memory: the file descriptors that it may have, a quarter of what the system allows, and what
     nobody uses, kept for the next results."""
 
@@ -38,10 +38,10 @@ class Segments:
         wanted = min(hard, 1 << 16) if hard != resource.RLIM_INFINITY else 1 << 16
         if soft < wanted:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-        self.left = max(soft, wanted) // 4 if os.path.exists("/proc/self/fd") else 0
+        self.available = max(soft, wanted) // 4 if os.path.exists("/proc/self/fd") else 0
         """Descriptors that may still be made; none where none can be lent."""
         self._lock = threading.Lock()
-        self._kept: Kept[int] = Kept(self.close)
+        self._kept: BufferPool[int] = BufferPool(self.close)
 
     def take(self, size: int) -> int | None:
         """A descriptor of `size` bytes that nobody else has or maps; None when there is none left."""
@@ -68,17 +68,17 @@ class Segments:
     def _may_have_one(self) -> bool:
         for _ in range(2):
             with self._lock:
-                if self.left > 0:
-                    self.left -= 1
+                if self.available > 0:
+                    self.available -= 1
                     return True
-            self._kept.give_back()
+            self._kept.trim()
         return False
 
     def _give(self) -> None:
         with self._lock:
-            self.left += 1
+            self.available += 1
 
-    def again(self, size: int, fd: int) -> None:
+    def recycle(self, size: int, fd: int) -> None:
         """This process does not use it any more; others may."""
         self._kept.put(size, fd)
 
@@ -86,12 +86,12 @@ class Segments:
         os.close(fd)
         self._give()
 
-    def give_back(self) -> None:
+    def trim(self) -> None:
         """To the system: all that is kept."""
-        self._kept.give_back()
+        self._kept.trim()
 
     def __del__(self) -> None:
-        self.give_back()
+        self.trim()
 
 
 def _is_free(fd: int) -> bool:
@@ -104,16 +104,16 @@ def _is_free(fd: int) -> bool:
     return True
 
 
-class Shared:
+class SharedBuffers:
     """Buffers in one piece of shared memory, which is free with the last reference to this, once nobody maps it."""
 
     __slots__ = ("_fd", "_segments", "nbytes", "sizes")
 
-    def __init__(self, fd: int, sizes: tuple[int, ...], segments: Segments) -> None:
+    def __init__(self, fd: int, sizes: tuple[int, ...], segments: SegmentPool) -> None:
         self._fd, self.sizes, self._segments = fd, sizes, segments
         self.nbytes = sum(sizes)
 
-    def lend(self) -> int:
+    def open_reader(self) -> int:
         """A descriptor to read it by, here or in another process; the caller's to close.
 
         It is an open file of its own with a lock on it, which the system holds as long as anybody has this descriptor
@@ -125,21 +125,21 @@ class Shared:
 
     def map(self) -> list[memoryview]:
         """The buffers, copy-on-write."""
-        fd = self.lend()
+        fd = self.open_reader()
         try:
             return map_aligned(fd, self.sizes)
         finally:
             os.close(fd)
 
     def __del__(self) -> None:
-        self._segments.again(_size_for(self.sizes), self._fd)
+        self._segments.recycle(_size_for(self.sizes), self._fd)
 
 
 def _size_for(sizes: Sequence[int]) -> int:
-    return rounded(aligned_size(sizes))
+    return size_class(aligned_size(sizes))
 
 
-def share(buffers: Sequence[Buffer], segments: Segments) -> Shared | None:
+def share(buffers: Sequence[Buffer], segments: SegmentPool) -> SharedBuffers | None:
     """Copy `buffers` into shared memory; None when there is none left (descriptors or memory)."""
     sizes = tuple(map(nbytes, buffers))
     fd = segments.take(_size_for(sizes))
@@ -151,7 +151,7 @@ def share(buffers: Sequence[Buffer], segments: Segments) -> Shared | None:
     except OSError:
         segments.close(fd)
         return None
-    return Shared(fd, sizes, segments)
+    return SharedBuffers(fd, sizes, segments)
 
 
 def write_aligned(fd: int, buffers: Sequence[Buffer]) -> None:

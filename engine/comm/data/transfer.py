@@ -18,34 +18,34 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from howdah.engine.comm.connection.connect import connect, is_secure, send_greeting
+from howdah.engine.comm.connection.connect import connect, send_greeting, uses_tls
 from howdah.engine.comm.connection.framing import Buffer, Channel, ChannelClosed, nbytes
-from howdah.engine.comm.data.bulk_connection import MOST_FDS, Line
-from howdah.engine.comm.data.compression import Presser, open_pressed
-from howdah.engine.comm.data.encryption import Seal, offered, taken, wanted
-from howdah.engine.comm.data.local_socket import nearer
-from howdah.engine.comm.data.shared_memory import Shared, map_aligned
+from howdah.engine.comm.data.bulk_connection import MAX_FDS, BulkConnection
+from howdah.engine.comm.data.compression import Compressor, decompress
+from howdah.engine.comm.data.encryption import AeadRecords, accept, is_enabled, offer
+from howdah.engine.comm.data.local_socket import connect_local
+from howdah.engine.comm.data.shared_memory import SharedBuffers, map_aligned
 from howdah.engine.comm.security.certificates import Security
 from howdah.engine.protocol.layers import Key, TaskRange
-from howdah.engine.protocol.messages import DataSays, Fetch, Fetched, Hello, Welcome
+from howdah.engine.protocol.messages import DataMessage, Fetch, Fetched, Hello, Welcome
 from howdah.engine.serialization.serialize import loads
 from howdah.errors import HowdahError, PeerRefused, Unpicklable
 
-PIECE_BYTES = 8 << 20
+CHUNK_BYTES = 8 << 20
 """About so much of an answer is sent at once."""
 
-PIECE_ITEMS = 4096
+CHUNK_ITEMS = 4096
 SPLIT_ITEMS = 8
 """From so many items on a request goes over two connections."""
 
-MOST_BREAKS = 2
+MAX_RECONNECTS = 2
 """So often an answer that breaks off is gone on with over a new connection."""
 
 MISSING: Any = object()
 """What `look_up` returns for an item that is not there."""
 
 _encoder = msgspec.msgpack.Encoder()
-_decoder: msgspec.msgpack.Decoder[DataSays] = msgspec.msgpack.Decoder(DataSays)
+_decoder: msgspec.msgpack.Decoder[DataMessage] = msgspec.msgpack.Decoder(DataMessage)
 
 
 class Packed(NamedTuple):
@@ -54,7 +54,7 @@ class Packed(NamedTuple):
     pickle: Buffer = b""
     buffers: Sequence[Buffer] = ()
     error: str = ""
-    shared: Shared | None = None
+    shared: SharedBuffers | None = None
 
     def open(self) -> Any:
         """The value. Raises Unpicklable when it could not travel."""
@@ -80,23 +80,23 @@ class PeerGone(ChannelClosed):
     """The scheduler has given this worker up: it is useless to try it again."""
 
 
-Source = Callable[[Key, int, bool], Any]
+ResultSource = Callable[[Key, int, bool], Any]
 """source(layer, item, share) -> Packed or MISSING; `share`: rather in shared memory. Called on threads."""
 
 
-async def welcome(channel: Channel, hello: Hello, details: Mapping[str, str] | None = None) -> Seal | None:
+async def welcome_peer(channel: Channel, hello: Hello, details: Mapping[str, str] | None = None) -> AeadRecords | None:
     """Welcome who asks for results; returns what `serve` seals them with, if it does."""
-    offer, seal = offered(hello) if is_secure(channel) else ({}, None)
-    await send_greeting(channel, Welcome("", details={**(details or {}), **offer}))
+    offered, seal = offer(hello) if uses_tls(channel) else ({}, None)
+    await send_greeting(channel, Welcome("", details={**(details or {}), **offered}))
     return seal
 
 
-async def serve(
-    channel: Channel, source: Source, pool: Executor, other_host: bool = False, seal: Seal | None = None
+async def serve_results(
+    channel: Channel, source: ResultSource, pool: Executor, other_host: bool = False, seal: AeadRecords | None = None
 ) -> None:
     """Answer requests on `channel`, which was welcomed, until it ends; the answers are made and sent on `pool`."""
     loop = asyncio.get_running_loop()
-    line = Line.over(channel, other_host, seal)
+    line = BulkConnection.take_over(channel, other_host, seal)
     try:
         while True:
             if not line.pending:
@@ -106,7 +106,7 @@ async def serve(
         line.release()
 
 
-async def _readable(loop: asyncio.AbstractEventLoop, line: Line) -> None:
+async def _readable(loop: asyncio.AbstractEventLoop, line: BulkConnection) -> None:
     ready: asyncio.Future[None] = loop.create_future()
     number = line.fileno()
 
@@ -121,12 +121,12 @@ async def _readable(loop: asyncio.AbstractEventLoop, line: Line) -> None:
         loop.remove_reader(number)
 
 
-def _answer(line: Line, source: Source) -> None:
+def _answer(line: BulkConnection, source: ResultSource) -> None:
     request = _decoder.decode(line.receive()[0])
     if not isinstance(request, Fetch):
         raise PeerRefused(f"{line.peer} sent {type(request).__name__} where only Fetch is served")
     share = request.share and line.passes_fds
-    presser = Presser(line) if request.press and line.other_host else None
+    presser = Compressor(line) if request.lz4 and line.other_host else None
     piece = _Piece()
     for layer, item in items_of(request.spans):
         if piece.full:
@@ -145,14 +145,14 @@ class _Piece:
         self.parts: list[int] = []
         self.errors: list[tuple[int, str]] = []
         self.shared: list[tuple[int, tuple[int, ...]]] = []
-        self.mapped: list[Shared] = []
+        self.mapped: list[SharedBuffers] = []
         self.pickles: list[Buffer] = []
         self.buffers: list[Buffer] = []
         self.nbytes = 0
 
     @property
     def full(self) -> bool:
-        return self.nbytes >= PIECE_BYTES or len(self.mapped) >= MOST_FDS or len(self.parts) >= PIECE_ITEMS
+        return self.nbytes >= CHUNK_BYTES or len(self.mapped) >= MAX_FDS or len(self.parts) >= CHUNK_ITEMS
 
     def add(self, packed: Any) -> None:
         if packed is MISSING:
@@ -171,14 +171,14 @@ class _Piece:
         self.buffers.extend(packed.buffers)
         self.nbytes += packed.nbytes
 
-    def send(self, line: Line, more: bool, presser: Presser | None) -> None:
+    def send(self, line: BulkConnection, more: bool, presser: Compressor | None) -> None:
         frames = [b"", *self.pickles, *self.buffers]  # what is small together, so that it is received at once
-        pressed = presser.press(frames) if presser is not None else ()
+        pressed = presser.compress(frames) if presser is not None else ()
         head = Fetched(tuple(self.parts), tuple(self.errors), tuple(self.shared), tuple(pressed), more)
         frames[0] = _encoder.encode(head)
         fds: list[int] = []
         try:
-            fds.extend(shared.lend() for shared in self.mapped)
+            fds.extend(shared.open_reader() for shared in self.mapped)
             line.send(frames, fds)
         finally:
             for fd in fds:
@@ -188,7 +188,7 @@ class _Piece:
 # -- fetching -------------------------------------------------------------------------------------------------------
 
 
-class Peers:
+class PeerConnections:
     """Connections to data servers, kept for the next time.
 
     Parameters
@@ -200,8 +200,8 @@ class Peers:
 
     def __init__(self, name: str, security: Security | None, most: int = 8, per_peer: int = 2) -> None:
         self.name, self.security = name, security
-        self._idle: dict[str, list[Line]] = {}
-        self._busy: set[Line] = set()
+        self._idle: dict[str, list[BulkConnection]] = {}
+        self._busy: set[BulkConnection] = set()
         self._most = asyncio.Semaphore(most)
         self._per_peer = per_peer
         self._slots: dict[str, asyncio.Semaphore] = {}
@@ -253,10 +253,10 @@ class Peers:
                 self._under_way.pop(address, None)
         return missing
 
-    def give_up(self, address: str) -> None:
+    def abort(self, address: str) -> None:
         """Whoever is fetching from there gets PeerGone now: a process that is stopped, or a host that is cut off, does
         not even refuse. On the loop's thread."""
-        self.forget(address)
+        self.close_idle(address)
         for job in self._under_way.get(address, ()):
             self._given_up.add(job)
             job.cancel()
@@ -282,11 +282,11 @@ class Peers:
                     line.release()
                     if not reused:
                         breaks += 1
-                        if breaks > MOST_BREAKS:
+                        if breaks > MAX_RECONNECTS:
                             raise
                     # It lay idle and the peer has closed it, or the link broke: neither says that the peer is gone.
                     # What has come is taken; the next connection is asked for the rest.
-                    self.forget(address)
+                    self.close_idle(address)
                     line, reused = await self._line(address)
                     continue
                 except BaseException:
@@ -301,7 +301,7 @@ class Peers:
             else:
                 self._idle.setdefault(address, []).append(line)
 
-    async def _line(self, address: str) -> tuple[Line, bool]:
+    async def _line(self, address: str) -> tuple[BulkConnection, bool]:
         idle = self._idle.get(address, [])
         while idle:
             line = idle.pop()
@@ -309,15 +309,15 @@ class Peers:
                 return line, True
         if self._closed:
             raise ChannelClosed("this end is closed")
-        hello = Hello("data", self.name, host=socket.gethostname(), seals=wanted())
+        hello = Hello("data", self.name, host=socket.gethostname(), accepts_aead=is_enabled())
         channel, welcomed = await connect(address, hello, self.security, expect="worker")
-        near = await nearer(welcomed.details, hello)
+        near = await connect_local(welcomed.details, hello)
         if near is not None:
             channel.close()
-            return Line.over(near), False
-        return Line.over(channel, seal=taken(welcomed.details)), False
+            return BulkConnection.take_over(near), False
+        return BulkConnection.take_over(channel, seal=accept(welcomed.details)), False
 
-    def forget(self, address: str) -> None:
+    def close_idle(self, address: str) -> None:
         """End the idle connections to `address`."""
         for line in self._idle.pop(address, []):
             line.release()
@@ -333,7 +333,7 @@ class Peers:
         self._pool.shutdown(wait=False)
 
 
-def _release_after(running: Future[int], line: Line) -> None:
+def _release_after(running: Future[int], line: BulkConnection) -> None:
     """A thread may be using it still."""
     running.add_done_callback(lambda _: line.release())
 
@@ -347,9 +347,9 @@ class _Exchange:
         self.rest = list(spans)
         self._take, self._missing = take, missing
 
-    def run(self, line: Line) -> int:
+    def run(self, line: BulkConnection) -> int:
         """Ask on `line` and take all that comes; returns the bytes that came, mapped ones included. On a thread."""
-        line.send([_encoder.encode(Fetch(tuple(self.rest), line.passes_fds, press=True))])
+        line.send([_encoder.encode(Fetch(tuple(self.rest), line.passes_fds, lz4=True))])
         total, more = 0, True
         while more:
             frames = line.receive()
@@ -357,8 +357,8 @@ class _Exchange:
             answer = _decoder.decode(frames[0])
             if not isinstance(answer, Fetched):
                 raise HowdahError(f"{line.peer} answered a fetch with {type(answer).__name__}")
-            if answer.pressed:
-                open_pressed(frames, answer.pressed)
+            if answer.compressed:
+                decompress(frames, answer.compressed)
             total += sum(sum(sizes) for _, sizes in answer.shared)
             fds = line.receive_fds(len(answer.shared)) if answer.shared else []
             try:

@@ -61,7 +61,7 @@ class Role:
         return f"{SCHEME}://{self.app}/{self.kind}" + (f"/{self.name}" if self.name else "")
 
     @staticmethod
-    def of_uri(uri: str) -> Role:
+    def from_uri(uri: str) -> Role:
         found = re.fullmatch(SCHEME + r"://([^/]+)/(?:(scheduler)|(worker|user)/([^/]+))", uri)
         if not found:
             raise PeerRefused(f"the certificate's name {uri!r} is not a role of howdah")
@@ -139,7 +139,7 @@ class Authority:
 
         return self.certificate.public_bytes(serialization.Encoding.PEM)
 
-    def leaf(self, role: Role, public_key: Any, life: datetime.timedelta = LEAF_LIFE) -> bytes:
+    def issue(self, role: Role, public_key: Any, life: datetime.timedelta = LEAF_LIFE) -> bytes:
         """A PEM certificate that binds `public_key` to `role`."""
         from cryptography import x509
         from cryptography.hazmat.primitives import hashes, serialization
@@ -197,7 +197,7 @@ class Authority:
         folder = _folder(directory)
         _write(folder / "ca.pem", self.pem)
         _write(folder / "key.pem", pem)
-        _write(folder / "cert.pem", self.leaf(role, key.public_key()))
+        _write(folder / "cert.pem", self.issue(role, key.public_key()))
         return folder
 
 
@@ -253,7 +253,7 @@ def role_of_socket(socket: ssl.SSLSocket) -> Role:
     uris = [value for kind, value in names if kind == "URI"]
     if len(uris) != 1:
         raise PeerRefused(f"the peer's certificate names {len(uris)} roles, and must name one")
-    return Role.of_uri(uris[0])
+    return Role.from_uri(uris[0])
 
 
 def role_of_pem(certificate: bytes) -> Role:
@@ -277,7 +277,7 @@ def _role_in(certificate: x509.Certificate) -> Role:
     from cryptography import x509
 
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    return Role.of_uri(names.get_values_for_type(x509.UniformResourceIdentifier)[0])
+    return Role.from_uri(names.get_values_for_type(x509.UniformResourceIdentifier)[0])
 
 
 def _key_usage(*, authority: bool) -> x509.KeyUsage:

@@ -1,6 +1,6 @@
 """Clients' requests to the server that are more than questions: copies, retries, files, restarts, forgotten futures.
 
-They come as `Ask`, and are answered at once; what they set going is told in the usual messages.
+They come as `Query`, and are answered at once; what they set going is told in the usual messages.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from howdah.engine.protocol.events import CopiesAsked, Released, RetryRequested
 from howdah.engine.protocol.layers import TaskRange
-from howdah.engine.protocol.messages import RESTART, Copy, Files, Leave, python_version
+from howdah.engine.protocol.messages import RESTART, CopyResults, InstallFiles, Leave, python_version
 from howdah.engine.scheduler.core import replicas as requests
 from howdah.engine.scheduler.core.tables import DONE, IDLE
 
@@ -60,7 +60,7 @@ def replicate(server: Server, client: ClientPeer, about: dict[str, Any]) -> None
                 if held and name not in held:
                     sources.append((TaskRange(span.layer, item, item + 1), held[0], server.address_of(held[0])))
         if sources:
-            peer.session.send(Copy(tuple(sources)))
+            peer.session.send(CopyResults(tuple(sources)))
 
 
 def upload(server: Server, client: ClientPeer, about: dict[str, Any]) -> list[str]:
@@ -73,7 +73,7 @@ def upload(server: Server, client: ClientPeer, about: dict[str, Any]) -> list[st
 
 def send_files(server: Server, peer: WorkerPeer, names: Sequence[str]) -> None:
     if names:
-        peer.session.send(Files(tuple(names)), *[server.files[name] for name in names])
+        peer.session.send(InstallFiles(tuple(names)), *[server.files[name] for name in names])
 
 
 def restart(server: Server, client: ClientPeer, about: dict[str, Any]) -> list[str]:

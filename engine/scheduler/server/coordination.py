@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from howdah.engine.protocol.events import LayerSpec, Released
 from howdah.engine.protocol.layers import TaskRange
-from howdah.engine.protocol.messages import Answer, Coordinate
+from howdah.engine.protocol.messages import CoordinationCall, Response
 from howdah.engine.scheduler.coordination.snapshot import CoordinationRecord, restore, snapshot
 from howdah.engine.scheduler.coordination.state import (
     CoordinationState,
@@ -43,7 +43,7 @@ class Hook:
         self._server = server
         self._timer: asyncio.TimerHandle | None = None
 
-    def called(self, client: ClientPeer, message: Coordinate) -> None:
+    def called(self, client: ClientPeer, message: CoordinationCall) -> None:
         """A client asks for something."""
         if message.kind == "task":
             self.begun.asked(client, message)
@@ -90,7 +90,7 @@ class Hook:
                 case Reply(name, number, outcome, value):
                     client = self._server.clients.get(name)
                     if client is not None:
-                        client.session.send(Answer(number, [outcome, self._shown(value)]))
+                        client.session.send(Response(number, [outcome, self._shown(value)]))
                 case Pin(span):
                     self._want(KEEPER, (span,))
                 case Unpin(span):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from howdah.engine.protocol.events import CopiesAsked, SlotsChanged
 from howdah.engine.protocol.layers import Key, TaskRange
-from howdah.engine.protocol.messages import Copy, Draining, Leave
+from howdah.engine.protocol.messages import CopyResults, Draining, Leave
 from howdah.engine.scheduler.core.context import SchedulerState
 from howdah.engine.scheduler.core.intervals import equal_stretches
 from howdah.engine.scheduler.core.replicas import held_by
@@ -118,7 +118,7 @@ class Drains:
                 taker = min(load, key=load.__getitem__)
                 load[taker] += size
                 saving.asked.update({(one.layer, one.start): (taker, n) for one, n in portion})
-                server.workers[taker].session.send(Copy(tuple((one, name, address) for one, _ in portion)))
+                server.workers[taker].session.send(CopyResults(tuple((one, name, address) for one, _ in portion)))
                 portion, size = [], 0
 
     def left(self, name: str) -> None:

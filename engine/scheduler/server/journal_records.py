@@ -30,14 +30,14 @@ from howdah.engine.protocol.events import (
 )
 from howdah.engine.protocol.layers import Key, TaskRange
 from howdah.engine.protocol.messages import (
-    Answer,
-    Arguments,
-    Ask,
+    AppendArguments,
     Bye,
-    Cancel,
-    Coordinate,
+    CancelTasks,
+    CoordinationCall,
     Hello,
-    Release,
+    Query,
+    ReleaseResults,
+    Response,
     Submit,
 )
 from howdah.engine.scheduler.coordination.snapshot import CoordinationRecord
@@ -55,7 +55,7 @@ log = logging.getLogger(__name__)
 LEAST_COMPACTED = 32 << 20
 """Bytes of a journal that are never worth compacting."""
 
-Changing = Submit | Arguments | Release | Cancel | Coordinate | Bye
+Changing = Submit | AppendArguments | ReleaseResults | CancelTasks | CoordinationCall | Bye
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True, tag=True):
@@ -161,7 +161,7 @@ class Answered(Entry, frozen=True):
     """An answer that the client may not have."""
 
     session: str
-    answer: Answer
+    answer: Response
 
 
 class CleanupKept(Entry, frozen=True):
@@ -254,9 +254,9 @@ class ServerJournal:
         hello = Hello(entry.purpose, entry.name, lease=entry.lease, host=entry.host, worker=entry.worker)
         peer = self._server.admit(Role(*entry.role), hello, entry.session)
         peer.session.received, peer.last_asked = entry.received, entry.asked
-        peer.session.dormant = True
-        peer.session.lost = time.monotonic()
-        peer.session.overheard = peer.overheard
+        peer.session.suspended = True
+        peer.session.disconnected_since = time.monotonic()
+        peer.session.record_undelivered = peer.overheard
 
     def _said(self, entry: Said, frames: list[memoryview]) -> None:
         peer = self._peer(entry.session)
@@ -264,7 +264,7 @@ class ServerJournal:
             return
         peer.session.received = entry.number
         try:
-            peer.session.hear(frames, lambda message: is_changing(message) and _is_new(peer, message))
+            peer.session.replay(frames, lambda message: is_changing(message) and _is_new(peer, message))
         except HowdahError as error:
             log.warning("%s %s: %s", peer.purpose, peer.name, error)
 
@@ -281,7 +281,7 @@ class ServerJournal:
         peer = self._peer(entry.session)
         if peer is not None:
             self._server.event(CancelRequested(peer.id, entry.spans))
-            peer.replies[entry.number] = Answer(entry.number, ["ok", True])
+            peer.replies[entry.number] = Response(entry.number, ["ok", True])
 
     def _books(self, entry: BooksKept, frames: Sequence[memoryview]) -> None:
         for spec in entry.books.layers:
@@ -310,7 +310,7 @@ class ServerJournal:
                 journal.flush()
                 return session.received
 
-            session.confirming = flushed
+            session.acknowledge_limit = flushed
             return
         pending: deque[tuple[int, int]] = deque()
 
@@ -325,7 +325,7 @@ class ServerJournal:
                 pending.popleft()
             return pending[0][0] - 1 if pending else session.received
 
-        session.on_batch, session.confirming = wrote, confirms
+        session.on_batch, session.acknowledge_limit = wrote, confirms
 
     def info(self) -> dict[str, Any]:
         """For people: how large the journal is, and why it is written no more, if that is so."""
@@ -413,9 +413,9 @@ class ServerJournal:
 
 def is_changing(message: Any) -> bool:
     """Whether a scheduler that is started again must hear this of a client."""
-    if isinstance(message, Coordinate):
+    if isinstance(message, CoordinationCall):
         return message.kind != "task"
-    return isinstance(message, Changing) or (isinstance(message, Ask) and message.what in JOURNALED_ASKS)
+    return isinstance(message, Changing) or (isinstance(message, Query) and message.query in JOURNALED_ASKS)
 
 
 def _is_new(peer: ClientPeer, message: Any) -> bool:

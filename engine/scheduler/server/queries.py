@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from howdah.engine.protocol.messages import Answer, Ask
+from howdah.engine.protocol.messages import Query, Response
 from howdah.engine.scheduler.core.summary import LayerSummary
 from howdah.engine.scheduler.server.commands import REQUESTS
 from howdah.errors import HowdahError, near
@@ -172,15 +172,15 @@ FOR_OWNERS: dict[str, Question] = {
 }
 
 
-def answer(server: Server, client: ClientPeer, ask: Ask, *, owner: bool) -> Answer:
+def answer(server: Server, client: ClientPeer, ask: Query, *, owner: bool) -> Response:
     """The answer to `ask`, or what is wrong with it."""
     table = FOR_OWNERS if owner else FOR_CLIENTS
-    question = table.get(ask.what)
+    question = table.get(ask.query)
     if question is None:
-        return Answer(ask.id, error=f"the scheduler has no answer to {ask.what!r}; {near(ask.what, table)}")
+        return Response(ask.id, error=f"the scheduler has no answer to {ask.query!r}; {near(ask.query, table)}")
     try:
-        return Answer(ask.id, msgspec.to_builtins(question(server, client, ask.about)))
+        return Response(ask.id, msgspec.to_builtins(question(server, client, ask.arguments)))
     except HowdahError as error:
-        return Answer(ask.id, error=str(error))
+        return Response(ask.id, error=str(error))
     except KeyError as missing:
-        return Answer(ask.id, error=f"{ask.what}: the argument {missing} is missing")
+        return Response(ask.id, error=f"{ask.query}: the argument {missing} is missing")

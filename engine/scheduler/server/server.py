@@ -45,25 +45,25 @@ from howdah.engine.protocol.events import (
 )
 from howdah.engine.protocol.layers import Key, TaskRange
 from howdah.engine.protocol.messages import (
-    Answer,
-    Arguments,
-    Ask,
+    AppendArguments,
     Bye,
-    Cancel,
-    ClientSays,
-    Coordinate,
-    Failed,
+    CancelTasks,
+    ClientMessage,
+    CoordinationCall,
+    FetchFailed,
     Hello,
     Leave,
-    Lost,
+    Query,
     Recall,
-    Release,
-    Stuck,
+    ReleaseResults,
+    Response,
+    ResultsLost,
     Submit,
-    Unfetched,
+    TasksErred,
+    TasksUnschedulable,
     Welcome,
     WhoHas,
-    WorkerSays,
+    WorkerMessage,
 )
 from howdah.engine.scheduler.core.history import Note
 from howdah.engine.scheduler.core.scheduler import Scheduler
@@ -143,8 +143,8 @@ class Server:
         self._inventory = journal is not None
         self.runs: dict[tuple[int, int], TaskRange] = {}
         self.inline: set[Key] = set()
-        self._client_decoder = decoder_of(ClientSays)
-        self._worker_decoder = decoder_of(WorkerSays)
+        self._client_decoder = decoder_of(ClientMessage)
+        self._worker_decoder = decoder_of(WorkerMessage)
         self._wake: asyncio.TimerHandle | None = None
         self._forgotten: dict[Key, None] = {}  # and no worker has been told
         self._follow: dict[type[Any], Callable[[Any, Inline | None], None]] = {
@@ -199,8 +199,8 @@ class Server:
         """Tell everybody to go and stop."""
         if self._beating is not None and self._beating is not asyncio.current_task():
             self._beating.cancel()
-        farewells = [w.session.farewell(Leave(reason)) for w in self.workers.values()]
-        farewells += [c.session.farewell(Bye(reason)) for c in (*self.clients.values(), *self.owners.values())]
+        farewells = [w.session.close_with(Leave(reason)) for w in self.workers.values()]
+        farewells += [c.session.close_with(Bye(reason)) for c in (*self.clients.values(), *self.owners.values())]
         await asyncio.gather(*farewells, return_exceptions=True)
         self.listener.close()
         if self.written is not None:
@@ -211,7 +211,7 @@ class Server:
             await asyncio.sleep(BEAT)
             now = time.monotonic()
             for peer in list(self.sessions.values()):
-                peer.session.beat(now, 2 * BEAT, max(peer.lease, min(SILENCE, 2 * peer.lease + 2.0)))
+                peer.session.heartbeat(now, 2 * BEAT, max(peer.lease, min(SILENCE, 2 * peer.lease + 2.0)))
                 if peer.overdue(now):
                     self._give_up(peer)
             self.event(Tick())
@@ -287,15 +287,15 @@ class Server:
 
     def _tell_failed(self, told: TellFailed, inline: Inline | None) -> None:
         ended(self, told.client, told.span)
-        self._tell(told.client, Failed(told.span, told.error, told.origin))
+        self._tell(told.client, TasksErred(told.span, told.error, told.origin))
 
     def _tell_stuck(self, told: TellStuck, inline: Inline | None) -> None:
         if told.client in self.clients:
             log.warning("%s", told.reason)
-        self._tell(told.client, Stuck(told.span, told.reason))
+        self._tell(told.client, TasksUnschedulable(told.span, told.reason))
 
     def _tell_lost(self, told: TellLost, inline: Inline | None) -> None:
-        self._tell(told.client, Lost(told.span))
+        self._tell(told.client, ResultsLost(told.span))
 
     def _tell(self, name: str, message: Any) -> None:
         client = self.clients.get(name)
@@ -369,11 +369,13 @@ class Server:
     async def _converse(self, channel: Channel, peer: Peer, hello: Hello) -> None:
         resumed = peer.session.id == hello.session
         details = {"epoch": self.epoch}
-        if peer.session.dormant:
-            peer.session.wake(hello.received)
+        if peer.session.suspended:
+            peer.session.resume(hello.received)
             if isinstance(peer, ClientPeer) and self.clients.get(peer.id) is peer:
                 self.event(ClientReturned(peer.id))
-        await send_greeting(channel, Welcome(peer.session.id, self.name, resumed, peer.session.confirms(), details))
+        await send_greeting(
+            channel, Welcome(peer.session.id, self.name, resumed, peer.session.acknowledgeable(), details)
+        )
         try:
             await peer.session.run(channel, hello.received if resumed else 0)
         except HowdahError as error:
@@ -392,7 +394,7 @@ class Server:
     def admit(self, role: Role, hello: Hello, session_id: str = "") -> ClientPeer:
         """A client or owner that is new here, or was of an earlier scheduler's."""
         said = self._owner_said if hello.purpose == "owner" else self._client_said
-        session: Session[ClientSays] = Session(
+        session: Session[ClientMessage] = Session(
             session_id or secrets.token_hex(16), self._client_decoder, lambda m, f: said(peer, m, f), hello.name
         )
         peer = ClientPeer(role, hello, session, hello.lease or self.lease)
@@ -410,7 +412,7 @@ class Server:
     async def _on_worker(self, channel: Channel, role: Role, hello: Hello) -> None:
         peer = self._known(hello, role)
         if peer is None:
-            session: Session[WorkerSays] = Session(
+            session: Session[WorkerMessage] = Session(
                 secrets.token_hex(16),
                 self._worker_decoder,
                 lambda m, f: server_workers.said(self, worker, m, f),
@@ -424,46 +426,46 @@ class Server:
 
     # -- what clients say -------------------------------------------------------------------------------------------
 
-    def _client_said(self, client: ClientPeer, message: ClientSays, frames: Sequence[memoryview]) -> None:
+    def _client_said(self, client: ClientPeer, message: ClientMessage, frames: Sequence[memoryview]) -> None:
         if client.last_asked and self._asked_again(client, message):
             return
         match message:
             case Submit():
                 self._submit(client, message, frames)
-            case Arguments(key, start):
+            case AppendArguments(key, start):
                 stop = self.layers.extend(key, start, frames)
                 if stop:
                     self.event(ArgumentsArrived(key, stop))
-            case Release(spans):
+            case ReleaseResults(spans):
                 self.event(Released(client.id, spans))
-            case Cancel(spans):
+            case CancelTasks(spans):
                 self.event(CancelRequested(client.id, spans))
-            case Unfetched(holder, spans):
+            case FetchFailed(holder, spans):
                 self.event(ResultsMissing(client.id, holder, spans))
             case WhoHas(number, spans):
                 held = [[list(part) for part in self.state.holder_of(span)] for span in spans]
-                client.session.send(Answer(number, [[[p[0][1], p[0][2], p[1]] for p in parts] for parts in held]))
-            case Ask():
+                client.session.send(Response(number, [[[p[0][1], p[0][2], p[1]] for p in parts] for parts in held]))
+            case Query():
                 client.session.send(answer(self, client, message, owner=False))
-            case Coordinate():
+            case CoordinationCall():
                 self.coordination.called(client, message)
             case Bye():
                 self.client_left(client)
 
-    def _asked_again(self, client: ClientPeer, message: ClientSays) -> bool:
+    def _asked_again(self, client: ClientPeer, message: ClientMessage) -> bool:
         """Whether this is known from before the scheduler was started again: answered then, or it is being waited for
         (or the answer has just been sent)."""
-        if not isinstance(message, Ask | Coordinate) or not 0 < message.id <= client.last_asked or self.hearing:
+        if not isinstance(message, Query | CoordinationCall) or not 0 < message.id <= client.last_asked or self.hearing:
             return False
         known = client.replies.pop(message.id, None)
         if known is not None:
             client.session.send(known)
         return known is not None or is_changing(message)
 
-    def _owner_said(self, owner: ClientPeer, message: ClientSays, frames: Sequence[memoryview]) -> None:
+    def _owner_said(self, owner: ClientPeer, message: ClientMessage, frames: Sequence[memoryview]) -> None:
         if owner.last_asked and self._asked_again(owner, message):
             return
-        if isinstance(message, Ask):
+        if isinstance(message, Query):
             owner.session.send(answer(self, owner, message, owner=True))
         elif isinstance(message, Bye):
             self.client_left(owner)
@@ -473,7 +475,7 @@ class Server:
             new = self.layers.add(message.layers, frames)
         except HowdahError as error:
             for span in message.wanted:
-                client.session.send(Failed(span, TaskError("invalid", str(error)), span))
+                client.session.send(TasksErred(span, TaskError("invalid", str(error)), span))
             return
         for span in message.wanted:
             self.inline.add(span.layer)

@@ -14,14 +14,14 @@ from howdah.engine.protocol.events import StartBatch, WorkerInfo
 from howdah.engine.protocol.layers import Key, TaskRange
 from howdah.engine.protocol.messages import (
     NOT_INLINE,
-    Addresses,
-    Answer,
-    Done,
     ForgetLayers,
-    Free,
+    FreeResults,
     Health,
     Hello,
-    Run,
+    Response,
+    RunBatch,
+    TasksDone,
+    WorkerAddresses,
 )
 from howdah.engine.scheduler.server.layer_store import LayerFrames
 
@@ -36,7 +36,7 @@ class Peer:
 
     def overdue(self, now: float) -> bool:
         """Whether it has been without a connection for longer than its lease."""
-        return self.session.lost is not None and now - self.session.lost > self.lease
+        return self.session.disconnected_since is not None and now - self.session.disconnected_since > self.lease
 
 
 class ClientPeer(Peer):
@@ -51,28 +51,28 @@ class ClientPeer(Peer):
         self.id = f"{role.name}/{hello.name}" if role.name not in ("", hello.name) else hello.name
         self.cleanup: list[str] = []
         self.worker = hello.worker
-        self.replies: dict[int, Answer] = {}
+        self.replies: dict[int, Response] = {}
         self.last_asked = self.asked = 0
         self._told: dict[str, str] = {}
 
     def overheard(self, message: Any) -> None:
         """What the client would have been told, had it been there."""
-        if isinstance(message, Answer):
+        if isinstance(message, Response):
             self.replies[message.id] = message
 
-    def unheard(self) -> list[Answer]:
+    def unheard(self) -> list[Response]:
         """The answers that it may not have got."""
-        sent = [message for message, _ in self.session.unconfirmed() if isinstance(message, Answer)]
+        sent = [message for message, _ in self.session.unacknowledged() if isinstance(message, Response)]
         return [*self.replies.values(), *sent]
 
     def tell_done(self, span: TaskRange, holder: str, address: str, inline: Inline | None) -> None:
-        if self.session.dormant:
+        if self.session.suspended:
             return  # it is told again when it is back, addresses first
         if self._told.get(holder) != address:
             self._told[holder] = address
-            self.session.send(Addresses({holder: address}))
+            self.session.send(WorkerAddresses({holder: address}))
         frames = inline.of(span) if inline is not None else ()
-        self.session.send(Done(span, holder), *frames)
+        self.session.send(TasksDone(span, holder), *frames)
 
 
 class WorkerPeer(Peer):
@@ -84,7 +84,7 @@ class WorkerPeer(Peer):
         self.health = Health(0, 0)
         self.running = 0
         self._defined: set[Key] = set()
-        self._free = Free([])
+        self._free = FreeResults([])
 
     def start(
         self,
@@ -102,12 +102,12 @@ class WorkerPeer(Peer):
         sources: tuple[tuple[TaskRange, str, str], ...] = ()
         if run.sources:
             sources = tuple([(span, holder, address_of(holder)) for span, holder in (*run.sources, *others)])
-        self.session.send(Run(run.run, run.attempt, run.span, inline, sources, run.after), *layers.slice(run.span))
+        self.session.send(RunBatch(run.run, run.attempt, run.span, inline, sources, run.after), *layers.slice(run.span))
 
     def free(self, spans: Iterable[TaskRange]) -> None:
         """It may drop these; said together with what it was told of that just before."""
-        if self.session.last is not self._free:
-            self._free = Free([])
+        if self.session.last_queued is not self._free:
+            self._free = FreeResults([])
             self.session.send(self._free)
         self._free.spans.extend(spans)
 

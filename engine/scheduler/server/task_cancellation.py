@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from howdah.engine.protocol.events import CancelRequested
 from howdah.engine.protocol.layers import TaskRange
-from howdah.engine.protocol.messages import Answer, Coordinate, Recall
+from howdah.engine.protocol.messages import CoordinationCall, Recall, Response
 from howdah.engine.scheduler.core.tables import IDLE, READY, RUNNING, WAITING, TaskBatch
 
 if TYPE_CHECKING:
@@ -26,10 +26,10 @@ class Begun:
 
     def __init__(self, server: Server) -> None:
         self._server = server
-        self._asked: dict[Attempt, list[tuple[ClientPeer, Coordinate]]] = {}
+        self._asked: dict[Attempt, list[tuple[ClientPeer, CoordinationCall]]] = {}
         self._first: dict[Attempt, int] = {}
 
-    def asked(self, client: ClientPeer, message: Coordinate) -> None:
+    def asked(self, client: ClientPeer, message: CoordinationCall) -> None:
         """Answer, now or when the task's worker has."""
         span = message.spans[0]
         book = self._server.state.core.books.get(span.layer)
@@ -86,11 +86,11 @@ class Begun:
             return None
         return next((run for run in book.runs if run.lo <= span.start < run.hi), None)
 
-    def _cancel(self, client: ClientPeer, message: Coordinate) -> None:
+    def _cancel(self, client: ClientPeer, message: CoordinationCall) -> None:
         if self._server.written is not None:
             self._server.written.cancelled(client, message.id, message.spans)
         self._server.event(CancelRequested(client.id, message.spans))
         self._answer(client, message, True)
 
-    def _answer(self, client: ClientPeer, message: Coordinate, value: bool) -> None:
-        client.session.send(Answer(message.id, ["ok", value]))
+    def _answer(self, client: ClientPeer, message: CoordinationCall, value: bool) -> None:
+        client.session.send(Response(message.id, ["ok", value]))

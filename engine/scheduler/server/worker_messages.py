@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 from howdah.engine.protocol.events import BatchDone, CopiesMade, SlotsChanged, WorkerJoined, WorkerLeft
 from howdah.engine.protocol.messages import (
+    BatchBlocked,
+    BatchCut,
+    BatchFinished,
     Bye,
-    Copied,
     Draining,
-    Gone,
     Health,
-    Introduce,
-    RunBlocked,
-    RunCut,
-    RunFinished,
-    SlotsNow,
-    WorkerSays,
+    RegisterWorker,
+    ResultsCopied,
+    SlotCount,
+    WorkerGone,
+    WorkerMessage,
 )
 from howdah.engine.scheduler.server.commands import send_files
 from howdah.engine.scheduler.server.sessions import Inline, WorkerPeer
@@ -30,36 +30,36 @@ if TYPE_CHECKING:
 log = logging.getLogger("howdah.engine.scheduler.server.server")
 
 
-def said(server: Server, worker: WorkerPeer, message: WorkerSays, frames: Sequence[memoryview]) -> None:
+def said(server: Server, worker: WorkerPeer, message: WorkerMessage, frames: Sequence[memoryview]) -> None:
     """Handle one message of `worker`; raises PeerRefused, and its connection ends, where it speaks for another."""
     match message:
-        case RunFinished(report):
+        case BatchFinished(report):
             _run_finished(server, worker, report, frames)
-        case RunBlocked(report):
+        case BatchBlocked(report):
             server.runs.pop((report.run, report.attempt), None)
             server.event(_by(worker, report))
             server.coordination.begun.lost()
-        case RunCut(report):
+        case BatchCut(report):
             server.coordination.begun.cut(report.run, report.attempt, report.start)
             server.event(_by(worker, report))
-        case Copied(spans, missing):
+        case ResultsCopied(spans, missing):
             server.event(CopiesMade(worker.name, spans))
             server.drains.refused(worker.name, missing)
-        case SlotsNow(slots):
+        case SlotCount(slots):
             server.event(SlotsChanged(worker.name, slots))
         case Health():
             worker.health = message
-        case Introduce():
+        case RegisterWorker():
             _introduced(server, worker, message)
         case Draining():
             server.drains.begin(worker, message)
         case Bye(reason):
             left(server, worker, reason, clean=True)
-    if server.drains.under_way and isinstance(message, RunFinished | RunBlocked | RunCut | Copied):
+    if server.drains.under_way and isinstance(message, BatchFinished | BatchBlocked | BatchCut | ResultsCopied):
         server.drains.look()
 
 
-def _introduced(server: Server, worker: WorkerPeer, message: Introduce) -> None:
+def _introduced(server: Server, worker: WorkerPeer, message: RegisterWorker) -> None:
     info = message.worker
     if info.name != worker.name or (worker.role.name and worker.role.name not in (info.container, info.name)):
         raise PeerRefused(f"{worker.role.uri} introduced itself as {info.name!r} of {info.container!r}")
@@ -97,7 +97,7 @@ def left(server: Server, worker: WorkerPeer, reason: str, clean: bool = False) -
             server.drains.look()
         if worker.info is not None:
             for peer in (*server.workers.values(), *server.clients.values()):
-                peer.session.send(Gone(worker.info.address))
+                peer.session.send(WorkerGone(worker.info.address))
 
 
 def went(server: Server, name: str, reason: str, clean: bool = False) -> None:

@@ -17,14 +17,14 @@ from howdah.engine.comm.data import buffer_pool as kept
 from howdah.engine.comm.security.certificates import Security, role_of_pem
 from howdah.engine.protocol.events import WorkerInfo
 from howdah.engine.worker import task_logs as logs
-from howdah.engine.worker.process.supervisor import AGAIN, BROKEN, REFUSED, Child
+from howdah.engine.worker.process.supervisor import BROKEN, REFUSED, RESTART_CODE, SupervisorLink
 from howdah.engine.worker.worker import Worker
 from howdah.errors import HowdahError
 
 log = logging.getLogger("howdah.engine.worker")
 
 
-def run(options: argparse.Namespace, child: Child) -> int:
+def run(options: argparse.Namespace, child: SupervisorLink) -> int:
     """Be the worker that `options` describe (see `__main__`); returns the exit code."""
     faulthandler.enable(all_threads=False)  # a task that crashes the process leaves its line in the log
     logging.basicConfig(
@@ -32,7 +32,7 @@ def run(options: argparse.Namespace, child: Child) -> int:
         format=f"%(asctime)s {options.name} %(levelname)s %(message)s",
         stream=sys.stderr,
     )
-    logs.listen()
+    logs.capture_output()
     try:
         with asyncio.Runner(loop_factory=Loop) as runner:
             code = runner.run(_serve(options, child))
@@ -40,8 +40,8 @@ def run(options: argparse.Namespace, child: Child) -> int:
         log.error("%s", error)
         code = REFUSED
     if code != BROKEN:
-        child.leaving()
-    return AGAIN if code == RESTART else code
+        child.report_leaving()
+    return RESTART_CODE if code == RESTART else code
 
 
 RESTART = -1
@@ -54,9 +54,9 @@ KEPT_UNLIMITED = 1 << 30
 """Bytes of it where there is no limit."""
 
 
-async def _serve(options: argparse.Namespace, child: Child) -> int:
+async def _serve(options: argparse.Namespace, child: SupervisorLink) -> int:
     host = options.host or socket.gethostname()
-    kept.keep_at_most(options.memory_limit // KEPT_SHARE or KEPT_UNLIMITED)
+    kept.set_limit(options.memory_limit // KEPT_SHARE or KEPT_UNLIMITED)
     info = WorkerInfo(
         name=options.name,
         host=host,
@@ -81,9 +81,9 @@ async def _serve(options: argparse.Namespace, child: Child) -> int:
         memory_limit=options.memory_limit,
         local_dir=options.local_dir,
         died=child.died,
-        board=child.board,
+        board=child.status_page,
     )
-    worker.on_identity = lambda mine: child.granted(mine.certificate, mine.key)
+    worker.on_identity = lambda mine: child.report_identity(mine.certificate, mine.key)
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, worker.drain, "it got SIGTERM", options.grace, 0, True)
     loop.add_signal_handler(signal.SIGINT, lambda: None)  # Ctrl-C is for the client; it ends its workers

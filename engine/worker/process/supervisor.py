@@ -23,7 +23,7 @@ from collections import deque
 from typing import NamedTuple
 
 from howdah.engine.worker import scratch
-from howdah.engine.worker.task_board import Board
+from howdah.engine.worker.task_board import StatusPage
 
 MOST_CRASHES = 10
 """Deaths of one worker within `CRASH_SECONDS` after which it is not started again: something is wrong with it."""
@@ -32,7 +32,7 @@ LONGEST_PAUSE = 10.0
 """Seconds between a death and the next start, at most; the first death costs no pause, later ones twice the last."""
 
 LEFT, LOST, REFUSED, BROKEN, GAVE_UP = 0, 3, 4, 5, 6
-AGAIN = 75
+RESTART_CODE = 75
 """The worker's exit code when it is to start anew, and is not to blame."""
 
 TAIL_BYTES = 8000
@@ -41,29 +41,29 @@ TAIL_BYTES = 8000
 _PDEATHSIG, _SET_NAME = 1, 15
 
 
-class Child(NamedTuple):
+class SupervisorLink(NamedTuple):
     """What the worker's process gets from its supervisor.
 
     `line`: a file descriptor on which it says its identity and that it means to leave. `identity`: what its
     predecessor was granted: (certificate, key), both PEM. `died`: why its predecessor ended.
     """
 
-    line: int
-    board: Board
+    report_fd: int
+    status_page: StatusPage
     identity: tuple[bytes, bytes]
     died: str
 
-    def granted(self, certificate: bytes, key: bytes) -> None:
+    def report_identity(self, certificate: bytes, key: bytes) -> None:
         """Keep this identity for the process that comes after this one."""
         self._say({"identity": [certificate.decode(), key.decode()]})
 
-    def leaving(self) -> None:
+    def report_leaving(self) -> None:
         """The exit that follows is meant; an exit without this word is a task's doing."""
         self._say({"leaving": True})
 
     def _say(self, message: dict[str, object]) -> None:
         with contextlib.suppress(OSError):  # without a supervisor there is nobody to be told
-            os.write(self.line, json.dumps(message).encode() + b"\n")
+            os.write(self.report_fd, json.dumps(message).encode() + b"\n")
 
 
 def exit_reason(pid: int, code: int) -> str:
@@ -81,7 +81,7 @@ def exit_reason(pid: int, code: int) -> str:
     return f"its process {pid} was ended by signal {name}"
 
 
-def last_words(log: str) -> str:
+def log_tail(log: str) -> str:
     """The end of a worker's log that fits into a message: where it crashed, or its last lines.
 
     >>> last_words("a\\nb\\n\\nc\\nd\\n")
@@ -112,7 +112,7 @@ class Supervisor:
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
         self.pid = 0
-        self._board = Board(options.slots)
+        self._board = StatusPage(options.slots)
         self._identity = (b"", b"")
         self._died = ""
         self._crashes: list[float] = []
@@ -154,7 +154,7 @@ class Supervisor:
             if code in (LEFT, LOST, REFUSED) and self._meant:
                 return code
             start_at = time.monotonic()
-            if code == AGAIN and self._meant:
+            if code == RESTART_CODE and self._meant:
                 continue
             self._crashes = [at for at in self._crashes if start_at - at < CRASH_SECONDS] + [start_at]
             self._died = self._reason(code)
@@ -209,7 +209,7 @@ class Supervisor:
             _prctl(_SET_NAME, b"howdah-worker")
             from howdah.engine.worker.process.main import run
 
-            code = run(self.options, Child(line, self._board, self._identity, self._died))
+            code = run(self.options, SupervisorLink(line, self._board, self._identity, self._died))
         except BaseException:  # noqa: BLE001  # an error of howdah's own; the supervisor takes it from the log
             traceback.print_exc()
         finally:
@@ -221,7 +221,7 @@ class Supervisor:
         """The worker has ended: its exit code, its last words taken."""
         _, status, usage = os.wait4(self.pid, 0)
         self._ended_pid, self._peak, self.pid = self.pid, usage.ru_maxrss << 10, 0
-        scratch.remove_of(self.options.local_dir, self._ended_pid)
+        scratch.remove_folders_of(self.options.local_dir, self._ended_pid)
         for name in ("errors", "said"):
             self._read(name)  # what it said last; a process of a task's may hold the pipe open, so not to its end
         for fd in self._fds.values():
@@ -235,7 +235,7 @@ class Supervisor:
         limit = self.options.memory_limit
         parts.append(f"peak memory {self._peak >> 20} MiB" + (f" of {limit >> 20} MiB" if limit else ""))
         parts.append(self._board.read())
-        words = last_words(b"".join(self._tail).decode(errors="replace"))
+        words = log_tail(b"".join(self._tail).decode(errors="replace"))
         if words:
             parts.append(f"its last words: {words}")
         return "; ".join(parts)
@@ -325,7 +325,7 @@ class Supervisor:
 
     def _look_at_memory(self) -> float:
         """End a worker that takes more than it may; seconds until the next look."""
-        limit, used = self.options.memory_limit, own_bytes(self.pid)
+        limit, used = self.options.memory_limit, unreclaimable_bytes(self.pid)
         if used > max(limit, LEAST_LIMIT) and not self._verdict:
             self._verdict = (
                 f"its process {self.pid} was ended because it used {used >> 20} MiB of memory, and its limit is "
@@ -339,7 +339,7 @@ LEAST_LIMIT = 192 << 20
 """A worker that uses less than this is never ended for its memory: Python and its libraries alone take some."""
 
 
-def own_bytes(pid: int) -> int:
+def unreclaimable_bytes(pid: int) -> int:
     """Memory of a process that nothing but its end can give back: not what it has mapped of files."""
     try:
         with open(f"/proc/{pid}/status", "rb") as file:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from howdah.engine.protocol.messages import INLINE_BYTES, NOT_INLINE
-from howdah.engine.serialization.serialize import PLAIN, dumps, dumps_apart
+from howdah.engine.serialization.serialize import PLAIN_TYPES, dumps, dumps_out_of_band
 from howdah.engine.worker.store.sizeof import size_of_value
 from howdah.errors import Unpicklable
 
@@ -26,7 +26,7 @@ _EXACT = frozenset({"numpy", "pandas", "polars", "pyarrow"})
 
 
 @dataclass(slots=True)
-class Measured:
+class MeasuredResults:
     """One entry per result: `sizes` in bytes, -1 for none; `lengths` of their pickles among `pieces`, or NOT_INLINE.
     `faults`: which cannot travel, and why."""
 
@@ -36,15 +36,15 @@ class Measured:
     faults: list[tuple[int, Unpicklable]] = field(default_factory=list)
 
 
-def measure(results: Sequence[Any], failed: Collection[int], inline: bool) -> Measured:
+def measure(results: Sequence[Any], failed: Collection[int], inline: bool) -> MeasuredResults:
     """Measure the results of a run of which the items `failed` have none; `inline`: a client waits for them.
 
     >>> measure([1, b"x" * 100_000], (), inline=True).lengths
     array('I', [5, 4294967295])
     """
-    if not inline and not failed and PLAIN.issuperset(map(type, results)):  # many, each of next to no work
-        return Measured(list(map(sys.getsizeof, results)), array("I", [NOT_INLINE]) * len(results))
-    found = Measured()
+    if not inline and not failed and PLAIN_TYPES.issuperset(map(type, results)):  # many, each of next to no work
+        return MeasuredResults(list(map(sys.getsizeof, results)), array("I", [NOT_INLINE]) * len(results))
+    found = MeasuredResults()
     room = INLINE_RUN_BYTES
     for at, value in enumerate(results):
         piece, size = b"", -1
@@ -65,13 +65,13 @@ def measure(results: Sequence[Any], failed: Collection[int], inline: bool) -> Me
 
 def _measured(value: Any, inline: bool) -> tuple[bytes, int]:
     """Its pickle, where one was made, and its bytes."""
-    if type(value) in PLAIN:
+    if type(value) in PLAIN_TYPES:
         return dumps(value) if inline else b"", sys.getsizeof(value)
     size = size_of_value(value)
     exact = type(value).__module__.partition(".")[0] in _EXACT
     if not inline or size > (INLINE_BYTES if exact else TRIED_BYTES):
         return b"", size
-    data, buffers = dumps_apart(value)
+    data, buffers = dumps_out_of_band(value)
     whole = len(data) + sum([buffer.nbytes for buffer in buffers])
     size = max(size, whole)
     if whole > INLINE_BYTES:

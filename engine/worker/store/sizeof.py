@@ -44,7 +44,7 @@ def _size_of_container(value: Any, depth: int) -> int:
     return size
 
 
-def memory_of(value: Any, size: int) -> list[tuple[int, int]]:
+def memory_blocks(value: Any, size: int) -> list[tuple[int, int]]:
     """The pieces of memory that `value` keeps alive, as (name, bytes).
 
     Two values that share a piece name it alike: an array and its slices, tables cut from one table. What is of no

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Iterator
 from howdah.engine.comm.data import buffer_pool as kept
 from howdah.engine.worker import scratch
 from howdah.engine.worker.memory_monitor import resident_bytes
-from howdah.engine.worker.store.spillable import Large
+from howdah.engine.worker.store.spillable import SpillableResult
 
 log = logging.getLogger(__name__)
 
@@ -62,12 +62,12 @@ class Spiller:
         self,
         limit: int,
         folder: str,
-        larges: Callable[[], Iterable[Large]],
+        larges: Callable[[], Iterable[SpillableResult]],
         managed: Callable[[], int],
-        spilled: Callable[[Large], None],
+        spilled: Callable[[SpillableResult], None],
     ) -> None:
         self.limit = limit
-        self.fault = ""
+        self.disk_error = ""
         """What the disk said when it refused last; '' when it takes what it gets."""
         self.bytes_written = 0
         self._parent, self._folder = folder or tempfile.gettempdir(), ""
@@ -86,20 +86,20 @@ class Spiller:
         self._closed = False
         self._thread: threading.Thread | None = None
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Wake the thread if there is too much. Called when something was put in, and now and then."""
         if self.limit and self._managed() > TARGET * self.limit:
             self._wake()
 
     @contextlib.contextmanager
-    def room_for(self, nbytes: int) -> Iterator[None]:
+    def reserve(self, nbytes: int) -> Iterator[None]:
         """Wait until `nbytes` more have room in the process, and keep that room meanwhile."""
         if not self.limit:
             yield
             return
         now = time.monotonic()
         if now >= self._look_at or nbytes > self._spare - self._promised:
-            self.await_room(nbytes)
+            self.wait_for_memory(nbytes)
             self._spare = self.limit // 2 - resident_bytes()
             self._look_at = now + LOOK_EVERY
         self._spare -= nbytes
@@ -111,14 +111,14 @@ class Spiller:
             with self._room:
                 self._promised -= nbytes
 
-    def await_room(self, nbytes: int = 0, seconds: float = 30.0) -> None:
+    def wait_for_memory(self, nbytes: int = 0, seconds: float = 30.0) -> None:
         """Return when `nbytes` more would leave the process below the line at which no run is begun, or when spilling
         cannot help."""
         if not self.limit:
             return
         used = resident_bytes() + nbytes
         if used > PROCESS * self.limit:
-            kept.give_back()
+            kept.trim()
             used = resident_bytes() + nbytes
         if used > PROCESS * self.limit:
             self._wake()
@@ -142,7 +142,7 @@ class Spiller:
             with self._room:
                 self._waiting[nbytes] -= 1
 
-    def settled(self) -> bool:
+    def is_settled(self) -> bool:
         """Whether results in memory take no more than they may, and nothing is on its way to disk."""
         with self._room:
             return not (self._wanted or self._at_work) and self._managed() <= TARGET * self.limit
@@ -183,7 +183,7 @@ class Spiller:
 
     def _make_room(self) -> bool:
         """Spill until there is room; whether anything could be done."""
-        kept.give_back()
+        kept.trim()
         excess = self._excess()
         if excess <= 0:  # there is room, or nothing that could make some
             return resident_bytes() <= STOP * self.limit
@@ -202,7 +202,7 @@ class Spiller:
                 break
             if large.in_memory:
                 continue
-            self.fault = ""
+            self.disk_error = ""
             self._spilled(large)
             progress = True
             excess -= large.size
@@ -227,16 +227,16 @@ class Spiller:
 
     def _path(self) -> str:
         if not self._folder:
-            self._folder = scratch.make(self._parent, "spill")
+            self._folder = scratch.make_folder(self._parent, "spill")
         return os.path.join(self._folder, f"{next(self._numbers)}.result")
 
     def _complain(self, error: OSError) -> None:
         self._refused = time.monotonic()
-        if not self.fault:
+        if not self.disk_error:
             log.warning(
                 "memory: results cannot be moved to disk (%s); they stay in memory, and this worker may run out of it. "
                 "Make room in %s",
                 error,
                 self._parent,
             )
-        self.fault = str(error)
+        self.disk_error = str(error)

@@ -16,9 +16,16 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from howdah.engine.comm.connection.framing import nbytes
-from howdah.engine.comm.data.shared_memory import SHARED_LEAST, Segments, Shared, map_aligned, share, write_aligned
+from howdah.engine.comm.data.shared_memory import (
+    SHARED_MIN_BYTES,
+    SegmentPool,
+    SharedBuffers,
+    map_aligned,
+    share,
+    write_aligned,
+)
 from howdah.engine.comm.data.transfer import MISSING, Packed
-from howdah.engine.serialization.serialize import dumps_apart, loads
+from howdah.engine.serialization.serialize import dumps_out_of_band, loads
 from howdah.errors import Unpicklable
 
 log = logging.getLogger(__name__)
@@ -64,7 +71,7 @@ class SpillFile(NamedTuple):
             log.warning("%s was removed by somebody else", self.path)
 
 
-class Large:
+class SpillableResult:
     """A result of `size` bytes."""
 
     __slots__ = ("_lock", "asked", "dropped", "file", "pieces", "shared", "size", "stays", "used", "value")
@@ -72,7 +79,7 @@ class Large:
     def __init__(self, value: Any, size: int, pieces: list[tuple[int, int]]) -> None:
         self.value, self.size, self.pieces = value, size, pieces
         self.used = next(_clock)
-        self.shared: tuple[bytes, Shared] | None = None
+        self.shared: tuple[bytes, SharedBuffers] | None = None
         self.file: SpillFile | None = None
         self.dropped = False
         self.asked = 0
@@ -95,7 +102,7 @@ class Large:
             self.value = value = loads(*self.file.read())
             return value, True
 
-    def pack(self, share_it: bool, segments: Segments) -> Packed:
+    def pack(self, share_it: bool, segments: SegmentPool) -> Packed:
         """The value as it travels. Raises ResultLost, Unpicklable."""
         self.used = next(_clock)
         with self._lock:
@@ -106,8 +113,8 @@ class Large:
                 if self.file is None:
                     raise ResultLost("it was freed in the meantime")
                 return Packed(*self.file.read())
-            data, buffers = dumps_apart(value)
-            if not share_it or sum(map(nbytes, buffers)) < SHARED_LEAST:
+            data, buffers = dumps_out_of_band(value)
+            if not share_it or sum(map(nbytes, buffers)) < SHARED_MIN_BYTES:
                 return Packed(data, buffers)
             shared = share(buffers, segments)
             if shared is None:
@@ -138,7 +145,7 @@ class Large:
             written = 0
             if self.file is None:
                 try:
-                    data, buffers = dumps_apart(value)
+                    data, buffers = dumps_out_of_band(value)
                 except Unpicklable:
                     self.stays = True
                     return 0

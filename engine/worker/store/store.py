@@ -14,27 +14,27 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import Any
 
-from howdah.engine.comm.data.shared_memory import Segments
+from howdah.engine.comm.data.shared_memory import SegmentPool
 from howdah.engine.comm.data.transfer import MISSING, Packed
 from howdah.engine.protocol.layers import Key, TaskRange
-from howdah.engine.serialization.serialize import dumps_apart
-from howdah.engine.worker.store.sizeof import memory_of, size_of_value
+from howdah.engine.serialization.serialize import dumps_out_of_band
+from howdah.engine.worker.store.sizeof import memory_blocks, size_of_value
 from howdah.engine.worker.store.spill import Spiller
-from howdah.engine.worker.store.spillable import Large, ResultLost
+from howdah.engine.worker.store.spillable import ResultLost, SpillableResult
 from howdah.errors import Unpicklable
 
-__all__ = ["MISSING", "Store", "size_of_value"]
+__all__ = ["MISSING", "ResultStore", "size_of_value"]
 
 log = logging.getLogger(__name__)
 
-LARGE_LEAST = 16 << 10
+SPILLABLE_MIN_BYTES = 16 << 10
 """Bytes from which a result has an account of its own, and may go to disk."""
 
 _MOST_LAYERS = 1000
 """Layers of which the largest result is remembered."""
 
 
-class Store:
+class ResultStore:
     """Values by (layer, item).
 
     >>> store = Store()
@@ -50,13 +50,13 @@ class Store:
     def __init__(self, memory_limit: int = 0, folder: str = "") -> None:
         self._values: dict[Key, dict[int, Any]] = {}
         self._sizes: dict[Key, dict[int, int]] = {}
-        self._larges: set[Large] = set()
+        self._larges: set[SpillableResult] = set()
         self._largest: dict[Key, int] = {}
         """Bytes of the largest result of each layer that has large ones."""
         self._pieces: dict[int, list[int]] = {}
         """Bytes and number of users of each piece of memory that large results lie in."""
         self._lock = threading.RLock()
-        self._segments = Segments()
+        self._segments = SegmentPool()
         self.spiller = Spiller(memory_limit, folder, self._all_large, lambda: self.memory, self._left_memory)
         self.nbytes = 0
         """Bytes of all that is held, as counted when it was put in."""
@@ -71,7 +71,7 @@ class Store:
         if held is None:
             return MISSING
         value = held.get(item, MISSING)
-        return self._opened(layer, item, value) if type(value) is Large else value
+        return self._opened(layer, item, value) if type(value) is SpillableResult else value
 
     def small(self, layer: Key, items: Iterable[int]) -> list[Any] | None:
         """The values of many items; None where one is missing or large, and they are to be asked for one by one."""
@@ -82,23 +82,23 @@ class Store:
             values = [held[item] for item in items]
         except KeyError:
             return None
-        return None if Large in set(map(type, values)) else values
+        return None if SpillableResult in set(map(type, values)) else values
 
-    def room_for(self, layer: Key, count: int) -> contextlib.AbstractContextManager[None]:
+    def reserve(self, layer: Key, count: int) -> contextlib.AbstractContextManager[None]:
         """To run `count` items of `layer` in: entered when their results have room, by what earlier ones took."""
-        return self.spiller.room_for(self._largest.get(layer, 0) * count)
+        return self.spiller.reserve(self._largest.get(layer, 0) * count)
 
-    def _opened(self, layer: Key, item: int, large: Large) -> Any:
+    def _opened(self, layer: Key, item: int, large: SpillableResult) -> Any:
         try:
             if not large.in_memory:
-                self.spiller.await_room(large.size)
+                self.spiller.wait_for_memory(large.size)
             value, read = large.get()
         except ResultLost as error:
             self._lose(layer, item, large, error)
             return MISSING
         if read:
-            self._count(large, memory_of(value, large.size))
-            self.spiller.look()
+            self._count(large, memory_blocks(value, large.size))
+            self.spiller.check()
         return value
 
     def pack(self, layer: Key, item: int, share: bool) -> Any:
@@ -106,13 +106,13 @@ class Store:
         held = self._values.get(layer)
         value = MISSING if held is None else held.get(item, MISSING)
         try:
-            if type(value) is Large:
+            if type(value) is SpillableResult:
                 before = value.shared
                 packed = value.pack(share, self._segments)
                 if value.shared is not before and value.in_memory:  # it lies elsewhere now
-                    self._count(value, memory_of(value.value, value.size))
+                    self._count(value, memory_blocks(value.value, value.size))
                 return packed
-            return MISSING if value is MISSING else Packed(*dumps_apart(value))
+            return MISSING if value is MISSING else Packed(*dumps_out_of_band(value))
         except ResultLost as error:
             self._lose(layer, item, value, error)
             return MISSING
@@ -121,7 +121,7 @@ class Store:
         except Exception as error:  # noqa: BLE001  # the user's own __reduce__ may raise anything
             return Packed(error=f"{type(value).__name__} cannot be pickled: {type(error).__name__}: {error}")
 
-    def _lose(self, layer: Key, item: int, large: Large, error: ResultLost) -> None:
+    def _lose(self, layer: Key, item: int, large: SpillableResult, error: ResultLost) -> None:
         """Its file is no good: it is as if it had never been here. Who needs it says so, and it is made again."""
         with self._lock:
             if self._values.get(layer, {}).get(item) is not large:
@@ -137,10 +137,10 @@ class Store:
     def put(self, layer: Key, items: Iterable[int], values: Sequence[Any], sizes: Sequence[int]) -> None:
         """Keep `values`; what is there already under the same names is replaced (it is the same by contract)."""
         items = list(items)
-        any_large = bool(sizes) and max(sizes) >= LARGE_LEAST
+        any_large = bool(sizes) and max(sizes) >= SPILLABLE_MIN_BYTES
         if any_large:
             values = [
-                Large(value, size, memory_of(value, size)) if size >= LARGE_LEAST else value
+                SpillableResult(value, size, memory_blocks(value, size)) if size >= SPILLABLE_MIN_BYTES else value
                 for value, size in zip(values, sizes)
             ]
         replaced: list[Any] = []
@@ -162,20 +162,20 @@ class Store:
                 if len(self._largest) > _MOST_LAYERS:
                     del self._largest[next(iter(self._largest))]
                 for value in values:
-                    if type(value) is Large:
+                    if type(value) is SpillableResult:
                         self.memory -= value.size
                         self._larges.add(value)
                         pieces, value.pieces = value.pieces, []
                         self._count(value, pieces)
         for old in replaced:
-            if type(old) is Large:
+            if type(old) is SpillableResult:
                 old.drop()
         if any_large:
-            self.spiller.look()
+            self.spiller.check()
 
     # -- accounts ---------------------------------------------------------------------------------------------------
 
-    def _count(self, large: Large, pieces: list[tuple[int, int]]) -> None:
+    def _count(self, large: SpillableResult, pieces: list[tuple[int, int]]) -> None:
         """`large` is in memory, in these pieces."""
         with self._lock:
             self._discount(large)
@@ -190,7 +190,7 @@ class Store:
                 else:
                     users[1] += 1
 
-    def _discount(self, large: Large) -> None:
+    def _discount(self, large: SpillableResult) -> None:
         for name, _ in large.pieces:
             users = self._pieces[name]
             users[1] -= 1
@@ -202,25 +202,25 @@ class Store:
     def _uncount(self, value: Any, size: int) -> None:
         """`value` is held no longer. Under the lock."""
         self.nbytes -= size
-        if type(value) is Large:
+        if type(value) is SpillableResult:
             self._discount(value)
             self._larges.discard(value)
         else:
             self.memory -= size
 
-    def _left_memory(self, large: Large) -> None:
+    def _left_memory(self, large: SpillableResult) -> None:
         with self._lock:
             if not large.in_memory:
                 self._discount(large)
 
-    def _all_large(self) -> list[Large]:
+    def _all_large(self) -> list[SpillableResult]:
         with self._lock:
             return list(self._larges)
 
     def close(self) -> None:
         """End the spill thread and remove its files, and give back what was shared."""
         self.spiller.close()
-        self._segments.give_back()
+        self._segments.trim()
 
     def free(self, spans: Iterable[TaskRange]) -> None:
         """Drop these; what is not there is no matter."""
@@ -240,7 +240,7 @@ class Store:
                 if not sizes:
                     del self._sizes[layer], self._values[layer]
         for value in dropped:
-            if type(value) is Large:
+            if type(value) is SpillableResult:
                 value.drop()
 
     def size_of(self, spans: Iterable[TaskRange]) -> int:

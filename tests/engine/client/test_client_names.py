@@ -224,9 +224,9 @@ def test_rebalance(client: Client) -> None:
     client.replicate(data, workers=[first])
     on_second = [f for f, held in zip(data, client.who_has(data).values()) if second in held]
     for future in on_second:  # now all of it is on the first alone
-        from howdah.engine.protocol.messages import Unfetched
+        from howdah.engine.protocol.messages import FetchFailed
 
-        client.connection.send(Unfetched(second, (future.span,)))
+        client.connection.send(FetchFailed(second, (future.span,)))
     until(lambda: all(held == [first] for held in client.who_has(data).values()))
     client.rebalance(data)
     placed = list(client.who_has(data).values())

@@ -8,7 +8,7 @@ import struct
 import pytest
 from tornado.iostream import IOStream
 
-from howdah.engine.comm.connection.framing import LARGE, Channel, ChannelClosed, MalformedFrames, join
+from howdah.engine.comm.connection.framing import LARGE_FRAME, Channel, ChannelClosed, MalformedFrames, encode_message
 
 
 async def pair() -> tuple[Channel, Channel]:
@@ -16,14 +16,14 @@ async def pair() -> tuple[Channel, Channel]:
     return tuple(Channel(IOStream(s, max_buffer_size=1 << 62), name) for s, name in ((a, "b"), (b, "a")))
 
 
-@pytest.mark.parametrize("sizes", [[0], [1, 0, 2], [LARGE, 3, LARGE + 1], [10] * 5000, [5_000_000, 7]])
+@pytest.mark.parametrize("sizes", [[0], [1, 0, 2], [LARGE_FRAME, 3, LARGE_FRAME + 1], [10] * 5000, [5_000_000, 7]])
 def test_frames_arrive_as_they_were(sizes: list[int]) -> None:
     async def story() -> None:
         here, there = await pair()
-        there.trust()
+        there.lift_size_limit()
         frames = [os.urandom(size) for size in sizes]
         reading = asyncio.ensure_future(there.read())
-        await here.write_through(frames)
+        await here.write_and_drain(frames)
         got = await reading
         assert [bytes(frame) for frame in got] == frames
         assert not any(frame.readonly for frame in got)
@@ -35,7 +35,7 @@ def test_frames_arrive_as_they_were(sizes: list[int]) -> None:
 
 def test_large_frames_are_not_copied_together() -> None:
     small, large = b"x" * 10, bytearray(1 << 20)
-    pieces = join([small, large, small])
+    pieces = encode_message([small, large, small])
     assert pieces[1] is large
     assert len(pieces) == 3
 
@@ -45,13 +45,13 @@ def test_a_large_frame_has_memory_of_its_own() -> None:
 
     async def story() -> None:
         here, there = await pair()
-        there.trust()
+        there.lift_size_limit()
         reading = asyncio.ensure_future(there.read())
-        await here.write_through([b"head", bytes(4 * LARGE), b"tail"])
+        await here.write_and_drain([b"head", bytes(4 * LARGE_FRAME), b"tail"])
         head, large, tail = await reading
         assert head.obj is not large.obj
         assert large.obj is not tail.obj
-        assert len(large.obj) == 4 * LARGE
+        assert len(large.obj) == 4 * LARGE_FRAME
         here.close()
         there.close()
 

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from waiting import until
 
 from howdah.engine.comm.data import buffer_pool as kept
-from howdah.engine.comm.data.buffer_pool import Kept, rounded
-from howdah.engine.comm.data.receive_buffers import AGAIN_LEAST, new_memory
-from howdah.engine.comm.data.shared_memory import Segments, Shared, map_aligned, share
+from howdah.engine.comm.data.buffer_pool import BufferPool, size_class
+from howdah.engine.comm.data.receive_buffers import POOLED_MIN_BYTES, allocate
+from howdah.engine.comm.data.shared_memory import SegmentPool, SharedBuffers, map_aligned, share
 
 MIB = 1 << 20
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -28,10 +28,10 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 @pytest.fixture(autouse=True)
 def nothing_kept() -> Iterator[None]:
     gc.collect()
-    kept.give_back()
+    kept.trim()
     yield
-    kept.give_back()
-    kept.keep_at_most(kept.MOST)
+    kept.trim()
+    kept.set_limit(kept.DEFAULT_LIMIT)
 
 
 def address(memory: memoryview) -> int:
@@ -45,22 +45,22 @@ def resident() -> int:
 
 @given(st.integers(1, 1 << 40))
 def test_a_piece_is_an_eighth_larger_at_most_and_sizes_stay_what_they_are(n: int) -> None:
-    size = rounded(n)
+    size = size_class(n)
     assert n <= size <= max(n * 9 // 8 + PAGE, PAGE)
     assert size % PAGE == 0
-    assert rounded(size) == size
+    assert size_class(size) == size
 
 
 @given(st.integers(1, 1 << 40), st.integers(1, 1 << 20))
 def test_more_bytes_never_get_a_smaller_piece(n: int, more: int) -> None:
-    assert rounded(n) <= rounded(n + more)
+    assert size_class(n) <= size_class(n + more)
 
 
 # -- what is kept -----------------------------------------------------------------------------------------------------
 
 
 def test_the_last_one_is_taken_first_or_the_oldest_and_only_of_that_size() -> None:
-    pieces: Kept[str] = Kept(lambda piece: None)
+    pieces: BufferPool[str] = BufferPool(lambda piece: None)
     for piece in ("first", "second", "third"):
         pieces.put(MIB, piece)
     assert pieces.nbytes == 3 * MIB
@@ -74,36 +74,36 @@ def test_the_last_one_is_taken_first_or_the_oldest_and_only_of_that_size() -> No
 
 def test_what_would_be_too_much_goes_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     gone: list[str] = []
-    pieces: Kept[str] = Kept(gone.append)
-    kept.keep_at_most(2 * MIB)
+    pieces: BufferPool[str] = BufferPool(gone.append)
+    kept.set_limit(2 * MIB)
     for piece in ("first", "second", "third"):
         pieces.put(MIB, piece)
     assert gone == ["third"]
     pieces.put(MIB, "one of several that were asked for together", over=True)
     assert gone == ["third"]
-    assert kept.kept_bytes() >= 3 * MIB
+    assert kept.pooled_bytes() >= 3 * MIB
 
 
 def test_what_nobody_takes_gets_old_and_goes(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr("howdah.engine.comm.data.buffer_pool.time.monotonic", lambda: now[0])
     gone: list[str] = []
-    pieces: Kept[str] = Kept(gone.append)
+    pieces: BufferPool[str] = BufferPool(gone.append)
     pieces.put(MIB, "old")
     now[0] = 105.0
     pieces.put(MIB, "young")
     now[0] = 111.0
-    kept.give_back(kept.KEEP_SECONDS)
+    kept.trim(kept.MAX_IDLE_SECONDS)
     assert gone == ["old"]
     assert pieces.nbytes == MIB
-    kept.give_back()
+    kept.trim()
     assert gone == ["old", "young"]
     assert pieces.nbytes == 0
 
 
 def test_a_destructor_never_waits_for_the_lock() -> None:
     gone: list[str] = []
-    pieces: Kept[str] = Kept(gone.append)
+    pieces: BufferPool[str] = BufferPool(gone.append)
     with pieces._lock:  # another thread has it, or had it when this process was forked
         thread = threading.Thread(target=pieces.put, args=(MIB, "piece"))
         thread.start()
@@ -116,8 +116,8 @@ def test_a_destructor_never_waits_for_the_lock() -> None:
 
 def test_many_threads_lose_nothing() -> None:
     dropped: list[int] = []
-    pieces: Kept[int] = Kept(dropped.append)
-    kept.keep_at_most(50 * MIB)
+    pieces: BufferPool[int] = BufferPool(dropped.append)
+    kept.set_limit(50 * MIB)
     held: list[list[int]] = [[] for _ in range(4)]
 
     def work(number: int) -> None:
@@ -143,22 +143,33 @@ def test_many_threads_lose_nothing() -> None:
 
 
 def test_memory_is_used_again_once_its_last_view_is_gone() -> None:
-    memory = new_memory(MIB)
+    memory = allocate(MIB)
     memory[:] = bytes([7]) * MIB
     where = address(memory)
     part = np.frombuffer(memory, "u1")[100:200]
     del memory
-    others = [new_memory(MIB) for _ in range(10)]
+    others = [allocate(MIB) for _ in range(10)]
     assert where not in map(address, others)
     assert bytes(part) == bytes([7]) * 100
     del part
-    assert address(new_memory(MIB)) == where
+    assert address(allocate(MIB)) == where
 
 
 def test_pieces_do_not_overlap_and_have_the_size_that_was_asked_for() -> None:
-    sizes = [AGAIN_LEAST, AGAIN_LEAST + 1, 300_001, MIB, MIB, MIB - 1, 3 * MIB + 5, 9 * MIB + 1, AGAIN_LEAST - 1, 1]
+    sizes = [
+        POOLED_MIN_BYTES,
+        POOLED_MIN_BYTES + 1,
+        300_001,
+        MIB,
+        MIB,
+        MIB - 1,
+        3 * MIB + 5,
+        9 * MIB + 1,
+        POOLED_MIN_BYTES - 1,
+        1,
+    ]
     for _ in range(2):  # in new memory, and in used
-        memories = [new_memory(size) for size in sizes]
+        memories = [allocate(size) for size in sizes]
         for number, memory in enumerate(memories):
             memory[:] = bytes([number + 1]) * len(memory)
         assert [len(memory) for memory in memories] == sizes
@@ -170,20 +181,20 @@ def test_pieces_do_not_overlap_and_have_the_size_that_was_asked_for() -> None:
 
 def test_what_is_kept_goes_back_to_the_system() -> None:
     before = resident()
-    memories = [new_memory(MIB) for _ in range(60)]
+    memories = [allocate(MIB) for _ in range(60)]
     for memory in memories:
         memory[:] = bytes([1]) * MIB
     assert resident() > before + 50 * MIB
     del memory, memories
     assert resident() > before + 50 * MIB
-    assert kept.kept_bytes() >= 60 * MIB
-    kept.give_back()
+    assert kept.pooled_bytes() >= 60 * MIB
+    kept.trim()
     assert resident() < before + 10 * MIB
 
 
 def test_memory_that_the_system_does_not_have_is_an_error_that_says_so() -> None:
     with pytest.raises(MemoryError, match=r"no \d+ bytes for a result that arrives"):
-        new_memory(1 << 60)
+        allocate(1 << 60)
 
 
 # -- shared memory ----------------------------------------------------------------------------------------------------
@@ -193,7 +204,7 @@ def blocks(value: float) -> list[Any]:
     return [memoryview(np.full(MIB // 8, value)).cast("B")]
 
 
-def shared(segments: Segments, value: float) -> Shared:
+def shared(segments: SegmentPool, value: float) -> SharedBuffers:
     made = share(blocks(value), segments)
     assert made is not None
     return made
@@ -203,8 +214,8 @@ def inode(fd: int) -> int:
     return os.fstat(fd).st_ino
 
 
-def lent_inode(one: Shared) -> int:
-    fd = one.lend()
+def lent_inode(one: SharedBuffers) -> int:
+    fd = one.open_reader()
     try:
         return inode(fd)
     finally:
@@ -212,7 +223,7 @@ def lent_inode(one: Shared) -> int:
 
 
 def test_shared_memory_is_written_again_when_nobody_maps_it() -> None:
-    segments = Segments()
+    segments = SegmentPool()
     one = shared(segments, 1.0)
     which = lent_inode(one)
     views = one.map()
@@ -228,9 +239,9 @@ def test_shared_memory_is_written_again_when_nobody_maps_it() -> None:
 
 
 def test_what_is_on_its_way_is_not_written_over() -> None:
-    segments = Segments()
+    segments = SegmentPool()
     one = shared(segments, 1.0)
-    fd = one.lend()  # as it lies in a socket that nobody has read yet
+    fd = one.open_reader()  # as it lies in a socket that nobody has read yet
     sizes = one.sizes
     del one
     others = [shared(segments, 2.0) for _ in range(3)]
@@ -250,9 +261,9 @@ sys.stdin.read()
 
 
 def test_a_reader_that_is_killed_holds_nothing_any_more() -> None:
-    segments = Segments()
+    segments = SegmentPool()
     one = shared(segments, 1.0)
-    fd = one.lend()
+    fd = one.open_reader()
     which = inode(fd)
     reader = subprocess.Popen(
         [sys.executable, "-c", READER, str(fd)], pass_fds=[fd], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -266,12 +277,12 @@ def test_a_reader_that_is_killed_holds_nothing_any_more() -> None:
     finally:
         reader.kill()
         reader.wait()
-    found: list[Shared] = []  # the oldest is looked at first, and what is in use waits for the next time
+    found: list[SharedBuffers] = []  # the oldest is looked at first, and what is in use waits for the next time
     until(lambda: found.append(shared(segments, 3.0)) or lent_inode(found[-1]) == which)
 
 
 def test_who_gets_a_descriptor_can_neither_write_nor_cut() -> None:
-    fd = shared(Segments(), 1.0).lend()
+    fd = shared(SegmentPool(), 1.0).open_reader()
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.write(fd, b"x")
     with pytest.raises(OSError, match="Invalid argument"):
@@ -280,15 +291,15 @@ def test_who_gets_a_descriptor_can_neither_write_nor_cut() -> None:
 
 
 def test_kept_memory_makes_room_when_descriptors_run_short() -> None:
-    segments = Segments()
-    segments.left = 2
+    segments = SegmentPool()
+    segments.available = 2
     del_soon = [shared(segments, 1.0), shared(segments, 2.0)]
     assert share(blocks(3.0), segments) is None
     del_soon.clear()
     large = share([memoryview(bytearray(3 * MIB))], segments)  # nothing of this size is kept
     assert large is not None
-    assert segments.left == 1
-    segments.give_back()
+    assert segments.available == 1
+    segments.trim()
     del large
-    segments.give_back()
-    assert segments.left == 2
+    segments.trim()
+    assert segments.available == 2

@@ -14,28 +14,28 @@ from hypothesis import strategies as st
 
 from howdah.engine.comm.connection.framing import ChannelClosed
 from howdah.engine.comm.data import encryption as seal
-from howdah.engine.comm.data.bulk_connection import Line
-from howdah.engine.comm.data.encryption import PIECE_BYTES, BrokenSeal, Seal, offered, taken
+from howdah.engine.comm.data.bulk_connection import BulkConnection
+from howdah.engine.comm.data.encryption import RECORD_BYTES, AeadRecords, IntegrityError, accept, offer
 from howdah.engine.protocol.messages import Hello
 
 SECRET = bytes(range(32))
 HEAD = memoryview(b"head")
 
 
-def sealed(end: Seal, data: bytes) -> bytes:
-    memory = memoryview(bytearray(end.size_of(len(data))))
-    end.close(memoryview(data), HEAD, memory)
+def sealed(end: AeadRecords, data: bytes) -> bytes:
+    memory = memoryview(bytearray(end.encrypted_size(len(data))))
+    end.encrypt(memoryview(data), HEAD, memory)
     return bytes(memory)
 
 
-def opened(end: Seal, data: bytes) -> bytes:
-    memory = memoryview(bytearray(end.size_in(len(data))))
-    end.open(memoryview(data), HEAD, memory)
+def opened(end: AeadRecords, data: bytes) -> bytes:
+    memory = memoryview(bytearray(end.plain_size(len(data))))
+    end.decrypt(memoryview(data), HEAD, memory)
     return bytes(memory)
 
 
-def ends() -> tuple[Seal, Seal]:
-    return Seal(SECRET, server=True), Seal(SECRET, server=False)
+def ends() -> tuple[AeadRecords, AeadRecords]:
+    return AeadRecords(SECRET, server=True), AeadRecords(SECRET, server=False)
 
 
 def test_pieces_are_what_the_description_says() -> None:
@@ -49,16 +49,16 @@ def test_pieces_are_what_the_description_says() -> None:
 def test_only_the_very_next_piece_opens() -> None:
     server, client = ends()
     first, second = sealed(server, b"first"), sealed(server, b"second")
-    with pytest.raises(BrokenSeal):
+    with pytest.raises(IntegrityError):
         opened(client, second)  # one was left out
     _, client = ends()
     assert opened(client, first) == b"first"
-    with pytest.raises(BrokenSeal):
+    with pytest.raises(IntegrityError):
         opened(client, first)  # again
-    with pytest.raises(BrokenSeal):
-        opened(Seal(SECRET, server=True), first)  # sent back to who made it
-    with pytest.raises(BrokenSeal):
-        opened(Seal(bytes(32), server=False), first)  # of another connection
+    with pytest.raises(IntegrityError):
+        opened(AeadRecords(SECRET, server=True), first)  # sent back to who made it
+    with pytest.raises(IntegrityError):
+        opened(AeadRecords(bytes(32), server=False), first)  # of another connection
 
 
 @pytest.mark.parametrize("at", [0, 3, -1])
@@ -66,12 +66,12 @@ def test_a_changed_bit_is_seen(at: int) -> None:
     server, client = ends()
     piece = bytearray(sealed(server, b"data"))
     piece[at] ^= 1
-    with pytest.raises(BrokenSeal, match="changed on its way"):
+    with pytest.raises(IntegrityError, match="changed on its way"):
         opened(client, bytes(piece))
 
 
 def test_a_key_is_not_used_for_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(seal, "KEY_BYTES", 100)
+    monkeypatch.setattr(seal, "BYTES_PER_KEY", 100)
     server, client = ends()
     pieces = [sealed(server, bytes(40)) for _ in range(10)]
     assert [opened(client, piece) for piece in pieces] == [bytes(40)] * 10
@@ -82,27 +82,27 @@ def test_a_key_is_not_used_for_too_long(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_either_end_can_refuse(monkeypatch: pytest.MonkeyPatch) -> None:
-    details, server = offered(Hello("data", "me", seals=True))
-    client = taken(details)
+    details, server = offer(Hello("data", "me", accepts_aead=True))
+    client = accept(details)
     assert server is not None
     assert client is not None
     assert opened(client, sealed(server, b"data")) == b"data"
     assert opened(server, sealed(client, b"data")) == b"data"
-    other, _ = offered(Hello("data", "me", seals=True))
+    other, _ = offer(Hello("data", "me", accepts_aead=True))
     assert other != details  # a secret for each connection
-    assert offered(Hello("data", "me")) == ({}, None)
+    assert offer(Hello("data", "me")) == ({}, None)
     monkeypatch.setenv("HOWDAH_SEAL", "0")
-    assert offered(Hello("data", "me", seals=True)) == ({}, None)
-    assert taken({}) is None
+    assert offer(Hello("data", "me", accepts_aead=True)) == ({}, None)
+    assert accept({}) is None
 
 
-def talk(work: Callable[[Line, Line, socket.socket], None]) -> None:
+def talk(work: Callable[[BulkConnection, BulkConnection, socket.socket], None]) -> None:
     """`work` gets two lines over one real connection, and the socket of the first."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         mine = socket.create_connection(listener.getsockname())
         other, _ = listener.accept()
     server, client = ends()
-    lines = Line(mine, "the server", seal=server), Line(other, "the client", seal=client)
+    lines = BulkConnection(mine, "the server", seal=server), BulkConnection(other, "the client", seal=client)
     try:
         work(*lines, mine)
     finally:
@@ -111,7 +111,7 @@ def talk(work: Callable[[Line, Line, socket.socket], None]) -> None:
 
 
 sizes = st.one_of(
-    st.integers(0, 3000), st.integers(60_000, 300_000), st.integers(PIECE_BYTES - 100, 2 * PIECE_BYTES + 100)
+    st.integers(0, 3000), st.integers(60_000, 300_000), st.integers(RECORD_BYTES - 100, 2 * RECORD_BYTES + 100)
 )
 
 
@@ -120,7 +120,7 @@ sizes = st.one_of(
 def test_any_frames_cross_both_ways(messages: list[list[int]]) -> None:
     made = [[bytes([7 * i + j & 255]) * size for j, size in enumerate(sizes)] for i, sizes in enumerate(messages)]
 
-    def work(server: Line, client: Line, _: socket.socket) -> None:
+    def work(server: BulkConnection, client: BulkConnection, _: socket.socket) -> None:
         for sender, receiver in ((server, client), (client, server)):
             thread = threading.Thread(target=lambda sender=sender: [sender.send(frames) for frames in made])
             thread.start()
@@ -134,7 +134,7 @@ def test_any_frames_cross_both_ways(messages: list[list[int]]) -> None:
 
 @pytest.mark.parametrize("bytes_sent", [b"\x20\0\0\0" + bytes(32), b"\xff\xff\xff\xff", b"\0\0\0\0"])
 def test_who_does_not_have_the_key_is_not_listened_to(bytes_sent: bytes) -> None:
-    def work(server: Line, client: Line, sock: socket.socket) -> None:
+    def work(server: BulkConnection, client: BulkConnection, sock: socket.socket) -> None:
         sock.sendall(bytes_sent)
         with pytest.raises(ChannelClosed, match=r"changed on its way|was announced"):
             client.receive()

@@ -20,7 +20,7 @@ from howdah.engine.api import Client
 from howdah.engine.client.admin import Owner
 from howdah.engine.comm.connection.connect import send_greeting
 from howdah.engine.comm.connection.framing import Channel
-from howdah.engine.comm.data.local_socket import NearDoor, nearer
+from howdah.engine.comm.data.local_socket import LocalSocket, connect_local
 from howdah.engine.comm.security.certificates import Authority, Role
 from howdah.engine.coordination import Lock
 from howdah.engine.protocol.messages import Hello, Welcome
@@ -317,16 +317,16 @@ async def _knocks(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
         await send_greeting(channel, Welcome(""))
 
     os.chmod(folder, 0o700)
-    door = NearDoor(str(folder), serve)
+    door = LocalSocket(str(folder), serve)
     try:
         mine = Hello("data", "me")
-        channel = await nearer(door.details, mine)
+        channel = await connect_local(door.details, mine)
         assert channel is not None
         channel.close()
-        assert await nearer({**door.details, "password": "guessed"}, mine) is None
+        assert await connect_local({**door.details, "password": "guessed"}, mine) is None
         assert "does not know this socket's password" in caplog.text
-        assert await nearer({**door.details, "machine": "another"}, mine) is None
-        assert await nearer({**door.details, "near": f"unix://{folder}/gone"}, mine) is None
-        assert await nearer({}, mine) is None
+        assert await connect_local({**door.details, "machine": "another"}, mine) is None
+        assert await connect_local({**door.details, "near": f"unix://{folder}/gone"}, mine) is None
+        assert await connect_local({}, mine) is None
     finally:
         door.close()

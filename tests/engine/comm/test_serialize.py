@@ -10,20 +10,20 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from howdah.engine.serialization.serialize import dumps, dumps_apart, dumps_each, loads
+from howdah.engine.serialization.serialize import dumps, dumps_each, dumps_out_of_band, loads
 from howdah.errors import Unpicklable
 
 
 def there_and_back(value: object) -> object:
     inside = loads(dumps(value))
-    data, buffers = dumps_apart(value)
+    data, buffers = dumps_out_of_band(value)
     apart = loads(data, buffers)
     assert type(inside) is type(apart) is type(value)
     return apart
 
 
 def travelled(value: object) -> int:
-    data, buffers = dumps_apart(value)
+    data, buffers = dumps_out_of_band(value)
     return len(data) + sum(buffer.nbytes for buffer in buffers)
 
 
@@ -110,7 +110,7 @@ def test_every_polars_type_survives(series: pl.Series) -> None:
 
 def test_arrays_travel_out_of_band_and_come_back_writable() -> None:
     array = np.arange(100_000.0)
-    data, buffers = dumps_apart({"a": array, "b": array[::2]})
+    data, buffers = dumps_out_of_band({"a": array, "b": array[::2]})
     assert len(buffers) == 1
     assert buffers[0].nbytes == array.nbytes
     back = loads(data, [memoryview(bytearray(buffers[0]))])

@@ -13,9 +13,9 @@ from waiting import until_async
 
 from howdah.engine.comm.connection.framing import Channel, MalformedFrames
 from howdah.engine.comm.connection.session import Session, decoder_of
-from howdah.engine.protocol.messages import Ask, ClientSays, Leave, SchedulerTellsWorker
+from howdah.engine.protocol.messages import ClientMessage, Leave, Query, SchedulerToWorker
 
-DECODER = decoder_of(ClientSays)
+DECODER = decoder_of(ClientMessage)
 
 
 class End:
@@ -25,14 +25,14 @@ class End:
         self.heard: list[tuple[int, list[bytes]]] = []
         self.session: Session[Any] = Session("s", DECODER, self.hear)
 
-    def hear(self, message: Ask, frames: Sequence[memoryview]) -> None:
+    def hear(self, message: Query, frames: Sequence[memoryview]) -> None:
         self.heard.append((message.id, [bytes(frame) for frame in frames]))
 
 
 def connect(a: End, b: End, tasks: list[asyncio.Task[None]]) -> tuple[Channel, Channel]:
     ends = [Channel(IOStream(s, max_buffer_size=1 << 62)) for s in socket.socketpair()]
     for end in ends:
-        end.trust()
+        end.lift_size_limit()
     tasks.append(asyncio.ensure_future(a.session.run(ends[0], b.session.received)))
     tasks.append(asyncio.ensure_future(b.session.run(ends[1], a.session.received)))
     return ends[0], ends[1]
@@ -46,8 +46,8 @@ def test_all_arrives_once_and_in_order_whatever_the_link_does(seed: int) -> None
         channels = connect(a, b, tasks)
         count = 400
         for number in range(count):
-            a.session.send(Ask(number, "x"), bytes(dice.randrange(50_000)))
-            b.session.send(Ask(number, "y"))
+            a.session.send(Query(number, "x"), bytes(dice.randrange(50_000)))
+            b.session.send(Query(number, "y"))
             if dice.random() < 0.3:
                 await asyncio.sleep(0)
             if dice.random() < 0.05:
@@ -73,14 +73,14 @@ def test_other_threads_send_too_and_each_ones_messages_keep_their_order(seed: in
         channels = connect(a, b, tasks)
         loop, count, direct = asyncio.get_running_loop(), 300, []
 
-        def hand_over(message: Ask, frame: bytes, sent: threading.Event) -> None:
+        def hand_over(message: Query, frame: bytes, sent: threading.Event) -> None:
             a.session.send(message, frame)
             sent.set()
 
         def thread(me: int) -> None:
             for number in range(count):
-                message, frame = Ask(number * 10 + me, "x"), bytes([me]) * (1 + number * 97 % 70_000)
-                if a.session.send_at_once(message, frame):
+                message, frame = Query(number * 10 + me, "x"), bytes([me]) * (1 + number * 97 % 70_000)
+                if a.session.send_now(message, frame):
                     direct.append(me)
                     continue
                 sent = threading.Event()  # as a slot does: leave it to the loop, and go on when it has it
@@ -91,7 +91,7 @@ def test_other_threads_send_too_and_each_ones_messages_keep_their_order(seed: in
         for one in threads:
             one.start()
         while any(one.is_alive() for one in threads):
-            a.session.send(Ask(0, "x"), b"")
+            a.session.send(Query(0, "x"), b"")
             await asyncio.sleep(0.001)
             if dice.random() < 0.05:
                 dice.choice(channels).close()
@@ -117,9 +117,9 @@ def test_what_is_confirmed_is_not_kept() -> None:
         a, b, tasks = End(), End(), []
         channels = connect(a, b, tasks)
         for number in range(10):
-            a.session.send(Ask(number, "x"), bytes(300_000))
-        assert len(a.session.unconfirmed()) == 10
-        await until_async(lambda: not a.session.unconfirmed())
+            a.session.send(Query(number, "x"), bytes(300_000))
+        assert len(a.session.unacknowledged()) == 10
+        await until_async(lambda: not a.session.unacknowledged())
         for channel in channels:
             channel.close()
         await asyncio.gather(*tasks)
@@ -132,15 +132,15 @@ def test_silence_ends_the_channel_and_heartbeats_prevent_it() -> None:
         a, b, tasks = End(), End(), []
         connect(a, b, tasks)
         await asyncio.sleep(0)
-        heard = a.session.heard
-        b.session.beat(heard + 100, every=1.0, silence=1e9)
-        await until_async(lambda: a.session.heard > heard)
-        a.session.beat(a.session.heard + 5.0, every=1e9, silence=10.0)
+        heard = a.session.last_received
+        b.session.heartbeat(heard + 100, every=1.0, silence=1e9)
+        await until_async(lambda: a.session.last_received > heard)
+        a.session.heartbeat(a.session.last_received + 5.0, every=1e9, silence=10.0)
         assert a.session.connected
-        a.session.beat(a.session.heard + 11.0, every=1e9, silence=10.0)
+        a.session.heartbeat(a.session.last_received + 11.0, every=1e9, silence=10.0)
         await asyncio.gather(*tasks)
         assert not a.session.connected
-        assert a.session.lost is not None
+        assert a.session.disconnected_since is not None
 
     asyncio.run(story())
 
@@ -148,8 +148,8 @@ def test_silence_ends_the_channel_and_heartbeats_prevent_it() -> None:
 def test_a_peer_may_only_say_what_its_role_allows() -> None:
     async def story() -> None:
         here, there = (Channel(IOStream(s)) for s in socket.socketpair())
-        there.trust()
-        liar: Session[SchedulerTellsWorker] = Session("s", decoder_of(SchedulerTellsWorker), lambda m, f: None)
+        there.lift_size_limit()
+        liar: Session[SchedulerToWorker] = Session("s", decoder_of(SchedulerToWorker), lambda m, f: None)
         victim = End()
         lying = asyncio.ensure_future(liar.run(here, 0))
         liar.send(Leave("only a scheduler says so"))

@@ -19,13 +19,13 @@ from howdah.engine.comm.connection.connect import Listener
 from howdah.engine.comm.connection.framing import Channel, ChannelClosed
 from howdah.engine.comm.data import buffer_pool as kept
 from howdah.engine.comm.data import transfer
-from howdah.engine.comm.data.bulk_connection import Line
-from howdah.engine.comm.data.compression import Presser, open_pressed
-from howdah.engine.comm.data.transfer import MISSING, Packed, Peers, serve, welcome
+from howdah.engine.comm.data.bulk_connection import BulkConnection
+from howdah.engine.comm.data.compression import Compressor, decompress
+from howdah.engine.comm.data.transfer import MISSING, Packed, PeerConnections, serve_results, welcome_peer
 from howdah.engine.comm.security.certificates import Authority, Role, Security
 from howdah.engine.protocol.layers import Key, TaskRange
 from howdah.engine.protocol.messages import Hello
-from howdah.engine.worker.store.store import Store, size_of_value
+from howdah.engine.worker.store.store import ResultStore, size_of_value
 from howdah.errors import Unpicklable
 
 KEY = b"k" * 16
@@ -36,7 +36,7 @@ class Holder:
     """A data server with a store, in this process."""
 
     def __init__(self, listen: str, security: Security | None = None, other_host: bool = False) -> None:
-        self.store = Store()
+        self.store = ResultStore()
         self.pool = ThreadPoolExecutor(4)
         self.other_host = other_host
         self.connections = 0
@@ -45,15 +45,15 @@ class Holder:
 
     async def _serve(self, channel: Channel, role: Role, hello: Hello) -> None:
         self.connections += 1
-        seal = await welcome(channel, hello)
-        await serve(channel, self.store.pack, self.pool, self.other_host, seal)
+        seal = await welcome_peer(channel, hello)
+        await serve_results(channel, self.store.pack, self.pool, self.other_host, seal)
 
     def hold(self, values: list[Any]) -> list[TaskRange]:
         self.store.put(KEY, range(len(values)), values, [size_of_value(value) for value in values])
         return [TaskRange(KEY, 0, len(values))]
 
 
-Story = Callable[[Holder, Peers], Coroutine[Any, Any, None]]
+Story = Callable[[Holder, PeerConnections], Coroutine[Any, Any, None]]
 
 
 def tell(story: Story, folder: Path, tls: bool = False, other_host: bool = False) -> None:
@@ -68,7 +68,7 @@ def tell(story: Story, folder: Path, tls: bool = False, other_host: bool = False
             client = Security.load(authority.write_client_dir(folder / "c", "me"))
             listen = "tls://127.0.0.1:0"
         holder = Holder(listen, server, other_host)
-        peers = Peers("me", client)
+        peers = PeerConnections("me", client)
         try:
             await asyncio.wait_for(story(holder, peers), 30)
         finally:
@@ -82,7 +82,9 @@ def tell(story: Story, folder: Path, tls: bool = False, other_host: bool = False
         asyncio.run(told())
 
 
-async def fetched(holder: Holder, peers: Peers, spans: list[TaskRange]) -> tuple[dict[int, Any], list[tuple[Key, int]]]:
+async def fetched(
+    holder: Holder, peers: PeerConnections, spans: list[TaskRange]
+) -> tuple[dict[int, Any], list[tuple[Key, int]]]:
     got: dict[int, Packed] = {}
     missing = await peers.fetch(holder.address, spans, lambda _, item, packed: got.update({item: packed}))
     return {item: packed.open() for item, packed in got.items()}, missing
@@ -93,7 +95,7 @@ def descriptors() -> int:
 
 
 def test_on_one_host_large_results_are_mapped_not_sent(tmp_path: Path) -> None:
-    async def story(holder: Holder, peers: Peers) -> None:
+    async def story(holder: Holder, peers: PeerConnections) -> None:
         values = [np.full(MIB // 8, float(i)) for i in range(300)]
         spans = holder.hold([*values, "small", np.zeros(10)])
         before = descriptors()
@@ -102,7 +104,7 @@ def test_on_one_host_large_results_are_mapped_not_sent(tmp_path: Path) -> None:
         assert found[300] == "small"
         assert all(found[i][0] == found[i][-1] == float(i) for i in range(300))
         assert Path("/proc/self/maps").read_text().count("memfd:howdah-result") >= 300
-        kept.give_back()
+        kept.trim()
         await until_async(lambda: descriptors() <= before + 8)  # mappings need none
         found[7][:] = -1.0  # hers alone
         assert holder.store.get(KEY, 7)[5] == 7.0
@@ -112,7 +114,7 @@ def test_on_one_host_large_results_are_mapped_not_sent(tmp_path: Path) -> None:
         assert (
             Path("/proc/self/maps").read_text().count("memfd:howdah-result") >= 900
         )  # the holder's are there too, now
-        kept.give_back()
+        kept.trim()
         await until_async(lambda: before + 300 <= descriptors() <= before + 300 + 8)
         third, _ = await fetched(holder, peers, spans)
         assert third[7][0] == 7.0
@@ -121,7 +123,7 @@ def test_on_one_host_large_results_are_mapped_not_sent(tmp_path: Path) -> None:
         holder.store.free(spans)
         values.clear()
         assert holder.store.memory == 0
-        kept.give_back()
+        kept.trim()
         await until_async(lambda: descriptors() <= before + 8)
         assert again[9][-1] == 9.0  # what was mapped lives as long as who has it
 
@@ -129,9 +131,9 @@ def test_on_one_host_large_results_are_mapped_not_sent(tmp_path: Path) -> None:
 
 
 def test_without_descriptors_the_bytes_are_sent(tmp_path: Path) -> None:
-    async def story(holder: Holder, peers: Peers) -> None:
+    async def story(holder: Holder, peers: PeerConnections) -> None:
         spans = holder.hold([np.full(MIB // 8, float(i)) for i in range(20)])
-        holder.store._segments.left = 3
+        holder.store._segments.available = 3
         found, _ = await fetched(holder, peers, spans)
         assert [found[i][-1] for i in range(20)] == [float(i) for i in range(20)]
 
@@ -142,9 +144,9 @@ def test_without_descriptors_the_bytes_are_sent(tmp_path: Path) -> None:
 def test_all_kinds_of_values_missing_ones_and_bad_ones(
     tmp_path: Path, tls: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transfer, "PIECE_BYTES", MIB)
+    monkeypatch.setattr(transfer, "CHUNK_BYTES", MIB)
 
-    async def story(holder: Holder, peers: Peers) -> None:
+    async def story(holder: Holder, peers: PeerConnections) -> None:
         table = pa.table({"a": np.arange(200_000), "b": [str(i) for i in range(200_000)]})
         values = [1, b"x" * 3 * MIB, table, table.slice(7, 1000), {"a": [np.arange(50_000)]}, threading.Lock(), None]
         holder.hold(values)
@@ -167,7 +169,7 @@ def test_all_kinds_of_values_missing_ones_and_bad_ones(
 
 
 def test_a_holder_that_dies_while_it_is_asked(tmp_path: Path) -> None:
-    async def story(holder: Holder, peers: Peers) -> None:
+    async def story(holder: Holder, peers: PeerConnections) -> None:
         asked, go = threading.Event(), threading.Event()
 
         def stuck(layer: Key, item: int, share: bool) -> Any:
@@ -187,7 +189,7 @@ def test_a_holder_that_dies_while_it_is_asked(tmp_path: Path) -> None:
 
 
 def test_closing_ends_every_wait(tmp_path: Path) -> None:
-    async def story(holder: Holder, peers: Peers) -> None:
+    async def story(holder: Holder, peers: PeerConnections) -> None:
         asked, go = threading.Event(), threading.Event()
 
         def stuck(layer: Key, item: int, share: bool) -> Any:
@@ -207,7 +209,7 @@ def test_closing_ends_every_wait(tmp_path: Path) -> None:
 
 
 def test_a_connection_that_died_while_idle_is_made_anew(tmp_path: Path) -> None:
-    async def story(holder: Holder, peers: Peers) -> None:
+    async def story(holder: Holder, peers: PeerConnections) -> None:
         spans = holder.hold([1])
         assert (await fetched(holder, peers, spans))[0] == {0: 1}
         for channel in list(holder.listener._channels):
@@ -272,7 +274,7 @@ def test_who_listens_between_two_hosts_learns_nothing(
     """With HOWDAH_SEAL=0 all of it is in TLS records; without, only the greeting is."""
     monkeypatch.setenv("HOWDAH_SEAL", "1" if seals else "0")
 
-    async def story(holder: Holder, peers: Peers) -> None:
+    async def story(holder: Holder, peers: PeerConnections) -> None:
         spans = holder.hold([b"a secret " * 400_000, "another secret"])
         async with Between(holder.address) as between:
             got: dict[int, Packed] = {}
@@ -296,7 +298,7 @@ def test_what_was_changed_on_its_way_is_asked_for_again(tmp_path: Path) -> None:
             data = data[:-1] + bytes([data[-1] ^ 1])
         return data
 
-    async def story(holder: Holder, peers: Peers) -> None:
+    async def story(holder: Holder, peers: PeerConnections) -> None:
         values = [np.random.default_rng(i).bytes(MIB) for i in range(4)]
         spans = holder.hold(values)
         async with Between(holder.address, meddle) as between:
@@ -310,7 +312,7 @@ def test_what_was_changed_on_its_way_is_asked_for_again(tmp_path: Path) -> None:
 
 
 def test_who_changes_all_of_it_stops_the_transfer(tmp_path: Path) -> None:
-    async def story(holder: Holder, peers: Peers) -> None:
+    async def story(holder: Holder, peers: PeerConnections) -> None:
         spans = holder.hold([np.random.default_rng(0).bytes(4 * MIB)])
 
         def meddle(data: bytes, before: int) -> bytes:
@@ -319,7 +321,7 @@ def test_who_changes_all_of_it_stops_the_transfer(tmp_path: Path) -> None:
         async with Between(holder.address, meddle) as between:
             with pytest.raises(ChannelClosed, match=r"changed on its way|was announced"):
                 await peers.fetch(between.address, spans, lambda *_: pytest.fail("it was taken"))
-            assert len(between.seen) == 1 + transfer.MOST_BREAKS
+            assert len(between.seen) == 1 + transfer.MAX_RECONNECTS
 
     tell(story, tmp_path, tls=True)
 
@@ -331,7 +333,7 @@ class _Pace:
 
 def pressed_by(pace: float, frame: bytes) -> tuple[list[Any], Any]:
     frames: list[Any] = [b"head", frame]
-    return frames, Presser(_Pace(pace)).press(frames)  # type: ignore[arg-type]
+    return frames, Compressor(_Pace(pace)).compress(frames)  # type: ignore[arg-type]
 
 
 def test_frames_are_pressed_where_a_sample_says_that_it_pays() -> None:
@@ -340,7 +342,7 @@ def test_frames_are_pressed_where_a_sample_says_that_it_pays() -> None:
     frames, pressed = pressed_by(slow, shrinks)
     assert pressed == [(1, len(shrinks))]
     assert len(frames[1]) < len(shrinks) // 2
-    open_pressed(frames, pressed)
+    decompress(frames, pressed)
     assert bytes(frames[1]) == shrinks
     assert pressed_by(fast, shrinks)[1] == []
     assert pressed_by(slow, np.random.default_rng(0).bytes(MIB))[1] == []
@@ -350,17 +352,17 @@ def test_frames_are_pressed_where_a_sample_says_that_it_pays() -> None:
 def test_between_hosts_a_slow_line_carries_lz4(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     taken: list[int] = []
     monkeypatch.setattr(
-        transfer, "open_pressed", lambda f, p: (taken.extend(len(f[i]) for i, _ in p), open_pressed(f, p))
+        transfer, "open_pressed", lambda f, p: (taken.extend(len(f[i]) for i, _ in p), decompress(f, p))
     )
-    send = Line.send
+    send = BulkConnection.send
 
-    def slow(line: Line, *args: Any) -> None:
+    def slow(line: BulkConnection, *args: Any) -> None:
         send(line, *args)
-        line.seconds_a_byte = 1e-7
+        line.seconds_per_byte = 1e-7
 
-    monkeypatch.setattr(Line, "send", slow)
+    monkeypatch.setattr(BulkConnection, "send", slow)
 
-    async def story(holder: Holder, peers: Peers) -> None:
+    async def story(holder: Holder, peers: PeerConnections) -> None:
         values = [np.repeat(np.arange(1000.0) + i, 100) for i in range(4)]
         spans = holder.hold(values)
         for _ in range(2):  # the pace of a line is known after its first answer

@@ -10,20 +10,22 @@ import pytest
 from tornado.iostream import IOStream
 from waiting import until_async
 
-from howdah.engine.comm.connection.framing import LARGE, Channel, ChannelClosed, MalformedFrames, join
+from howdah.engine.comm.connection.framing import LARGE_FRAME, Channel, ChannelClosed, MalformedFrames, encode_message
 from howdah.engine.comm.connection.inproc import pair
-from howdah.engine.comm.connection.raw_stream import Wire
+from howdah.engine.comm.connection.raw_stream import RawStream
 
 
 def channels() -> tuple[Channel, Channel]:
     a, b = socket.socketpair()
     here, there = (Channel(IOStream(s, max_buffer_size=1 << 62), name) for s, name in ((a, "b"), (b, "a")))
-    here.trust()
-    there.trust()
+    here.lift_size_limit()
+    there.lift_size_limit()
     return here, there
 
 
-MESSAGES = [[os.urandom(size) for size in sizes] for sizes in ([5], [0, 3], [LARGE, 1, 3 * LARGE], [9] * 3000, [0])]
+MESSAGES = [
+    [os.urandom(size) for size in sizes] for sizes in ([5], [0, 3], [LARGE_FRAME, 1, 3 * LARGE_FRAME], [9] * 3000, [0])
+]
 
 
 @pytest.mark.parametrize("at_once", [1, 7, 100_000, 1 << 30])
@@ -31,11 +33,11 @@ def test_messages_arrive_whole_however_they_are_cut(at_once: int) -> None:
     async def story() -> None:
         a, b = socket.socketpair()
         there = Channel(IOStream(b, max_buffer_size=1 << 62), "a")
-        there.trust()
+        there.lift_size_limit()
         got: list[list[memoryview]] = []
         delivering = asyncio.ensure_future(there.deliver(got.append))
         messages = MESSAGES if at_once > 7 else [MESSAGES[0], MESSAGES[1], MESSAGES[4]]
-        data = b"".join(bytes(piece) for message in messages for piece in join(message))
+        data = b"".join(bytes(piece) for message in messages for piece in encode_message(message))
         a.setblocking(False)
         loop = asyncio.get_running_loop()
         for at in range(0, len(data), at_once):
@@ -57,7 +59,7 @@ def test_both_ends_write_more_than_the_socket_takes() -> None:
         got: tuple[list[list[memoryview]], ...] = ([], [])
         jobs = [asyncio.ensure_future(end.deliver(mine.append)) for end, mine in zip(ends, got)]
         await asyncio.sleep(0)
-        assert all(type(end.stream) is Wire for end in ends)
+        assert all(type(end.stream) is RawStream for end in ends)
         big = [os.urandom(8 << 20), b"x"]
         for end in ends:
             for _ in range(3):
@@ -80,9 +82,9 @@ def test_both_ends_write_more_than_the_socket_takes() -> None:
 def test_what_came_with_the_greeting_is_delivered() -> None:
     async def story() -> None:
         here, there = channels()
-        await here.write_through([b"hello"])
-        await here.write_through([b"first"])
-        await here.write_through([b"second"])
+        await here.write_and_drain([b"hello"])
+        await here.write_and_drain([b"first"])
+        await here.write_and_drain([b"second"])
         assert [bytes(frame) for frame in await there.read()] == [b"hello"]
         got: list[bytes] = []
         job = asyncio.ensure_future(there.deliver(lambda frames: got.append(bytes(frames[0]))))

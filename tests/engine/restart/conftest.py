@@ -118,7 +118,7 @@ class Processes:
         process.wait()
         psutil.wait_procs(children, timeout=10)
         for child in children:  # its supervisor cannot: as YARN does with a container's folder
-            scratch.remove_of(str(self.folder), child.pid)
+            scratch.remove_folders_of(str(self.folder), child.pid)
 
     # -- clients and marks ----------------------------------------------------------------------------------------
 

@@ -131,14 +131,14 @@ def test_nothing_is_confirmed_before_the_journal_has_it() -> None:
                 client.scheduler_info()
                 session = client.connection._session
                 assert session is not None
-                until(lambda: not session._kept)  # a question changes nothing, and needs no journal
+                until(lambda: not session._unacknowledged)  # a question changes nothing, and needs no journal
                 future = client.submit(abs, -1)
                 client.scheduler_info()  # answered: it is handled
                 assert future.results.key in server.state.core.books
-                heard = session.heard
-                until(lambda: session.heard > heard)  # with a heartbeat, which confirms what it can
-                assert [type(message).__name__ for message, _ in session.unconfirmed()][:1] == ["Submit"]
+                heard = session.last_received
+                until(lambda: session.last_received > heard)  # with a heartbeat, which confirms what it can
+                assert [type(message).__name__ for message, _ in session.unacknowledged()][:1] == ["Submit"]
                 journal.written = len(journal.records)
-                until(lambda: not session._kept)
+                until(lambda: not session._unacknowledged)
         finally:
             thread.call(server.close())

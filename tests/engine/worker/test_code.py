@@ -12,7 +12,7 @@ import pytest
 
 from howdah.engine.protocol.messages import DefineLayer
 from howdah.engine.serialization.serialize import dumps
-from howdah.engine.worker.task_code import Code
+from howdah.engine.worker.task_code import LayerCode
 
 
 def module_that_says(word: str, folder: Path) -> ModuleType:
@@ -22,7 +22,7 @@ def module_that_says(word: str, folder: Path) -> ModuleType:
 
 
 def opened(frame: bytes) -> Any:
-    code = Code(DefineLayer(b"k" * 16, "say", 1, (), ()), memoryview(frame))
+    code = LayerCode(DefineLayer(b"k" * 16, "say", 1, (), ()), memoryview(frame))
     code.open()
     return code.fn
 

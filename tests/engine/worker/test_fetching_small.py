@@ -11,8 +11,8 @@ import pytest
 from howdah.engine.comm.data.transfer import Packed, items_of
 from howdah.engine.protocol.layers import TaskRange
 from howdah.engine.serialization.serialize import dumps
-from howdah.engine.worker.fetch import ASK_BYTES, Fetching
-from howdah.engine.worker.store.store import Store
+from howdah.engine.worker.fetch import ROOM_CHECK_BYTES, InputFetcher
+from howdah.engine.worker.store.store import ResultStore
 
 
 class Peers:
@@ -27,15 +27,15 @@ class Peers:
         return []
 
 
-@pytest.mark.parametrize(("nbytes", "asked"), [(8, 0), (ASK_BYTES, 300), (ASK_BYTES // 10, 30)])
+@pytest.mark.parametrize(("nbytes", "asked"), [(8, 0), (ROOM_CHECK_BYTES, 300), (ROOM_CHECK_BYTES // 10, 30)])
 def test_room_is_asked_for_by_the_megabyte(nbytes: int, asked: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = Store(0, "")
+    store = ResultStore(0, "")
     asks: list[int] = []
-    monkeypatch.setattr(store.spiller, "await_room", asks.append)
+    monkeypatch.setattr(store.spiller, "wait_for_memory", asks.append)
     try:
-        asyncio.run(Fetching(store, Peers(nbytes)).fetch([(TaskRange(b"k", 0, 300), "w", "a")]))  # type: ignore[arg-type]
+        asyncio.run(InputFetcher(store, Peers(nbytes)).fetch([(TaskRange(b"k", 0, 300), "w", "a")]))  # type: ignore[arg-type]
     finally:
         store.close()
     assert store.has(b"k", 299)
     assert len(asks) == pytest.approx(asked, abs=1)
-    assert sum(asks) > 299 * nbytes - ASK_BYTES
+    assert sum(asks) > 299 * nbytes - ROOM_CHECK_BYTES

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from howdah.engine.protocol.layers import Broadcast, Dependency, KToOne, OneToOne, Pattern, Window, inputs_of
 from howdah.engine.protocol.messages import DefineLayer
 from howdah.engine.protocol.patterns import distinct, free
-from howdah.engine.worker.inputs import InputGone, readers
-from howdah.engine.worker.store.store import LARGE_LEAST, Store
+from howdah.engine.worker.inputs import InputMissing, readers
+from howdah.engine.worker.store.store import SPILLABLE_MIN_BYTES, ResultStore
 
 SOURCE = b"s" * 16
 
@@ -46,9 +46,11 @@ def test_inputs_are_those_of_the_definition(case: tuple[Pattern, int, int], data
     start = data.draw(st.integers(0, n - 1))
     stop = data.draw(st.integers(start + 1, n))
     large = data.draw(st.booleans())
-    store = Store()
+    store = ResultStore()
     values = [f"value {i}" for i in range(n_source)]
-    store.put(SOURCE, range(n_source), values, [LARGE_LEAST if large and i % 3 == 0 else 60 for i in range(n_source)])
+    store.put(
+        SOURCE, range(n_source), values, [SPILLABLE_MIN_BYTES if large and i % 3 == 0 else 60 for i in range(n_source)]
+    )
     (read,) = readers(layer_of(pattern, n, n_source), start, stop, store)
     for item in range(start, stop):
         expected = [values[i] for i in inputs_of(pattern, item, n_source)]
@@ -57,17 +59,17 @@ def test_inputs_are_those_of_the_definition(case: tuple[Pattern, int, int], data
 
 @pytest.mark.parametrize("pattern", [OneToOne(), KToOne(2), Broadcast(), Window(1, 1, True), free([[0, 5]] * 6)])
 def test_an_input_that_is_not_there_is_named(pattern: Pattern) -> None:
-    store = Store()
+    store = ResultStore()
     store.put(SOURCE, range(5), list(range(5)), [28] * 5)  # of six
     n = 3 if pattern == KToOne(2) else 6
     (read,) = readers(layer_of(pattern, n, 6), 0, n, store)
-    with pytest.raises(InputGone) as gone:
+    with pytest.raises(InputMissing) as gone:
         [read(item) for item in range(n)]
     assert gone.value.span == (SOURCE, 5, 6)
 
 
 def test_each_item_has_a_list_of_its_own() -> None:
-    store = Store()
+    store = ResultStore()
     store.put(SOURCE, range(3), [1, 2, 3], [28] * 3)
     (read,) = readers(layer_of(Broadcast(), 2, 3), 0, 2, store)
     read(0).clear()

@@ -17,7 +17,7 @@ import howdah as hd
 from howdah.engine.api import Client
 from howdah.engine.deploy.local import LocalCluster
 from howdah.engine.worker import task_logs as logs
-from howdah.engine.worker.task_logs import Lines
+from howdah.engine.worker.task_logs import TaskLogBuffer
 from howdah.errors import InputError
 
 
@@ -160,13 +160,13 @@ def test_in_coroutines_logs_are_awaited(cluster: LocalCluster) -> None:
 
 
 def test_lines_are_bounded_per_task_and_per_worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    lines, task = Lines(), (b"k", 0)
+    lines, task = TaskLogBuffer(), (b"k", 0)
     monkeypatch.setattr(logs, "_here", lambda: (task, "fn"))
     for i in range(3 * logs.MOST_LINES):
         lines.write("STDOUT", f"{i}\n")
     assert [line.text for line in lines.newest(2)] == [str(3 * logs.MOST_LINES - 1), str(3 * logs.MOST_LINES - 2)]
     assert len(lines.newest()) == logs.MOST_LINES
-    assert len(lines.of(task)) == logs.MOST_OF_TASK
+    assert len(lines.of_task(task)) == logs.MOST_OF_TASK
     lines.write("STDOUT", "x" * 100_000 + "\n")
     assert len(lines.newest(1)[0].text) == logs.LONGEST
     for _ in range(2 * logs.MOST_CHARACTERS // logs.LONGEST):
@@ -175,14 +175,14 @@ def test_lines_are_bounded_per_task_and_per_worker(monkeypatch: pytest.MonkeyPat
 
 
 def test_of_tasks_whose_lines_are_gone_nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    lines = Lines()
+    lines = TaskLogBuffer()
     for i in range(3 * logs.MOST_LINES):
         monkeypatch.setattr(logs, "_here", lambda i=i: ((b"k", i), "fn"))
         lines.write("STDOUT", "said")  # the end of the line comes with the thread's next task
     assert len(lines._of) <= logs.MOST_LINES
     assert len(lines._open) == 1
-    assert lines.of((b"k", 5)) == []
-    assert [line.text for line in lines.of((b"k", 3 * logs.MOST_LINES - 1))] == ["said"]
+    assert lines.of_task((b"k", 5)) == []
+    assert [line.text for line in lines.of_task((b"k", 3 * logs.MOST_LINES - 1))] == ["said"]
 
 
 def test_a_worker_of_its_own_says_nothing_about_tasks_elsewhere() -> None:

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from howdah.engine.protocol.layers import Dependency, KToOne, OneToOne, TaskRange
-from howdah.engine.protocol.messages import NOT_INLINE, DefineLayer, Run
+from howdah.engine.protocol.messages import NOT_INLINE, DefineLayer, RunBatch
 from howdah.engine.serialization.serialize import dumps, dumps_each, loads
-from howdah.engine.worker.executor import Report, Slots, Work
-from howdah.engine.worker.store.store import MISSING, Store, size_of_value
-from howdah.engine.worker.task_code import Code
+from howdah.engine.worker.executor import BatchReport, QueuedBatch, SlotPool
+from howdah.engine.worker.store.store import MISSING, ResultStore, size_of_value
+from howdah.engine.worker.task_code import LayerCode
 
 KEY = b"k" * 16
 SOURCE = b"s" * 16
@@ -24,9 +24,9 @@ class Bench:
     """Slots with a store, and the reports that come of them."""
 
     def __init__(self, slots: int = 1) -> None:
-        self.store = Store()
-        self.reports: queue.Queue[Report] = queue.Queue()
-        self.slots = Slots(slots, self.store, lambda report, idle: self.reports.put(report), "w", "h", "c")
+        self.store = ResultStore()
+        self.reports: queue.Queue[BatchReport] = queue.Queue()
+        self.slots = SlotPool(slots, self.store, lambda report, idle: self.reports.put(report), "w", "h", "c")
 
     def work(
         self,
@@ -36,18 +36,18 @@ class Bench:
         dep_ns: tuple[int, ...] = (),
         first: int = 0,
         inline: bool = True,
-    ) -> Work:
+    ) -> QueuedBatch:
         n = len(args)
         blob, offsets = dumps_each(args)
-        code = Code(DefineLayer(KEY, "fn", first + n, deps, dep_ns), dumps((fn, {}, True)))
-        return Work(Run(1, 1, TaskRange(KEY, first, first + n), inline), code, array("Q", offsets), blob)
+        code = LayerCode(DefineLayer(KEY, "fn", first + n, deps, dep_ns), dumps((fn, {}, True)))
+        return QueuedBatch(RunBatch(1, 1, TaskRange(KEY, first, first + n), inline), code, array("Q", offsets), blob)
 
-    def run(self, *args: Any, **kwargs: Any) -> Report:
+    def run(self, *args: Any, **kwargs: Any) -> BatchReport:
         self.slots.put(self.work(*args, **kwargs))
         return self.reports.get(timeout=20)
 
 
-def inline_values(report: Report) -> list[Any]:
+def inline_values(report: BatchReport) -> list[Any]:
     found, at = [], 0
     for length in report.lengths:
         if length == NOT_INLINE:

@@ -13,14 +13,14 @@ import pytest
 from waiting import until
 
 from howdah.engine.protocol.layers import TaskRange
-from howdah.engine.worker.store.sizeof import memory_of
-from howdah.engine.worker.store.store import MISSING, Store, size_of_value
+from howdah.engine.worker.store.sizeof import memory_blocks
+from howdah.engine.worker.store.store import MISSING, ResultStore, size_of_value
 
 KEY = b"k" * 16
 MIB = 1 << 20
 
 
-def put(store: Store, item: int, value: Any) -> None:
+def put(store: ResultStore, item: int, value: Any) -> None:
     store.put(KEY, (item,), (value,), (size_of_value(value),))
 
 
@@ -36,21 +36,21 @@ def roomy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("roomy")
 def test_the_oldest_go_to_disk_and_come_back(tmp_path: Path) -> None:
-    store = Store(20 * MIB, str(tmp_path))
+    store = ResultStore(20 * MIB, str(tmp_path))
     for i in range(10):
         put(store, i, np.full(MIB // 8, float(i)))
     assert not files(tmp_path)
     store.get(KEY, 0)  # used just now
     for i in range(10, 30):
         put(store, i, np.full(MIB // 8, float(i)))
-    until(store.spiller.settled)
+    until(store.spiller.is_settled)
     assert store.nbytes == 30 * MIB
     assert len(files(tmp_path)) == len(list(tmp_path.glob("*/*"))) >= 19
     for i in reversed(range(30)):
         value = store.get(KEY, i)
         assert value[0] == value[-1] == float(i)
         value[0] = -1.0  # it is the reader's own
-    until(store.spiller.settled)
+    until(store.spiller.is_settled)
     store.free([TaskRange(KEY, 0, 30)])
     assert (store.nbytes, store.memory, files(tmp_path)) == (0, 0, [])
     store.close()
@@ -59,12 +59,12 @@ def test_the_oldest_go_to_disk_and_come_back(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("roomy")
 def test_what_is_in_use_stays(tmp_path: Path) -> None:
-    store = Store(10 * MIB, str(tmp_path))
+    store = ResultStore(10 * MIB, str(tmp_path))
     put(store, 0, np.zeros(4 * MIB // 8))
     used = store.get(KEY, 0)
     for i in range(1, 9):
         put(store, i, np.zeros(2 * MIB // 8))
-    until(store.spiller.settled)
+    until(store.spiller.is_settled)
     assert store.get(KEY, 0) is used
     store.close()
 
@@ -72,10 +72,10 @@ def test_what_is_in_use_stays(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("roomy")
 @pytest.mark.parametrize("damage", ["flipped", "short", "gone"])
 def test_a_damaged_file_is_a_lost_result(tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture) -> None:
-    store = Store(4 * MIB, str(tmp_path))
+    store = ResultStore(4 * MIB, str(tmp_path))
     for i in range(6):
         put(store, i, np.full(MIB // 8, float(i)))
-    until(store.spiller.settled)
+    until(store.spiller.is_settled)
     victim = files(tmp_path)[0]
     if damage == "flipped":
         with open(victim, "r+b") as file:
@@ -98,12 +98,12 @@ def test_a_damaged_file_is_a_lost_result(tmp_path: Path, damage: str, caplog: py
 @pytest.mark.usefixtures("roomy")
 def test_a_full_disk_leaves_results_in_memory_and_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    store = Store(4 * MIB, str(tmp_path))
+    store = ResultStore(4 * MIB, str(tmp_path))
     resource.setrlimit(resource.RLIMIT_FSIZE, (MIB // 2, before[1]))  # no file may be larger: as if the disk were full
     try:
         for i in range(8):
             put(store, i, np.full(MIB // 8, float(i)))
-        until(lambda: store.spiller.fault)
+        until(lambda: store.spiller.disk_error)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert store.memory == 8 * MIB
@@ -115,17 +115,17 @@ def test_a_full_disk_leaves_results_in_memory_and_says_so(tmp_path: Path, caplog
 
 @pytest.mark.usefixtures("roomy")
 def test_a_run_waits_until_there_is_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = Store(16 * MIB, str(tmp_path))
+    store = ResultStore(16 * MIB, str(tmp_path))
     monkeypatch.setattr("howdah.engine.worker.store.spill.resident_bytes", lambda: store.memory + 8 * MIB)
     for i in range(7):
         put(store, i, np.zeros(MIB // 8))  # 15 of 16 MiB, and below the target
-    with store.room_for(KEY, 3):  # three more of 1 MiB
+    with store.reserve(KEY, 3):  # three more of 1 MiB
         assert store.memory + 8 * MIB + 3 * MIB <= 16 * MIB
     store.close()
 
 
 def test_shared_memory_counts_once() -> None:
-    store = Store()
+    store = ResultStore()
     base = np.zeros(MIB)
     put(store, 0, base)
     put(store, 1, base[: MIB // 2])
@@ -155,12 +155,12 @@ def test_shared_memory_counts_once() -> None:
 )
 def test_pieces_of_memory_add_up(value: Any) -> None:
     size = size_of_value(value)
-    assert 0.9 * size <= sum(nbytes for _, nbytes in memory_of(value, size)) <= 1.2 * size + 1000
+    assert 0.9 * size <= sum(nbytes for _, nbytes in memory_blocks(value, size)) <= 1.2 * size + 1000
 
 
 @pytest.mark.usefixtures("roomy")
 def test_many_threads_read_while_results_come_and_go(tmp_path: Path) -> None:
-    store = Store(4 * MIB, str(tmp_path))
+    store = ResultStore(4 * MIB, str(tmp_path))
     for i in range(12):
         put(store, i, np.full(MIB // 8, float(i)))
     faults: list[str] = []
@@ -178,7 +178,7 @@ def test_many_threads_read_while_results_come_and_go(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert faults == []
-    until(store.spiller.settled)
+    until(store.spiller.is_settled)
     assert store.memory == sum(size for size, _ in store._pieces.values())
     store.free([TaskRange(KEY, 0, 12)])
     assert (store.memory, store.nbytes, files(tmp_path)) == (0, 0, [])

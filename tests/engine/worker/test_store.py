@@ -1,13 +1,13 @@
 """The store's accounts."""
 
 from howdah.engine.protocol.layers import TaskRange
-from howdah.engine.worker.store.store import MISSING, Store
+from howdah.engine.worker.store.store import MISSING, ResultStore
 
 A, B = b"a" * 16, b"b" * 16
 
 
 def test_accounts_agree_with_what_is_held() -> None:
-    store = Store()
+    store = ResultStore()
     store.put(A, range(10), list(range(10)), [100] * 10)
     store.put(B, (5,), ["five"], [7])
     assert store.nbytes == 1007
@@ -24,7 +24,7 @@ def test_accounts_agree_with_what_is_held() -> None:
 
 
 def test_none_is_a_value() -> None:
-    store = Store()
+    store = ResultStore()
     store.put(A, (0,), [None], [16])
     assert store.get(A, 0) is None
     assert store.has(A, 0)
