@@ -1,8 +1,8 @@
 """Opening and accepting connections, and the greeting that comes first on each of them.
 
-A connection is usable only when its other end has proved a role: by certificate over TLS, by running as the same user on
-the same machine over a Unix socket. `ALLOWED_ROLES` says which role may connect for which purpose. Versions are compared
-first: two ends that differ close the connection with `EnvironmentMismatch`, which names both versions.
+A connection is usable only when its other end has proved a role: by certificate over TLS, by running as the same user
+of the same machine over a Unix socket. `ALLOWED_ROLES` says which role may connect for which purpose. Versions are
+compared first: two ends that differ close the connection with `EnvironmentMismatch`, which names both versions.
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ class InprocChannel(Channel):
         else:
             other._wake()
 
-    async def write_through(self, frames: Sequence[Buffer]) -> None:
+    async def write_and_drain(self, frames: Sequence[Buffer]) -> None:
         self.write(frames)
 
     async def deliver(self, take: Callable[[list[memoryview]], None]) -> None:

@@ -47,7 +47,7 @@ class Application:
         assert found["pid"] == self.processes["scheduler"].pid
 
     def start(self, name: str, *options: str) -> subprocess.Popen[bytes]:
-        kind = "scheduler" if name == "scheduler" else "worker"
+        kind = "scheduler" if name == "scheduler" else "worker.process"
         with open(self.folder / f"{name}.log", "wb") as log:
             process = subprocess.Popen([sys.executable, "-m", f"howdah.engine.{kind}", *options], stderr=log)
         self.processes[name] = process
