@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 from howdah.envpack import editable
-from howdah.envpack.distributions import Distribution, read_site
+from howdah.envpack.distributions import InstalledDistribution, read_site
 from howdah.envpack.exclusions import Exclusions, drops_package_file, drops_package_folder, drops_prefix_path
 from howdah.envpack.interpreter import Interpreter
 from howdah.envpack.records import Member, Package
@@ -55,8 +55,8 @@ def collect(python: Interpreter, rules: Exclusions, also_known: frozenset[str] =
     EnvironmentMismatch
         An editable installation that cannot be made plain.
     """
-    chosen: dict[str, Distribution] = {}
-    shadowed: list[Distribution] = []
+    chosen: dict[str, InstalledDistribution] = {}
+    shadowed: list[InstalledDistribution] = []
     for site in python.sites:
         for dist in read_site(site):
             if dist.key in chosen:
@@ -88,7 +88,7 @@ def collect(python: Interpreter, rules: Exclusions, also_known: frozenset[str] =
     return out
 
 
-def _top_level_names(dist: Distribution) -> set[str]:
+def _top_level_names(dist: InstalledDistribution) -> set[str]:
     tops = {name.partition("/")[0] for name in dist.files if not name.startswith(("..", "__pycache__"))}
     return {t for t in tops if not t.endswith(".dist-info")} | set(dist.top_level)
 
@@ -96,17 +96,19 @@ def _top_level_names(dist: Distribution) -> set[str]:
 class _SiteFolder:
     """One folder of packages."""
 
-    def __init__(self, site: str, kept: list[Distribution], gone: list[Distribution], whole: set[str]):
+    def __init__(
+        self, site: str, kept: list[InstalledDistribution], gone: list[InstalledDistribution], whole: set[str]
+    ):
         self.site, self.whole = site, whole
         self.kept = [d for d in kept if d.site == site]
         gone = [d for d in gone if d.site == site]
         self.skipped = {d.info for d in gone}
-        self.owner: dict[str, Distribution | None] = {}
+        self.owner: dict[str, InstalledDistribution | None] = {}
         for dist in gone:
             self.owner.update(dict.fromkeys(dist.files))
             if not dist.files:  # no RECORD: all that is known of it is its top-level names
                 self.skipped.update(f"{top}{end}" for top in dist.top_level for end in ("", ".py"))
-        self.plain: list[tuple[Distribution, editable.ResolvedEditable]] = []
+        self.plain: list[tuple[InstalledDistribution, editable.ResolvedEditable]] = []
         for dist in self.kept:
             if dist.source is not None:
                 plain = editable.resolve(dist)
@@ -176,7 +178,7 @@ def _plain_record(record: str) -> bytes:
     return "".join(sorted(kept)).encode("utf-8", "surrogateescape")
 
 
-def _metadata(dist: Distribution, plain: editable.ResolvedEditable, site: str) -> Iterator[Member]:
+def _metadata(dist: InstalledDistribution, plain: editable.ResolvedEditable, site: str) -> Iterator[Member]:
     """A dist-info as a plain installation has it, so that `importlib.metadata` finds version and entry points."""
     if dist.info.endswith(".egg-link"):
         source = dist.source or ""
@@ -196,7 +198,7 @@ def _metadata(dist: Distribution, plain: editable.ResolvedEditable, site: str) -
             yield Member(f"{site}/{name}/RECORD", data=record.encode())
 
 
-def _files_outside_site(dist: Distribution, python: Interpreter) -> Iterator[Member]:
+def _files_outside_site(dist: InstalledDistribution, python: Interpreter) -> Iterator[Member]:
     """What a distribution put beside site-packages: data files, and programs that are no scripts."""
     for rel in dist.files if dist.source is None else ():
         if not rel.startswith("../"):

@@ -13,12 +13,13 @@ import os
 import warnings
 from typing import Any
 
+from packaging.utils import canonicalize_name
+
 from howdah.envpack.collect import is_program
 from howdah.envpack.exclusions import (
     drops_prefix_path,
     drops_stdlib_file,
     drops_stdlib_folder,
-    normalised,
 )
 from howdah.envpack.interpreter import Interpreter
 from howdah.envpack.records import Environment, Member
@@ -78,7 +79,7 @@ def _files_of_excluded(environment: Environment) -> set[str]:
     meta = os.path.join(environment.prefix, "conda-meta")
     gone: set[str] = set()
     for record in sorted(os.listdir(meta)):
-        if record.endswith(".json") and normalised(record.rsplit("-", 2)[0]) in environment.excluded:
+        if record.endswith(".json") and canonicalize_name(record.rsplit("-", 2)[0]) in environment.excluded:
             with open(os.path.join(meta, record), encoding="utf-8") as file:
                 gone.update(json.load(file)["files"])
     return gone

@@ -15,8 +15,10 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from howdah.envpack.distributions import Distribution
-from howdah.envpack.exclusions import drops_package_file, drops_package_folder, normalised
+from packaging.utils import canonicalize_name
+
+from howdah.envpack.distributions import InstalledDistribution
+from howdah.envpack.exclusions import drops_package_file, drops_package_folder
 from howdah.errors import EnvironmentMismatch
 
 # At the root of a flat checkout these are not what the project installs.
@@ -35,7 +37,7 @@ class ResolvedEditable:
     replaced: frozenset[str]  # names in site-packages that are not needed any more
 
 
-def resolve(dist: Distribution) -> ResolvedEditable:
+def resolve(dist: InstalledDistribution) -> ResolvedEditable:
     """The files that an editable distribution stands for.
 
     Raises
@@ -81,7 +83,7 @@ def importable(folder: str) -> dict[str, str]:
     return dict(_importable(folder, None))
 
 
-def _unknown(dist: Distribution) -> str:
+def _unknown(dist: InstalledDistribution) -> str:
     return (
         f"{dist.name} {dist.version} is an editable installation of {dist.source} in a way that howdah cannot read: "
         f"install it plainly (pip install {dist.source}) and pack again"
@@ -93,7 +95,7 @@ def _lines(path: str) -> list[str]:
         return [line.strip() for line in file if line.strip()]
 
 
-def _mapping(dist: Distribution, finder: str) -> dict[str, str]:
+def _mapping(dist: InstalledDistribution, finder: str) -> dict[str, str]:
     """Module name to folder, from a finder module's source; it is not run."""
     try:
         with open(finder, encoding="utf-8") as file:
@@ -131,9 +133,9 @@ def _package(name: str, path: str) -> Iterator[tuple[str, str]]:
             yield "/".join([*name.split(".")[:-1], entry]), os.path.join(folder, entry)
 
 
-def _importable(folder: str, dist: Distribution | None) -> Iterator[tuple[str, str]]:
+def _importable(folder: str, dist: InstalledDistribution | None) -> Iterator[tuple[str, str]]:
     wanted = set(dist.top_level) if dist else set()
-    own = normalised(dist.name).replace("-", "_") if dist else ""
+    own = canonicalize_name(dist.name).replace("-", "_") if dist else ""
     is_root = any(os.path.exists(os.path.join(folder, mark)) for mark in _ROOT_MARKS)
     for entry in sorted(os.scandir(folder), key=lambda e: e.name):
         stem = entry.name.partition(".")[0]

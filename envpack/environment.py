@@ -12,8 +12,10 @@ from __future__ import annotations
 import hashlib
 import os
 
+from packaging.utils import canonicalize_name
+
 from howdah.envpack.collect import collect
-from howdah.envpack.exclusions import Exclusions, normalised
+from howdah.envpack.exclusions import Exclusions
 from howdah.envpack.interpreter import Interpreter, probe
 from howdah.envpack.records import LAYOUT, Environment
 
@@ -58,8 +60,8 @@ def describe(
     conda = (
         sorted(n.removesuffix(".json") for n in os.listdir(meta) if n.endswith(".json")) if os.path.isdir(meta) else []
     )
-    rules = Exclusions(frozenset(map(normalised, exclude)), frozenset(map(normalised, include)))
-    found = collect(python, rules, frozenset(normalised(name.rsplit("-", 2)[0]) for name in conda))
+    rules = Exclusions(frozenset(map(canonicalize_name, exclude)), frozenset(map(canonicalize_name, include)))
+    found = collect(python, rules, frozenset(canonicalize_name(name.rsplit("-", 2)[0]) for name in conda))
     in_venv = os.path.exists(os.path.join(python.prefix, "pyvenv.cfg"))
     kind = "conda" if conda else "venv" if in_venv else "interpreter"
     digest = hashlib.sha256()

@@ -113,15 +113,6 @@ class Exclusions:
         return frozenset(out | self.exclude)
 
 
-def normalised(name: str) -> str:
-    """A distribution's name as the packaging standards compare it.
-
-    >>> normalised("Foo.Bar_baz")
-    'foo-bar-baz'
-    """
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
 def _any_of(patterns: Iterable[str]) -> re.Pattern[str]:
     return re.compile("|".join(fnmatch.translate(p) for p in patterns))
 

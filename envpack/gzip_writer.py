@@ -36,7 +36,9 @@ class GzipWriter:
     """
 
     def __init__(self, raw: BinaryIO, *, threads: int):
-        self._stream = igzip_threaded.open(raw, "wb", compresslevel=LEVEL, threads=max(1, threads), block_size=BLOCK)
+        self._stream = igzip_threaded.open(  # type: ignore[no-untyped-call]  # it has no annotations
+            raw, "wb", compresslevel=LEVEL, threads=max(1, threads), block_size=BLOCK
+        )
         self._length = 0
 
     def write(self, data: bytes | bytearray | memoryview) -> int:

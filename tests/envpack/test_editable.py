@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from howdah.envpack.distributions import Distribution, read_site
+from howdah.envpack.distributions import InstalledDistribution, read_site
 from howdah.envpack.editable import resolve
 from howdah.errors import EnvironmentMismatch
 
@@ -123,7 +123,7 @@ def test_howdah_itself_in_its_checkout() -> None:
 # -- what other installers leave
 
 
-def installed(tmp_path: Path, **files: str) -> Distribution:
+def installed(tmp_path: Path, **files: str) -> InstalledDistribution:
     """A distribution whose RECORD has the given files, and a checkout with a package and more."""
     source, site = tmp_path / "checkout", tmp_path / "site"
     for name in ("prices", "prices/deep", "prices/.git", "docs", "tests", "src/prices2", "env"):
