@@ -164,7 +164,7 @@ class _Work:
         part.todo -= 1
         ready = self.ready
         for target, wires in part.out:
-            if wires.every:
+            if wires.broadcast:
                 if part.todo == 0:
                     for i in range(target.n - 1, -1, -1):
                         _arrive(target, i, 1, ready)

@@ -66,7 +66,7 @@ class TaskError(Record, frozen=True):
     worker: str = ""
     host: str = ""
     container: str = ""
-    said: str = ""
+    log_tail: str = ""
 
 
 class WorkerInfo(Record, frozen=True):
@@ -106,7 +106,7 @@ class GraphSubmitted(Record, frozen=True):
 
     client: str
     layers: tuple[LayerSpec, ...]
-    wanted: tuple[TaskRange, ...]
+    requested: tuple[TaskRange, ...]
     priority: int = 0
 
 
@@ -119,12 +119,12 @@ class ArgumentsArrived(Record, frozen=True):
 
 class Released(Record, frozen=True):
     client: str
-    spans: tuple[TaskRange, ...]
+    ranges: tuple[TaskRange, ...]
 
 
 class CancelRequested(Record, frozen=True):
     client: str
-    spans: tuple[TaskRange, ...]
+    ranges: tuple[TaskRange, ...]
 
 
 class WorkerJoined(Record, frozen=True):
@@ -139,7 +139,7 @@ class WorkerJoined(Record, frozen=True):
     worker: WorkerInfo
     holdings: tuple[tuple[TaskRange, tuple[int, ...]], ...] = ()
     running: tuple[tuple[int, int], ...] = ()
-    spans: tuple[TaskRange, ...] = ()
+    ranges: tuple[TaskRange, ...] = ()
     inputs: tuple[tuple[TaskRange, ...], ...] = ()
 
 
@@ -155,7 +155,7 @@ class BatchDone(Record, frozen=True):
     """All items of the run were tried. `sizes` per item (-1 for a failed one); `errors` by offset into the run."""
 
     worker: str
-    run: int
+    batch: int
     attempt: int
     sizes: tuple[int, ...]
     seconds: float
@@ -166,17 +166,17 @@ class InputsMissing(Record, frozen=True):
     """The run could not start: these spans could not be had from `holder`."""
 
     worker: str
-    run: int
+    batch: int
     attempt: int
     holder: str
-    spans: tuple[TaskRange, ...]
+    ranges: tuple[TaskRange, ...]
 
 
 class BatchReturned(Record, frozen=True):
     """The answer to `RecallBatch`: items from `start` (offset into the run) were not begun and are given back."""
 
     worker: str
-    run: int
+    batch: int
     attempt: int
     start: int
 
@@ -186,27 +186,27 @@ class ResultsMissing(Record, frozen=True):
 
     client: str
     holder: str
-    spans: tuple[TaskRange, ...]
+    ranges: tuple[TaskRange, ...]
 
 
 class RetryRequested(Record, frozen=True):
     """What of these has failed is to be tried again, with what failed before it."""
 
     client: str
-    spans: tuple[TaskRange, ...]
+    ranges: tuple[TaskRange, ...]
 
 
-class CopiesAsked(Record, frozen=True):
+class CopiesRequested(Record, frozen=True):
     """Somebody wants copies of these: what has been copied, or will be, stays as long as the result."""
 
-    spans: tuple[TaskRange, ...]
+    ranges: tuple[TaskRange, ...]
 
 
 class CopiesMade(Record, frozen=True):
     """The worker has fetched copies of these, as it was asked to."""
 
     worker: str
-    spans: tuple[TaskRange, ...]
+    ranges: tuple[TaskRange, ...]
 
 
 class SlotsChanged(Record, frozen=True):
@@ -229,7 +229,7 @@ class Tick(Record, frozen=True):
 # -- events of a scheduler that has been started again ---------------------------------------------------------------
 
 
-class BooksRestored(Record, frozen=True):
+class StateRestored(Record, frozen=True):
     """All that was known when the journal was compacted; said to a state that knows nothing yet.
 
     `layers` in topological order; `clients` with their weights; `interests`: (client, layer, place in its order);
@@ -239,14 +239,14 @@ class BooksRestored(Record, frozen=True):
     layers: tuple[LayerSpec, ...]
     clients: tuple[tuple[str, float], ...]
     interests: tuple[tuple[str, Key, tuple[int, int, int]], ...]
-    wants: tuple[tuple[str, tuple[TaskRange, ...]], ...]
+    requested: tuple[tuple[str, tuple[TaskRange, ...]], ...]
     failures: tuple[tuple[TaskRange, TaskError, TaskRange], ...] = ()
 
 
 class TasksFailed(Record, frozen=True):
     """These failed before the scheduler was started again, and are not to be tried again."""
 
-    span: TaskRange
+    range: TaskRange
     error: TaskError
 
 
@@ -282,12 +282,12 @@ Event: TypeAlias = (
     | BatchReturned
     | ResultsMissing
     | RetryRequested
-    | CopiesAsked
+    | CopiesRequested
     | CopiesMade
     | SlotsChanged
     | RacksKnown
     | Tick
-    | BooksRestored
+    | StateRestored
     | TasksFailed
     | EpochOpened
     | ClientReturned
@@ -306,16 +306,16 @@ class StartBatch(Record, frozen=True):
     """
 
     worker: str
-    run: int
+    batch: int
     attempt: int
-    span: TaskRange
+    range: TaskRange
     sources: tuple[tuple[TaskRange, str], ...] = ()
-    after: tuple[tuple[int, int], ...] = ()
+    depends_on: tuple[tuple[int, int], ...] = ()
 
 
 class RecallBatch(Record, frozen=True):
     worker: str
-    run: int
+    batch: int
     attempt: int
 
 
@@ -323,39 +323,39 @@ class FreeRanges(Record, frozen=True):
     """Nobody wants these any more: the worker drops them from its store."""
 
     worker: str
-    spans: tuple[TaskRange, ...]
+    ranges: tuple[TaskRange, ...]
 
 
-class TellDone(Record, frozen=True):
+class NotifyDone(Record, frozen=True):
     """These wanted tasks have results; `holder` has them."""
 
     client: str
-    span: TaskRange
+    range: TaskRange
     holder: str
 
 
-class TellFailed(Record, frozen=True):
+class NotifyFailed(Record, frozen=True):
     """These wanted tasks will have no result. `origin` is the task whose failure it was."""
 
     client: str
-    span: TaskRange
+    range: TaskRange
     error: TaskError
-    origin: TaskRange
+    cause: TaskRange
 
 
-class TellStuck(Record, frozen=True):
+class NotifyStuck(Record, frozen=True):
     """These tasks wait, and no worker that is there could ever run them: `reason` says what they ask for."""
 
     client: str
-    span: TaskRange
+    range: TaskRange
     reason: str
 
 
-class TellLost(Record, frozen=True):
+class NotifyLost(Record, frozen=True):
     """These tasks, told done before, were lost with their worker and are being made again."""
 
     client: str
-    span: TaskRange
+    range: TaskRange
 
 
 class ForgetLayer(Record, frozen=True):
@@ -364,10 +364,10 @@ class ForgetLayer(Record, frozen=True):
     layer: Key
 
 
-class NoteFailure(Record, frozen=True):
+class JournalFailure(Record, frozen=True):
     """For the journal: these failed for good, of themselves. Said only by a scheduler that has one (`EpochOpened`)."""
 
-    span: TaskRange
+    range: TaskRange
     error: TaskError
 
 
@@ -383,11 +383,11 @@ Instruction: TypeAlias = (
     StartBatch
     | RecallBatch
     | FreeRanges
-    | TellDone
-    | TellFailed
-    | TellStuck
-    | TellLost
+    | NotifyDone
+    | NotifyFailed
+    | NotifyStuck
+    | NotifyLost
     | ForgetLayer
-    | NoteFailure
+    | JournalFailure
     | HostExcluded
 )

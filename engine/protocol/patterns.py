@@ -75,7 +75,7 @@ def problem_of(pattern: Pattern, n: int, n_source: int) -> str | None:
 class Wiring:
     """One dependency between two layers, for spans. `every` marks broadcast, which has no counts item by item."""
 
-    every = False
+    broadcast = False
     single = False
     """Whether it is one to one."""
 
@@ -104,7 +104,7 @@ class Wiring:
         raise NotImplementedError
 
 
-class _One(Wiring):
+class _OneToOneWiring(Wiring):
     single = True
 
     def inputs(self, lo: int, hi: int) -> Reach:
@@ -120,7 +120,7 @@ class _One(Wiring):
         return flags[lo:hi]
 
 
-class _KToOne(Wiring):
+class _KToOneWiring(Wiring):
     def __init__(self, k: int, n_source: int):
         self.k, self.n_source = k, n_source
 
@@ -145,7 +145,7 @@ class _KToOne(Wiring):
         return np.add.reduceat(part, np.arange(0, part.size, self.k))
 
 
-class _Every(Wiring):
+class _BroadcastWiring(Wiring):
     every = True
 
     def __init__(self, n_source: int):
@@ -155,7 +155,7 @@ class _Every(Wiring):
         return [(0, self.n_source)] if self.n_source else []
 
 
-class _Window(Wiring):
+class _WindowWiring(Wiring):
     def __init__(self, pattern: Window, n: int):
         self.before, self.after, self.wrap, self.n = pattern.before, pattern.after, pattern.wrap, n
 
@@ -206,7 +206,7 @@ class _Window(Wiring):
         return total
 
 
-class _Free(Wiring):
+class _FreeWiring(Wiring):
     def __init__(self, pattern: Free, n_source: int):
         self.indptr = np.frombuffer(pattern.indptr, "<u4")
         self.indices = np.frombuffer(pattern.indices, "<u4")
@@ -235,7 +235,7 @@ class _Free(Wiring):
     def cover(self, lo: int, hi: int) -> list[tuple[int, int]]:
         needed = self.inputs(lo, hi)
         if needed.size <= FEW:
-            return runs_of(needed.tolist())
+            return to_intervals(needed.tolist())
         items = distinct(needed)
         cuts = np.flatnonzero(np.diff(items) > 1) + 1
         firsts = items[np.concatenate(([0], cuts))].tolist()
@@ -265,7 +265,7 @@ def distinct(numbers: Any) -> Any:
     return found[new]
 
 
-def runs_of(items: list[int]) -> list[tuple[int, int]]:
+def to_intervals(items: list[int]) -> list[tuple[int, int]]:
     """Ascending stretches of these items, which may be in any order and repeat."""
     if len(items) > 1:
         items = sorted(set(items))
@@ -284,7 +284,7 @@ def runs_of(items: list[int]) -> list[tuple[int, int]]:
     return found
 
 
-_ONE = _One()
+_ONE = _OneToOneWiring()
 
 
 def wiring(pattern: Pattern, n: int, n_source: int) -> Wiring:
@@ -296,7 +296,7 @@ def wiring(pattern: Pattern, n: int, n_source: int) -> Wiring:
     if isinstance(pattern, OneToOne):
         return _ONE
     if isinstance(pattern, Free):
-        return _Free(pattern, n_source)
+        return _FreeWiring(pattern, n_source)
     return _shared(pattern, n, n_source)
 
 
@@ -304,8 +304,8 @@ def wiring(pattern: Pattern, n: int, n_source: int) -> Wiring:
 def _shared(pattern: KToOne | Broadcast | Window, n: int, n_source: int) -> Wiring:
     match pattern:
         case KToOne(k):
-            return _KToOne(k, n_source)
+            return _KToOneWiring(k, n_source)
         case Window():
-            return _Window(pattern, n)
+            return _WindowWiring(pattern, n)
         case Broadcast():
-            return _Every(n_source)
+            return _BroadcastWiring(n_source)

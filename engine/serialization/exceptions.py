@@ -110,8 +110,8 @@ def rebuild_exception(error: TaskError, where: str) -> BaseException:
         where += (
             "\nits worker had been told to go (SIGTERM), and perhaps what the task had started; it was tried elsewhere"
         )
-    if error.said:
-        where += "\nwhat the task said before:\n" + "\n".join(f"  {line}" for line in error.said.splitlines())
+    if error.log_tail:
+        where += "\nwhat the task said before:\n" + "\n".join(f"  {line}" for line in error.log_tail.splitlines())
     exception.add_note(where)
     return exception.with_traceback(rebuild_traceback(frames))
 

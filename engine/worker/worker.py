@@ -256,7 +256,7 @@ class Worker:
         ]
         runs = {name: TaskRange(w.message.span.layer, w.start, w.stop) for name, w in self._works.items()}
         for message, _ in reports:
-            name = message.report.run, message.report.attempt
+            name = message.report.batch, message.report.attempt
             runs.setdefault(name, self._failed.get(name, NOTHING))
         self._epoch = epoch
         spans, inputs = tuple(runs.values()), tuple(_inputs_of(self._works.get(name)) for name in runs)
@@ -489,7 +489,7 @@ class Worker:
             taken = tuple((at, msgspec.structs.replace(one, kind="taken")) for at, one in done.errors)
             done = msgspec.structs.replace(done, errors=taken)
         if done.errors:
-            self._failed[done.run, done.attempt] = work.message.span
+            self._failed[done.batch, done.attempt] = work.message.span
             if len(self._failed) > MOST_FAILED:
                 del self._failed[next(iter(self._failed))]
         if report.blob:

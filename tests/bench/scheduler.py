@@ -78,30 +78,30 @@ class Cluster:
         for instruction in self.handle(event):
             if isinstance(instruction, StartBatch):
                 self.runs += 1
-                self.stops[instruction.run, instruction.attempt] = len(instruction.span)
+                self.stops[instruction.batch, instruction.attempt] = len(instruction.range)
                 self.queues[instruction.worker].append(instruction)
                 self.begin(instruction.worker)
             elif isinstance(instruction, RecallBatch):
                 self.recall(instruction)
 
     def recall(self, asked: RecallBatch) -> None:
-        name = (asked.run, asked.attempt)
+        name = (asked.batch, asked.attempt)
         if name not in self.stops:
             return
         begun = self.running.get(name)
         keep = 0 if begun is None else min(int((self.now - begun) / self.each) + 1, self.stops[name])
         self.stops[name] = keep
-        self.say(BatchReturned(asked.worker, asked.run, asked.attempt, keep))
+        self.say(BatchReturned(asked.worker, asked.batch, asked.attempt, keep))
 
     def begin(self, worker: str) -> None:
         queue = self.queues[worker]
         while self.free[worker] and queue:
             run = queue.popleft()
-            n = self.stops[run.run, run.attempt]
+            n = self.stops[run.batch, run.attempt]
             if n == 0:
                 continue
             self.free[worker] -= 1
-            self.running[run.run, run.attempt] = self.now
+            self.running[run.batch, run.attempt] = self.now
             self.begun += 1
             heappush(self.heap, (self.now + self.each * n, self.begun, run))
 
@@ -109,7 +109,7 @@ class Cluster:
         tick = self.now
         while self.heap:
             at, _, run = heappop(self.heap)
-            name = (run.run, run.attempt)
+            name = (run.batch, run.attempt)
             n = self.stops[name]
             due = self.running[name] + self.each * n
             if due < at - 1e-9:
@@ -118,7 +118,7 @@ class Cluster:
             del self.stops[name], self.running[name]
             self.free[run.worker] += 1
             self.begin(run.worker)
-            self.say(BatchDone(run.worker, run.run, run.attempt, (1000,) * n, self.each * n))
+            self.say(BatchDone(run.worker, run.batch, run.attempt, (1000,) * n, self.each * n))
             if self.now - tick > 0.5:
                 tick = self.now
                 self.say(Tick())
@@ -131,7 +131,7 @@ def simulated(workers: int, slots: int, partitions: int, each: float) -> tuple[f
     cluster.say(GraphSubmitted("c", tuple(graph), (whole(graph[-1]),)))
     cluster.drive()
     tasks = sum(layer.n for layer in graph)
-    done = cluster.state.core.books[graph[-1].key].counts[4]
+    done = cluster.state.core.layers[graph[-1].key].counts[4]
     if done != graph[-1].n:
         raise SystemExit(f"the simulated graph did not end: {done} of {graph[-1].n}")
     return cluster.seconds / tasks * 1e6, cluster.now, cluster.runs

@@ -16,7 +16,7 @@ from chaos.counting import Counts, leaf
 from chaos.parts import Parts
 from waiting import until
 
-from howdah.engine.scheduler.core.retry_backoff import MOST_FAULTS
+from howdah.engine.scheduler.core.retry_backoff import MAX_INFRASTRUCTURE_FAILURES
 from howdah.errors import InputError, StorageAway, TaskTimeout, WorkerLost
 
 
@@ -118,7 +118,7 @@ def test_a_full_disk_is_not_the_tasks_fault(parts: Parts, counts: Counts, error:
     with pytest.raises(OSError, match=r"No space left on device|does not answer") as caught:
         client.submit(writes, counts, 1000, error).result(60)
     assert "writes" in "".join(traceback.format_exception(caught.value))
-    assert counts.total() == 3 + MOST_FAULTS
+    assert counts.total() == 3 + MAX_INFRASTRUCTURE_FAILURES
 
 
 def writes(counts: Counts, full: int, error: OSError) -> str:

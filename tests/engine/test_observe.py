@@ -116,11 +116,11 @@ def test_json_lines_hold_every_transition(tmp_path: Path) -> None:
     history = History(most=2)
     history.write_to(str(path))
     for i in range(5):
-        history.note(float(i), b"k", "inc", 0, 3, ("ready", "running"), "w", i + 1, 1)
+        history.record(float(i), b"k", "inc", 0, 3, ("ready", "running"), "w", i + 1, 1)
     history.close()
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert [line["run"] for line in lines] == [1, 2, 3, 4, 5]
-    assert len(history.notes) == 2
+    assert len(history.entries) == 2
     assert history.counts["ready", "running"] == 15
 
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from howdah.engine.protocol.events import FreeRanges, Instruction, TellDone, TellFailed, TellLost
+from howdah.engine.protocol.events import FreeRanges, Instruction, NotifyDone, NotifyFailed, NotifyLost
 from howdah.engine.protocol.layers import Key, TaskRange
-from howdah.engine.scheduler.core.constraints import Need
+from howdah.engine.scheduler.core.constraints import Constraint
 from howdah.engine.scheduler.core.history import History
-from howdah.engine.scheduler.core.intervals import IntervalSet, by_worker, equal_stretches, put
+from howdah.engine.scheduler.core.intervals import IntervalSet, fill, group_by_worker, group_equal
 from howdah.engine.scheduler.core.tables import (
     DONE,
     FAILED,
@@ -22,11 +22,11 @@ from howdah.engine.scheduler.core.tables import (
     RUNNING,
     STATE_NAMES,
     WAITING,
-    Account,
     Client,
+    FailureCause,
     LayerState,
-    Origin,
-    Place,
+    LayerStatistics,
+    QueueKey,
     TaskBatch,
     Worker,
 )
@@ -61,26 +61,26 @@ STEPS = [
 """The names of from and to at `STATES * from + to`; None where there is no such step."""
 
 
-def table() -> str:
+def transition_table() -> str:
     """The transitions, as printed in the documentation."""
     return "\n".join(f"{STATE_NAMES[a]:>8} -> {STATE_NAMES[b]:<8} {why}" for (a, b), why in TRANSITIONS.items())
 
 
-class Ghost(NamedTuple):
+class ZombieBatch(NamedTuple):
     """A run that is over for the scheduler, while its worker may still be busy with it; and what it was to fetch."""
 
-    span: TaskRange
+    range: TaskRange
     fetched: tuple[TaskRange, ...]
 
 
-class HostFaults:
+class HostFailures:
     """When a host's latest faults were, and how often and until when it was left out (`exclusion`)."""
 
-    __slots__ = ("pauses", "times", "until")
+    __slots__ = ("exclusions", "failed_at", "until")
 
     def __init__(self) -> None:
-        self.times: list[float] = []
-        self.pauses = 0
+        self.failed_at: list[float] = []
+        self.exclusions = 0
         self.until = float("-inf")
 
 
@@ -89,34 +89,42 @@ class SchedulerState:
 
     def __init__(self) -> None:
         self.now = 0.0
-        self.books: dict[Key, LayerState] = {}
+        self.layers: dict[Key, LayerState] = {}
         self.workers: dict[str, Worker] = {}
         self.by_index: dict[int, Worker] = {}
         self.clients: dict[str, Client] = {}
-        self.runs: dict[int, TaskBatch] = {}
-        self.out: list[Instruction] = []
+        self.batches: dict[int, TaskBatch] = {}
+        self.instructions: list[Instruction] = []
         self.history = History()
-        self.frees: dict[str, dict[Key, IntervalSet]] = {}
-        self.late_frees: dict[Key, list[tuple[Any, Any]]] = {}  # arrays of workers' indices and items (`free_items`)
+        self.pending_frees: dict[str, dict[Key, IntervalSet]] = {}
+        self.deferred_frees: dict[
+            Key, list[tuple[Any, Any]]
+        ] = {}  # arrays of workers' indices and items (`free_items`)
         self.late_since = 0.0
-        self.closing: dict[LayerState, None] = {}
+        self.forget_candidates: dict[LayerState, None] = {}
         # counters that only grow: dense ids of layers, workers, runs, graphs
-        self.next_book = self.next_worker = self.next_run = self.next_graph = 0
+        self.next_layer = self.next_worker = self.next_batch = self.next_graph = 0
         self.ready = 0  # items in READY, over all layers
         self.slots = 0  # of all workers
         # placement
-        self.stamp = 0  # grows whenever work appears somewhere: a worker that declined need not look before it does
-        self.needs: dict[Need, Place] = {}  # what layers ask of workers, and where they are on offer (`needs`)
-        self.asking: dict[Need, int] = {}  # how many layers ask for it
-        self.marks: dict[str, dict[int, Worker]] = {}  # workers by all that they may be called
-        self.speculating = False
-        self.chained: list[LayerState] = []  # layers that wait as a whole, and may be given ahead (`ahead`)
-        self.faults: dict[str, HostFaults] = {}  # by host
-        self.excluded: dict[str, float] = {}  # hosts that get no work, until when (`exclusion`)
+        self.placement_version = (
+            0  # grows whenever work appears somewhere: a worker that declined need not look before it does
+        )
+        self.constraint_queues: dict[
+            Constraint, QueueKey
+        ] = {}  # what layers ask of workers, and where they are on offer (`needs`)
+        self.constraint_layers: dict[Constraint, int] = {}  # how many layers ask for it
+        self.aliases: dict[str, dict[int, Worker]] = {}  # workers by all that they may be called
+        self.speculation = False
+        self.pipelining_candidates: list[
+            LayerState
+        ] = []  # layers that wait as a whole, and may be given ahead (`ahead`)
+        self.host_failures: dict[str, HostFailures] = {}  # by host
+        self.excluded_hosts: dict[str, float] = {}  # hosts that get no work, until when (`exclusion`)
         self.pauses: list[tuple[float, int, LayerState, int]] = []  # heap of (until, order, layer, item) (`pauses`)
-        self.suspects: dict[LayerState, None] = {}  # layers with ready items that run alone (`quarantine`)
-        self.kept: dict[int, Worker] = {}  # workers kept for them
-        self.called: dict[int, None] = {}  # workers for which work appeared at home since the last hand-out
+        self.poison_suspects: dict[LayerState, None] = {}  # layers with ready items that run alone (`quarantine`)
+        self.isolated_workers: dict[int, Worker] = {}  # workers kept for them
+        self.wakeups: dict[int, None] = {}  # workers for which work appeared at home since the last hand-out
         self.next_steal = float("-inf")  # no idle worker looks at others' work before
         self.host_workers: dict[str, int] = {}
         self.rack_workers: dict[str, int] = {}
@@ -124,34 +132,36 @@ class SchedulerState:
         self.waits: list[tuple[float, int, LayerState, int]] = []
         self.next_wait = 0
         self.idle: dict[int, Worker] = {}  # workers with a slot that has nothing
-        self.open: dict[int, Worker] = {}  # workers whose slots are busy but that may hold one run more
+        self.accepting: dict[int, Worker] = {}  # workers whose slots are busy but that may hold one run more
         # fairness and run sizes
-        self.clock = 0.0  # virtual time of the client served last
-        self.seconds_of: dict[str, float] = {}  # by layer name, for layers that nobody has timed yet
-        self.limit_of: dict[bytes, int] = {}  # by function, how many items a run was last allowed to have
-        self.rebalanced = float("-inf")
+        self.virtual_time = 0.0  # virtual time of the client served last
+        self.seconds_by_name: dict[str, float] = {}  # by layer name, for layers that nobody has timed yet
+        self.batch_limit_by_function: dict[
+            bytes, int
+        ] = {}  # by function, how many items a run was last allowed to have
+        self.rebalanced_at = float("-inf")
         # accounts
-        self.past: dict[str, Account] = {}  # by name, of forgotten layers
+        self.forgotten_statistics: dict[str, LayerStatistics] = {}  # by name, of forgotten layers
         self.stale_reports = 0
         # a scheduler that was started again (`epoch`): its number, and which workers are waited for until when
         self.epoch = 0
-        self.expected: set[str] | None = None
+        self.awaited_workers: set[str] | None = None
         self.hold_until = 0.0
         # by worker: the runs it may still be busy with, should it come back, or because twins were quicker
-        self.ghosts: dict[str, dict[tuple[int, int], Ghost]] = {}
+        self.zombies: dict[str, dict[tuple[int, int], ZombieBatch]] = {}
 
     def __del__(self) -> None:
-        for book in self.books.values():  # see `books`: these circles are invisible to Python's collector
-            book.ins = ()
-            book.out.clear()
-            book.runs.clear()
-        for run in self.runs.values():
-            run.after.clear()
-            run.followers.clear()
-            run.twin = None
-            run.worker.runs.clear()
+        for book in self.layers.values():  # see `books`: these circles are invisible to Python's collector
+            book.inputs = ()
+            book.dependents.clear()
+            book.batches.clear()
+        for run in self.batches.values():
+            run.depends_on.clear()
+            run.dependents.clear()
+            run.speculative_copy = None
+            run.worker.batches.clear()
 
-    def move(
+    def transition(
         self, book: LayerState, lo: int, hi: int, old: int, new: int, by: TaskBatch | None = None, why: str = ""
     ) -> None:
         """All of lo..hi goes from `old` to `new`; `by` the run that was given out or has ended, if one was."""
@@ -160,13 +170,13 @@ class SchedulerState:
             raise RuntimeError(f"no transition from {STATE_NAMES[old]} to {STATE_NAMES[new]} (layer {book.name})")
         count = hi - lo
         if by is None:
-            self.history.note(self.now, book.key, book.name, lo, hi, step, "", 0, 0, why)
+            self.history.record(self.now, book.key, book.name, lo, hi, step, "", 0, 0, why)
         else:
-            self.history.note(self.now, book.key, book.name, lo, hi, step, by.worker.name, by.ident, by.attempt, why)
+            self.history.record(self.now, book.key, book.name, lo, hi, step, by.worker.name, by.ident, by.attempt, why)
         if count == 1:
-            book.code[lo] = new
+            book.state[lo] = new
         else:
-            put(book.code, lo, hi, new)
+            fill(book.state, lo, hi, new)
         counts = book.counts
         counts[old] -= count
         counts[new] += count
@@ -175,48 +185,50 @@ class SchedulerState:
         elif old == READY:
             self.ready -= count
 
-    def move_items(self, book: LayerState, items: Any, stretches: list[tuple[int, int]], old: int, new: int) -> None:
-        """The same for an array of items (`stretches` are the same items) of which none is or becomes ready."""
+    def transition_items(
+        self, book: LayerState, items: Any, stretches: list[tuple[int, int]], old: int, new: int
+    ) -> None:
+        """The same for an array of items (`true_intervals` are the same items) of which none is or becomes ready."""
         step = STEPS[STATES * old + new]
         if step is None or READY in (old, new):
             raise RuntimeError(f"no transition from {STATE_NAMES[old]} to {STATE_NAMES[new]} (layer {book.name})")
-        self.history.note_all(self.now, book.key, book.name, stretches, step)
-        book.code[items] = new
+        self.history.record_all(self.now, book.key, book.name, stretches, step)
+        book.state[items] = new
         book.counts[old] -= items.size
         book.counts[new] += items.size
 
-    def free(self, worker: str, book_key: Key, lo: int, hi: int) -> None:
+    def queue_free(self, worker: str, book_key: Key, lo: int, hi: int) -> None:
         """The worker may drop these."""
-        spans = self.frees.setdefault(worker, {})
+        spans = self.pending_frees.setdefault(worker, {})
         have = spans.get(book_key)
         if have is None:
             spans[book_key] = IntervalSet(lo, hi)
         else:
             have.add(lo, hi)
 
-    def free_items(self, book_key: Key, holders: Any, items: Any) -> None:
+    def defer_free_items(self, book_key: Key, holders: Any, items: Any) -> None:
         """Each of `holders` (indices) may drop the one of `items` at its place (arrays): results that are no more. An
         exchange frees one item of every worker with each of its tasks, so this is said a little later, and together; at
         the latest before one of them is made again."""
-        if not self.late_frees:
+        if not self.deferred_frees:
             self.late_since = self.now
-        self.late_frees.setdefault(book_key, []).append((holders, items))
+        self.deferred_frees.setdefault(book_key, []).append((holders, items))
 
-    def free_stray(self, worker: Worker, book_key: Key, lo: int, hi: int) -> None:
+    def free_untracked(self, worker: Worker, book_key: Key, lo: int, hi: int) -> None:
         """The worker may have these, though the books do not say so: it drops them, unless it is making them now."""
         stray = IntervalSet(lo, hi)
-        for run in worker.runs.values():
-            if run.book.key == book_key:
+        for run in worker.batches.values():
+            if run.layer.key == book_key:
                 stray.remove(run.lo, run.hi)
         for a, b in stray:
-            self.free(worker.name, book_key, a, b)
+            self.queue_free(worker.name, book_key, a, b)
 
-    def flush_late(self) -> None:
+    def flush_deferred_frees(self) -> None:
         """Say what `free_items` has collected."""
         found: dict[int, list[TaskRange]] = {}
         new = tuple.__new__  # what `TaskRange` calls itself
-        for key, chunks in self.late_frees.items():
-            for index, lo, hi in by_worker(chunks):
+        for key, chunks in self.deferred_frees.items():
+            for index, lo, hi in group_by_worker(chunks):
                 spans = found.get(index)
                 if spans is None:
                     spans = found[index] = []
@@ -224,39 +236,45 @@ class SchedulerState:
         for index, theirs in found.items():
             owner = self.by_index.get(index)
             if owner is not None:
-                self.out.append(FreeRanges(owner.name, tuple(theirs)))
-        self.late_frees = {}
+                self.instructions.append(FreeRanges(owner.name, tuple(theirs)))
+        self.deferred_frees = {}
 
     def flush_frees(self) -> None:
         """Say what `free` has collected."""
-        for worker, layers in self.frees.items():
+        for worker, layers in self.pending_frees.items():
             dropped = tuple([TaskRange(key, lo, hi) for key, parts in layers.items() for lo, hi in parts])
             if dropped and worker in self.workers:
-                self.out.append(FreeRanges(worker, dropped))
-        self.frees = {}
+                self.instructions.append(FreeRanges(worker, dropped))
+        self.pending_frees = {}
 
     # -- what clients hear ------------------------------------------------------------------------------------------
 
-    def tell_done(self, book: LayerState, lo: int, hi: int, only: str | None = None) -> None:
+    def notify_done(self, book: LayerState, lo: int, hi: int, only: str | None = None) -> None:
         """lo..hi, all done, to the clients that want them (to `only` one of them, if given)."""
-        for client, spans in book.wanters.items():
+        for client, spans in book.interests.items():
             if only is not None and client != only:
                 continue
             if book.n == 1:
-                self.out.append(TellDone(client, TaskRange(book.key, 0, 1), self.by_index[book.holder[0]].name))
+                self.instructions.append(
+                    NotifyDone(client, TaskRange(book.key, 0, 1), self.by_index[book.holder[0]].name)
+                )
                 continue
             for a, b in spans.overlap(lo, hi):
-                for start, stop, holder in equal_stretches(book.holder, a, b):
-                    self.out.append(TellDone(client, TaskRange(book.key, start, stop), self.by_index[holder].name))
+                for start, stop, holder in group_equal(book.holder, a, b):
+                    self.instructions.append(
+                        NotifyDone(client, TaskRange(book.key, start, stop), self.by_index[holder].name)
+                    )
 
-    def tell_failed(self, book: LayerState, lo: int, hi: int, origin: Origin, only: str | None = None) -> None:
+    def notify_failed(self, book: LayerState, lo: int, hi: int, origin: FailureCause, only: str | None = None) -> None:
         error, key, first, last = origin
-        for client, spans in book.wanters.items():
+        for client, spans in book.interests.items():
             if only is None or client == only:
                 for a, b in spans.overlap(lo, hi):
-                    self.out.append(TellFailed(client, TaskRange(book.key, a, b), error, TaskRange(key, first, last)))
+                    self.instructions.append(
+                        NotifyFailed(client, TaskRange(book.key, a, b), error, TaskRange(key, first, last))
+                    )
 
-    def tell_lost(self, book: LayerState, lo: int, hi: int) -> None:
-        for client, spans in book.wanters.items():
+    def notify_lost(self, book: LayerState, lo: int, hi: int) -> None:
+        for client, spans in book.interests.items():
             for a, b in spans.overlap(lo, hi):
-                self.out.append(TellLost(client, TaskRange(book.key, a, b)))
+                self.instructions.append(NotifyLost(client, TaskRange(book.key, a, b)))

@@ -12,11 +12,11 @@ from collections import defaultdict, deque
 from collections.abc import Iterator
 from typing import Any, NamedTuple, TextIO
 
-MOST = 10_000
+MAX_ENTRIES = 10_000
 """Notes that are kept; older ones are forgotten (JSON lines keep them all)."""
 
 
-class Note(NamedTuple):
+class HistoryEntry(NamedTuple):
     """Items start to stop of a layer went from `old` to `new`."""
 
     at: float
@@ -34,7 +34,7 @@ class Note(NamedTuple):
     def to_dict(self) -> dict[str, Any]:
         """For JSON: keys as hexadecimal digits, what is not known left out.
 
-        >>> Note(1.5, b"k", "inc", 0, 2, "ready", "running", "w1", 7, 1).to_dict()["layer"]
+        >>> HistoryEntry(1.5, b"k", "inc", 0, 2, "ready", "running", "w1", 7, 1).to_dict()["layer"]
         '6b'
         """
         found = {name: value for name, value in zip(self._fields, self) if value not in ("", 0) or name == "start"}
@@ -45,7 +45,7 @@ class Note(NamedTuple):
 class History:
     """The ring, and the counts of all transitions there ever were."""
 
-    def __init__(self, most: int = MOST) -> None:
+    def __init__(self, most: int = MAX_ENTRIES) -> None:
         self._ring: deque[tuple[Any, ...]] = deque(maxlen=most)
         """Notes as bare tuples, with (old, new) in one, which the garbage collector soon leaves alone."""
         self.counts: defaultdict[tuple[str, str], int] = defaultdict(int)
@@ -53,28 +53,28 @@ class History:
         self._file: TextIO | None = None
 
     @property
-    def notes(self) -> list[Note]:
+    def entries(self) -> list[HistoryEntry]:
         """The last ones, oldest first."""
         return [_note(fields) for fields in self._ring]
 
-    def note(
+    def record(
         self, at: float, layer: bytes, name: str, start: int, stop: int, step: tuple[str, str],
         worker: str = "", run: int = 0, attempt: int = 0, reason: str = "",
     ) -> None:  # fmt: skip
-        """The fields are those of `Note`; `step` is (old, new)."""
+        """The fields are those of `HistoryEntry`; `step` is (old, new)."""
         fields = (at, layer, name, start, stop, step, worker, run, attempt, reason)
         self._ring.append(fields)
         self.counts[step] += stop - start
         if self._file is not None:
             self._file.write(json.dumps(_note(fields).to_dict()) + "\n")
 
-    def note_all(
+    def record_all(
         self, at: float, layer: bytes, name: str, stretches: list[tuple[int, int]], step: tuple[str, str]
     ) -> None:
         """One note for each of the stretches."""
         if self._file is not None:
             for start, stop in stretches:
-                self.note(at, layer, name, start, stop, step)
+                self.record(at, layer, name, start, stop, step)
             return
         self._ring.extend([(at, layer, name, start, stop, step, "", 0, 0, "") for start, stop in stretches])
         self.counts[step] += sum([stop - start for start, stop in stretches])
@@ -89,11 +89,11 @@ class History:
             self._file.close()
             self._file = None
 
-    def story(self, layer: bytes, item: int | None = None) -> Iterator[Note]:
+    def story(self, layer: bytes, item: int | None = None) -> Iterator[HistoryEntry]:
         """The notes about an item (or a whole layer), oldest first; what the ring has forgotten is missing.
 
         >>> history = History()
-        >>> history.note(0.0, b"k", "inc", 0, 9, ("idle", "waiting"))
+        >>> history.record(0.0, b"k", "inc", 0, 9, ("idle", "waiting"))
         >>> [note.new for note in history.story(b"k", 3)], list(history.story(b"k", 9))
         (['waiting'], [])
         """
@@ -102,6 +102,6 @@ class History:
                 yield _note(fields)
 
 
-def _note(fields: tuple[Any, ...]) -> Note:
+def _note(fields: tuple[Any, ...]) -> HistoryEntry:
     at, layer, name, start, stop, step, *rest = fields
-    return Note(at, layer, name, start, stop, *step, *rest)
+    return HistoryEntry(at, layer, name, start, stop, *step, *rest)

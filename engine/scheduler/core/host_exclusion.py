@@ -12,65 +12,73 @@ from __future__ import annotations
 from howdah.engine.protocol.events import HostExcluded
 from howdah.engine.scheduler.core import dispatch as assign
 from howdah.engine.scheduler.core import placement
-from howdah.engine.scheduler.core.context import HostFaults, SchedulerState
+from howdah.engine.scheduler.core.context import HostFailures, SchedulerState
 from howdah.engine.scheduler.core.tables import TaskBatch, Worker
 
-FAULTS = 3
+MAX_FAILURES = 3
 """So many faults of a host leave it out."""
 
-WITHIN = 300.0
+FAILURE_WINDOW = 300.0
 """Seconds after which a fault is forgotten."""
 
-PAUSE, LONGEST = 60.0, 960.0
+FIRST_EXCLUSION, LONGEST_EXCLUSION = 60.0, 960.0
 """Seconds for which a host is left out the first time, and at most."""
 
 
-def is_the_hosts(core: SchedulerState, worker: Worker, runs: list[TaskBatch]) -> bool:
-    """Whether the death of this worker, which had these runs, counts against its host. To be asked before `blame`."""
-    if worker.index in core.kept:
+def counts_against_host(core: SchedulerState, worker: Worker, runs: list[TaskBatch]) -> bool:
+    """Whether the death of this worker, which had these batches, counts against its host.
+
+    To be called before `record_death`.
+    """
+    if worker.index in core.isolated_workers:
         return False
     here = f" on {worker.info.host}: "
     for run in runs:
-        for item, reasons in (run.book.deaths or {}).items():
+        for item, reasons in (run.layer.worker_deaths or {}).items():
             if run.lo <= item < run.hi and any(here not in reason for reason in reasons):
                 return False
     return True
 
 
-def fault(core: SchedulerState, host: str, reason: str) -> None:
+def record_failure(core: SchedulerState, host: str, reason: str) -> None:
     """Something went wrong on the host that no task is to blame for."""
-    known = core.faults.setdefault(host, HostFaults())
-    known.times = [at for at in known.times if core.now - at < WITHIN]
-    if not known.times and core.now - known.until > WITHIN:
-        known.pauses = 0
-    known.times.append(core.now)
-    if len(known.times) < FAULTS or host in core.excluded:
+    known = core.host_failures.setdefault(host, HostFailures())
+    known.failed_at = [at for at in known.failed_at if core.now - at < FAILURE_WINDOW]
+    if not known.failed_at and core.now - known.until > FAILURE_WINDOW:
+        known.exclusions = 0
+    known.failed_at.append(core.now)
+    if len(known.failed_at) < MAX_FAILURES or host in core.excluded_hosts:
         return
     others = {worker.host for worker in core.workers.values()} - {host}
-    if len(core.excluded) + 1 > (len(others | core.excluded.keys()) + 1) // 2 or not others - core.excluded.keys():
+    if (
+        len(core.excluded_hosts) + 1 > (len(others | core.excluded_hosts.keys()) + 1) // 2
+        or not others - core.excluded_hosts.keys()
+    ):
         return
-    seconds = min(PAUSE * 2**known.pauses, LONGEST)
-    known.pauses += 1
-    known.times.clear()
-    known.until = core.excluded[host] = core.now + seconds
-    core.out.append(HostExcluded(host, seconds, f"{FAULTS} faults within {WITHIN:g} s, the last one: {reason}"))
+    seconds = min(FIRST_EXCLUSION * 2**known.exclusions, LONGEST_EXCLUSION)
+    known.exclusions += 1
+    known.failed_at.clear()
+    known.until = core.excluded_hosts[host] = core.now + seconds
+    core.instructions.append(
+        HostExcluded(host, seconds, f"{MAX_FAILURES} faults within {FAILURE_WINDOW:g} s, the last one: {reason}")
+    )
     for worker in [worker for worker in core.workers.values() if worker.host == host]:
         worker.barred = True
-        assign.note_room(core, worker)
-        placement.leave_home(core, worker)
+        assign.update_idle(core, worker)
+        placement.release_preferred(core, worker)
 
 
-def end(core: SchedulerState) -> None:
+def readmit_hosts(core: SchedulerState) -> None:
     """Those whose time is over are hosts like others; so are all, when only they have workers."""
-    only = all(worker.host in core.excluded for worker in core.workers.values())
-    for host, until in list(core.excluded.items()):
+    only = all(worker.host in core.excluded_hosts for worker in core.workers.values())
+    for host, until in list(core.excluded_hosts.items()):
         if until > core.now and not only:
             continue
-        del core.excluded[host]
-        core.stamp += 1
-        core.out.append(HostExcluded(host, 0.0, "it gets work again"))
+        del core.excluded_hosts[host]
+        core.placement_version += 1
+        core.instructions.append(HostExcluded(host, 0.0, "it gets work again"))
         for worker in [worker for worker in core.workers.values() if worker.host == host]:
-            worker.barred = worker.index in core.kept
-            assign.note_room(core, worker)
-    if len(core.faults) > 10_000:
-        core.faults.clear()
+            worker.barred = worker.index in core.isolated_workers
+            assign.update_idle(core, worker)
+    if len(core.host_failures) > 10_000:
+        core.host_failures.clear()

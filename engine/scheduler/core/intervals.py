@@ -20,7 +20,7 @@ SMALL = 16
 Column: TypeAlias = Any
 """`list[int]` (at most SMALL items) or a one-dimensional integer numpy array."""
 
-Stretch: TypeAlias = tuple[int, int]
+Interval: TypeAlias = tuple[int, int]
 
 Items: TypeAlias = Any
 """A numpy array of item numbers, ascending, each once."""
@@ -52,7 +52,7 @@ class IntervalSet:
         i, j = bisect_left(bounds, lo), bisect_right(bounds, hi)
         bounds[i:j] = ([lo] if i & 1 else []) + ([hi] if j & 1 else [])
 
-    def overlap(self, lo: int, hi: int) -> list[Stretch]:
+    def overlap(self, lo: int, hi: int) -> list[Interval]:
         """What of lo..hi is in the set."""
         bounds = self.bounds
         if len(bounds) == 2:
@@ -70,7 +70,7 @@ class IntervalSet:
             i += 2
         return found
 
-    def gaps(self, lo: int, hi: int) -> list[Stretch]:
+    def gaps(self, lo: int, hi: int) -> list[Interval]:
         """What of lo..hi is not in the set."""
         found, at = [], lo
         for a, b in self.overlap(lo, hi):
@@ -81,7 +81,7 @@ class IntervalSet:
             found.append((at, hi))
         return found
 
-    def take(self, most: int) -> Stretch:
+    def take(self, most: int) -> Interval:
         """Remove and return the first stretch, at most `most` items of it. The set must not be empty."""
         bounds = self.bounds
         lo, hi = bounds[0], bounds[1]
@@ -96,7 +96,7 @@ class IntervalSet:
         """The least item. The set must not be empty."""
         return self.bounds[0]
 
-    def __iter__(self) -> Iterator[Stretch]:
+    def __iter__(self) -> Iterator[Interval]:
         bounds = self.bounds
         return iter(list(zip(bounds[::2], bounds[1::2])))
 
@@ -118,7 +118,7 @@ def column(n: int, dtype: str, fill: int = 0) -> Column:
     return [fill] * n if n <= SMALL else np.full(n, fill, dtype=dtype)
 
 
-def put(col: Column, lo: int, hi: int, value: int) -> None:
+def fill(col: Column, lo: int, hi: int, value: int) -> None:
     """Set lo..hi to one value."""
     if type(col) is list:
         for i in range(lo, hi):
@@ -136,7 +136,7 @@ def add(col: Column, lo: int, hi: int, value: int) -> None:
         col[lo:hi] += value
 
 
-def stretches(mask: Any, base: int = 0) -> list[Stretch]:
+def true_intervals(mask: Any, base: int = 0) -> list[Interval]:
     """The stretches of True in a boolean array, moved by `base`.
 
     >>> stretches(np.array([True, True, False, True]), base=10)
@@ -160,7 +160,7 @@ def stretches(mask: Any, base: int = 0) -> list[Stretch]:
     return list(zip(bounds[::2], bounds[1::2]))
 
 
-def equal_stretches(col: Column, lo: int, hi: int) -> list[tuple[int, int, int]]:
+def group_equal(col: Column, lo: int, hi: int) -> list[tuple[int, int, int]]:
     """(start, stop, value) for each stretch of equal values in lo..hi.
 
     >>> equal_stretches([5, 5, 7], 0, 3)
@@ -183,7 +183,7 @@ def equal_stretches(col: Column, lo: int, hi: int) -> list[tuple[int, int, int]]
     return [(a, b, v) for a, b, v in zip(starts, [*starts[1:], hi], col[starts].tolist())]
 
 
-def stretches_of(items: Items, also: Any = None) -> tuple[list[int], list[int], Any]:
+def interval_bounds(items: Items, also: Any = None) -> tuple[list[int], list[int], Any]:
     """Where stretches of neighbours begin and end, and the index of each one's first in `items`; `also` cuts, too."""
     cut = items[1:] != items[:-1] + 1
     if also is not None:
@@ -193,17 +193,17 @@ def stretches_of(items: Items, also: Any = None) -> tuple[list[int], list[int], 
     return items[at].tolist(), (items[ends] + 1).tolist(), at
 
 
-def pairs(items: Items) -> list[Stretch]:
+def items_to_intervals(items: Items) -> list[Interval]:
     """The items as stretches.
 
     >>> pairs(np.array([3, 4, 9]))
     [(3, 5), (9, 10)]
     """
-    starts, stops, _ = stretches_of(items)
+    starts, stops, _ = interval_bounds(items)
     return list(zip(starts, stops))
 
 
-def by_worker(chunks: list[tuple[Any, Items]]) -> Iterator[tuple[int, int, int]]:
+def group_by_worker(chunks: list[tuple[Any, Items]]) -> Iterator[tuple[int, int, int]]:
     """(worker, start, stop) of arrays of workers and items that were put together piece by piece; a worker's in a row.
 
     >>> list(by_worker([(np.array([2, 1]), np.array([7, 8])), (np.array([1, 2]), np.array([7, 5]))]))
@@ -212,7 +212,7 @@ def by_worker(chunks: list[tuple[Any, Items]]) -> Iterator[tuple[int, int, int]]
     workers = np.concatenate([numbers for numbers, _ in chunks]).astype(np.int64)
     items = np.concatenate([items for _, items in chunks]).astype(np.int64)
     both = distinct((workers << 32) | items)
-    starts, stops, at = stretches_of(both)
+    starts, stops, at = interval_bounds(both)
     owners = both[at] >> 32
     first = owners << 32
     return zip(owners.tolist(), (np.array(starts) - first).tolist(), (np.array(stops) - first).tolist())

@@ -12,11 +12,11 @@ from __future__ import annotations
 from howdah.engine.scheduler.core import dispatch as assign
 from howdah.engine.scheduler.core import placement, recovery
 from howdah.engine.scheduler.core.context import SchedulerState
-from howdah.engine.scheduler.core.intervals import equal_stretches
+from howdah.engine.scheduler.core.intervals import group_equal
 from howdah.engine.scheduler.core.tables import (
     ANYWHERE,
     DONE,
-    MOST_AHEAD,
+    MAX_PIPELINED,
     RUNNING,
     WAITING,
     LayerState,
@@ -24,42 +24,48 @@ from howdah.engine.scheduler.core.tables import (
     Worker,
 )
 
-MOST_INPUTS = 64
+MAX_INPUTS = 64
 """Layers, and items of one layer, that a task may need and be handed on ahead: it is looked at each time that one of
 them is given out or ends, and a look costs as many steps."""
 
-MOST_BEHIND = 4096
+MAX_BLOCKED = 4096
 """Runs that may stand behind others on one worker."""
 
-AHEAD = 0.06
+MAX_SECONDS = 0.06
 """Seconds of work that a worker has before no more is put behind it: what is there cannot go to another."""
 
 
-def offer(core: SchedulerState, reporter: Worker | None) -> None:
+def dispatch_ahead(core: SchedulerState, reporter: Worker | None) -> None:
     """Give ahead what has begun to wait, or whose inputs have been given out, since the last time."""
-    if reporter is not None and reporter.later and _has_room(reporter):
-        core.chained.extend(reporter.later)
-        reporter.later.clear()
+    if reporter is not None and reporter.pipelining_candidates and _has_room(reporter):
+        core.pipelining_candidates.extend(reporter.pipelining_candidates)
+        reporter.pipelining_candidates.clear()
     at = 0
-    while at < len(core.chained):  # it grows: what is given ahead has dependants
-        _give(core, core.chained[at])
+    while at < len(core.pipelining_candidates):  # it grows: what is given ahead has dependants
+        _dispatch_layer(core, core.pipelining_candidates[at])
         at += 1
-    core.chained.clear()
+    core.pipelining_candidates.clear()
 
 
 def _has_room(worker: Worker) -> bool:
-    return worker.behind < MOST_BEHIND and worker.backlog < AHEAD and worker.slots > 0
+    return worker.blocked < MAX_BLOCKED and worker.backlog < MAX_SECONDS and worker.slots > 0
 
 
-def _give(core: SchedulerState, book: LayerState) -> None:
-    if book.counts[WAITING] != book.n or book.host_sets is not None or book.asks or not book.clients or book.spread:
+def _dispatch_layer(core: SchedulerState, book: LayerState) -> None:
+    if (
+        book.counts[WAITING] != book.n
+        or book.host_sets is not None
+        or book.constraint
+        or not book.priorities
+        or book.spread
+    ):
         return
-    tries = book.tries
-    if (tries[0] if book.n == 1 else max(tries)) > recovery.MOST_SAME:
+    tries = book.attempts
+    if (tries[0] if book.n == 1 else max(tries)) > recovery.MAX_LOCAL_ATTEMPTS:
         return  # it may be that worker which cannot get the rest
     if book.n > 1 and not placement.is_short(core, book):
         return
-    if len(book.ins) > MOST_INPUTS:
+    if len(book.inputs) > MAX_INPUTS:
         return
     runs = _running_inputs(book)
     if not runs:
@@ -68,42 +74,42 @@ def _give(core: SchedulerState, book: LayerState) -> None:
     if worker.barred:
         return
     if not _has_room(worker):
-        worker.later[book] = None
+        worker.pipelining_candidates[book] = None
         return
-    clients = book.clients
+    clients = book.priorities
     client = core.clients[min(clients, key=clients.__getitem__) if len(clients) > 1 else next(iter(clients))]
-    assign.begin(core, client, worker, book, 0, book.n, ANYWHERE, runs, WAITING)
+    assign.dispatch_batch(core, client, worker, book, 0, book.n, ANYWHERE, runs, WAITING)
 
 
 def _running_inputs(book: LayerState) -> list[TaskBatch]:
     """The runs that make the inputs which are not there; empty unless all are on one worker."""
     found: dict[TaskBatch, None] = {}
     worker: Worker | None = None
-    for edge in book.ins:
+    for edge in book.inputs:
         source = edge.source
         if source.counts[DONE] == source.n:
             continue
-        if edge.one and len(source.runs) == 1:
-            (run,) = source.runs
-            if run.recalled is not None or (worker is not None and run.worker is not worker):
+        if edge.single and len(source.batches) == 1:
+            (run,) = source.batches
+            if run.recalled_at is not None or (worker is not None and run.worker is not worker):
                 return []
             worker = run.worker
             found[run] = None
             continue
         for lo, hi in edge.wiring.cover(0, book.n):
-            if hi - lo > (MOST_INPUTS if book.n == 1 else MOST_AHEAD):
+            if hi - lo > (MAX_INPUTS if book.n == 1 else MAX_PIPELINED):
                 return []
-            states = equal_stretches(source.code, lo, hi)
-            if len(states) > MOST_INPUTS:
+            states = group_equal(source.state, lo, hi)
+            if len(states) > MAX_INPUTS:
                 return []
             for a, b, code in states:
                 if code == DONE:
                     continue
-                if code != RUNNING or len(source.runs) > MOST_INPUTS:
+                if code != RUNNING or len(source.batches) > MAX_INPUTS:
                     return []
-                for run in source.runs:
+                for run in source.batches:
                     if run.lo < b and run.hi > a:
-                        if run.recalled is not None or (worker is not None and run.worker is not worker):
+                        if run.recalled_at is not None or (worker is not None and run.worker is not worker):
                             return []
                         worker = run.worker
                         found[run] = None

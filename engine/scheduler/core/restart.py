@@ -13,25 +13,25 @@ from collections.abc import Sequence
 from itertools import repeat
 
 from howdah.engine.protocol.events import (
-    BooksRestored,
     ClientReturned,
     EpochOpened,
     LayerSpec,
+    NotifyLost,
+    StateRestored,
     TaskError,
     TasksFailed,
-    TellLost,
 )
 from howdah.engine.protocol.layers import TaskRange
 from howdah.engine.scheduler.core import placement
-from howdah.engine.scheduler.core.context import Ghost, SchedulerState
-from howdah.engine.scheduler.core.dispatch import TARGET, note_room
-from howdah.engine.scheduler.core.intervals import IntervalSet, put
+from howdah.engine.scheduler.core.context import SchedulerState, ZombieBatch
+from howdah.engine.scheduler.core.dispatch import TARGET_SECONDS, update_idle
+from howdah.engine.scheduler.core.intervals import IntervalSet, fill
 from howdah.engine.scheduler.core.tables import (
     ANYWHERE,
     DONE,
     FAILED,
     IDLE,
-    MOST_AHEAD,
+    MAX_PIPELINED,
     READY,
     RUNNING,
     WAITING,
@@ -39,80 +39,80 @@ from howdah.engine.scheduler.core.tables import (
     TaskBatch,
     Worker,
 )
-from howdah.engine.scheduler.core.transitions import bump, errors_in, fail
+from howdah.engine.scheduler.core.transitions import add_counts, errors_in, fail_items
 
-EPOCH_RUNS = 32
+EPOCH_BITS = 32
 """Bits of a run's number below its epoch's."""
 
 
-def open_epoch(core: SchedulerState, event: EpochOpened) -> None:
+def on_epoch_opened(core: SchedulerState, event: EpochOpened) -> None:
     """From now on this scheduler speaks for itself."""
     core.epoch = event.epoch
-    core.next_run = event.epoch << EPOCH_RUNS
-    core.expected = set(event.workers) - core.workers.keys()
+    core.next_batch = event.epoch << EPOCH_BITS
+    core.awaited_workers = set(event.workers) - core.workers.keys()
     core.hold_until = core.now + event.grace
 
 
-def holds(core: SchedulerState) -> bool:
+def is_taking_inventory(core: SchedulerState) -> bool:
     """Whether the inventory goes on; if it has just ended, what has to be said and placed then is."""
-    if core.expected and core.now < core.hold_until:
+    if core.awaited_workers and core.now < core.hold_until:
         return True
-    core.expected = None
-    for book in core.books.values():
+    core.awaited_workers = None
+    for book in core.layers.values():
         if book.host_sets is not None:  # without workers no host was worth waiting for
-            for lo, hi in book.where(0, book.n, READY):
-                placement.unplace(book, lo, hi)
+            for lo, hi in book.in_state(0, book.n, READY):
+                placement.withdraw(book, lo, hi)
                 placement.place(core, book, lo, hi)
         elif book.resources and ANYWHERE in book.ready:
-            placement._wait(core, book, ANYWHERE, placement.STUCK_WAIT)
-        if book.n <= MOST_AHEAD and book.counts[WAITING] == book.n:
-            core.chained.append(book)
-        for client in book.wanters:
-            tell_lost(core, book, client)
-    core.stamp += 1
+            placement.start_wait(core, book, ANYWHERE, placement.STUCK_WAIT)
+        if book.n <= MAX_PIPELINED and book.counts[WAITING] == book.n:
+            core.pipelining_candidates.append(book)
+        for client in book.interests:
+            notify_pending(core, book, client)
+    core.placement_version += 1
     return False
 
 
-def client_returned(core: SchedulerState, event: ClientReturned) -> None:
+def on_client_returned(core: SchedulerState, event: ClientReturned) -> None:
     """Say again what is true of all that the client wants."""
     client = core.clients.get(event.client)
-    for book in client.books if client is not None else ():
-        for lo, hi in book.wanters.get(event.client, ()):
-            for a, b in book.where(lo, hi, DONE):
-                core.tell_done(book, a, b, event.client)
+    for book in client.layers if client is not None else ():
+        for lo, hi in book.interests.get(event.client, ()):
+            for a, b in book.in_state(lo, hi, DONE):
+                core.notify_done(book, a, b, event.client)
             for a, b, origin in errors_in(book, lo, hi):
-                core.tell_failed(book, a, b, origin, event.client)
-        if core.expected is None:
-            tell_lost(core, book, event.client)
+                core.notify_failed(book, a, b, origin, event.client)
+        if core.awaited_workers is None:
+            notify_pending(core, book, event.client)
 
 
-def tell_lost(core: SchedulerState, book: LayerState, client: str) -> None:
+def notify_pending(core: SchedulerState, book: LayerState, client: str) -> None:
     """The client may have been told that these are done."""
     left = IntervalSet()
-    for lo, hi in book.wanters.get(client, ()):
+    for lo, hi in book.interests.get(client, ()):
         left.add(lo, hi)
         for code in (DONE, FAILED):
-            for a, b in book.where(lo, hi, code):
+            for a, b in book.in_state(lo, hi, code):
                 left.remove(a, b)
-    core.out.extend([TellLost(client, TaskRange(book.key, lo, hi)) for lo, hi in left])
+    core.instructions.extend([NotifyLost(client, TaskRange(book.key, lo, hi)) for lo, hi in left])
 
 
-def tasks_failed(core: SchedulerState, event: TasksFailed) -> None:
+def on_tasks_failed(core: SchedulerState, event: TasksFailed) -> None:
     """The journal says that these failed."""
-    fail_again(core, event.span, event.error, event.span)
+    restore_failure(core, event.range, event.error, event.range)
 
 
-def fail_again(core: SchedulerState, span: TaskRange, error: TaskError, origin: TaskRange) -> None:
-    book = core.books.get(span.layer)
+def restore_failure(core: SchedulerState, span: TaskRange, error: TaskError, origin: TaskRange) -> None:
+    book = core.layers.get(span.layer)
     if book is not None:
         for code in (READY, WAITING):
-            fail(core, book, span.start, min(span.stop, book.n), code, (error, *origin))
+            fail_items(core, book, span.start, min(span.stop, book.n), code, (error, *origin))
 
 
 # -- runs of the last epoch -------------------------------------------------------------------------------------------
 
 
-def take_over(
+def take_over_batches(
     core: SchedulerState,
     worker: Worker,
     running: Sequence[tuple[int, int]],
@@ -125,70 +125,72 @@ def take_over(
     were to fetch is dropped then. To be called before `recovery.rejoin`.
     """
     for (ident, attempt), span, fetched in zip(running, spans, inputs or repeat(())):
-        if ident >> EPOCH_RUNS >= core.epoch or not len(span) or ident in core.runs:
+        if ident >> EPOCH_BITS >= core.epoch or not len(span) or ident in core.batches:
             continue
-        book = core.books.get(span.layer)
+        book = core.layers.get(span.layer)
         if (
             book is None
             or not 0 <= span.start < span.stop <= book.n
-            or not _adopt(core, worker, book, span, ident, attempt)
+            or not _take_over_batch(core, worker, book, span, ident, attempt)
         ):
-            core.ghosts.setdefault(worker.name, {})[ident, attempt] = Ghost(span, fetched)
+            core.zombies.setdefault(worker.name, {})[ident, attempt] = ZombieBatch(span, fetched)
 
 
-def _adopt(core: SchedulerState, worker: Worker, book: LayerState, span: TaskRange, ident: int, attempt: int) -> bool:
+def _take_over_batch(
+    core: SchedulerState, worker: Worker, book: LayerState, span: TaskRange, ident: int, attempt: int
+) -> bool:
     _, lo, hi = span
-    if any(book.where(lo, hi, code) for code in (RUNNING, DONE, FAILED)):
+    if any(book.in_state(lo, hi, code) for code in (RUNNING, DONE, FAILED)):
         return False
-    wanted = book.where(lo, hi, WAITING) + book.where(lo, hi, READY)
-    if not wanted or not book.clients:
+    wanted = book.in_state(lo, hi, WAITING) + book.in_state(lo, hi, READY)
+    if not wanted or not book.priorities:
         return False
     run = TaskBatch(ident, attempt, book, lo, hi, worker)
-    client = core.clients[min(book.clients, key=book.clients.__getitem__)]
+    client = core.clients[min(book.priorities, key=book.priorities.__getitem__)]
     run.client, run.started = client.name, core.now
-    for a, b in book.where(lo, hi, IDLE):  # the rest of the run, which nobody needs: begun all the same
-        core.move(book, a, b, IDLE, WAITING)
-        _claim(book, a, b)
+    for a, b in book.in_state(lo, hi, IDLE):  # the rest of the run, which nobody needs: begun all the same
+        core.transition(book, a, b, IDLE, WAITING)
+        _add_input_refs(book, a, b)
     for code in (READY, WAITING):
-        for a, b in book.where(lo, hi, code):
+        for a, b in book.in_state(lo, hi, code):
             if code == READY:
-                placement.unplace(book, a, b)
-            core.move(book, a, b, code, RUNNING, run)
-    put(book.tries, lo, hi, attempt)
-    core.runs[ident] = worker.runs[ident] = run
-    book.runs[run] = None
-    worker.backlog += TARGET
+                placement.withdraw(book, a, b)
+            core.transition(book, a, b, code, RUNNING, run)
+    fill(book.attempts, lo, hi, attempt)
+    core.batches[ident] = worker.batches[ident] = run
+    book.batches[run] = None
+    worker.backlog += TARGET_SECONDS
     client.running += 1
     for name, amount in book.resources:
-        worker.free[name] = worker.free.get(name, 0.0) - amount
+        worker.available[name] = worker.available.get(name, 0.0) - amount
     # When it ends, the worker has what it needed.
-    run.fetched = [(edge.source, a, b) for edge in book.ins for a, b in edge.wiring.cover(lo, hi)]
-    note_room(core, worker)
+    run.fetched = [(edge.source, a, b) for edge in book.inputs for a, b in edge.wiring.cover(lo, hi)]
+    update_idle(core, worker)
     return True
 
 
-def _claim(book: LayerState, lo: int, hi: int) -> None:
+def _add_input_refs(book: LayerState, lo: int, hi: int) -> None:
     """Claim the inputs without asking for them: who runs has them, or says so."""
-    put(book.missing, lo, hi, 0)
-    for edge in book.ins:
-        if edge.every:
-            edge.source.claims += hi - lo
+    fill(book.unfinished_deps, lo, hi, 0)
+    for edge in book.inputs:
+        if edge.broadcast:
+            edge.source.broadcast_refs += hi - lo
         else:
-            bump(edge.source.need, edge.wiring.inputs(lo, hi), 1)
+            add_counts(edge.source.dependent_refs, edge.wiring.inputs(lo, hi), 1)
 
 
 # -- a snapshot -------------------------------------------------------------------------------------------------------
 
 
-def snapshot(core: SchedulerState) -> BooksRestored:
+def snapshot(core: SchedulerState) -> StateRestored:
     """All that a new state must be told to be where this one is, but for what workers know."""
-    books = list(core.books.values())
+    books = list(core.layers.values())
     names = core.clients
-    return BooksRestored(
+    return StateRestored(
         tuple([spec_of(book) for book in books]),
         tuple([(client.name, client.weight) for client in names.values()]),
-        tuple([(name, book.key, order) for book in books for name, order in book.clients.items()]),
-        tuple([(name, _wants(books, name)) for name in names]),
+        tuple([(name, book.key, order) for book in books for name, order in book.priorities.items()]),
+        tuple([(name, _ranges_of_client(books, name)) for name in names]),
         tuple(
             [
                 (TaskRange(book.key, lo, hi), error, TaskRange(key, first, last))
@@ -199,8 +201,8 @@ def snapshot(core: SchedulerState) -> BooksRestored:
     )
 
 
-def _wants(books: Sequence[LayerState], client: str) -> tuple[TaskRange, ...]:
-    return tuple([TaskRange(book.key, lo, hi) for book in books for lo, hi in book.wanters.get(client, ())])
+def _ranges_of_client(books: Sequence[LayerState], client: str) -> tuple[TaskRange, ...]:
+    return tuple([TaskRange(book.key, lo, hi) for book in books for lo, hi in book.interests.get(client, ())])
 
 
 def spec_of(book: LayerState) -> LayerSpec:
@@ -218,8 +220,8 @@ def spec_of(book: LayerState) -> LayerSpec:
         book.resources,
         book.arrived if book.arrived < book.n else -1,
         book.function,
-        book.asks.only if book.asks is not None else (),
-        book.asks is not None and book.asks.loose,
+        book.constraint.workers if book.constraint is not None else (),
+        book.constraint is not None and book.constraint.allow_other_workers,
         timeout=book.timeout,
         spread=book.spread,
     )

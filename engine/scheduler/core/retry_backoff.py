@@ -14,22 +14,22 @@ from howdah.engine.scheduler.core.context import SchedulerState
 from howdah.engine.scheduler.core.tables import WAITING, LayerState
 from howdah.engine.scheduler.core.transitions import make_ready
 
-MOST_FAULTS = 5
+MAX_INFRASTRUCTURE_FAILURES = 5
 """So often a task may fail for the platform's sake before it has failed."""
 
-FIRST, LONGEST = 0.5, 30.0
+FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0
 """Seconds of the first pause, and of the longest; each is twice the one before."""
 
 
-def pause(core: SchedulerState, book: LayerState, item: int) -> bool:
+def schedule_retry(core: SchedulerState, book: LayerState, item: int) -> bool:
     """The item, which is running still, has failed for the platform's sake. False: it has done so too often."""
-    if book.faults is None:
-        book.faults, book.paused = {}, {}
-    count = book.faults[item] = book.faults.get(item, 0) + 1
-    if count >= MOST_FAULTS or book.paused is None:
+    if book.infrastructure_failures is None:
+        book.infrastructure_failures, book.retry_at = {}, {}
+    count = book.infrastructure_failures[item] = book.infrastructure_failures.get(item, 0) + 1
+    if count >= MAX_INFRASTRUCTURE_FAILURES or book.retry_at is None:
         return False
-    until = core.now + min(FIRST * 2 ** (count - 1), LONGEST)
-    book.paused[item] = until
+    until = core.now + min(FIRST_WAIT * 2 ** (count - 1), LONGEST_WAIT)
+    book.retry_at[item] = until
     core.next_wait += 1
     heappush(core.pauses, (until, core.next_wait, book, item))
     return True
@@ -39,10 +39,10 @@ def end(core: SchedulerState) -> None:
     """Pauses that are over: what still waits, waits for one input less."""
     while core.pauses and core.pauses[0][0] <= core.now:
         until, _, book, item = heappop(core.pauses)
-        if book.paused is None or book.paused.get(item) != until:
+        if book.retry_at is None or book.retry_at.get(item) != until:
             continue
-        del book.paused[item]
-        if book.code[item] == WAITING:
-            book.missing[item] -= 1
-            for a, b in book.complete_stretches(item, item + 1):
+        del book.retry_at[item]
+        if book.state[item] == WAITING:
+            book.unfinished_deps[item] -= 1
+            for a, b in book.runnable(item, item + 1):
                 make_ready(core, book, a, b, spread=True)

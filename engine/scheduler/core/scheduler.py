@@ -57,13 +57,12 @@ from howdah.engine.protocol.events import (
     ArgumentsArrived,
     BatchDone,
     BatchReturned,
-    BooksRestored,
     CancelRequested,
     ClientJoined,
     ClientLeft,
     ClientReturned,
-    CopiesAsked,
     CopiesMade,
+    CopiesRequested,
     EpochOpened,
     Event,
     GraphSubmitted,
@@ -74,6 +73,7 @@ from howdah.engine.protocol.events import (
     ResultsMissing,
     RetryRequested,
     SlotsChanged,
+    StateRestored,
     TaskError,
     TasksFailed,
     Tick,
@@ -90,8 +90,8 @@ from howdah.engine.scheduler.core import restart as epoch
 from howdah.engine.scheduler.core import retry_backoff as pauses
 from howdah.engine.scheduler.core import speculation as speculate
 from howdah.engine.scheduler.core import submission as graphs
-from howdah.engine.scheduler.core.context import SchedulerState, table
-from howdah.engine.scheduler.core.intervals import add, equal_stretches
+from howdah.engine.scheduler.core.context import SchedulerState, transition_table
+from howdah.engine.scheduler.core.intervals import add, group_equal
 from howdah.engine.scheduler.core.summary import LayerSummary, layer_summary, summarise, to_dict
 from howdah.engine.scheduler.core.tables import (
     NOBODY,
@@ -101,13 +101,13 @@ from howdah.engine.scheduler.core.tables import (
     TaskBatch,
     Worker,
 )
-from howdah.engine.scheduler.core.transitions import Stack, fail, settle
+from howdah.engine.scheduler.core.transitions import Stack, fail_items, release_unneeded
 from howdah.engine.scheduler.core.views import SchedulerViews
 
-__all__ = ["Scheduler", "table"]
+__all__ = ["Scheduler", "transition_table"]
 
 
-LATE = 0.01
+DEFERRED_FREE_SECONDS = 0.01
 """Seconds for which the dropped results of an exchange are collected before workers hear of them."""
 
 
@@ -128,18 +128,18 @@ class Scheduler:
     >>> state.handle(GraphSubmitted("me", (layer,), (TaskRange(layer.key, 0, 2),)), 0.0)[0].span[1:]
     (0, 1)
     >>> state.handle(BatchDone("w", 1, 1, (28,), 0.001), 0.1)[0]  # doctest: +ELLIPSIS
-    TellDone(client='me', span=TaskRange(layer=b'kkkkkkkkkkkkkkkk', start=0, stop=1), holder='w')
+    NotifyDone(client='me', span=TaskRange(layer=b'kkkkkkkkkkkkkkkk', start=0, stop=1), holder='w')
     """
 
     def __init__(self, speculation: bool = False) -> None:
         self.core = SchedulerState()
-        self.core.speculating = speculation
+        self.core.speculation = speculation
         self.views = SchedulerViews(self.core)
         self._handlers: dict[type[Any], Callable[[Any], Worker | None]] = {
-            ClientJoined: partial(graphs.client_joined, self.core),
+            ClientJoined: partial(graphs.on_client_joined, self.core),
             ClientLeft: self.on_client_left,
-            GraphSubmitted: partial(graphs.submitted, self.core),
-            ArgumentsArrived: partial(graphs.arguments_arrived, self.core),
+            GraphSubmitted: partial(graphs.on_graph_submitted, self.core),
+            ArgumentsArrived: partial(graphs.on_arguments_arrived, self.core),
             Released: self.on_released,
             CancelRequested: self.on_cancel_requested,
             WorkerJoined: self.on_worker_joined,
@@ -148,16 +148,16 @@ class Scheduler:
             InputsMissing: self.on_inputs_missing,
             BatchReturned: self.on_run_returned,
             ResultsMissing: self.on_results_missing,
-            RetryRequested: partial(requests.retry, self.core),
-            CopiesAsked: partial(requests.copies_asked, self.core),
-            CopiesMade: partial(requests.copies_made, self.core),
-            SlotsChanged: partial(requests.slots_changed, self.core),
+            RetryRequested: partial(requests.on_retry_requested, self.core),
+            CopiesRequested: partial(requests.on_copies_requested, self.core),
+            CopiesMade: partial(requests.on_copies_made, self.core),
+            SlotsChanged: partial(requests.on_slots_changed, self.core),
             RacksKnown: self.on_racks_known,
             Tick: self.on_tick,
-            BooksRestored: partial(graphs.restored, self.core),
-            TasksFailed: partial(epoch.tasks_failed, self.core),
-            EpochOpened: partial(epoch.open_epoch, self.core),
-            ClientReturned: partial(epoch.client_returned, self.core),
+            StateRestored: partial(graphs.on_state_restored, self.core),
+            TasksFailed: partial(epoch.on_tasks_failed, self.core),
+            EpochOpened: partial(epoch.on_epoch_opened, self.core),
+            ClientReturned: partial(epoch.on_client_returned, self.core),
         }
 
     def handle(self, event: Event, now: float) -> list[Instruction]:
@@ -165,41 +165,45 @@ class Scheduler:
         core = self.core
         if now > core.now:
             core.now = now
-        core.out = []
+        core.instructions = []
         reporter = self._handlers[type(event)](event)
         if core.waits and core.waits[0][0] <= core.now:
             placement.end_waits(core)
         if core.pauses and core.pauses[0][0] <= core.now:
             pauses.end(core)
-        if core.excluded and min(core.excluded.values()) <= core.now:
-            exclusion.end(core)
-        if core.late_frees and core.now >= core.late_since + LATE:
-            core.flush_late()
-        if core.frees:
+        if core.excluded_hosts and min(core.excluded_hosts.values()) <= core.now:
+            exclusion.readmit_hosts(core)
+        if core.deferred_frees and core.now >= core.late_since + DEFERRED_FREE_SECONDS:
+            core.flush_deferred_frees()
+        if core.pending_frees:
             core.flush_frees()
-        if core.closing:
-            graphs.forget(core)
-        if core.expected is not None and epoch.holds(core):
-            return core.out
-        if (core.ready or core.kept or core.called) and (core.idle or core.open or core.kept):
+        if core.forget_candidates:
+            graphs.forget_layers(core)
+        if core.awaited_workers is not None and epoch.is_taking_inventory(core):
+            return core.instructions
+        if (core.ready or core.isolated_workers or core.wakeups) and (
+            core.idle or core.accepting or core.isolated_workers
+        ):
             assign.schedule(core, reporter)
-        if core.idle and core.now - core.rebalanced >= assign.REBALANCE:
+        if core.idle and core.now - core.rebalanced_at >= assign.REBALANCE_INTERVAL:
             assign.rebalance(core)
-        if core.chained or (reporter is not None and reporter.later):
-            ahead.offer(core, reporter)
-        return core.out
+        if core.pipelining_candidates or (reporter is not None and reporter.pipelining_candidates):
+            ahead.dispatch_ahead(core, reporter)
+        return core.instructions
 
     @property
     def wake_at(self) -> float | None:
         """When a `Tick` is due at the latest, if nothing else happens before."""
         core = self.core
-        if not (core.waits or core.pauses or core.excluded or core.late_frees or core.expected is not None):
+        if not (
+            core.waits or core.pauses or core.excluded_hosts or core.deferred_frees or core.awaited_workers is not None
+        ):
             return None
         due = [heap[0][0] for heap in (core.waits, core.pauses) if heap]
-        if core.late_frees:
-            due.append(core.late_since + LATE)
-        due += core.excluded.values()
-        if core.expected is not None:
+        if core.deferred_frees:
+            due.append(core.late_since + DEFERRED_FREE_SECONDS)
+        due += core.excluded_hosts.values()
+        if core.awaited_workers is not None:
             due.append(core.hold_until)
         return min(due, default=None)
 
@@ -213,14 +217,14 @@ class Scheduler:
     def progress(self, client: str) -> list[LayerSummary]:
         """The layers that the client has an interest in."""
         known = self.core.clients.get(client)
-        return [layer_summary(book) for book in known.books] if known else []
+        return [layer_summary(book) for book in known.layers] if known else []
 
     def holder_of(self, span: TaskRange) -> list[tuple[TaskRange, str]]:
         """Which worker has which of these results; items without a result are left out."""
-        book = self.core.books.get(span.layer)
+        book = self.core.layers.get(span.layer)
         if book is None:
             return []
-        parts = equal_stretches(book.holder, span.start, min(span.stop, book.n))
+        parts = group_equal(book.holder, span.start, min(span.stop, book.n))
         return [(TaskRange(book.key, a, b), self.core.by_index[h].name) for a, b, h in parts if h != NOBODY]
 
     # -- clients ----------------------------------------------------------------------------------------------------
@@ -229,46 +233,48 @@ class Scheduler:
         client = self.core.clients.get(event.client)
         if client is None:
             return
-        for run in self.core.runs.values() if client.running else ():
+        for run in self.core.batches.values() if client.running else ():
             if run.client == client.name:
                 run.client = ""  # another client may come under the name
         loose: Stack = []
-        for book in client.books:
-            book.clients.pop(client.name, None)
-            spans = book.wanters.get(client.name)
+        for book in client.layers:
+            book.priorities.pop(client.name, None)
+            spans = book.interests.get(client.name)
             for lo, hi in list(spans) if spans is not None else ():
-                graphs.unwant(self.core, book, client.name, lo, hi, loose)
+                graphs.remove_interest(self.core, book, client.name, lo, hi, loose)
         del self.core.clients[client.name]
-        settle(self.core, loose)
+        release_unneeded(self.core, loose)
 
     def on_released(self, event: Released) -> None:
         loose: Stack = []
-        for span in event.spans:
-            book = self.core.books.get(span.layer)
+        for span in event.ranges:
+            book = self.core.layers.get(span.layer)
             if book is not None:
-                graphs.unwant(self.core, book, event.client, span.start, span.stop, loose)
-        settle(self.core, loose)
+                graphs.remove_interest(self.core, book, event.client, span.start, span.stop, loose)
+        release_unneeded(self.core, loose)
 
     def on_cancel_requested(self, event: CancelRequested) -> None:
         """What only this client wants fails with kind "cancelled", and what waits for it; what others want goes on."""
         core = self.core
         error = TaskError("cancelled", "cancelled by its client")
         loose: Stack = []
-        for span in event.spans:
-            book = core.books.get(span.layer)
+        for span in event.ranges:
+            book = core.layers.get(span.layer)
             if book is None:
                 continue
             origin = (error, book.key, span.start, span.stop)
-            if set(book.clients) <= {event.client}:
+            if set(book.priorities) <= {event.client}:
                 for code in (WAITING, READY):
-                    for lo, hi in book.where(span.start, span.stop, code):
-                        fail(core, book, lo, hi, code, origin)
-            spans = book.wanters.get(event.client)
+                    for lo, hi in book.in_state(span.start, span.stop, code):
+                        fail_items(core, book, lo, hi, code, origin)
+            spans = book.interests.get(event.client)
             for lo, hi in spans.overlap(span.start, span.stop) if spans is not None else ():
-                for a, b in book.where(lo, hi, RUNNING) + book.where(lo, hi, WAITING) + book.where(lo, hi, READY):
-                    core.tell_failed(book, a, b, origin, event.client)
-            graphs.unwant(self.core, book, event.client, span.start, span.stop, loose)
-        settle(core, loose)
+                for a, b in (
+                    book.in_state(lo, hi, RUNNING) + book.in_state(lo, hi, WAITING) + book.in_state(lo, hi, READY)
+                ):
+                    core.notify_failed(book, a, b, origin, event.client)
+            graphs.remove_interest(self.core, book, event.client, span.start, span.stop, loose)
+        release_unneeded(core, loose)
 
     # -- workers ----------------------------------------------------------------------------------------------------
 
@@ -276,28 +282,28 @@ class Scheduler:
         core = self.core
         worker = core.workers.get(event.worker.name)
         if worker is not None and worker.info.pid != event.worker.pid:
-            recovery.leave(core, worker, "another process has taken its name", clean=False)
+            recovery.remove_worker(core, worker, "another process has taken its name", clean=False)
             worker = None
         if worker is None:
-            worker = recovery.join(core, event.worker)
+            worker = recovery.add_worker(core, event.worker)
         worker.info = event.worker
-        if event.spans:
-            epoch.take_over(core, worker, event.running, event.spans, event.inputs)
-        recovery.rejoin(core, worker, event.holdings, event.running)
-        if core.expected is not None:
-            core.expected.discard(worker.name)
+        if event.ranges:
+            epoch.take_over_batches(core, worker, event.running, event.ranges, event.inputs)
+        recovery.reconcile_worker(core, worker, event.holdings, event.running)
+        if core.awaited_workers is not None:
+            core.awaited_workers.discard(worker.name)
         return worker
 
     def on_worker_left(self, event: WorkerLeft) -> None:
         worker = self.core.workers.get(event.worker)
         if worker is not None:
-            recovery.leave(self.core, worker, event.reason, event.clean)
-        if self.core.expected is not None:
-            self.core.expected.discard(event.worker)
+            recovery.remove_worker(self.core, worker, event.reason, event.clean)
+        if self.core.awaited_workers is not None:
+            self.core.awaited_workers.discard(event.worker)
 
     def _run_of(self, event: BatchDone | InputsMissing | BatchReturned) -> TaskBatch | None:
         """The run that a report is about; None if it is not, or no longer, a run of that worker and attempt."""
-        run = self.core.runs.get(event.run)
+        run = self.core.batches.get(event.batch)
         if run is None or run.attempt != event.attempt or run.worker.name != event.worker:
             self.core.stale_reports += 1
             return None
@@ -306,78 +312,78 @@ class Scheduler:
     def on_run_done(self, event: BatchDone) -> Worker | None:
         run = self._run_of(event)
         if run is None:
-            recovery.late(self.core, event.worker, event.run, event.attempt, event.sizes)
+            recovery.stale_report(self.core, event.worker, event.batch, event.attempt, event.sizes)
             return self.core.workers.get(event.worker)
-        core, book, worker = self.core, run.book, run.worker
+        core, book, worker = self.core, run.layer, run.worker
         lo, tried = run.lo, min(len(event.sizes), run.hi - run.lo)
         sizes = event.sizes if tried == len(event.sizes) else event.sizes[:tried]
-        twin = run.twin
-        assign.retire(core, run)
+        twin = run.speculative_copy
+        assign.finish_batch(core, run)
         if twin is not None:
-            speculate.too_late(core, twin)
-        assign.learn(core, run, tried, event.seconds)
+            speculate.cancel_copy(core, twin)
+        assign.update_estimate(core, run, tried, event.seconds)
         if not event.errors and lo + tried == run.hi:
-            assign.credit(core, run, lo, run.hi)
-            recovery.accept(core, book, lo, run.hi, RUNNING, worker, sizes, run)
+            assign.account_locality(core, run, lo, run.hi)
+            recovery.record_results(core, book, lo, run.hi, RUNNING, worker, sizes, run)
             if run.fetched:  # now that its own need for them has ended: most of them may go at once
-                assign.keep_copies(core, run)
+                assign.record_copies(core, run)
             return worker
         failed = {offset: error for offset, error in event.errors if offset < tried}
         at = 0
         for offset in [*sorted(failed), tried]:
             if at < offset:
-                assign.credit(core, run, lo + at, lo + offset)
+                assign.account_locality(core, run, lo + at, lo + offset)
                 part = sizes if at == 0 and offset == tried else sizes[at:offset]
-                recovery.accept(core, book, lo + at, lo + offset, RUNNING, worker, part, run)
+                recovery.record_results(core, book, lo + at, lo + offset, RUNNING, worker, part, run)
             at = offset + 1
         for offset, error in failed.items():
             recovery.drop_old_copies(core, worker, book, lo + offset, lo + offset + 1)
-            recovery.raised(core, worker, book, lo + offset, error)
+            recovery.task_failed(core, worker, book, lo + offset, error)
         if lo + tried < run.hi:
             recovery.drop_old_copies(core, worker, book, lo + tried, run.hi)
-            recovery.unstart(core, book, lo + tried, run.hi)
+            recovery.reschedule(core, book, lo + tried, run.hi)
         if run.fetched:
-            assign.keep_copies(core, run)
+            assign.record_copies(core, run)
         return worker
 
     def on_run_returned(self, event: BatchReturned) -> Worker | None:
         run = self._run_of(event)
         if run is None:
             if event.start <= 0:  # else it reports once more
-                recovery.late(self.core, event.worker, event.run, event.attempt)
+                recovery.stale_report(self.core, event.worker, event.batch, event.attempt)
             return None
         cut = run.lo + max(0, event.start)
         if cut < run.hi:
             tail = (cut, run.hi)
-            recovery.drop_old_copies(self.core, run.worker, run.book, *tail)
-            add(run.book.tries, *tail, -1)
+            recovery.drop_old_copies(self.core, run.worker, run.layer, *tail)
+            add(run.layer.attempts, *tail, -1)
             if cut == run.lo:
-                alone = assign.retire(self.core, run)
+                alone = assign.finish_batch(self.core, run)
                 if run.fetched:
-                    assign.keep_copies(self.core, run)
+                    assign.record_copies(self.core, run)
                 if not alone:
                     return run.worker
             else:
-                assign.shorten(self.core, run, cut)
-            recovery.unstart(self.core, run.book, *tail, spread=True)
+                assign.truncate(self.core, run, cut)
+            recovery.reschedule(self.core, run.layer, *tail, spread=True)
         return run.worker
 
     def on_inputs_missing(self, event: InputsMissing) -> Worker | None:
         run = self._run_of(event)
         if run is None:
-            recovery.late(self.core, event.worker, event.run, event.attempt)
+            recovery.stale_report(self.core, event.worker, event.batch, event.attempt)
             return None
-        recovery.run_without_inputs(self.core, run, event.holder, event.spans)
+        recovery.inputs_missing(self.core, run, event.holder, event.ranges)
         return None  # others are asked before it: perhaps it does not reach the holder, and they do
 
     def on_results_missing(self, event: ResultsMissing) -> None:
-        recovery.missing_at(self.core, event.holder, event.spans)
+        recovery.results_missing(self.core, event.holder, event.ranges)
 
     def on_racks_known(self, event: RacksKnown) -> None:
         for host, rack in event.racks:
             self.core.rack_of.setdefault(host.lower(), rack)
 
     def on_tick(self, event: Tick) -> None:
-        if self.core.speculating:
-            speculate.look(self.core)
-        self.core.stamp += 1  # everybody may look again: backlogs have changed
+        if self.core.speculation:
+            speculate.start_speculative_copies(self.core)
+        self.core.placement_version += 1  # everybody may look again: backlogs have changed

@@ -16,47 +16,54 @@ from howdah.engine.scheduler.core.tables import DONE, RUNNING, LayerState, TaskB
 FACTOR = 3.0
 """So many times its layer's usual seconds an item must have taken."""
 
-LEAST = 1.0
+MIN_SECONDS = 1.0
 """Seconds that it must have taken at least."""
 
 DONE_SHARE = 0.5
 """Of its layer that must be done: only then is it known what is usual."""
 
 
-def look(core: SchedulerState) -> None:
+def start_speculative_copies(core: SchedulerState) -> None:
     """Start twins of stragglers on workers with nothing to do. Called now and then."""
     if core.ready or not core.idle:
         return
-    for run in list(core.runs.values()):
-        if _straggles(core, run):
+    for run in list(core.batches.values()):
+        if _is_straggler(core, run):
             worker = next(
-                (w for w in core.idle.values() if w is not run.worker and needs.may_run(core, w, run.book.asks)), None
+                (w for w in core.idle.values() if w is not run.worker and needs.may_run(core, w, run.layer.constraint)),
+                None,
             )
             if worker is not None:
-                _begin_twin(core, run, worker)
+                _start_copy(core, run, worker)
 
 
-def _straggles(core: SchedulerState, run: TaskBatch) -> bool:
-    book: LayerState = run.book
-    if run.hi - run.lo > 1 or run.twin is not None or run.recalled is not None or run.after or book.seconds is None:
+def _is_straggler(core: SchedulerState, run: TaskBatch) -> bool:
+    book: LayerState = run.layer
+    if (
+        run.hi - run.lo > 1
+        or run.speculative_copy is not None
+        or run.recalled_at is not None
+        or run.depends_on
+        or book.task_seconds is None
+    ):
         return False
-    if book.counts[DONE] < DONE_SHARE * book.n or run.worker.index in core.kept:
+    if book.counts[DONE] < DONE_SHARE * book.n or run.worker.index in core.isolated_workers:
         return False
-    return core.now - run.started > max(LEAST, FACTOR * book.seconds)
+    return core.now - run.started > max(MIN_SECONDS, FACTOR * book.task_seconds)
 
 
-def _begin_twin(core: SchedulerState, run: TaskBatch, worker: Worker) -> None:
+def _start_copy(core: SchedulerState, run: TaskBatch, worker: Worker) -> None:
     client = core.clients.get(run.client)
     if client is None:
         return
-    assign.begin(core, client, worker, run.book, run.lo, run.hi, run.group, (), RUNNING)
-    twin = next(reversed(worker.runs.values()))
-    run.twin, twin.twin = twin, run
+    assign.dispatch_batch(core, client, worker, run.layer, run.lo, run.hi, run.group, (), RUNNING)
+    twin = next(reversed(worker.batches.values()))
+    run.speculative_copy, twin.speculative_copy = twin, run
 
 
-def too_late(core: SchedulerState, run: TaskBatch) -> None:
+def cancel_copy(core: SchedulerState, run: TaskBatch) -> None:
     """The run's twin has reported: this one is over, whatever it still does."""
-    assign.retire(core, run)
+    assign.finish_batch(core, run)
     name = (run.ident, run.attempt)
-    core.ghosts.setdefault(run.worker.name, {})[name] = recovery.ghost_of(run)
-    core.out.append(RecallBatch(run.worker.name, *name))
+    core.zombies.setdefault(run.worker.name, {})[name] = recovery.zombie_of(run)
+    core.instructions.append(RecallBatch(run.worker.name, *name))

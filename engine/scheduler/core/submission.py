@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from howdah.engine.protocol.events import (
     ArgumentsArrived,
-    BooksRestored,
     ClientJoined,
     ForgetLayer,
     GraphSubmitted,
     LayerSpec,
+    NotifyFailed,
+    StateRestored,
     TaskError,
-    TellFailed,
 )
 from howdah.engine.protocol.layers import Key, OneToOne
 from howdah.engine.protocol.patterns import problem_of, wiring
@@ -27,87 +27,91 @@ from howdah.engine.scheduler.core.tables import (
     DONE,
     FAILED,
     IDLE,
-    Account,
     Client,
     Edge,
     LayerState,
-    book_of,
+    LayerStatistics,
+    new_layer_state,
 )
-from howdah.engine.scheduler.core.transitions import Stack, demand, errors_in, make_ready
+from howdah.engine.scheduler.core.transitions import Stack, errors_in, make_ready, request
 
-THE_ONE = IntervalSet(0, 1)
+ONE_ITEM = IntervalSet(0, 1)
 """What clients want of layers of one item: all or nothing, so one set serves all of them. Nobody changes it."""
 
-MOST_PAST = 1000
+MAX_FORGOTTEN_NAMES = 1000
 """Names of forgotten layers whose accounts are kept apart."""
 
 
-def client_joined(core: SchedulerState, event: ClientJoined) -> None:
+def on_client_joined(core: SchedulerState, event: ClientJoined) -> None:
     known = core.clients.get(event.client)
     if known is None:
-        core.clients[event.client] = Client(event.client, event.weight, core.clock)
+        core.clients[event.client] = Client(event.client, event.weight, core.virtual_time)
     else:
         known.weight = max(event.weight, 1e-6)
 
 
-def submitted(core: SchedulerState, event: GraphSubmitted) -> None:
+def on_graph_submitted(core: SchedulerState, event: GraphSubmitted) -> None:
     client = core.clients.get(event.client)
     if client is None:
-        client = core.clients[event.client] = Client(event.client, 1.0, core.clock)
+        client = core.clients[event.client] = Client(event.client, 1.0, core.virtual_time)
     problem = _problem_of(core, event)
     if problem is not None:
-        for span in event.wanted:
-            core.out.append(TellFailed(client.name, span, TaskError("invalid", problem), span))
+        for span in event.requested:
+            core.instructions.append(NotifyFailed(client.name, span, TaskError("invalid", problem), span))
         return
     core.next_graph += 1
-    depths = depth_first(event.layers, event.wanted)
+    depths = depth_first(event.layers, event.requested)
     added: list[LayerState] = []
     for spec in event.layers:
-        book = core.books.get(spec.key)
+        book = core.layers.get(spec.key)
         if book is None:
-            book = _add_book(core, spec)
+            book = _add_layer(core, spec)
         added.append(book)
-        if client.name not in book.clients:
-            _interest(core, client, book, (-event.priority - spec.priority, core.next_graph, -depths.get(spec.key, 0)))
-    for span in event.wanted:
-        want(core, client.name, core.books[span.layer], span.start, span.stop)
+        if client.name not in book.priorities:
+            _enqueue_for_client(
+                core, client, book, (-event.priority - spec.priority, core.next_graph, -depths.get(spec.key, 0))
+            )
+    for span in event.requested:
+        add_interest(core, client.name, core.layers[span.layer], span.start, span.stop)
     for book in added:
-        if book.counts[IDLE] == book.n and not book.out and not book.wanters:
-            core.closing[book] = None
+        if book.counts[IDLE] == book.n and not book.dependents and not book.interests:
+            core.forget_candidates[book] = None
 
 
-def arguments_arrived(core: SchedulerState, event: ArgumentsArrived) -> None:
-    book = core.books.get(event.layer)
+def on_arguments_arrived(core: SchedulerState, event: ArgumentsArrived) -> None:
+    book = core.layers.get(event.layer)
     if book is None or event.stop <= book.arrived:
         return
     lo, hi = book.arrived, min(event.stop, book.n)
     book.arrived = hi
-    add(book.missing, lo, hi, -1)
-    for a, b in book.complete_stretches(lo, hi):
+    add(book.unfinished_deps, lo, hi, -1)
+    for a, b in book.runnable(lo, hi):
         make_ready(core, book, a, b)
 
 
-def restored(core: SchedulerState, event: BooksRestored) -> None:
+def on_state_restored(core: SchedulerState, event: StateRestored) -> None:
     for name, weight in event.clients:
-        client_joined(core, ClientJoined(name, weight))
+        on_client_joined(core, ClientJoined(name, weight))
     for spec in event.layers:
-        if spec.key not in core.books:
-            _add_book(core, spec)
+        if spec.key not in core.layers:
+            _add_layer(core, spec)
     for name, key, (priority, graph, depth) in event.interests:
         core.next_graph = max(core.next_graph, graph)
-        core.books[key].clients[name] = (priority, graph, depth)
-        core.clients[name].books[core.books[key]] = None
-    for name, spans in event.wants:
+        core.layers[key].priorities[name] = (priority, graph, depth)
+        core.clients[name].layers[core.layers[key]] = None
+    for name, spans in event.requested:
         for span in spans:
-            want(core, name, core.books[span.layer], span.start, span.stop)
+            add_interest(core, name, core.layers[span.layer], span.start, span.stop)
     for span, error, origin in event.failures:
-        epoch.fail_again(core, span, error, origin)
-    core.closing.update(dict.fromkeys(core.books.values()))  # layers may have been there for what ran, unneeded
+        epoch.restore_failure(core, span, error, origin)
+    core.forget_candidates.update(
+        dict.fromkeys(core.layers.values())
+    )  # layers may have been there for what ran, unneeded
 
 
 def _problem_of(core: SchedulerState, event: GraphSubmitted) -> str | None:
     lengths: dict[Key, int] = {}
-    books = core.books
+    books = core.layers
     for spec in event.layers:
         known = books.get(spec.key)
         if known is not None and known.n != spec.n:
@@ -128,7 +132,7 @@ def _problem_of(core: SchedulerState, event: GraphSubmitted) -> str | None:
         if spec.nbytes and len(spec.nbytes) != spec.n:
             return f"{spec.name}: sizes for {len(spec.nbytes)} of {spec.n} items"
         lengths[spec.key] = spec.n
-    for span in event.wanted:
+    for span in event.requested:
         n = lengths.get(span.layer)
         if n is None and span.layer in books:
             n = books[span.layer].n
@@ -139,109 +143,109 @@ def _problem_of(core: SchedulerState, event: GraphSubmitted) -> str | None:
     return None
 
 
-def _add_book(core: SchedulerState, spec: LayerSpec) -> LayerState:
-    if spec.key in core.late_frees:  # a layer of this key is over, and begins anew
-        core.flush_late()
-    book = book_of(core.next_book, spec)
-    core.next_book += 1
-    core.books[spec.key] = book
-    if book.asks is not None:
-        needs.layer_came(core, book.asks, book.place)
+def _add_layer(core: SchedulerState, spec: LayerSpec) -> LayerState:
+    if spec.key in core.deferred_frees:  # a layer of this key is over, and begins anew
+        core.flush_deferred_frees()
+    book = new_layer_state(core.next_layer, spec)
+    core.next_layer += 1
+    core.layers[spec.key] = book
+    if book.constraint is not None:
+        needs.layer_added(core, book.constraint, book.queue_key)
     if spec.deps:
         edges = []
         for dep in spec.deps:
-            source = core.books[dep.layer]
+            source = core.layers[dep.layer]
             wires = wiring(dep.pattern, book.n, source.n)
-            edge = Edge(source, book, wires, wires.every, wires.single and book.n == 1)
+            edge = Edge(source, book, wires, wires.broadcast, wires.single and book.n == 1)
             edges.append(edge)
-            source.out[edge] = None
-        book.ins = tuple(edges)
+            source.dependents[edge] = None
+        book.inputs = tuple(edges)
     return book
 
 
-def _interest(core: SchedulerState, client: Client, book: LayerState, order: tuple[int, int, int]) -> None:
+def _enqueue_for_client(core: SchedulerState, client: Client, book: LayerState, order: tuple[int, int, int]) -> None:
     """The client pays for the layer's runs when its turn comes, and for those of the layers below it."""
     name = client.name
     stack = [book]
     while stack:
         book = stack.pop()
-        if name in book.clients:
+        if name in book.priorities:
             continue
-        book.clients[name] = order
-        client.books[book] = None
+        book.priorities[name] = order
+        client.layers[book] = None
         if book.ready:
-            placement.show_to(core, book, name)
-        for edge in book.ins:
-            if name not in edge.source.clients:
+            placement.enqueue_for_client(core, book, name)
+        for edge in book.inputs:
+            if name not in edge.source.priorities:
                 stack.append(edge.source)
 
 
-def want(core: SchedulerState, client: str, book: LayerState, lo: int, hi: int) -> None:
-    spans = book.wanters.get(client)
+def add_interest(core: SchedulerState, client: str, book: LayerState, lo: int, hi: int) -> None:
+    spans = book.interests.get(client)
     if spans is None:
         if hi - lo == book.n > 0 and book.counts[IDLE] == book.n:  # the common case
-            book.wanters[client] = THE_ONE if book.n == 1 else IntervalSet(lo, hi)
-            add(book.wanted, lo, hi, 1)
-            demand(core, [(book, lo, hi)])
+            book.interests[client] = ONE_ITEM if book.n == 1 else IntervalSet(lo, hi)
+            add(book.client_refs, lo, hi, 1)
+            request(core, [(book, lo, hi)])
             return
-        spans = book.wanters[client] = IntervalSet()
+        spans = book.interests[client] = IntervalSet()
     for a, b in spans.gaps(lo, hi):
-        add(book.wanted, a, b, 1)
+        add(book.client_refs, a, b, 1)
     if lo < hi:
         spans.add(lo, hi)
     if not spans:
-        del book.wanters[client]
-        core.closing[book] = None
+        del book.interests[client]
+        core.forget_candidates[book] = None
         return
-    for a, b in book.where(lo, hi, DONE):
-        core.tell_done(book, a, b, client)
+    for a, b in book.in_state(lo, hi, DONE):
+        core.notify_done(book, a, b, client)
     if book.counts[FAILED]:
         for a, b, origin in errors_in(book, lo, hi):
-            core.tell_failed(book, a, b, origin, client)
+            core.notify_failed(book, a, b, origin, client)
     if book.counts[IDLE]:
-        demand(core, [(book, lo, hi)])
+        request(core, [(book, lo, hi)])
 
 
-def unwant(core: SchedulerState, book: LayerState, client: str, lo: int, hi: int, loose: Stack) -> None:
-    spans = book.wanters.get(client)
+def remove_interest(core: SchedulerState, book: LayerState, client: str, lo: int, hi: int, loose: Stack) -> None:
+    spans = book.interests.get(client)
     if spans is None:
         return
     if hi - lo == book.n == 1:
-        book.wanted[0] -= 1
+        book.client_refs[0] -= 1
         loose.append((book, 0, 1))
-        del book.wanters[client]
+        del book.interests[client]
         return
     for a, b in spans.overlap(lo, hi):
-        add(book.wanted, a, b, -1)
+        add(book.client_refs, a, b, -1)
         loose.append((book, a, b))
     if hi - lo == book.n:
-        del book.wanters[client]
+        del book.interests[client]
         return
     spans.remove(lo, hi)
     if not spans:
-        del book.wanters[client]
+        del book.interests[client]
 
 
-def forget(core: SchedulerState) -> None:
-    while core.closing:
-        book, _ = core.closing.popitem()
-        if book.counts[IDLE] != book.n or book.wanters or book.out or book.key not in core.books:
+def forget_layers(core: SchedulerState) -> None:
+    while core.forget_candidates:
+        book, _ = core.forget_candidates.popitem()
+        if book.counts[IDLE] != book.n or book.interests or book.dependents or book.key not in core.layers:
             continue
-        del core.books[book.key]
-        if book.asks is not None:
-            needs.layer_went(core, book.asks)
-        for edge in book.ins:
+        del core.layers[book.key]
+        if book.constraint is not None:
+            needs.layer_removed(core, book.constraint)
+        for edge in book.inputs:
             source = edge.source
-            del source.out[edge]
+            del source.dependents[edge]
             if source.counts[IDLE] == source.n:
-                core.closing[source] = None
-        book.ins = ()  # an edge knows its target: this circle nobody else takes apart
-        for name in book.clients:
-            core.clients[name].books.pop(book, None)
-        if book.account is not None:
-            past = core.past.get(book.name)
+                core.forget_candidates[source] = None
+        book.inputs = ()  # an edge knows its target: this circle nobody else takes apart
+        for name in book.priorities:
+            core.clients[name].layers.pop(book, None)
+        if book.statistics is not None:
+            past = core.forgotten_statistics.get(book.name)
             if past is None:
-                name = book.name if len(core.past) < MOST_PAST else "(others)"
-                past = core.past.setdefault(name, Account())
-            past.add(book.account)
-        core.out.append(ForgetLayer(book.key))
+                name = book.name if len(core.forgotten_statistics) < MAX_FORGOTTEN_NAMES else "(others)"
+                past = core.forgotten_statistics.setdefault(name, LayerStatistics())
+            past.add(book.statistics)
+        core.instructions.append(ForgetLayer(book.key))

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from howdah.engine.scheduler.core.context import SchedulerState
-from howdah.engine.scheduler.core.tables import DONE, FAILED, IDLE, READY, RUNNING, WAITING, Account, LayerState
+from howdah.engine.scheduler.core.tables import DONE, FAILED, IDLE, READY, RUNNING, WAITING, LayerState, LayerStatistics
 
 
 class LayerSummary(msgspec.Struct, frozen=True):
@@ -65,7 +65,7 @@ class Summary(msgspec.Struct, frozen=True):
 
 def layer_summary(book: LayerState) -> LayerSummary:
     """The layer's progress and accounts."""
-    counts, account = book.counts, book.account or Account()
+    counts, account = book.counts, book.statistics or LayerStatistics()
     return LayerSummary(
         book.name,
         book.n,
@@ -79,29 +79,31 @@ def layer_summary(book: LayerState) -> LayerSummary:
     )
 
 
-def _figures(account: Account) -> dict[str, Any]:
-    return {name: getattr(account, name) for name in Account.__struct_fields__}
+def _figures(account: LayerStatistics) -> dict[str, Any]:
+    return {name: getattr(account, name) for name in LayerStatistics.__struct_fields__}
 
 
 def summarise(core: SchedulerState, layers: bool = True) -> Summary:
-    total = Account()
-    for account in core.past.values():
+    total = LayerStatistics()
+    for account in core.forgotten_statistics.values():
         total.add(account)
     listed = []
-    for book in core.books.values():
-        if book.account is not None:
-            total.add(book.account)
+    for book in core.layers.values():
+        if book.statistics is not None:
+            total.add(book.statistics)
         if layers:
             listed.append(layer_summary(book))
     if layers:
-        listed += [LayerSummary(name, live=False, **_figures(account)) for name, account in core.past.items()]
+        listed += [
+            LayerSummary(name, live=False, **_figures(account)) for name, account in core.forgotten_statistics.items()
+        ]
     return Summary(
         tuple(listed),
         len(core.workers),
         core.slots,
         len(core.clients),
         stale_reports=core.stale_reports,
-        excluded=tuple(core.excluded),
+        excluded=tuple(core.excluded_hosts),
         **_figures(total),
     )
 

@@ -20,16 +20,16 @@ from msgspec import Struct
 from howdah.engine.protocol.events import LayerSpec, TaskError, WorkerInfo
 from howdah.engine.protocol.layers import Dependency, Key
 from howdah.engine.protocol.patterns import Wiring
-from howdah.engine.scheduler.core.constraints import Need, need_of, offers
+from howdah.engine.scheduler.core.constraints import Constraint, capacity, constraint_of
 from howdah.engine.scheduler.core.intervals import (
     SMALL,
     Column,
+    Interval,
     IntervalSet,
-    Stretch,
     column,
-    equal_stretches,
-    put,
-    stretches,
+    fill,
+    group_equal,
+    true_intervals,
 )
 
 IDLE, WAITING, READY, RUNNING, DONE, FAILED = range(6)
@@ -41,22 +41,22 @@ ANYWHERE = -1
 NOBODY = -1
 """The holder of an item that has no result."""
 
-ALONE_FROM = 2
+ISOLATE_AFTER = 2
 """Deaths that an item may have caused, from which on it runs alone (`quarantine`)."""
 
-MOST_AHEAD = 1024
+MAX_PIPELINED = 1024
 """Items of a layer that may be given to a worker ahead (`ahead`)."""
 
 MANY = -2
 """Several workers may have copies of the item."""
 
-Order: TypeAlias = tuple[int, int, int]
+Priority: TypeAlias = tuple[int, int, int]
 """(-priority, graph number, -depth): least first."""
 
-Place: TypeAlias = int | str
+QueueKey: TypeAlias = int | str
 """Where ready work is looked for: a worker's index, "host:..." or "rack:...", or ANYWHERE."""
 
-Origin: TypeAlias = tuple[TaskError, Key, int, int]
+FailureCause: TypeAlias = tuple[TaskError, Key, int, int]
 """An error and the span whose failure it was."""
 
 
@@ -67,8 +67,8 @@ class Edge(Struct, gc=False, eq=False):
     source: LayerState
     target: LayerState
     wiring: Wiring
-    every: bool
-    one: bool
+    broadcast: bool
+    single: bool
 
     def __repr__(self) -> str:
         return f"<Edge {self.source!r} -> {self.target!r}>"
@@ -92,55 +92,55 @@ class LayerState(Struct, gc=False, eq=False):
     retries: int
     small: bool
     deps: tuple[Dependency, ...]
-    code: Column
-    missing: Column
-    need: Column
-    wanted: Column
+    state: Column
+    unfinished_deps: Column
+    dependent_refs: Column
+    client_refs: Column
     holder: Column
     size: Column
-    tries: Column
+    attempts: Column
     counts: list[int]
     arrived: int
     resources: tuple[tuple[str, float], ...]
     function: bytes
     timeout: float
     spread: bool
-    asks: Need | None
-    place: Place
-    claims: int = 0
-    ins: tuple[Edge, ...] = ()
-    out: dict[Edge, None] = {}
-    clients: dict[str, Order] = {}
-    wanters: dict[str, IntervalSet] = {}
-    runs: dict[TaskBatch, None] = {}
+    constraint: Constraint | None
+    queue_key: QueueKey
+    broadcast_refs: int = 0
+    inputs: tuple[Edge, ...] = ()
+    dependents: dict[Edge, None] = {}
+    priorities: dict[str, Priority] = {}
+    interests: dict[str, IntervalSet] = {}
+    batches: dict[TaskBatch, None] = {}
     ready: dict[int, IntervalSet] = {}
     copies: dict[int, IntervalSet] | None = None
-    copier: Column | None = None
-    asked: IntervalSet | None = None
+    copy_holder: Column | None = None
+    replicated: IntervalSet | None = None
     """Items of which a client has asked for copies: these stay with the result."""
-    errors: dict[int, tuple[int, Origin]] | None = None
-    deaths: dict[int, list[str]] | None = None
-    faults: dict[int, int] | None = None
-    paused: dict[int, float] | None = None
+    errors: dict[int, tuple[int, FailureCause]] | None = None
+    worker_deaths: dict[int, list[str]] | None = None
+    infrastructure_failures: dict[int, int] | None = None
+    retry_at: dict[int, float] | None = None
     """Until when (`pauses`)."""
-    suspects: IntervalSet | None = None
+    poison_suspects: IntervalSet | None = None
     """Ready items that run alone (`quarantine`)."""
-    failures: dict[int, int] | None = None
-    home: int = NOBODY
+    user_failures: dict[int, int] | None = None
+    preferred_worker: int = NOBODY
     """The worker that all of it is for (`placement.homes`)."""
     host_sets: tuple[tuple[str, ...], ...] | None = None
     host_index: Any = None
     group_since: dict[int, float] | None = None
     group_level: dict[int, int] | None = None
     nbytes: Any = None
-    limit: int = 1
-    seconds: float | None = None
-    account: Account | None = None
+    batch_limit: int = 1
+    task_seconds: float | None = None
+    statistics: LayerStatistics | None = None
 
     def __repr__(self) -> str:
         return f"<Book {self.name}[{self.n}]>"
 
-    def copied(self, lo: int, hi: int, index: int) -> None:
+    def add_copies(self, lo: int, hi: int, index: int) -> None:
         """The worker has copies of these now."""
         if self.copies is None:
             self.copies = {}
@@ -149,20 +149,20 @@ class LayerState(Struct, gc=False, eq=False):
             self.copies[index] = IntervalSet(lo, hi)
         else:
             spans.add(lo, hi)
-        copier = self.copier
+        copier = self.copy_holder
         if copier is None:
-            copier = self.copier = column(self.n, "i4", NOBODY)
+            copier = self.copy_holder = column(self.n, "i4", NOBODY)
         if hi - lo == 1:
             if copier[lo] != index:
                 copier[lo] = index if copier[lo] == NOBODY else MANY
             return
-        for a, b, who in equal_stretches(copier, lo, hi):
+        for a, b, who in group_equal(copier, lo, hi):
             if who != index:
-                put(copier, a, b, index if who == NOBODY else MANY)
+                fill(copier, a, b, index if who == NOBODY else MANY)
 
-    def where(self, lo: int, hi: int, code: int) -> list[Stretch]:
+    def in_state(self, lo: int, hi: int, code: int) -> list[Interval]:
         """The stretches of lo..hi in that state."""
-        codes = self.code
+        codes = self.state
         if hi - lo == 1:
             return [(lo, hi)] if codes[lo] == code else []
         if self.small:
@@ -171,45 +171,45 @@ class LayerState(Struct, gc=False, eq=False):
             return []
         if self.counts[code] == self.n:
             return [(lo, hi)] if hi > lo else []
-        return stretches(codes[lo:hi] == code, lo)
+        return true_intervals(codes[lo:hi] == code, lo)
 
-    def complete_stretches(self, lo: int, hi: int) -> list[Stretch]:
+    def runnable(self, lo: int, hi: int) -> list[Interval]:
         """Items of lo..hi that wait and whose inputs are all there."""
-        code, missing = self.code, self.missing
+        code, missing = self.state, self.unfinished_deps
         if hi - lo == 1:
             return [(lo, hi)] if code[lo] == WAITING and missing[lo] == 0 else []
         if self.small:
             return _where(lambda i: code[i] == WAITING and missing[i] == 0, lo, hi)
-        return stretches((missing[lo:hi] == 0) & (code[lo:hi] == WAITING), lo)
+        return true_intervals((missing[lo:hi] == 0) & (code[lo:hi] == WAITING), lo)
 
-    def unneeded(self, lo: int, hi: int, code: int) -> list[Stretch]:
+    def unneeded(self, lo: int, hi: int, code: int) -> list[Interval]:
         """Items of lo..hi in that state that neither a client nor an unfinished item needs."""
-        if self.claims or self.counts[code] == 0:
+        if self.broadcast_refs or self.counts[code] == 0:
             return []
-        codes, need, wanted = self.code, self.need, self.wanted
+        codes, need, wanted = self.state, self.dependent_refs, self.client_refs
         if hi - lo == 1:
             return [(lo, hi)] if codes[lo] == code and need[lo] == 0 and wanted[lo] == 0 else []
         if self.small:
             return _where(lambda i: codes[i] == code and need[i] == 0 and wanted[i] == 0, lo, hi)
         mask = need[lo:hi] == 0
-        if self.wanters:
+        if self.interests:
             mask &= wanted[lo:hi] == 0
         if self.counts[code] != self.n:
             mask &= codes[lo:hi] == code
-        return stretches(mask, lo)
+        return true_intervals(mask, lo)
 
-    def unneeded_by_items(self, lo: int, hi: int) -> list[Stretch]:
+    def unneeded_by_tasks(self, lo: int, hi: int) -> list[Interval]:
         """Items of lo..hi that no unfinished item needs, whatever clients do."""
-        if self.claims:
+        if self.broadcast_refs:
             return []
-        need = self.need
+        need = self.dependent_refs
         if hi - lo == 1:
             return [(lo, hi)] if need[lo] == 0 else []
         if self.small:
             return _where(lambda i: need[i] == 0, lo, hi)
-        return stretches(need[lo:hi] == 0, lo)
+        return true_intervals(need[lo:hi] == 0, lo)
 
-    def bytes_of(self, lo: int, hi: int) -> int:
+    def result_bytes(self, lo: int, hi: int) -> int:
         """Bytes of the results of lo..hi."""
         if hi - lo == 1:
             return int(self.size[lo])
@@ -225,10 +225,10 @@ class LayerState(Struct, gc=False, eq=False):
 
     def done_flags(self) -> Any:
         """One byte per item: 1 where there is a result. A numpy array also for small layers."""
-        return (np.array(self.code, "u1") if self.small else self.code) == DONE
+        return (np.array(self.state, "u1") if self.small else self.state) == DONE
 
 
-def book_of(ident: int, spec: LayerSpec) -> LayerState:
+def new_layer_state(ident: int, spec: LayerSpec) -> LayerState:
     """The book of a layer of which nothing has happened yet."""
     n = spec.n
     code: Column = [IDLE] if n == 1 else column(n, "u1", IDLE)
@@ -237,8 +237,8 @@ def book_of(ident: int, spec: LayerSpec) -> LayerState:
     holder: Column = [NOBODY] if n == 1 else column(n, "i4", NOBODY)
     size: Column = [0] if n == 1 else column(n, "i8")
     counts, arrived = [n, 0, 0, 0, 0, 0], n if spec.arrived < 0 else min(n, spec.arrived)
-    asks = need_of(spec)
-    place: Place = ANYWHERE if asks is None else f"needs:{asks}"
+    asks = constraint_of(spec)
+    place: QueueKey = ANYWHERE if asks is None else f"needs:{asks}"
     book = LayerState(
         ident, spec.key, spec.name, n, spec.retries, n <= SMALL, spec.deps, code, missing, need, wanted, holder, size,
         tries, counts, arrived, spec.resources, spec.function, spec.timeout, spec.spread, asks, place,
@@ -253,7 +253,7 @@ def book_of(ident: int, spec: LayerSpec) -> LayerState:
     return book
 
 
-def _where(test: Any, lo: int, hi: int) -> list[Stretch]:
+def _where(test: Any, lo: int, hi: int) -> list[Interval]:
     found, start = [], -1
     for i in range(lo, hi):
         if test(i):
@@ -267,7 +267,7 @@ def _where(test: Any, lo: int, hi: int) -> list[Stretch]:
     return found
 
 
-class Account(Struct, gc=False, eq=False):
+class LayerStatistics(Struct, gc=False, eq=False):
     """A layer's account of what ran where; see `summary.LayerSummary` for the meaning of each."""
 
     tasks: int = 0
@@ -282,7 +282,7 @@ class Account(Struct, gc=False, eq=False):
     inputs_local: int = 0
     inputs_moved: int = 0
 
-    def add(self, other: Account) -> None:
+    def add(self, other: LayerStatistics) -> None:
         self.tasks += other.tasks
         self.runs += other.runs
         self.seconds += other.seconds
@@ -306,7 +306,7 @@ class TaskBatch(Struct, gc=False, eq=False):
 
     ident: int
     attempt: int
-    book: LayerState
+    layer: LayerState
     lo: int
     hi: int
     worker: Worker
@@ -314,47 +314,47 @@ class TaskBatch(Struct, gc=False, eq=False):
     expected: float | None = None
     started: float = 0.0
     group: int = ANYWHERE
-    level: int = -1
-    recalled: float | None = None
+    locality: int = -1
+    recalled_at: float | None = None
     fetched: list[tuple[LayerState, int, int]] = []
-    twin: TaskBatch | None = None
-    after: dict[TaskBatch, None] = {}
-    followers: dict[TaskBatch, None] = {}
+    speculative_copy: TaskBatch | None = None
+    depends_on: dict[TaskBatch, None] = {}
+    dependents: dict[TaskBatch, None] = {}
 
     def __repr__(self) -> str:
-        return f"<Run {self.ident} of {self.book!r} {self.lo}:{self.hi} on {self.worker.name}>"
+        return f"<Run {self.ident} of {self.layer!r} {self.lo}:{self.hi} on {self.worker.name}>"
 
 
 class Worker:
     """A worker: its runs in the order in which they were given, and what they are expected to take."""
 
     __slots__ = (
-        "backlog", "barred", "behind", "declined", "free", "host", "host_place", "index", "info", "items", "later",
-        "name", "nbytes", "places", "rack", "rack_place", "runs", "slots", "warm",
+        "available", "backlog", "barred", "batches", "blocked", "declined_version", "host", "host_key", "index", "info",
+        "items", "name", "nbytes", "pipelining_candidates", "queue_keys", "rack", "rack_key", "slots", "warm",
     )  # fmt: skip
 
     def __init__(self, index: int, info: WorkerInfo) -> None:
         self.index, self.info, self.name, self.slots = index, info, info.name, max(1, info.slots)
         self.host, self.rack = info.host.lower(), info.rack
-        self.host_place, self.rack_place = f"host:{self.host}", f"rack:{self.rack}"
-        self.places: tuple[Place, ...] = (index, self.host_place, self.rack_place, ANYWHERE)
-        self.runs: dict[int, TaskBatch] = {}
+        self.host_key, self.rack_key = f"host:{self.host}", f"rack:{self.rack}"
+        self.queue_keys: tuple[QueueKey, ...] = (index, self.host_key, self.rack_key, ANYWHERE)
+        self.batches: dict[int, TaskBatch] = {}
         self.backlog = 0.0
-        self.behind = 0  # runs that cannot begin before others of this worker have ended
-        self.later: dict[LayerState, None] = {}  # what could stand behind its runs, if it had room
-        self.free = offers(info)
-        self.declined = -1
+        self.blocked = 0  # runs that cannot begin before others of this worker have ended
+        self.pipelining_candidates: dict[LayerState, None] = {}  # what could stand behind its runs, if it had room
+        self.available = capacity(info)
+        self.declined_version = -1
         self.items = 0
         self.nbytes = 0
         self.barred = False  # it gets no work: `quarantine`, `exclusion`
         self.warm = False  # it has finished a run: what its first one imports is there
 
     @property
-    def held(self) -> int:
+    def unblocked(self) -> int:
         """Runs that need no other run's end to begin: they fill slots, or wait for one."""
-        return len(self.runs) - self.behind
+        return len(self.batches) - self.blocked
 
-    def rests(self, now: float) -> list[float]:
+    def remaining_seconds(self, now: float) -> list[float]:
         """Seconds that each of its held runs will still take, as far as one can tell.
 
         One that takes longer than expected, or of which nothing is expected, will take as long as it has: a wrong
@@ -362,8 +362,8 @@ class Worker:
         """
         rests = []
         executing = self.slots
-        for run in self.runs.values():
-            if run.after:
+        for run in self.batches.values():
+            if run.depends_on:
                 continue
             expected = run.expected or 0.0
             if executing:
@@ -378,10 +378,10 @@ class Worker:
 class Client:
     """A client: its ready work by place, each a heap of (order, group, book); and its virtual time."""
 
-    __slots__ = ("books", "name", "queues", "running", "virtual", "weight")
+    __slots__ = ("layers", "name", "queues", "running", "virtual_time", "weight")
 
     def __init__(self, name: str, weight: float, virtual: float) -> None:
-        self.name, self.weight, self.virtual = name, max(weight, 1e-6), virtual
-        self.books: dict[LayerState, None] = {}
-        self.queues: dict[Place, list[tuple[Order, int, LayerState]]] = {}
+        self.name, self.weight, self.virtual_time = name, max(weight, 1e-6), virtual
+        self.layers: dict[LayerState, None] = {}
+        self.queues: dict[QueueKey, list[tuple[Priority, int, LayerState]]] = {}
         self.running = 0

@@ -4,8 +4,8 @@ Three rules carry it:
 
 - An item is *needed* while a client wants it or an unfinished item (waiting, ready, running) claims it as an input.
 - Who becomes unfinished claims its inputs; who ends being unfinished gives the claims back.
-- What is needed and has no result is made (`demand`); what has a result, or is on its way to one, and is not needed
-  is dropped (`settle`).
+- What is needed and has no result is made (`request`); what has a result, or is on its way to one, and is not needed
+  is dropped (`release_unneeded`).
 
 All work through explicit stacks of (book, lo, hi), so a chain of a million layers is no deeper than one of two.
 """
@@ -17,32 +17,40 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from howdah.engine.protocol.events import RecallBatch
-from howdah.engine.protocol.patterns import distinct, runs_of
+from howdah.engine.protocol.patterns import distinct, to_intervals
 from howdah.engine.scheduler.core import bulk as scattered
 from howdah.engine.scheduler.core import placement
 from howdah.engine.scheduler.core.bulk import FEW
 from howdah.engine.scheduler.core.context import SchedulerState
-from howdah.engine.scheduler.core.intervals import IntervalSet, Stretch, add, equal_stretches, pairs, put, stretches
+from howdah.engine.scheduler.core.intervals import (
+    Interval,
+    IntervalSet,
+    add,
+    fill,
+    group_equal,
+    items_to_intervals,
+    true_intervals,
+)
 from howdah.engine.scheduler.core.tables import (
     DONE,
     FAILED,
     IDLE,
     MANY,
-    MOST_AHEAD,
+    MAX_PIPELINED,
     NOBODY,
     READY,
     RUNNING,
     WAITING,
     Edge,
+    FailureCause,
     LayerState,
-    Origin,
 )
 
 Stack: TypeAlias = list[tuple[LayerState, Any, int]]
-"""(book, lo, hi); for `settle` also (book, array of items, -1)."""
+"""(book, lo, hi); for `release_unneeded` also (book, array of items, -1)."""
 
 
-def bump(col: Any, reach: Any, sign: int) -> None:
+def add_counts(col: Any, reach: Any, sign: int) -> None:
     """Add `sign`, as often as `reach` says, to a column."""
     if isinstance(reach, list):
         for lo, hi, weight in reach:
@@ -57,38 +65,38 @@ def bump(col: Any, reach: Any, sign: int) -> None:
         np.add.at(col, reach, sign)
 
 
-def pieces(reach: Any) -> list[Stretch]:
+def reach_intervals(reach: Any) -> list[Interval]:
     """The items of a reach as stretches (which may overlap where the reach's do)."""
     if isinstance(reach, list):
         return [(lo, hi) for lo, hi, _ in reach]
     if not reach.size:
         return []
     if reach.size <= FEW:
-        return runs_of(reach.tolist())
+        return to_intervals(reach.tolist())
     items = distinct(reach)
     if items.size == 1:
         return [(int(items[0]), int(items[0]) + 1)]
     first = int(items[0])
     mask = np.zeros(int(items[-1]) - first + 1, bool)
     mask[items - first] = True
-    return stretches(mask, first)
+    return true_intervals(mask, first)
 
 
 # -- towards a result -----------------------------------------------------------------------------------------------
 
 
-def demand(core: SchedulerState, stack: Stack) -> None:
+def request(core: SchedulerState, stack: Stack) -> None:
     """The idle items on the stack are needed: they, and what they need, are made."""
     doomed: Stack = []
     while stack:
         book, lo, hi = stack.pop()
-        for a, b in book.where(lo, hi, IDLE):
-            enter(core, book, a, b, IDLE, stack, doomed)
+        for a, b in book.in_state(lo, hi, IDLE):
+            enter_waiting(core, book, a, b, IDLE, stack, doomed)
     for book, lo, hi in doomed:
-        doom(core, book, lo, hi)
+        fail_dependents(core, book, lo, hi)
 
 
-def enter(
+def enter_waiting(
     core: SchedulerState,
     book: LayerState,
     lo: int,
@@ -103,39 +111,39 @@ def enter(
     Idle inputs go on the stack to be demanded; if an input has failed the items are `doomed`. With `spread` they go
     to any worker that is idle, wherever their inputs are.
     """
-    core.move(book, lo, hi, old, WAITING)
-    if not book.ins and hi <= book.arrived and not book.paused:
+    core.transition(book, lo, hi, old, WAITING)
+    if not book.inputs and hi <= book.arrived and not book.retry_at:
         make_ready(core, book, lo, hi, spread)
         return
     if hi - lo == 1:
-        book.missing[lo] = 0
+        book.unfinished_deps[lo] = 0
     else:
-        put(book.missing, lo, hi, 0)
+        fill(book.unfinished_deps, lo, hi, 0)
     if hi > book.arrived:
-        add(book.missing, max(lo, book.arrived), hi, 1)
-    for item in book.paused or ():
+        add(book.unfinished_deps, max(lo, book.arrived), hi, 1)
+    for item in book.retry_at or ():
         if lo <= item < hi:
-            book.missing[item] += 1
+            book.unfinished_deps[item] += 1
     failed = False
-    for edge in book.ins:
+    for edge in book.inputs:
         source = edge.source
         counts = source.counts
-        if edge.one:
+        if edge.single:
             if old == IDLE:
-                source.need[0] += 1
-            code = source.code[0]
+                source.dependent_refs[0] += 1
+            code = source.state[0]
             if code != DONE:
-                book.missing[0] += 1
+                book.unfinished_deps[0] += 1
                 if code == IDLE:
                     stack.append((source, 0, 1))
                 elif code == FAILED:
                     failed = True
             continue
         if old == IDLE:
-            if edge.every:
-                source.claims += hi - lo
+            if edge.broadcast:
+                source.broadcast_refs += hi - lo
             else:
-                bump(source.need, edge.wiring.inputs(lo, hi), 1)
+                add_counts(source.dependent_refs, edge.wiring.inputs(lo, hi), 1)
         if counts[DONE] < source.n:
             _count_missing(edge, lo, hi)
             if counts[IDLE]:
@@ -144,19 +152,19 @@ def enter(
                 failed = True
     if failed:
         doomed.append((book, lo, hi))
-    for a, b in book.complete_stretches(lo, hi):
+    for a, b in book.runnable(lo, hi):
         make_ready(core, book, a, b, spread)
-    if book.counts[WAITING] == book.n <= MOST_AHEAD and not failed:
-        core.chained.append(book)
+    if book.counts[WAITING] == book.n <= MAX_PIPELINED and not failed:
+        core.pipelining_candidates.append(book)
 
 
 def _count_missing(edge: Edge, lo: int, hi: int) -> None:
     source, target = edge.source, edge.target
-    missing = target.missing
-    if edge.every:
+    missing = target.unfinished_deps
+    if edge.broadcast:
         add(missing, lo, hi, 1)
     elif source.small and target.small:
-        code = source.code
+        code = source.state
         for i in range(lo, hi):
             reach = edge.wiring.inputs(i, i + 1)
             if isinstance(reach, list):
@@ -173,52 +181,52 @@ def _count_missing(edge: Edge, lo: int, hi: int) -> None:
 
 
 def make_ready(core: SchedulerState, book: LayerState, lo: int, hi: int, spread: bool = False) -> None:
-    core.move(book, lo, hi, WAITING, READY)
+    core.transition(book, lo, hi, WAITING, READY)
     placement.place(core, book, lo, hi, spread)
 
 
-def complete(core: SchedulerState, book: LayerState, lo: int, hi: int) -> None:
+def satisfy_dependents(core: SchedulerState, book: LayerState, lo: int, hi: int) -> None:
     """lo..hi have results now: dependants become ready, clients hear of it."""
-    for edge in book.out:
+    for edge in book.dependents:
         target = edge.target
         if not target.counts[WAITING]:
             continue
-        if edge.one:
-            target.missing[0] -= 1
-            if target.missing[0] == 0 and target.code[0] == WAITING:
+        if edge.single:
+            target.unfinished_deps[0] -= 1
+            if target.unfinished_deps[0] == 0 and target.state[0] == WAITING:
                 make_ready(core, target, 0, 1)
             continue
-        if edge.every:
+        if edge.broadcast:
             if book.counts[DONE] == book.n:
-                add(target.missing, 0, target.n, -1)
-                for a, b in target.complete_stretches(0, target.n):
+                add(target.unfinished_deps, 0, target.n, -1)
+                for a, b in target.runnable(0, target.n):
                     make_ready(core, target, a, b)
             continue
         reach = edge.wiring.dependants(lo, hi)
-        bump(target.missing, reach, -1)
-        for first, last in pieces(reach):
-            for a, b in target.complete_stretches(first, last):
+        add_counts(target.unfinished_deps, reach, -1)
+        for first, last in reach_intervals(reach):
+            for a, b in target.runnable(first, last):
                 make_ready(core, target, a, b)
-    if book.wanters:
-        core.tell_done(book, lo, hi)
+    if book.interests:
+        core.notify_done(book, lo, hi)
 
 
 # -- away from it ---------------------------------------------------------------------------------------------------
 
 
-def unclaim(book: LayerState, lo: int, hi: int, stack: Stack) -> None:
+def release_inputs(book: LayerState, lo: int, hi: int, stack: Stack) -> None:
     """lo..hi are no longer unfinished: their inputs may not be needed now, and go on the stack to be settled."""
-    for edge in book.ins:
+    for edge in book.inputs:
         source = edge.source
-        if edge.one:
-            source.need[0] -= 1
+        if edge.single:
+            source.dependent_refs[0] -= 1
             stack.append((source, 0, 1))
-        elif edge.every:
-            source.claims -= hi - lo
-            if not source.claims:
+        elif edge.broadcast:
+            source.broadcast_refs -= hi - lo
+            if not source.broadcast_refs:
                 stack.append((source, 0, source.n))
         else:
-            bump(source.need, edge.wiring.inputs(lo, hi), -1)
+            add_counts(source.dependent_refs, edge.wiring.inputs(lo, hi), -1)
             many = scattered.inputs_of(edge, lo, hi)
             if many is not None:
                 stack.append((source, many, -1))
@@ -226,85 +234,85 @@ def unclaim(book: LayerState, lo: int, hi: int, stack: Stack) -> None:
             stack.extend([(source, a, b) for a, b in edge.wiring.cover(lo, hi)])
 
 
-def settle(core: SchedulerState, stack: Stack) -> None:
+def release_unneeded(core: SchedulerState, stack: Stack) -> None:
     """What is on the stack and not needed (any more) is dropped."""
     while stack:
         book, lo, hi = stack.pop()
         counts = book.counts
-        if book.n == 1 and not book.copies and (book.need[0] or book.wanted[0] or book.claims):
+        if book.n == 1 and not book.copies and (book.dependent_refs[0] or book.client_refs[0] or book.broadcast_refs):
             continue  # somebody needs it: there is nothing to drop
         if hi < 0:
-            rest = scattered.settle(core, book, lo)
-            stack.extend([(book, a, b) for a, b in pairs(rest)] if rest.size else ())
-            if counts[IDLE] == book.n and not book.wanters:
-                core.closing[book] = None
+            rest = scattered.release_unneeded(core, book, lo)
+            stack.extend([(book, a, b) for a, b in items_to_intervals(rest)] if rest.size else ())
+            if counts[IDLE] == book.n and not book.interests:
+                core.forget_candidates[book] = None
             continue
         if counts[DONE]:
             for a, b in book.unneeded(lo, hi, DONE):
                 _drop_results(core, book, a, b)
             if book.copies:
-                for a, b in book.unneeded_by_items(lo, hi):
-                    for c, d in book.asked.gaps(a, b) if book.asked else ((a, b),):
+                for a, b in book.unneeded_by_tasks(lo, hi):
+                    for c, d in book.replicated.gaps(a, b) if book.replicated else ((a, b),):
                         drop_copies(core, book, c, d)
         for code in (WAITING, READY):
             if counts[code]:
                 for a, b in book.unneeded(lo, hi, code):
                     if code == READY:
-                        placement.unplace(book, a, b)
-                    core.move(book, a, b, code, IDLE)
-                    unclaim(book, a, b, stack)
+                        placement.withdraw(book, a, b)
+                    core.transition(book, a, b, code, IDLE)
+                    release_inputs(book, a, b, stack)
         if counts[FAILED]:
             for a, b in book.unneeded(lo, hi, FAILED):
-                core.move(book, a, b, FAILED, IDLE)
-                _drop_errors(book, a, b)
+                core.transition(book, a, b, FAILED, IDLE)
+                drop_errors(book, a, b)
         if counts[RUNNING]:
             _recall_useless(core, book, lo, hi)
-        if counts[IDLE] == book.n and not book.wanters:
-            core.closing[book] = None
+        if counts[IDLE] == book.n and not book.interests:
+            core.forget_candidates[book] = None
 
 
 def _recall_useless(core: SchedulerState, book: LayerState, lo: int, hi: int) -> None:
     """Ask runs back of which nothing is needed any more."""
     if not book.unneeded(lo, hi, RUNNING):  # before all runs of the layer are looked at
         return
-    for run in book.runs:
-        if run.recalled is not None or run.lo >= hi or run.hi <= lo:
+    for run in book.batches:
+        if run.recalled_at is not None or run.lo >= hi or run.hi <= lo:
             continue
         if book.unneeded(run.lo, run.hi, RUNNING) == [(run.lo, run.hi)]:
-            run.recalled = core.now
-            core.out.append(RecallBatch(run.worker.name, run.ident, run.attempt))
+            run.recalled_at = core.now
+            core.instructions.append(RecallBatch(run.worker.name, run.ident, run.attempt))
 
 
 def _drop_results(core: SchedulerState, book: LayerState, lo: int, hi: int) -> None:
     if hi - lo == 1:
         worker = core.by_index[int(book.holder[lo])]
-        core.free(worker.name, book.key, lo, hi)
+        core.queue_free(worker.name, book.key, lo, hi)
         worker.items -= 1
         worker.nbytes -= int(book.size[lo])
     else:
-        for a, b, holder in equal_stretches(book.holder, lo, hi):
+        for a, b, holder in group_equal(book.holder, lo, hi):
             worker = core.by_index[holder]
-            core.free(worker.name, book.key, a, b)
+            core.queue_free(worker.name, book.key, a, b)
             worker.items -= b - a
-            worker.nbytes -= book.bytes_of(a, b)
+            worker.nbytes -= book.result_bytes(a, b)
     if book.copies:
         drop_copies(core, book, lo, hi)
     forget_results(core, book, lo, hi)
 
 
 def forget_results(core: SchedulerState, book: LayerState, lo: int, hi: int) -> None:
-    core.move(book, lo, hi, DONE, IDLE)
-    if book.asked:
-        book.asked.remove(lo, hi)
+    core.transition(book, lo, hi, DONE, IDLE)
+    if book.replicated:
+        book.replicated.remove(lo, hi)
     if hi - lo == 1:
         book.holder[lo], book.size[lo] = NOBODY, 0
     else:
-        put(book.holder, lo, hi, NOBODY)
-        put(book.size, lo, hi, 0)
+        fill(book.holder, lo, hi, NOBODY)
+        fill(book.size, lo, hi, 0)
 
 
 def drop_copies(core: SchedulerState, book: LayerState, lo: int, hi: int) -> None:
-    copies, copier = book.copies or {}, book.copier
+    copies, copier = book.copies or {}, book.copy_holder
     if copier is None:
         return
     if hi - lo == 1 and (only := int(copier[lo])) != MANY:
@@ -312,12 +320,12 @@ def drop_copies(core: SchedulerState, book: LayerState, lo: int, hi: int) -> Non
             copier[lo] = NOBODY
             spans = copies.get(only)
             if spans is not None and lo in spans:
-                core.free(core.by_index[only].name, book.key, lo, hi)
+                core.queue_free(core.by_index[only].name, book.key, lo, hi)
                 spans.remove(lo, hi)
                 if not spans:
                     del copies[only]
         return
-    for first, last, who in equal_stretches(copier, lo, hi):
+    for first, last, who in group_equal(copier, lo, hi):
         if who == NOBODY:
             continue
         for index in list(copies) if who == MANY else [who]:
@@ -325,14 +333,14 @@ def drop_copies(core: SchedulerState, book: LayerState, lo: int, hi: int) -> Non
             if spans is None:
                 continue  # it has left
             for a, b in spans.overlap(first, last):
-                core.free(core.by_index[index].name, book.key, a, b)
+                core.queue_free(core.by_index[index].name, book.key, a, b)
             spans.remove(first, last)
             if not spans:
                 del copies[index]
-        put(copier, first, last, NOBODY)
+        fill(copier, first, last, NOBODY)
 
 
-def _drop_errors(book: LayerState, lo: int, hi: int) -> None:
+def drop_errors(book: LayerState, lo: int, hi: int) -> None:
     errors = book.errors or {}
     if hi - lo == 1 and lo in errors and errors[lo][0] == hi:
         del errors[lo]
@@ -346,104 +354,106 @@ def _drop_errors(book: LayerState, lo: int, hi: int) -> None:
                 errors[hi] = (stop, origin)
 
 
-def errors_in(book: LayerState, lo: int, hi: int) -> list[tuple[int, int, Origin]]:
+def errors_in(book: LayerState, lo: int, hi: int) -> list[tuple[int, int, FailureCause]]:
     """(start, stop, origin) of the failures within lo..hi."""
     errors = book.errors or {}
     return [(max(lo, a), min(hi, b), origin) for a, (b, origin) in errors.items() if a < hi and b > lo]
 
 
-def fail(core: SchedulerState, book: LayerState, lo: int, hi: int, old: int, origin: Origin) -> None:
+def fail_items(core: SchedulerState, book: LayerState, lo: int, hi: int, old: int, origin: FailureCause) -> None:
     """Those of lo..hi that are in state `old`, and whatever waits for them, will have no result."""
     loose: Stack = []
     stack: Stack = []
-    for a, b in book.where(lo, hi, old):
+    for a, b in book.in_state(lo, hi, old):
         _fail_items(core, book, a, b, old, origin, loose)
         stack.append((book, a, b))
     while stack:
         book, lo, hi = stack.pop()
-        for edge in book.out:
+        for edge in book.dependents:
             target = edge.target
-            where = [(0, target.n)] if edge.every else pieces(edge.wiring.dependants(lo, hi))
+            where = [(0, target.n)] if edge.broadcast else reach_intervals(edge.wiring.dependants(lo, hi))
             for first, last in where:
                 for code in (WAITING, READY):
-                    for a, b in target.where(first, last, code):
+                    for a, b in target.in_state(first, last, code):
                         _fail_items(core, target, a, b, code, origin, loose)
                         stack.append((target, a, b))
-    settle(core, loose)
+    release_unneeded(core, loose)
 
 
 def _fail_items(
-    core: SchedulerState, book: LayerState, lo: int, hi: int, old: int, origin: Origin, loose: Stack
+    core: SchedulerState, book: LayerState, lo: int, hi: int, old: int, origin: FailureCause, loose: Stack
 ) -> None:
     if old == READY:
-        placement.unplace(book, lo, hi)
-    core.move(book, lo, hi, old, FAILED, why=f"{origin[0].kind}: {origin[0].message}"[:500])
+        placement.withdraw(book, lo, hi)
+    core.transition(book, lo, hi, old, FAILED, why=f"{origin[0].kind}: {origin[0].message}"[:500])
     if book.errors is None:
         book.errors = {}
     book.errors[lo] = (hi, origin)
-    core.tell_failed(book, lo, hi, origin)
-    unclaim(book, lo, hi, loose)
+    core.notify_failed(book, lo, hi, origin)
+    release_inputs(book, lo, hi, loose)
     loose.append((book, lo, hi))
 
 
-def doom(core: SchedulerState, book: LayerState, lo: int, hi: int) -> None:
+def fail_dependents(core: SchedulerState, book: LayerState, lo: int, hi: int) -> None:
     """Those of lo..hi that need a failed input fail with it."""
-    for edge in book.ins:
+    for edge in book.inputs:
         source = edge.source
         for first, last in edge.wiring.cover(lo, hi):
             for a, b, origin in errors_in(source, first, last):
-                where = [(lo, hi)] if edge.every else pieces(edge.wiring.dependants(a, b))
+                where = [(lo, hi)] if edge.broadcast else reach_intervals(edge.wiring.dependants(a, b))
                 for start, stop in where:
-                    for c, d in book.where(max(start, lo), min(stop, hi), WAITING) if start < hi and stop > lo else ():
-                        fail(core, book, c, d, WAITING, origin)
+                    for c, d in (
+                        book.in_state(max(start, lo), min(stop, hi), WAITING) if start < hi and stop > lo else ()
+                    ):
+                        fail_items(core, book, c, d, WAITING, origin)
 
 
-def lose(core: SchedulerState, losses: Stack) -> None:
+def mark_lost(core: SchedulerState, losses: Stack) -> None:
     """These results have no holder any more. Those that are still needed are made again, with all that takes."""
     for book, lo, hi in losses:
         was_complete = book.counts[DONE] == book.n
-        core.tell_lost(book, lo, hi)
+        core.notify_lost(book, lo, hi)
         forget_results(core, book, lo, hi)
-        for edge in book.out:
+        for edge in book.dependents:
             _set_back(core, edge, lo, hi, was_complete)
     again: Stack = []
     for book, lo, hi in losses:
-        again.extend([(book, a, b) for a, b in _awaited(book, lo, hi)])
-        core.closing[book] = None
-    demand(core, again)
+        again.extend([(book, a, b) for a, b in _still_needed(book, lo, hi)])
+        core.forget_candidates[book] = None
+    request(core, again)
 
 
 def _set_back(core: SchedulerState, edge: Edge, lo: int, hi: int, was_complete: bool) -> None:
     target = edge.target
-    if not (target.counts[WAITING] or target.counts[READY]) or (edge.every and not was_complete):
+    if not (target.counts[WAITING] or target.counts[READY]) or (edge.broadcast and not was_complete):
         return
-    if edge.every:
-        add(target.missing, 0, target.n, 1)
+    if edge.broadcast:
+        add(target.unfinished_deps, 0, target.n, 1)
         where = [(0, target.n)]
     else:
         reach = edge.wiring.dependants(lo, hi)
-        bump(target.missing, reach, 1)
-        where = pieces(reach)
+        add_counts(target.unfinished_deps, reach, 1)
+        where = reach_intervals(reach)
     for first, last in where:
-        for a, b in target.where(first, last, READY):
-            placement.unplace(target, a, b)
-            core.move(target, a, b, READY, WAITING)
+        for a, b in target.in_state(first, last, READY):
+            placement.withdraw(target, a, b)
+            core.transition(target, a, b, READY, WAITING)
 
 
-def _awaited(book: LayerState, lo: int, hi: int) -> list[Stretch]:
+def _still_needed(book: LayerState, lo: int, hi: int) -> list[Interval]:
     """What of lo..hi a client wants or a waiting item needs. (What runs has its inputs, or will ask again.)"""
     found = IntervalSet()
-    for spans in book.wanters.values():
+    for spans in book.interests.values():
         for a, b in spans.overlap(lo, hi):
             found.add(a, b)
-    for edge in book.out:
+    for edge in book.dependents:
         target = edge.target
         if not target.counts[WAITING]:
             continue
-        if edge.every:
+        if edge.broadcast:
             return [(lo, hi)]
-        for first, last in pieces(edge.wiring.dependants(lo, hi)):
-            for a, b in target.where(first, last, WAITING):
+        for first, last in reach_intervals(edge.wiring.dependants(lo, hi)):
+            for a, b in target.in_state(first, last, WAITING):
                 for c, d in edge.wiring.cover(a, b):
                     if c < hi and d > lo:
                         found.add(max(c, lo), min(d, hi))

@@ -11,12 +11,12 @@ from itertools import islice
 
 from msgspec import Struct
 
-from howdah.engine.protocol.events import BooksRestored
+from howdah.engine.protocol.events import StateRestored
 from howdah.engine.protocol.layers import Key, TaskRange
 from howdah.engine.scheduler.core import replicas, restart
 from howdah.engine.scheduler.core.context import SchedulerState
 from howdah.engine.scheduler.core.history import History
-from howdah.engine.scheduler.core.intervals import equal_stretches
+from howdah.engine.scheduler.core.intervals import group_equal
 from howdah.engine.scheduler.core.summary import LayerSummary, Summary, layer_summary, summarise
 from howdah.engine.scheduler.core.tables import DONE, NOBODY, STATE_NAMES, TaskBatch
 
@@ -41,41 +41,41 @@ class SchedulerViews:
 
     def has_layer(self, key: Key) -> bool:
         """Whether the layer is remembered."""
-        return key in self._state.books
+        return key in self._state.layers
 
     @property
     def layer_count(self) -> int:
         """The number of layers that are remembered."""
-        return len(self._state.books)
+        return len(self._state.layers)
 
     def status(self, span: TaskRange) -> list[str]:
         """Per item the name of its state (`tables.STATE_NAMES`); none for an unknown layer."""
-        layer = self._state.books.get(span.layer)
-        return [STATE_NAMES[code] for code in layer.code[span.start : span.stop]] if layer is not None else []
+        layer = self._state.layers.get(span.layer)
+        return [STATE_NAMES[code] for code in layer.state[span.start : span.stop]] if layer is not None else []
 
     def batch_of(self, task: TaskRange) -> BatchView | None:
         """The batch to which the first item of `task` belongs, if a worker has it."""
-        layer = self._state.books.get(task.layer)
-        for batch in layer.runs if layer is not None else ():
+        layer = self._state.layers.get(task.layer)
+        for batch in layer.batches if layer is not None else ():
             if batch.lo <= task.start < batch.hi:
                 return _view(batch)
         return None
 
     def has_batch(self, number: int) -> bool:
         """Whether a worker has the batch, in whatever attempt."""
-        return number in self._state.runs
+        return number in self._state.batches
 
     def main_holders(self, span: TaskRange) -> list[tuple[TaskRange, str]]:
         """The workers that computed these results, copies left out; items without a result are left out."""
-        layer = self._state.books.get(span.layer)
+        layer = self._state.layers.get(span.layer)
         if layer is None:
             return []
-        parts = equal_stretches(layer.holder, span.start, min(span.stop, layer.n))
+        parts = group_equal(layer.holder, span.start, min(span.stop, layer.n))
         return [(TaskRange(layer.key, a, b), self._state.by_index[h].name) for a, b, h in parts if h != NOBODY]
 
     def copy_holders(self, span: TaskRange, most: int) -> list[tuple[TaskRange, str]]:
         """Parts of `span` and workers that have copies of them; of up to `most` workers."""
-        layer = self._state.books.get(span.layer)
+        layer = self._state.layers.get(span.layer)
         if layer is None or not layer.copies:
             return []
         return [
@@ -101,11 +101,11 @@ class SchedulerViews:
         index = state.workers[worker].index
         staying = {state.workers[other].index for other in others}
         found: list[tuple[float, TaskRange, int]] = []
-        for layer in state.books.values():
+        for layer in state.layers.values():
             if not layer.counts[DONE]:
                 continue
-            for lo, hi in layer.where(0, layer.n, DONE):
-                for a, b, holder in equal_stretches(layer.holder, lo, hi):
+            for lo, hi in layer.in_state(0, layer.n, DONE):
+                for a, b, holder in group_equal(layer.holder, lo, hi):
                     if holder != index:
                         continue
                     copied = {
@@ -117,8 +117,8 @@ class SchedulerViews:
                     }
                     for item in range(a, b):
                         if item not in copied:
-                            nbytes = layer.bytes_of(item, item + 1)
-                            value = (layer.seconds or 0.0) / (nbytes + 100)
+                            nbytes = layer.result_bytes(item, item + 1)
+                            value = (layer.task_seconds or 0.0) / (nbytes + 100)
                             found.append((value, TaskRange(layer.key, item, item + 1), nbytes))
         found.sort(key=lambda one: -one[0])
         return [(span, nbytes) for _, span, nbytes in found]
@@ -137,7 +137,7 @@ class SchedulerViews:
 
     def batch_counts(self) -> dict[str, int]:
         """Per worker the number of batches that it has not reported."""
-        return {name: len(worker.runs) for name, worker in self._state.workers.items()}
+        return {name: len(worker.batches) for name, worker in self._state.workers.items()}
 
     def result_bytes(self) -> dict[str, int]:
         """Per worker the bytes of the results of which it is the main holder, and of its copies."""
@@ -146,7 +146,7 @@ class SchedulerViews:
     @property
     def awaits_workers(self) -> bool:
         """Whether workers are given time to report after a restart, and nothing is dispatched yet."""
-        return self._state.expected is not None
+        return self._state.awaited_workers is not None
 
     # -- accounts -----------------------------------------------------------------------------------------------------
 
@@ -158,7 +158,7 @@ class SchedulerViews:
     def states(self) -> dict[str, int]:
         """The number of items in each state, over the layers that are remembered."""
         counts = [0] * len(STATE_NAMES)
-        for layer in self._state.books.values():
+        for layer in self._state.layers.values():
             for number, count in enumerate(layer.counts):
                 counts[number] += count
         return dict(zip(STATE_NAMES, counts))
@@ -169,19 +169,19 @@ class SchedulerViews:
 
     def layer(self, key: Key) -> LayerSummary | None:
         """Progress and account of one layer; None if it is not remembered."""
-        layer = self._state.books.get(key)
+        layer = self._state.layers.get(key)
         return layer_summary(layer) if layer is not None else None
 
     def layers_of(self, client: str) -> list[LayerSummary]:
         """The layers in which the client has an interest."""
         known = self._state.clients.get(client)
-        return [layer_summary(layer) for layer in known.books] if known else []
+        return [layer_summary(layer) for layer in known.layers] if known else []
 
-    def snapshot(self) -> BooksRestored:
+    def snapshot(self) -> StateRestored:
         """The event that restores layers, interests and failures in a new scheduler."""
         return restart.snapshot(self._state)
 
 
 def _view(batch: TaskBatch) -> BatchView:
-    running = list(batch.worker.runs.values())[: batch.worker.slots]
+    running = list(batch.worker.batches.values())[: batch.worker.slots]
     return BatchView(batch.ident, batch.attempt, batch.lo, batch.worker.name, batch in running)

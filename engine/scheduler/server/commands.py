@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from howdah.engine.protocol.events import CopiesAsked, Released, RetryRequested
+from howdah.engine.protocol.events import CopiesRequested, Released, RetryRequested
 from howdah.engine.protocol.layers import TaskRange
 from howdah.engine.protocol.messages import RESTART, CopyResults, InstallFiles, Leave, python_version
 from howdah.engine.scheduler.core import replicas as requests
@@ -49,7 +49,7 @@ def retry(server: Server, client: ClientPeer, about: dict[str, Any]) -> None:
 
 def replicate(server: Server, client: ClientPeer, about: dict[str, Any]) -> None:
     """Each of `workers` gets copies of all of `spans` that have results."""
-    server.event(CopiesAsked(tuple(_spans(about))))
+    server.event(CopiesRequested(tuple(_spans(about))))
     for name in about["workers"]:
         peer = server.workers.get(name)
         if peer is None:
@@ -104,7 +104,7 @@ def datasets(server: Server, client: ClientPeer, about: dict[str, Any]) -> list[
 
 def progress_of(server: Server, client: ClientPeer, about: dict[str, Any]) -> list[dict[str, Any]]:
     """How far these layers are; those that are over are left out."""
-    books = server.state.core.books
+    books = server.state.core.layers
     found = [books[bytes(key)] for key in about["keys"] if bytes(key) in books]
     return [{"name": b.name, "n": b.n, "done": b.counts[DONE], "idle": b.counts[IDLE]} for b in found]
 

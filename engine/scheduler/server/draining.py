@@ -14,11 +14,11 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from howdah.engine.protocol.events import CopiesAsked, SlotsChanged
+from howdah.engine.protocol.events import CopiesRequested, SlotsChanged
 from howdah.engine.protocol.layers import Key, TaskRange
 from howdah.engine.protocol.messages import CopyResults, Draining, Leave
 from howdah.engine.scheduler.core.context import SchedulerState
-from howdah.engine.scheduler.core.intervals import equal_stretches
+from howdah.engine.scheduler.core.intervals import group_equal
 from howdah.engine.scheduler.core.replicas import held_by
 from howdah.engine.scheduler.core.tables import DONE
 
@@ -68,7 +68,7 @@ class Drains:
         self.under_way.setdefault(worker.name, Saving(message.reason, time.time()))
         self._server.event(SlotsChanged(worker.name, 0))
         # What others have copied for a run would go with it, in a moment perhaps in which this worker goes, too.
-        self._server.event(CopiesAsked(tuple(held_by(self._server.state.core).get(worker.name, ()))))
+        self._server.event(CopiesRequested(tuple(held_by(self._server.state.core).get(worker.name, ()))))
         self.look()
 
     def refused(self, taker: str, spans: Collection[TaskRange]) -> None:
@@ -101,12 +101,12 @@ class Drains:
             unasked.pop(frozenset(), None)  # nobody is left who could save these
             for others, found in unasked.items():
                 self._save(name, found, others)
-            if not worker.runs and not waiting and not unasked:
+            if not worker.batches and not waiting and not unasked:
                 peer.session.send(Leave(saving.reason))
 
     def _save(self, name: str, found: list[tuple[TaskRange, int]], takers: Collection[str]) -> None:
         server, saving = self._server, self.under_way[name]
-        server.event(CopiesAsked(tuple(span for span, _ in found)))
+        server.event(CopiesRequested(tuple(span for span, _ in found)))
         address = server.address_of(name)
         load = {n: w.nbytes for n, w in server.state.core.workers.items() if n in takers}
         portion: list[tuple[TaskRange, int]] = []
@@ -153,11 +153,11 @@ def held_alone(core: SchedulerState, name: str, others: Collection[str]) -> list
     worker = core.workers[name]
     staying = {core.workers[other].index for other in others}
     found: list[tuple[float, TaskRange, int]] = []
-    for book in core.books.values():
+    for book in core.layers.values():
         if not book.counts[DONE]:
             continue
-        for lo, hi in book.where(0, book.n, DONE):
-            for a, b, holder in equal_stretches(book.holder, lo, hi):
+        for lo, hi in book.in_state(0, book.n, DONE):
+            for a, b, holder in group_equal(book.holder, lo, hi):
                 if holder != worker.index:
                     continue
                 copied = {
@@ -169,8 +169,8 @@ def held_alone(core: SchedulerState, name: str, others: Collection[str]) -> list
                 }
                 for item in range(a, b):
                     if item not in copied:
-                        nbytes = book.bytes_of(item, item + 1)
-                        worth = (book.seconds or 0.0) / (nbytes + 100)
+                        nbytes = book.result_bytes(item, item + 1)
+                        worth = (book.task_seconds or 0.0) / (nbytes + 100)
                         found.append((worth, TaskRange(book.key, item, item + 1), nbytes))
     found.sort(key=lambda one: -one[0])
     return [(span, nbytes) for _, span, nbytes in found]

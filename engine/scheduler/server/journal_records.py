@@ -20,11 +20,11 @@ import msgspec
 from howdah.engine.comm.connection.framing import Buffer
 from howdah.engine.comm.security.certificates import Role
 from howdah.engine.protocol.events import (
-    BooksRestored,
     CancelRequested,
     EpochOpened,
     LayerSpec,
     Released,
+    StateRestored,
     TaskError,
     TasksFailed,
 )
@@ -144,7 +144,7 @@ class LayerKept(Entry, frozen=True):
 
 class BooksKept(Entry, frozen=True):
     at: float
-    books: BooksRestored
+    books: StateRestored
 
 
 class PrimitivesKept(Entry, frozen=True):
@@ -238,7 +238,7 @@ class ServerJournal:
         if count:
             log.warning(
                 "epoch %d: heard %d records of the journal in %.2f s: %d layers, %d clients, %d workers to wait for",
-                self.epoch, count, time.perf_counter() - begun, len(server.state.core.books), len(server.clients),
+                self.epoch, count, time.perf_counter() - begun, len(server.state.core.layers), len(server.clients),
                 len(self._workers),
             )  # fmt: skip
 
@@ -287,7 +287,7 @@ class ServerJournal:
         for spec in entry.books.layers:
             self._server.layers.add((spec,), self._frames.pop(spec.key))
         self._frames.clear()
-        for _, spans in entry.books.wants:
+        for _, spans in entry.books.requested:
             self._server.inline.update(span.layer for span in spans)
         self._server.event(entry.books)
 

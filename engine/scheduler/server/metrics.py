@@ -33,7 +33,7 @@ def metrics(server: Server) -> str:
     core = server.state.core
     total = summarise(core, layers=False)
     states = [0] * len(STATE_NAMES)
-    for book in core.books.values():
+    for book in core.layers.values():
         for number, count in enumerate(book.counts):
             states[number] += count
     places = ("node", "rack", "remote")
@@ -46,7 +46,7 @@ def metrics(server: Server) -> str:
     rss = [(name, peer.health.rss) for name, peer in workers]
     managed = [(name, peer.health.managed) for name, peer in workers]
     paused = [(name, int(peer.health.paused)) for name, peer in workers]
-    runs = [(name, len(worker.runs)) for name, worker in known]
+    runs = [(name, len(worker.batches)) for name, worker in known]
     held = [(name, worker.nbytes) for name, worker in known]
     journal = server.written.journal if server.written is not None else None
     written = journal.nbytes if journal is not None else 0

@@ -116,7 +116,7 @@ def events(
     server: Server, client: ClientPeer | None = None, about: dict[str, Any] | None = None
 ) -> list[dict[str, Any]]:
     """The newest transitions, oldest first; `last` says how many."""
-    notes = server.state.core.history.notes
+    notes = server.state.core.history.entries
     last = int((about or {}).get("last", 1000))
     return [server.history_entry(note) for note in notes[max(0, len(notes) - last) :]]
 

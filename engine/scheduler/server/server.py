@@ -30,17 +30,17 @@ from howdah.engine.protocol.events import (
     FreeRanges,
     GraphSubmitted,
     HostExcluded,
+    JournalFailure,
     LayerSpec,
-    NoteFailure,
+    NotifyDone,
+    NotifyFailed,
+    NotifyLost,
+    NotifyStuck,
     RecallBatch,
     Released,
     ResultsMissing,
     StartBatch,
     TaskError,
-    TellDone,
-    TellFailed,
-    TellLost,
-    TellStuck,
     Tick,
 )
 from howdah.engine.protocol.layers import Key, TaskRange
@@ -65,7 +65,7 @@ from howdah.engine.protocol.messages import (
     WhoHas,
     WorkerMessage,
 )
-from howdah.engine.scheduler.core.history import Note
+from howdah.engine.scheduler.core.history import HistoryEntry
 from howdah.engine.scheduler.core.scheduler import Scheduler
 from howdah.engine.scheduler.server import worker_messages as server_workers
 from howdah.engine.scheduler.server.commands import ended
@@ -149,13 +149,13 @@ class Server:
         self._forgotten: dict[Key, None] = {}  # and no worker has been told
         self._follow: dict[type[Any], Callable[[Any, Inline | None], None]] = {
             StartBatch: self._start_run,
-            TellDone: self._tell_done,
-            TellFailed: self._tell_failed,
-            TellStuck: self._tell_stuck,
-            TellLost: self._tell_lost,
+            NotifyDone: self._tell_done,
+            NotifyFailed: self._tell_failed,
+            NotifyStuck: self._tell_stuck,
+            NotifyLost: self._tell_lost,
             FreeRanges: self._free,
             RecallBatch: self._recall,
-            NoteFailure: self._note_failure,
+            JournalFailure: self._note_failure,
             HostExcluded: self._host_excluded,
             ForgetLayer: self._forget,
         }
@@ -219,7 +219,7 @@ class Server:
                 self._tell_forgotten()
             if self.written is not None:
                 self.written.beat()
-                if self._inventory and self.state.core.expected is None:
+                if self._inventory and self.state.core.awaited_workers is None:
                     self._inventory = False
                     for name in self.written.missing(self.workers):
                         server_workers.went(
@@ -271,31 +271,31 @@ class Server:
         worker = self.workers.get(run.worker)
         if worker is None:
             return  # its WorkerLeft is on its way into the state
-        self.runs[run.run, run.attempt] = run.span
-        if run.span.layer in self._forgotten:
+        self.runs[run.batch, run.attempt] = run.range
+        if run.range.layer in self._forgotten:
             self._tell_forgotten()  # before it is told anew
         others = self._copies_of(run) if run.sources else ()
-        worker.start(run, self.layers, run.span.layer in self.inline, self.address_of, others)
+        worker.start(run, self.layers, run.range.layer in self.inline, self.address_of, others)
 
-    def _tell_done(self, told: TellDone, inline: Inline | None) -> None:
-        ended(self, told.client, told.span)
+    def _tell_done(self, told: NotifyDone, inline: Inline | None) -> None:
+        ended(self, told.client, told.range)
         client = self.clients.get(told.client)
         if client is not None:
             # Only what the report brought is inline; a result of another run is fetched from its holder.
-            mine = inline if inline is not None and inline.covers(told.span) else None
-            client.tell_done(told.span, told.holder, self.address_of(told.holder), mine)
+            mine = inline if inline is not None and inline.covers(told.range) else None
+            client.tell_done(told.range, told.holder, self.address_of(told.holder), mine)
 
-    def _tell_failed(self, told: TellFailed, inline: Inline | None) -> None:
-        ended(self, told.client, told.span)
-        self._tell(told.client, TasksErred(told.span, told.error, told.origin))
+    def _tell_failed(self, told: NotifyFailed, inline: Inline | None) -> None:
+        ended(self, told.client, told.range)
+        self._tell(told.client, TasksErred(told.range, told.error, told.cause))
 
-    def _tell_stuck(self, told: TellStuck, inline: Inline | None) -> None:
+    def _tell_stuck(self, told: NotifyStuck, inline: Inline | None) -> None:
         if told.client in self.clients:
             log.warning("%s", told.reason)
-        self._tell(told.client, TasksUnschedulable(told.span, told.reason))
+        self._tell(told.client, TasksUnschedulable(told.range, told.reason))
 
-    def _tell_lost(self, told: TellLost, inline: Inline | None) -> None:
-        self._tell(told.client, ResultsLost(told.span))
+    def _tell_lost(self, told: NotifyLost, inline: Inline | None) -> None:
+        self._tell(told.client, ResultsLost(told.range))
 
     def _tell(self, name: str, message: Any) -> None:
         client = self.clients.get(name)
@@ -305,16 +305,16 @@ class Server:
     def _free(self, what: FreeRanges, inline: Inline | None) -> None:
         worker = self.workers.get(what.worker)
         if worker is not None:
-            worker.free(what.spans)
+            worker.free(what.ranges)
 
     def _recall(self, what: RecallBatch, inline: Inline | None) -> None:
         worker = self.workers.get(what.worker)
         if worker is not None:
-            worker.session.send(Recall(what.run, what.attempt))
+            worker.session.send(Recall(what.batch, what.attempt))
 
-    def _note_failure(self, note: NoteFailure, inline: Inline | None) -> None:
+    def _note_failure(self, note: JournalFailure, inline: Inline | None) -> None:
         if self.written is not None:
-            self.written.failed(note.span, note.error)
+            self.written.failed(note.range, note.error)
 
     def _host_excluded(self, what: HostExcluded, inline: Inline | None) -> None:
         if what.seconds:
@@ -339,14 +339,14 @@ class Server:
         core = self.state.core
         found: list[tuple[TaskRange, str]] = []
         for span, holder in run.sources:
-            book = core.books[span.layer]
+            book = core.layers[span.layer]
             for index, spans in islice((book.copies or {}).items(), MOST_OTHERS):
                 name = core.by_index[index].name
                 if name != holder:
                     found += [(TaskRange(span.layer, a, b), name) for a, b in spans.overlap(span.start, span.stop)]
         return tuple(found)
 
-    def history_entry(self, note: Note) -> dict[str, Any]:
+    def history_entry(self, note: HistoryEntry) -> dict[str, Any]:
         """A note of the state's history for people: the time of day in place of the state's clock."""
         return note.to_dict() | {"at": note.at + self.clock_offset}
 
@@ -481,7 +481,7 @@ class Server:
             self.inline.add(span.layer)
         self.event(GraphSubmitted(client.id, message.layers, message.wanted, message.priority))
         for key in new:
-            if key not in self.state.core.books:
+            if key not in self.state.core.layers:
                 self.layers.forget(key)
 
     def wanted(self, client: str, layers: tuple[LayerSpec, ...], spans: tuple[TaskRange, ...]) -> None:

@@ -94,7 +94,7 @@ class WorkerPeer(Peer):
         address_of: Callable[[str], str],
         others: Sequence[tuple[TaskRange, str]] = (),
     ) -> None:
-        key = run.span.layer
+        key = run.range.layer
         if key not in self._defined:
             self._defined.add(key)
             kept = layers.get(key)
@@ -102,7 +102,7 @@ class WorkerPeer(Peer):
         sources: tuple[tuple[TaskRange, str, str], ...] = ()
         if run.sources:
             sources = tuple([(span, holder, address_of(holder)) for span, holder in (*run.sources, *others)])
-        self.session.send(RunBatch(run.run, run.attempt, run.span, inline, sources, run.after), *layers.slice(run.span))
+        self.session.send(RunBatch(run.batch, run.attempt, run.range, inline, sources, run.depends_on), *layers.slice(run.range))
 
     def free(self, spans: Iterable[TaskRange]) -> None:
         """It may drop these; said together with what it was told of that just before."""

@@ -32,12 +32,12 @@ class Begun:
     def asked(self, client: ClientPeer, message: CoordinationCall) -> None:
         """Answer, now or when the task's worker has."""
         span = message.spans[0]
-        book = self._server.state.core.books.get(span.layer)
-        code = book.code[span.start] if book is not None else IDLE
+        book = self._server.state.core.layers.get(span.layer)
+        code = book.state[span.start] if book is not None else IDLE
         if message.verb == "running":
             run = self._run_of(span)
             slots = run.worker.slots if run is not None else 0
-            ahead = list(run.worker.runs.values())[:slots] if run is not None else []
+            ahead = list(run.worker.batches.values())[:slots] if run is not None else []
             self._answer(client, message, run in ahead)
         elif code == RUNNING:
             run = self._run_of(span)
@@ -73,7 +73,7 @@ class Begun:
 
     def lost(self) -> None:
         """Runs may have ended without a word, with their workers: look again at those that are not there any more."""
-        runs = self._server.state.core.runs
+        runs = self._server.state.core.batches
         for number, attempt in list(self._asked):
             if number not in runs:
                 self._first.pop((number, attempt), None)
@@ -81,10 +81,10 @@ class Begun:
                     self.asked(client, message)
 
     def _run_of(self, span: TaskRange) -> TaskBatch | None:
-        book = self._server.state.core.books.get(span.layer)
+        book = self._server.state.core.layers.get(span.layer)
         if book is None:
             return None
-        return next((run for run in book.runs if run.lo <= span.start < run.hi), None)
+        return next((run for run in book.batches if run.lo <= span.start < run.hi), None)
 
     def _cancel(self, client: ClientPeer, message: CoordinationCall) -> None:
         if self._server.written is not None:

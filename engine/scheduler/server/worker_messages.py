@@ -36,11 +36,11 @@ def said(server: Server, worker: WorkerPeer, message: WorkerMessage, frames: Seq
         case BatchFinished(report):
             _run_finished(server, worker, report, frames)
         case BatchBlocked(report):
-            server.runs.pop((report.run, report.attempt), None)
+            server.runs.pop((report.batch, report.attempt), None)
             server.event(_by(worker, report))
             server.coordination.begun.lost()
         case BatchCut(report):
-            server.coordination.begun.cut(report.run, report.attempt, report.start)
+            server.coordination.begun.cut(report.batch, report.attempt, report.start)
             server.event(_by(worker, report))
         case ResultsCopied(spans, missing):
             server.event(CopiesMade(worker.name, spans))
@@ -79,9 +79,9 @@ def _introduced(server: Server, worker: WorkerPeer, message: RegisterWorker) -> 
 
 
 def _run_finished(server: Server, worker: WorkerPeer, report: BatchDone, frames: Sequence[memoryview]) -> None:
-    span = server.runs.pop((report.run, report.attempt), None)
+    span = server.runs.pop((report.batch, report.attempt), None)
     inline = Inline(span, frames) if span is not None and len(frames) == 2 else None
-    server.coordination.begun.finished(report.run, report.attempt)
+    server.coordination.begun.finished(report.batch, report.attempt)
     server.event(_by(worker, report), inline)
 
 

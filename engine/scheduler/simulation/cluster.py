@@ -24,8 +24,8 @@ from howdah.engine.protocol.events import (
     ClientJoined,
     ClientLeft,
     ClientReturned,
-    CopiesAsked,
     CopiesMade,
+    CopiesRequested,
     EpochOpened,
     Event,
     ForgetLayer,
@@ -34,6 +34,9 @@ from howdah.engine.protocol.events import (
     InputsMissing,
     Instruction,
     LayerSpec,
+    NotifyDone,
+    NotifyFailed,
+    NotifyLost,
     RacksKnown,
     RecallBatch,
     Released,
@@ -42,9 +45,6 @@ from howdah.engine.protocol.events import (
     SlotsChanged,
     StartBatch,
     TaskError,
-    TellDone,
-    TellFailed,
-    TellLost,
     Tick,
     WorkerInfo,
     WorkerJoined,
@@ -62,7 +62,7 @@ from howdah.engine.protocol.layers import (
     inputs_of,
 )
 from howdah.engine.protocol.patterns import free, problem_of
-from howdah.engine.scheduler.core.constraints import marks_of
+from howdah.engine.scheduler.core.constraints import aliases_of
 from howdah.engine.scheduler.core.restart import snapshot
 from howdah.engine.scheduler.core.scheduler import Scheduler
 from howdah.engine.scheduler.simulation.oracle import Ledger, Task, Uncaused, believed, tasks_of
@@ -143,7 +143,7 @@ class Model:
 
     def _deliver(self, instruction: Instruction) -> None:
         match instruction:
-            case StartBatch(name, span=span):
+            case StartBatch(name, range=span):
                 if span.stop > self.arrived.get(span.layer, 1 << 40):
                     raise Uncaused(f"{span} was started before its arguments came")
                 if self.awaited and self.now < self.state.core.hold_until:
@@ -151,12 +151,12 @@ class Model:
                 self._send(name, instruction)
             case RecallBatch(name) | FreeRanges(name):
                 self._send(name, instruction)
-            case TellDone(client, span, holder):
+            case NotifyDone(client, span, holder):
                 self._believe(client, span, holder)
-            case TellFailed(client, span, error, origin):
+            case NotifyFailed(client, span, error, origin):
                 self._must_have_failed(error, origin)
                 self._believe(client, span, error)
-            case TellLost(client, span):
+            case NotifyLost(client, span):
                 self._believe(client, span, None)
             case ForgetLayer(key):
                 self.arrived.pop(key, None)
@@ -239,7 +239,7 @@ class Model:
         for span in spans:
             tasks.update({task: tasks.get(task) for task in tasks_of(span)})
         for spec in specs:
-            if spec.arrived >= 0 and spec.key not in self.state.core.books:
+            if spec.arrived >= 0 and spec.key not in self.state.core.layers:
                 self.arrived[spec.key] = spec.arrived
         return self.event(GraphSubmitted(client, tuple(specs), tuple(spans), priority))
 
@@ -390,7 +390,7 @@ class Model:
         inputs = tuple([sources.get(known, ()) for known in running])
         self.event(WorkerJoined(worker.info, holdings, tuple(running), spans, inputs))
         for (number, count), span in zip(running, spans):
-            if number in self.state.core.runs:
+            if number in self.state.core.batches:
                 self.ledger.adopt(name, number, count, span)
         return worker.slots == worker.info.slots or self.event(SlotsChanged(name, worker.slots))
 
@@ -408,7 +408,7 @@ class Model:
             return False
         held = [(task, h) for part, h in self.state.holder_of(span) if h != name for task in tasks_of(part)]
         if held:
-            self.event(CopiesAsked((span,)))
+            self.event(CopiesRequested((span,)))
             self._send(name, Copy(tuple(held)))
         return bool(held)
 
@@ -497,9 +497,9 @@ class Model:
 
     def _enough_workers(self) -> None:
         """Poisonous tasks kill workers: others come, as on YARN. What tasks ask for, somebody has."""
-        specs = [self.layers[key] for key in self.state.core.books]
+        specs = [self.layers[key] for key in self.state.core.layers]
         for spec in specs:
-            there = {mark for worker in self.workers.values() for mark in marks_of(worker.info)}
+            there = {mark for worker in self.workers.values() for mark in aliases_of(worker.info)}
             if spec.only and not there.intersection(spec.only):
                 mark = spec.only[0]
                 self.join_worker(*((mark, "h2") if mark.startswith("w") else (f"w-{mark}-{self.pid + 1}", mark)))
@@ -540,10 +540,10 @@ class Model:
             self.leave_client(name)
         self.settle()
         core = self.state.core
-        unsaid = core.frees or core.late_frees
-        if core.books or core.runs or unsaid or any(worker.store for worker in self.workers.values()):
+        unsaid = core.pending_frees or core.deferred_frees
+        if core.layers or core.batches or unsaid or any(worker.store for worker in self.workers.values()):
             kept = {name: sorted(worker.store) for name, worker in self.workers.items() if worker.store}
-            raise AssertionError(f"left when all had gone: {list(core.books)}, {list(core.runs)}, {kept}")
+            raise AssertionError(f"left when all had gone: {list(core.layers)}, {list(core.batches)}, {kept}")
         return True
 
     def answers(self, client: str) -> dict[Task, int | str]:

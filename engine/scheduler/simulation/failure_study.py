@@ -32,10 +32,10 @@ from howdah.engine.protocol.events import (
     GraphSubmitted,
     InputsMissing,
     LayerSpec,
+    NotifyDone,
+    NotifyFailed,
     RecallBatch,
     StartBatch,
-    TellDone,
-    TellFailed,
     Tick,
     WorkerInfo,
     WorkerJoined,
@@ -86,7 +86,7 @@ class Run:
     __slots__ = ("begun", "each", "end", "start", "stop")
 
     def __init__(self, start: StartBatch) -> None:
-        self.start, self.stop = start, start.span.stop
+        self.start, self.stop = start, start.range.stop
         self.begun = self.each = 0.0
         self.end: float | None = None
 
@@ -134,13 +134,13 @@ class Cluster:
                 case StartBatch(name):
                     node = self.nodes.get(name)
                     if node is not None:
-                        node.runs[instruction.run, instruction.attempt] = Run(instruction)
+                        node.runs[instruction.batch, instruction.attempt] = Run(instruction)
                         self.begin(node)
                 case RecallBatch(name, run, attempt):
                     self.at(self.now + LATENCY, self.recall, name, (run, attempt))
-                case TellDone():
+                case NotifyDone():
                     self.answer = "done"
-                case TellFailed(_, _, error):
+                case NotifyFailed(_, _, error):
                     self.answer = error.message
 
     # -- workers ------------------------------------------------------------------------------------------------------
@@ -166,9 +166,9 @@ class Cluster:
         for name, run in list(node.runs.items()) if node.busy < SLOTS else ():
             if node.busy >= SLOTS:
                 return
-            if run.end is None and not any(other in node.runs for other in run.start.after):
+            if run.end is None and not any(other in node.runs for other in run.start.depends_on):
                 node.busy += 1
-                n = run.stop - run.start.span.start
+                n = run.stop - run.start.range.start
                 run.begun, run.each = self.now, MEAN_SECONDS * self.random.lognormvariate(-(SPREAD**2) / 2, SPREAD)
                 gone = next((part for part in run.start.sources if part[1] not in self.nodes), None)
                 if gone is not None:
@@ -194,7 +194,7 @@ class Cluster:
     def done(self, node: Node, name: tuple[int, int], run: Run) -> None:
         if not node.alive or node.runs.get(name) is not run or run.end is None or run.end > self.now:
             return
-        span = run.start.span
+        span = run.start.range
         n = run.stop - span.start
         self.executed[span.layer] += n
         self.seconds += n * run.each
@@ -207,7 +207,7 @@ class Cluster:
         run = node.runs.get(name) if node is not None else None
         if node is None or run is None:
             return
-        start = run.start.span.start
+        start = run.start.range.start
         if run.end is None:
             del node.runs[name]
             self.say(BatchReturned(worker, *name, 0))

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from howdah.engine.scheduler.core.constraints import allowed, offers
+from howdah.engine.scheduler.core.constraints import capacity, is_allowed
 from howdah.engine.scheduler.core.context import SchedulerState
-from howdah.engine.scheduler.core.dispatch import _has_room
+from howdah.engine.scheduler.core.dispatch import has_room
 from howdah.engine.scheduler.core.scheduler import Scheduler
 from howdah.engine.scheduler.core.tables import (
     ANYWHERE,
@@ -25,7 +25,7 @@ from howdah.engine.scheduler.core.tables import (
     STATE_NAMES,
     WAITING,
     LayerState,
-    Place,
+    QueueKey,
 )
 from howdah.engine.scheduler.core.transitions import errors_in
 
@@ -46,8 +46,8 @@ def check(state: Scheduler) -> None:
 
 def _inputs(book: LayerState, item: int) -> Iterator[tuple[LayerState, int]]:
     """Every input of the item that is counted item by item, as often as it is counted."""
-    for edge in book.ins:
-        if not edge.every:
+    for edge in book.inputs:
+        if not edge.broadcast:
             reach = edge.wiring.inputs(item, item + 1)
             if isinstance(reach, list):
                 for lo, hi, weight in reach:
@@ -64,49 +64,49 @@ def _layers(core: SchedulerState) -> Iterator[str]:
     kept_by_running: Counter[tuple[LayerState, int]] = Counter()
     claims: Counter[LayerState] = Counter()
     running_claims: Counter[LayerState] = Counter()
-    for book in core.books.values():
+    for book in core.layers.values():
         for item in range(book.n):
-            code = book.code[item]
+            code = book.state[item]
             if code in UNFINISHED:
                 for source, i in _inputs(book, item):
                     need[source, i] += 1
                     kept_by_running[source, i] += code == RUNNING
-                for edge in book.ins:
-                    if edge.every:
+                for edge in book.inputs:
+                    if edge.broadcast:
                         claims[edge.source] += 1
                         running_claims[edge.source] += code == RUNNING
-    if sum(book.counts[READY] for book in core.books.values()) != core.ready:
+    if sum(book.counts[READY] for book in core.layers.values()) != core.ready:
         yield f"{core.ready} items are said to be ready"
-    for book in core.books.values():
+    for book in core.layers.values():
         yield from _columns(core, book, need, claims[book])
         for item in range(book.n):
             waited_for = need[book, item] - kept_by_running[book, item] + claims[book] - running_claims[book]
-            if book.code[item] == IDLE and (book.wanted[item] or waited_for):
+            if book.state[item] == IDLE and (book.client_refs[item] or waited_for):
                 yield f"{book.name}[{item}] is needed and nobody makes it"
-        if book.counts[IDLE] == book.n and not book.wanters and not book.out:
+        if book.counts[IDLE] == book.n and not book.interests and not book.dependents:
             yield f"{book.name} should have been forgotten"
 
 
 def _columns(
     core: SchedulerState, book: LayerState, need: Counter[tuple[LayerState, int]], claims: int
 ) -> Iterator[str]:
-    counted = Counter(int(c) for c in book.code)
+    counted = Counter(int(c) for c in book.state)
     if [counted[c] for c in range(6)] != book.counts:
         yield f"{book.name}: counts {book.counts}, recounted {dict(counted)}"
-    if book.claims != claims:
-        yield f"{book.name}: {book.claims} broadcast claims, recounted {claims}"
+    if book.broadcast_refs != claims:
+        yield f"{book.name}: {book.broadcast_refs} broadcast claims, recounted {claims}"
     grouped = Counter(
-        i for spans in [*book.ready.values(), book.suspects or ()] for lo, hi in spans for i in range(lo, hi)
+        i for spans in [*book.ready.values(), book.poison_suspects or ()] for lo, hi in spans for i in range(lo, hi)
     )
-    if book.suspects and book not in core.suspects:
+    if book.poison_suspects and book not in core.poison_suspects:
         yield f"{book.name}: its suspects are given to nobody"
     for item in range(book.n):
-        where, code = f"{book.name}[{item}] ({STATE_NAMES[book.code[item]]})", book.code[item]
-        if book.need[item] != need[book, item]:
-            yield f"{where}: need {book.need[item]}, recounted {need[book, item]}"
-        wanted = sum(item in spans for spans in book.wanters.values())
-        if book.wanted[item] != wanted:
-            yield f"{where}: wanted by {book.wanted[item]}, recounted {wanted}"
+        where, code = f"{book.name}[{item}] ({STATE_NAMES[book.state[item]]})", book.state[item]
+        if book.dependent_refs[item] != need[book, item]:
+            yield f"{where}: need {book.dependent_refs[item]}, recounted {need[book, item]}"
+        wanted = sum(item in spans for spans in book.interests.values())
+        if book.client_refs[item] != wanted:
+            yield f"{where}: wanted by {book.client_refs[item]}, recounted {wanted}"
         needed = wanted or need[book, item] or claims
         if code in (WAITING, READY, DONE, FAILED) and not needed:
             yield f"{where}: nobody needs it"
@@ -119,43 +119,45 @@ def _columns(
         if grouped[item] != (code == READY):
             yield f"{where}: in {grouped[item]} groups"
         if code in (WAITING, READY):
-            absent = sum(source.code[i] != DONE for source, i in _inputs(book, item))
-            absent += sum(edge.every and edge.source.counts[DONE] < edge.source.n for edge in book.ins)
+            absent = sum(source.state[i] != DONE for source, i in _inputs(book, item))
+            absent += sum(edge.broadcast and edge.source.counts[DONE] < edge.source.n for edge in book.inputs)
             absent += item >= book.arrived
-            absent += item in (book.paused or ())
-            if (code == READY) != (absent == 0) or (code == WAITING and absent != book.missing[item]):
-                yield f"{where}: {book.missing[item]} inputs missing, recounted {absent}"
+            absent += item in (book.retry_at or ())
+            if (code == READY) != (absent == 0) or (code == WAITING and absent != book.unfinished_deps[item]):
+                yield f"{where}: {book.unfinished_deps[item]} inputs missing, recounted {absent}"
             # one that only runs need which are asked back already is dropped when these end
-            if not book.clients and (book.wanted[item] or any(edge.target.clients for edge in book.out)):
+            if not book.priorities and (
+                book.client_refs[item] or any(edge.target.priorities for edge in book.dependents)
+            ):
                 yield f"{where}: no client has its layer run"
-    if any(book.code[item] != DONE for lo, hi in book.asked or () for item in range(lo, hi)):
+    if any(book.state[item] != DONE for lo, hi in book.replicated or () for item in range(lo, hi)):
         yield f"{book.name}: copies are asked for of what has no result"
     for index, spans in (book.copies or {}).items():
         for lo, hi in spans:
             for item in range(lo, hi):
-                if book.code[item] != DONE or book.holder[item] == index or index not in core.by_index:
+                if book.state[item] != DONE or book.holder[item] == index or index not in core.by_index:
                     yield f"{book.name}[{item}]: a copy on worker {index} that cannot be"
-                if book.copier is None or book.copier[item] not in (index, MANY):
+                if book.copy_holder is None or book.copy_holder[item] not in (index, MANY):
                     yield f"{book.name}[{item}]: a copy on worker {index} that would not be dropped"
-    for edge in book.ins:
-        if core.books.get(edge.source.key) is not edge.source or edge not in edge.source.out:
+    for edge in book.inputs:
+        if core.layers.get(edge.source.key) is not edge.source or edge not in edge.source.dependents:
             yield f"{book.name}: its source {edge.source.name} is forgotten"
 
 
 def _runs(core: SchedulerState) -> Iterator[str]:
-    twins = Counter((run.book, run.lo) for run in core.runs.values() if run.twin is not None)
-    running = Counter((run.book, i) for run in core.runs.values() for i in range(run.lo, run.hi))
-    for book in core.books.values():
+    twins = Counter((run.layer, run.lo) for run in core.batches.values() if run.speculative_copy is not None)
+    running = Counter((run.layer, i) for run in core.batches.values() for i in range(run.lo, run.hi))
+    for book in core.layers.values():
         for item in range(book.n):
-            if running[book, item] != int(book.code[item] == RUNNING) + int(twins[book, item] == 2):
-                yield f"{book.name}[{item}] ({STATE_NAMES[book.code[item]]}): in {running[book, item]} runs"
-        if set(book.runs) != {run for run in core.runs.values() if run.book is book}:
+            if running[book, item] != int(book.state[item] == RUNNING) + int(twins[book, item] == 2):
+                yield f"{book.name}[{item}] ({STATE_NAMES[book.state[item]]}): in {running[book, item]} runs"
+        if set(book.batches) != {run for run in core.batches.values() if run.layer is book}:
             yield f"{book.name}: its runs do not agree"
-    for run in core.runs.values():
-        if core.workers.get(run.worker.name) is not run.worker or run.ident not in run.worker.runs:
+    for run in core.batches.values():
+        if core.workers.get(run.worker.name) is not run.worker or run.ident not in run.worker.batches:
             yield f"run {run.ident}: its worker is gone"
     for client in core.clients.values():
-        mine = sum(run.client == client.name for run in core.runs.values())
+        mine = sum(run.client == client.name for run in core.batches.values())
         if mine != client.running:
             yield f"client {client.name}: {client.running} runs, recounted {mine}"
 
@@ -163,44 +165,48 @@ def _runs(core: SchedulerState) -> Iterator[str]:
 def _workers(core: SchedulerState) -> Iterator[str]:
     items: Counter[int] = Counter()
     nbytes: Counter[int] = Counter()
-    for book in core.books.values():
+    for book in core.layers.values():
         for item in range(book.n):
-            if book.code[item] == DONE:
+            if book.state[item] == DONE:
                 items[int(book.holder[item])] += 1
                 nbytes[int(book.holder[item])] += int(book.size[item])
     for worker in core.workers.values():
-        held = worker.held
-        if len(worker.runs) != sum(run.worker is worker for run in core.runs.values()):
+        held = worker.unblocked
+        if len(worker.batches) != sum(run.worker is worker for run in core.batches.values()):
             yield f"worker {worker.name}: {held} runs are not those of the scheduler"
         if (worker.items, worker.nbytes) != (items[worker.index], nbytes[worker.index]):
             yield f"worker {worker.name}: {worker.items} items, {worker.nbytes} bytes; recounted {items[worker.index]}"
         kept = worker.barred
-        if kept != (worker.index in core.kept or worker.host in core.excluded):
+        if kept != (worker.index in core.isolated_workers or worker.host in core.excluded_hosts):
             yield f"worker {worker.name}: barred"
         if (worker.index in core.idle) != (held < worker.slots and not kept):
             yield f"worker {worker.name}: idle list"
-        if (worker.index in core.open) != (held >= worker.slots and _has_room(worker) and not kept):
+        if (worker.index in core.accepting) != (held >= worker.slots and has_room(worker) and not kept):
             yield f"worker {worker.name}: open list"
-        if worker.behind != sum(bool(run.after) for run in worker.runs.values()):
-            yield f"worker {worker.name}: {worker.behind} runs are said to stand behind others"
-        for name, amount in offers(worker.info).items():
-            taken = sum(dict(run.book.resources).get(name, 0.0) for run in worker.runs.values())
-            if (amount < float("inf") and abs(worker.free[name] + taken - amount) > 1e-6) or worker.free[name] < -1e-6:
-                yield f"worker {worker.name}: {worker.free[name]} {name} free of {amount}, {taken} taken"
-        for run in worker.runs.values():
-            need = run.book.asks
-            if need is not None and not need.loose and not allowed(core, worker, need):
-                yield f"worker {worker.name}: runs {run.book.name}, which is for {need.only} only"
+        if worker.blocked != sum(bool(run.depends_on) for run in worker.batches.values()):
+            yield f"worker {worker.name}: {worker.blocked} runs are said to stand behind others"
+        for name, amount in capacity(worker.info).items():
+            taken = sum(dict(run.layer.resources).get(name, 0.0) for run in worker.batches.values())
+            if (amount < float("inf") and abs(worker.available[name] + taken - amount) > 1e-6) or worker.available[
+                name
+            ] < -1e-6:
+                yield f"worker {worker.name}: {worker.available[name]} {name} free of {amount}, {taken} taken"
+        for run in worker.batches.values():
+            need = run.layer.constraint
+            if need is not None and not need.allow_other_workers and not is_allowed(core, worker, need):
+                yield f"worker {worker.name}: runs {run.layer.name}, which is for {need.workers} only"
         if worker.backlog < -1e-6:
             yield f"worker {worker.name}: backlog {worker.backlog}"
     if set(core.by_index.values()) != set(core.workers.values()):
         yield "workers by index and by name disagree"
-    if any(core.by_index.get(index) is not worker for index, worker in core.kept.items()):
+    if any(core.by_index.get(index) is not worker for index, worker in core.isolated_workers.items()):
         yield "a worker that has gone is kept for suspects"
     if core.slots != sum(worker.slots for worker in core.workers.values()):
         yield f"{core.slots} slots"
-    if core.asking != Counter(book.asks for book in core.books.values() if book.asks is not None):
-        yield f"needs: {core.asking} layers are said to ask for them"
+    if core.constraint_layers != Counter(
+        book.constraint for book in core.layers.values() if book.constraint is not None
+    ):
+        yield f"needs: {core.constraint_layers} layers are said to ask for them"
     for host, count in core.host_workers.items():
         if count != sum(worker.host == host for worker in core.workers.values()):
             yield f"{count} workers on {host}"
@@ -209,15 +215,15 @@ def _workers(core: SchedulerState) -> Iterator[str]:
 def _queues(core: SchedulerState) -> Iterator[str]:
     """Every ready group is on offer, to every interested client, at a place where a worker looks or soon will."""
     waiting = {(book, group) for _, _, book, group in core.waits}
-    places: set[Place] = {ANYWHERE}
+    places: set[QueueKey] = {ANYWHERE}
     for worker in core.workers.values():
-        places.update(worker.places)
-    places.update(core.needs.values())
-    for book in core.books.values():
+        places.update(worker.queue_keys)
+    places.update(core.constraint_queues.values())
+    for book in core.layers.values():
         for group, spans in book.ready.items():
             if not spans:
                 yield f"{book.name}: an empty group"
-            for name in book.clients:
+            for name in book.priorities:
                 queues = core.clients[name].queues
                 shown = any((g, b) == (group, book) for at, heap in queues.items() if at in places for _, g, b in heap)
                 if not shown and (book, group) not in waiting:

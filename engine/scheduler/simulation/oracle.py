@@ -115,7 +115,7 @@ class Ledger:
     def said(self, instruction: Instruction, state: Scheduler) -> None:
         match instruction:
             case StartBatch(worker, run, attempt, span):
-                under_way = {} if state.core.speculating else self._under_way()
+                under_way = {} if state.core.speculation else self._under_way()
                 for task in tasks_of(span):
                     if task in under_way:
                         raise Uncaused(f"{task} was started as run {run}, but run {under_way[task]} goes on")
@@ -139,7 +139,7 @@ def believed(state: Scheduler, worker: str, copies: bool = True) -> Iterator[tup
     known = state.core.workers.get(worker)
     if known is None:
         return
-    for book in state.core.books.values():
+    for book in state.core.layers.values():
         for span, holder in state.holder_of(TaskRange(book.key, 0, book.n)):
             if holder == worker:
                 yield span, "a result"

@@ -10,7 +10,6 @@ from collections.abc import Iterable
 
 from howdah.engine.protocol.events import (
     ArgumentsArrived,
-    BooksRestored,
     CancelRequested,
     ClientJoined,
     ClientLeft,
@@ -18,9 +17,10 @@ from howdah.engine.protocol.events import (
     Event,
     GraphSubmitted,
     Instruction,
-    NoteFailure,
+    JournalFailure,
     Released,
     RetryRequested,
+    StateRestored,
     TasksFailed,
 )
 from howdah.engine.scheduler.core.scheduler import Scheduler
@@ -34,11 +34,11 @@ JOURNALED: tuple[type[Event], ...] = (
     CancelRequested,
     RetryRequested,
     TasksFailed,
-    BooksRestored,
+    StateRestored,
 )
 """Events that a scheduler which is started again must hear. All others are about workers.
 
-`TasksFailed` is made of `NoteFailure` (`failures`): failures come from workers, but outlive them."""
+`TasksFailed` is made of `JournalFailure` (`failures`): failures come from workers, but outlive them."""
 
 
 def replay(
@@ -53,7 +53,7 @@ def replay(
     >>> span = TaskRange(layer.key, 0, 2)
     >>> state = replay([(0.0, GraphSubmitted("me", (layer,), (span,)))], EpochOpened(2, ("w",), 8.0), 5.0)
     >>> state.handle(WorkerJoined(WorkerInfo("w", "node1"), ((span, (28, 28)),)), 6.0)
-    [TellDone(client='me', span=TaskRange(layer=b'kkkkkkkkkkkkkkkk', start=0, stop=2), holder='w')]
+    [NotifyDone(client='me', span=TaskRange(layer=b'kkkkkkkkkkkkkkkk', start=0, stop=2), holder='w')]
     """
     state = Scheduler(speculation)
     for at, event in events:
@@ -64,4 +64,4 @@ def replay(
 
 def failures(instructions: Iterable[Instruction]) -> list[TasksFailed]:
     """What the journal must say after an event, so that what failed in it is not run again."""
-    return [TasksFailed(told.span, told.error) for told in instructions if isinstance(told, NoteFailure)]
+    return [TasksFailed(told.range, told.error) for told in instructions if isinstance(told, JournalFailure)]

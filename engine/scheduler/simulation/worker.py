@@ -40,7 +40,7 @@ class ModelRun:
 
     @property
     def name(self) -> tuple[int, int]:
-        return self.start.run, self.start.attempt
+        return self.start.batch, self.start.attempt
 
 
 @dataclass(frozen=True)
@@ -66,15 +66,15 @@ class ModelWorker:
     def execute_next(self) -> list[ModelRun]:
         """The runs that its slots have."""
         here = {run.name for run in self.runs}
-        return [run for run in self.runs if here.isdisjoint(run.start.after)][: self.slots]
+        return [run for run in self.runs if here.isdisjoint(run.start.depends_on)][: self.slots]
 
 
 def take(model: Model, worker: ModelWorker, instruction: Instruction | Copy) -> None:
     match instruction:
         case StartBatch():
-            run = ModelRun(instruction, instruction.span.start, instruction.span.stop)
+            run = ModelRun(instruction, instruction.range.start, instruction.range.stop)
             worker.runs.append(run)
-            worker.spans[run.name] = instruction.span
+            worker.spans[run.name] = instruction.range
         case FreeRanges(_, spans):
             for span in spans:
                 for task in tasks_of(span):
@@ -83,7 +83,7 @@ def take(model: Model, worker: ModelWorker, instruction: Instruction | Copy) -> 
             for run in [run for run in worker.runs if run.name == (number, attempt) and run.at < run.stop]:
                 if not run.begun:
                     _fetch(model, worker, run.start.sources)  # that began when the run came
-                begun = run.at - run.start.span.start
+                begun = run.at - run.start.range.start
                 run.stop = run.at
                 worker.unreported.append(BatchReturned(worker.info.name, number, attempt, begun))
                 if begun == 0:
@@ -105,7 +105,7 @@ def advance(model: Model, worker: ModelWorker, run: ModelRun) -> None:
             worker.unreported.append(missing)
             return
         run.begun = True
-    task = (start.span.layer, run.at)
+    task = (start.range.layer, run.at)
     if task in model.poisoned:
         model.kill(worker.info.name, f"exit code 139 in {task}")
         return
@@ -117,7 +117,7 @@ def advance(model: Model, worker: ModelWorker, run: ModelRun) -> None:
         run.sizes.append(-1)
         kind = "raised" if wrong is model.to_raise else "platform"
         error = TaskError(kind, "it went wrong", host=worker.info.host)
-        run.errors.append((run.at - start.span.start, error))
+        run.errors.append((run.at - start.range.start, error))
     else:
         run.sizes.append(8)
         worker.store[task] = model.compute(task, [run.inputs[t] for t in model.inputs(task)])
@@ -131,7 +131,7 @@ def _finish(worker: ModelWorker, run: ModelRun) -> None:
     start = run.start
     seconds = 0.004 * len(run.sizes)
     worker.unreported.append(
-        BatchDone(worker.info.name, start.run, start.attempt, tuple(run.sizes), seconds, tuple(run.errors))
+        BatchDone(worker.info.name, start.batch, start.attempt, tuple(run.sizes), seconds, tuple(run.errors))
     )
 
 
@@ -151,12 +151,12 @@ def _begin(model: Model, worker: ModelWorker, run: ModelRun) -> InputsMissing | 
     start, name = run.start, worker.info.name
     missing = _fetch(model, worker, start.sources)
     if missing is None:
-        for item in range(start.span.start, start.span.stop):
-            for task in model.inputs((start.span.layer, item)):
+        for item in range(start.range.start, start.range.stop):
+            for task in model.inputs((start.range.layer, item)):
                 if task not in worker.store:
                     missing = name, TaskRange(task[0], task[1], task[1] + 1)
                     break
                 run.inputs[task] = worker.store[task]
     if missing is None:
         return None
-    return InputsMissing(name, start.run, start.attempt, missing[0], (missing[1],))
+    return InputsMissing(name, start.batch, start.attempt, missing[0], (missing[1],))

@@ -70,7 +70,7 @@ def test_spans_agree_with_items(case: tuple[Pattern, int, int], data: st.DataObj
 
 def test_broadcast_is_everything() -> None:
     wires = wiring(Broadcast(), 2, 5)
-    assert wires.every
+    assert wires.broadcast
     assert wires.cover(0, 1) == [(0, 5)]
     assert list(inputs_of(Broadcast(), 1, 5)) == [0, 1, 2, 3, 4]
 

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 
 from howdah.engine.protocol.events import (
     BatchDone,
-    BooksRestored,
     CancelRequested,
     ClientReturned,
     EpochOpened,
@@ -15,22 +14,23 @@ from howdah.engine.protocol.events import (
     GraphSubmitted,
     Instruction,
     LayerSpec,
+    NotifyDone,
+    NotifyFailed,
+    NotifyLost,
     RecallBatch,
     Released,
     RetryRequested,
     StartBatch,
+    StateRestored,
     TaskError,
     TasksFailed,
-    TellDone,
-    TellFailed,
-    TellLost,
     Tick,
     WorkerInfo,
     WorkerJoined,
     WorkerLeft,
 )
 from howdah.engine.protocol.layers import Broadcast, OneToOne, TaskRange
-from howdah.engine.scheduler.core.restart import EPOCH_RUNS, snapshot
+from howdah.engine.scheduler.core.restart import EPOCH_BITS, snapshot
 from howdah.engine.scheduler.simulation.cluster import layer, whole
 from howdah.engine.scheduler.simulation.invariants import check
 from howdah.engine.scheduler.simulation.replay import JOURNALED, failures, replay
@@ -77,17 +77,17 @@ class Story:
     ) -> list[Instruction]:
         self.workers[name] = slots
         held = tuple([(span, (8,) * len(span)) for span in holdings])
-        runs, spans = tuple([(r.run, r.attempt) for r in running]), tuple([r.span for r in running])
+        runs, spans = tuple([(r.batch, r.attempt) for r in running]), tuple([r.range for r in running])
         return self.say(WorkerJoined(WorkerInfo(name, name, slots=slots, pid=1), held, runs, spans))
 
     def submits(self, *specs: LayerSpec, wanted: Iterable[TaskRange] = (), client: str = "me") -> list[Instruction]:
         return self.say(GraphSubmitted(client, specs, tuple(wanted) or (whole(specs[-1]),)))
 
     def done(self, run: StartBatch) -> list[Instruction]:
-        return self.say(BatchDone(run.worker, run.run, run.attempt, (8,) * len(run.span), 0.001 * len(run.span)))
+        return self.say(BatchDone(run.worker, run.batch, run.attempt, (8,) * len(run.range), 0.001 * len(run.range)))
 
     def run_of(self, spec: LayerSpec, item: int = 0) -> StartBatch:
-        return [r for r in self.started if r.span.layer == spec.key and r.span.start <= item < r.span.stop][-1]
+        return [r for r in self.started if r.range.layer == spec.key and r.range.start <= item < r.range.stop][-1]
 
 
 def test_nothing_is_given_out_before_the_inventory_is_complete() -> None:
@@ -102,13 +102,13 @@ def test_nothing_is_given_out_before_the_inventory_is_complete() -> None:
     second = story.run_of(b, 1)
     story.dies()
     before = len(story.started)
-    out = story.joins("w1", holdings=[first.span])
-    assert of(TellDone, out) == [TellDone("me", first.span, "w1")]
+    out = story.joins("w1", holdings=[first.range])
+    assert of(NotifyDone, out) == [NotifyDone("me", first.range, "w1")]
     assert story.say(Tick()) == []
-    out = story.joins("w2", second, holdings=[story.run_of(a, 1).span])
+    out = story.joins("w2", second, holdings=[story.run_of(a, 1).range])
     assert len(story.started) == before, "all that is left is running, or held"
-    assert of(TellLost, out) == [TellLost("me", second.span)]
-    assert of(TellDone, story.done(second)) == [TellDone("me", second.span, "w2")]
+    assert of(NotifyLost, out) == [NotifyLost("me", second.range)]
+    assert of(NotifyDone, story.done(second)) == [NotifyDone("me", second.range, "w2")]
     assert len(story.started) == before
 
 
@@ -121,8 +121,8 @@ def test_new_runs_have_numbers_above_all_of_the_last_epoch() -> None:
     story.joins("w", old)
     story.done(old)
     story.submits(b)
-    assert old.run >> EPOCH_RUNS == 1
-    assert story.run_of(b).run >> EPOCH_RUNS == 2
+    assert old.batch >> EPOCH_BITS == 1
+    assert story.run_of(b).batch >> EPOCH_BITS == 2
 
 
 def test_a_worker_that_stays_away_is_done_without_after_the_grace() -> None:
@@ -136,12 +136,12 @@ def test_a_worker_that_stays_away_is_done_without_after_the_grace() -> None:
     assert wake is not None
     assert story.say(Tick(), wake - story.now - 0.01) == []
     out = story.say(Tick(), 0.02)
-    assert [run.span for run in of(StartBatch, out)] == [second.span]
+    assert [run.span for run in of(StartBatch, out)] == [second.range]
     late = story.joins("w2", second)
     assert [recall for recall in of(RecallBatch, late) if recall.worker == "w2"] == [
-        RecallBatch("w2", second.run, second.attempt)
+        RecallBatch("w2", second.batch, second.attempt)
     ]
-    assert of(FreeRanges, story.done(second)) == [FreeRanges("w2", (second.span,))]
+    assert of(FreeRanges, story.done(second)) == [FreeRanges("w2", (second.range,))]
 
 
 def test_a_worker_that_is_known_to_be_dead_is_not_waited_for() -> None:
@@ -169,11 +169,11 @@ def test_what_was_released_and_cancelled_stays_so() -> None:
     story.say(Released("me", (whole(a),)))
     story.say(CancelRequested("me", (whole(b),)))
     story.dies()
-    assert list(story.state.core.books) == [c.key]
+    assert list(story.state.core.layers) == [c.key]
     out = story.joins("w", running, holdings=[TaskRange(b.key, 0, 1)])
-    assert of(RecallBatch, out) == [RecallBatch("w", running.run, running.attempt)]
+    assert of(RecallBatch, out) == [RecallBatch("w", running.batch, running.attempt)]
     assert FreeRanges("w", (TaskRange(b.key, 0, 1),)) in out
-    assert FreeRanges("w", (running.span,)) in story.done(running)
+    assert FreeRanges("w", (running.range,)) in story.done(running)
 
 
 def test_a_run_of_which_a_part_was_released_goes_on() -> None:
@@ -181,16 +181,16 @@ def test_a_run_of_which_a_part_was_released_goes_on() -> None:
     b = layer("b", 40)
     story.submits(b)
     at = 0
-    while len((run := story.started[at]).span) < 3:
+    while len((run := story.started[at]).range) < 3:
         story.done(run)
         at += 1
-    story.say(Released("me", (TaskRange(b.key, run.span.start + 1, run.span.start + 2),)))
+    story.say(Released("me", (TaskRange(b.key, run.range.start + 1, run.range.start + 2),)))
     story.dies()
     assert not of(RecallBatch, story.joins("w", run))
     out = story.done(run)
-    assert [tell.span[1:] for tell in of(TellDone, out)] == [
-        (run.span.start, run.span.start + 1),
-        (run.span.start + 2, run.span.stop),
+    assert [tell.span[1:] for tell in of(NotifyDone, out)] == [
+        (run.range.start, run.range.start + 1),
+        (run.range.start + 2, run.range.stop),
     ]
 
 
@@ -200,19 +200,19 @@ def test_failures_are_not_tried_again_and_reach_their_dependants() -> None:
     story.submits(a, b)
     error = TaskError("raised", "boom", worker="w")
     run = story.run_of(a)
-    story.say(BatchDone("w", run.run, run.attempt, (-1,), 0.1, ((0, error),)))
+    story.say(BatchDone("w", run.batch, run.attempt, (-1,), 0.1, ((0, error),)))
     assert [event for _, event in story.journal if isinstance(event, TasksFailed)] == [TasksFailed(whole(a), error)]
     for compacted in (False, True):
         story.dies(compacted)
         before = len(story.started)
         story.joins("w")
         out = story.say(ClientReturned("me"))
-        assert of(TellFailed, out) == [TellFailed("me", whole(b), error, whole(a))]
+        assert of(NotifyFailed, out) == [NotifyFailed("me", whole(b), error, whole(a))]
         assert len(story.started) == before
     story.say(RetryRequested("me", (whole(b),)))
-    assert story.run_of(a).run >> EPOCH_RUNS == story.epoch
+    assert story.run_of(a).batch >> EPOCH_BITS == story.epoch
     story.dies()
-    assert not of(TellFailed, story.say(ClientReturned("me")))
+    assert not of(NotifyFailed, story.say(ClientReturned("me")))
 
 
 def test_copies_that_a_queued_run_needs_are_kept() -> None:
@@ -221,7 +221,7 @@ def test_copies_that_a_queued_run_needs_are_kept() -> None:
     story.submits(a, b, wanted=[whole(a), whole(b)])
     for item in range(2):
         story.done(story.run_of(a, item))
-    runs = [run for run in story.started if run.span.layer == b.key]
+    runs = [run for run in story.started if run.range.layer == b.key]
     assert {run.worker for run in runs} == {"w1", "w2"}
     story.dies()
     out: list[Instruction] = []
@@ -232,7 +232,7 @@ def test_copies_that_a_queued_run_needs_are_kept() -> None:
     while at < len(runs):
         out += story.done(runs[at])
         runs = runs[: at + 1] + [
-            run for run in story.started if run.span.layer == b.key and run.run in story.state.core.runs
+            run for run in story.started if run.range.layer == b.key and run.batch in story.state.core.batches
         ]
         at += 1
     assert {free.worker for free in of(FreeRanges, out)} == {"w2"}, "only its copies are of no use any more"
@@ -251,11 +251,11 @@ def test_a_snapshot_says_what_the_whole_journal_said() -> None:
     again = replay([(0.0, before)], EpochOpened(9), 1.0)
     check(again)
     after = snapshot(again.core)
-    assert (after.layers, after.wants, after.clients) == (before.layers, before.wants, before.clients)
+    assert (after.layers, after.requested, after.clients) == (before.layers, before.requested, before.clients)
     assert sorted(after.interests) == sorted(before.interests)
-    assert isinstance(before, BooksRestored)
+    assert isinstance(before, StateRestored)
     plain = replay(story.journal, EpochOpened(9), 1.0)
-    assert sorted(snapshot(plain.core).wants) == sorted(before.wants)
+    assert sorted(snapshot(plain.core).requested) == sorted(before.requested)
 
 
 def test_preferred_hosts_are_waited_for_again() -> None:
@@ -283,10 +283,10 @@ def test_what_was_told_lost_is_told_when_it_is_made() -> None:
     gone = story.run_of(a, 1)
     story.dies()
     kept = story.run_of(a, 0)
-    assert of(TellLost, story.joins("w1", holdings=[kept.span])) == []
-    assert of(TellDone, story.say(ClientReturned("me"))) == [TellDone("me", kept.span, "w1")]
+    assert of(NotifyLost, story.joins("w1", holdings=[kept.range])) == []
+    assert of(NotifyDone, story.say(ClientReturned("me"))) == [NotifyDone("me", kept.range, "w1")]
     out = story.say(WorkerLeft("w2", "its node is gone"))
-    assert of(TellLost, out) == [TellLost("me", gone.span)]
-    assert of(TellLost, story.say(ClientReturned("me"))) == [TellLost("me", gone.span)]
+    assert of(NotifyLost, out) == [NotifyLost("me", gone.range)]
+    assert of(NotifyLost, story.say(ClientReturned("me"))) == [NotifyLost("me", gone.range)]
     [again] = of(StartBatch, out)
-    assert of(TellDone, story.done(again)) == [TellDone("me", gone.span, "w1")]
+    assert of(NotifyDone, story.done(again)) == [NotifyDone("me", gone.range, "w1")]

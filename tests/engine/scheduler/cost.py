@@ -45,10 +45,10 @@ class Timed:
         todo = deque(i for i in out if isinstance(i, StartBatch))
         while todo:
             run = todo.popleft()
-            n = len(run.span)
+            n = len(run.range)
             self.now += each * n / max(1, len(todo))
             self.runs += 1
-            report = BatchDone(run.worker, run.run, run.attempt, (28,) * n, each * n)
+            report = BatchDone(run.worker, run.batch, run.attempt, (28,) * n, each * n)
             todo += [i for i in self.handle(report) if isinstance(i, StartBatch)]
 
 
@@ -70,7 +70,7 @@ def graph(*layers: LayerSpec, workers: int = 2, slots: int = 1, each: float = 1e
     timed.seconds = 0.0
     timed.drive(timed.handle(GraphSubmitted("c", layers, (whole(layers[-1]),))), each)
     timed.handle(Released("c", (whole(layers[-1]),)))
-    assert not timed.state.core.books
+    assert not timed.state.core.layers
     return timed.seconds / sum(layer.n for layer in layers) * 1e6, timed.runs
 
 
@@ -85,7 +85,7 @@ def one_by_one(n: int, chained: bool = False) -> tuple[float, int]:
     timed.drive(started, 1e-5)
     for layer in reversed(specs):
         timed.handle(Released("c", (whole(layer),)))
-    assert not timed.state.core.books
+    assert not timed.state.core.layers
     return timed.seconds / n * 1e6, timed.runs
 
 

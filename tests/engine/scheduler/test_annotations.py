@@ -10,13 +10,13 @@ from howdah.engine.protocol.events import (
     InputsMissing,
     Instruction,
     LayerSpec,
+    NotifyDone,
+    NotifyFailed,
+    NotifyStuck,
     RecallBatch,
     Released,
     StartBatch,
     TaskError,
-    TellDone,
-    TellFailed,
-    TellStuck,
     Tick,
     WorkerInfo,
     WorkerJoined,
@@ -50,8 +50,8 @@ class Story:
         return self.say(GraphSubmitted("me", specs, (whole(specs[-1]),), **more))
 
     def done(self, run: StartBatch, seconds: float = 0.1, after: float = 0.001) -> list[Instruction]:
-        n = len(run.span)
-        return self.say(BatchDone(run.worker, run.run, run.attempt, (8,) * n, seconds * n), after)
+        n = len(run.range)
+        return self.say(BatchDone(run.worker, run.batch, run.attempt, (8,) * n, seconds * n), after)
 
 
 def test_a_layer_keeps_what_was_said_of_it_in_a_snapshot() -> None:
@@ -63,8 +63,8 @@ def test_a_layer_keeps_what_was_said_of_it_in_a_snapshot() -> None:
     story = Story()
     story.submits(said)
     story.say(GraphSubmitted("me", (near,), (whole(near),)))
-    assert spec_of(story.state.core.books[said.key]) == said
-    kept = spec_of(story.state.core.books[near.key])
+    assert spec_of(story.state.core.layers[said.key]) == said
+    kept = spec_of(story.state.core.layers[near.key])
     assert (kept.host_sets, kept.host_index) == (near.host_sets, (0,) * 100)
 
 
@@ -104,13 +104,13 @@ def test_a_task_that_no_worker_can_satisfy_is_told_once_and_runs_when_one_comes(
     story = Story()
     story.joins("w", resources=GPU)
     story.submits(layer("a", 2, resources=(("gpu", 2.0),)))
-    assert not [i for i in story.say(Tick(), 1.0) if isinstance(i, TellStuck)]
-    told = [i for i in story.say(Tick(), 3.0) if isinstance(i, TellStuck)]
+    assert not [i for i in story.say(Tick(), 1.0) if isinstance(i, NotifyStuck)]
+    told = [i for i in story.say(Tick(), 3.0) if isinstance(i, NotifyStuck)]
     assert len(told) == 1
-    assert told[0].span.stop == 2
+    assert told[0].range.stop == 2
     assert "gpu=2" in told[0].reason
     assert "gpu=1" in told[0].reason
-    assert not [i for i in story.say(Tick(), 5.0) if isinstance(i, TellStuck)]
+    assert not [i for i in story.say(Tick(), 5.0) if isinstance(i, NotifyStuck)]
     story.joins("big", resources=(("gpu", 4.0),))
     assert {run.worker for run in story.started} == {"big"}
 
@@ -138,20 +138,20 @@ def test_a_chain_of_submits_goes_whole_to_the_worker_of_its_first_link() -> None
     story.joins("w1")
     story.joins("w2")
     links = chain("abcd")
-    story.state.core.seconds_of.update(dict.fromkeys("abcd", 0.001))
+    story.state.core.seconds_by_name.update(dict.fromkeys("abcd", 0.001))
     for link in links:
         story.submits(link)
     assert len({run.worker for run in story.started}) == 1
     assert [run.after for run in story.started] == [(), ((1, 1),), ((2, 1),), ((3, 1),)]
     for run in list(story.started):
         story.done(run, 0.001)
-    assert story.state.core.books[links[-1].key].counts[4] == 1
+    assert story.state.core.layers[links[-1].key].counts[4] == 1
 
 
 def test_other_work_still_gets_the_slots_that_a_chain_does_not_use() -> None:
     story = Story()
     story.joins("w", slots=2)
-    story.state.core.seconds_of.update(dict.fromkeys("abcd", 0.001))
+    story.state.core.seconds_by_name.update(dict.fromkeys("abcd", 0.001))
     for link in chain("abcd"):
         story.submits(link)
     story.submits(layer("z", 1))
@@ -167,10 +167,10 @@ def test_a_link_that_raises_fails_those_behind_it() -> None:
     error = TaskError("raised", "boom")
     story.say(BatchDone("w", a.run, a.attempt, (-1,), 0.1, ((0, error),)))
     out = story.say(InputsMissing("w", b.run, b.attempt, "w", (TaskRange(a.span.layer, 0, 1),)))
-    assert {i.span.layer[0] for i in out if isinstance(i, TellFailed)} >= {2}
+    assert {i.range.layer[0] for i in out if isinstance(i, NotifyFailed)} >= {2}
     c = story.started[2]  # given when the first had ended
     story.say(InputsMissing("w", c.run, c.attempt, "w", (TaskRange(b.span.layer, 0, 1),)))
-    assert not story.state.core.runs
+    assert not story.state.core.batches
 
 
 def test_when_the_worker_of_a_chain_dies_another_makes_it_from_the_start() -> None:
@@ -187,7 +187,7 @@ def test_when_the_worker_of_a_chain_dies_another_makes_it_from_the_start() -> No
         seen += 1
         if run.worker == "w2":
             story.done(run)
-    assert story.state.core.books[links[-1].key].counts[4] == 1
+    assert story.state.core.layers[links[-1].key].counts[4] == 1
 
 
 # -- speculation ------------------------------------------------------------------------------------------------------
@@ -199,13 +199,13 @@ def straggler(speculation: bool) -> tuple[Story, StartBatch]:
     story.joins("w1")
     story.joins("w2")
     story.submits(layer("a", 4))
-    while len(story.state.core.runs) > 1 or len(story.started) < 4:
-        run = next(r for r in story.started if r.run in story.state.core.runs and r.worker == "w2")
+    while len(story.state.core.batches) > 1 or len(story.started) < 4:
+        run = next(r for r in story.started if r.run in story.state.core.batches and r.worker == "w2")
         story.done(run, 0.1, after=0.1)
-        if not any(r.worker == "w2" and r.run in story.state.core.runs for r in story.started):
-            for recall in [r for r in story.started if r.run in story.state.core.runs][1:]:
+        if not any(r.worker == "w2" and r.run in story.state.core.batches for r in story.started):
+            for recall in [r for r in story.started if r.run in story.state.core.batches][1:]:
                 story.say(BatchReturned(recall.worker, recall.run, recall.attempt, 0), 0.1)
-    return story, next(r for r in story.started if r.run in story.state.core.runs)
+    return story, next(r for r in story.started if r.run in story.state.core.batches)
 
 
 def test_a_straggler_gets_a_twin_and_the_first_result_counts() -> None:
@@ -213,13 +213,13 @@ def test_a_straggler_gets_a_twin_and_the_first_result_counts() -> None:
     before = len(story.started)
     story.say(Tick(), 10.0)
     twin = story.started[before]
-    assert twin.span == slow.span
+    assert twin.span == slow.range
     assert twin.worker != slow.worker
     out = story.done(twin)
-    assert [i.holder for i in out if isinstance(i, TellDone)] == [twin.worker]
-    assert [(i.run, i.worker) for i in out if isinstance(i, RecallBatch)] == [(slow.run, slow.worker)]
+    assert [i.holder for i in out if isinstance(i, NotifyDone)] == [twin.worker]
+    assert [(i.batch, i.worker) for i in out if isinstance(i, RecallBatch)] == [(slow.batch, slow.worker)]
     out = story.done(slow)  # what it made nevertheless is dropped
-    assert any(getattr(i, "spans", None) == (slow.span,) and i.worker == slow.worker for i in out)
+    assert any(getattr(i, "ranges", None) == (slow.range,) and i.worker == slow.worker for i in out)
 
 
 def test_a_twin_goes_on_when_the_other_worker_dies() -> None:
@@ -228,9 +228,9 @@ def test_a_twin_goes_on_when_the_other_worker_dies() -> None:
     twin = story.started[-1]
     before = len(story.started)
     story.say(WorkerLeft(slow.worker, "exit code 137"))
-    assert not any(run.span == slow.span for run in story.started[before:])
+    assert not any(run.span == slow.range for run in story.started[before:])
     story.done(twin)
-    assert not any(run.span == slow.span for run in story.state.core.runs.values())
+    assert not any(run.span == slow.range for run in story.state.core.batches.values())
 
 
 def test_nothing_is_started_twice_by_default() -> None:
@@ -273,7 +273,7 @@ def test_items_run_while_the_arguments_of_others_are_on_their_way() -> None:
             story.done(story.started[seen])
             seen += 1
         assert {i for run in story.started for i in range(*run.span[1:])} == set(range(max(stop, 30 * (stop == 10))))
-    assert story.state.core.books[then.key].counts[4] == 40
+    assert story.state.core.layers[then.key].counts[4] == 40
 
 
 def test_arguments_of_a_layer_that_nobody_wants_any_more_are_ignored() -> None:

@@ -49,14 +49,14 @@ def test_what_is_forgotten_is_free_at_once() -> None:
             while started:
                 run = started.pop(0)
                 now += 0.001
-                out = state.handle(BatchDone("w", run.run, run.attempt, (28,) * len(run.span), 0.001), now)
+                out = state.handle(BatchDone("w", run.batch, run.attempt, (28,) * len(run.range), 0.001), now)
                 started += [i for i in out if isinstance(i, StartBatch)]
             state.handle(Released("c", (TaskRange(last, 0, n),)), now)
-            assert not state.core.books
+            assert not state.core.layers
             state.handle(ClientLeft("c"), now)
             state.core.history._ring.clear()
-            state.core.seconds_of.clear()
-            state.core.past.clear()
+            state.core.seconds_by_name.clear()
+            state.core.forgotten_statistics.clear()
             del run, out
             assert [name() for name in names] == [None] * len(names)
         finally:

@@ -23,7 +23,7 @@ from howdah.engine.scheduler.core.tables import DONE
 def test_a_merge_of_many_layers_is_not_gone_through_for_each_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
     looks = []
     running_inputs = ahead._running_inputs
-    monkeypatch.setattr(ahead, "_running_inputs", lambda book: looks.append(len(book.ins)) or running_inputs(book))
+    monkeypatch.setattr(ahead, "_running_inputs", lambda book: looks.append(len(book.inputs)) or running_inputs(book))
     state = Scheduler()
     state.handle(WorkerJoined(WorkerInfo("w", "h")), 0.0)
     ones = [LayerSpec(i.to_bytes(16, "big"), "one", 1) for i in range(1, 200)]
@@ -35,8 +35,8 @@ def test_a_merge_of_many_layers_is_not_gone_through_for_each_of_them(monkeypatch
     started = []
     while todo:
         run = todo.pop(0)
-        started.append(run.span.layer)
-        out = state.handle(BatchDone("w", run.run, run.attempt, (8,), 1e-6), 0.1)
+        started.append(run.range.layer)
+        out = state.handle(BatchDone("w", run.batch, run.attempt, (8,), 1e-6), 0.1)
         todo += [i for i in out if isinstance(i, StartBatch)]
     assert started[-1] == merge.key
     assert len(started) == 200
@@ -51,22 +51,24 @@ def test_layers_of_one_function_begin_where_the_last_has_come_to(function: bytes
     def lengths(letter: bytes, function: bytes, reports: int) -> list[int]:
         spec = LayerSpec(letter * 16, "inc", 1000, function=function)
         out = state.handle(GraphSubmitted("c", (spec,), (TaskRange(spec.key, 0, 1000),)), 0.0)
-        found = [i for i in out if isinstance(i, StartBatch) and i.span.layer == spec.key]
+        found = [i for i in out if isinstance(i, StartBatch) and i.range.layer == spec.key]
         for at in range(reports):
             run = found[at]
-            out = state.handle(BatchDone("w", run.run, run.attempt, (8,) * len(run.span), 1e-6 * len(run.span)), 0.1)
-            found += [i for i in out if isinstance(i, StartBatch) and i.span.layer == spec.key]
-        return [len(run.span) for run in found]
+            out = state.handle(
+                BatchDone("w", run.batch, run.attempt, (8,) * len(run.range), 1e-6 * len(run.range)), 0.1
+            )
+            found += [i for i in out if isinstance(i, StartBatch) and i.range.layer == spec.key]
+        return [len(run.range) for run in found]
 
     assert lengths(b"a", b"f", 3)[:3] == [1, 1, GROWTH]  # the third is the first after a report
-    for run in list(state.core.runs.values()):
+    for run in list(state.core.batches.values()):
         state.handle(BatchDone("w", run.ident, run.attempt, (8,) * (run.hi - run.lo), 1e-5), 0.2)
     waiting = LayerSpec(b"b" * 16, "inc", 1000, function=function)
     out = state.handle(GraphSubmitted("c", (waiting,), (TaskRange(waiting.key, 0, 1000),), 1), 0.3)
-    while not (starts := [i for i in out if isinstance(i, StartBatch) and i.span.layer == waiting.key]):
-        run = next(iter(state.core.runs.values()))
+    while not (starts := [i for i in out if isinstance(i, StartBatch) and i.range.layer == waiting.key]):
+        run = next(iter(state.core.batches.values()))
         out = state.handle(BatchDone("w", run.ident, run.attempt, (8,) * (run.hi - run.lo), 1e-5), 0.4)
-    assert (len(starts[0].span) >= first) if first > 1 else (len(starts[0].span) == 1)
+    assert (len(starts[0].range) >= first) if first > 1 else (len(starts[0].range) == 1)
 
 
 def rows(count: int, n: int) -> list[LayerSpec]:
@@ -93,14 +95,14 @@ def test_rows_of_short_layers_are_given_to_one_worker_before_their_inputs_are_th
         state, GraphSubmitted("c", tuple(graph), (TaskRange(graph[-1].key, 0, 100),)), each, graph[-1].key
     )
     if ahead_of_reports:
-        assert first.after
-        assert len(first.span) == 100
+        assert first.depends_on
+        assert len(first.range) == 100
         assert len({run.worker for run in all_of_it[-15:]}) == 1
         assert len(all_of_it) < 3 * len(graph)
     else:
-        assert not first.after
+        assert not first.depends_on
         assert {run.worker for run in all_of_it} == {"v", "w"}
-    assert state.core.books[graph[-1].key].counts[DONE] == 100
+    assert state.core.layers[graph[-1].key].counts[DONE] == 100
 
 
 def play(state: Scheduler, event: Event, each: float, of: Key = b"") -> tuple[StartBatch | None, list[StartBatch]]:
@@ -109,9 +111,9 @@ def play(state: Scheduler, event: Event, each: float, of: Key = b"") -> tuple[St
     while todo:
         now += 1e-4
         out = [one for one in state.handle(todo.pop(0), now) if isinstance(one, StartBatch)]
-        first = first or next((run for run in out if run.span.layer == of), None)
+        first = first or next((run for run in out if run.range.layer == of), None)
         started += out
-        todo += [BatchDone(r.worker, r.run, r.attempt, (8,) * len(r.span), each * len(r.span)) for r in out]
+        todo += [BatchDone(r.worker, r.batch, r.attempt, (8,) * len(r.range), each * len(r.range)) for r in out]
     return first, started
 
 
@@ -124,9 +126,9 @@ def test_one_slow_run_is_not_believed_to_the_letter() -> None:
     guesses = []
     for seconds in (1e-5, 0.1, *[1e-5] * 4, *[0.1] * 8):
         run = runs.pop(0)
-        out = state.handle(BatchDone("w", run.run, run.attempt, (8,) * len(run.span), seconds * len(run.span)), 1.0)
+        out = state.handle(BatchDone("w", run.batch, run.attempt, (8,) * len(run.range), seconds * len(run.range)), 1.0)
         runs += [r for r in out if isinstance(r, StartBatch)]
-        guesses.append(state.core.seconds_of["cell"])
+        guesses.append(state.core.seconds_by_name["cell"])
     assert guesses[1] < 1e-3
     assert guesses[5] < 1e-4
     assert guesses[-1] > 0.05

@@ -17,11 +17,11 @@ from howdah.engine.protocol.events import (
     InputsMissing,
     Instruction,
     LayerSpec,
+    NotifyDone,
+    NotifyLost,
     RecallBatch,
     Released,
     StartBatch,
-    TellDone,
-    TellLost,
     Tick,
     WorkerInfo,
     WorkerJoined,
@@ -29,7 +29,7 @@ from howdah.engine.protocol.events import (
 )
 from howdah.engine.protocol.layers import Dependency, Free, Key, TaskRange, inputs_of
 from howdah.engine.scheduler.core import bulk as scattered
-from howdah.engine.scheduler.core.scheduler import LATE, Scheduler
+from howdah.engine.scheduler.core.scheduler import DEFERRED_FREE_SECONDS, Scheduler
 from howdah.engine.scheduler.simulation.invariants import check
 
 LOAD, SPLIT, MERGE = b"l" * 16, b"s" * 16, b"m" * 16
@@ -73,9 +73,9 @@ class Cluster:
             case FreeRanges(worker, spans):
                 for key, lo, hi in spans:
                     self.stores[worker] -= {(key, item) for item in range(lo, hi)}
-            case TellDone(_, span):
+            case NotifyDone(_, span):
                 self.done.update(range(span.start, span.stop))
-            case TellLost(_, span):
+            case NotifyLost(_, span):
                 self.done.difference_update(range(span.start, span.stop))
             case RecallBatch():
                 pass
@@ -96,23 +96,23 @@ class Cluster:
             return False
         name = self.random.choice(busy)
         run = self.queues[name].pop(0)
-        store, spec = self.stores[name], self.specs[run.span.layer]
+        store, spec = self.stores[name], self.specs[run.range.layer]
         for (key, lo, hi), holder in run.sources:
             wanted = {(key, item) for item in range(lo, hi)}
             if not wanted <= self.stores.get(holder, set()):
-                self.say(InputsMissing(name, run.run, run.attempt, holder, (TaskRange(key, lo, hi),)))
+                self.say(InputsMissing(name, run.batch, run.attempt, holder, (TaskRange(key, lo, hi),)))
                 return True
             store |= wanted
-        items = range(run.span.start, run.span.stop)
+        items = range(run.range.start, run.range.stop)
         for dep in spec.deps:
             n = self.specs[dep.layer].n
             assert {(dep.layer, j) for i in items for j in inputs_of(dep.pattern, i, n)} <= store
         if self.random.random() < 0.1 and len(items) > 1:  # given back in part: the rest is reported by and by
             cut = self.random.randrange(1, len(items))
-            self.say(BatchReturned(name, run.run, run.attempt, cut))
+            self.say(BatchReturned(name, run.batch, run.attempt, cut))
             items = items[:cut]
         store |= {(spec.key, item) for item in items}
-        self.say(BatchDone(name, run.run, run.attempt, (10,) * len(items), 1e-4))
+        self.say(BatchDone(name, run.batch, run.attempt, (10,) * len(items), 1e-4))
         return True
 
 
@@ -146,9 +146,9 @@ def test_an_exchange_ends_and_leaves_nothing(few: int, faults: bool, monkeypatch
             cluster.say(ClientLeft(name))
         while cluster.step():
             pass
-        cluster.now += LATE  # until then what an exchange has freed is collected
+        cluster.now += DEFERRED_FREE_SECONDS  # until then what an exchange has freed is collected
         cluster.say(Tick())
-        assert not cluster.state.core.books
+        assert not cluster.state.core.layers
         assert not any(cluster.stores.values()), seed
         assert not any(worker.nbytes or worker.items for worker in cluster.state.core.workers.values())
 
@@ -167,10 +167,12 @@ def test_what_an_exchange_frees_is_said_together_and_before_any_of_it_is_made_ag
             for one in state.handle(todo.pop(0), now):
                 told.append(one)
                 if isinstance(one, StartBatch):
-                    todo.append(BatchDone(one.worker, one.run, one.attempt, (8,) * len(one.span), 0.1 * len(one.span)))
+                    todo.append(
+                        BatchDone(one.worker, one.batch, one.attempt, (8,) * len(one.range), 0.1 * len(one.range))
+                    )
 
     def freed() -> list[str]:
-        found = [one.worker for one in told if isinstance(one, FreeRanges) and one.spans[0].layer == SPLIT]
+        found = [one.worker for one in told if isinstance(one, FreeRanges) and one.ranges[0].layer == SPLIT]
         told.clear()
         return found
 
@@ -184,7 +186,7 @@ def test_what_an_exchange_frees_is_said_together_and_before_any_of_it_is_made_ag
     assert isinstance(told[0], FreeRanges)
     assert any(isinstance(one, StartBatch) for one in told)
     assert set(freed()[:50]) == set(names)
-    now += LATE
+    now += DEFERRED_FREE_SECONDS
     play(Tick())
     assert sorted(freed()) == sorted(names)
-    assert not state.core.late_frees
+    assert not state.core.deferred_frees

@@ -10,18 +10,18 @@ from howdah.engine.protocol.events import (
     InputsMissing,
     Instruction,
     LayerSpec,
+    NotifyDone,
+    NotifyFailed,
     StartBatch,
     TaskError,
-    TellDone,
-    TellFailed,
     Tick,
     WorkerInfo,
     WorkerJoined,
     WorkerLeft,
 )
 from howdah.engine.protocol.layers import OneToOne, TaskRange
-from howdah.engine.scheduler.core.host_exclusion import FAULTS, LONGEST, PAUSE, WITHIN
-from howdah.engine.scheduler.core.retry_backoff import FIRST, MOST_FAULTS
+from howdah.engine.scheduler.core.host_exclusion import FAILURE_WINDOW, FIRST_EXCLUSION, LONGEST_EXCLUSION, MAX_FAILURES
+from howdah.engine.scheduler.core.retry_backoff import FIRST_WAIT, MAX_INFRASTRUCTURE_FAILURES
 from howdah.engine.scheduler.core.scheduler import Scheduler
 from howdah.engine.scheduler.simulation.cluster import key_of, layer, whole
 from howdah.engine.scheduler.simulation.invariants import check
@@ -51,7 +51,7 @@ class Story:
     def dies(self, name: str, reason: str = "exit code 1", after: float = 0.01) -> list[Instruction]:
         return self.say(WorkerLeft(name, reason), after)
 
-    def host_fails(self, host: str, times: int = FAULTS) -> list[HostExcluded]:
+    def host_fails(self, host: str, times: int = MAX_FAILURES) -> list[HostExcluded]:
         told: list[HostExcluded] = []
         for _ in range(times):
             out = self.dies(self.joins(host))
@@ -64,10 +64,10 @@ class Story:
     def fails(self, run: StartBatch, kind: str = "platform") -> list[Instruction]:
         host = self.state.core.workers[run.worker].host
         error = TaskError(kind, "No space left on device", worker=run.worker, host=host)
-        return self.say(BatchDone(run.worker, run.run, run.attempt, (-1,), 0.1, ((0, error),)))
+        return self.say(BatchDone(run.worker, run.batch, run.attempt, (-1,), 0.1, ((0, error),)))
 
     def done(self, run: StartBatch) -> list[Instruction]:
-        return self.say(BatchDone(run.worker, run.run, run.attempt, (8,) * len(run.span), 0.1))
+        return self.say(BatchDone(run.worker, run.batch, run.attempt, (8,) * len(run.range), 0.1))
 
 
 def runs(out: list[Instruction]) -> list[StartBatch]:
@@ -77,7 +77,7 @@ def runs(out: list[Instruction]) -> list[StartBatch]:
 def test_a_host_on_which_workers_keep_dying_gets_no_work_for_a_while() -> None:
     story = Story("good", "good", "fine")
     (told,) = story.host_fails("bad")
-    assert (told.host, told.seconds) == ("bad", PAUSE)
+    assert (told.host, told.seconds) == ("bad", FIRST_EXCLUSION)
     assert "exit code 1" in told.reason
     assert story.state.summary()["excluded"] == ("bad",)
     bad = story.joins("bad")
@@ -85,7 +85,7 @@ def test_a_host_on_which_workers_keep_dying_gets_no_work_for_a_while() -> None:
     assert started
     assert bad not in {run.worker for run in started}
     assert story.state.wake_at is not None
-    out = story.say(Tick(), PAUSE + 1)
+    out = story.say(Tick(), FIRST_EXCLUSION + 1)
     assert [i.seconds for i in out if isinstance(i, HostExcluded)] == [0.0]
     assert bad in {run.worker for run in runs(out)}
     assert story.state.summary()["excluded"] == ()
@@ -93,21 +93,21 @@ def test_a_host_on_which_workers_keep_dying_gets_no_work_for_a_while() -> None:
 
 def test_the_second_time_it_is_left_out_for_longer_and_a_quiet_host_begins_anew() -> None:
     story = Story("good", "fine")
-    assert story.host_fails("bad")[0].seconds == PAUSE
-    story.say(Tick(), PAUSE + 1)
-    assert story.host_fails("bad")[0].seconds == 2 * PAUSE
+    assert story.host_fails("bad")[0].seconds == FIRST_EXCLUSION
+    story.say(Tick(), FIRST_EXCLUSION + 1)
+    assert story.host_fails("bad")[0].seconds == 2 * FIRST_EXCLUSION
     for _ in range(6):
-        story.say(Tick(), LONGEST + 1)
+        story.say(Tick(), LONGEST_EXCLUSION + 1)
         last = story.host_fails("bad")
-    assert last[0].seconds == PAUSE  # quiet for longer than WITHIN each time
-    assert LONGEST > WITHIN
+    assert last[0].seconds == FIRST_EXCLUSION  # quiet for longer than WITHIN each time
+    assert LONGEST_EXCLUSION > FAILURE_WINDOW
 
 
 def test_deaths_far_apart_are_bad_luck() -> None:
     story = Story("good", "fine")
     for _ in range(10):
         assert story.host_fails("unlucky", 1) == []
-        story.say(Tick(), WITHIN / 2 + 1)
+        story.say(Tick(), FAILURE_WINDOW / 2 + 1)
 
 
 def test_never_more_than_half_of_the_hosts_and_never_the_last_one() -> None:
@@ -132,8 +132,8 @@ def test_a_poisonous_task_is_not_its_hosts_fault() -> None:
     model.join_client("me")
     model.submit("me", "a", [("a", 0, 2)])
     model.settle()
-    assert not model.state.core.excluded
-    assert max(len(known.times) for known in model.state.core.faults.values()) == 1
+    assert not model.state.core.excluded_hosts
+    assert max(len(known.failed_at) for known in model.state.core.host_failures.values()) == 1
 
 
 def test_what_lies_on_an_excluded_host_is_still_used_and_work_beside_it_goes_elsewhere() -> None:
@@ -143,7 +143,7 @@ def test_what_lies_on_an_excluded_host_is_still_used_and_work_beside_it_goes_els
     assert run.worker == "w1"  # on the bad host
     story.done(run)
     story.host_fails("bad")
-    assert story.state.core.excluded
+    assert story.state.core.excluded_hosts
     (then,) = runs(story.say(GraphSubmitted("me", (a, b), (whole(b),))))
     assert then.worker == "w2"
     assert then.sources == ((whole(a), "w1"),)
@@ -152,16 +152,16 @@ def test_what_lies_on_an_excluded_host_is_still_used_and_work_beside_it_goes_els
 def test_a_fault_of_the_platform_is_tried_again_after_a_pause_and_costs_no_retries() -> None:
     story = Story("h1", "h2")
     (run,) = story.submits(layer("a", 1))
-    pause = FIRST
-    for _ in range(MOST_FAULTS - 1):
+    pause = FIRST_WAIT
+    for _ in range(MAX_INFRASTRUCTURE_FAILURES - 1):
         out = story.fails(run)
         assert not runs(out)
-        assert not [i for i in out if isinstance(i, TellFailed)]
+        assert not [i for i in out if isinstance(i, NotifyFailed)]
         assert story.state.wake_at is not None
         assert not runs(story.say(Tick(), pause / 2))
         (run,) = runs(story.say(Tick(), pause / 2))
         pause *= 2
-    (told,) = [i for i in story.fails(run) if isinstance(i, TellFailed)]
+    (told,) = [i for i in story.fails(run) if isinstance(i, NotifyFailed)]
     assert told.error.kind == "platform"
     assert "No space left on device" in told.error.message
 
@@ -171,16 +171,16 @@ def test_after_a_pause_it_can_come_right() -> None:
     a, b = layer("a", 1), layer("b", 1, ("a", OneToOne()))
     run, then = story.submits(a, b)  # b is given ahead, to be run after a, and finds nothing
     story.fails(run)
-    story.say(InputsMissing(then.worker, then.run, then.attempt, then.worker, (whole(a),)))
-    (run, *_) = runs(story.say(Tick(), FIRST + 0.1))
-    (then,) = [r for r in runs(story.done(run)) if r.span.layer == b.key] or _
-    assert [i for i in story.done(then) if isinstance(i, TellDone)]
+    story.say(InputsMissing(then.worker, then.batch, then.attempt, then.worker, (whole(a),)))
+    (run, *_) = runs(story.say(Tick(), FIRST_WAIT + 0.1))
+    (then,) = [r for r in runs(story.done(run)) if r.range.layer == b.key] or _
+    assert [i for i in story.done(then) if isinstance(i, NotifyDone)]
 
 
 def test_an_error_of_the_users_is_not_tried_again() -> None:
     story = Story("h1")
     (run,) = story.submits(layer("a", 1))
-    assert [i for i in story.fails(run, kind="raised") if isinstance(i, TellFailed)]
+    assert [i for i in story.fails(run, kind="raised") if isinstance(i, NotifyFailed)]
 
 
 def test_faults_of_the_platform_count_against_their_host() -> None:
@@ -205,7 +205,7 @@ def test_what_waits_out_a_pause_can_be_released() -> None:
     for _ in range(3):
         model.step("w0")
     model.report("w0")
-    assert model.state.core.books[key_of("a")].paused
+    assert model.state.core.layers[key_of("a")].retry_at
     model.release("me", "a", 0, 1)
     model.submit("me", "a", [("a", 0, 2)])  # and be asked for again while it goes on
     model.settle()
@@ -217,6 +217,6 @@ def test_span_of_a_paused_item_is_one_item() -> None:
     story = Story("h1")
     (run, *_) = story.submits(layer("a", 20))
     story.fails(run)
-    book = story.state.core.books[key_of("a")]
-    assert list(book.paused or ()) == [run.span.start]
-    assert TaskRange(book.key, run.span.start, run.span.start + 1) == run.span
+    book = story.state.core.layers[key_of("a")]
+    assert list(book.retry_at or ()) == [run.range.start]
+    assert TaskRange(book.key, run.range.start, run.range.start + 1) == run.range

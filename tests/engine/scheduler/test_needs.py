@@ -7,9 +7,9 @@ from howdah.engine.protocol.events import (
     GraphSubmitted,
     Instruction,
     LayerSpec,
+    NotifyStuck,
     RecallBatch,
     StartBatch,
-    TellStuck,
     Tick,
     WorkerInfo,
     WorkerJoined,
@@ -41,8 +41,8 @@ class Story:
         return self.say(GraphSubmitted("me", specs, (whole(specs[-1]),), **more))
 
     def done(self, run: StartBatch, seconds: float = 0.1, after: float = 0.001) -> list[Instruction]:
-        n = len(run.span)
-        return self.say(BatchDone(run.worker, run.run, run.attempt, (8,) * n, seconds * n), after)
+        n = len(run.range)
+        return self.say(BatchDone(run.worker, run.batch, run.attempt, (8,) * n, seconds * n), after)
 
     def all_done(self, seconds: float = 0.1) -> None:
         seen = 0
@@ -51,7 +51,7 @@ class Story:
             seen += 1
 
     def stuck(self, after: float) -> list[str]:
-        return [i.reason for i in self.say(Tick(), after) if isinstance(i, TellStuck)]
+        return [i.reason for i in self.say(Tick(), after) if isinstance(i, NotifyStuck)]
 
 
 def test_only_the_named_worker_runs_it_however_busy_it_is_and_idle_the_others_are() -> None:
@@ -167,9 +167,9 @@ def test_nothing_is_remembered_of_needs_whose_layers_are_forgotten() -> None:
     model.layer("b", 3, ("a", "one"), only=("h1",), loose=True)
     model.submit("me", "ab", [("b", 0, 3)])
     model.settle()
-    assert model.state.core.needs
+    assert model.state.core.constraint_queues
     model.end()
     core = model.state.core
-    assert not core.books
-    assert not core.needs
-    assert not core.asking
+    assert not core.layers
+    assert not core.constraint_queues
+    assert not core.constraint_layers

@@ -20,7 +20,7 @@ from howdah.engine.protocol.events import (
     WorkerJoined,
 )
 from howdah.engine.protocol.layers import KToOne, OneToOne, TaskRange
-from howdah.engine.scheduler.core.dispatch import TARGET
+from howdah.engine.scheduler.core.dispatch import TARGET_SECONDS
 from howdah.engine.scheduler.core.placement import COLD_WAIT
 from howdah.engine.scheduler.core.scheduler import Scheduler
 from howdah.engine.scheduler.simulation.cluster import layer, whole
@@ -48,13 +48,13 @@ class Cluster:
         return self.say(GraphSubmitted(client, specs, (wanted or whole(specs[-1]),), priority))
 
     def done(self, run: StartBatch, each: float = 1.0, size: int = 8) -> list[StartBatch]:
-        n = len(run.span)
-        out = self.say(BatchDone(run.worker, run.run, run.attempt, (size,) * n, each * n))
+        n = len(run.range)
+        out = self.say(BatchDone(run.worker, run.batch, run.attempt, (size,) * n, each * n))
         return [i for i in out if isinstance(i, StartBatch)]
 
     def run_all(self, each: float = 0.001, size: int = 8) -> None:
         for run in self.started:
-            if run.run in self.state.core.runs:
+            if run.batch in self.state.core.batches:
                 self.done(run, each, size)
 
     def warm_up(self) -> None:
@@ -80,8 +80,8 @@ def test_tasks_go_to_their_data_whatever_the_case_of_its_name() -> None:
     cluster.submit(scan(40, ("Node1",), ("node2.EXAMPLE", "elsewhere")))
     cluster.run_all()
     for run in cluster.started:
-        assert len(run.span) == 1  # preferences alternate, so runs are of one item
-        assert run.worker == ("w1", "w2")[run.span.start % 2]
+        assert len(run.range) == 1  # preferences alternate, so runs are of one item
+        assert run.worker == ("w1", "w2")[run.range.start % 2]
     summary = cluster.layer_summary("a")
     assert (summary["tasks_node"], summary["tasks_rack"], summary["tasks_remote"]) == (40, 0, 0)
     assert summary["bytes_node"] == 4000
@@ -93,7 +93,7 @@ def test_neighbours_of_one_preference_share_a_run() -> None:
     cluster.submit(layer("a", 4000, host_sets=hosts, host_index=(0,) * 2000 + (1,) * 2000))
     cluster.run_all(each=1e-5)
     assert len(cluster.started) < 60
-    assert all(run.worker == ("w1" if run.span.start < 2000 else "w2") for run in cluster.started)
+    assert all(run.worker == ("w1" if run.range.start < 2000 else "w2") for run in cluster.started)
 
 
 def test_waiting_for_a_busy_host_is_bounded_first_node_then_rack_then_anywhere() -> None:
@@ -114,7 +114,7 @@ def test_waiting_for_a_busy_host_is_bounded_first_node_then_rack_then_anywhere()
     cluster.submit(layer("b", 9, host_sets=(("node1",),), host_index=(0,) * 9))
     cluster.say(Tick(), at=7.1)
     cluster.say(Tick(), at=8.2)
-    assert {run.worker for run in cluster.started if run.span.layer == b"\2" * 16} == {"w1", "w2", "w3"}
+    assert {run.worker for run in cluster.started if run.range.layer == b"\2" * 16} == {"w1", "w2", "w3"}
 
 
 def test_a_worker_in_its_first_run_is_given_longer_but_not_for_ever() -> None:
@@ -162,11 +162,11 @@ def test_work_follows_its_inputs() -> None:
     cluster = Cluster(*TWO)
     cluster.submit(layer("a", 20), layer("b", 20, ("a", OneToOne())))
     cluster.run_all(size=10**8)
-    where = {i: run.worker for run in cluster.started for i in range(*run.span[1:]) if run.span.layer == b"\1" * 16}
+    where = {i: run.worker for run in cluster.started for i in range(*run.range[1:]) if run.range.layer == b"\1" * 16}
     for run in cluster.started:
-        if run.span.layer == b"\2" * 16:
+        if run.range.layer == b"\2" * 16:
             assert not run.sources
-            assert all(where[i] == run.worker for i in range(*run.span[1:]))
+            assert all(where[i] == run.worker for i in range(*run.range[1:]))
 
 
 def test_a_join_goes_where_most_bytes_are() -> None:
@@ -208,15 +208,15 @@ def test_runs_grow_to_the_target_and_shrink_at_the_end() -> None:
     cluster.submit(layer("a", 100_000))
     for run in cluster.started:
         out = cluster.state.handle(
-            BatchDone(run.worker, run.run, run.attempt, (8,) * len(run.span), 1e-5 * len(run.span)), 0
+            BatchDone(run.worker, run.batch, run.attempt, (8,) * len(run.range), 1e-5 * len(run.range)), 0
         )
         cluster.started += [i for i in out if isinstance(i, StartBatch)]
-    lengths = [len(run.span) for run in cluster.started]
+    lengths = [len(run.range) for run in cluster.started]
     assert lengths[:4] == [1, 1, 1, 1]
-    assert max(lengths) == int(TARGET / 1e-5)
+    assert max(lengths) == int(TARGET_SECONDS / 1e-5)
     assert len(lengths) < 150
     assert lengths[-1] < max(lengths) / 2
-    assert not cluster.state.core.runs
+    assert not cluster.state.core.batches
 
 
 def test_long_tasks_travel_alone_and_are_not_hoarded() -> None:
@@ -224,8 +224,8 @@ def test_long_tasks_travel_alone_and_are_not_hoarded() -> None:
     cluster.submit(layer("a", 100))
     for run in cluster.started[:30]:
         cluster.done(run, each=5.0)
-    assert {len(run.span) for run in cluster.started} == {1}
-    held = Counter(run.worker.name for run in cluster.state.core.runs.values())
+    assert {len(run.range) for run in cluster.started} == {1}
+    held = Counter(run.worker.name for run in cluster.state.core.batches.values())
     assert held == {"w1": 4, "w2": 4}  # two slots, and one run waiting for each
 
 
@@ -236,7 +236,7 @@ def test_short_layers_of_one_item_are_given_in_numbers() -> None:
         cluster.submit(spec)
         if i == 3:
             cluster.run_all(each=1e-5)
-    assert 20 < len(cluster.state.core.runs) <= 64
+    assert 20 < len(cluster.state.core.batches) <= 64
 
 
 def test_a_tail_is_recalled_for_an_idle_worker() -> None:
@@ -248,10 +248,10 @@ def test_a_tail_is_recalled_for_an_idle_worker() -> None:
     cluster.say(WorkerJoined(WorkerInfo("w2", "node2", "/r1")))
     out = cluster.say(Tick(), at=0.5)
     (recall,) = [i for i in out if isinstance(i, RecallBatch)]
-    assert (recall.worker, recall.run) == ("w1", cluster.started[2].run)
-    cluster.say(BatchReturned("w1", recall.run, recall.attempt, 0))
-    assert (cluster.started[-1].worker, cluster.started[-1].span) == ("w2", cluster.started[2].span)
-    assert second.run in cluster.state.core.runs
+    assert (recall.worker, recall.batch) == ("w1", cluster.started[2].batch)
+    cluster.say(BatchReturned("w1", recall.batch, recall.attempt, 0))
+    assert (cluster.started[-1].worker, cluster.started[-1].range) == ("w2", cluster.started[2].range)
+    assert second.batch in cluster.state.core.batches
 
 
 def test_an_overdue_run_does_not_keep_what_waits_behind_it() -> None:
@@ -264,7 +264,7 @@ def test_an_overdue_run_does_not_keep_what_waits_behind_it() -> None:
     cluster.say(WorkerJoined(WorkerInfo("w2", "node2", "/r1")))
     assert [run.worker for run in cluster.started] == ["w1"] * 3
     out = cluster.say(Tick(), at=0.2)
-    assert [i.run for i in out if isinstance(i, RecallBatch)] == [cluster.started[2].run]
+    assert [i.batch for i in out if isinstance(i, RecallBatch)] == [cluster.started[2].batch]
 
 
 def recalled(cluster: Cluster) -> list[RecallBatch]:
@@ -272,7 +272,7 @@ def recalled(cluster: Cluster) -> list[RecallBatch]:
     asked = []
     for _ in range(5):
         asked += [i for i in cluster.say(Tick(), at=cluster.now + 0.1) if isinstance(i, RecallBatch)]
-        running = next(run for run in cluster.started if run.run in cluster.state.core.runs)
+        running = next(run for run in cluster.started if run.batch in cluster.state.core.batches)
         cluster.now += 0.1
         cluster.done(running, each=0.2)
     return asked
@@ -294,19 +294,19 @@ def test_a_tail_is_recalled_for_an_idle_worker_on_the_same_node() -> None:
     cluster.say(WorkerJoined(WorkerInfo("w2", "node1", "/r1")))
     cluster.say(WorkerJoined(WorkerInfo("w3", "node2", "/r1")))
     (recall,) = [i for i in cluster.say(Tick(), at=0.5) if isinstance(i, RecallBatch)]
-    cluster.say(BatchReturned("w1", recall.run, recall.attempt, 0))
+    cluster.say(BatchReturned("w1", recall.batch, recall.attempt, 0))
     assert [run.worker for run in cluster.started] == ["w1", "w1", "w1", "w2"]
 
 
 def test_a_run_recalled_in_its_midst_is_cut_there() -> None:
     cluster = Cluster(("w1", "node1", "/r1"))
     cluster.submit(layer("a", 200))
-    while len((run := next(r for r in cluster.started if r.run in cluster.state.core.runs)).span) < 8:
+    while len((run := next(r for r in cluster.started if r.batch in cluster.state.core.batches)).range) < 8:
         cluster.done(run, each=0.003)
-    cluster.say(BatchReturned("w1", run.run, run.attempt, 2))
-    cluster.say(BatchDone("w1", run.run, run.attempt, (8, 8), 0.006))
-    book = cluster.state.core.books[run.span.layer]
-    assert [int(c) for c in book.code[run.span.start : run.span.start + 2]] == [4, 4]
+    cluster.say(BatchReturned("w1", run.batch, run.attempt, 2))
+    cluster.say(BatchDone("w1", run.batch, run.attempt, (8, 8), 0.006))
+    book = cluster.state.core.layers[run.range.layer]
+    assert [int(c) for c in book.state[run.range.start : run.range.start + 2]] == [4, 4]
 
 
 def test_depth_first_before_breadth() -> None:
@@ -316,7 +316,7 @@ def test_depth_first_before_breadth() -> None:
     most = 0
     for run in cluster.started:
         cluster.done(run, each=1.0)
-        most = max(most, sum(book.counts[4] for book in cluster.state.core.books.values()))
+        most = max(most, sum(book.counts[4] for book in cluster.state.core.layers.values()))
     assert most <= 24
 
 
@@ -325,14 +325,14 @@ def test_first_wanted_first_done() -> None:
     leaves = [layer(letter, 1) for letter in "abcdefgh"]
     cluster.say(GraphSubmitted("me", tuple(leaves), tuple(whole(leaf) for leaf in leaves)))
     cluster.run_all(each=1.0)
-    assert [run.span.layer for run in cluster.started] == [leaf.key for leaf in leaves]
+    assert [run.range.layer for run in cluster.started] == [leaf.key for leaf in leaves]
 
 
 def test_priority_goes_before_everything() -> None:
     cluster = Cluster(("w1", "node1", "/r1"))
     cluster.submit(layer("a", 10))
     cluster.submit(layer("b", 1), client="you", priority=5)
-    assert cluster.done(cluster.started[0])[0].span.layer == b"\2" * 16
+    assert cluster.done(cluster.started[0])[0].range.layer == b"\2" * 16
 
 
 def test_a_short_task_does_not_wait_behind_somebody_elses_thousands() -> None:
@@ -344,7 +344,7 @@ def test_a_short_task_does_not_wait_behind_somebody_elses_thousands() -> None:
     cluster.submit(layer("b", 1), client="little")
     before = len(cluster.started)
     cluster.now += 0.05
-    assert cluster.done(cluster.started[20], each=0.05)[0].span.layer == b"\2" * 16
+    assert cluster.done(cluster.started[20], each=0.05)[0].range.layer == b"\2" * 16
     assert len(cluster.started) == before + 1
 
 
@@ -356,7 +356,7 @@ def test_clients_share_by_weight() -> None:
     cluster.submit(layer("b", 500), client="three")
     served = Counter()
     for run in cluster.started:
-        served[run.span.layer[0]] += 1
+        served[run.range.layer[0]] += 1
         if sum(served.values()) == 200:
             break
         cluster.done(run, each=0.1)
@@ -372,5 +372,5 @@ def test_an_idle_client_saves_no_credit() -> None:
     cluster.submit(layer("b", 500), client="late")
     for i in range(100, 200):
         cluster.done(cluster.started[i], each=0.1)
-    served = Counter(run.span.layer[0] for run in cluster.started[102:202])
+    served = Counter(run.range.layer[0] for run in cluster.started[102:202])
     assert 40 <= served[1] <= 60

@@ -57,15 +57,15 @@ def test_the_others_go_on_while_a_suspect_is_alone() -> None:
     model.submit("me", "a", [("a", 0, 24)])
     for _ in range(2):  # whoever has a[0] dies
         core = model.state.core
-        run = next(run for run in core.runs.values() if run.lo == 0)
+        run = next(run for run in core.batches.values() if run.lo == 0)
         model.kill(run.worker.name)
         model.join_worker(f"w{model.pid}")
     core = model.state.core
-    assert len(core.kept) == 1
-    (kept,) = core.kept.values()
-    assert not set(core.idle) & set(core.kept)
+    assert len(core.isolated_workers) == 1
+    (kept,) = core.isolated_workers.values()
+    assert not set(core.idle) & set(core.isolated_workers)
     model.settle()
-    assert not core.kept
+    assert not core.isolated_workers
     assert not failed(model)
     assert kept.index in core.idle
 
@@ -83,4 +83,4 @@ def test_what_has_come_through_is_not_blamed_for_it_any_more() -> None:
         model.join_worker(f"w{model.pid}")
     model.settle()
     assert not failed(model)
-    assert not model.state.core.books[key_of("a")].deaths
+    assert not model.state.core.layers[key_of("a")].worker_deaths

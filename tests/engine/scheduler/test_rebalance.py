@@ -40,7 +40,7 @@ def rebalanced(core: Any, patch: pytest.MonkeyPatch) -> tuple[list[int], int]:
         return (left[0], left[0].waits) if left else (None, 0.0)
 
     patch.setattr(assign, "_longest_wait", longest_wait)
-    patch.setattr(assign.placement, "worth_leaving", lambda *_: 0.0)
+    patch.setattr(assign.placement, "worth_waiting", lambda *_: 0.0)
     assign.rebalance(core)
     return [message.run for message in core.out], looks
 

@@ -87,9 +87,9 @@ def test_the_scenarios_have_everything_in_them() -> None:
         "StartBatch",
         "RecallBatch",
         "FreeRanges",
-        "TellDone",
-        "TellFailed",
-        "TellLost",
+        "NotifyDone",
+        "NotifyFailed",
+        "NotifyLost",
         "ForgetLayer",
     }
 
@@ -106,11 +106,13 @@ TWINS = range(2280, 2320)
 
 PLANTED = [
     pytest.param(lifecycle, "_set_back", lose_nothing, Broken, id="ready items whose inputs were lost stay ready"),
-    pytest.param(SchedulerState, "free", lose_nothing, AssertionError, id="nothing is ever freed"),
-    pytest.param(placement, "worker_went", lose_nothing, AssertionError, id="work stays offered to a dead worker"),
-    pytest.param(recovery, "adopt", lose_nothing, AssertionError, id="what workers bring along is not looked at"),
-    pytest.param(epoch, "holds", lambda core: False, AssertionError, id="nobody waits for the inventory"),
-    pytest.param(speculate, "too_late", lose_nothing, Broken, id="a twin is forgotten"),
+    pytest.param(SchedulerState, "queue_free", lose_nothing, AssertionError, id="nothing is ever freed"),
+    pytest.param(placement, "worker_removed", lose_nothing, AssertionError, id="work stays offered to a dead worker"),
+    pytest.param(
+        recovery, "adopt_results", lose_nothing, AssertionError, id="what workers bring along is not looked at"
+    ),
+    pytest.param(epoch, "is_taking_inventory", lambda core: False, AssertionError, id="nobody waits for the inventory"),
+    pytest.param(speculate, "cancel_copy", lose_nothing, Broken, id="a twin is forgotten"),
 ]
 
 
@@ -133,16 +135,16 @@ def test_a_planted_fault_is_found_and_its_script_shows_it(
 def test_the_books_are_really_checked() -> None:
     """A state with a lost count, a forgotten group or a missing holder does not pass."""
     for damage in (
-        lambda book: book.need.__setitem__(0, 7),
+        lambda book: book.dependent_refs.__setitem__(0, 7),
         lambda book: book.ready.clear(),
         lambda book: book.counts.__setitem__(1, 3),
-        lambda book: book.wanted.__setitem__(1, 0),
+        lambda book: book.client_refs.__setitem__(1, 0),
     ):
         model = Model()
         model.join_client("me")
         spec = layer("a", 3)
         model.event(GraphSubmitted("me", (spec,), (whole(spec),)))
         check(model.state)
-        damage(model.state.core.books[spec.key])
+        damage(model.state.core.layers[spec.key])
         with pytest.raises(Broken):
             check(model.state)

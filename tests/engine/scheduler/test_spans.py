@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from howdah.engine.scheduler.core.intervals import SMALL, IntervalSet, add, column, equal_stretches, put, stretches
+from howdah.engine.scheduler.core.intervals import SMALL, IntervalSet, add, column, fill, group_equal, true_intervals
 
 bounds = st.tuples(st.integers(0, 30), st.integers(0, 30)).map(lambda ab: (min(ab), max(ab)))
 
@@ -44,14 +44,14 @@ def test_lists_and_arrays_agree(values: list[int], data: st.DataObject) -> None:
     lo = data.draw(st.integers(0, len(values) - 1))
     hi = data.draw(st.integers(lo, len(values)))
     array = np.array(values)
-    assert equal_stretches(values, lo, hi) == equal_stretches(array, lo, hi)
-    found = stretches(array == 1, base=5)
+    assert group_equal(values, lo, hi) == group_equal(array, lo, hi)
+    found = true_intervals(array == 1, base=5)
     assert [i for a, b in found for i in range(a, b)] == [i + 5 for i, v in enumerate(values) if v == 1]
     copy = list(values)
     add(copy, lo, hi, 2)
     add(array, lo, hi, 2)
-    put(copy, lo, hi, copy[0])
-    put(array, lo, hi, int(array[0]))
+    fill(copy, lo, hi, copy[0])
+    fill(array, lo, hi, int(array[0]))
     assert copy == array.tolist()
 
 

@@ -13,8 +13,8 @@ from howdah.engine.protocol.events import (
     CancelRequested,
     ClientJoined,
     ClientLeft,
-    CopiesAsked,
     CopiesMade,
+    CopiesRequested,
     Event,
     ForgetLayer,
     FreeRanges,
@@ -22,14 +22,14 @@ from howdah.engine.protocol.events import (
     InputsMissing,
     Instruction,
     LayerSpec,
+    NotifyDone,
+    NotifyFailed,
+    NotifyLost,
     RecallBatch,
     Released,
     ResultsMissing,
     StartBatch,
     TaskError,
-    TellDone,
-    TellFailed,
-    TellLost,
     Tick,
     WorkerInfo,
     WorkerJoined,
@@ -37,7 +37,7 @@ from howdah.engine.protocol.events import (
 )
 from howdah.engine.protocol.layers import Broadcast, KToOne, OneToOne, TaskRange
 from howdah.engine.scheduler.core import replicas as requests
-from howdah.engine.scheduler.core.recovery import MOST_SAME
+from howdah.engine.scheduler.core.recovery import MAX_LOCAL_ATTEMPTS
 from howdah.engine.scheduler.core.scheduler import Scheduler
 from howdah.engine.scheduler.simulation.cluster import layer, whole
 from howdah.engine.scheduler.simulation.invariants import check
@@ -72,16 +72,16 @@ class Story:
         return self.say(WorkerLeft(worker, reason))
 
     def done(self, run: StartBatch, size: int = 8, each: float = 0.1, after: float = 0.001) -> list[Instruction]:
-        n = len(run.span)
-        return self.say(BatchDone(run.worker, run.run, run.attempt, (size,) * n, each * n), after)
+        n = len(run.range)
+        return self.say(BatchDone(run.worker, run.batch, run.attempt, (size,) * n, each * n), after)
 
     def fails(self, run: StartBatch, message: str = "boom") -> list[Instruction]:
         error = TaskError("raised", message, worker=run.worker)
-        return self.say(BatchDone(run.worker, run.run, run.attempt, (-1,), 0.1, ((0, error),)))
+        return self.say(BatchDone(run.worker, run.batch, run.attempt, (-1,), 0.1, ((0, error),)))
 
     def run_of(self, spec: LayerSpec, item: int = 0) -> StartBatch:
         """The last run that began the item."""
-        return [r for r in self.started if r.span.layer == spec.key and r.span.start <= item < r.span.stop][-1]
+        return [r for r in self.started if r.range.layer == spec.key and r.range.start <= item < r.range.stop][-1]
 
     def run_all(self, *specs: LayerSpec, size: int = 8) -> None:
         """Everything that is started of these layers is done, until nothing more is."""
@@ -89,11 +89,11 @@ class Story:
         while seen < len(self.started):
             run = self.started[seen]
             seen += 1
-            if run.span.layer in keys and run.run in self.state.core.runs:
+            if run.range.layer in keys and run.batch in self.state.core.batches:
                 self.done(run, size)
 
     def code(self, spec: LayerSpec, item: int = 0) -> int:
-        return int(self.state.core.books[spec.key].code[item])
+        return int(self.state.core.layers[spec.key].state[item])
 
 
 def of(kind: type, out: Iterable[Instruction]) -> list:
@@ -116,8 +116,8 @@ def test_wanted_twice_is_wanted_once_and_told_at_once() -> None:
     a = layer("a", 1)
     story.submits(a)
     story.done(story.run_of(a))
-    assert of(TellDone, story.submits(a)) == [TellDone("me", whole(a), "w")]
-    assert of(TellDone, story.submits(a, client="you")) == [TellDone("you", whole(a), "w")]
+    assert of(NotifyDone, story.submits(a)) == [NotifyDone("me", whole(a), "w")]
+    assert of(NotifyDone, story.submits(a, client="you")) == [NotifyDone("you", whole(a), "w")]
     assert not of(FreeRanges, story.say(Released("me", (whole(a),))))
     assert of(FreeRanges, story.say(Released("you", (whole(a),))))
     assert len(story.started) == 1
@@ -129,7 +129,7 @@ def test_equal_layers_of_two_clients_run_once() -> None:
     story.submits(a, client="me")
     story.submits(a, client="you")
     out = story.done(story.run_of(a))
-    assert [tell.client for tell in of(TellDone, out)] == ["me", "you"]
+    assert [tell.client for tell in of(NotifyDone, out)] == ["me", "you"]
     assert len(story.started) == 1
 
 
@@ -146,7 +146,7 @@ def test_only_the_items_that_are_needed_run() -> None:
     story = Story("w", slots=8)
     a, b = layer("a", 6), layer("b", 3, ("a", KToOne(2)))
     story.submits(a, b, wanted=[TaskRange(b.key, 1, 2)])
-    assert [run.span[1:] for run in story.started] == [(2, 3), (3, 4)]
+    assert [run.range[1:] for run in story.started] == [(2, 3), (3, 4)]
 
 
 def test_a_dead_workers_results_are_made_again_only_where_they_are_needed() -> None:
@@ -158,13 +158,13 @@ def test_a_dead_workers_results_are_made_again_only_where_they_are_needed() -> N
     lost = [span for span, worker in story.state.holder_of(whole(b)) if worker == "w2"]
     before = len(story.started)
     out = story.dies("w2")
-    assert [tell.span for tell in of(TellLost, out)] == lost
+    assert [tell.span for tell in of(NotifyLost, out)] == lost
     story.run_all(a, b)
     again = story.started[before:]
     items = {i for span in lost for i in range(*span[1:])}
     for spec in (a, b):  # a's results had been freed: lineage makes those of the lost items again
-        assert {i for run in again if run.span.layer == spec.key for i in range(*run.span[1:])} == items
-    assert story.state.core.books[b.key].counts[4] == 6
+        assert {i for run in again if run.range.layer == spec.key for i in range(*run.range[1:])} == items
+    assert story.state.core.layers[b.key].counts[4] == 6
 
 
 def test_a_dead_workers_runs_go_to_others() -> None:
@@ -184,10 +184,10 @@ def test_late_reports_are_ignored_and_what_they_brought_is_dropped() -> None:
     first = story.run_of(a)
     story.dies("w1", "lost touch")
     story.joins("w2")
-    story.joins("w1", running=((first.run, first.attempt),))
+    story.joins("w1", running=((first.batch, first.attempt),))
     assert story.done(first) == [FreeRanges("w1", (whole(a),))]
-    assert of(TellDone, story.done(story.run_of(a))) == [TellDone("me", whole(a), "w2")]
-    assert not of(TellDone, story.done(story.run_of(a)))
+    assert of(NotifyDone, story.done(story.run_of(a))) == [NotifyDone("me", whole(a), "w2")]
+    assert not of(NotifyDone, story.done(story.run_of(a)))
 
 
 def test_a_worker_that_comes_back_brings_its_results() -> None:
@@ -197,7 +197,7 @@ def test_a_worker_that_comes_back_brings_its_results() -> None:
     story.done(story.run_of(a, 0))
     story.dies("w1", "lost touch")
     out = story.joins("w1", holdings=((TaskRange(a.key, 0, 2), (8, 8)), (TaskRange(b"?" * 16, 0, 1), (8,))))
-    assert of(TellDone, out) == [TellDone("me", TaskRange(a.key, 0, 2), "w1")]
+    assert of(NotifyDone, out) == [NotifyDone("me", TaskRange(a.key, 0, 2), "w1")]
     assert of(FreeRanges, out) == [FreeRanges("w1", (TaskRange(b"?" * 16, 0, 1),))]
     assert [run.span[1:] for run in of(StartBatch, out)] == [(2, 3)]
 
@@ -208,7 +208,7 @@ def test_a_new_process_under_an_old_name_has_nothing() -> None:
     story.submits(a)
     story.done(story.run_of(a))
     out = story.joins("w", pid=2)
-    assert of(TellLost, out) == [TellLost("me", whole(a))]
+    assert of(NotifyLost, out) == [NotifyLost("me", whole(a))]
     assert len(of(StartBatch, out)) == 1
 
 
@@ -219,11 +219,11 @@ def test_a_poisonous_task_is_given_up_with_the_reasons_and_spares_its_neighbours
     story.done(story.run_of(a, 0), each=0.001)
     poisonous, deaths, told = 2, 0, []
     while story.code(a, poisonous) != 5:
-        run = next(iter(story.state.core.runs.values()))
+        run = next(iter(story.state.core.batches.values()))
         if run.lo <= poisonous < run.hi:
             deaths += 1
             out = story.dies(run.worker.name, f"exit code 139 ({deaths})")
-            told += of(TellFailed, out)
+            told += of(NotifyFailed, out)
             story.joins(f"w{deaths}")
         else:
             story.done(story.run_of(a, run.lo))
@@ -244,7 +244,7 @@ def test_a_worker_that_was_asked_to_go_blames_nobody() -> None:
     for i in range(5):
         story.joins(f"w{i + 1}")
         story.say(WorkerLeft(f"w{i}", "scaled down", clean=True))
-    assert not story.state.core.books[a.key].deaths
+    assert not story.state.core.layers[a.key].worker_deaths
 
 
 def test_an_error_reaches_all_that_depend_on_it_with_its_origin() -> None:
@@ -252,23 +252,23 @@ def test_an_error_reaches_all_that_depend_on_it_with_its_origin() -> None:
     a, b, c = layer("a", 3), layer("b", 3, ("a", OneToOne())), layer("c", 1, ("b", Broadcast()))
     story.submits(a, b, c, wanted=[whole(b), whole(c)])
     out = story.fails(story.run_of(a, 0))
-    assert {(t.span, t.origin, t.error.message) for t in of(TellFailed, out)} == {
+    assert {(t.span, t.origin, t.error.message) for t in of(NotifyFailed, out)} == {
         (TaskRange(b.key, 0, 1), TaskRange(a.key, 0, 1), "boom"),
         (whole(c), TaskRange(a.key, 0, 1), "boom"),
     }
     story.run_all(a, b)
     assert [story.code(b, i) for i in range(3)] == [5, 4, 4]
-    assert of(TellFailed, story.submits(a, b, c, client="you"))[0].error.message == "boom"
+    assert of(NotifyFailed, story.submits(a, b, c, client="you"))[0].error.message == "boom"
 
 
 def test_retries_are_for_what_raised() -> None:
     story = Story("w")
     a = layer("a", 1, retries=2)
     story.submits(a)
-    assert not of(TellFailed, story.fails(story.run_of(a)))
-    assert not of(TellFailed, story.fails(story.run_of(a)))
+    assert not of(NotifyFailed, story.fails(story.run_of(a)))
+    assert not of(NotifyFailed, story.fails(story.run_of(a)))
     assert story.run_of(a).attempt == 3
-    assert len(of(TellFailed, story.fails(story.run_of(a)))) == 1
+    assert len(of(NotifyFailed, story.fails(story.run_of(a)))) == 1
 
 
 def test_a_missing_input_comes_from_another_copy_or_is_made_again() -> None:
@@ -279,7 +279,7 @@ def test_a_missing_input_comes_from_another_copy_or_is_made_again() -> None:
     story.done(story.run_of(a))
     run = next(run for run in story.started if run.sources)
     assert run.sources == ((whole(a), holder),)
-    out = story.say(InputsMissing(run.worker, run.run, run.attempt, holder, (whole(a),)))
+    out = story.say(InputsMissing(run.worker, run.batch, run.attempt, holder, (whole(a),)))
     assert FreeRanges(holder, (whole(a),)) in out
     assert story.run_of(a).attempt == 2
     story.run_all(a, b)
@@ -292,18 +292,18 @@ def test_of_two_workers_that_do_not_reach_each_other_none_is_asked_for_ever() ->
     a, b = layer("a", 40), layer("b", 1, ("a", Broadcast()))
     story.submits(a, b)
     other, tried = {"w1": "w2", "w2": "w1"}, []
-    while running := [run for run in story.started if run.run in story.state.core.runs]:
+    while running := [run for run in story.started if run.batch in story.state.core.batches]:
         run = next((run for run in running if run.worker != "w3"), running[0])
         cut = tuple([span for span, holder in run.sources if holder == other.get(run.worker)])
         if cut:
             tried.append(run.worker)
-            story.say(InputsMissing(run.worker, run.run, run.attempt, other[run.worker], cut))
+            story.say(InputsMissing(run.worker, run.batch, run.attempt, other[run.worker], cut))
         else:
             story.done(run)
     assert story.code(b) == 4
-    assert len(tried) > MOST_SAME
+    assert len(tried) > MAX_LOCAL_ATTEMPTS
     turns = [len(list(turn)) for _, turn in groupby(tried)]
-    assert max(turns) <= MOST_SAME + 1
+    assert max(turns) <= MAX_LOCAL_ATTEMPTS + 1
 
 
 def test_a_result_that_a_client_could_not_fetch_is_made_again() -> None:
@@ -312,7 +312,7 @@ def test_a_result_that_a_client_could_not_fetch_is_made_again() -> None:
     story.submits(a)
     story.done(story.run_of(a))
     out = story.say(ResultsMissing("me", story.run_of(a).worker, (whole(a),)))
-    assert of(TellLost, out) == [TellLost("me", whole(a))]
+    assert of(NotifyLost, out) == [NotifyLost("me", whole(a))]
     assert len(of(StartBatch, out)) == 1
 
 
@@ -325,8 +325,8 @@ def test_a_copy_takes_the_place_of_a_lost_result() -> None:
     story.done(fetching)
     holder = story.run_of(a).worker
     out = story.dies(holder)
-    assert of(TellDone, out)[0] == TellDone("me", whole(a), fetching.worker)
-    assert not of(TellLost, [o for o in out if getattr(o, "span", None) == whole(a)])
+    assert of(NotifyDone, out)[0] == NotifyDone("me", whole(a), fetching.worker)
+    assert not of(NotifyLost, [o for o in out if getattr(o, "range", None) == whole(a)])
 
 
 @pytest.mark.parametrize("asked", [True, False])
@@ -338,13 +338,13 @@ def test_copies_that_somebody_asked_for_stay_when_no_run_needs_them(asked: bool)
     story.done(story.run_of(a))
     taker = next(run for run in story.started if run.sources).worker
     if asked:
-        story.say(CopiesAsked((whole(a),)))
+        story.say(CopiesRequested((whole(a),)))
     story.run_all(b)
     story.say(Released("me", (whole(b),)))
     story.say(CopiesMade(taker, (whole(a),) if asked else ()))  # it has answered, if it was asked
     assert requests.holders(story.state.core, whole(a))[0][1:] == ([taker] if asked else [])
     out = story.dies(story.run_of(a).worker)
-    assert bool(of(TellLost, out)) is not asked
+    assert bool(of(NotifyLost, out)) is not asked
 
 
 def test_cancel_stops_what_nobody_else_wants() -> None:
@@ -352,12 +352,12 @@ def test_cancel_stops_what_nobody_else_wants() -> None:
     a, b = layer("a", 4), layer("b", 1, ("a", Broadcast()))
     story.submits(a, b, wanted=[whole(a), whole(b)])
     out = story.say(CancelRequested("me", (whole(a),)))
-    assert {tell.error.kind for tell in of(TellFailed, out)} == {"cancelled"}
-    assert whole(b) in [tell.span for tell in of(TellFailed, out)]
+    assert {tell.error.kind for tell in of(NotifyFailed, out)} == {"cancelled"}
+    assert whole(b) in [tell.span for tell in of(NotifyFailed, out)]
     assert len(of(RecallBatch, out)) == 2
     for run in list(story.started):
-        out = story.say(BatchReturned("w", run.run, run.attempt, 0))
-    assert not story.state.core.runs
+        out = story.say(BatchReturned("w", run.batch, run.attempt, 0))
+    assert not story.state.core.batches
     assert not of(StartBatch, out)
 
 
@@ -367,8 +367,8 @@ def test_cancel_does_not_touch_what_others_want() -> None:
     story.submits(a, client="me")
     story.submits(a, client="you")
     out = story.say(CancelRequested("me", (whole(a),)))
-    assert [tell.client for tell in of(TellFailed, out)] == ["me"]
-    assert [tell.client for tell in of(TellDone, story.done(story.run_of(a)))] == ["you"]
+    assert [tell.client for tell in of(NotifyFailed, out)] == ["me"]
+    assert [tell.client for tell in of(NotifyDone, story.done(story.run_of(a)))] == ["you"]
 
 
 def test_a_client_that_leaves_takes_its_work_along() -> None:
@@ -378,25 +378,25 @@ def test_a_client_that_leaves_takes_its_work_along() -> None:
     story.submits(b, client="you")
     story.say(ClientLeft("me"))
     story.run_all(a, b)
-    assert list(story.state.core.books) == [b.key]
+    assert list(story.state.core.layers) == [b.key]
 
 
 def test_two_contents_under_one_key_and_unknown_layers_are_refused() -> None:
     story = Story("w")
     story.submits(layer("a", 2))
     out = story.submits(layer("a", 3), client="you")
-    assert [tell.error.kind for tell in of(TellFailed, out)] == ["invalid"]
-    assert "another layer of 2 items, not 3" in of(TellFailed, out)[0].error.message
+    assert [tell.error.kind for tell in of(NotifyFailed, out)] == ["invalid"]
+    assert "another layer of 2 items, not 3" in of(NotifyFailed, out)[0].error.message
     out = story.submits(layer("d", 1, ("c", OneToOne())))
-    assert "needs a layer that is not in the graph" in of(TellFailed, out)[0].error.message
-    assert len(story.state.core.books) == 1
+    assert "needs a layer that is not in the graph" in of(NotifyFailed, out)[0].error.message
+    assert len(story.state.core.layers) == 1
 
 
 def test_an_empty_layer_is_complete() -> None:
     story = Story("w")
     a, b = layer("a", 0), layer("b", 1, ("a", Broadcast()))
     story.submits(a, b)
-    assert of(TellDone, story.done(story.run_of(b)))
+    assert of(NotifyDone, story.done(story.run_of(b)))
 
 
 def test_no_workers_yet_is_no_problem() -> None:
