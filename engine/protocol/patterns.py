@@ -73,7 +73,7 @@ def problem_of(pattern: Pattern, n: int, n_source: int) -> str | None:
 
 
 class Wiring:
-    """One dependency between two layers, for spans. `every` marks broadcast, which has no counts item by item."""
+    """One dependency between two layers, for spans. `broadcast` marks broadcast, which has no counts item by item."""
 
     broadcast = False
     single = False
@@ -146,7 +146,7 @@ class _KToOneWiring(Wiring):
 
 
 class _BroadcastWiring(Wiring):
-    every = True
+    broadcast = True
 
     def __init__(self, n_source: int):
         self.n_source = n_source

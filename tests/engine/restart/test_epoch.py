@@ -136,7 +136,7 @@ def test_a_worker_that_stays_away_is_done_without_after_the_grace() -> None:
     assert wake is not None
     assert story.say(Tick(), wake - story.now - 0.01) == []
     out = story.say(Tick(), 0.02)
-    assert [run.span for run in of(StartBatch, out)] == [second.range]
+    assert [run.range for run in of(StartBatch, out)] == [second.range]
     late = story.joins("w2", second)
     assert [recall for recall in of(RecallBatch, late) if recall.worker == "w2"] == [
         RecallBatch("w2", second.batch, second.attempt)
@@ -188,7 +188,7 @@ def test_a_run_of_which_a_part_was_released_goes_on() -> None:
     story.dies()
     assert not of(RecallBatch, story.joins("w", run))
     out = story.done(run)
-    assert [tell.span[1:] for tell in of(NotifyDone, out)] == [
+    assert [tell.range[1:] for tell in of(NotifyDone, out)] == [
         (run.range.start, run.range.start + 1),
         (run.range.start + 2, run.range.stop),
     ]
@@ -269,7 +269,7 @@ def test_preferred_hosts_are_waited_for_again() -> None:
     story.joins("w1")
     second = next(run for run in runs if run.worker == "w2")
     out = story.joins("w2", *[run for run in runs if run.worker == "w2"])
-    assert [run.worker for run in of(StartBatch, out) if run.span.layer == near.key] in ([], ["w2"])
+    assert [run.worker for run in of(StartBatch, out) if run.range.layer == near.key] in ([], ["w2"])
     story.done(second)
     assert story.run_of(near).worker == "w2"
 

@@ -88,7 +88,7 @@ def test_work_without_needs_passes_work_that_waits_for_a_resource() -> None:
     story.joins("w", slots=2, resources=GPU)
     story.submits(layer("a", 3, resources=GPU))
     story.submits(layer("b", 1))
-    assert [run.span.layer[0] for run in story.started] == [1, 2]
+    assert [run.range.layer[0] for run in story.started] == [1, 2]
 
 
 def test_needs_of_different_kinds_do_not_stand_in_each_others_way() -> None:
@@ -97,7 +97,7 @@ def test_needs_of_different_kinds_do_not_stand_in_each_others_way() -> None:
     story.joins("l", resources=(("licence", 1.0),))
     story.submits(layer("a", 3, resources=GPU))
     story.submits(layer("b", 1, resources=(("licence", 1.0),)))
-    assert [(run.span.layer[0], run.worker) for run in story.started] == [(1, "g"), (2, "l")]
+    assert [(run.range.layer[0], run.worker) for run in story.started] == [(1, "g"), (2, "l")]
 
 
 def test_a_task_that_no_worker_can_satisfy_is_told_once_and_runs_when_one_comes() -> None:
@@ -142,7 +142,7 @@ def test_a_chain_of_submits_goes_whole_to_the_worker_of_its_first_link() -> None
     for link in links:
         story.submits(link)
     assert len({run.worker for run in story.started}) == 1
-    assert [run.after for run in story.started] == [(), ((1, 1),), ((2, 1),), ((3, 1),)]
+    assert [run.depends_on for run in story.started] == [(), ((1, 1),), ((2, 1),), ((3, 1),)]
     for run in list(story.started):
         story.done(run, 0.001)
     assert story.state.core.layers[links[-1].key].counts[4] == 1
@@ -155,7 +155,7 @@ def test_other_work_still_gets_the_slots_that_a_chain_does_not_use() -> None:
     for link in chain("abcd"):
         story.submits(link)
     story.submits(layer("z", 1))
-    assert [run.span.layer[0] for run in story.started][-1] == 26
+    assert [run.range.layer[0] for run in story.started][-1] == 26
 
 
 def test_a_link_that_raises_fails_those_behind_it() -> None:
@@ -165,11 +165,11 @@ def test_a_link_that_raises_fails_those_behind_it() -> None:
         story.submits(link)
     a, b = story.started
     error = TaskError("raised", "boom")
-    story.say(BatchDone("w", a.run, a.attempt, (-1,), 0.1, ((0, error),)))
-    out = story.say(InputsMissing("w", b.run, b.attempt, "w", (TaskRange(a.span.layer, 0, 1),)))
+    story.say(BatchDone("w", a.batch, a.attempt, (-1,), 0.1, ((0, error),)))
+    out = story.say(InputsMissing("w", b.batch, b.attempt, "w", (TaskRange(a.range.layer, 0, 1),)))
     assert {i.range.layer[0] for i in out if isinstance(i, NotifyFailed)} >= {2}
     c = story.started[2]  # given when the first had ended
-    story.say(InputsMissing("w", c.run, c.attempt, "w", (TaskRange(b.span.layer, 0, 1),)))
+    story.say(InputsMissing("w", c.batch, c.attempt, "w", (TaskRange(b.range.layer, 0, 1),)))
     assert not story.state.core.batches
 
 
@@ -200,12 +200,12 @@ def straggler(speculation: bool) -> tuple[Story, StartBatch]:
     story.joins("w2")
     story.submits(layer("a", 4))
     while len(story.state.core.batches) > 1 or len(story.started) < 4:
-        run = next(r for r in story.started if r.run in story.state.core.batches and r.worker == "w2")
+        run = next(r for r in story.started if r.batch in story.state.core.batches and r.worker == "w2")
         story.done(run, 0.1, after=0.1)
-        if not any(r.worker == "w2" and r.run in story.state.core.batches for r in story.started):
-            for recall in [r for r in story.started if r.run in story.state.core.batches][1:]:
-                story.say(BatchReturned(recall.worker, recall.run, recall.attempt, 0), 0.1)
-    return story, next(r for r in story.started if r.run in story.state.core.batches)
+        if not any(r.worker == "w2" and r.batch in story.state.core.batches for r in story.started):
+            for recall in [r for r in story.started if r.batch in story.state.core.batches][1:]:
+                story.say(BatchReturned(recall.worker, recall.batch, recall.attempt, 0), 0.1)
+    return story, next(r for r in story.started if r.batch in story.state.core.batches)
 
 
 def test_a_straggler_gets_a_twin_and_the_first_result_counts() -> None:
@@ -213,7 +213,7 @@ def test_a_straggler_gets_a_twin_and_the_first_result_counts() -> None:
     before = len(story.started)
     story.say(Tick(), 10.0)
     twin = story.started[before]
-    assert twin.span == slow.range
+    assert twin.range == slow.range
     assert twin.worker != slow.worker
     out = story.done(twin)
     assert [i.holder for i in out if isinstance(i, NotifyDone)] == [twin.worker]
@@ -228,9 +228,9 @@ def test_a_twin_goes_on_when_the_other_worker_dies() -> None:
     twin = story.started[-1]
     before = len(story.started)
     story.say(WorkerLeft(slow.worker, "exit code 137"))
-    assert not any(run.span == slow.range for run in story.started[before:])
+    assert not any(run.range == slow.range for run in story.started[before:])
     story.done(twin)
-    assert not any(run.span == slow.range for run in story.state.core.batches.values())
+    assert not any(run.range == slow.range for run in story.state.core.batches.values())
 
 
 def test_nothing_is_started_twice_by_default() -> None:
@@ -272,7 +272,7 @@ def test_items_run_while_the_arguments_of_others_are_on_their_way() -> None:
         while seen < len(story.started):
             story.done(story.started[seen])
             seen += 1
-        assert {i for run in story.started for i in range(*run.span[1:])} == set(range(max(stop, 30 * (stop == 10))))
+        assert {i for run in story.started for i in range(*run.range[1:])} == set(range(max(stop, 30 * (stop == 10))))
     assert story.state.core.layers[then.key].counts[4] == 40
 
 

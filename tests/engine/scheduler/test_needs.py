@@ -61,7 +61,7 @@ def test_only_the_named_worker_runs_it_however_busy_it_is_and_idle_the_others_ar
     story.submits(layer("a", 20, only=("w2",)))
     story.all_done()
     assert {run.worker for run in story.started} == {"w2"}
-    assert sum(len(run.span) for run in story.started) == 20
+    assert sum(len(run.range) for run in story.started) == 20
 
 
 def test_workers_can_be_named_by_host_and_by_address_in_any_case() -> None:
@@ -156,7 +156,7 @@ def test_of_two_layers_in_one_graph_the_one_of_higher_priority_is_first() -> Non
     a, b, c = layer("a", 1), layer("b", 1, priority=5), layer("c", 1, priority=-5)
     story.say(GraphSubmitted("me", (c, a, b), tuple(map(whole, (c, a, b)))))
     story.all_done()
-    assert [run.span.layer[0] for run in story.started] == [2, 1, 3]
+    assert [run.range.layer[0] for run in story.started] == [2, 1, 3]
 
 
 def test_nothing_is_remembered_of_needs_whose_layers_are_forgotten() -> None:

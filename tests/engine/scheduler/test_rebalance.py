@@ -17,15 +17,15 @@ def cluster(waits: list[list[float]], idle: int) -> Any:
     workers = {}
     for number, seconds in enumerate(waits):
         worker = SimpleNamespace(name=f"w{number}", runs=[])
-        worker.runs = [
+        worker.batches = [
             SimpleNamespace(
-                ident=100 * number + i, attempt=1, waits=s, recalled=None, worker=worker, book=None, group=0, level=-1
+                ident=100 * number + i, attempt=1, waits=s, recalled_at=None, worker=worker, layer=None, group=0, locality=-1
             )
             for i, s in enumerate(seconds)
         ]
         workers[worker.name] = worker
     return SimpleNamespace(
-        now=0.0, rebalanced=0.0, idle={0: SimpleNamespace(slots=idle, held=0)}, runs={}, workers=workers, out=[]
+        now=0.0, rebalanced_at=0.0, idle={0: SimpleNamespace(slots=idle, unblocked=0)}, batches={}, workers=workers, instructions=[]
     )
 
 
@@ -36,13 +36,13 @@ def rebalanced(core: Any, patch: pytest.MonkeyPatch) -> tuple[list[int], int]:
     def longest_wait(core: Any, worker: Any) -> tuple[Any, float]:
         nonlocal looks
         looks += 1
-        left = [run for run in worker.runs if run.recalled is None]
+        left = [run for run in worker.batches if run.recalled_at is None]
         return (left[0], left[0].waits) if left else (None, 0.0)
 
     patch.setattr(assign, "_longest_wait", longest_wait)
     patch.setattr(assign.placement, "worth_waiting", lambda *_: 0.0)
     assign.rebalance(core)
-    return [message.run for message in core.out], looks
+    return [message.batch for message in core.instructions], looks
 
 
 def greedy(waits: list[list[float]], idle: int) -> list[int]:

@@ -158,7 +158,7 @@ def test_a_dead_workers_results_are_made_again_only_where_they_are_needed() -> N
     lost = [span for span, worker in story.state.holder_of(whole(b)) if worker == "w2"]
     before = len(story.started)
     out = story.dies("w2")
-    assert [tell.span for tell in of(NotifyLost, out)] == lost
+    assert [tell.range for tell in of(NotifyLost, out)] == lost
     story.run_all(a, b)
     again = story.started[before:]
     items = {i for span in lost for i in range(*span[1:])}
@@ -199,7 +199,7 @@ def test_a_worker_that_comes_back_brings_its_results() -> None:
     out = story.joins("w1", holdings=((TaskRange(a.key, 0, 2), (8, 8)), (TaskRange(b"?" * 16, 0, 1), (8,))))
     assert of(NotifyDone, out) == [NotifyDone("me", TaskRange(a.key, 0, 2), "w1")]
     assert of(FreeRanges, out) == [FreeRanges("w1", (TaskRange(b"?" * 16, 0, 1),))]
-    assert [run.span[1:] for run in of(StartBatch, out)] == [(2, 3)]
+    assert [run.range[1:] for run in of(StartBatch, out)] == [(2, 3)]
 
 
 def test_a_new_process_under_an_old_name_has_nothing() -> None:
@@ -230,7 +230,7 @@ def test_a_poisonous_task_is_given_up_with_the_reasons_and_spares_its_neighbours
     assert deaths == 3
     (failed,) = told
     assert failed.error.kind == "lost"
-    assert failed.span == TaskRange(a.key, poisonous, poisonous + 1)
+    assert failed.range == TaskRange(a.key, poisonous, poisonous + 1)
     for text in ("a[2] was given up: 3 workers died", "exit code 139 (1)", "exit code 139 (3)", "w0 on h"):
         assert text in failed.error.message
     story.run_all(a)
@@ -252,7 +252,7 @@ def test_an_error_reaches_all_that_depend_on_it_with_its_origin() -> None:
     a, b, c = layer("a", 3), layer("b", 3, ("a", OneToOne())), layer("c", 1, ("b", Broadcast()))
     story.submits(a, b, c, wanted=[whole(b), whole(c)])
     out = story.fails(story.run_of(a, 0))
-    assert {(t.span, t.origin, t.error.message) for t in of(NotifyFailed, out)} == {
+    assert {(t.range, t.cause, t.error.message) for t in of(NotifyFailed, out)} == {
         (TaskRange(b.key, 0, 1), TaskRange(a.key, 0, 1), "boom"),
         (whole(c), TaskRange(a.key, 0, 1), "boom"),
     }
@@ -353,7 +353,7 @@ def test_cancel_stops_what_nobody_else_wants() -> None:
     story.submits(a, b, wanted=[whole(a), whole(b)])
     out = story.say(CancelRequested("me", (whole(a),)))
     assert {tell.error.kind for tell in of(NotifyFailed, out)} == {"cancelled"}
-    assert whole(b) in [tell.span for tell in of(NotifyFailed, out)]
+    assert whole(b) in [tell.range for tell in of(NotifyFailed, out)]
     assert len(of(RecallBatch, out)) == 2
     for run in list(story.started):
         out = story.say(BatchReturned("w", run.batch, run.attempt, 0))
