@@ -102,7 +102,9 @@ class WorkerPeer(Peer):
         sources: tuple[tuple[TaskRange, str, str], ...] = ()
         if run.sources:
             sources = tuple([(span, holder, address_of(holder)) for span, holder in (*run.sources, *others)])
-        self.session.send(RunBatch(run.batch, run.attempt, run.range, inline, sources, run.depends_on), *layers.slice(run.range))
+        self.session.send(
+            RunBatch(run.batch, run.attempt, run.range, inline, sources, run.depends_on), *layers.slice(run.range)
+        )
 
     def free(self, spans: Iterable[TaskRange]) -> None:
         """It may drop these; said together with what it was told of that just before."""

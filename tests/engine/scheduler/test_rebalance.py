@@ -19,13 +19,25 @@ def cluster(waits: list[list[float]], idle: int) -> Any:
         worker = SimpleNamespace(name=f"w{number}", runs=[])
         worker.batches = [
             SimpleNamespace(
-                ident=100 * number + i, attempt=1, waits=s, recalled_at=None, worker=worker, layer=None, group=0, locality=-1
+                ident=100 * number + i,
+                attempt=1,
+                waits=s,
+                recalled_at=None,
+                worker=worker,
+                layer=None,
+                group=0,
+                locality=-1,
             )
             for i, s in enumerate(seconds)
         ]
         workers[worker.name] = worker
     return SimpleNamespace(
-        now=0.0, rebalanced_at=0.0, idle={0: SimpleNamespace(slots=idle, unblocked=0)}, batches={}, workers=workers, instructions=[]
+        now=0.0,
+        rebalanced_at=0.0,
+        idle={0: SimpleNamespace(slots=idle, unblocked=0)},
+        batches={},
+        workers=workers,
+        instructions=[],
     )
 
 
