@@ -35,62 +35,62 @@ def inputs_of(edge: Edge, lo: int, hi: int) -> Items | None:
 # -- what may be dropped ----------------------------------------------------------------------------------------------
 
 
-def release_unneeded(core: SchedulerState, book: LayerState, items: Items) -> Items:
+def release_unneeded(state: SchedulerState, layer: LayerState, items: Items) -> Items:
     """Drop those of `items` that have results which nobody needs, and copies; returns what is left to be settled."""
-    if book.broadcast_refs:
+    if layer.broadcast_refs:
         return items[:0]
-    unneeded = items[book.dependent_refs[items] == 0]
+    unneeded = items[layer.dependent_refs[items] == 0]
     if not unneeded.size:
         return unneeded
-    if book.copies and book.copy_holder is not None:
-        _drop_copies(core, book, unneeded[~_asked(book, unneeded)])
-    if book.interests:
-        unneeded = unneeded[book.client_refs[unneeded] == 0]
-    done = book.state[unneeded] == DONE
+    if layer.copies and layer.copy_holder is not None:
+        _drop_copies(state, layer, unneeded[~_asked(layer, unneeded)])
+    if layer.interests:
+        unneeded = unneeded[layer.client_refs[unneeded] == 0]
+    done = layer.state[unneeded] == DONE
     dropped = unneeded[done]
     if dropped.size:
-        asked = dropped[_asked(book, dropped)]
+        asked = dropped[_asked(layer, dropped)]
         if asked.size:
-            _drop_copies(core, book, asked)
+            _drop_copies(state, layer, asked)
             for a, b in items_to_intervals(asked):
-                book.replicated.remove(a, b)  # type: ignore[union-attr]  # else none would have been
-        _drop_results(core, book, dropped)
+                layer.replicated.remove(a, b)  # type: ignore[union-attr]  # else none would have been
+        _drop_results(state, layer, dropped)
     return unneeded[~done]
 
 
-def _asked(book: LayerState, items: Items) -> np.ndarray:
+def _asked(layer: LayerState, items: Items) -> np.ndarray:
     """Which of `items` somebody has asked copies of: these stay with the result."""
-    if not book.replicated:
+    if not layer.replicated:
         return np.zeros(items.size, bool)
-    asked = book.replicated
+    asked = layer.replicated
     return np.fromiter((item in asked for item in items.tolist()), bool, items.size)
 
 
-def _drop_results(core: SchedulerState, book: LayerState, items: Items) -> None:
-    holders, sizes = book.holder[items], book.size[items]
-    core.defer_free_items(book.key, holders, items)
+def _drop_results(state: SchedulerState, layer: LayerState, items: Items) -> None:
+    holders, sizes = layer.holder[items], layer.size[items]
+    state.defer_free_items(layer.key, holders, items)
     count = np.bincount(holders)
     nbytes = np.bincount(holders, weights=sizes)
     for index in np.flatnonzero(count).tolist():
-        worker = core.by_index[index]
+        worker = state.by_index[index]
         worker.items -= int(count[index])
         worker.nbytes -= int(nbytes[index])
-    core.transition_items(book, items, items_to_intervals(items), DONE, IDLE)
-    book.holder[items] = NOBODY
-    book.size[items] = 0
+    state.transition_items(layer, items, items_to_intervals(items), DONE, IDLE)
+    layer.holder[items] = NOBODY
+    layer.size[items] = 0
 
 
-def _drop_copies(core: SchedulerState, book: LayerState, items: Items) -> None:
-    copies, copier = book.copies or {}, book.copy_holder
+def _drop_copies(state: SchedulerState, layer: LayerState, items: Items) -> None:
+    copies, copier = layer.copies or {}, layer.copy_holder
     assert copier is not None
     items = items[copier[items] != NOBODY]
     for item, who in zip(items.tolist(), copier[items].tolist()):
         for index in list(copies) if who == MANY else [who]:
-            spans = copies.get(index)
-            if spans is not None and item in spans:
-                core.queue_free(core.by_index[index].name, book.key, item, item + 1)
-                spans.remove(item, item + 1)
-                if not spans:
+            intervals = copies.get(index)
+            if intervals is not None and item in intervals:
+                state.queue_free(state.by_index[index].name, layer.key, item, item + 1)
+                intervals.remove(item, item + 1)
+                if not intervals:
                     del copies[index]
     copier[items] = NOBODY
 
@@ -99,16 +99,16 @@ def _drop_copies(core: SchedulerState, book: LayerState, items: Items) -> None:
 
 
 def sources(
-    core: SchedulerState, book: LayerState, items: Items, mine: int
+    state: SchedulerState, layer: LayerState, items: Items, mine: int
 ) -> tuple[list[tuple[int, int, str]], int, int]:
     """Who has those of `items` that worker `mine` lacks, as (start, stop, holder); bytes it has, bytes to be moved."""
-    holders, sizes = book.holder[items], book.size[items]
+    holders, sizes = layer.holder[items], layer.size[items]
     here = holders == mine
     local = int(sizes[here].sum())
     lacking = ~here & (holders != NOBODY)
-    have = book.copies.get(mine) if book.copies else None
-    if have is not None and book.copy_holder is not None:
-        copier = book.copy_holder[items]
+    have = layer.copies.get(mine) if layer.copies else None
+    if have is not None and layer.copy_holder is not None:
+        copier = layer.copy_holder[items]
         for at in np.flatnonzero(lacking & ((copier == mine) | (copier == MANY))).tolist():
             lacking[at] = int(items[at]) not in have
     items, holders = items[lacking], holders[lacking]
@@ -116,27 +116,27 @@ def sources(
     if not items.size:
         return [], local, moved
     starts, stops, at = interval_bounds(items, holders)
-    names = core.by_index
+    names = state.by_index
     return [(a, b, names[h].name) for a, b, h in zip(starts, stops, holders[at].tolist())], local, moved
 
 
-def record_copies(core: SchedulerState, worker: Worker, book: LayerState, items: Items) -> None:
+def record_copies(state: SchedulerState, worker: Worker, layer: LayerState, items: Items) -> None:
     """What a run has fetched, its worker has now; what is no result any more, or not needed, it drops."""
     mine = worker.index
-    done = book.state[items] == DONE
-    theirs = done & (book.holder[items] != mine)
-    needed = theirs if book.broadcast_refs else theirs & ((book.dependent_refs[items] > 0) | _asked(book, items))
+    done = layer.state[items] == DONE
+    theirs = done & (layer.holder[items] != mine)
+    needed = theirs if layer.broadcast_refs else theirs & ((layer.dependent_refs[items] > 0) | _asked(layer, items))
     kept = items[needed]
     if kept.size:
         for a, b in items_to_intervals(kept):
-            book.add_copies(a, b, mine)
+            layer.add_copies(a, b, mine)
     gone = items[~done]
     if gone.size:
-        for run in worker.batches.values():
-            if run.layer is book:  # it is making these now
-                gone = gone[(gone < run.lo) | (gone >= run.hi)]
-        core.defer_free_items(book.key, np.full(gone.size, mine), gone)
-    stray = items[theirs & ~needed]
-    if stray.size:
-        for a, b in items_to_intervals(stray):
-            core.free_untracked(worker, book.key, a, b)
+        for batch in worker.batches.values():
+            if batch.layer is layer:  # it is making these now
+                gone = gone[(gone < batch.lo) | (gone >= batch.hi)]
+        state.defer_free_items(layer.key, np.full(gone.size, mine), gone)
+    untracked = items[theirs & ~needed]
+    if untracked.size:
+        for a, b in items_to_intervals(untracked):
+            state.free_untracked(worker, layer.key, a, b)

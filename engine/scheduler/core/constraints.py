@@ -49,101 +49,103 @@ def aliases_of(info: WorkerInfo) -> tuple[str, ...]:
     return tuple(sorted(name.lower() for name in names if name))
 
 
-def is_allowed(core: SchedulerState, worker: Worker, need: Constraint) -> bool:
+def is_allowed(state: SchedulerState, worker: Worker, constraint: Constraint) -> bool:
     """Whether the worker is one of those that are named."""
-    if not need.workers or any(worker.index in core.aliases.get(mark, ()) for mark in need.workers):
+    if not constraint.workers or any(worker.index in state.aliases.get(mark, ()) for mark in constraint.workers):
         return True
-    return need.allow_other_workers and not any(core.aliases.get(mark) for mark in need.workers)
+    return constraint.allow_other_workers and not any(state.aliases.get(mark) for mark in constraint.workers)
 
 
-def could_run(core: SchedulerState, worker: Worker, need: Constraint | None) -> bool:
+def could_run(state: SchedulerState, worker: Worker, constraint: Constraint | None) -> bool:
     """Whether it has what is asked for, when nothing else takes of it."""
-    if need is None:
+    if constraint is None:
         return True
     have = capacity(worker.info)
-    return is_allowed(core, worker, need) and all(have.get(name, 0.0) >= amount for name, amount in need.resources)
+    return is_allowed(state, worker, constraint) and all(
+        have.get(name, 0.0) >= amount for name, amount in constraint.resources
+    )
 
 
-def may_run(core: SchedulerState, worker: Worker, need: Constraint | None) -> bool:
+def may_run(state: SchedulerState, worker: Worker, constraint: Constraint | None) -> bool:
     """Whether it has that now."""
-    if need is None:
+    if constraint is None:
         return True
     free = worker.available
-    if not all(free.get(name, 0.0) >= amount - 1e-9 for name, amount in need.resources):
+    if not all(free.get(name, 0.0) >= amount - 1e-9 for name, amount in constraint.resources):
         return False
-    return is_allowed(core, worker, need)
+    return is_allowed(state, worker, constraint)
 
 
-def wake_candidates(core: SchedulerState, need: Constraint) -> None:
+def wake_candidates(state: SchedulerState, constraint: Constraint) -> None:
     """Work that asks for this is on offer: those who could run it are asked, whoever else idles."""
-    for worker in _candidates(core, need):
-        if may_run(core, worker, need):
-            core.wakeups[worker.index] = None
+    for worker in _candidates(state, constraint):
+        if may_run(state, worker, constraint):
+            state.wakeups[worker.index] = None
 
 
-def _candidates(core: SchedulerState, need: Constraint) -> Iterable[Worker]:
-    named = [worker for mark in need.workers for worker in core.aliases.get(mark, {}).values()]
-    return named if named else core.workers.values()
+def _candidates(state: SchedulerState, constraint: Constraint) -> Iterable[Worker]:
+    named = [worker for mark in constraint.workers for worker in state.aliases.get(mark, {}).values()]
+    return named if named else state.workers.values()
 
 
-def worth_recalling(core: SchedulerState, book: LayerState) -> bool:
+def worth_recalling(state: SchedulerState, layer: LayerState) -> bool:
     """Whether a worker that idles could run what another gives back."""
-    need = book.constraint
-    return need is None or any(may_run(core, worker, need) for worker in core.idle.values())
+    constraint = layer.constraint
+    return constraint is None or any(may_run(state, worker, constraint) for worker in state.idle.values())
 
 
-def layer_added(core: SchedulerState, need: Constraint, place: QueueKey) -> None:
+def layer_added(state: SchedulerState, constraint: Constraint, place: QueueKey) -> None:
     """A layer asks for this, and is on offer at `place`."""
-    core.constraint_queues[need] = place
-    core.constraint_layers[need] = core.constraint_layers.get(need, 0) + 1
+    state.constraint_queues[constraint] = place
+    state.constraint_layers[constraint] = state.constraint_layers.get(constraint, 0) + 1
 
 
-def layer_removed(core: SchedulerState, need: Constraint) -> None:
+def layer_removed(state: SchedulerState, constraint: Constraint) -> None:
     """The place of the last layer that asked for this is closed."""
-    core.constraint_layers[need] -= 1
-    if not core.constraint_layers[need]:
-        del core.constraint_layers[need], core.constraint_queues[need]
+    state.constraint_layers[constraint] -= 1
+    if not state.constraint_layers[constraint]:
+        del state.constraint_layers[constraint], state.constraint_queues[constraint]
 
 
-def worker_added(core: SchedulerState, worker: Worker) -> None:
+def worker_added(state: SchedulerState, worker: Worker) -> None:
     for mark in aliases_of(worker.info):
-        core.aliases.setdefault(mark, {})[worker.index] = worker
+        state.aliases.setdefault(mark, {})[worker.index] = worker
 
 
-def worker_removed(core: SchedulerState, worker: Worker) -> None:
-    core.placement_version += 1  # what was for it alone, others may now want to look at again
+def worker_removed(state: SchedulerState, worker: Worker) -> None:
+    state.placement_version += 1  # what was for it alone, others may now want to look at again
     for mark in aliases_of(worker.info):
-        there = core.aliases.get(mark, {})
+        there = state.aliases.get(mark, {})
         there.pop(worker.index, None)
         if not there:
-            core.aliases.pop(mark, None)
-    for need in core.constraint_queues:
-        if need.allow_other_workers:
-            wake_candidates(core, need)
+            state.aliases.pop(mark, None)
+    for constraint in state.constraint_queues:
+        if constraint.allow_other_workers:
+            wake_candidates(state, constraint)
 
 
-def unmet_reason(core: SchedulerState, book: LayerState) -> str:
+def unmet_reason(state: SchedulerState, layer: LayerState) -> str:
     """Why none of the workers that are there can ever run the layer; "" if one can."""
-    need = book.constraint
-    workers = core.workers.values()
-    if need is None or not workers or any(could_run(core, worker, need) for worker in workers):
+    constraint = layer.constraint
+    workers = state.workers.values()
+    if constraint is None or not workers or any(could_run(state, worker, constraint) for worker in workers):
         return ""
-    asked = ", ".join(_amount(name, amount) for name, amount in need.resources)
-    named = ", ".join(need.workers)
-    there = [worker for worker in workers if is_allowed(core, worker, need)]
+    asked = ", ".join(_amount(name, amount) for name, amount in constraint.resources)
+    named = ", ".join(constraint.workers)
+    there = [worker for worker in workers if is_allowed(state, worker, constraint)]
     if not there:
-        names = sorted(core.workers)
+        names = sorted(state.workers)
         known = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
         return (
-            f"{book.name} may run on {named} only, and no such worker is there (there are {known}); "
+            f"{layer.name} may run on {named} only, and no such worker is there (there are {known}); "
             "name others, give allow_other_workers=True, or cancel it"
         )
-    asks_memory = any(name == MEMORY for name, _ in need.resources)
+    asks_memory = any(name == MEMORY for name, _ in constraint.resources)
     offered_by = [capacity(w.info) if asks_memory else dict(w.info.resources) for w in workers]
     have = sorted({_amount(name, amount) for offer in offered_by for name, amount in offer.items()})
     offered = f"they have {', '.join(have)}" if have else "they offer no resources"
-    whose = f"the {len(workers)} workers" if not need.workers else f"the workers that are named ({named})"
-    return f"{book.name} asks for {asked}, which none of {whose} has ({offered}); start workers that do, or cancel it"
+    whose = f"the {len(workers)} workers" if not constraint.workers else f"the workers that are named ({named})"
+    return f"{layer.name} asks for {asked}, which none of {whose} has ({offered}); start workers that do, or cancel it"
 
 
 def _amount(name: str, amount: float) -> str:

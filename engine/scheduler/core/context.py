@@ -151,33 +151,35 @@ class SchedulerState:
         self.zombies: dict[str, dict[tuple[int, int], ZombieBatch]] = {}
 
     def __del__(self) -> None:
-        for book in self.layers.values():  # see `books`: these circles are invisible to Python's collector
-            book.inputs = ()
-            book.dependents.clear()
-            book.batches.clear()
-        for run in self.batches.values():
-            run.depends_on.clear()
-            run.dependents.clear()
-            run.speculative_copy = None
-            run.worker.batches.clear()
+        for layer in self.layers.values():  # see `books`: these circles are invisible to Python's collector
+            layer.inputs = ()
+            layer.dependents.clear()
+            layer.batches.clear()
+        for batch in self.batches.values():
+            batch.depends_on.clear()
+            batch.dependents.clear()
+            batch.speculative_copy = None
+            batch.worker.batches.clear()
 
     def transition(
-        self, book: LayerState, lo: int, hi: int, old: int, new: int, by: TaskBatch | None = None, why: str = ""
+        self, layer: LayerState, lo: int, hi: int, old: int, new: int, by: TaskBatch | None = None, why: str = ""
     ) -> None:
         """All of lo..hi goes from `old` to `new`; `by` the run that was given out or has ended, if one was."""
         step = STEPS[STATES * old + new]
         if step is None:
-            raise RuntimeError(f"no transition from {STATE_NAMES[old]} to {STATE_NAMES[new]} (layer {book.name})")
+            raise RuntimeError(f"no transition from {STATE_NAMES[old]} to {STATE_NAMES[new]} (layer {layer.name})")
         count = hi - lo
         if by is None:
-            self.history.record(self.now, book.key, book.name, lo, hi, step, "", 0, 0, why)
+            self.history.record(self.now, layer.key, layer.name, lo, hi, step, "", 0, 0, why)
         else:
-            self.history.record(self.now, book.key, book.name, lo, hi, step, by.worker.name, by.ident, by.attempt, why)
+            self.history.record(
+                self.now, layer.key, layer.name, lo, hi, step, by.worker.name, by.ident, by.attempt, why
+            )
         if count == 1:
-            book.state[lo] = new
+            layer.state[lo] = new
         else:
-            fill(book.state, lo, hi, new)
-        counts = book.counts
+            fill(layer.state, lo, hi, new)
+        counts = layer.counts
         counts[old] -= count
         counts[new] += count
         if new == READY:
@@ -186,23 +188,23 @@ class SchedulerState:
             self.ready -= count
 
     def transition_items(
-        self, book: LayerState, items: Any, stretches: list[tuple[int, int]], old: int, new: int
+        self, layer: LayerState, items: Any, stretches: list[tuple[int, int]], old: int, new: int
     ) -> None:
         """The same for an array of items (`true_intervals` are the same items) of which none is or becomes ready."""
         step = STEPS[STATES * old + new]
         if step is None or READY in (old, new):
-            raise RuntimeError(f"no transition from {STATE_NAMES[old]} to {STATE_NAMES[new]} (layer {book.name})")
-        self.history.record_all(self.now, book.key, book.name, stretches, step)
-        book.state[items] = new
-        book.counts[old] -= items.size
-        book.counts[new] += items.size
+            raise RuntimeError(f"no transition from {STATE_NAMES[old]} to {STATE_NAMES[new]} (layer {layer.name})")
+        self.history.record_all(self.now, layer.key, layer.name, stretches, step)
+        layer.state[items] = new
+        layer.counts[old] -= items.size
+        layer.counts[new] += items.size
 
     def queue_free(self, worker: str, book_key: Key, lo: int, hi: int) -> None:
         """The worker may drop these."""
-        spans = self.pending_frees.setdefault(worker, {})
-        have = spans.get(book_key)
+        intervals = self.pending_frees.setdefault(worker, {})
+        have = intervals.get(book_key)
         if have is None:
-            spans[book_key] = IntervalSet(lo, hi)
+            intervals[book_key] = IntervalSet(lo, hi)
         else:
             have.add(lo, hi)
 
@@ -216,11 +218,11 @@ class SchedulerState:
 
     def free_untracked(self, worker: Worker, book_key: Key, lo: int, hi: int) -> None:
         """The worker may have these, though the books do not say so: it drops them, unless it is making them now."""
-        stray = IntervalSet(lo, hi)
-        for run in worker.batches.values():
-            if run.layer.key == book_key:
-                stray.remove(run.lo, run.hi)
-        for a, b in stray:
+        untracked = IntervalSet(lo, hi)
+        for batch in worker.batches.values():
+            if batch.layer.key == book_key:
+                untracked.remove(batch.lo, batch.hi)
+        for a, b in untracked:
             self.queue_free(worker.name, book_key, a, b)
 
     def flush_deferred_frees(self) -> None:
@@ -229,10 +231,10 @@ class SchedulerState:
         new = tuple.__new__  # what `TaskRange` calls itself
         for key, chunks in self.deferred_frees.items():
             for index, lo, hi in group_by_worker(chunks):
-                spans = found.get(index)
-                if spans is None:
-                    spans = found[index] = []
-                spans.append(new(TaskRange, (key, lo, hi)))
+                intervals = found.get(index)
+                if intervals is None:
+                    intervals = found[index] = []
+                intervals.append(new(TaskRange, (key, lo, hi)))
         for index, theirs in found.items():
             owner = self.by_index.get(index)
             if owner is not None:
@@ -249,32 +251,32 @@ class SchedulerState:
 
     # -- what clients hear ------------------------------------------------------------------------------------------
 
-    def notify_done(self, book: LayerState, lo: int, hi: int, only: str | None = None) -> None:
+    def notify_done(self, layer: LayerState, lo: int, hi: int, only: str | None = None) -> None:
         """lo..hi, all done, to the clients that want them (to `only` one of them, if given)."""
-        for client, spans in book.interests.items():
+        for client, intervals in layer.interests.items():
             if only is not None and client != only:
                 continue
-            if book.n == 1:
+            if layer.n == 1:
                 self.instructions.append(
-                    NotifyDone(client, TaskRange(book.key, 0, 1), self.by_index[book.holder[0]].name)
+                    NotifyDone(client, TaskRange(layer.key, 0, 1), self.by_index[layer.holder[0]].name)
                 )
                 continue
-            for a, b in spans.overlap(lo, hi):
-                for start, stop, holder in group_equal(book.holder, a, b):
+            for a, b in intervals.overlap(lo, hi):
+                for start, stop, holder in group_equal(layer.holder, a, b):
                     self.instructions.append(
-                        NotifyDone(client, TaskRange(book.key, start, stop), self.by_index[holder].name)
+                        NotifyDone(client, TaskRange(layer.key, start, stop), self.by_index[holder].name)
                     )
 
-    def notify_failed(self, book: LayerState, lo: int, hi: int, origin: FailureCause, only: str | None = None) -> None:
-        error, key, first, last = origin
-        for client, spans in book.interests.items():
+    def notify_failed(self, layer: LayerState, lo: int, hi: int, cause: FailureCause, only: str | None = None) -> None:
+        error, key, first, last = cause
+        for client, intervals in layer.interests.items():
             if only is None or client == only:
-                for a, b in spans.overlap(lo, hi):
+                for a, b in intervals.overlap(lo, hi):
                     self.instructions.append(
-                        NotifyFailed(client, TaskRange(book.key, a, b), error, TaskRange(key, first, last))
+                        NotifyFailed(client, TaskRange(layer.key, a, b), error, TaskRange(key, first, last))
                     )
 
-    def notify_lost(self, book: LayerState, lo: int, hi: int) -> None:
-        for client, spans in book.interests.items():
-            for a, b in spans.overlap(lo, hi):
-                self.instructions.append(NotifyLost(client, TaskRange(book.key, a, b)))
+    def notify_lost(self, layer: LayerState, lo: int, hi: int) -> None:
+        for client, intervals in layer.interests.items():
+            for a, b in intervals.overlap(lo, hi):
+                self.instructions.append(NotifyLost(client, TaskRange(layer.key, a, b)))

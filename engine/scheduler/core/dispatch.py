@@ -86,21 +86,21 @@ STEAL_ATTEMPTS = 64
 """Workers that may decline in one event before no more are asked."""
 
 
-def update_idle(core: SchedulerState, worker: Worker) -> None:
+def update_idle(state: SchedulerState, worker: Worker) -> None:
     """Keep the lists of workers that may be given work; after each change of what a worker holds."""
     held, slots, index = len(worker.batches) - worker.blocked, worker.slots, worker.index
     if worker.barred:
-        core.idle.pop(index, None)
-        core.accepting.pop(index, None)
+        state.idle.pop(index, None)
+        state.accepting.pop(index, None)
     elif held < slots:
-        core.idle[index] = worker
-        core.accepting.pop(index, None)
+        state.idle[index] = worker
+        state.accepting.pop(index, None)
     else:
-        core.idle.pop(index, None)
+        state.idle.pop(index, None)
         if held < 2 * slots or (held < MAX_BATCHES * slots and worker.backlog < TARGET_SECONDS * slots):
-            core.accepting[index] = worker
+            state.accepting[index] = worker
         else:
-            core.accepting.pop(index, None)
+            state.accepting.pop(index, None)
 
 
 def has_room(worker: Worker) -> bool:
@@ -109,116 +109,116 @@ def has_room(worker: Worker) -> bool:
     return held < 2 * slots or (held < MAX_BATCHES * slots and worker.backlog < TARGET_SECONDS * slots)
 
 
-def schedule(core: SchedulerState, first: Worker | None) -> None:
+def schedule(state: SchedulerState, first: Worker | None) -> None:
     """Hand out ready work to workers with credit, idle slots first, a run each in turn."""
-    if core.poison_suspects or core.isolated_workers:
-        quarantine.dispatch_suspects(core)
-    if core.ready:
+    if state.poison_suspects or state.isolated_workers:
+        quarantine.dispatch_suspects(state)
+    if state.ready:
         asked = {first.index: first} if first is not None else {}
-        for index in core.wakeups:
-            called = core.by_index.get(index)
+        for index in state.wakeups:
+            called = state.by_index.get(index)
             if called is not None:
                 asked[index] = called
-        for line in (core.idle, core.accepting):
-            turn = [worker for worker in asked.values() if worker.index in line and dispatch_next(core, worker)]
-            _dispatch_in_turn(core, line)
-            while turn and core.ready:  # what is at home with them, nobody else in the line may take
-                turn = [worker for worker in turn if worker.index in line and dispatch_next(core, worker)]
-        if core.ready and core.idle and core.now >= core.next_steal:
-            steal(core)
-    core.wakeups.clear()
+        for line in (state.idle, state.accepting):
+            turn = [worker for worker in asked.values() if worker.index in line and dispatch_next(state, worker)]
+            _dispatch_in_turn(state, line)
+            while turn and state.ready:  # what is at home with them, nobody else in the line may take
+                turn = [worker for worker in turn if worker.index in line and dispatch_next(state, worker)]
+        if state.ready and state.idle and state.now >= state.next_steal:
+            steal(state)
+    state.wakeups.clear()
 
 
-def _dispatch_in_turn(core: SchedulerState, line: dict[int, Worker]) -> None:
+def _dispatch_in_turn(state: SchedulerState, line: dict[int, Worker]) -> None:
     """A run for each worker in the line, and again, until none is left that wants one."""
     declined = 0
-    while core.ready and line and declined < STEAL_ATTEMPTS:
+    while state.ready and line and declined < STEAL_ATTEMPTS:
         worker = next(iter(line.values()))
-        if worker.declined_version == core.placement_version:
+        if worker.declined_version == state.placement_version:
             return  # so have all behind it: whoever was asked goes to the end of the line
-        declined += not dispatch_next(core, worker)
+        declined += not dispatch_next(state, worker)
 
 
-def dispatch_next(core: SchedulerState, worker: Worker) -> bool:
+def dispatch_next(state: SchedulerState, worker: Worker) -> bool:
     """Start the best run for this worker from its own places; False if there is none for it now. It goes to the end of
     the lines of those that may be given work."""
     if worker.barred:
         return False
     best: Candidate | None = None
     turn: Client | None = None
-    for client in core.clients.values():
+    for client in state.clients.values():
         if client.queues:
-            found = placement.best_group(core, client, worker)
+            found = placement.best_group(state, client, worker)
             if found is not None and (
                 best is None or turn is None or (found[0][0], client.virtual_time) < (best[0][0], turn.virtual_time)
             ):
                 best, turn = found, client
-    if best is not None and worker.unblocked >= 2 * worker.slots and batch_size(core, best[2]) < best[2].counts[READY]:
+    if best is not None and worker.unblocked >= 2 * worker.slots and batch_size(state, best[2]) < best[2].counts[READY]:
         best = None  # more than two runs a slot is for layers that are one short run, not for shares of a long layer
     if best is not None and best[2].spread and worker.unblocked >= worker.slots:
         best = None  # nobody takes a second share while others have had none
     if best is None or turn is None:
-        worker.declined_version = core.placement_version
+        worker.declined_version = state.placement_version
     else:
-        cut_batch(core, turn, worker, best[2], best[1])
-    for line in (core.idle, core.accepting):
+        cut_batch(state, turn, worker, best[2], best[1])
+    for line in (state.idle, state.accepting):
         if worker.index in line:
             line[worker.index] = line.pop(worker.index)
     return best is not None
 
 
-def steal(core: SchedulerState) -> None:
+def steal(state: SchedulerState) -> None:
     """Idle workers take work whose inputs lie with workers that will not come to it soon, until one finds none."""
-    for worker in list(islice(core.idle.values(), STEAL_ATTEMPTS)):
+    for worker in list(islice(state.idle.values(), STEAL_ATTEMPTS)):
         while worker.unblocked < worker.slots:
-            turns = core.clients.values()
-            for client in sorted(turns, key=lambda c: c.virtual_time) if len(core.clients) > 1 else turns:
-                found = placement.find_stealable(core, client, worker) if client.queues else None
+            turns = state.clients.values()
+            for client in sorted(turns, key=lambda c: c.virtual_time) if len(state.clients) > 1 else turns:
+                found = placement.find_stealable(state, client, worker) if client.queues else None
                 if found is not None:
-                    cut_batch(core, client, worker, found[2], found[1])
+                    cut_batch(state, client, worker, found[2], found[1])
                     break
             else:
-                core.next_steal = core.now + STEAL_PAUSE  # whoever looked now would find the same
+                state.next_steal = state.now + STEAL_PAUSE  # whoever looked now would find the same
                 return
 
 
-def batch_size(core: SchedulerState, book: LayerState) -> int:
+def batch_size(state: SchedulerState, layer: LayerState) -> int:
     """How many items the next run of the layer should have."""
-    if book.spread:
-        return min(-(-book.n // max(1, core.slots)), MAX_BATCH_ITEMS)
-    seconds = book.task_seconds if book.task_seconds is not None else core.seconds_by_name.get(book.name)
-    size, least = book.batch_limit, 1
-    if book.task_seconds is None:  # not timed yet; its function may have been, in another layer
-        size = max(size, core.batch_limit_by_function.get(book.function, 1))
-    slots = max(1, core.slots)
+    if layer.spread:
+        return min(-(-layer.n // max(1, state.slots)), MAX_BATCH_ITEMS)
+    seconds = layer.task_seconds if layer.task_seconds is not None else state.seconds_by_name.get(layer.name)
+    size, least = layer.batch_limit, 1
+    if layer.task_seconds is None:  # not timed yet; its function may have been, in another layer
+        size = max(size, state.batch_limit_by_function.get(layer.function, 1))
+    slots = max(1, state.slots)
     if seconds is not None:
         size, least = min(size, int(TARGET_SECONDS / seconds)), int(MIN_SECONDS / seconds)
-        if book.n > least * slots:
-            least = min(2 * least, book.n // slots)
-    share = max(-(-book.counts[READY] // slots), least)
+        if layer.n > least * slots:
+            least = min(2 * least, layer.n // slots)
+    share = max(-(-layer.counts[READY] // slots), least)
     return max(1, min(size, share, MAX_BATCH_ITEMS))
 
 
-def cut_batch(core: SchedulerState, client: Client, worker: Worker, book: LayerState, group: int) -> None:
+def cut_batch(state: SchedulerState, client: Client, worker: Worker, layer: LayerState, group: int) -> None:
     """Cut a run from the group and give it to the worker."""
-    spans = book.ready[group]
-    lo, hi = spans.take(1 if book.n == 1 else batch_size(core, book))
-    if book.worker_deaths:  # those of which a worker may have died are runs of their own: fewer are blamed again
-        blamed = min((i for i in book.worker_deaths if lo <= i < hi), default=hi)
+    intervals = layer.ready[group]
+    lo, hi = intervals.take(1 if layer.n == 1 else batch_size(state, layer))
+    if layer.worker_deaths:  # those of which a worker may have died are runs of their own: fewer are blamed again
+        blamed = min((i for i in layer.worker_deaths if lo <= i < hi), default=hi)
         cut = lo + 1 if blamed == lo else blamed
         if cut < hi:
-            spans.add(cut, hi)
+            intervals.add(cut, hi)
         hi = cut
-    if not spans:
-        del book.ready[group]
-    dispatch_batch(core, client, worker, book, lo, hi, group, (), READY)
+    if not intervals:
+        del layer.ready[group]
+    dispatch_batch(state, client, worker, layer, lo, hi, group, (), READY)
 
 
 def dispatch_batch(
-    core: SchedulerState,
+    state: SchedulerState,
     client: Client,
     worker: Worker,
-    book: LayerState,
+    layer: LayerState,
     lo: int,
     hi: int,
     group: int,
@@ -226,64 +226,66 @@ def dispatch_batch(
     old: int,
 ) -> None:
     """lo..hi, in state `old`, become a run of the worker's; it starts when those in `after` have ended."""
-    tries = book.attempts
+    attempts = layer.attempts
     if hi - lo == 1:
-        attempt = tries[lo] = int(tries[lo]) + 1
+        attempt = attempts[lo] = int(attempts[lo]) + 1
     else:
-        add(tries, lo, hi, 1)
-        attempt = int(max(tries[lo:hi]) if book.small else tries[lo:hi].max())
-    if (attempt > 1 or core.epoch) and book.key in core.deferred_frees:
-        core.flush_deferred_frees()
-    core.next_batch += 1
-    run = TaskBatch(core.next_batch, attempt, book, lo, hi, worker, client.name, None, core.now, group)
-    if book.host_sets is not None:
-        run.locality = placement.record_locality(core, book, group, worker)
-    seconds = book.task_seconds if book.task_seconds is not None else core.seconds_by_name.get(book.name)
-    run.expected = None if seconds is None else seconds * (hi - lo)
+        add(attempts, lo, hi, 1)
+        attempt = int(max(attempts[lo:hi]) if layer.small else attempts[lo:hi].max())
+    if (attempt > 1 or state.epoch) and layer.key in state.deferred_frees:
+        state.flush_deferred_frees()
+    state.next_batch += 1
+    batch = TaskBatch(state.next_batch, attempt, layer, lo, hi, worker, client.name, None, state.now, group)
+    if layer.host_sets is not None:
+        batch.locality = placement.record_locality(state, layer, group, worker)
+    seconds = layer.task_seconds if layer.task_seconds is not None else state.seconds_by_name.get(layer.name)
+    batch.expected = None if seconds is None else seconds * (hi - lo)
     if old != RUNNING:  # a twin's item is
-        core.transition(book, lo, hi, old, RUNNING, run)
-    core.batches[run.ident] = run
-    book.batches[run] = None
-    worker.batches[run.ident] = run
-    charge = TARGET_SECONDS if run.expected is None else run.expected
+        state.transition(layer, lo, hi, old, RUNNING, batch)
+    state.batches[batch.ident] = batch
+    layer.batches[batch] = None
+    worker.batches[batch.ident] = batch
+    charge = TARGET_SECONDS if batch.expected is None else batch.expected
     worker.backlog += charge
-    core.virtual_time = client.virtual_time
+    state.virtual_time = client.virtual_time
     client.virtual_time += charge / client.weight
     client.running += 1
-    for name, amount in book.resources:
+    for name, amount in layer.resources:
         worker.available[name] = worker.available.get(name, 0.0) - amount
     if after:
         worker.blocked += 1
         for other in after:
-            run.depends_on[other] = other.dependents[run] = None
-    update_idle(core, worker)
-    if book.dependents and book.counts[RUNNING] + book.counts[DONE] == book.n:
-        targets = [edge.target for edge in book.dependents]
-        core.pipelining_candidates.extend([t for t in targets if t.n <= MAX_PIPELINED and t.counts[WAITING] == t.n])
-    sources = _sources(core, run) if book.inputs else ()
+            batch.depends_on[other] = other.dependents[batch] = None
+    update_idle(state, worker)
+    if layer.dependents and layer.counts[RUNNING] + layer.counts[DONE] == layer.n:
+        targets = [edge.target for edge in layer.dependents]
+        state.pipelining_candidates.extend([t for t in targets if t.n <= MAX_PIPELINED and t.counts[WAITING] == t.n])
+    sources = _sources(state, batch) if layer.inputs else ()
     names = tuple([(other.ident, other.attempt) for other in after]) if after else ()
-    core.instructions.append(StartBatch(worker.name, run.ident, attempt, TaskRange(book.key, lo, hi), sources, names))
+    state.instructions.append(
+        StartBatch(worker.name, batch.ident, attempt, TaskRange(layer.key, lo, hi), sources, names)
+    )
 
 
-def _sources(core: SchedulerState, run: TaskBatch) -> tuple[tuple[TaskRange, str], ...]:
+def _sources(state: SchedulerState, batch: TaskBatch) -> tuple[tuple[TaskRange, str], ...]:
     """Who has the inputs that the run's worker lacks."""
-    book, mine = run.layer, run.worker.index
+    layer, mine = batch.layer, batch.worker.index
     found: list[tuple[TaskRange, str]] = []
     local = moved = 0
-    for edge in book.inputs:
+    for edge in layer.inputs:
         source = edge.source
         if edge.single and (source.holder[0] == NOBODY or source.holder[0] == mine):
             local += source.size[0]  # 0 where it is made by a run that this one stands behind
             continue
         have = source.copies.get(mine) if source.copies else None
-        many = scattered.inputs_of(edge, run.lo, run.hi)
+        many = scattered.inputs_of(edge, batch.lo, batch.hi)
         if many is not None:
-            lacking, here, coming = scattered.sources(core, source, many, mine)
+            lacking, here, coming = scattered.sources(state, source, many, mine)
             found.extend([(TaskRange(source.key, a, b), holder) for a, b, holder in lacking])
-            run.fetched.extend([(source, a, b) for a, b, _ in lacking])
+            batch.fetched.extend([(source, a, b) for a, b, _ in lacking])
             local, moved = local + here, moved + coming
             continue
-        for lo, hi in edge.wiring.cover(run.lo, run.hi):
+        for lo, hi in edge.wiring.cover(batch.lo, batch.hi):
             for a, b, holder in group_equal(source.holder, lo, hi):
                 if holder == NOBODY:  # made by a run that this one stands behind
                     continue
@@ -291,53 +293,53 @@ def _sources(core: SchedulerState, run: TaskBatch) -> tuple[tuple[TaskRange, str
                     local += source.result_bytes(a, b)
                     continue
                 for c, d in have.gaps(a, b) if have is not None else ((a, b),):
-                    found.append((TaskRange(source.key, c, d), core.by_index[holder].name))
-                    run.fetched.append((source, c, d))
+                    found.append((TaskRange(source.key, c, d), state.by_index[holder].name))
+                    batch.fetched.append((source, c, d))
                     moved += source.result_bytes(c, d)
-    account = book.statistics
+    account = layer.statistics
     if account is None:
-        account = book.statistics = LayerStatistics()
+        account = layer.statistics = LayerStatistics()
     account.inputs_local += local
     account.inputs_moved += moved
     return tuple(found)
 
 
-def finish_batch(core: SchedulerState, run: TaskBatch) -> bool:
+def finish_batch(state: SchedulerState, batch: TaskBatch) -> bool:
     """The run is over, one way or another; its items are the caller's to move on. False: its twin has them still."""
-    worker, twin = run.worker, run.speculative_copy
-    if twin is not None:
-        twin.speculative_copy = run.speculative_copy = None
-    for name, amount in run.layer.resources:
+    worker, duplicate = batch.worker, batch.speculative_copy
+    if duplicate is not None:
+        duplicate.speculative_copy = batch.speculative_copy = None
+    for name, amount in batch.layer.resources:
         worker.available[name] += amount
         worker.declined_version = -1
-    del core.batches[run.ident], worker.batches[run.ident], run.layer.batches[run]
-    for follower in run.dependents:
+    del state.batches[batch.ident], worker.batches[batch.ident], batch.layer.batches[batch]
+    for follower in batch.dependents:
         after = follower.depends_on
-        del after[run]
+        del after[batch]
         if not after:
             worker.blocked -= 1
-    if run.depends_on:
+    if batch.depends_on:
         worker.blocked -= 1
-        for other in run.depends_on:
-            del other.dependents[run]
+        for other in batch.depends_on:
+            del other.dependents[batch]
     worker.warm = True
-    worker.backlog -= TARGET_SECONDS if run.expected is None else run.expected
+    worker.backlog -= TARGET_SECONDS if batch.expected is None else batch.expected
     if not worker.batches:
         worker.backlog = 0.0
-    client = core.clients.get(run.client)
+    client = state.clients.get(batch.client)
     if client is not None:
         client.running -= 1
-    update_idle(core, worker)
-    return twin is None
+    update_idle(state, worker)
+    return duplicate is None
 
 
-def record_copies(core: SchedulerState, run: TaskBatch) -> None:
+def record_copies(state: SchedulerState, batch: TaskBatch) -> None:
     """What the run fetched, its worker has now; what is no result any more (lost meanwhile), or of no more use to any
     unfinished item, it drops."""
-    mine = run.worker.index
+    mine = batch.worker.index
     many: dict[LayerState, list[Interval]] = {}
-    for source, lo, hi in run.fetched:
-        if len(run.fetched) > scattered.FEW and not source.small:
+    for source, lo, hi in batch.fetched:
+        if len(batch.fetched) > scattered.FEW and not source.small:
             many.setdefault(source, []).append((lo, hi))
             continue
         if hi - lo == 1 and source.state[lo] == DONE:
@@ -346,76 +348,76 @@ def record_copies(core: SchedulerState, run: TaskBatch) -> None:
             if source.broadcast_refs or source.dependent_refs[lo] or (source.replicated and lo in source.replicated):
                 source.add_copies(lo, hi, mine)
                 continue
-        stray = IntervalSet(lo, hi)
+        untracked = IntervalSet(lo, hi)
         for a, b in source.in_state(lo, hi, DONE):
-            stray.remove(a, b)
+            untracked.remove(a, b)
             for c, d, holder in group_equal(source.holder, a, b):
                 if holder != mine:
                     unneeded = source.unneeded_by_tasks(c, d)
                     if source.replicated:
                         unneeded = [gap for e, f in unneeded for gap in source.replicated.gaps(e, f)]
                     for e, f in unneeded:
-                        stray.add(e, f)
+                        untracked.add(e, f)
                     if unneeded != [(c, d)]:
                         useful = IntervalSet(c, d)
                         for e, f in unneeded:
                             useful.remove(e, f)
                         for e, f in useful:
                             source.add_copies(e, f, mine)
-        for a, b in stray:
-            core.free_untracked(run.worker, source.key, a, b)
+        for a, b in untracked:
+            state.free_untracked(batch.worker, source.key, a, b)
     for source, parts in many.items():
         bounds = np.array(parts)
         lengths = bounds[:, 1] - bounds[:, 0]
         items = np.repeat(bounds[:, 0] - np.concatenate(([0], np.cumsum(lengths)[:-1])), lengths) + np.arange(
             int(lengths.sum())
         )
-        scattered.record_copies(core, run.worker, source, distinct(items))
+        scattered.record_copies(state, batch.worker, source, distinct(items))
 
 
-def update_estimate(core: SchedulerState, run: TaskBatch, tried: int, seconds: float) -> None:
+def update_estimate(state: SchedulerState, batch: TaskBatch, tried: int, seconds: float) -> None:
     """What the run's length says about its layer, and about its client's turn."""
-    book = run.layer
-    client = core.clients.get(run.client)
+    layer = batch.layer
+    client = state.clients.get(batch.client)
     if client is not None:
-        charged = TARGET_SECONDS if run.expected is None else run.expected
+        charged = TARGET_SECONDS if batch.expected is None else batch.expected
         client.virtual_time += (seconds - charged) / client.weight
     if tried:
         each = max(seconds, 1e-9) / tried
-        seconds_of, own = core.seconds_by_name, book.task_seconds
-        known = own if own is not None else seconds_of.get(book.name)
+        seconds_of, own = state.seconds_by_name, layer.task_seconds
+        known = own if own is not None else seconds_of.get(layer.name)
         if known is not None and each > SURPRISE * known + FIRST_CALL:
             each = SURPRISE * known + FIRST_CALL
-        book.task_seconds = each if own is None else (own + each) / 2
-        told = book.statistics.runs // WITNESSES if book.statistics is not None else 0
+        layer.task_seconds = each if own is None else (own + each) / 2
+        told = layer.statistics.runs // WITNESSES if layer.statistics is not None else 0
         limit = min(max(GROWTH * tried, told), MAX_BATCH_ITEMS)
-        if limit > book.batch_limit:
-            book.batch_limit = limit
-        if len(seconds_of) >= MAX_NAMES and book.name not in seconds_of:
+        if limit > layer.batch_limit:
+            layer.batch_limit = limit
+        if len(seconds_of) >= MAX_NAMES and layer.name not in seconds_of:
             seconds_of.clear()
-            core.batch_limit_by_function.clear()
-        seconds_of[book.name] = book.task_seconds
-        if book.function and core.batch_limit_by_function.get(book.function, 1) < book.batch_limit:
-            core.batch_limit_by_function[book.function] = book.batch_limit
-    account = book.statistics
+            state.batch_limit_by_function.clear()
+        seconds_of[layer.name] = layer.task_seconds
+        if layer.function and state.batch_limit_by_function.get(layer.function, 1) < layer.batch_limit:
+            state.batch_limit_by_function[layer.function] = layer.batch_limit
+    account = layer.statistics
     if account is None:
-        account = book.statistics = LayerStatistics()
+        account = layer.statistics = LayerStatistics()
     account.runs += 1
     account.seconds += seconds
 
 
-def account_locality(core: SchedulerState, run: TaskBatch, lo: int, hi: int) -> None:
+def account_locality(state: SchedulerState, batch: TaskBatch, lo: int, hi: int) -> None:
     """Enter completed items of the run into their layer's account."""
-    account, count = run.layer.statistics, hi - lo
+    account, count = batch.layer.statistics, hi - lo
     if account is None:
-        account = run.layer.statistics = LayerStatistics()
+        account = batch.layer.statistics = LayerStatistics()
     account.tasks += count
-    if run.locality >= 0:
-        read = run.layer.source_bytes(lo, hi)
-        if run.locality == placement.NODE:
+    if batch.locality >= 0:
+        read = batch.layer.source_bytes(lo, hi)
+        if batch.locality == placement.NODE:
             account.tasks_node += count
             account.bytes_node += read
-        elif run.locality == placement.RACK:
+        elif batch.locality == placement.RACK:
             account.tasks_rack += count
             account.bytes_rack += read
         else:
@@ -423,67 +425,77 @@ def account_locality(core: SchedulerState, run: TaskBatch, lo: int, hi: int) -> 
             account.bytes_remote += read
 
 
-def truncate(core: SchedulerState, run: TaskBatch, hi: int) -> None:
+def truncate(state: SchedulerState, batch: TaskBatch, hi: int) -> None:
     """The run ends before `hi` now."""
-    if run.expected is not None:
-        less = run.expected * (run.hi - hi) / (run.hi - run.lo)
-        run.expected -= less
-        run.worker.backlog -= less
-        client = core.clients.get(run.client)
+    if batch.expected is not None:
+        less = batch.expected * (batch.hi - hi) / (batch.hi - batch.lo)
+        batch.expected -= less
+        batch.worker.backlog -= less
+        client = state.clients.get(batch.client)
         if client is not None:
             client.virtual_time -= less / client.weight
-    run.hi = hi
-    update_idle(core, run.worker)
+    batch.hi = hi
+    update_idle(state, batch.worker)
 
 
-def rebalance(core: SchedulerState) -> None:
+def rebalance(state: SchedulerState) -> None:
     """Ask for the unstarted tails of the runs that would otherwise wait longest, if workers have nothing to do."""
-    core.rebalanced_at = core.now
-    idle = sum([w.slots - w.unblocked for w in core.idle.values()])
+    state.rebalanced_at = state.now
+    idle = sum([w.slots - w.unblocked for w in state.idle.values()])
     # Who has nothing to give back does not answer: so an old request is one that gave nothing.
     idle -= sum(
-        [core.now - run.recalled_at < RECALL_TIMEOUT for run in core.batches.values() if run.recalled_at is not None]
+        [
+            state.now - batch.recalled_at < RECALL_TIMEOUT
+            for batch in state.batches.values()
+            if batch.recalled_at is not None
+        ]
     )
     if idle <= 0:
         return
     longest = [
         entry
-        for number, worker in enumerate(core.workers.values())
-        for entry in _recall_candidates(core, worker, number)
+        for number, worker in enumerate(state.workers.values())
+        for entry in _recall_candidates(state, worker, number)
     ]
     heapify(longest)
     while idle > 0 and longest:
-        _, number, run = heappop(longest)
-        recall(core, run)
+        _, number, batch = heappop(longest)
+        recall(state, batch)
         idle -= 1
-        for entry in _recall_candidates(core, run.worker, number):
+        for entry in _recall_candidates(state, batch.worker, number):
             heappush(longest, entry)
 
 
-def recall(core: SchedulerState, run: TaskBatch) -> None:
+def recall(state: SchedulerState, batch: TaskBatch) -> None:
     """Ask for the unstarted tail of a run; once is enough."""
-    run.recalled_at = core.now
-    core.instructions.append(RecallBatch(run.worker.name, run.ident, run.attempt))
+    batch.recalled_at = state.now
+    state.instructions.append(RecallBatch(batch.worker.name, batch.ident, batch.attempt))
 
 
-def _recall_candidates(core: SchedulerState, worker: Worker, number: int) -> list[tuple[float, int, TaskBatch]]:
+def _recall_candidates(state: SchedulerState, worker: Worker, number: int) -> list[tuple[float, int, TaskBatch]]:
     """The worker's run whose tail should be asked back next, if any: the longest wait comes first, then the lowest
     number."""
-    run, waits = _longest_wait(core, worker)
-    if run is None or waits <= max(RECALL_WORTH, placement.worth_waiting(core, run.layer, run.group, run.locality)):
+    batch, waits = _longest_wait(state, worker)
+    if batch is None or waits <= max(
+        RECALL_WORTH, placement.worth_waiting(state, batch.layer, batch.group, batch.locality)
+    ):
         return []
-    return [(-waits, number, run)]
+    return [(-waits, number, batch)]
 
 
-def _longest_wait(core: SchedulerState, worker: Worker) -> tuple[TaskBatch | None, float]:
+def _longest_wait(state: SchedulerState, worker: Worker) -> tuple[TaskBatch | None, float]:
     """The worker's newest run that can be asked back, and the seconds that its last item has to wait there."""
-    runs = [run for run in worker.batches.values() if not run.depends_on]
-    if len(runs) <= worker.slots and all(run.hi - run.lo == 1 for run in runs):
+    batches = [batch for batch in worker.batches.values() if not batch.depends_on]
+    if len(batches) <= worker.slots and all(batch.hi - batch.lo == 1 for batch in batches):
         return None, 0.0
-    rests = worker.remaining_seconds(core.now)
-    while runs:
-        run, rest = runs.pop(), rests.pop()
-        queued = len(runs) >= worker.slots
-        if run.recalled_at is None and (queued or run.hi - run.lo > 1) and needs.worth_recalling(core, run.layer):
-            return run, sum(rests) / max(1, worker.slots) if queued else rest
+    rests = worker.remaining_seconds(state.now)
+    while batches:
+        batch, rest = batches.pop(), rests.pop()
+        queued = len(batches) >= worker.slots
+        if (
+            batch.recalled_at is None
+            and (queued or batch.hi - batch.lo > 1)
+            and needs.worth_recalling(state, batch.layer)
+        ):
+            return batch, sum(rests) / max(1, worker.slots) if queued else rest
     return None, 0.0

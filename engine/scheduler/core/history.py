@@ -59,10 +59,10 @@ class History:
 
     def record(
         self, at: float, layer: bytes, name: str, start: int, stop: int, step: tuple[str, str],
-        worker: str = "", run: int = 0, attempt: int = 0, reason: str = "",
+        worker: str = "", batch: int = 0, attempt: int = 0, reason: str = "",
     ) -> None:  # fmt: skip
         """The fields are those of `HistoryEntry`; `step` is (old, new)."""
-        fields = (at, layer, name, start, stop, step, worker, run, attempt, reason)
+        fields = (at, layer, name, start, stop, step, worker, batch, attempt, reason)
         self._ring.append(fields)
         self.counts[step] += stop - start
         if self._file is not None:

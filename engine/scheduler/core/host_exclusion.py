@@ -25,60 +25,60 @@ FIRST_EXCLUSION, LONGEST_EXCLUSION = 60.0, 960.0
 """Seconds for which a host is left out the first time, and at most."""
 
 
-def counts_against_host(core: SchedulerState, worker: Worker, runs: list[TaskBatch]) -> bool:
+def counts_against_host(state: SchedulerState, worker: Worker, batches: list[TaskBatch]) -> bool:
     """Whether the death of this worker, which had these batches, counts against its host.
 
     To be called before `record_death`.
     """
-    if worker.index in core.isolated_workers:
+    if worker.index in state.isolated_workers:
         return False
     here = f" on {worker.info.host}: "
-    for run in runs:
-        for item, reasons in (run.layer.worker_deaths or {}).items():
-            if run.lo <= item < run.hi and any(here not in reason for reason in reasons):
+    for batch in batches:
+        for item, reasons in (batch.layer.worker_deaths or {}).items():
+            if batch.lo <= item < batch.hi and any(here not in reason for reason in reasons):
                 return False
     return True
 
 
-def record_failure(core: SchedulerState, host: str, reason: str) -> None:
+def record_failure(state: SchedulerState, host: str, reason: str) -> None:
     """Something went wrong on the host that no task is to blame for."""
-    known = core.host_failures.setdefault(host, HostFailures())
-    known.failed_at = [at for at in known.failed_at if core.now - at < FAILURE_WINDOW]
-    if not known.failed_at and core.now - known.until > FAILURE_WINDOW:
+    known = state.host_failures.setdefault(host, HostFailures())
+    known.failed_at = [at for at in known.failed_at if state.now - at < FAILURE_WINDOW]
+    if not known.failed_at and state.now - known.until > FAILURE_WINDOW:
         known.exclusions = 0
-    known.failed_at.append(core.now)
-    if len(known.failed_at) < MAX_FAILURES or host in core.excluded_hosts:
+    known.failed_at.append(state.now)
+    if len(known.failed_at) < MAX_FAILURES or host in state.excluded_hosts:
         return
-    others = {worker.host for worker in core.workers.values()} - {host}
+    others = {worker.host for worker in state.workers.values()} - {host}
     if (
-        len(core.excluded_hosts) + 1 > (len(others | core.excluded_hosts.keys()) + 1) // 2
-        or not others - core.excluded_hosts.keys()
+        len(state.excluded_hosts) + 1 > (len(others | state.excluded_hosts.keys()) + 1) // 2
+        or not others - state.excluded_hosts.keys()
     ):
         return
     seconds = min(FIRST_EXCLUSION * 2**known.exclusions, LONGEST_EXCLUSION)
     known.exclusions += 1
     known.failed_at.clear()
-    known.until = core.excluded_hosts[host] = core.now + seconds
-    core.instructions.append(
+    known.until = state.excluded_hosts[host] = state.now + seconds
+    state.instructions.append(
         HostExcluded(host, seconds, f"{MAX_FAILURES} faults within {FAILURE_WINDOW:g} s, the last one: {reason}")
     )
-    for worker in [worker for worker in core.workers.values() if worker.host == host]:
+    for worker in [worker for worker in state.workers.values() if worker.host == host]:
         worker.barred = True
-        assign.update_idle(core, worker)
-        placement.release_preferred(core, worker)
+        assign.update_idle(state, worker)
+        placement.release_preferred(state, worker)
 
 
-def readmit_hosts(core: SchedulerState) -> None:
+def readmit_hosts(state: SchedulerState) -> None:
     """Those whose time is over are hosts like others; so are all, when only they have workers."""
-    only = all(worker.host in core.excluded_hosts for worker in core.workers.values())
-    for host, until in list(core.excluded_hosts.items()):
-        if until > core.now and not only:
+    only = all(worker.host in state.excluded_hosts for worker in state.workers.values())
+    for host, until in list(state.excluded_hosts.items()):
+        if until > state.now and not only:
             continue
-        del core.excluded_hosts[host]
-        core.placement_version += 1
-        core.instructions.append(HostExcluded(host, 0.0, "it gets work again"))
-        for worker in [worker for worker in core.workers.values() if worker.host == host]:
-            worker.barred = worker.index in core.isolated_workers
-            assign.update_idle(core, worker)
-    if len(core.host_failures) > 10_000:
-        core.host_failures.clear()
+        del state.excluded_hosts[host]
+        state.placement_version += 1
+        state.instructions.append(HostExcluded(host, 0.0, "it gets work again"))
+        for worker in [worker for worker in state.workers.values() if worker.host == host]:
+            worker.barred = worker.index in state.isolated_workers
+            assign.update_idle(state, worker)
+    if len(state.host_failures) > 10_000:
+        state.host_failures.clear()

@@ -35,69 +35,69 @@ MAX_SECONDS = 0.06
 """Seconds of work that a worker has before no more is put behind it: what is there cannot go to another."""
 
 
-def dispatch_ahead(core: SchedulerState, reporter: Worker | None) -> None:
+def dispatch_ahead(state: SchedulerState, reporter: Worker | None) -> None:
     """Give ahead what has begun to wait, or whose inputs have been given out, since the last time."""
     if reporter is not None and reporter.pipelining_candidates and _has_room(reporter):
-        core.pipelining_candidates.extend(reporter.pipelining_candidates)
+        state.pipelining_candidates.extend(reporter.pipelining_candidates)
         reporter.pipelining_candidates.clear()
     at = 0
-    while at < len(core.pipelining_candidates):  # it grows: what is given ahead has dependants
-        _dispatch_layer(core, core.pipelining_candidates[at])
+    while at < len(state.pipelining_candidates):  # it grows: what is given ahead has dependants
+        _dispatch_layer(state, state.pipelining_candidates[at])
         at += 1
-    core.pipelining_candidates.clear()
+    state.pipelining_candidates.clear()
 
 
 def _has_room(worker: Worker) -> bool:
     return worker.blocked < MAX_BLOCKED and worker.backlog < MAX_SECONDS and worker.slots > 0
 
 
-def _dispatch_layer(core: SchedulerState, book: LayerState) -> None:
+def _dispatch_layer(state: SchedulerState, layer: LayerState) -> None:
     if (
-        book.counts[WAITING] != book.n
-        or book.host_sets is not None
-        or book.constraint
-        or not book.priorities
-        or book.spread
+        layer.counts[WAITING] != layer.n
+        or layer.host_sets is not None
+        or layer.constraint
+        or not layer.priorities
+        or layer.spread
     ):
         return
-    tries = book.attempts
-    if (tries[0] if book.n == 1 else max(tries)) > recovery.MAX_LOCAL_ATTEMPTS:
+    attempts = layer.attempts
+    if (attempts[0] if layer.n == 1 else max(attempts)) > recovery.MAX_LOCAL_ATTEMPTS:
         return  # it may be that worker which cannot get the rest
-    if book.n > 1 and not placement.is_short(core, book):
+    if layer.n > 1 and not placement.is_short(state, layer):
         return
-    if len(book.inputs) > MAX_INPUTS:
+    if len(layer.inputs) > MAX_INPUTS:
         return
-    runs = _running_inputs(book)
-    if not runs:
+    batches = _running_inputs(layer)
+    if not batches:
         return
-    worker = runs[0].worker
+    worker = batches[0].worker
     if worker.barred:
         return
     if not _has_room(worker):
-        worker.pipelining_candidates[book] = None
+        worker.pipelining_candidates[layer] = None
         return
-    clients = book.priorities
-    client = core.clients[min(clients, key=clients.__getitem__) if len(clients) > 1 else next(iter(clients))]
-    assign.dispatch_batch(core, client, worker, book, 0, book.n, ANYWHERE, runs, WAITING)
+    clients = layer.priorities
+    client = state.clients[min(clients, key=clients.__getitem__) if len(clients) > 1 else next(iter(clients))]
+    assign.dispatch_batch(state, client, worker, layer, 0, layer.n, ANYWHERE, batches, WAITING)
 
 
-def _running_inputs(book: LayerState) -> list[TaskBatch]:
+def _running_inputs(layer: LayerState) -> list[TaskBatch]:
     """The runs that make the inputs which are not there; empty unless all are on one worker."""
     found: dict[TaskBatch, None] = {}
     worker: Worker | None = None
-    for edge in book.inputs:
+    for edge in layer.inputs:
         source = edge.source
         if source.counts[DONE] == source.n:
             continue
         if edge.single and len(source.batches) == 1:
-            (run,) = source.batches
-            if run.recalled_at is not None or (worker is not None and run.worker is not worker):
+            (batch,) = source.batches
+            if batch.recalled_at is not None or (worker is not None and batch.worker is not worker):
                 return []
-            worker = run.worker
-            found[run] = None
+            worker = batch.worker
+            found[batch] = None
             continue
-        for lo, hi in edge.wiring.cover(0, book.n):
-            if hi - lo > (MAX_INPUTS if book.n == 1 else MAX_PIPELINED):
+        for lo, hi in edge.wiring.cover(0, layer.n):
+            if hi - lo > (MAX_INPUTS if layer.n == 1 else MAX_PIPELINED):
                 return []
             states = group_equal(source.state, lo, hi)
             if len(states) > MAX_INPUTS:
@@ -107,10 +107,10 @@ def _running_inputs(book: LayerState) -> list[TaskBatch]:
                     continue
                 if code != RUNNING or len(source.batches) > MAX_INPUTS:
                     return []
-                for run in source.batches:
-                    if run.lo < b and run.hi > a:
-                        if run.recalled_at is not None or (worker is not None and run.worker is not worker):
+                for batch in source.batches:
+                    if batch.lo < b and batch.hi > a:
+                        if batch.recalled_at is not None or (worker is not None and batch.worker is not worker):
                             return []
-                        worker = run.worker
-                        found[run] = None
+                        worker = batch.worker
+                        found[batch] = None
     return list(found)

@@ -66,142 +66,142 @@ NODE, RACK, ANY = range(3)
 Candidate: TypeAlias = tuple[Priority, int, LayerState, QueueKey]
 
 
-def place(core: SchedulerState, book: LayerState, lo: int, hi: int, spread: bool = False) -> None:
+def place(state: SchedulerState, layer: LayerState, lo: int, hi: int, spread: bool = False) -> None:
     """lo..hi have become ready: put them in their groups. With `spread` anybody may take them at once."""
-    if book.worker_deaths:
-        for a, b in _set_suspects_aside(core, book, lo, hi):
-            _place(core, book, a, b, spread)
+    if layer.worker_deaths:
+        for a, b in _set_suspects_aside(state, layer, lo, hi):
+            _place(state, layer, a, b, spread)
     else:
-        _place(core, book, lo, hi, spread)
+        _place(state, layer, lo, hi, spread)
 
 
-def _set_suspects_aside(core: SchedulerState, book: LayerState, lo: int, hi: int) -> list[Interval]:
+def _set_suspects_aside(state: SchedulerState, layer: LayerState, lo: int, hi: int) -> list[Interval]:
     """Those of lo..hi of which workers may have died are put aside, to run alone; the rest is returned."""
     rest = IntervalSet(lo, hi)
-    for item, reasons in (book.worker_deaths or {}).items():
+    for item, reasons in (layer.worker_deaths or {}).items():
         if lo <= item < hi and len(reasons) >= ISOLATE_AFTER:
             rest.remove(item, item + 1)
-            if book.poison_suspects is None:
-                book.poison_suspects = IntervalSet()
-            book.poison_suspects.add(item, item + 1)
-            core.poison_suspects[book] = None
+            if layer.poison_suspects is None:
+                layer.poison_suspects = IntervalSet()
+            layer.poison_suspects.add(item, item + 1)
+            state.poison_suspects[layer] = None
     return list(rest)
 
 
-def _place(core: SchedulerState, book: LayerState, lo: int, hi: int, spread: bool) -> None:
-    if book.constraint is not None:
-        fresh = ANYWHERE not in book.ready
-        _add_to_group(core, book, ANYWHERE, lo, hi)
+def _place(state: SchedulerState, layer: LayerState, lo: int, hi: int, spread: bool) -> None:
+    if layer.constraint is not None:
+        fresh = ANYWHERE not in layer.ready
+        _add_to_group(state, layer, ANYWHERE, lo, hi)
         if fresh:
-            needs.wake_candidates(core, book.constraint)
-            start_wait(core, book, ANYWHERE, STUCK_WAIT)
-    elif book.host_sets is not None:
-        for a, b, group in group_equal(book.host_index, lo, hi):
-            _add_to_group(core, book, group, a, b)
-            if spread and not _idle_near(core, book, group):
-                _announce_anywhere(core, book, group)
-    elif spread or book.spread or not book.inputs:
-        _add_to_group(core, book, ANYWHERE, lo, hi)
+            needs.wake_candidates(state, layer.constraint)
+            start_wait(state, layer, ANYWHERE, STUCK_WAIT)
+    elif layer.host_sets is not None:
+        for a, b, group in group_equal(layer.host_index, lo, hi):
+            _add_to_group(state, layer, group, a, b)
+            if spread and not _idle_near(state, layer, group):
+                _announce_anywhere(state, layer, group)
+    elif spread or layer.spread or not layer.inputs:
+        _add_to_group(state, layer, ANYWHERE, lo, hi)
     else:
-        for a, b, home in preferred_workers(core, book, lo, hi):
-            there = core.by_index.get(home) if core.excluded_hosts else None
+        for a, b, home in preferred_workers(state, layer, lo, hi):
+            there = state.by_index.get(home) if state.excluded_hosts else None
             _add_to_group(
-                core, book, ANYWHERE if there is not None and there.host in core.excluded_hosts else home, a, b
+                state, layer, ANYWHERE if there is not None and there.host in state.excluded_hosts else home, a, b
             )
 
 
-def _add_to_group(core: SchedulerState, book: LayerState, group: int, lo: int, hi: int) -> None:
-    if book.host_sets is not None or group == ANYWHERE:
-        core.placement_version += 1
+def _add_to_group(state: SchedulerState, layer: LayerState, group: int, lo: int, hi: int) -> None:
+    if layer.host_sets is not None or group == ANYWHERE:
+        state.placement_version += 1
     else:
-        core.wakeups[group] = None  # that worker has work at home: it is asked, whoever else idles
-    spans = book.ready.get(group)
-    if spans is None:
-        book.ready[group] = IntervalSet(lo, hi)
-        if book.host_sets is None:
-            _enqueue(core, book, group, book.queue_key if group == ANYWHERE else group)
+        state.wakeups[group] = None  # that worker has work at home: it is asked, whoever else idles
+    intervals = layer.ready.get(group)
+    if intervals is None:
+        layer.ready[group] = IntervalSet(lo, hi)
+        if layer.host_sets is None:
+            _enqueue(state, layer, group, layer.queue_key if group == ANYWHERE else group)
         else:
-            _announce_hosts(core, book, group)
+            _announce_hosts(state, layer, group)
     else:
-        spans.add(lo, hi)
+        intervals.add(lo, hi)
 
 
-def withdraw(book: LayerState, lo: int, hi: int) -> None:
+def withdraw(layer: LayerState, lo: int, hi: int) -> None:
     """lo..hi are ready no longer."""
-    if book.poison_suspects:
-        book.poison_suspects.remove(lo, hi)
-    for group, spans in list(book.ready.items()):
-        spans.remove(lo, hi)
-        if not spans:
-            del book.ready[group]
+    if layer.poison_suspects:
+        layer.poison_suspects.remove(lo, hi)
+    for group, intervals in list(layer.ready.items()):
+        intervals.remove(lo, hi)
+        if not intervals:
+            del layer.ready[group]
 
 
-def _enqueue(core: SchedulerState, book: LayerState, group: int, at: QueueKey, only: str | None = None) -> None:
-    for name, order in book.priorities.items():
+def _enqueue(state: SchedulerState, layer: LayerState, group: int, at: QueueKey, only: str | None = None) -> None:
+    for name, order in layer.priorities.items():
         if only is None or name == only:
-            client = core.clients[name]
+            client = state.clients[name]
             heap = client.queues.get(at)
             if heap is None:
                 if not client.queues and not client.running:  # it was idle: no credit for the time in which it was
-                    client.virtual_time = max(client.virtual_time, core.virtual_time)
+                    client.virtual_time = max(client.virtual_time, state.virtual_time)
                 heap = client.queues[at] = []
-            heappush(heap, (order, group, book))
+            heappush(heap, (order, group, layer))
 
 
-def enqueue_for_client(core: SchedulerState, book: LayerState, client: str) -> None:
+def enqueue_for_client(state: SchedulerState, layer: LayerState, client: str) -> None:
     """A client that has just become interested in the layer may have its ready items run, too."""
-    for group in book.ready:
-        if book.host_sets is None:
-            _enqueue(core, book, group, book.queue_key if group == ANYWHERE else group, client)
+    for group in layer.ready:
+        if layer.host_sets is None:
+            _enqueue(state, layer, group, layer.queue_key if group == ANYWHERE else group, client)
             continue
-        for host in book.host_sets[group]:
-            _enqueue(core, book, group, f"host:{host}", client)
-        level = _levels(book)[group]
-        for rack in _racks(core, book, group) if level >= RACK else ():
-            _enqueue(core, book, group, f"rack:{rack}", client)
+        for host in layer.host_sets[group]:
+            _enqueue(state, layer, group, f"host:{host}", client)
+        level = _levels(layer)[group]
+        for rack in _racks(state, layer, group) if level >= RACK else ():
+            _enqueue(state, layer, group, f"rack:{rack}", client)
         if level == ANY:
-            _enqueue(core, book, group, ANYWHERE, client)
-    core.placement_version += 1
+            _enqueue(state, layer, group, ANYWHERE, client)
+    state.placement_version += 1
 
 
 # -- homes: who holds most of the inputs ----------------------------------------------------------------------------
 
 
-def preferred_workers(core: SchedulerState, book: LayerState, lo: int, hi: int) -> list[tuple[int, int, int]]:
+def preferred_workers(state: SchedulerState, layer: LayerState, lo: int, hi: int) -> list[tuple[int, int, int]]:
     """(start, stop, worker index or ANYWHERE) for the items lo..hi, whose inputs all have results.
 
     A layer that is one short run with small inputs has one home: what a row of such layers (a stencil, a step of an
     iteration) has in several places would be passed to and fro from row to row.
     """
-    there = core.by_index.get(book.preferred_worker)
-    if there is not None and core.workers.get(there.name) is there:  # and not just leaving
-        return [(lo, hi, book.preferred_worker)]
-    parts = _input_holders(book, lo, hi)
-    if book.n > 1 and _is_one_place(core, book, lo, hi):
+    there = state.by_index.get(layer.preferred_worker)
+    if there is not None and state.workers.get(there.name) is there:  # and not just leaving
+        return [(lo, hi, layer.preferred_worker)]
+    parts = _input_holders(layer, lo, hi)
+    if layer.n > 1 and _is_one_place(state, layer, lo, hi):
         tally: dict[int, int] = {}
         for a, b, home in parts:
             tally[home] = tally.get(home, 0) + b - a
-        book.preferred_worker = max(tally, key=lambda home: (tally[home], -home))
-        return [(lo, hi, book.preferred_worker)]
+        layer.preferred_worker = max(tally, key=lambda home: (tally[home], -home))
+        return [(lo, hi, layer.preferred_worker)]
     return parts
 
 
-def _is_one_place(core: SchedulerState, book: LayerState, lo: int, hi: int) -> bool:
+def _is_one_place(state: SchedulerState, layer: LayerState, lo: int, hi: int) -> bool:
     """Whether the layer is short, and its inputs, by those of lo..hi, move within the latency of an exchange."""
-    if not is_short(core, book):
+    if not is_short(state, layer):
         return False
-    nbytes = sum([e.source.result_bytes(a, b) for e in book.inputs for a, b in e.wiring.cover(lo, hi)])
-    return nbytes * book.n < LATENCY * BANDWIDTH * (hi - lo)
+    nbytes = sum([e.source.result_bytes(a, b) for e in layer.inputs for a, b in e.wiring.cover(lo, hi)])
+    return nbytes * layer.n < LATENCY * BANDWIDTH * (hi - lo)
 
 
-def is_short(core: SchedulerState, book: LayerState) -> bool:
+def is_short(state: SchedulerState, layer: LayerState) -> bool:
     """Whether all of the layer takes less time than tearing it apart costs, as far as one can tell."""
-    seconds = book.task_seconds if book.task_seconds is not None else core.seconds_by_name.get(book.name)
-    return seconds is not None and seconds * book.n <= SHORT_LAYER
+    seconds = layer.task_seconds if layer.task_seconds is not None else state.seconds_by_name.get(layer.name)
+    return seconds is not None and seconds * layer.n <= SHORT_LAYER
 
 
-def _input_holders(book: LayerState, lo: int, hi: int) -> list[tuple[int, int, int]]:
-    edges = [edge for edge in book.inputs if not edge.broadcast or book.n <= 4]
+def _input_holders(layer: LayerState, lo: int, hi: int) -> list[tuple[int, int, int]]:
+    edges = [edge for edge in layer.inputs if not edge.broadcast or layer.n <= 4]
     if not edges:
         return [(lo, hi, ANYWHERE)]
     source = edges[0].source
@@ -209,7 +209,7 @@ def _input_holders(book: LayerState, lo: int, hi: int) -> list[tuple[int, int, i
         parts = group_equal(source.holder, lo, hi)  # one to one, or as good as
         average = source.result_bytes(lo, hi) / (hi - lo)
     elif hi - lo <= 64:
-        holders = [_heaviest(book, i) for i in range(lo, hi)]
+        holders = [_heaviest(layer, i) for i in range(lo, hi)]
         parts = [(lo + a, lo + b, holder) for a, b, holder in group_equal(holders, 0, hi - lo)]
         average = SMALL_INPUT
     else:  # many at once: by the first input of each
@@ -223,11 +223,11 @@ def _input_holders(book: LayerState, lo: int, hi: int) -> list[tuple[int, int, i
     return parts
 
 
-def _heaviest(book: LayerState, item: int) -> int:
+def _heaviest(layer: LayerState, item: int) -> int:
     """The worker that holds most bytes of the item's inputs."""
     tally: dict[int, int] = {}
-    for edge in book.inputs:
-        if edge.broadcast and book.n > 4:
+    for edge in layer.inputs:
+        if edge.broadcast and layer.n > 4:
             continue
         source = edge.source
         many = scattered.inputs_of(edge, item, item + 1)
@@ -255,185 +255,189 @@ def _heaviest(book: LayerState, item: int) -> int:
 # -- preferred hosts and bounded waiting ----------------------------------------------------------------------------
 
 
-def _hosts(book: LayerState, group: int) -> tuple[str, ...]:
-    return book.host_sets[group] if book.host_sets is not None else ()
+def _hosts(layer: LayerState, group: int) -> tuple[str, ...]:
+    return layer.host_sets[group] if layer.host_sets is not None else ()
 
 
-def _levels(book: LayerState) -> dict[int, int]:
-    assert book.group_level is not None  # only layers with preferred hosts come here
-    return book.group_level
+def _levels(layer: LayerState) -> dict[int, int]:
+    assert layer.group_level is not None  # only layers with preferred hosts come here
+    return layer.group_level
 
 
-def _racks(core: SchedulerState, book: LayerState, group: int) -> list[str]:
+def _racks(state: SchedulerState, layer: LayerState, group: int) -> list[str]:
     """Racks of the group's hosts on which workers live, each once."""
-    racks = dict.fromkeys([core.rack_of.get(host, "") for host in _hosts(book, group)])
-    return [rack for rack in racks if core.rack_workers.get(rack)]
+    racks = dict.fromkeys([state.rack_of.get(host, "") for host in _hosts(layer, group)])
+    return [rack for rack in racks if state.rack_workers.get(rack)]
 
 
-def _announce_hosts(core: SchedulerState, book: LayerState, group: int) -> None:
+def _announce_hosts(state: SchedulerState, layer: LayerState, group: int) -> None:
     """A group with preferred hosts has got its first item: begin at the nearest level on which workers live."""
-    live = [host for host in _hosts(book, group) if core.host_workers.get(host)]
-    assert book.group_since is not None
-    book.group_since[group] = core.now
-    _levels(book)[group] = NODE
+    live = [host for host in _hosts(layer, group) if state.host_workers.get(host)]
+    assert layer.group_since is not None
+    layer.group_since[group] = state.now
+    _levels(layer)[group] = NODE
     for host in live:
-        _enqueue(core, book, group, f"host:{host}")
+        _enqueue(state, layer, group, f"host:{host}")
     if live:
-        start_wait(core, book, group, NODE_WAIT)
+        start_wait(state, layer, group, NODE_WAIT)
     else:
-        widen(core, book, group)
+        widen(state, layer, group)
 
 
-def widen(core: SchedulerState, book: LayerState, group: int) -> None:
+def widen(state: SchedulerState, layer: LayerState, group: int) -> None:
     """The group's present level is waited for no longer: offer it on the next one on which workers live."""
-    assert book.group_since is not None
-    levels = _levels(book)
-    book.group_since[group] = core.now
-    core.placement_version += 1
+    assert layer.group_since is not None
+    levels = _levels(layer)
+    layer.group_since[group] = state.now
+    state.placement_version += 1
     if levels[group] == NODE:
         levels[group] = RACK
-        racks = _racks(core, book, group)
+        racks = _racks(state, layer, group)
         for rack in racks:
-            _enqueue(core, book, group, f"rack:{rack}")
+            _enqueue(state, layer, group, f"rack:{rack}")
         if racks:
-            start_wait(core, book, group, RACK_WAIT)
+            start_wait(state, layer, group, RACK_WAIT)
             return
-    _announce_anywhere(core, book, group)
+    _announce_anywhere(state, layer, group)
 
 
-def _announce_anywhere(core: SchedulerState, book: LayerState, group: int) -> None:
-    _levels(book)[group] = ANY
-    _enqueue(core, book, group, ANYWHERE)
-    core.placement_version += 1
+def _announce_anywhere(state: SchedulerState, layer: LayerState, group: int) -> None:
+    _levels(layer)[group] = ANY
+    _enqueue(state, layer, group, ANYWHERE)
+    state.placement_version += 1
 
 
-def start_wait(core: SchedulerState, book: LayerState, group: int, seconds: float) -> None:
-    core.next_wait += 1
-    heappush(core.waits, (core.now + seconds, core.next_wait, book, group))
+def start_wait(state: SchedulerState, layer: LayerState, group: int, seconds: float) -> None:
+    state.next_wait += 1
+    heappush(state.waits, (state.now + seconds, state.next_wait, layer, group))
 
 
-def end_waits(core: SchedulerState) -> None:
+def end_waits(state: SchedulerState) -> None:
     """Widen the groups whose wait is over."""
     told: set[LayerState] = set()
-    while core.waits and core.waits[0][0] <= core.now:
-        _, _, book, group = heappop(core.waits)
-        if book.constraint is not None:
-            if book not in told:
-                told.add(book)
-                _notify_stuck(core, book)
+    while state.waits and state.waits[0][0] <= state.now:
+        _, _, layer, group = heappop(state.waits)
+        if layer.constraint is not None:
+            if layer not in told:
+                told.add(layer)
+                _notify_stuck(state, layer)
             continue
-        level = _levels(book)[group]
-        if group not in book.ready or level == ANY:
+        level = _levels(layer)[group]
+        if group not in layer.ready or level == ANY:
             continue
-        assert book.group_since is not None
-        patience = RACK_WAIT if level != NODE else COLD_WAIT if _cold(core, book, group) else NODE_WAIT
-        rest = book.group_since[group] + patience - core.now
+        assert layer.group_since is not None
+        patience = RACK_WAIT if level != NODE else COLD_WAIT if _cold(state, layer, group) else NODE_WAIT
+        rest = layer.group_since[group] + patience - state.now
         if rest > 1e-9:
-            start_wait(core, book, group, min(rest, NODE_WAIT))
+            start_wait(state, layer, group, min(rest, NODE_WAIT))
         else:
-            widen(core, book, group)
+            widen(state, layer, group)
 
 
-def _notify_stuck(core: SchedulerState, book: LayerState) -> None:
+def _notify_stuck(state: SchedulerState, layer: LayerState) -> None:
     """Say so if none of the workers could run the layer's ready items, ever."""
-    reason = needs.unmet_reason(core, book) if ANYWHERE in book.ready else ""
+    reason = needs.unmet_reason(state, layer) if ANYWHERE in layer.ready else ""
     if not reason:
         return
-    for client in book.priorities:
-        for lo, hi in book.ready[ANYWHERE]:
-            core.instructions.append(NotifyStuck(client, TaskRange(book.key, lo, hi), reason))
+    for client in layer.priorities:
+        for lo, hi in layer.ready[ANYWHERE]:
+            state.instructions.append(NotifyStuck(client, TaskRange(layer.key, lo, hi), reason))
 
 
-def _cold(core: SchedulerState, book: LayerState, group: int) -> bool:
+def _cold(state: SchedulerState, layer: LayerState, group: int) -> bool:
     """Whether a worker on the group's hosts is still in its first run."""
-    hosts = _hosts(book, group)
-    return any(not worker.warm and worker.batches and worker.host in hosts for worker in core.workers.values())
+    hosts = _hosts(layer, group)
+    return any(not worker.warm and worker.batches and worker.host in hosts for worker in state.workers.values())
 
 
-def record_locality(core: SchedulerState, book: LayerState, group: int, worker: Worker) -> int:
+def record_locality(state: SchedulerState, layer: LayerState, group: int, worker: Worker) -> int:
     """A run was cut from the group for that worker. Returns how near it is: NODE, RACK or ANY; -1 is "no matter"."""
-    hosts = _hosts(book, group)
+    hosts = _hosts(layer, group)
     if not hosts:
         return -1
     if worker.host in hosts:
-        assert book.group_since is not None
-        book.group_since[group] = core.now
-        if group in book.ready and _levels(book)[group] != NODE:
-            _levels(book)[group] = NODE
-            start_wait(core, book, group, NODE_WAIT)
+        assert layer.group_since is not None
+        layer.group_since[group] = state.now
+        if group in layer.ready and _levels(layer)[group] != NODE:
+            _levels(layer)[group] = NODE
+            start_wait(state, layer, group, NODE_WAIT)
         return NODE
-    return RACK if any(core.rack_of.get(host) == worker.rack for host in hosts) else ANY
+    return RACK if any(state.rack_of.get(host) == worker.rack for host in hosts) else ANY
 
 
-def worth_waiting(core: SchedulerState, book: LayerState, group: int, level: int) -> float:
+def worth_waiting(state: SchedulerState, layer: LayerState, group: int, level: int) -> float:
     """Seconds of waiting for which work that has been given to a worker beside its data may go to an idle one."""
-    if book.host_sets is None or level != NODE or _idle_near(core, book, group):
+    if layer.host_sets is None or level != NODE or _idle_near(state, layer, group):
         return 0.0
     return NODE_WAIT
 
 
-def _idle_near(core: SchedulerState, book: LayerState, group: int) -> bool:
+def _idle_near(state: SchedulerState, layer: LayerState, group: int) -> bool:
     """Whether a worker with nothing to do lives on the group's hosts."""
-    hosts = _hosts(book, group)
-    return any(worker.host in hosts for worker in core.idle.values())
+    hosts = _hosts(layer, group)
+    return any(worker.host in hosts for worker in state.idle.values())
 
 
-def worker_added(core: SchedulerState, worker: Worker) -> None:
+def worker_added(state: SchedulerState, worker: Worker) -> None:
     """Groups that prefer its host or rack are offered to it."""
-    core.host_workers[worker.host] = core.host_workers.get(worker.host, 0) + 1
-    core.rack_workers[worker.rack] = core.rack_workers.get(worker.rack, 0) + 1
-    core.rack_of[worker.host] = worker.rack
-    needs.worker_added(core, worker)
-    core.placement_version += 1
-    for book in core.layers.values():
-        if book.ready and book.host_sets is not None:
-            for group in book.ready:
-                if worker.host in book.host_sets[group]:
-                    _enqueue(core, book, group, worker.host_key)
+    state.host_workers[worker.host] = state.host_workers.get(worker.host, 0) + 1
+    state.rack_workers[worker.rack] = state.rack_workers.get(worker.rack, 0) + 1
+    state.rack_of[worker.host] = worker.rack
+    needs.worker_added(state, worker)
+    state.placement_version += 1
+    for layer in state.layers.values():
+        if layer.ready and layer.host_sets is not None:
+            for group in layer.ready:
+                if worker.host in layer.host_sets[group]:
+                    _enqueue(state, layer, group, worker.host_key)
 
 
-def worker_removed(core: SchedulerState, worker: Worker) -> None:
+def worker_removed(state: SchedulerState, worker: Worker) -> None:
     """Work that was meant for it finds other places; groups whose last host it was wait no longer."""
-    core.host_workers[worker.host] -= 1
-    core.rack_workers[worker.rack] -= 1
-    needs.worker_removed(core, worker)
-    for client in core.clients.values():
+    state.host_workers[worker.host] -= 1
+    state.rack_workers[worker.rack] -= 1
+    needs.worker_removed(state, worker)
+    for client in state.clients.values():
         client.queues.pop(worker.index, None)
-    for book in list(core.layers.values()):
-        if not book.ready:
+    for layer in list(state.layers.values()):
+        if not layer.ready:
             continue
-        if book.constraint is not None:
-            start_wait(core, book, ANYWHERE, STUCK_WAIT)  # nobody may be left who can
-        elif book.host_sets is not None:
-            for group in list(book.ready):
-                near = book.host_sets[group]
-                alone = worker.host in near and not any(core.host_workers.get(host) for host in near)
-                if alone and _levels(book)[group] == NODE:
-                    widen(core, book, group)
-        elif worker.index in book.ready:
-            for lo, hi in book.ready.pop(worker.index):
-                place(core, book, lo, hi)
+        if layer.constraint is not None:
+            start_wait(state, layer, ANYWHERE, STUCK_WAIT)  # nobody may be left who can
+        elif layer.host_sets is not None:
+            for group in list(layer.ready):
+                near = layer.host_sets[group]
+                alone = worker.host in near and not any(state.host_workers.get(host) for host in near)
+                if alone and _levels(layer)[group] == NODE:
+                    widen(state, layer, group)
+        elif worker.index in layer.ready:
+            for lo, hi in layer.ready.pop(worker.index):
+                place(state, layer, lo, hi)
 
 
-def release_preferred(core: SchedulerState, worker: Worker) -> None:
+def release_preferred(state: SchedulerState, worker: Worker) -> None:
     """Work whose inputs lie with the worker is for anybody: it gets none for now."""
-    for book in list(core.layers.values()):
-        if book.host_sets is None and worker.index in book.ready:
-            for lo, hi in book.ready.pop(worker.index):
-                _add_to_group(core, book, ANYWHERE, lo, hi)
+    for layer in list(state.layers.values()):
+        if layer.host_sets is None and worker.index in layer.ready:
+            for lo, hi in layer.ready.pop(worker.index):
+                _add_to_group(state, layer, ANYWHERE, lo, hi)
 
 
 # -- choosing -------------------------------------------------------------------------------------------------------
 
 
-def best_group(core: SchedulerState, client: Client, worker: Worker) -> Candidate | None:
+def best_group(state: SchedulerState, client: Client, worker: Worker) -> Candidate | None:
     """The client's most urgent ready group that this worker may take from; among equals the nearest."""
     best: Candidate | None = None
     queues = client.queues
     places = worker.queue_keys
-    if core.constraint_queues:
+    if state.constraint_queues:
         places += tuple(
-            [at for need, at in core.constraint_queues.items() if at in queues and needs.may_run(core, worker, need)]
+            [
+                at
+                for constraint, at in state.constraint_queues.items()
+                if at in queues and needs.may_run(state, worker, constraint)
+            ]
         )
     for at in places:
         heap = queues.get(at)
@@ -448,11 +452,11 @@ def _top(
     client: Client, at: QueueKey, heap: list[tuple[Priority, int, LayerState]]
 ) -> tuple[Priority, int, LayerState] | None:
     while heap:
-        _, group, book = heap[0]
+        _, group, layer = heap[0]
         if (
-            group in book.ready
-            and client.name in book.priorities
-            and (book.host_sets is None or _valid(book, group, at))
+            group in layer.ready
+            and client.name in layer.priorities
+            and (layer.host_sets is None or _valid(layer, group, at))
         ):
             return heap[0]
         heappop(heap)
@@ -460,37 +464,37 @@ def _top(
     return None
 
 
-def _valid(book: LayerState, group: int, at: QueueKey) -> bool:
-    level = _levels(book)[group]
+def _valid(layer: LayerState, group: int, at: QueueKey) -> bool:
+    level = _levels(layer)[group]
     if at == ANYWHERE:
-        return level == ANY or not _hosts(book, group)
+        return level == ANY or not _hosts(layer, group)
     return level >= RACK or not str(at).startswith("rack:")
 
 
-def find_stealable(core: SchedulerState, client: Client, worker: Worker) -> Candidate | None:
+def find_stealable(state: SchedulerState, client: Client, worker: Worker) -> Candidate | None:
     """For a worker with nothing to do: work whose inputs lie with a worker that will not come to it soon."""
     for at in list(islice(client.queues, STEAL_LOOKUPS)):
         if type(at) is not int or at == ANYWHERE or at == worker.index:
             continue
-        victim = core.by_index.get(at)
+        victim = state.by_index.get(at)
         top = _top(client, at, client.queues[at])
         if victim is None or top is None:
             continue
-        order, group, book = top
-        short = LATENCY if _worth_moving(book, group) else SHORT_WORK
-        rest = sum(victim.remaining_seconds(core.now)) / victim.slots - short if victim.slots else float("inf")
+        order, group, layer = top
+        short = LATENCY if _worth_moving(layer, group) else SHORT_WORK
+        rest = sum(victim.remaining_seconds(state.now)) / victim.slots - short if victim.slots else float("inf")
         if rest > 0:
-            item = book.ready[group].first
-            if _input_bytes(book, item) < rest * BANDWIDTH:
-                return order, group, book, at
+            item = layer.ready[group].first
+            if _input_bytes(layer, item) < rest * BANDWIDTH:
+                return order, group, layer, at
         client.queues[at] = client.queues.pop(at)  # others are looked at first the next time
     return None
 
 
-def _worth_moving(book: LayerState, group: int) -> bool:
+def _worth_moving(layer: LayerState, group: int) -> bool:
     """Whether the group's items take longer than moving their inputs, as far as one can tell."""
-    return book.task_seconds is None or book.task_seconds * len(book.ready[group]) > LATENCY
+    return layer.task_seconds is None or layer.task_seconds * len(layer.ready[group]) > LATENCY
 
 
-def _input_bytes(book: LayerState, item: int) -> int:
-    return sum([e.source.result_bytes(a, b) for e in book.inputs for a, b in e.wiring.cover(item, item + 1)])
+def _input_bytes(layer: LayerState, item: int) -> int:
+    return sum([e.source.result_bytes(a, b) for e in layer.inputs for a, b in e.wiring.cover(item, item + 1)])

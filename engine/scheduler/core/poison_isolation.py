@@ -18,43 +18,43 @@ WORKERS_PER_ISOLATED = 8
 """One of so many workers may be kept for suspects, and one at least."""
 
 
-def dispatch_suspects(core: SchedulerState) -> None:
+def dispatch_suspects(state: SchedulerState) -> None:
     """Give suspects to the workers that are kept for them; keep as many as are of use, and no longer than they are."""
-    for book in [book for book in core.poison_suspects if not book.poison_suspects]:
-        del core.poison_suspects[book]
-    waiting = [book for book in core.poison_suspects if book.priorities]
-    for worker in list(core.isolated_workers.values()):
-        if not worker.batches and not _dispatch_suspect(core, worker, waiting):
-            _release_worker(core, worker)
-    count = sum(len(book.poison_suspects or ()) for book in waiting)
-    most = max(1, len(core.workers) // WORKERS_PER_ISOLATED)
-    while count > 0 and len(core.isolated_workers) < most:
-        spare = [worker for worker in core.workers.values() if worker.slots and not worker.barred]
-        free = [w for w in spare if any(needs.could_run(core, w, book.constraint) for book in waiting)]
+    for layer in [layer for layer in state.poison_suspects if not layer.poison_suspects]:
+        del state.poison_suspects[layer]
+    waiting = [layer for layer in state.poison_suspects if layer.priorities]
+    for worker in list(state.isolated_workers.values()):
+        if not worker.batches and not _dispatch_suspect(state, worker, waiting):
+            _release_worker(state, worker)
+    count = sum(len(layer.poison_suspects or ()) for layer in waiting)
+    most = max(1, len(state.workers) // WORKERS_PER_ISOLATED)
+    while count > 0 and len(state.isolated_workers) < most:
+        spare = [worker for worker in state.workers.values() if worker.slots and not worker.barred]
+        free = [w for w in spare if any(needs.could_run(state, w, layer.constraint) for layer in waiting)]
         if not free:
             return
         worker = min(free, key=lambda w: (w.backlog, len(w.batches), w.index))
-        core.isolated_workers[worker.index] = worker
+        state.isolated_workers[worker.index] = worker
         worker.barred = True
-        assign.update_idle(core, worker)
+        assign.update_idle(state, worker)
         if not worker.batches:
-            _dispatch_suspect(core, worker, waiting)
+            _dispatch_suspect(state, worker, waiting)
         count -= 1
 
 
-def _dispatch_suspect(core: SchedulerState, worker: Worker, waiting: list[LayerState]) -> bool:
-    for book in waiting:
-        if book.poison_suspects and needs.could_run(core, worker, book.constraint):
-            lo, hi = book.poison_suspects.take(1)
-            client = core.clients[min(book.priorities, key=book.priorities.__getitem__)]
-            group = ANYWHERE if book.host_sets is None else int(book.host_index[lo])
-            assign.dispatch_batch(core, client, worker, book, lo, hi, group, (), READY)
+def _dispatch_suspect(state: SchedulerState, worker: Worker, waiting: list[LayerState]) -> bool:
+    for layer in waiting:
+        if layer.poison_suspects and needs.could_run(state, worker, layer.constraint):
+            lo, hi = layer.poison_suspects.take(1)
+            client = state.clients[min(layer.priorities, key=layer.priorities.__getitem__)]
+            group = ANYWHERE if layer.host_sets is None else int(layer.host_index[lo])
+            assign.dispatch_batch(state, client, worker, layer, lo, hi, group, (), READY)
             return True
     return False
 
 
-def _release_worker(core: SchedulerState, worker: Worker) -> None:
-    del core.isolated_workers[worker.index]
-    worker.barred = worker.host in core.excluded_hosts
-    core.placement_version += 1
-    assign.update_idle(core, worker)
+def _release_worker(state: SchedulerState, worker: Worker) -> None:
+    del state.isolated_workers[worker.index]
+    worker.barred = worker.host in state.excluded_hosts
+    state.placement_version += 1
+    assign.update_idle(state, worker)

@@ -25,7 +25,7 @@ def depth_first(layers: tuple[LayerSpec, ...], wanted: tuple[TaskRange, ...]) ->
     depths: dict[Key, int] = {}
     open_: set[Key] = set()
     count = 0
-    roots = [*reversed([span.layer for span in wanted]), *[spec.key for spec in layers]]
+    roots = [*reversed([task_range.layer for task_range in wanted]), *[spec.key for spec in layers]]
     for root in roots:
         stack = [root]
         while stack:

@@ -45,78 +45,78 @@ EPOCH_BITS = 32
 """Bits of a run's number below its epoch's."""
 
 
-def on_epoch_opened(core: SchedulerState, event: EpochOpened) -> None:
+def on_epoch_opened(state: SchedulerState, event: EpochOpened) -> None:
     """From now on this scheduler speaks for itself."""
-    core.epoch = event.epoch
-    core.next_batch = event.epoch << EPOCH_BITS
-    core.awaited_workers = set(event.workers) - core.workers.keys()
-    core.hold_until = core.now + event.grace
+    state.epoch = event.epoch
+    state.next_batch = event.epoch << EPOCH_BITS
+    state.awaited_workers = set(event.workers) - state.workers.keys()
+    state.hold_until = state.now + event.grace
 
 
-def is_taking_inventory(core: SchedulerState) -> bool:
+def is_taking_inventory(state: SchedulerState) -> bool:
     """Whether the inventory goes on; if it has just ended, what has to be said and placed then is."""
-    if core.awaited_workers and core.now < core.hold_until:
+    if state.awaited_workers and state.now < state.hold_until:
         return True
-    core.awaited_workers = None
-    for book in core.layers.values():
-        if book.host_sets is not None:  # without workers no host was worth waiting for
-            for lo, hi in book.in_state(0, book.n, READY):
-                placement.withdraw(book, lo, hi)
-                placement.place(core, book, lo, hi)
-        elif book.resources and ANYWHERE in book.ready:
-            placement.start_wait(core, book, ANYWHERE, placement.STUCK_WAIT)
-        if book.n <= MAX_PIPELINED and book.counts[WAITING] == book.n:
-            core.pipelining_candidates.append(book)
-        for client in book.interests:
-            notify_pending(core, book, client)
-    core.placement_version += 1
+    state.awaited_workers = None
+    for layer in state.layers.values():
+        if layer.host_sets is not None:  # without workers no host was worth waiting for
+            for lo, hi in layer.in_state(0, layer.n, READY):
+                placement.withdraw(layer, lo, hi)
+                placement.place(state, layer, lo, hi)
+        elif layer.resources and ANYWHERE in layer.ready:
+            placement.start_wait(state, layer, ANYWHERE, placement.STUCK_WAIT)
+        if layer.n <= MAX_PIPELINED and layer.counts[WAITING] == layer.n:
+            state.pipelining_candidates.append(layer)
+        for client in layer.interests:
+            notify_pending(state, layer, client)
+    state.placement_version += 1
     return False
 
 
-def on_client_returned(core: SchedulerState, event: ClientReturned) -> None:
+def on_client_returned(state: SchedulerState, event: ClientReturned) -> None:
     """Say again what is true of all that the client wants."""
-    client = core.clients.get(event.client)
-    for book in client.layers if client is not None else ():
-        for lo, hi in book.interests.get(event.client, ()):
-            for a, b in book.in_state(lo, hi, DONE):
-                core.notify_done(book, a, b, event.client)
-            for a, b, origin in errors_in(book, lo, hi):
-                core.notify_failed(book, a, b, origin, event.client)
-        if core.awaited_workers is None:
-            notify_pending(core, book, event.client)
+    client = state.clients.get(event.client)
+    for layer in client.layers if client is not None else ():
+        for lo, hi in layer.interests.get(event.client, ()):
+            for a, b in layer.in_state(lo, hi, DONE):
+                state.notify_done(layer, a, b, event.client)
+            for a, b, cause in errors_in(layer, lo, hi):
+                state.notify_failed(layer, a, b, cause, event.client)
+        if state.awaited_workers is None:
+            notify_pending(state, layer, event.client)
 
 
-def notify_pending(core: SchedulerState, book: LayerState, client: str) -> None:
+def notify_pending(state: SchedulerState, layer: LayerState, client: str) -> None:
     """The client may have been told that these are done."""
     left = IntervalSet()
-    for lo, hi in book.interests.get(client, ()):
+    for lo, hi in layer.interests.get(client, ()):
         left.add(lo, hi)
         for code in (DONE, FAILED):
-            for a, b in book.in_state(lo, hi, code):
+            for a, b in layer.in_state(lo, hi, code):
                 left.remove(a, b)
-    core.instructions.extend([NotifyLost(client, TaskRange(book.key, lo, hi)) for lo, hi in left])
+    state.instructions.extend([NotifyLost(client, TaskRange(layer.key, lo, hi)) for lo, hi in left])
 
 
-def on_tasks_failed(core: SchedulerState, event: TasksFailed) -> None:
+def on_tasks_failed(state: SchedulerState, event: TasksFailed) -> None:
     """The journal says that these failed."""
-    restore_failure(core, event.range, event.error, event.range)
+    restore_failure(state, event.range, event.error, event.range)
 
 
-def restore_failure(core: SchedulerState, span: TaskRange, error: TaskError, origin: TaskRange) -> None:
-    book = core.layers.get(span.layer)
-    if book is not None:
+def restore_failure(state: SchedulerState, task_range: TaskRange, error: TaskError, cause: TaskRange) -> None:
+    layer = state.layers.get(task_range.layer)
+    if layer is not None:
         for code in (READY, WAITING):
-            fail_items(core, book, span.start, min(span.stop, book.n), code, (error, *origin))
+            fail_items(state, layer, task_range.start, min(task_range.stop, layer.n), code, (error, *cause))
 
 
 # -- runs of the last epoch -------------------------------------------------------------------------------------------
 
 
 def take_over_batches(
-    core: SchedulerState,
+    state: SchedulerState,
     worker: Worker,
     running: Sequence[tuple[int, int]],
-    spans: Sequence[TaskRange],
+    ranges: Sequence[TaskRange],
     inputs: Sequence[tuple[TaskRange, ...]],
 ) -> None:
     """What the worker was given in an earlier epoch goes on there, where its items are still needed and nowhere else.
@@ -124,55 +124,55 @@ def take_over_batches(
     Other runs of that kind are asked back, and what they have made all the same is taken if it comes in time; what they
     were to fetch is dropped then. To be called before `recovery.rejoin`.
     """
-    for (ident, attempt), span, fetched in zip(running, spans, inputs or repeat(())):
-        if ident >> EPOCH_BITS >= core.epoch or not len(span) or ident in core.batches:
+    for (ident, attempt), task_range, fetched in zip(running, ranges, inputs or repeat(())):
+        if ident >> EPOCH_BITS >= state.epoch or not len(task_range) or ident in state.batches:
             continue
-        book = core.layers.get(span.layer)
+        layer = state.layers.get(task_range.layer)
         if (
-            book is None
-            or not 0 <= span.start < span.stop <= book.n
-            or not _take_over_batch(core, worker, book, span, ident, attempt)
+            layer is None
+            or not 0 <= task_range.start < task_range.stop <= layer.n
+            or not _take_over_batch(state, worker, layer, task_range, ident, attempt)
         ):
-            core.zombies.setdefault(worker.name, {})[ident, attempt] = ZombieBatch(span, fetched)
+            state.zombies.setdefault(worker.name, {})[ident, attempt] = ZombieBatch(task_range, fetched)
 
 
 def _take_over_batch(
-    core: SchedulerState, worker: Worker, book: LayerState, span: TaskRange, ident: int, attempt: int
+    state: SchedulerState, worker: Worker, layer: LayerState, task_range: TaskRange, ident: int, attempt: int
 ) -> bool:
-    _, lo, hi = span
-    if any(book.in_state(lo, hi, code) for code in (RUNNING, DONE, FAILED)):
+    _, lo, hi = task_range
+    if any(layer.in_state(lo, hi, code) for code in (RUNNING, DONE, FAILED)):
         return False
-    wanted = book.in_state(lo, hi, WAITING) + book.in_state(lo, hi, READY)
-    if not wanted or not book.priorities:
+    wanted = layer.in_state(lo, hi, WAITING) + layer.in_state(lo, hi, READY)
+    if not wanted or not layer.priorities:
         return False
-    run = TaskBatch(ident, attempt, book, lo, hi, worker)
-    client = core.clients[min(book.priorities, key=book.priorities.__getitem__)]
-    run.client, run.started = client.name, core.now
-    for a, b in book.in_state(lo, hi, IDLE):  # the rest of the run, which nobody needs: begun all the same
-        core.transition(book, a, b, IDLE, WAITING)
-        _add_input_refs(book, a, b)
+    batch = TaskBatch(ident, attempt, layer, lo, hi, worker)
+    client = state.clients[min(layer.priorities, key=layer.priorities.__getitem__)]
+    batch.client, batch.started = client.name, state.now
+    for a, b in layer.in_state(lo, hi, IDLE):  # the rest of the run, which nobody needs: begun all the same
+        state.transition(layer, a, b, IDLE, WAITING)
+        _add_input_refs(layer, a, b)
     for code in (READY, WAITING):
-        for a, b in book.in_state(lo, hi, code):
+        for a, b in layer.in_state(lo, hi, code):
             if code == READY:
-                placement.withdraw(book, a, b)
-            core.transition(book, a, b, code, RUNNING, run)
-    fill(book.attempts, lo, hi, attempt)
-    core.batches[ident] = worker.batches[ident] = run
-    book.batches[run] = None
+                placement.withdraw(layer, a, b)
+            state.transition(layer, a, b, code, RUNNING, batch)
+    fill(layer.attempts, lo, hi, attempt)
+    state.batches[ident] = worker.batches[ident] = batch
+    layer.batches[batch] = None
     worker.backlog += TARGET_SECONDS
     client.running += 1
-    for name, amount in book.resources:
+    for name, amount in layer.resources:
         worker.available[name] = worker.available.get(name, 0.0) - amount
     # When it ends, the worker has what it needed.
-    run.fetched = [(edge.source, a, b) for edge in book.inputs for a, b in edge.wiring.cover(lo, hi)]
-    update_idle(core, worker)
+    batch.fetched = [(edge.source, a, b) for edge in layer.inputs for a, b in edge.wiring.cover(lo, hi)]
+    update_idle(state, worker)
     return True
 
 
-def _add_input_refs(book: LayerState, lo: int, hi: int) -> None:
+def _add_input_refs(layer: LayerState, lo: int, hi: int) -> None:
     """Claim the inputs without asking for them: who runs has them, or says so."""
-    fill(book.unfinished_deps, lo, hi, 0)
-    for edge in book.inputs:
+    fill(layer.unfinished_deps, lo, hi, 0)
+    for edge in layer.inputs:
         if edge.broadcast:
             edge.source.broadcast_refs += hi - lo
         else:
@@ -182,46 +182,46 @@ def _add_input_refs(book: LayerState, lo: int, hi: int) -> None:
 # -- a snapshot -------------------------------------------------------------------------------------------------------
 
 
-def snapshot(core: SchedulerState) -> StateRestored:
+def snapshot(state: SchedulerState) -> StateRestored:
     """All that a new state must be told to be where this one is, but for what workers know."""
-    books = list(core.layers.values())
-    names = core.clients
+    layers = list(state.layers.values())
+    names = state.clients
     return StateRestored(
-        tuple([spec_of(book) for book in books]),
+        tuple([spec_of(layer) for layer in layers]),
         tuple([(client.name, client.weight) for client in names.values()]),
-        tuple([(name, book.key, order) for book in books for name, order in book.priorities.items()]),
-        tuple([(name, _ranges_of_client(books, name)) for name in names]),
+        tuple([(name, layer.key, order) for layer in layers for name, order in layer.priorities.items()]),
+        tuple([(name, _ranges_of_client(layers, name)) for name in names]),
         tuple(
             [
-                (TaskRange(book.key, lo, hi), error, TaskRange(key, first, last))
-                for book in books
-                for lo, (hi, (error, key, first, last)) in (book.errors or {}).items()
+                (TaskRange(layer.key, lo, hi), error, TaskRange(key, first, last))
+                for layer in layers
+                for lo, (hi, (error, key, first, last)) in (layer.errors or {}).items()
             ]
         ),
     )
 
 
-def _ranges_of_client(books: Sequence[LayerState], client: str) -> tuple[TaskRange, ...]:
-    return tuple([TaskRange(book.key, lo, hi) for book in books for lo, hi in book.interests.get(client, ())])
+def _ranges_of_client(layers: Sequence[LayerState], client: str) -> tuple[TaskRange, ...]:
+    return tuple([TaskRange(layer.key, lo, hi) for layer in layers for lo, hi in layer.interests.get(client, ())])
 
 
-def spec_of(book: LayerState) -> LayerSpec:
+def spec_of(layer: LayerState) -> LayerSpec:
     """The layer as it was submitted, with as many arguments as have arrived."""
-    hosts = book.host_sets or ()
+    hosts = layer.host_sets or ()
     return LayerSpec(
-        book.key,
-        book.name,
-        book.n,
-        book.deps,
+        layer.key,
+        layer.name,
+        layer.n,
+        layer.deps,
         hosts,
-        tuple([int(i) for i in book.host_index]) if hosts else (),
-        tuple([int(i) for i in book.nbytes]) if book.nbytes is not None else (),
-        book.retries,
-        book.resources,
-        book.arrived if book.arrived < book.n else -1,
-        book.function,
-        book.constraint.workers if book.constraint is not None else (),
-        book.constraint is not None and book.constraint.allow_other_workers,
-        timeout=book.timeout,
-        spread=book.spread,
+        tuple([int(i) for i in layer.host_index]) if hosts else (),
+        tuple([int(i) for i in layer.nbytes]) if layer.nbytes is not None else (),
+        layer.retries,
+        layer.resources,
+        layer.arrived if layer.arrived < layer.n else -1,
+        layer.function,
+        layer.constraint.workers if layer.constraint is not None else (),
+        layer.constraint is not None and layer.constraint.allow_other_workers,
+        timeout=layer.timeout,
+        spread=layer.spread,
     )

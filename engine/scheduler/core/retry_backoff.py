@@ -21,28 +21,28 @@ FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0
 """Seconds of the first pause, and of the longest; each is twice the one before."""
 
 
-def schedule_retry(core: SchedulerState, book: LayerState, item: int) -> bool:
+def schedule_retry(state: SchedulerState, layer: LayerState, item: int) -> bool:
     """The item, which is running still, has failed for the platform's sake. False: it has done so too often."""
-    if book.infrastructure_failures is None:
-        book.infrastructure_failures, book.retry_at = {}, {}
-    count = book.infrastructure_failures[item] = book.infrastructure_failures.get(item, 0) + 1
-    if count >= MAX_INFRASTRUCTURE_FAILURES or book.retry_at is None:
+    if layer.infrastructure_failures is None:
+        layer.infrastructure_failures, layer.retry_at = {}, {}
+    count = layer.infrastructure_failures[item] = layer.infrastructure_failures.get(item, 0) + 1
+    if count >= MAX_INFRASTRUCTURE_FAILURES or layer.retry_at is None:
         return False
-    until = core.now + min(FIRST_WAIT * 2 ** (count - 1), LONGEST_WAIT)
-    book.retry_at[item] = until
-    core.next_wait += 1
-    heappush(core.pauses, (until, core.next_wait, book, item))
+    until = state.now + min(FIRST_WAIT * 2 ** (count - 1), LONGEST_WAIT)
+    layer.retry_at[item] = until
+    state.next_wait += 1
+    heappush(state.pauses, (until, state.next_wait, layer, item))
     return True
 
 
-def end(core: SchedulerState) -> None:
+def end(state: SchedulerState) -> None:
     """Pauses that are over: what still waits, waits for one input less."""
-    while core.pauses and core.pauses[0][0] <= core.now:
-        until, _, book, item = heappop(core.pauses)
-        if book.retry_at is None or book.retry_at.get(item) != until:
+    while state.pauses and state.pauses[0][0] <= state.now:
+        until, _, layer, item = heappop(state.pauses)
+        if layer.retry_at is None or layer.retry_at.get(item) != until:
             continue
-        del book.retry_at[item]
-        if book.state[item] == WAITING:
-            book.unfinished_deps[item] -= 1
-            for a, b in book.runnable(item, item + 1):
-                make_ready(core, book, a, b, spread=True)
+        del layer.retry_at[item]
+        if layer.state[item] == WAITING:
+            layer.unfinished_deps[item] -= 1
+            for a, b in layer.runnable(item, item + 1):
+                make_ready(state, layer, a, b, spread=True)

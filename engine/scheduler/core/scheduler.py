@@ -162,49 +162,53 @@ class Scheduler:
 
     def handle(self, event: Event, now: float) -> list[Instruction]:
         """Take one event; `now` is any clock that does not run backwards, in seconds."""
-        core = self.core
-        if now > core.now:
-            core.now = now
-        core.instructions = []
+        state = self.core
+        if now > state.now:
+            state.now = now
+        state.instructions = []
         reporter = self._handlers[type(event)](event)
-        if core.waits and core.waits[0][0] <= core.now:
-            placement.end_waits(core)
-        if core.pauses and core.pauses[0][0] <= core.now:
-            pauses.end(core)
-        if core.excluded_hosts and min(core.excluded_hosts.values()) <= core.now:
-            exclusion.readmit_hosts(core)
-        if core.deferred_frees and core.now >= core.late_since + DEFERRED_FREE_SECONDS:
-            core.flush_deferred_frees()
-        if core.pending_frees:
-            core.flush_frees()
-        if core.forget_candidates:
-            graphs.forget_layers(core)
-        if core.awaited_workers is not None and epoch.is_taking_inventory(core):
-            return core.instructions
-        if (core.ready or core.isolated_workers or core.wakeups) and (
-            core.idle or core.accepting or core.isolated_workers
+        if state.waits and state.waits[0][0] <= state.now:
+            placement.end_waits(state)
+        if state.pauses and state.pauses[0][0] <= state.now:
+            pauses.end(state)
+        if state.excluded_hosts and min(state.excluded_hosts.values()) <= state.now:
+            exclusion.readmit_hosts(state)
+        if state.deferred_frees and state.now >= state.late_since + DEFERRED_FREE_SECONDS:
+            state.flush_deferred_frees()
+        if state.pending_frees:
+            state.flush_frees()
+        if state.forget_candidates:
+            graphs.forget_layers(state)
+        if state.awaited_workers is not None and epoch.is_taking_inventory(state):
+            return state.instructions
+        if (state.ready or state.isolated_workers or state.wakeups) and (
+            state.idle or state.accepting or state.isolated_workers
         ):
-            assign.schedule(core, reporter)
-        if core.idle and core.now - core.rebalanced_at >= assign.REBALANCE_INTERVAL:
-            assign.rebalance(core)
-        if core.pipelining_candidates or (reporter is not None and reporter.pipelining_candidates):
-            ahead.dispatch_ahead(core, reporter)
-        return core.instructions
+            assign.schedule(state, reporter)
+        if state.idle and state.now - state.rebalanced_at >= assign.REBALANCE_INTERVAL:
+            assign.rebalance(state)
+        if state.pipelining_candidates or (reporter is not None and reporter.pipelining_candidates):
+            ahead.dispatch_ahead(state, reporter)
+        return state.instructions
 
     @property
     def wake_at(self) -> float | None:
         """When a `Tick` is due at the latest, if nothing else happens before."""
-        core = self.core
+        state = self.core
         if not (
-            core.waits or core.pauses or core.excluded_hosts or core.deferred_frees or core.awaited_workers is not None
+            state.waits
+            or state.pauses
+            or state.excluded_hosts
+            or state.deferred_frees
+            or state.awaited_workers is not None
         ):
             return None
-        due = [heap[0][0] for heap in (core.waits, core.pauses) if heap]
-        if core.deferred_frees:
-            due.append(core.late_since + DEFERRED_FREE_SECONDS)
-        due += core.excluded_hosts.values()
-        if core.awaited_workers is not None:
-            due.append(core.hold_until)
+        due = [heap[0][0] for heap in (state.waits, state.pauses) if heap]
+        if state.deferred_frees:
+            due.append(state.late_since + DEFERRED_FREE_SECONDS)
+        due += state.excluded_hosts.values()
+        if state.awaited_workers is not None:
+            due.append(state.hold_until)
         return min(due, default=None)
 
     def summary(self, layers: bool = True) -> dict[str, Any]:
@@ -217,15 +221,15 @@ class Scheduler:
     def progress(self, client: str) -> list[LayerSummary]:
         """The layers that the client has an interest in."""
         known = self.core.clients.get(client)
-        return [layer_summary(book) for book in known.layers] if known else []
+        return [layer_summary(layer) for layer in known.layers] if known else []
 
-    def holder_of(self, span: TaskRange) -> list[tuple[TaskRange, str]]:
+    def holder_of(self, task_range: TaskRange) -> list[tuple[TaskRange, str]]:
         """Which worker has which of these results; items without a result are left out."""
-        book = self.core.layers.get(span.layer)
-        if book is None:
+        layer = self.core.layers.get(task_range.layer)
+        if layer is None:
             return []
-        parts = group_equal(book.holder, span.start, min(span.stop, book.n))
-        return [(TaskRange(book.key, a, b), self.core.by_index[h].name) for a, b, h in parts if h != NOBODY]
+        parts = group_equal(layer.holder, task_range.start, min(task_range.stop, layer.n))
+        return [(TaskRange(layer.key, a, b), self.core.by_index[h].name) for a, b, h in parts if h != NOBODY]
 
     # -- clients ----------------------------------------------------------------------------------------------------
 
@@ -233,65 +237,65 @@ class Scheduler:
         client = self.core.clients.get(event.client)
         if client is None:
             return
-        for run in self.core.batches.values() if client.running else ():
-            if run.client == client.name:
-                run.client = ""  # another client may come under the name
-        loose: Stack = []
-        for book in client.layers:
-            book.priorities.pop(client.name, None)
-            spans = book.interests.get(client.name)
-            for lo, hi in list(spans) if spans is not None else ():
-                graphs.remove_interest(self.core, book, client.name, lo, hi, loose)
+        for batch in self.core.batches.values() if client.running else ():
+            if batch.client == client.name:
+                batch.client = ""  # another client may come under the name
+        to_release: Stack = []
+        for layer in client.layers:
+            layer.priorities.pop(client.name, None)
+            intervals = layer.interests.get(client.name)
+            for lo, hi in list(intervals) if intervals is not None else ():
+                graphs.remove_interest(self.core, layer, client.name, lo, hi, to_release)
         del self.core.clients[client.name]
-        release_unneeded(self.core, loose)
+        release_unneeded(self.core, to_release)
 
     def on_released(self, event: Released) -> None:
-        loose: Stack = []
-        for span in event.ranges:
-            book = self.core.layers.get(span.layer)
-            if book is not None:
-                graphs.remove_interest(self.core, book, event.client, span.start, span.stop, loose)
-        release_unneeded(self.core, loose)
+        to_release: Stack = []
+        for task_range in event.ranges:
+            layer = self.core.layers.get(task_range.layer)
+            if layer is not None:
+                graphs.remove_interest(self.core, layer, event.client, task_range.start, task_range.stop, to_release)
+        release_unneeded(self.core, to_release)
 
     def on_cancel_requested(self, event: CancelRequested) -> None:
         """What only this client wants fails with kind "cancelled", and what waits for it; what others want goes on."""
-        core = self.core
+        state = self.core
         error = TaskError("cancelled", "cancelled by its client")
-        loose: Stack = []
-        for span in event.ranges:
-            book = core.layers.get(span.layer)
-            if book is None:
+        to_release: Stack = []
+        for task_range in event.ranges:
+            layer = state.layers.get(task_range.layer)
+            if layer is None:
                 continue
-            origin = (error, book.key, span.start, span.stop)
-            if set(book.priorities) <= {event.client}:
+            cause = (error, layer.key, task_range.start, task_range.stop)
+            if set(layer.priorities) <= {event.client}:
                 for code in (WAITING, READY):
-                    for lo, hi in book.in_state(span.start, span.stop, code):
-                        fail_items(core, book, lo, hi, code, origin)
-            spans = book.interests.get(event.client)
-            for lo, hi in spans.overlap(span.start, span.stop) if spans is not None else ():
+                    for lo, hi in layer.in_state(task_range.start, task_range.stop, code):
+                        fail_items(state, layer, lo, hi, code, cause)
+            intervals = layer.interests.get(event.client)
+            for lo, hi in intervals.overlap(task_range.start, task_range.stop) if intervals is not None else ():
                 for a, b in (
-                    book.in_state(lo, hi, RUNNING) + book.in_state(lo, hi, WAITING) + book.in_state(lo, hi, READY)
+                    layer.in_state(lo, hi, RUNNING) + layer.in_state(lo, hi, WAITING) + layer.in_state(lo, hi, READY)
                 ):
-                    core.notify_failed(book, a, b, origin, event.client)
-            graphs.remove_interest(self.core, book, event.client, span.start, span.stop, loose)
-        release_unneeded(core, loose)
+                    state.notify_failed(layer, a, b, cause, event.client)
+            graphs.remove_interest(self.core, layer, event.client, task_range.start, task_range.stop, to_release)
+        release_unneeded(state, to_release)
 
     # -- workers ----------------------------------------------------------------------------------------------------
 
     def on_worker_joined(self, event: WorkerJoined) -> Worker:
-        core = self.core
-        worker = core.workers.get(event.worker.name)
+        state = self.core
+        worker = state.workers.get(event.worker.name)
         if worker is not None and worker.info.pid != event.worker.pid:
-            recovery.remove_worker(core, worker, "another process has taken its name", clean=False)
+            recovery.remove_worker(state, worker, "another process has taken its name", clean=False)
             worker = None
         if worker is None:
-            worker = recovery.add_worker(core, event.worker)
+            worker = recovery.add_worker(state, event.worker)
         worker.info = event.worker
         if event.ranges:
-            epoch.take_over_batches(core, worker, event.running, event.ranges, event.inputs)
-        recovery.reconcile_worker(core, worker, event.holdings, event.running)
-        if core.awaited_workers is not None:
-            core.awaited_workers.discard(worker.name)
+            epoch.take_over_batches(state, worker, event.running, event.ranges, event.inputs)
+        recovery.reconcile_worker(state, worker, event.holdings, event.running)
+        if state.awaited_workers is not None:
+            state.awaited_workers.discard(worker.name)
         return worker
 
     def on_worker_left(self, event: WorkerLeft) -> None:
@@ -303,77 +307,77 @@ class Scheduler:
 
     def _run_of(self, event: BatchDone | InputsMissing | BatchReturned) -> TaskBatch | None:
         """The run that a report is about; None if it is not, or no longer, a run of that worker and attempt."""
-        run = self.core.batches.get(event.batch)
-        if run is None or run.attempt != event.attempt or run.worker.name != event.worker:
+        batch = self.core.batches.get(event.batch)
+        if batch is None or batch.attempt != event.attempt or batch.worker.name != event.worker:
             self.core.stale_reports += 1
             return None
-        return run
+        return batch
 
     def on_run_done(self, event: BatchDone) -> Worker | None:
-        run = self._run_of(event)
-        if run is None:
+        batch = self._run_of(event)
+        if batch is None:
             recovery.stale_report(self.core, event.worker, event.batch, event.attempt, event.sizes)
             return self.core.workers.get(event.worker)
-        core, book, worker = self.core, run.layer, run.worker
-        lo, tried = run.lo, min(len(event.sizes), run.hi - run.lo)
+        state, layer, worker = self.core, batch.layer, batch.worker
+        lo, tried = batch.lo, min(len(event.sizes), batch.hi - batch.lo)
         sizes = event.sizes if tried == len(event.sizes) else event.sizes[:tried]
-        twin = run.speculative_copy
-        assign.finish_batch(core, run)
-        if twin is not None:
-            speculate.cancel_copy(core, twin)
-        assign.update_estimate(core, run, tried, event.seconds)
-        if not event.errors and lo + tried == run.hi:
-            assign.account_locality(core, run, lo, run.hi)
-            recovery.record_results(core, book, lo, run.hi, RUNNING, worker, sizes, run)
-            if run.fetched:  # now that its own need for them has ended: most of them may go at once
-                assign.record_copies(core, run)
+        duplicate = batch.speculative_copy
+        assign.finish_batch(state, batch)
+        if duplicate is not None:
+            speculate.cancel_copy(state, duplicate)
+        assign.update_estimate(state, batch, tried, event.seconds)
+        if not event.errors and lo + tried == batch.hi:
+            assign.account_locality(state, batch, lo, batch.hi)
+            recovery.record_results(state, layer, lo, batch.hi, RUNNING, worker, sizes, batch)
+            if batch.fetched:  # now that its own need for them has ended: most of them may go at once
+                assign.record_copies(state, batch)
             return worker
         failed = {offset: error for offset, error in event.errors if offset < tried}
         at = 0
         for offset in [*sorted(failed), tried]:
             if at < offset:
-                assign.account_locality(core, run, lo + at, lo + offset)
+                assign.account_locality(state, batch, lo + at, lo + offset)
                 part = sizes if at == 0 and offset == tried else sizes[at:offset]
-                recovery.record_results(core, book, lo + at, lo + offset, RUNNING, worker, part, run)
+                recovery.record_results(state, layer, lo + at, lo + offset, RUNNING, worker, part, batch)
             at = offset + 1
         for offset, error in failed.items():
-            recovery.drop_old_copies(core, worker, book, lo + offset, lo + offset + 1)
-            recovery.task_failed(core, worker, book, lo + offset, error)
-        if lo + tried < run.hi:
-            recovery.drop_old_copies(core, worker, book, lo + tried, run.hi)
-            recovery.reschedule(core, book, lo + tried, run.hi)
-        if run.fetched:
-            assign.record_copies(core, run)
+            recovery.drop_old_copies(state, worker, layer, lo + offset, lo + offset + 1)
+            recovery.task_failed(state, worker, layer, lo + offset, error)
+        if lo + tried < batch.hi:
+            recovery.drop_old_copies(state, worker, layer, lo + tried, batch.hi)
+            recovery.reschedule(state, layer, lo + tried, batch.hi)
+        if batch.fetched:
+            assign.record_copies(state, batch)
         return worker
 
     def on_run_returned(self, event: BatchReturned) -> Worker | None:
-        run = self._run_of(event)
-        if run is None:
+        batch = self._run_of(event)
+        if batch is None:
             if event.start <= 0:  # else it reports once more
                 recovery.stale_report(self.core, event.worker, event.batch, event.attempt)
             return None
-        cut = run.lo + max(0, event.start)
-        if cut < run.hi:
-            tail = (cut, run.hi)
-            recovery.drop_old_copies(self.core, run.worker, run.layer, *tail)
-            add(run.layer.attempts, *tail, -1)
-            if cut == run.lo:
-                alone = assign.finish_batch(self.core, run)
-                if run.fetched:
-                    assign.record_copies(self.core, run)
+        cut = batch.lo + max(0, event.start)
+        if cut < batch.hi:
+            tail = (cut, batch.hi)
+            recovery.drop_old_copies(self.core, batch.worker, batch.layer, *tail)
+            add(batch.layer.attempts, *tail, -1)
+            if cut == batch.lo:
+                alone = assign.finish_batch(self.core, batch)
+                if batch.fetched:
+                    assign.record_copies(self.core, batch)
                 if not alone:
-                    return run.worker
+                    return batch.worker
             else:
-                assign.truncate(self.core, run, cut)
-            recovery.reschedule(self.core, run.layer, *tail, spread=True)
-        return run.worker
+                assign.truncate(self.core, batch, cut)
+            recovery.reschedule(self.core, batch.layer, *tail, spread=True)
+        return batch.worker
 
     def on_inputs_missing(self, event: InputsMissing) -> Worker | None:
-        run = self._run_of(event)
-        if run is None:
+        batch = self._run_of(event)
+        if batch is None:
             recovery.stale_report(self.core, event.worker, event.batch, event.attempt)
             return None
-        recovery.inputs_missing(self.core, run, event.holder, event.ranges)
+        recovery.inputs_missing(self.core, batch, event.holder, event.ranges)
         return None  # others are asked before it: perhaps it does not reach the holder, and they do
 
     def on_results_missing(self, event: ResultsMissing) -> None:

@@ -23,47 +23,51 @@ DONE_SHARE = 0.5
 """Of its layer that must be done: only then is it known what is usual."""
 
 
-def start_speculative_copies(core: SchedulerState) -> None:
+def start_speculative_copies(state: SchedulerState) -> None:
     """Start twins of stragglers on workers with nothing to do. Called now and then."""
-    if core.ready or not core.idle:
+    if state.ready or not state.idle:
         return
-    for run in list(core.batches.values()):
-        if _is_straggler(core, run):
+    for batch in list(state.batches.values()):
+        if _is_straggler(state, batch):
             worker = next(
-                (w for w in core.idle.values() if w is not run.worker and needs.may_run(core, w, run.layer.constraint)),
+                (
+                    w
+                    for w in state.idle.values()
+                    if w is not batch.worker and needs.may_run(state, w, batch.layer.constraint)
+                ),
                 None,
             )
             if worker is not None:
-                _start_copy(core, run, worker)
+                _start_copy(state, batch, worker)
 
 
-def _is_straggler(core: SchedulerState, run: TaskBatch) -> bool:
-    book: LayerState = run.layer
+def _is_straggler(state: SchedulerState, batch: TaskBatch) -> bool:
+    layer: LayerState = batch.layer
     if (
-        run.hi - run.lo > 1
-        or run.speculative_copy is not None
-        or run.recalled_at is not None
-        or run.depends_on
-        or book.task_seconds is None
+        batch.hi - batch.lo > 1
+        or batch.speculative_copy is not None
+        or batch.recalled_at is not None
+        or batch.depends_on
+        or layer.task_seconds is None
     ):
         return False
-    if book.counts[DONE] < DONE_SHARE * book.n or run.worker.index in core.isolated_workers:
+    if layer.counts[DONE] < DONE_SHARE * layer.n or batch.worker.index in state.isolated_workers:
         return False
-    return core.now - run.started > max(MIN_SECONDS, FACTOR * book.task_seconds)
+    return state.now - batch.started > max(MIN_SECONDS, FACTOR * layer.task_seconds)
 
 
-def _start_copy(core: SchedulerState, run: TaskBatch, worker: Worker) -> None:
-    client = core.clients.get(run.client)
+def _start_copy(state: SchedulerState, batch: TaskBatch, worker: Worker) -> None:
+    client = state.clients.get(batch.client)
     if client is None:
         return
-    assign.dispatch_batch(core, client, worker, run.layer, run.lo, run.hi, run.group, (), RUNNING)
-    twin = next(reversed(worker.batches.values()))
-    run.speculative_copy, twin.speculative_copy = twin, run
+    assign.dispatch_batch(state, client, worker, batch.layer, batch.lo, batch.hi, batch.group, (), RUNNING)
+    duplicate = next(reversed(worker.batches.values()))
+    batch.speculative_copy, duplicate.speculative_copy = duplicate, batch
 
 
-def cancel_copy(core: SchedulerState, run: TaskBatch) -> None:
+def cancel_copy(state: SchedulerState, batch: TaskBatch) -> None:
     """The run's twin has reported: this one is over, whatever it still does."""
-    assign.finish_batch(core, run)
-    name = (run.ident, run.attempt)
-    core.zombies.setdefault(run.worker.name, {})[name] = recovery.zombie_of(run)
-    core.instructions.append(RecallBatch(run.worker.name, *name))
+    assign.finish_batch(state, batch)
+    name = (batch.ident, batch.attempt)
+    state.zombies.setdefault(batch.worker.name, {})[name] = recovery.zombie_of(batch)
+    state.instructions.append(RecallBatch(batch.worker.name, *name))

@@ -42,84 +42,84 @@ MAX_FORGOTTEN_NAMES = 1000
 """Names of forgotten layers whose accounts are kept apart."""
 
 
-def on_client_joined(core: SchedulerState, event: ClientJoined) -> None:
-    known = core.clients.get(event.client)
+def on_client_joined(state: SchedulerState, event: ClientJoined) -> None:
+    known = state.clients.get(event.client)
     if known is None:
-        core.clients[event.client] = Client(event.client, event.weight, core.virtual_time)
+        state.clients[event.client] = Client(event.client, event.weight, state.virtual_time)
     else:
         known.weight = max(event.weight, 1e-6)
 
 
-def on_graph_submitted(core: SchedulerState, event: GraphSubmitted) -> None:
-    client = core.clients.get(event.client)
+def on_graph_submitted(state: SchedulerState, event: GraphSubmitted) -> None:
+    client = state.clients.get(event.client)
     if client is None:
-        client = core.clients[event.client] = Client(event.client, 1.0, core.virtual_time)
-    problem = _problem_of(core, event)
+        client = state.clients[event.client] = Client(event.client, 1.0, state.virtual_time)
+    problem = _problem_of(state, event)
     if problem is not None:
-        for span in event.requested:
-            core.instructions.append(NotifyFailed(client.name, span, TaskError("invalid", problem), span))
+        for task_range in event.requested:
+            state.instructions.append(NotifyFailed(client.name, task_range, TaskError("invalid", problem), task_range))
         return
-    core.next_graph += 1
+    state.next_graph += 1
     depths = depth_first(event.layers, event.requested)
     added: list[LayerState] = []
     for spec in event.layers:
-        book = core.layers.get(spec.key)
-        if book is None:
-            book = _add_layer(core, spec)
-        added.append(book)
-        if client.name not in book.priorities:
+        layer = state.layers.get(spec.key)
+        if layer is None:
+            layer = _add_layer(state, spec)
+        added.append(layer)
+        if client.name not in layer.priorities:
             _enqueue_for_client(
-                core, client, book, (-event.priority - spec.priority, core.next_graph, -depths.get(spec.key, 0))
+                state, client, layer, (-event.priority - spec.priority, state.next_graph, -depths.get(spec.key, 0))
             )
-    for span in event.requested:
-        add_interest(core, client.name, core.layers[span.layer], span.start, span.stop)
-    for book in added:
-        if book.counts[IDLE] == book.n and not book.dependents and not book.interests:
-            core.forget_candidates[book] = None
+    for task_range in event.requested:
+        add_interest(state, client.name, state.layers[task_range.layer], task_range.start, task_range.stop)
+    for layer in added:
+        if layer.counts[IDLE] == layer.n and not layer.dependents and not layer.interests:
+            state.forget_candidates[layer] = None
 
 
-def on_arguments_arrived(core: SchedulerState, event: ArgumentsArrived) -> None:
-    book = core.layers.get(event.layer)
-    if book is None or event.stop <= book.arrived:
+def on_arguments_arrived(state: SchedulerState, event: ArgumentsArrived) -> None:
+    layer = state.layers.get(event.layer)
+    if layer is None or event.stop <= layer.arrived:
         return
-    lo, hi = book.arrived, min(event.stop, book.n)
-    book.arrived = hi
-    add(book.unfinished_deps, lo, hi, -1)
-    for a, b in book.runnable(lo, hi):
-        make_ready(core, book, a, b)
+    lo, hi = layer.arrived, min(event.stop, layer.n)
+    layer.arrived = hi
+    add(layer.unfinished_deps, lo, hi, -1)
+    for a, b in layer.runnable(lo, hi):
+        make_ready(state, layer, a, b)
 
 
-def on_state_restored(core: SchedulerState, event: StateRestored) -> None:
+def on_state_restored(state: SchedulerState, event: StateRestored) -> None:
     for name, weight in event.clients:
-        on_client_joined(core, ClientJoined(name, weight))
+        on_client_joined(state, ClientJoined(name, weight))
     for spec in event.layers:
-        if spec.key not in core.layers:
-            _add_layer(core, spec)
+        if spec.key not in state.layers:
+            _add_layer(state, spec)
     for name, key, (priority, graph, depth) in event.interests:
-        core.next_graph = max(core.next_graph, graph)
-        core.layers[key].priorities[name] = (priority, graph, depth)
-        core.clients[name].layers[core.layers[key]] = None
-    for name, spans in event.requested:
-        for span in spans:
-            add_interest(core, name, core.layers[span.layer], span.start, span.stop)
-    for span, error, origin in event.failures:
-        epoch.restore_failure(core, span, error, origin)
-    core.forget_candidates.update(
-        dict.fromkeys(core.layers.values())
+        state.next_graph = max(state.next_graph, graph)
+        state.layers[key].priorities[name] = (priority, graph, depth)
+        state.clients[name].layers[state.layers[key]] = None
+    for name, ranges in event.requested:
+        for task_range in ranges:
+            add_interest(state, name, state.layers[task_range.layer], task_range.start, task_range.stop)
+    for task_range, error, cause in event.failures:
+        epoch.restore_failure(state, task_range, error, cause)
+    state.forget_candidates.update(
+        dict.fromkeys(state.layers.values())
     )  # layers may have been there for what ran, unneeded
 
 
-def _problem_of(core: SchedulerState, event: GraphSubmitted) -> str | None:
+def _problem_of(state: SchedulerState, event: GraphSubmitted) -> str | None:
     lengths: dict[Key, int] = {}
-    books = core.layers
+    layers = state.layers
     for spec in event.layers:
-        known = books.get(spec.key)
+        known = layers.get(spec.key)
         if known is not None and known.n != spec.n:
             return f"{spec.name}: another layer of {known.n} items, not {spec.n}, is known under its key"
         for dep in spec.deps:
             n = lengths.get(dep.layer)
             if n is None:
-                source = books.get(dep.layer)
+                source = layers.get(dep.layer)
                 if source is None:
                     return f"{spec.name}: needs a layer that is not in the graph and not known (any more)"
                 n = source.n
@@ -132,120 +132,120 @@ def _problem_of(core: SchedulerState, event: GraphSubmitted) -> str | None:
         if spec.nbytes and len(spec.nbytes) != spec.n:
             return f"{spec.name}: sizes for {len(spec.nbytes)} of {spec.n} items"
         lengths[spec.key] = spec.n
-    for span in event.requested:
-        n = lengths.get(span.layer)
-        if n is None and span.layer in books:
-            n = books[span.layer].n
+    for task_range in event.requested:
+        n = lengths.get(task_range.layer)
+        if n is None and task_range.layer in layers:
+            n = layers[task_range.layer].n
         if n is None:
             return "a wanted layer is not in the graph and not known (any more)"
-        if not 0 <= span.start <= span.stop <= n:
-            return f"wanted items {span.start}:{span.stop} of a layer of {n}"
+        if not 0 <= task_range.start <= task_range.stop <= n:
+            return f"wanted items {task_range.start}:{task_range.stop} of a layer of {n}"
     return None
 
 
-def _add_layer(core: SchedulerState, spec: LayerSpec) -> LayerState:
-    if spec.key in core.deferred_frees:  # a layer of this key is over, and begins anew
-        core.flush_deferred_frees()
-    book = new_layer_state(core.next_layer, spec)
-    core.next_layer += 1
-    core.layers[spec.key] = book
-    if book.constraint is not None:
-        needs.layer_added(core, book.constraint, book.queue_key)
+def _add_layer(state: SchedulerState, spec: LayerSpec) -> LayerState:
+    if spec.key in state.deferred_frees:  # a layer of this key is over, and begins anew
+        state.flush_deferred_frees()
+    layer = new_layer_state(state.next_layer, spec)
+    state.next_layer += 1
+    state.layers[spec.key] = layer
+    if layer.constraint is not None:
+        needs.layer_added(state, layer.constraint, layer.queue_key)
     if spec.deps:
         edges = []
         for dep in spec.deps:
-            source = core.layers[dep.layer]
-            wires = wiring(dep.pattern, book.n, source.n)
-            edge = Edge(source, book, wires, wires.broadcast, wires.single and book.n == 1)
+            source = state.layers[dep.layer]
+            wires = wiring(dep.pattern, layer.n, source.n)
+            edge = Edge(source, layer, wires, wires.broadcast, wires.single and layer.n == 1)
             edges.append(edge)
             source.dependents[edge] = None
-        book.inputs = tuple(edges)
-    return book
+        layer.inputs = tuple(edges)
+    return layer
 
 
-def _enqueue_for_client(core: SchedulerState, client: Client, book: LayerState, order: tuple[int, int, int]) -> None:
+def _enqueue_for_client(state: SchedulerState, client: Client, layer: LayerState, order: tuple[int, int, int]) -> None:
     """The client pays for the layer's runs when its turn comes, and for those of the layers below it."""
     name = client.name
-    stack = [book]
+    stack = [layer]
     while stack:
-        book = stack.pop()
-        if name in book.priorities:
+        layer = stack.pop()
+        if name in layer.priorities:
             continue
-        book.priorities[name] = order
-        client.layers[book] = None
-        if book.ready:
-            placement.enqueue_for_client(core, book, name)
-        for edge in book.inputs:
+        layer.priorities[name] = order
+        client.layers[layer] = None
+        if layer.ready:
+            placement.enqueue_for_client(state, layer, name)
+        for edge in layer.inputs:
             if name not in edge.source.priorities:
                 stack.append(edge.source)
 
 
-def add_interest(core: SchedulerState, client: str, book: LayerState, lo: int, hi: int) -> None:
-    spans = book.interests.get(client)
-    if spans is None:
-        if hi - lo == book.n > 0 and book.counts[IDLE] == book.n:  # the common case
-            book.interests[client] = ONE_ITEM if book.n == 1 else IntervalSet(lo, hi)
-            add(book.client_refs, lo, hi, 1)
-            request(core, [(book, lo, hi)])
+def add_interest(state: SchedulerState, client: str, layer: LayerState, lo: int, hi: int) -> None:
+    intervals = layer.interests.get(client)
+    if intervals is None:
+        if hi - lo == layer.n > 0 and layer.counts[IDLE] == layer.n:  # the common case
+            layer.interests[client] = ONE_ITEM if layer.n == 1 else IntervalSet(lo, hi)
+            add(layer.client_refs, lo, hi, 1)
+            request(state, [(layer, lo, hi)])
             return
-        spans = book.interests[client] = IntervalSet()
-    for a, b in spans.gaps(lo, hi):
-        add(book.client_refs, a, b, 1)
+        intervals = layer.interests[client] = IntervalSet()
+    for a, b in intervals.gaps(lo, hi):
+        add(layer.client_refs, a, b, 1)
     if lo < hi:
-        spans.add(lo, hi)
-    if not spans:
-        del book.interests[client]
-        core.forget_candidates[book] = None
+        intervals.add(lo, hi)
+    if not intervals:
+        del layer.interests[client]
+        state.forget_candidates[layer] = None
         return
-    for a, b in book.in_state(lo, hi, DONE):
-        core.notify_done(book, a, b, client)
-    if book.counts[FAILED]:
-        for a, b, origin in errors_in(book, lo, hi):
-            core.notify_failed(book, a, b, origin, client)
-    if book.counts[IDLE]:
-        request(core, [(book, lo, hi)])
+    for a, b in layer.in_state(lo, hi, DONE):
+        state.notify_done(layer, a, b, client)
+    if layer.counts[FAILED]:
+        for a, b, cause in errors_in(layer, lo, hi):
+            state.notify_failed(layer, a, b, cause, client)
+    if layer.counts[IDLE]:
+        request(state, [(layer, lo, hi)])
 
 
-def remove_interest(core: SchedulerState, book: LayerState, client: str, lo: int, hi: int, loose: Stack) -> None:
-    spans = book.interests.get(client)
-    if spans is None:
+def remove_interest(state: SchedulerState, layer: LayerState, client: str, lo: int, hi: int, to_release: Stack) -> None:
+    intervals = layer.interests.get(client)
+    if intervals is None:
         return
-    if hi - lo == book.n == 1:
-        book.client_refs[0] -= 1
-        loose.append((book, 0, 1))
-        del book.interests[client]
+    if hi - lo == layer.n == 1:
+        layer.client_refs[0] -= 1
+        to_release.append((layer, 0, 1))
+        del layer.interests[client]
         return
-    for a, b in spans.overlap(lo, hi):
-        add(book.client_refs, a, b, -1)
-        loose.append((book, a, b))
-    if hi - lo == book.n:
-        del book.interests[client]
+    for a, b in intervals.overlap(lo, hi):
+        add(layer.client_refs, a, b, -1)
+        to_release.append((layer, a, b))
+    if hi - lo == layer.n:
+        del layer.interests[client]
         return
-    spans.remove(lo, hi)
-    if not spans:
-        del book.interests[client]
+    intervals.remove(lo, hi)
+    if not intervals:
+        del layer.interests[client]
 
 
-def forget_layers(core: SchedulerState) -> None:
-    while core.forget_candidates:
-        book, _ = core.forget_candidates.popitem()
-        if book.counts[IDLE] != book.n or book.interests or book.dependents or book.key not in core.layers:
+def forget_layers(state: SchedulerState) -> None:
+    while state.forget_candidates:
+        layer, _ = state.forget_candidates.popitem()
+        if layer.counts[IDLE] != layer.n or layer.interests or layer.dependents or layer.key not in state.layers:
             continue
-        del core.layers[book.key]
-        if book.constraint is not None:
-            needs.layer_removed(core, book.constraint)
-        for edge in book.inputs:
+        del state.layers[layer.key]
+        if layer.constraint is not None:
+            needs.layer_removed(state, layer.constraint)
+        for edge in layer.inputs:
             source = edge.source
             del source.dependents[edge]
             if source.counts[IDLE] == source.n:
-                core.forget_candidates[source] = None
-        book.inputs = ()  # an edge knows its target: this circle nobody else takes apart
-        for name in book.priorities:
-            core.clients[name].layers.pop(book, None)
-        if book.statistics is not None:
-            past = core.forgotten_statistics.get(book.name)
+                state.forget_candidates[source] = None
+        layer.inputs = ()  # an edge knows its target: this circle nobody else takes apart
+        for name in layer.priorities:
+            state.clients[name].layers.pop(layer, None)
+        if layer.statistics is not None:
+            past = state.forgotten_statistics.get(layer.name)
             if past is None:
-                name = book.name if len(core.forgotten_statistics) < MAX_FORGOTTEN_NAMES else "(others)"
-                past = core.forgotten_statistics.setdefault(name, LayerStatistics())
-            past.add(book.statistics)
-        core.instructions.append(ForgetLayer(book.key))
+                name = layer.name if len(state.forgotten_statistics) < MAX_FORGOTTEN_NAMES else "(others)"
+                past = state.forgotten_statistics.setdefault(name, LayerStatistics())
+            past.add(layer.statistics)
+        state.instructions.append(ForgetLayer(layer.key))

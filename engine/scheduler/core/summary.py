@@ -63,12 +63,12 @@ class Summary(msgspec.Struct, frozen=True):
     """Hosts that get no work for a while (`exclusion`)."""
 
 
-def layer_summary(book: LayerState) -> LayerSummary:
+def layer_summary(layer: LayerState) -> LayerSummary:
     """The layer's progress and accounts."""
-    counts, account = book.counts, book.statistics or LayerStatistics()
+    counts, account = layer.counts, layer.statistics or LayerStatistics()
     return LayerSummary(
-        book.name,
-        book.n,
+        layer.name,
+        layer.n,
         counts[DONE],
         counts[RUNNING],
         counts[WAITING] + counts[READY],
@@ -83,27 +83,27 @@ def _figures(account: LayerStatistics) -> dict[str, Any]:
     return {name: getattr(account, name) for name in LayerStatistics.__struct_fields__}
 
 
-def summarise(core: SchedulerState, layers: bool = True) -> Summary:
+def summarise(state: SchedulerState, layers: bool = True) -> Summary:
     total = LayerStatistics()
-    for account in core.forgotten_statistics.values():
+    for account in state.forgotten_statistics.values():
         total.add(account)
     listed = []
-    for book in core.layers.values():
-        if book.statistics is not None:
-            total.add(book.statistics)
+    for layer in state.layers.values():
+        if layer.statistics is not None:
+            total.add(layer.statistics)
         if layers:
-            listed.append(layer_summary(book))
+            listed.append(layer_summary(layer))
     if layers:
         listed += [
-            LayerSummary(name, live=False, **_figures(account)) for name, account in core.forgotten_statistics.items()
+            LayerSummary(name, live=False, **_figures(account)) for name, account in state.forgotten_statistics.items()
         ]
     return Summary(
         tuple(listed),
-        len(core.workers),
-        core.slots,
-        len(core.clients),
-        stale_reports=core.stale_reports,
-        excluded=tuple(core.excluded_hosts),
+        len(state.workers),
+        state.slots,
+        len(state.clients),
+        stale_reports=state.stale_reports,
+        excluded=tuple(state.excluded_hosts),
         **_figures(total),
     )
 

@@ -144,11 +144,11 @@ class LayerState(Struct, gc=False, eq=False):
         """The worker has copies of these now."""
         if self.copies is None:
             self.copies = {}
-        spans = self.copies.get(index)
-        if spans is None:
+        intervals = self.copies.get(index)
+        if intervals is None:
             self.copies[index] = IntervalSet(lo, hi)
         else:
-            spans.add(lo, hi)
+            intervals.add(lo, hi)
         copier = self.copy_holder
         if copier is None:
             copier = self.copy_holder = column(self.n, "i4", NOBODY)
@@ -186,12 +186,12 @@ class LayerState(Struct, gc=False, eq=False):
         """Items of lo..hi in that state that neither a client nor an unfinished item needs."""
         if self.broadcast_refs or self.counts[code] == 0:
             return []
-        codes, need, wanted = self.state, self.dependent_refs, self.client_refs
+        codes, constraint, wanted = self.state, self.dependent_refs, self.client_refs
         if hi - lo == 1:
-            return [(lo, hi)] if codes[lo] == code and need[lo] == 0 and wanted[lo] == 0 else []
+            return [(lo, hi)] if codes[lo] == code and constraint[lo] == 0 and wanted[lo] == 0 else []
         if self.small:
-            return _where(lambda i: codes[i] == code and need[i] == 0 and wanted[i] == 0, lo, hi)
-        mask = need[lo:hi] == 0
+            return _where(lambda i: codes[i] == code and constraint[i] == 0 and wanted[i] == 0, lo, hi)
+        mask = constraint[lo:hi] == 0
         if self.interests:
             mask &= wanted[lo:hi] == 0
         if self.counts[code] != self.n:
@@ -202,12 +202,12 @@ class LayerState(Struct, gc=False, eq=False):
         """Items of lo..hi that no unfinished item needs, whatever clients do."""
         if self.broadcast_refs:
             return []
-        need = self.dependent_refs
+        constraint = self.dependent_refs
         if hi - lo == 1:
-            return [(lo, hi)] if need[lo] == 0 else []
+            return [(lo, hi)] if constraint[lo] == 0 else []
         if self.small:
-            return _where(lambda i: need[i] == 0, lo, hi)
-        return true_intervals(need[lo:hi] == 0, lo)
+            return _where(lambda i: constraint[i] == 0, lo, hi)
+        return true_intervals(constraint[lo:hi] == 0, lo)
 
     def result_bytes(self, lo: int, hi: int) -> int:
         """Bytes of the results of lo..hi."""
@@ -232,25 +232,25 @@ def new_layer_state(ident: int, spec: LayerSpec) -> LayerState:
     """The book of a layer of which nothing has happened yet."""
     n = spec.n
     code: Column = [IDLE] if n == 1 else column(n, "u1", IDLE)
-    missing, need = ([0], [0]) if n == 1 else (column(n, "i4"), column(n, "i4"))
-    wanted, tries = ([0], [0]) if n == 1 else (column(n, "i2"), column(n, "i2"))
+    missing, constraint = ([0], [0]) if n == 1 else (column(n, "i4"), column(n, "i4"))
+    wanted, attempts = ([0], [0]) if n == 1 else (column(n, "i2"), column(n, "i2"))
     holder: Column = [NOBODY] if n == 1 else column(n, "i4", NOBODY)
     size: Column = [0] if n == 1 else column(n, "i8")
     counts, arrived = [n, 0, 0, 0, 0, 0], n if spec.arrived < 0 else min(n, spec.arrived)
     asks = constraint_of(spec)
     place: QueueKey = ANYWHERE if asks is None else f"needs:{asks}"
-    book = LayerState(
-        ident, spec.key, spec.name, n, spec.retries, n <= SMALL, spec.deps, code, missing, need, wanted, holder, size,
-        tries, counts, arrived, spec.resources, spec.function, spec.timeout, spec.spread, asks, place,
+    layer = LayerState(
+        ident, spec.key, spec.name, n, spec.retries, n <= SMALL, spec.deps, code, missing, constraint, wanted, holder,
+        size, attempts, counts, arrived, spec.resources, spec.function, spec.timeout, spec.spread, asks, place,
     )  # fmt: skip
     if spec.host_sets and asks is None:  # a need goes before a preference
-        book.host_sets = tuple(tuple(host.lower() for host in hosts) for hosts in spec.host_sets)
+        layer.host_sets = tuple(tuple(host.lower() for host in hosts) for hosts in spec.host_sets)
         index = spec.host_index or (0,) * n
-        book.host_index = list(index) if book.small else np.array(index, "u4")
-        book.group_since, book.group_level = {}, {}
+        layer.host_index = list(index) if layer.small else np.array(index, "u4")
+        layer.group_since, layer.group_level = {}, {}
     if spec.nbytes:
-        book.nbytes = list(spec.nbytes) if book.small else np.array(spec.nbytes, "i8")
-    return book
+        layer.nbytes = list(spec.nbytes) if layer.small else np.array(spec.nbytes, "i8")
+    return layer
 
 
 def _where(test: Any, lo: int, hi: int) -> list[Interval]:
@@ -362,13 +362,13 @@ class Worker:
         """
         rests = []
         executing = self.slots
-        for run in self.batches.values():
-            if run.depends_on:
+        for batch in self.batches.values():
+            if batch.depends_on:
                 continue
-            expected = run.expected or 0.0
+            expected = batch.expected or 0.0
             if executing:
                 executing -= 1
-                elapsed = now - run.started
+                elapsed = now - batch.started
                 rests.append(expected - elapsed if elapsed < expected else elapsed)
             else:
                 rests.append(expected)

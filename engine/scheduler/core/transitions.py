@@ -85,20 +85,20 @@ def reach_intervals(reach: Any) -> list[Interval]:
 # -- towards a result -----------------------------------------------------------------------------------------------
 
 
-def request(core: SchedulerState, stack: Stack) -> None:
+def request(state: SchedulerState, stack: Stack) -> None:
     """The idle items on the stack are needed: they, and what they need, are made."""
     doomed: Stack = []
     while stack:
-        book, lo, hi = stack.pop()
-        for a, b in book.in_state(lo, hi, IDLE):
-            enter_waiting(core, book, a, b, IDLE, stack, doomed)
-    for book, lo, hi in doomed:
-        fail_dependents(core, book, lo, hi)
+        layer, lo, hi = stack.pop()
+        for a, b in layer.in_state(lo, hi, IDLE):
+            enter_waiting(state, layer, a, b, IDLE, stack, doomed)
+    for layer, lo, hi in doomed:
+        fail_dependents(state, layer, lo, hi)
 
 
 def enter_waiting(
-    core: SchedulerState,
-    book: LayerState,
+    state: SchedulerState,
+    layer: LayerState,
     lo: int,
     hi: int,
     old: int,
@@ -111,21 +111,21 @@ def enter_waiting(
     Idle inputs go on the stack to be demanded; if an input has failed the items are `doomed`. With `spread` they go
     to any worker that is idle, wherever their inputs are.
     """
-    core.transition(book, lo, hi, old, WAITING)
-    if not book.inputs and hi <= book.arrived and not book.retry_at:
-        make_ready(core, book, lo, hi, spread)
+    state.transition(layer, lo, hi, old, WAITING)
+    if not layer.inputs and hi <= layer.arrived and not layer.retry_at:
+        make_ready(state, layer, lo, hi, spread)
         return
     if hi - lo == 1:
-        book.unfinished_deps[lo] = 0
+        layer.unfinished_deps[lo] = 0
     else:
-        fill(book.unfinished_deps, lo, hi, 0)
-    if hi > book.arrived:
-        add(book.unfinished_deps, max(lo, book.arrived), hi, 1)
-    for item in book.retry_at or ():
+        fill(layer.unfinished_deps, lo, hi, 0)
+    if hi > layer.arrived:
+        add(layer.unfinished_deps, max(lo, layer.arrived), hi, 1)
+    for item in layer.retry_at or ():
         if lo <= item < hi:
-            book.unfinished_deps[item] += 1
+            layer.unfinished_deps[item] += 1
     failed = False
-    for edge in book.inputs:
+    for edge in layer.inputs:
         source = edge.source
         counts = source.counts
         if edge.single:
@@ -133,7 +133,7 @@ def enter_waiting(
                 source.dependent_refs[0] += 1
             code = source.state[0]
             if code != DONE:
-                book.unfinished_deps[0] += 1
+                layer.unfinished_deps[0] += 1
                 if code == IDLE:
                     stack.append((source, 0, 1))
                 elif code == FAILED:
@@ -151,11 +151,11 @@ def enter_waiting(
             if counts[FAILED]:
                 failed = True
     if failed:
-        doomed.append((book, lo, hi))
-    for a, b in book.runnable(lo, hi):
-        make_ready(core, book, a, b, spread)
-    if book.counts[WAITING] == book.n <= MAX_PIPELINED and not failed:
-        core.pipelining_candidates.append(book)
+        doomed.append((layer, lo, hi))
+    for a, b in layer.runnable(lo, hi):
+        make_ready(state, layer, a, b, spread)
+    if layer.counts[WAITING] == layer.n <= MAX_PIPELINED and not failed:
+        state.pipelining_candidates.append(layer)
 
 
 def _count_missing(edge: Edge, lo: int, hi: int) -> None:
@@ -180,43 +180,43 @@ def _count_missing(edge: Edge, lo: int, hi: int) -> None:
             missing[lo:hi] += absent
 
 
-def make_ready(core: SchedulerState, book: LayerState, lo: int, hi: int, spread: bool = False) -> None:
-    core.transition(book, lo, hi, WAITING, READY)
-    placement.place(core, book, lo, hi, spread)
+def make_ready(state: SchedulerState, layer: LayerState, lo: int, hi: int, spread: bool = False) -> None:
+    state.transition(layer, lo, hi, WAITING, READY)
+    placement.place(state, layer, lo, hi, spread)
 
 
-def satisfy_dependents(core: SchedulerState, book: LayerState, lo: int, hi: int) -> None:
+def satisfy_dependents(state: SchedulerState, layer: LayerState, lo: int, hi: int) -> None:
     """lo..hi have results now: dependants become ready, clients hear of it."""
-    for edge in book.dependents:
+    for edge in layer.dependents:
         target = edge.target
         if not target.counts[WAITING]:
             continue
         if edge.single:
             target.unfinished_deps[0] -= 1
             if target.unfinished_deps[0] == 0 and target.state[0] == WAITING:
-                make_ready(core, target, 0, 1)
+                make_ready(state, target, 0, 1)
             continue
         if edge.broadcast:
-            if book.counts[DONE] == book.n:
+            if layer.counts[DONE] == layer.n:
                 add(target.unfinished_deps, 0, target.n, -1)
                 for a, b in target.runnable(0, target.n):
-                    make_ready(core, target, a, b)
+                    make_ready(state, target, a, b)
             continue
         reach = edge.wiring.dependants(lo, hi)
         add_counts(target.unfinished_deps, reach, -1)
         for first, last in reach_intervals(reach):
             for a, b in target.runnable(first, last):
-                make_ready(core, target, a, b)
-    if book.interests:
-        core.notify_done(book, lo, hi)
+                make_ready(state, target, a, b)
+    if layer.interests:
+        state.notify_done(layer, lo, hi)
 
 
 # -- away from it ---------------------------------------------------------------------------------------------------
 
 
-def release_inputs(book: LayerState, lo: int, hi: int, stack: Stack) -> None:
+def release_inputs(layer: LayerState, lo: int, hi: int, stack: Stack) -> None:
     """lo..hi are no longer unfinished: their inputs may not be needed now, and go on the stack to be settled."""
-    for edge in book.inputs:
+    for edge in layer.inputs:
         source = edge.source
         if edge.single:
             source.dependent_refs[0] -= 1
@@ -234,196 +234,200 @@ def release_inputs(book: LayerState, lo: int, hi: int, stack: Stack) -> None:
             stack.extend([(source, a, b) for a, b in edge.wiring.cover(lo, hi)])
 
 
-def release_unneeded(core: SchedulerState, stack: Stack) -> None:
+def release_unneeded(state: SchedulerState, stack: Stack) -> None:
     """What is on the stack and not needed (any more) is dropped."""
     while stack:
-        book, lo, hi = stack.pop()
-        counts = book.counts
-        if book.n == 1 and not book.copies and (book.dependent_refs[0] or book.client_refs[0] or book.broadcast_refs):
+        layer, lo, hi = stack.pop()
+        counts = layer.counts
+        if (
+            layer.n == 1
+            and not layer.copies
+            and (layer.dependent_refs[0] or layer.client_refs[0] or layer.broadcast_refs)
+        ):
             continue  # somebody needs it: there is nothing to drop
         if hi < 0:
-            rest = scattered.release_unneeded(core, book, lo)
-            stack.extend([(book, a, b) for a, b in items_to_intervals(rest)] if rest.size else ())
-            if counts[IDLE] == book.n and not book.interests:
-                core.forget_candidates[book] = None
+            rest = scattered.release_unneeded(state, layer, lo)
+            stack.extend([(layer, a, b) for a, b in items_to_intervals(rest)] if rest.size else ())
+            if counts[IDLE] == layer.n and not layer.interests:
+                state.forget_candidates[layer] = None
             continue
         if counts[DONE]:
-            for a, b in book.unneeded(lo, hi, DONE):
-                _drop_results(core, book, a, b)
-            if book.copies:
-                for a, b in book.unneeded_by_tasks(lo, hi):
-                    for c, d in book.replicated.gaps(a, b) if book.replicated else ((a, b),):
-                        drop_copies(core, book, c, d)
+            for a, b in layer.unneeded(lo, hi, DONE):
+                _drop_results(state, layer, a, b)
+            if layer.copies:
+                for a, b in layer.unneeded_by_tasks(lo, hi):
+                    for c, d in layer.replicated.gaps(a, b) if layer.replicated else ((a, b),):
+                        drop_copies(state, layer, c, d)
         for code in (WAITING, READY):
             if counts[code]:
-                for a, b in book.unneeded(lo, hi, code):
+                for a, b in layer.unneeded(lo, hi, code):
                     if code == READY:
-                        placement.withdraw(book, a, b)
-                    core.transition(book, a, b, code, IDLE)
-                    release_inputs(book, a, b, stack)
+                        placement.withdraw(layer, a, b)
+                    state.transition(layer, a, b, code, IDLE)
+                    release_inputs(layer, a, b, stack)
         if counts[FAILED]:
-            for a, b in book.unneeded(lo, hi, FAILED):
-                core.transition(book, a, b, FAILED, IDLE)
-                drop_errors(book, a, b)
+            for a, b in layer.unneeded(lo, hi, FAILED):
+                state.transition(layer, a, b, FAILED, IDLE)
+                drop_errors(layer, a, b)
         if counts[RUNNING]:
-            _recall_useless(core, book, lo, hi)
-        if counts[IDLE] == book.n and not book.interests:
-            core.forget_candidates[book] = None
+            _recall_useless(state, layer, lo, hi)
+        if counts[IDLE] == layer.n and not layer.interests:
+            state.forget_candidates[layer] = None
 
 
-def _recall_useless(core: SchedulerState, book: LayerState, lo: int, hi: int) -> None:
+def _recall_useless(state: SchedulerState, layer: LayerState, lo: int, hi: int) -> None:
     """Ask runs back of which nothing is needed any more."""
-    if not book.unneeded(lo, hi, RUNNING):  # before all runs of the layer are looked at
+    if not layer.unneeded(lo, hi, RUNNING):  # before all runs of the layer are looked at
         return
-    for run in book.batches:
-        if run.recalled_at is not None or run.lo >= hi or run.hi <= lo:
+    for batch in layer.batches:
+        if batch.recalled_at is not None or batch.lo >= hi or batch.hi <= lo:
             continue
-        if book.unneeded(run.lo, run.hi, RUNNING) == [(run.lo, run.hi)]:
-            run.recalled_at = core.now
-            core.instructions.append(RecallBatch(run.worker.name, run.ident, run.attempt))
+        if layer.unneeded(batch.lo, batch.hi, RUNNING) == [(batch.lo, batch.hi)]:
+            batch.recalled_at = state.now
+            state.instructions.append(RecallBatch(batch.worker.name, batch.ident, batch.attempt))
 
 
-def _drop_results(core: SchedulerState, book: LayerState, lo: int, hi: int) -> None:
+def _drop_results(state: SchedulerState, layer: LayerState, lo: int, hi: int) -> None:
     if hi - lo == 1:
-        worker = core.by_index[int(book.holder[lo])]
-        core.queue_free(worker.name, book.key, lo, hi)
+        worker = state.by_index[int(layer.holder[lo])]
+        state.queue_free(worker.name, layer.key, lo, hi)
         worker.items -= 1
-        worker.nbytes -= int(book.size[lo])
+        worker.nbytes -= int(layer.size[lo])
     else:
-        for a, b, holder in group_equal(book.holder, lo, hi):
-            worker = core.by_index[holder]
-            core.queue_free(worker.name, book.key, a, b)
+        for a, b, holder in group_equal(layer.holder, lo, hi):
+            worker = state.by_index[holder]
+            state.queue_free(worker.name, layer.key, a, b)
             worker.items -= b - a
-            worker.nbytes -= book.result_bytes(a, b)
-    if book.copies:
-        drop_copies(core, book, lo, hi)
-    forget_results(core, book, lo, hi)
+            worker.nbytes -= layer.result_bytes(a, b)
+    if layer.copies:
+        drop_copies(state, layer, lo, hi)
+    forget_results(state, layer, lo, hi)
 
 
-def forget_results(core: SchedulerState, book: LayerState, lo: int, hi: int) -> None:
-    core.transition(book, lo, hi, DONE, IDLE)
-    if book.replicated:
-        book.replicated.remove(lo, hi)
+def forget_results(state: SchedulerState, layer: LayerState, lo: int, hi: int) -> None:
+    state.transition(layer, lo, hi, DONE, IDLE)
+    if layer.replicated:
+        layer.replicated.remove(lo, hi)
     if hi - lo == 1:
-        book.holder[lo], book.size[lo] = NOBODY, 0
+        layer.holder[lo], layer.size[lo] = NOBODY, 0
     else:
-        fill(book.holder, lo, hi, NOBODY)
-        fill(book.size, lo, hi, 0)
+        fill(layer.holder, lo, hi, NOBODY)
+        fill(layer.size, lo, hi, 0)
 
 
-def drop_copies(core: SchedulerState, book: LayerState, lo: int, hi: int) -> None:
-    copies, copier = book.copies or {}, book.copy_holder
+def drop_copies(state: SchedulerState, layer: LayerState, lo: int, hi: int) -> None:
+    copies, copier = layer.copies or {}, layer.copy_holder
     if copier is None:
         return
     if hi - lo == 1 and (only := int(copier[lo])) != MANY:
         if only != NOBODY:
             copier[lo] = NOBODY
-            spans = copies.get(only)
-            if spans is not None and lo in spans:
-                core.queue_free(core.by_index[only].name, book.key, lo, hi)
-                spans.remove(lo, hi)
-                if not spans:
+            intervals = copies.get(only)
+            if intervals is not None and lo in intervals:
+                state.queue_free(state.by_index[only].name, layer.key, lo, hi)
+                intervals.remove(lo, hi)
+                if not intervals:
                     del copies[only]
         return
     for first, last, who in group_equal(copier, lo, hi):
         if who == NOBODY:
             continue
         for index in list(copies) if who == MANY else [who]:
-            spans = copies.get(index)
-            if spans is None:
+            intervals = copies.get(index)
+            if intervals is None:
                 continue  # it has left
-            for a, b in spans.overlap(first, last):
-                core.queue_free(core.by_index[index].name, book.key, a, b)
-            spans.remove(first, last)
-            if not spans:
+            for a, b in intervals.overlap(first, last):
+                state.queue_free(state.by_index[index].name, layer.key, a, b)
+            intervals.remove(first, last)
+            if not intervals:
                 del copies[index]
         fill(copier, first, last, NOBODY)
 
 
-def drop_errors(book: LayerState, lo: int, hi: int) -> None:
-    errors = book.errors or {}
+def drop_errors(layer: LayerState, lo: int, hi: int) -> None:
+    errors = layer.errors or {}
     if hi - lo == 1 and lo in errors and errors[lo][0] == hi:
         del errors[lo]
         return
-    for start, (stop, origin) in list(errors.items()):
+    for start, (stop, cause) in list(errors.items()):
         if start < hi and stop > lo:
             del errors[start]
             if start < lo:
-                errors[start] = (lo, origin)
+                errors[start] = (lo, cause)
             if stop > hi:
-                errors[hi] = (stop, origin)
+                errors[hi] = (stop, cause)
 
 
-def errors_in(book: LayerState, lo: int, hi: int) -> list[tuple[int, int, FailureCause]]:
+def errors_in(layer: LayerState, lo: int, hi: int) -> list[tuple[int, int, FailureCause]]:
     """(start, stop, origin) of the failures within lo..hi."""
-    errors = book.errors or {}
-    return [(max(lo, a), min(hi, b), origin) for a, (b, origin) in errors.items() if a < hi and b > lo]
+    errors = layer.errors or {}
+    return [(max(lo, a), min(hi, b), cause) for a, (b, cause) in errors.items() if a < hi and b > lo]
 
 
-def fail_items(core: SchedulerState, book: LayerState, lo: int, hi: int, old: int, origin: FailureCause) -> None:
+def fail_items(state: SchedulerState, layer: LayerState, lo: int, hi: int, old: int, cause: FailureCause) -> None:
     """Those of lo..hi that are in state `old`, and whatever waits for them, will have no result."""
-    loose: Stack = []
+    to_release: Stack = []
     stack: Stack = []
-    for a, b in book.in_state(lo, hi, old):
-        _fail_items(core, book, a, b, old, origin, loose)
-        stack.append((book, a, b))
+    for a, b in layer.in_state(lo, hi, old):
+        _fail_items(state, layer, a, b, old, cause, to_release)
+        stack.append((layer, a, b))
     while stack:
-        book, lo, hi = stack.pop()
-        for edge in book.dependents:
+        layer, lo, hi = stack.pop()
+        for edge in layer.dependents:
             target = edge.target
             where = [(0, target.n)] if edge.broadcast else reach_intervals(edge.wiring.dependants(lo, hi))
             for first, last in where:
                 for code in (WAITING, READY):
                     for a, b in target.in_state(first, last, code):
-                        _fail_items(core, target, a, b, code, origin, loose)
+                        _fail_items(state, target, a, b, code, cause, to_release)
                         stack.append((target, a, b))
-    release_unneeded(core, loose)
+    release_unneeded(state, to_release)
 
 
 def _fail_items(
-    core: SchedulerState, book: LayerState, lo: int, hi: int, old: int, origin: FailureCause, loose: Stack
+    state: SchedulerState, layer: LayerState, lo: int, hi: int, old: int, cause: FailureCause, to_release: Stack
 ) -> None:
     if old == READY:
-        placement.withdraw(book, lo, hi)
-    core.transition(book, lo, hi, old, FAILED, why=f"{origin[0].kind}: {origin[0].message}"[:500])
-    if book.errors is None:
-        book.errors = {}
-    book.errors[lo] = (hi, origin)
-    core.notify_failed(book, lo, hi, origin)
-    release_inputs(book, lo, hi, loose)
-    loose.append((book, lo, hi))
+        placement.withdraw(layer, lo, hi)
+    state.transition(layer, lo, hi, old, FAILED, why=f"{cause[0].kind}: {cause[0].message}"[:500])
+    if layer.errors is None:
+        layer.errors = {}
+    layer.errors[lo] = (hi, cause)
+    state.notify_failed(layer, lo, hi, cause)
+    release_inputs(layer, lo, hi, to_release)
+    to_release.append((layer, lo, hi))
 
 
-def fail_dependents(core: SchedulerState, book: LayerState, lo: int, hi: int) -> None:
+def fail_dependents(state: SchedulerState, layer: LayerState, lo: int, hi: int) -> None:
     """Those of lo..hi that need a failed input fail with it."""
-    for edge in book.inputs:
+    for edge in layer.inputs:
         source = edge.source
         for first, last in edge.wiring.cover(lo, hi):
-            for a, b, origin in errors_in(source, first, last):
+            for a, b, cause in errors_in(source, first, last):
                 where = [(lo, hi)] if edge.broadcast else reach_intervals(edge.wiring.dependants(a, b))
                 for start, stop in where:
                     for c, d in (
-                        book.in_state(max(start, lo), min(stop, hi), WAITING) if start < hi and stop > lo else ()
+                        layer.in_state(max(start, lo), min(stop, hi), WAITING) if start < hi and stop > lo else ()
                     ):
-                        fail_items(core, book, c, d, WAITING, origin)
+                        fail_items(state, layer, c, d, WAITING, cause)
 
 
-def mark_lost(core: SchedulerState, losses: Stack) -> None:
+def mark_lost(state: SchedulerState, losses: Stack) -> None:
     """These results have no holder any more. Those that are still needed are made again, with all that takes."""
-    for book, lo, hi in losses:
-        was_complete = book.counts[DONE] == book.n
-        core.notify_lost(book, lo, hi)
-        forget_results(core, book, lo, hi)
-        for edge in book.dependents:
-            _set_back(core, edge, lo, hi, was_complete)
+    for layer, lo, hi in losses:
+        was_complete = layer.counts[DONE] == layer.n
+        state.notify_lost(layer, lo, hi)
+        forget_results(state, layer, lo, hi)
+        for edge in layer.dependents:
+            _set_back(state, edge, lo, hi, was_complete)
     again: Stack = []
-    for book, lo, hi in losses:
-        again.extend([(book, a, b) for a, b in _still_needed(book, lo, hi)])
-        core.forget_candidates[book] = None
-    request(core, again)
+    for layer, lo, hi in losses:
+        again.extend([(layer, a, b) for a, b in _still_needed(layer, lo, hi)])
+        state.forget_candidates[layer] = None
+    request(state, again)
 
 
-def _set_back(core: SchedulerState, edge: Edge, lo: int, hi: int, was_complete: bool) -> None:
+def _set_back(state: SchedulerState, edge: Edge, lo: int, hi: int, was_complete: bool) -> None:
     target = edge.target
     if not (target.counts[WAITING] or target.counts[READY]) or (edge.broadcast and not was_complete):
         return
@@ -437,16 +441,16 @@ def _set_back(core: SchedulerState, edge: Edge, lo: int, hi: int, was_complete: 
     for first, last in where:
         for a, b in target.in_state(first, last, READY):
             placement.withdraw(target, a, b)
-            core.transition(target, a, b, READY, WAITING)
+            state.transition(target, a, b, READY, WAITING)
 
 
-def _still_needed(book: LayerState, lo: int, hi: int) -> list[Interval]:
+def _still_needed(layer: LayerState, lo: int, hi: int) -> list[Interval]:
     """What of lo..hi a client wants or a waiting item needs. (What runs has its inputs, or will ask again.)"""
     found = IntervalSet()
-    for spans in book.interests.values():
-        for a, b in spans.overlap(lo, hi):
+    for intervals in layer.interests.values():
+        for a, b in intervals.overlap(lo, hi):
             found.add(a, b)
-    for edge in book.dependents:
+    for edge in layer.dependents:
         target = edge.target
         if not target.counts[WAITING]:
             continue

@@ -48,10 +48,12 @@ class SchedulerViews:
         """The number of layers that are remembered."""
         return len(self._state.layers)
 
-    def status(self, span: TaskRange) -> list[str]:
+    def status(self, task_range: TaskRange) -> list[str]:
         """Per item the name of its state (`tables.STATE_NAMES`); none for an unknown layer."""
-        layer = self._state.layers.get(span.layer)
-        return [STATE_NAMES[code] for code in layer.state[span.start : span.stop]] if layer is not None else []
+        layer = self._state.layers.get(task_range.layer)
+        return (
+            [STATE_NAMES[code] for code in layer.state[task_range.start : task_range.stop]] if layer is not None else []
+        )
 
     def batch_of(self, task: TaskRange) -> BatchView | None:
         """The batch to which the first item of `task` belongs, if a worker has it."""
@@ -65,28 +67,28 @@ class SchedulerViews:
         """Whether a worker has the batch, in whatever attempt."""
         return number in self._state.batches
 
-    def main_holders(self, span: TaskRange) -> list[tuple[TaskRange, str]]:
+    def main_holders(self, task_range: TaskRange) -> list[tuple[TaskRange, str]]:
         """The workers that computed these results, copies left out; items without a result are left out."""
-        layer = self._state.layers.get(span.layer)
+        layer = self._state.layers.get(task_range.layer)
         if layer is None:
             return []
-        parts = group_equal(layer.holder, span.start, min(span.stop, layer.n))
+        parts = group_equal(layer.holder, task_range.start, min(task_range.stop, layer.n))
         return [(TaskRange(layer.key, a, b), self._state.by_index[h].name) for a, b, h in parts if h != NOBODY]
 
-    def copy_holders(self, span: TaskRange, most: int) -> list[tuple[TaskRange, str]]:
+    def copy_holders(self, task_range: TaskRange, most: int) -> list[tuple[TaskRange, str]]:
         """Parts of `span` and workers that have copies of them; of up to `most` workers."""
-        layer = self._state.layers.get(span.layer)
+        layer = self._state.layers.get(task_range.layer)
         if layer is None or not layer.copies:
             return []
         return [
-            (TaskRange(span.layer, a, b), self._state.by_index[index].name)
-            for index, spans in islice(layer.copies.items(), most)
-            for a, b in spans.overlap(span.start, span.stop)
+            (TaskRange(task_range.layer, a, b), self._state.by_index[index].name)
+            for index, intervals in islice(layer.copies.items(), most)
+            for a, b in intervals.overlap(task_range.start, task_range.stop)
         ]
 
-    def holders(self, span: TaskRange) -> list[list[str]]:
+    def holders(self, task_range: TaskRange) -> list[list[str]]:
         """Per item the workers that hold its result, copies included."""
-        return replicas.holders(self._state, span)
+        return replicas.holders(self._state, task_range)
 
     def results_by_worker(self) -> dict[str, list[TaskRange]]:
         """Per worker the results that it holds, copies included."""
@@ -110,9 +112,9 @@ class SchedulerViews:
                         continue
                     copied = {
                         item
-                        for owner, spans in (layer.copies or {}).items()
+                        for owner, intervals in (layer.copies or {}).items()
                         if owner in staying
-                        for c, d in spans.overlap(a, b)
+                        for c, d in intervals.overlap(a, b)
                         for item in range(c, d)
                     }
                     for item in range(a, b):
@@ -121,7 +123,7 @@ class SchedulerViews:
                             value = (layer.task_seconds or 0.0) / (nbytes + 100)
                             found.append((value, TaskRange(layer.key, item, item + 1), nbytes))
         found.sort(key=lambda one: -one[0])
-        return [(span, nbytes) for _, span, nbytes in found]
+        return [(task_range, nbytes) for _, task_range, nbytes in found]
 
     # -- workers ------------------------------------------------------------------------------------------------------
 
