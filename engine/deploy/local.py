@@ -26,6 +26,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from howdah.engine.comm.connection.event_loop import loop_thread
 from howdah.engine.deploy.cluster import Cluster
 from howdah.engine.graph.annotations import parse_bytes, parse_resources
@@ -102,7 +104,7 @@ class LocalCluster(Cluster):
         self.status_url = ""
         try:
             self._server = self._thread.call(self._serve(lease, status_port))
-            self.scheduler_address = self._server.listener.address
+            self.scheduler_address = self._server.address
             self.scale(n_workers)
         except BaseException:
             shutil.rmtree(self.directory, ignore_errors=True)
@@ -115,7 +117,7 @@ class LocalCluster(Cluster):
         if status_port is not None:
             from howdah.engine.scheduler.server.status_page import StatusPage
 
-            self._page = StatusPage(server)
+            self._page = StatusPage(server.queries, server.metrics)
             self.status_url = self._page.open("127.0.0.1", status_port)
         return server
 
@@ -245,10 +247,10 @@ class LocalCluster(Cluster):
 
     def workers(self) -> dict[str, Any]:
         """The workers that are connected, by name."""
-        from howdah.engine.scheduler.server.queries import workers
 
         async def asked() -> dict[str, Any]:
-            return workers(self._server)
+            found: dict[str, Any] = msgspec.to_builtins(self._server.queries.workers())
+            return found
 
         return self._thread.call(asked())
 

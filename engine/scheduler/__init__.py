@@ -1,6 +1,5 @@
-"""The one brain: a pure state (`state`) in a process of its own (`server`).
+"""The scheduler: a pure core (`core`), the process around it (`server`, `coordination`), and its simulation.
 
-`records` is what it hears and says; `books`, `core`, `lifecycle`, `placement`, `assign`, `recovery` and `summary` are
-its parts; `check` and `model` are for simulation. The pure parts promise the same instructions for the same events,
-and never open a byte of a user's. Only `server` and `__main__` know sockets.
+`python -m howdah.engine.scheduler` starts it, and clusters start `server.Server`. The pure parts promise the same
+instructions for the same events; only `server` and `__main__` have sockets, and none unpickles a user's bytes.
 """

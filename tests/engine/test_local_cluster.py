@@ -18,7 +18,6 @@ from waiting import until
 
 from howdah.engine.api import Client, wait
 from howdah.engine.deploy.local import LocalCluster
-from howdah.engine.scheduler.server import worker_messages as server_workers
 from howdah.errors import HowdahError, InputError, WorkerLost
 
 
@@ -73,7 +72,6 @@ def test_nothing_is_left_when_the_parent_is_killed(root: Path) -> None:
     code = f"""
 import sys, time
 from howdah.engine.deploy.local import LocalCluster
-from howdah.engine.scheduler import server_workers
 from howdah.engine.api import Client
 cluster = LocalCluster(2, local_directory={str(root)!r})
 cluster.wait_for_workers()
@@ -147,7 +145,9 @@ def test_a_worker_that_was_given_up_comes_back_with_what_it_holds(root: Path, tm
         wait(futures, timeout=30)
         server = cluster._server
         worker = server.workers["worker-0"]
-        cluster._thread.loop.call_soon_threadsafe(server_workers.left, server, worker, "it was silent for too long")
+        cluster._thread.loop.call_soon_threadsafe(
+            server.membership.on_worker_left, worker, "it was silent for too long"
+        )
         until(lambda: server.workers.get("worker-0") not in (None, worker))
         assert client.gather(client.map(lambda x: x + 1, futures)) == list(range(1, 21))
         assert [len((tmp_path / str(i)).read_text()) for i in range(20)] == [1] * 20
@@ -290,7 +290,7 @@ def test_an_error_of_our_own_ends_all_waits(root: Path, monkeypatch: pytest.Monk
     client = Client(cluster)
     cluster.wait_for_workers()
     waiting = client.submit(time.sleep, 60)
-    monkeypatch.setattr(cluster._server.state, "handle", lambda event, now: 1 / 0)
+    monkeypatch.setattr(cluster._server.scheduler, "handle", lambda event, now: 1 / 0)
     with pytest.raises(HowdahError, match="an error of howdah's own in the scheduler: ZeroDivisionError"):
         waiting.result(30)
     client.close()

@@ -93,7 +93,7 @@ def test_metrics_and_events_on_the_status_port(cluster: LocalCluster, client: Cl
     loop = loop_thread()
 
     async def serve() -> StatusPage:
-        page = StatusPage(cluster._server)
+        page = StatusPage(cluster._server.queries, cluster._server.metrics)
         page.open()
         return page
 

@@ -1,5 +1,6 @@
-"""The scheduler's process: sockets, sessions, journal, queries and the status page around the pure scheduler.
+"""The scheduler's process around the pure core: sessions, journal, requests, coordination, status page.
 
-Started by `python -m howdah.engine.scheduler`, clusters and applications. It carries messages to `core` and
-instructions to peers; it decides nothing about tasks and never unpickles a user's bytes.
+Started by `python -m howdah.engine.scheduler` and by clusters. It turns messages into events of the core, and the
+core's instructions into messages; it decides nothing about tasks and never unpickles a user's bytes. `server` composes
+the parts, which reach each other through `context.ServerContext`.
 """

@@ -1,132 +1,91 @@
-"""Clients' requests to the server that are more than questions: copies, retries, files, restarts, forgotten futures.
+"""Requests of clients that change something: copies, retries, files, worker restarts, results nobody waits for.
 
-They come as `Query`, and are answered at once; what they set going is told in the usual messages.
+They come as `Query` and are answered at once (`queries`); what they start is reported in the usual messages. A function
+here takes the request's arguments as the client sent them, and raises KeyError for one that is missing.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from howdah.engine.protocol.events import CopiesRequested, Released, RetryRequested
+from howdah.engine.protocol.events import CopiesRequested, RetryRequested
 from howdah.engine.protocol.layers import TaskRange
-from howdah.engine.protocol.messages import RESTART, CopyResults, InstallFiles, Leave, python_version
-from howdah.engine.scheduler.core import replicas as requests
-from howdah.engine.scheduler.core.tables import DONE, IDLE
+from howdah.engine.protocol.messages import RESTART, CopyResults, InstallFiles, Leave
+from howdah.engine.scheduler.server.context import ServerContext
+from howdah.engine.scheduler.server.layer_store import LayerStore
+from howdah.engine.scheduler.server.sessions import ClientPeer, Peers, WorkerPeer
 
-if TYPE_CHECKING:
-    from howdah.engine.scheduler.server.server import Server
-    from howdah.engine.scheduler.server.sessions import ClientPeer, WorkerPeer
-
-FORGOTTEN = "howdah/fire-and-forget"
-"""The client of the state that wants what `fire_and_forget` was called with, until it has ended."""
-
-DATASET = "dataset:"
-"""Begins the names of the variables that are published datasets."""
+FIRE_AND_FORGET = "howdah/fire-and-forget"
+"""The scheduler's client that needs the results of `fire_and_forget` until the tasks end. No peer has this name."""
 
 
-def _spans(about: dict[str, Any]) -> list[TaskRange]:
+class Commands:
+    """Requests of one server's clients, and what outlives them."""
+
+    def __init__(self, context: ServerContext, peers: Peers, layers: LayerStore) -> None:
+        self._context, self._peers, self._layers = context, peers, layers
+        self.files: dict[str, bytes] = {}
+        """Uploaded by users, for every worker."""
+        self.cleanup: dict[str, None] = {}
+        """URLs of folders that the application's master removes when the application ends."""
+
+    def retry(self, client: ClientPeer, about: dict[str, Any]) -> None:
+        """Compute failed tasks, and the failed tasks before them, again."""
+        self._context.handle(RetryRequested(client.id, tuple(ranges(about))))
+
+    def replicate(self, client: ClientPeer, about: dict[str, Any]) -> None:
+        """Copy all results of `spans` to each of `workers`."""
+        context, spans = self._context, ranges(about)
+        context.handle(CopiesRequested(tuple(spans)))
+        for name in about["workers"]:
+            if name not in self._peers.workers:
+                continue
+            sources: list[tuple[TaskRange, str, str]] = []
+            for span in spans:
+                for item, holders in zip(range(span.start, span.stop), context.views.holders(span)):
+                    if holders and name not in holders:
+                        source = TaskRange(span.layer, item, item + 1)
+                        sources.append((source, holders[0], self._peers.address_of(holders[0])))
+            if sources:
+                context.send_to_worker(name, CopyResults(tuple(sources)))
+
+    def upload(self, client: ClientPeer, about: dict[str, Any]) -> list[str]:
+        """Send a file to every worker, and later to those that join, before any further batch."""
+        name = str(about["name"])
+        self.files[name] = bytes(about["data"])
+        for worker in self._peers.workers.values():
+            self._send_files(worker, [name])
+        return list(self._peers.workers)
+
+    def send_all_files(self, worker: WorkerPeer) -> None:
+        """Send all uploaded files to a worker that joins."""
+        self._send_files(worker, list(self.files))
+
+    def _send_files(self, worker: WorkerPeer, names: Sequence[str]) -> None:
+        if names:
+            worker.session.send(InstallFiles(tuple(names)), *[self.files[name] for name in names])
+
+    def restart(self, client: ClientPeer, about: dict[str, Any]) -> list[str]:
+        """Restart the processes of `workers` (all by default); return those that are connected."""
+        names = [name for name in about.get("workers") or self._peers.workers if name in self._peers.workers]
+        for name in names:
+            self._context.send_to_worker(name, Leave(RESTART))
+        return names
+
+    def forget(self, client: ClientPeer, about: dict[str, Any]) -> None:
+        """Compute these tasks even when no client needs them any more."""
+        self._context.handle(self._layers.request(FIRE_AND_FORGET, ranges(about)))
+
+    def add_cleanup(self, client: ClientPeer, about: dict[str, Any]) -> None:
+        """Remove the folder `url` when the application ends."""
+        self.cleanup[str(about["url"])] = None
+
+    def drop_cleanup(self, client: ClientPeer, about: dict[str, Any]) -> None:
+        """The folder `url` is not to be removed any more."""
+        self.cleanup.pop(str(about["url"]), None)
+
+
+def ranges(about: dict[str, Any]) -> list[TaskRange]:
+    """The task ranges of a request."""
     return [TaskRange(bytes(key), int(start), int(stop)) for key, start, stop in about["spans"]]
-
-
-def holders(server: Server, client: ClientPeer, about: dict[str, Any]) -> list[list[list[str]]]:
-    """Per span, per item: the workers that hold it, copies included."""
-    return [requests.holders(server.state.core, span) for span in _spans(about)]
-
-
-def has_what(server: Server, client: ClientPeer, about: dict[str, Any]) -> dict[str, Any]:
-    """Per worker [layer's key, its name, start, stop] of what it holds."""
-    return {
-        worker: [[span.layer.hex(), server.layers.name(span.layer), span.start, span.stop] for span in spans]
-        for worker, spans in requests.held_by(server.state.core).items()
-    }
-
-
-def retry(server: Server, client: ClientPeer, about: dict[str, Any]) -> None:
-    server.event(RetryRequested(client.id, tuple(_spans(about))))
-
-
-def replicate(server: Server, client: ClientPeer, about: dict[str, Any]) -> None:
-    """Each of `workers` gets copies of all of `spans` that have results."""
-    server.event(CopiesRequested(tuple(_spans(about))))
-    for name in about["workers"]:
-        peer = server.workers.get(name)
-        if peer is None:
-            continue
-        sources: list[tuple[TaskRange, str, str]] = []
-        for span in _spans(about):
-            for item, held in zip(range(span.start, span.stop), requests.holders(server.state.core, span)):
-                if held and name not in held:
-                    sources.append((TaskRange(span.layer, item, item + 1), held[0], server.address_of(held[0])))
-        if sources:
-            peer.session.send(CopyResults(tuple(sources)))
-
-
-def upload(server: Server, client: ClientPeer, about: dict[str, Any]) -> list[str]:
-    """Every worker, those to come included, gets this file before it runs anything more."""
-    server.files[str(about["name"])] = bytes(about["data"])
-    for peer in server.workers.values():
-        send_files(server, peer, [str(about["name"])])
-    return list(server.workers)
-
-
-def send_files(server: Server, peer: WorkerPeer, names: Sequence[str]) -> None:
-    if names:
-        peer.session.send(InstallFiles(tuple(names)), *[server.files[name] for name in names])
-
-
-def restart(server: Server, client: ClientPeer, about: dict[str, Any]) -> list[str]:
-    """The workers' processes start anew."""
-    names = [name for name in about.get("workers") or server.workers if name in server.workers]
-    for name in names:
-        server.workers[name].session.send(Leave(RESTART))
-    return names
-
-
-def forget(server: Server, client: ClientPeer, about: dict[str, Any]) -> None:
-    """These are computed even if nobody wants them any more."""
-    server.coordination._want(FORGOTTEN, tuple(_spans(about)))
-
-
-def ended(server: Server, name: str, span: TaskRange) -> None:
-    """The state tells `name` that something has ended; a forgotten one is no longer wanted then."""
-    if name == FORGOTTEN and not server.hearing:
-        if server.written is not None:
-            server.written.ended(FORGOTTEN, (span,))
-        asyncio.get_running_loop().call_soon(server.event, Released(FORGOTTEN, (span,)))
-
-
-def datasets(server: Server, client: ClientPeer, about: dict[str, Any]) -> list[str]:
-    names = [name for kind, name in server.coordination.state.primitives if kind == "variable"]
-    return sorted(name.removeprefix(DATASET) for name in names if name.startswith(DATASET))
-
-
-def progress_of(server: Server, client: ClientPeer, about: dict[str, Any]) -> list[dict[str, Any]]:
-    """How far these layers are; those that are over are left out."""
-    books = server.state.core.layers
-    found = [books[bytes(key)] for key in about["keys"] if bytes(key) in books]
-    return [{"name": b.name, "n": b.n, "done": b.counts[DONE], "idle": b.counts[IDLE]} for b in found]
-
-
-def versions(server: Server, client: ClientPeer, about: dict[str, Any]) -> dict[str, str]:
-    import howdah
-
-    return {"python": python_version(), "howdah": howdah.__version__}
-
-
-REQUESTS = {
-    "holders": holders,
-    "has_what": has_what,
-    "retry": retry,
-    "replicate": replicate,
-    "upload": upload,
-    "restart": restart,
-    "forget": forget,
-    "datasets": datasets,
-    "progress_of": progress_of,
-    "versions": versions,
-}
-
-JOURNALED_ASKS = frozenset({"retry", "upload", "forget", "add_cleanup", "drop_cleanup"})
-"""Of these and the server's other questions, those that a scheduler which is started again must hear once more."""

@@ -1,9 +1,9 @@
-"""Workers that are to go: they get no more work, and peers copy what they alone hold, the dearest first.
+"""Workers that are about to leave: they get no more work, and peers copy the results that they alone hold.
 
-For the server. A worker says `Draining`; from then on its slots count as none. Results that no other worker has are
-given out as `Copy` to the peers with the least on them, in small portions, so that what was copied counts even if time
-runs out; what one peer cannot fetch another is asked to. When nothing is left to save, or nothing that can be saved,
-the worker is told to `Leave`.
+A worker sends `Draining`; from then on its slots count as none. Results that no remaining worker holds are assigned as
+`CopyResults` to the peers with the fewest bytes, the most expensive first, in small portions, so that what was copied
+counts even if time runs out; what one peer cannot fetch is assigned to another. When nothing is left to copy, or
+nothing that can be copied, the worker is sent `Leave`. Called by the handlers of messages and by `membership`.
 """
 
 from __future__ import annotations
@@ -12,19 +12,13 @@ import logging
 import time
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
 
 from howdah.engine.protocol.events import CopiesRequested, SlotsChanged
 from howdah.engine.protocol.layers import Key, TaskRange
 from howdah.engine.protocol.messages import CopyResults, Draining, Leave
-from howdah.engine.scheduler.core.context import SchedulerState
-from howdah.engine.scheduler.core.intervals import group_equal
-from howdah.engine.scheduler.core.replicas import held_by
-from howdah.engine.scheduler.core.tables import DONE
-
-if TYPE_CHECKING:
-    from howdah.engine.scheduler.server.server import Server
-    from howdah.engine.scheduler.server.sessions import WorkerPeer
+from howdah.engine.scheduler.server.context import ServerContext
+from howdah.engine.scheduler.server.sessions import Peers, WorkerPeer
+from howdah.engine.scheduler.server.status import DrainStatus
 
 log = logging.getLogger(__name__)
 
@@ -32,83 +26,89 @@ PORTION_BYTES = 16 << 20
 PORTION_ITEMS = 256
 """A portion that one peer is asked to copy at once is no larger."""
 
-MOST_KEPT = 100
-"""Endings that are remembered for the summary."""
+MOST_REMEMBERED = 100
+"""Drains that have ended and are listed in the summary."""
 
 
 @dataclass
-class Saving:
-    """One worker on its way out."""
+class OngoingDrain:
+    """One worker that is about to leave."""
 
     reason: str
-    begun: float
-    asked: dict[tuple[Key, int], tuple[str, int]] = field(default_factory=dict)
-    """Who was asked to copy what, and its bytes. One that is on its way out itself, or gone, does not count."""
+    began: float
+    assigned: dict[tuple[Key, int], tuple[str, int]] = field(default_factory=dict)
+    """By item: the peer that was asked to copy it, and its bytes. A peer that drains too, or left, does not count."""
     refused: dict[tuple[Key, int], set[str]] = field(default_factory=dict)
-    """Who was asked and could not."""
+    """By item: the peers that could not copy it."""
 
     def taker_of(self, item: tuple[Key, int]) -> str:
-        return self.asked.get(item, ("", 0))[0]
+        """The peer that was asked to copy the item; '' if none was."""
+        return self.assigned.get(item, ("", 0))[0]
 
     @property
     def nbytes(self) -> int:
-        return sum(nbytes for _, nbytes in self.asked.values())
+        """Bytes of all assigned copies."""
+        return sum(nbytes for _, nbytes in self.assigned.values())
 
 
 class Drains:
-    """Those on their way out, by name, and what became of those before them."""
+    """The drains of one cluster."""
 
-    def __init__(self, server: Server) -> None:
-        self._server = server
-        self.under_way: dict[str, Saving] = {}
-        self.over: list[dict[str, Any]] = []
+    def __init__(self, context: ServerContext, peers: Peers) -> None:
+        self._context, self._peers = context, peers
+        self.under_way: dict[str, OngoingDrain] = {}
+        """By the name of the worker."""
+        self.ended: list[DrainStatus] = []
+        """The last ones, oldest first."""
 
-    def begin(self, worker: WorkerPeer, message: Draining) -> None:
+    def on_draining(self, worker: WorkerPeer, message: Draining) -> None:
+        """Begin to drain the worker."""
         log.info("worker %s drains: %s", worker.name, message.reason)
-        self.under_way.setdefault(worker.name, Saving(message.reason, time.time()))
-        self._server.event(SlotsChanged(worker.name, 0))
-        # What others have copied for a run would go with it, in a moment perhaps in which this worker goes, too.
-        self._server.event(CopiesRequested(tuple(held_by(self._server.state.core).get(worker.name, ()))))
-        self.look()
+        self.under_way.setdefault(worker.name, OngoingDrain(message.reason, time.time()))
+        self._context.handle(SlotsChanged(worker.name, 0))
+        # Copies that others have fetched for a batch end with it, perhaps at a moment when this worker leaves, too.
+        self._context.handle(CopiesRequested(tuple(self._context.views.results_by_worker().get(worker.name, ()))))
+        self.on_progress()
 
-    def refused(self, taker: str, spans: Collection[TaskRange]) -> None:
-        """It was asked to copy these, and could not."""
-        for saving in self.under_way.values():
+    def on_copies_refused(self, taker: str, spans: Collection[TaskRange]) -> None:
+        """The worker `taker` could not copy these results: others are asked."""
+        for drain in self.under_way.values():
             for span in spans:
-                for name in ((span.layer, item) for item in range(span.start, span.stop)):
-                    if saving.taker_of(name) == taker:
-                        del saving.asked[name]
-                        saving.refused.setdefault(name, set()).add(taker)
+                for item in ((span.layer, number) for number in range(span.start, span.stop)):
+                    if drain.taker_of(item) == taker:
+                        del drain.assigned[item]
+                        drain.refused.setdefault(item, set()).add(taker)
 
-    def look(self) -> None:
-        """Something has changed: see what is left to save. To be called after reports, while anybody drains."""
-        core = self._server.state.core
-        for name, saving in list(self.under_way.items()):
-            worker = core.workers.get(name)
-            peer = self._server.workers.get(name)
-            if worker is None or peer is None:
+    def on_progress(self) -> None:
+        """A worker has reported or left: assign what is left to copy, and dismiss the workers that are done."""
+        if not self.under_way:
+            return
+        views, peers = self._context.views, self._peers.workers
+        for name, drain in list(self.under_way.items()):
+            joined = views.workers
+            if name not in peers or name not in joined:
                 continue
-            takers = frozenset(n for n in core.workers if n in self._server.workers and n not in self.under_way)
-            unasked: dict[frozenset[str], list[tuple[TaskRange, int]]] = {}
+            takers = frozenset(n for n in joined if n in peers and n not in self.under_way)
+            unassigned: dict[frozenset[str], list[tuple[TaskRange, int]]] = {}
             waiting = False
-            for span, nbytes in held_alone(core, name, takers):
+            for span, nbytes in views.sole_results(name, takers):
                 item = span.layer, span.start
-                if saving.taker_of(item) in takers:
+                if drain.taker_of(item) in takers:
                     waiting = True
                     continue
-                refused = saving.refused.get(item)
-                unasked.setdefault(takers - refused if refused else takers, []).append((span, nbytes))
-            unasked.pop(frozenset(), None)  # nobody is left who could save these
-            for others, found in unasked.items():
-                self._save(name, found, others)
-            if not worker.batches and not waiting and not unasked:
-                peer.session.send(Leave(saving.reason))
+                refused = drain.refused.get(item)
+                unassigned.setdefault(takers - refused if refused else takers, []).append((span, nbytes))
+            unassigned.pop(frozenset(), None)  # no worker is left that could copy these
+            for others, found in unassigned.items():
+                self._assign(name, found, others)
+            if not views.batch_counts()[name] and not waiting and not unassigned:
+                self._context.send_to_worker(name, Leave(drain.reason))
 
-    def _save(self, name: str, found: list[tuple[TaskRange, int]], takers: Collection[str]) -> None:
-        server, saving = self._server, self.under_way[name]
-        server.event(CopiesRequested(tuple(span for span, _ in found)))
-        address = server.address_of(name)
-        load = {n: w.nbytes for n, w in server.state.core.workers.items() if n in takers}
+    def _assign(self, name: str, found: list[tuple[TaskRange, int]], takers: Collection[str]) -> None:
+        context, drain = self._context, self.under_way[name]
+        context.handle(CopiesRequested(tuple(span for span, _ in found)))
+        address = self._peers.address_of(name)
+        load = {n: size for n, size in context.views.result_bytes().items() if n in takers}
         portion: list[tuple[TaskRange, int]] = []
         size = 0
         for at, (span, nbytes) in enumerate(found):
@@ -117,60 +117,22 @@ class Drains:
             if size >= PORTION_BYTES or len(portion) >= PORTION_ITEMS or at == len(found) - 1:
                 taker = min(load, key=load.__getitem__)
                 load[taker] += size
-                saving.asked.update({(one.layer, one.start): (taker, n) for one, n in portion})
-                server.workers[taker].session.send(CopyResults(tuple((one, name, address) for one, _ in portion)))
+                drain.assigned.update({(one.layer, one.start): (taker, n) for one, n in portion})
+                context.send_to_worker(taker, CopyResults(tuple((one, name, address) for one, _ in portion)))
                 portion, size = [], 0
 
-    def left(self, name: str) -> None:
-        """The worker has gone, and is about to be taken from the books."""
-        core = self._server.state.core
-        lost = len(held_alone(core, name, core.workers.keys() - {name}))
-        saving = self.under_way.pop(name, None)
-        if saving is None:
+    def before_worker_left(self, name: str) -> None:
+        """The worker has left, and the scheduler is about to be told."""
+        views = self._context.views
+        if name not in self.under_way or name not in views.workers:
             return
-        ended = time.time()
-        self.over.append(
-            {
-                "worker": name,
-                "reason": saving.reason,
-                "at": ended,
-                "seconds": ended - saving.begun,
-                "results": len(saving.asked),
-                "bytes": saving.nbytes,
-                "lost": lost,
-            }
-        )
-        del self.over[:-MOST_KEPT]
+        lost = len(views.sole_results(name, [other for other in views.workers if other != name]))
+        drain = self.under_way.pop(name)
+        now = time.time()
+        seconds = now - drain.began
+        self.ended.append(DrainStatus(name, drain.reason, now, seconds, len(drain.assigned), drain.nbytes, lost))
+        del self.ended[:-MOST_REMEMBERED]
         log.warning(
-            "worker %s has left (%s): %d results, %.1f MB, were given to others in %.2f s; %d are lost",
-            name, saving.reason, len(saving.asked), saving.nbytes / 1e6, ended - saving.begun, lost,
+            "worker %s has left (%s): %d results, %.1f MB, were copied to others in %.2f s; %d are lost",
+            name, drain.reason, len(drain.assigned), drain.nbytes / 1e6, seconds, lost,
         )  # fmt: skip
-
-
-def held_alone(core: SchedulerState, name: str, others: Collection[str]) -> list[tuple[TaskRange, int]]:
-    """(item, bytes) of results that this worker has and none of `others`; those first that took longest to make for
-    their bytes."""
-    worker = core.workers[name]
-    staying = {core.workers[other].index for other in others}
-    found: list[tuple[float, TaskRange, int]] = []
-    for book in core.layers.values():
-        if not book.counts[DONE]:
-            continue
-        for lo, hi in book.in_state(0, book.n, DONE):
-            for a, b, holder in group_equal(book.holder, lo, hi):
-                if holder != worker.index:
-                    continue
-                copied = {
-                    i
-                    for index, spans in (book.copies or {}).items()
-                    if index in staying
-                    for c, d in spans.overlap(a, b)
-                    for i in range(c, d)
-                }
-                for item in range(a, b):
-                    if item not in copied:
-                        nbytes = book.result_bytes(item, item + 1)
-                        worth = (book.task_seconds or 0.0) / (nbytes + 100)
-                        found.append((worth, TaskRange(book.key, item, item + 1), nbytes))
-    found.sort(key=lambda one: -one[0])
-    return [(span, nbytes) for _, span, nbytes in found]

@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 Frames: TypeAlias = Sequence[Buffer]
 
-FORMAT = 1
+FORMAT = 2
 HEADER_BYTES = 96
 GOOD, SPOILT = b"good  ", b"spoilt"
 _HEAD = struct.Struct("<QII")

@@ -1,17 +1,21 @@
-"""The opaque part of layers: code and arguments as frames, which the scheduler keeps and hands on but never opens."""
+"""The opaque part of layers: code and arguments as frames, which the server stores and sends but never opens.
+
+`LayerStore` holds them from submission until the scheduler forgets the layer. Read by the parts of the server; changed
+when a client submits, and when the scheduler forgets.
+"""
 
 from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import msgspec
 from msgspec import Struct
 
 from howdah.engine.comm.connection.framing import Buffer, nbytes
-from howdah.engine.protocol.events import LayerSpec
+from howdah.engine.protocol.events import GraphSubmitted, LayerSpec
 from howdah.engine.protocol.layers import Key, TaskRange
 from howdah.engine.protocol.messages import DefineLayer
 from howdah.errors import HowdahError
@@ -21,10 +25,10 @@ FRAMES = 3
 
 
 SMALL = 1024
-"""Frames of up to so many bytes are kept as bytes of their own: a view is twice as much for the garbage collector."""
+"""Frames of up to so many bytes are stored as bytes of their own: a view costs the garbage collector twice as much."""
 
 
-class Part(NamedTuple):
+class ArgumentPart(NamedTuple):
     """The arguments of the items from `start` on, as far as `offsets` go."""
 
     start: int
@@ -32,108 +36,131 @@ class Part(NamedTuple):
     arguments: memoryview
 
 
-class Kept(Struct, frozen=True, gc=False):
-    """One layer: what workers are told of it, its code, and where its items' arguments are (`raw`: n + 1 offsets, or
-    none); `more` came later."""
+class StoredLayer(Struct, frozen=True, gc=False):
+    """One layer: its definition for workers, its code, and its items' arguments.
+
+    `offsets` has n + 1 numbers (u64), or is empty when items have no arguments; `more` are parts that came later.
+    """
 
     define: DefineLayer
     code: Buffer
-    raw: Buffer
+    offsets: Buffer
     arguments: Buffer
     nbytes: int
-    """Of the three."""
-    more: tuple[Part, ...] = ()
+    """Of code, offsets and arguments."""
+    more: tuple[ArgumentPart, ...] = ()
 
     @property
     def arrived(self) -> int:
+        """The number of items whose arguments are here."""
         last = self.more[-1] if self.more else self.first
         return last.start + len(last.offsets) - 1
 
     @property
-    def first(self) -> Part:
-        return Part(0, memoryview(self.raw).cast("Q"), memoryview(self.arguments))
+    def first(self) -> ArgumentPart:
+        """The arguments that came with the layer."""
+        return ArgumentPart(0, memoryview(self.offsets).cast("Q"), memoryview(self.arguments))
 
 
-class LayerFrames:
-    """Frames by layer, from submission until the state forgets the layer."""
+class LayerStore:
+    """Frames by layer."""
 
     def __init__(self) -> None:
-        self._kept: dict[Key, Kept] = {}
+        self._stored: dict[Key, StoredLayer] = {}
+        self.inline: set[Key] = set()
+        """Layers of which a client awaits results: small ones travel with the report."""
         self.nbytes = 0
 
     def __contains__(self, key: Key) -> bool:
-        return key in self._kept
+        return key in self._stored
 
     def add(self, specs: Sequence[LayerSpec], frames: Sequence[memoryview]) -> list[Key]:
-        """Keep what is new; returns its keys. Raises HowdahError when the frames do not fit the layers."""
+        """Store the layers that are new and return their keys.
+
+        Raises HowdahError when the frames do not fit the layers.
+        """
         if len(frames) != FRAMES * len(specs):
             raise HowdahError(f"{len(specs)} layers came with {len(frames)} frames, not {FRAMES} each")
         new: list[Key] = []
         for number, spec in enumerate(specs):
-            if spec.key in self._kept:
+            if spec.key in self._stored:
                 continue
-            code, raw, arguments = frames[FRAMES * number : FRAMES * (number + 1)]
+            code, offsets, arguments = frames[FRAMES * number : FRAMES * (number + 1)]
             here = spec.n if spec.arrived < 0 else spec.arrived
-            offsets, size = raw.nbytes, arguments.nbytes
-            if offsets != 8 * (here + 1) and (offsets or spec.arrived >= 0):
-                raise HowdahError(f"layer {spec.name}: {offsets} bytes of offsets for {here} items")
-            if offsets and raw.cast("Q")[here] > size:
+            length, size = offsets.nbytes, arguments.nbytes
+            if length != 8 * (here + 1) and (length or spec.arrived >= 0):
+                raise HowdahError(f"layer {spec.name}: {length} bytes of offsets for {here} items")
+            if length and offsets.cast("Q")[here] > size:
                 raise HowdahError(f"layer {spec.name}: its arguments end beyond their frame")
             lengths = tuple([self._length(dep.layer) for dep in spec.deps]) if spec.deps else ()
             define = DefineLayer(spec.key, spec.name, spec.n, spec.deps, lengths, spec.timeout)
-            size += code.nbytes + offsets
+            size += code.nbytes + length
             if size <= SMALL:
-                kept = Kept(define, bytes(code), bytes(raw), bytes(arguments), size)
+                stored = StoredLayer(define, bytes(code), bytes(offsets), bytes(arguments), size)
             else:
-                kept = Kept(define, _own(code), _own(raw), _own(arguments), size)
-            self._kept[spec.key] = kept
+                stored = StoredLayer(define, _own(code), _own(offsets), _own(arguments), size)
+            self._stored[spec.key] = stored
             self.nbytes += size
             new.append(spec.key)
         return new
 
     def extend(self, key: Key, start: int, frames: Sequence[memoryview]) -> int:
-        """More arguments of a layer; returns where they end, or 0 where they are not needed (any more).
+        """Store more arguments of a layer; return where they end, or 0 if they are not needed (any more).
 
-        Two clients may send the same layer: the parts have the same bounds, and the first to come counts.
+        Two clients may send the same layer: the parts have the same bounds, and the first to arrive counts.
         """
-        kept = self._kept.get(key)
-        if kept is None or len(frames) != 2 or not kept.raw or start != kept.arrived:
+        stored = self._stored.get(key)
+        if stored is None or len(frames) != 2 or not stored.offsets or start != stored.arrived:
             return 0
         offsets, arguments = frames[0].cast("Q"), frames[1]
-        if start + len(offsets) - 1 > kept.define.n or len(offsets) < 2 or offsets[-1] > arguments.nbytes:
-            raise HowdahError(f"layer {kept.define.name}: its arguments do not fit it")
-        kept = self._kept[key] = msgspec.structs.replace(kept, more=(*kept.more, Part(start, offsets, arguments)))
+        if start + len(offsets) - 1 > stored.define.n or len(offsets) < 2 or offsets[-1] > arguments.nbytes:
+            raise HowdahError(f"layer {stored.define.name}: its arguments do not fit it")
+        part = ArgumentPart(start, offsets, arguments)
+        stored = self._stored[key] = msgspec.structs.replace(stored, more=(*stored.more, part))
         self.nbytes += frames[0].nbytes + arguments.nbytes
-        return kept.arrived
+        return stored.arrived
 
     def _length(self, key: Key) -> int:
-        kept = self._kept.get(key)
-        return 0 if kept is None else kept.define.n  # the state refuses a graph whose dependency is not known
+        stored = self._stored.get(key)
+        return 0 if stored is None else stored.define.n  # the scheduler refuses a graph with an unknown dependency
 
-    def get(self, key: Key) -> Kept:
-        return self._kept[key]
+    def get(self, key: Key) -> StoredLayer:
+        """The layer; raises KeyError for one that is not stored."""
+        return self._stored[key]
 
     def name(self, key: Key) -> str:
-        kept = self._kept.get(key)
-        return kept.define.name if kept is not None else key.hex()
+        """The layer's name for people; its key in hexadecimal when it is not stored."""
+        stored = self._stored.get(key)
+        return stored.define.name if stored is not None else key.hex()
+
+    def request(self, client: str, spans: Iterable[TaskRange]) -> GraphSubmitted:
+        """The event by which `client` requests results of layers that others have submitted."""
+        spans = tuple(spans)
+        specs: list[LayerSpec] = []
+        for key in dict.fromkeys(span.layer for span in spans):
+            stored = self._stored.get(key)
+            if stored is not None:
+                specs.append(LayerSpec(key, stored.define.name, stored.define.n, stored.define.deps))
+            self.inline.add(key)
+        return GraphSubmitted(client, tuple(specs), spans)
 
     def slice(self, span: TaskRange) -> tuple[Buffer, Buffer]:
-        """Offsets and arguments of the span's items, not copied; both empty when items have none."""
-        kept = self._kept[span.layer]
-        if not kept.raw:
-            return kept.raw, b""
-        here = nbytes(kept.raw) // 8 - 1
+        """Offsets and arguments of the range's items, not copied; both empty when items have none."""
+        stored = self._stored[span.layer]
+        if not stored.offsets:
+            return stored.offsets, b""
+        here = nbytes(stored.offsets) // 8 - 1
         if span.start == 0 and span.stop == here:
-            return kept.raw, kept.arguments
+            return stored.offsets, stored.arguments
         if span.stop > here:
-            return self._joined(kept, span)
-        first = kept.first
+            return self._joined(stored, span)
+        first = stored.first
         mine = first.offsets[span.start : span.stop + 1]
         return mine.cast("B"), first.arguments[mine[0] : mine[-1]]
 
-    def _joined(self, kept: Kept, span: TaskRange) -> tuple[memoryview, memoryview]:
-        """The same where arguments came in parts; what lies in several parts is copied."""
-        parts = [kept.first, *kept.more]
+    def _joined(self, stored: StoredLayer, span: TaskRange) -> tuple[memoryview, memoryview]:
+        """The same where arguments came in parts; a range that lies in several parts is copied."""
+        parts = [stored.first, *stored.more]
         first = bisect_right(parts, span.start, key=lambda part: part.start) - 1
         ends, pieces, at, item = array("Q", [0]), [], 0, span.start
         for start, offsets, arguments in parts[first:]:
@@ -149,11 +176,13 @@ class LayerFrames:
         return memoryview(ends.tobytes()), memoryview(b"".join(pieces))
 
     def forget(self, key: Key) -> None:
-        kept = self._kept.pop(key, None)
-        if kept is not None:
-            self.nbytes -= kept.nbytes
-            if kept.more:
-                self.nbytes -= sum(part.offsets.nbytes + part.arguments.nbytes for part in kept.more)
+        """Delete the layer's frames."""
+        self.inline.discard(key)
+        stored = self._stored.pop(key, None)
+        if stored is not None:
+            self.nbytes -= stored.nbytes
+            if stored.more:
+                self.nbytes -= sum(part.offsets.nbytes + part.arguments.nbytes for part in stored.more)
 
 
 def _own(frame: memoryview) -> Buffer:

@@ -1,186 +1,231 @@
-"""Questions that clients and owners may ask the scheduler, and their answers: plain values, as JSON has them."""
+"""Requests that clients and owners send as `Query`, and their answers: records of `status`, sent as plain values.
+
+`FOR_OWNERS` requests are refused to clients. `Queries` is also what the status page and `metrics` read.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import msgspec
 
-from howdah.engine.protocol.messages import Query, Response
+from howdah.engine.protocol.messages import Query, Response, python_version
+from howdah.engine.scheduler.core.history import HistoryEntry
 from howdah.engine.scheduler.core.summary import LayerSummary
-from howdah.engine.scheduler.server.commands import REQUESTS
+from howdah.engine.scheduler.server.commands import Commands, ranges
+from howdah.engine.scheduler.server.context import ServerContext
+from howdah.engine.scheduler.server.coordination import CoordinationServer
+from howdah.engine.scheduler.server.draining import Drains
+from howdah.engine.scheduler.server.layer_store import LayerStore
+from howdah.engine.scheduler.server.membership import Membership
+from howdah.engine.scheduler.server.sessions import ClientPeer, Peers
+from howdah.engine.scheduler.server.status import (
+    InputBytes,
+    LayerProgress,
+    PlaceCounts,
+    SchedulerInfo,
+    SchedulerStatus,
+    TaskCounts,
+    TransitionStatus,
+    WorkerStatus,
+)
 from howdah.errors import HowdahError, near
-
-if TYPE_CHECKING:
-    from howdah.engine.scheduler.server.server import Server
-    from howdah.engine.scheduler.server.sessions import ClientPeer
-
-PLACES = ("node", "rack", "remote")
+from howdah.version import VERSION
 
 MOST_LAYERS = 50
-"""Layers that `status` lists; the newest are of interest."""
+"""Layers that `status` lists, the newest."""
+
+DATASET = "dataset:"
+"""Prefix of the names of the variables that are published datasets."""
+
+Request = Callable[[ClientPeer, dict[str, Any]], Any]
 
 
-def workers(server: Server) -> dict[str, Any]:
-    """The workers that are there now, by name."""
-    found: dict[str, Any] = {}
-    for name, peer in server.workers.items():
-        info = peer.info
-        if info is None:
-            continue
-        found[name] = {
-            "host": info.host,
-            "rack": info.rack,
-            "slots": info.slots,
-            "resources": dict(info.resources),
-            "memory": info.memory,
-            "container": info.container,
-            "address": info.address,
-            "pid": info.pid,
-            "rss": peer.health.rss,
-            "managed": peer.health.managed,
-            "paused": peer.health.paused,
-            "since": peer.since,
-            "connected": peer.session.connected,
+class Queries:
+    """The requests of one server's clients."""
+
+    def __init__(
+        self,
+        name: str,
+        context: ServerContext,
+        peers: Peers,
+        layers: LayerStore,
+        commands: Commands,
+        coordination: CoordinationServer,
+        drains: Drains,
+        membership: Membership,
+    ) -> None:
+        self._name, self._context, self._peers, self._layers = name, context, peers, layers
+        self._commands, self._coordination, self._drains = commands, coordination, drains
+        self.address = ""
+        """Where the server listens."""
+        self.started = time.time()
+        self._for_clients: dict[str, Request] = {
+            "info": lambda client, about: self.info(),
+            "summary": lambda client, about: self.summary(),
+            "progress": lambda client, about: context.views.layers_of(client.id),
+            "status": lambda client, about: self.status(),
+            "story": lambda client, about: self.story(str(about["key"])),
+            "events": lambda client, about: self.events(int(about.get("last", 1000))),
+            "holders": lambda client, about: [context.views.holders(span) for span in ranges(about)],
+            "has_what": lambda client, about: self.has_what(),
+            "datasets": lambda client, about: self.datasets(),
+            "progress_of": lambda client, about: self.progress_of(map(bytes, about["keys"])),
+            "versions": lambda client, about: {"python": python_version(), "howdah": VERSION},
+            "retry": commands.retry,
+            "replicate": commands.replicate,
+            "upload": commands.upload,
+            "restart": commands.restart,
+            "forget": commands.forget,
+            "add_cleanup": commands.add_cleanup,
+            "drop_cleanup": commands.drop_cleanup,
         }
-    return found
+        self._for_owners: dict[str, Request] = {
+            **self._for_clients,
+            "write_events": lambda client, about: self.write_events(str(about["path"])),
+            "worker_lost": lambda client, about: membership.on_worker_process_ended(
+                str(about["name"]), str(about["reason"])
+            ),
+            "retire": lambda client, about: membership.retire([str(name) for name in about["names"]]),
+        }
 
+    def answer(self, client: ClientPeer, request: Query, *, owner: bool) -> Response:
+        """Handle the request; return its answer, or what is wrong with it."""
+        table = self._for_owners if owner else self._for_clients
+        handler = table.get(request.query)
+        if handler is None:
+            wrong = f"the scheduler has no answer to {request.query!r}; {near(request.query, table)}"
+            return Response(request.id, error=wrong)
+        try:
+            return Response(request.id, msgspec.to_builtins(handler(client, request.arguments)))
+        except HowdahError as error:
+            return Response(request.id, error=str(error))
+        except KeyError as missing:
+            return Response(request.id, error=f"{request.query}: the argument {missing} is missing")
 
-def info(server: Server, client: ClientPeer | None = None, about: dict[str, Any] | None = None) -> dict[str, Any]:
-    """`Client.scheduler_info()`."""
-    return {
-        "name": server.name,
-        "address": server.listener.address,
-        "epoch": server.epoch,
-        "started": server.started,
-        "workers": workers(server),
-        "clients": sorted(server.clients),
-        "journal": None if server.written is None else server.written.info(),
-    }
+    # -- the cluster --------------------------------------------------------------------------------------------------
 
+    def workers(self) -> dict[str, WorkerStatus]:
+        """The workers that have introduced themselves and not left, by name."""
+        found: dict[str, WorkerStatus] = {}
+        for name, peer in self._peers.workers.items():
+            info, health = peer.info, peer.health
+            if info is not None:
+                found[name] = WorkerStatus(
+                    host=info.host,
+                    rack=info.rack,
+                    slots=info.slots,
+                    resources=dict(info.resources),
+                    memory=info.memory,
+                    container=info.container,
+                    address=info.address,
+                    pid=info.pid,
+                    rss=health.rss,
+                    managed=health.managed,
+                    paused=health.paused,
+                    since=peer.since,
+                    connected=peer.session.connected,
+                )
+        return found
 
-def summary(server: Server, client: ClientPeer | None = None, about: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Everything that the state's accounts say (`howdah.engine.scheduler.core.summary.Summary`)."""
-    return server.state.summary() | {"drained": list(server.drains.over)}
+    def info(self) -> SchedulerInfo:
+        """Describe the scheduler and its peers, for `Client.scheduler_info()`."""
+        return SchedulerInfo(
+            name=self._name,
+            address=self.address,
+            epoch=self._context.journal.server_id,
+            started=self.started,
+            workers=self.workers(),
+            clients=sorted(self._peers.clients),
+            journal=self._context.journal.status(),
+        )
 
+    def summary(self) -> dict[str, Any]:
+        """All accounts of the scheduler (`core.summary.Summary`), and the drains that have ended."""
+        found: dict[str, Any] = msgspec.to_builtins(self._context.views.summary())
+        return found | {"drained": msgspec.to_builtins(self._drains.ended)}
 
-def progress(server: Server, client: ClientPeer, about: dict[str, Any]) -> list[dict[str, Any]]:
-    """The layers that the asking client is interested in."""
-    return [_as_dict(layer) for layer in server.state.progress(client.id)]
+    def status(self) -> SchedulerStatus:
+        """Describe what the status page and the application's master show; cheap enough for twice a second."""
+        peers, found = self._peers, self._context.views.summary()
+        layers: list[LayerSummary] = [layer for layer in found.layers if layer.live]
+        running, waiting = sum(layer.running for layer in layers), sum(layer.waiting for layer in layers)
+        users = [peer for peer in peers.clients.values() if not peer.worker]
+        now = time.time()
+        return SchedulerStatus(
+            name=self._name,
+            started=self.started,
+            now=now,
+            first_task=peers.first_task,
+            workers=self.workers(),
+            clients=sum(peer.session.connected for peer in users),
+            seconds_without_client=0.0 if users else now - peers.last_client_left,
+            tasks=TaskCounts(
+                done=found.tasks,
+                total=found.tasks + waiting + running,
+                running=running,
+                waiting=waiting,
+                failed=sum(layer.failed for layer in layers),
+            ),
+            layers=layers[-MOST_LAYERS:],
+            placed=PlaceCounts(found.tasks_node, found.tasks_rack, found.tasks_remote),
+            bytes=PlaceCounts(found.bytes_node, found.bytes_rack, found.bytes_remote),
+            moved=InputBytes(found.inputs_local, found.inputs_moved),
+            cleanup=list(self._commands.cleanup),
+            drained=list(self._drains.ended),
+        )
 
+    # -- tasks and results --------------------------------------------------------------------------------------------
 
-def status(server: Server, client: ClientPeer | None = None, about: dict[str, Any] | None = None) -> dict[str, Any]:
-    """What the page and the application's master show; cheap enough to be asked twice a second."""
-    found = server.state.summary()
-    layers = [layer for layer in found["layers"] if layer["live"]]
-    connected = [peer for peer in server.clients.values() if peer.session.connected and not peer.worker]
-    return {
-        "name": server.name,
-        "started": server.started,
-        "now": time.time(),
-        "first_task": server.first_task,
-        "workers": workers(server),
-        "clients": len(connected),
-        "seconds_without_client": 0.0
-        if any(not peer.worker for peer in server.clients.values())
-        else time.time() - server.last_client,
-        "tasks": {
-            "done": found["tasks"],
-            "total": found["tasks"] + sum(layer["waiting"] + layer["running"] for layer in layers),
-            "running": sum(layer["running"] for layer in layers),
-            "waiting": sum(layer["waiting"] for layer in layers),
-            "failed": sum(layer["failed"] for layer in layers),
-        },
-        "layers": layers[-MOST_LAYERS:],
-        "placed": {place: found[f"tasks_{place}"] for place in PLACES},
-        "bytes": {place: found[f"bytes_{place}"] for place in PLACES},
-        "moved": {"local": found["inputs_local"], "moved": found["inputs_moved"]},
-        "cleanup": list(server.cleanup),
-        "drained": list(server.drains.over),
-    }
+    def story(self, key: str) -> list[TransitionStatus]:
+        """Return the transitions of a task; `key` is a future's (``<layer>-<item>``), or a layer's for all its items.
 
+        Raises HowdahError for anything else.
+        """
+        layer, _, item = key.partition("-")
+        try:
+            found, number = bytes.fromhex(layer), int(item) if item else None
+        except ValueError:
+            raise HowdahError(f"story: {key!r} is no key of a task; give a future's `key`") from None
+        return self._transitions(self._context.views.history.story(found, number))
 
-def story(server: Server, client: ClientPeer, about: dict[str, Any]) -> list[dict[str, Any]]:
-    """What happened to a task: `key` is a future's (``<layer>-<item>``), or a layer's alone for all of its items."""
-    layer, _, item = str(about["key"]).partition("-")
-    try:
-        key, number = bytes.fromhex(layer), int(item) if item else None
-    except ValueError:
-        raise HowdahError(f"story: {about['key']!r} is no key of a task; give a future's `key`") from None
-    return [server.history_entry(note) for note in server.state.core.history.story(key, number)]
+    def events(self, last: int = 1000) -> list[TransitionStatus]:
+        """Return the newest `last` transitions, oldest first."""
+        notes = self._context.views.history.entries
+        return self._transitions(notes[max(0, len(notes) - last) :])
 
+    def _transitions(self, notes: Iterable[HistoryEntry]) -> list[TransitionStatus]:
+        offset = self._context.clock_offset
+        return [
+            TransitionStatus(
+                note.at + offset, note.layer.hex(), note.name, note.start, note.stop, note.old, note.new,
+                note.worker, note.run, note.attempt, note.reason,
+            )
+            for note in notes
+        ]  # fmt: skip
 
-def events(
-    server: Server, client: ClientPeer | None = None, about: dict[str, Any] | None = None
-) -> list[dict[str, Any]]:
-    """The newest transitions, oldest first; `last` says how many."""
-    notes = server.state.core.history.entries
-    last = int((about or {}).get("last", 1000))
-    return [server.history_entry(note) for note in notes[max(0, len(notes) - last) :]]
+    def write_events(self, path: str) -> None:
+        """From now on append each transition to the file `path` of the server's machine, as JSON lines; '' ends it."""
+        if path:
+            self._context.views.history.write_to(path)
+        else:
+            self._context.views.history.close()
 
+    def has_what(self) -> dict[str, list[tuple[str, str, int, int]]]:
+        """Per worker the results that it holds: (layer's key in hexadecimal, its name, start, stop)."""
+        return {
+            worker: [(span.layer.hex(), self._layers.name(span.layer), span.start, span.stop) for span in spans]
+            for worker, spans in self._context.views.results_by_worker().items()
+        }
 
-def write_events(server: Server, client: ClientPeer, about: dict[str, Any]) -> None:
-    """From now on append every transition to the file `path` (of the scheduler's machine) as JSON lines; "" ends it."""
-    path = str(about["path"])
-    if path:
-        server.state.core.history.write_to(path)
-    else:
-        server.state.core.history.close()
+    def datasets(self) -> list[str]:
+        """Return the names of the published datasets."""
+        names = self._coordination.names("variable")
+        return sorted(name.removeprefix(DATASET) for name in names if name.startswith(DATASET))
 
-
-def add_cleanup(server: Server, client: ClientPeer, about: dict[str, Any]) -> None:
-    server.cleanup[str(about["url"])] = None
-
-
-def drop_cleanup(server: Server, client: ClientPeer, about: dict[str, Any]) -> None:
-    server.cleanup.pop(str(about["url"]), None)
-
-
-def worker_lost(server: Server, client: ClientPeer, about: dict[str, Any]) -> bool:
-    return server.worker_lost(str(about["name"]), str(about["reason"]))
-
-
-def retire(server: Server, client: ClientPeer, about: dict[str, Any]) -> list[str]:
-    return server.retire([str(name) for name in about["names"]])
-
-
-def _as_dict(layer: LayerSummary) -> dict[str, Any]:
-    return {name: getattr(layer, name) for name in layer.__struct_fields__}
-
-
-Question = Callable[[Any, Any, dict[str, Any]], Any]
-
-FOR_CLIENTS: dict[str, Question] = {
-    "info": info,
-    "summary": summary,
-    "progress": progress,
-    "status": status,
-    "story": story,
-    "events": events,
-    "add_cleanup": add_cleanup,
-    "drop_cleanup": drop_cleanup,
-}
-FOR_CLIENTS.update(REQUESTS)
-
-FOR_OWNERS: dict[str, Question] = {
-    **FOR_CLIENTS,
-    "write_events": write_events,
-    "worker_lost": worker_lost,
-    "retire": retire,
-}
-
-
-def answer(server: Server, client: ClientPeer, ask: Query, *, owner: bool) -> Response:
-    """The answer to `ask`, or what is wrong with it."""
-    table = FOR_OWNERS if owner else FOR_CLIENTS
-    question = table.get(ask.query)
-    if question is None:
-        return Response(ask.id, error=f"the scheduler has no answer to {ask.query!r}; {near(ask.query, table)}")
-    try:
-        return Response(ask.id, msgspec.to_builtins(question(server, client, ask.arguments)))
-    except HowdahError as error:
-        return Response(ask.id, error=str(error))
-    except KeyError as missing:
-        return Response(ask.id, error=f"{ask.query}: the argument {missing} is missing")
+    def progress_of(self, keys: Iterable[bytes]) -> list[LayerProgress]:
+        """Return the progress of these layers; those that are forgotten are left out."""
+        found = [layer for key in keys if (layer := self._context.views.layer(key)) is not None]
+        return [LayerProgress(layer.name, layer.n, layer.done, layer.idle) for layer in found]

@@ -1,4 +1,7 @@
-"""The server's view of those who are connected: their sessions, what they were told, since when they are silent."""
+"""The peers of one server: clients, owners and workers, each with its session and what has been sent to it.
+
+`Peers` finds them by name; the parts of the server read it, `membership` and `connections` change it.
+"""
 
 from __future__ import annotations
 
@@ -23,104 +26,138 @@ from howdah.engine.protocol.messages import (
     TasksDone,
     WorkerAddresses,
 )
-from howdah.engine.scheduler.server.layer_store import LayerFrames
+from howdah.engine.scheduler.server.layer_store import LayerStore
 
 
 class Peer:
-    """A client, owner or worker for as long as its session may go on."""
+    """A client, owner or worker, from its first connection until its session ends."""
 
     def __init__(self, role: Role, hello: Hello, session: Session[Any], lease: float) -> None:
         self.role, self.session, self.lease = role, session, lease
         self.name, self.host, self.purpose = hello.name, hello.host, hello.purpose
         self.since = time.time()
 
-    def overdue(self, now: float) -> bool:
-        """Whether it has been without a connection for longer than its lease."""
+    def lease_expired(self, now: float) -> bool:
+        """Whether the peer has been without a connection for longer than its lease."""
         return self.session.disconnected_since is not None and now - self.session.disconnected_since > self.lease
 
 
 class ClientPeer(Peer):
-    """A client: knows which workers' addresses it has been told.
+    """A client or an owner.
 
-    Of one that was there before the scheduler was started again: `replies` has the answers that it may not have got, by
-    the numbers of its questions, of which `last_asked` was the last; `asked` is the last that is written down now.
+    `last_asked` and `replies` describe a client that outlived a restart: the number of its last request that was
+    replayed, and the answers, by request number, that it may not have received. `asked` is the number of its last
+    request that this server has journaled.
     """
 
     def __init__(self, role: Role, hello: Hello, session: Session[Any], lease: float) -> None:
         super().__init__(role, hello, session, lease)
         self.id = f"{role.name}/{hello.name}" if role.name not in ("", hello.name) else hello.name
-        self.cleanup: list[str] = []
         self.worker = hello.worker
         self.replies: dict[int, Response] = {}
         self.last_asked = self.asked = 0
-        self._told: dict[str, str] = {}
+        self._addresses: dict[str, str] = {}
+        """By worker, the address that was sent last."""
 
-    def overheard(self, message: Any) -> None:
-        """What the client would have been told, had it been there."""
+    def record_undelivered(self, message: Any) -> None:
+        """Store an answer that cannot be sent because the session is suspended."""
         if isinstance(message, Response):
             self.replies[message.id] = message
 
-    def unheard(self) -> list[Response]:
-        """The answers that it may not have got."""
+    def undelivered_responses(self) -> list[Response]:
+        """The answers that the client may not have received."""
         sent = [message for message, _ in self.session.unacknowledged() if isinstance(message, Response)]
         return [*self.replies.values(), *sent]
 
-    def tell_done(self, span: TaskRange, holder: str, address: str, inline: Inline | None) -> None:
+    def send_done(self, span: TaskRange, holder: str, address: str, inline: InlineResults | None) -> None:
+        """Send that these tasks have results, after the holder's address if the client does not have it."""
         if self.session.suspended:
-            return  # it is told again when it is back, addresses first
-        if self._told.get(holder) != address:
-            self._told[holder] = address
+            return  # it is sent again when the client is back, addresses first
+        if self._addresses.get(holder) != address:
+            self._addresses[holder] = address
             self.session.send(WorkerAddresses({holder: address}))
         frames = inline.of(span) if inline is not None else ()
         self.session.send(TasksDone(span, holder), *frames)
 
 
 class WorkerPeer(Peer):
-    """A worker: knows which layers it has been told."""
+    """A worker, with the layers whose definitions were sent to it."""
 
     def __init__(self, role: Role, hello: Hello, session: Session[Any], lease: float) -> None:
         super().__init__(role, hello, session, lease)
         self.info: WorkerInfo | None = None
         self.health = Health(0, 0)
-        self.running = 0
         self._defined: set[Key] = set()
         self._free = FreeResults([])
 
     def start(
         self,
-        run: StartBatch,
-        layers: LayerFrames,
-        inline: bool,
+        batch: StartBatch,
+        layers: LayerStore,
         address_of: Callable[[str], str],
         others: Sequence[tuple[TaskRange, str]] = (),
     ) -> None:
-        key = run.range.layer
+        """Send a batch, after its layer's definition if the worker does not have it.
+
+        `others`: further holders of its inputs, beside `batch.sources`.
+        """
+        span = batch.range
+        key = span.layer
         if key not in self._defined:
             self._defined.add(key)
-            kept = layers.get(key)
-            self.session.send(kept.define, kept.code)
+            stored = layers.get(key)
+            self.session.send(stored.define, stored.code)
         sources: tuple[tuple[TaskRange, str, str], ...] = ()
-        if run.sources:
-            sources = tuple([(span, holder, address_of(holder)) for span, holder in (*run.sources, *others)])
-        self.session.send(
-            RunBatch(run.batch, run.attempt, run.range, inline, sources, run.depends_on), *layers.slice(run.range)
-        )
+        if batch.sources:
+            sources = tuple([(part, holder, address_of(holder)) for part, holder in (*batch.sources, *others)])
+        message = RunBatch(batch.batch, batch.attempt, span, key in layers.inline, sources, batch.depends_on)
+        self.session.send(message, *layers.slice(span))
 
     def free(self, spans: Iterable[TaskRange]) -> None:
-        """It may drop these; said together with what it was told of that just before."""
+        """Send that the worker may delete these results. Consecutive calls share one message."""
         if self.session.last_queued is not self._free:
             self._free = FreeResults([])
             self.session.send(self._free)
         self._free.spans.extend(spans)
 
     def forget(self, keys: Iterable[Key]) -> None:
+        """Send that these layers start no more batches, as far as the worker has them."""
         known = tuple([key for key in keys if key in self._defined])
         if known:
             self._defined.difference_update(known)
             self.session.send(ForgetLayers(known))
 
 
-class Inline:
+class Peers:
+    """All peers of one server, by name."""
+
+    def __init__(self) -> None:
+        self.sessions: dict[str, Peer] = {}
+        """By the session's id: everyone whose lease has not expired."""
+        self.clients: dict[str, ClientPeer] = {}
+        self.owners: dict[str, ClientPeer] = {}
+        """By the session's id."""
+        self.workers: dict[str, WorkerPeer] = {}
+        """Those that have introduced themselves."""
+        self.batches: dict[tuple[int, int], TaskRange] = {}
+        """The tasks of each batch that was sent to a worker and not reported, by number and attempt."""
+        self.first_task: float | None = None
+        """When the first batch was sent to a worker; Unix time."""
+        self.last_client_left = time.time()
+        """When the last client, those of tasks apart, left; Unix time."""
+
+    def address_of(self, worker: str) -> str:
+        """The address of the worker's data server; '' when it is not known."""
+        peer = self.workers.get(worker)
+        return peer.info.address if peer is not None and peer.info is not None else ""
+
+    def end_session(self, peer: Peer) -> None:
+        """Close the peer's session: nothing more is received on it."""
+        self.sessions.pop(peer.session.id, None)
+        peer.session.close()
+
+
+class InlineResults:
     """Small results that came with a report: lengths per item (NOT_INLINE for none) and their pickles, joined."""
 
     def __init__(self, span: TaskRange, frames: Sequence[memoryview]) -> None:
@@ -129,12 +166,13 @@ class Inline:
         self._ends: list[int] = []
 
     def covers(self, span: TaskRange) -> bool:
+        """Whether all of `span` is here."""
         own = self.span
         last = own.start + self._lengths.nbytes // 4
         return span.layer == own.layer and own.start <= span.start and span.stop <= last
 
     def of(self, span: TaskRange) -> tuple[Buffer, Buffer]:
-        """The same for a part of the run."""
+        """Lengths and pickles of a part of the batch, not copied."""
         a, b = span.start - self.span.start, span.stop - self.span.start
         if a == 0 and 4 * b == self._lengths.nbytes:
             return self._lengths, self._blob

@@ -1,12 +1,23 @@
-"""What workers say, and what their going means, for the server. Functions of the server, called by it alone."""
+"""Handlers of the messages that workers send: reports become events of the scheduler.
+
+Called for each message of a worker's session. A handler raises PeerRefused, and the session ends, when a worker reports
+in the name of another.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
-from howdah.engine.protocol.events import BatchDone, CopiesMade, SlotsChanged, WorkerJoined, WorkerLeft
+from howdah.engine.protocol.events import (
+    BatchDone,
+    BatchReturned,
+    CopiesMade,
+    InputsMissing,
+    SlotsChanged,
+    WorkerJoined,
+)
 from howdah.engine.protocol.messages import (
     BatchBlocked,
     BatchCut,
@@ -17,102 +28,120 @@ from howdah.engine.protocol.messages import (
     RegisterWorker,
     ResultsCopied,
     SlotCount,
-    WorkerGone,
     WorkerMessage,
 )
-from howdah.engine.scheduler.server.commands import send_files
-from howdah.engine.scheduler.server.sessions import Inline, WorkerPeer
+from howdah.engine.scheduler.server.commands import Commands
+from howdah.engine.scheduler.server.context import ServerContext
+from howdah.engine.scheduler.server.draining import Drains
+from howdah.engine.scheduler.server.membership import Membership
+from howdah.engine.scheduler.server.sessions import InlineResults, Peers, WorkerPeer
+from howdah.engine.scheduler.server.task_cancellation import TaskCancellation
 from howdah.errors import PeerRefused
 
-if TYPE_CHECKING:
-    from howdah.engine.scheduler.server.server import Server
+log = logging.getLogger(__name__)
 
-log = logging.getLogger("howdah.engine.scheduler.server.server")
-
-
-def said(server: Server, worker: WorkerPeer, message: WorkerMessage, frames: Sequence[memoryview]) -> None:
-    """Handle one message of `worker`; raises PeerRefused, and its connection ends, where it speaks for another."""
-    match message:
-        case BatchFinished(report):
-            _run_finished(server, worker, report, frames)
-        case BatchBlocked(report):
-            server.runs.pop((report.batch, report.attempt), None)
-            server.event(_by(worker, report))
-            server.coordination.begun.lost()
-        case BatchCut(report):
-            server.coordination.begun.cut(report.batch, report.attempt, report.start)
-            server.event(_by(worker, report))
-        case ResultsCopied(spans, missing):
-            server.event(CopiesMade(worker.name, spans))
-            server.drains.refused(worker.name, missing)
-        case SlotCount(slots):
-            server.event(SlotsChanged(worker.name, slots))
-        case Health():
-            worker.health = message
-        case RegisterWorker():
-            _introduced(server, worker, message)
-        case Draining():
-            server.drains.begin(worker, message)
-        case Bye(reason):
-            left(server, worker, reason, clean=True)
-    if server.drains.under_way and isinstance(message, BatchFinished | BatchBlocked | BatchCut | ResultsCopied):
-        server.drains.look()
+Report = TypeVar("Report", BatchDone, InputsMissing, BatchReturned)
 
 
-def _introduced(server: Server, worker: WorkerPeer, message: RegisterWorker) -> None:
-    info = message.worker
-    if info.name != worker.name or (worker.role.name and worker.role.name not in (info.container, info.name)):
-        raise PeerRefused(f"{worker.role.uri} introduced itself as {info.name!r} of {info.container!r}")
-    earlier = server.workers.get(info.name)
-    if earlier is not None and earlier is not worker:
-        if earlier.info is not None and earlier.info.pid != info.pid:
-            left(server, earlier, message.died or "another process has taken its name")
-        server.drop(earlier)
-    worker.info = info
-    server.workers[info.name] = worker
-    log.info("worker %s on %s with %d slots at %s", info.name, info.host, info.slots, info.address)
-    send_files(server, worker, list(server.files))
-    if server.written is not None:
-        server.written.worker_came(info.name)
-        server.runs.update(zip(message.running, message.spans))
-    server.event(WorkerJoined(info, message.holdings, message.running, message.spans, message.inputs))
+class WorkerMessages:
+    """The handlers of one server."""
+
+    def __init__(
+        self,
+        context: ServerContext,
+        peers: Peers,
+        membership: Membership,
+        commands: Commands,
+        cancellation: TaskCancellation,
+        drains: Drains,
+    ) -> None:
+        self._context, self._peers, self._membership = context, peers, membership
+        self._commands, self._cancellation, self._drains = commands, cancellation, drains
+        self._handlers: dict[type[Any], Callable[[WorkerPeer, Any, Sequence[memoryview]], None]] = {
+            RegisterWorker: self.on_introduce,
+            BatchFinished: self.on_batch_finished,
+            BatchBlocked: self.on_batch_blocked,
+            BatchCut: self.on_batch_returned,
+            ResultsCopied: self.on_copied,
+            SlotCount: self.on_slots,
+            Health: self.on_health,
+            Draining: self.on_draining,
+            Bye: self.on_bye,
+        }
+
+    def on_message(self, worker: WorkerPeer, message: WorkerMessage, frames: Sequence[memoryview]) -> None:
+        """Handle one message of `worker`."""
+        self._handlers[type(message)](worker, message, frames)
+
+    def on_batch_finished(self, worker: WorkerPeer, message: BatchFinished, frames: Sequence[memoryview]) -> None:
+        """The tasks of a batch have ended; small results may come along."""
+        report = message.report
+        span = self._peers.batches.pop((report.batch, report.attempt), None)
+        inline = InlineResults(span, frames) if span is not None and len(frames) == 2 else None
+        self._cancellation.on_batch_finished(report.batch, report.attempt)
+        self._context.handle(_own(worker, report), inline)
+        if self._drains.under_way:
+            self._drains.on_progress()
+
+    def on_batch_blocked(self, worker: WorkerPeer, message: BatchBlocked, frames: Sequence[memoryview]) -> None:
+        """A batch could not begin because the worker could not fetch its inputs."""
+        report = message.report
+        self._peers.batches.pop((report.batch, report.attempt), None)
+        self._context.handle(_own(worker, report))
+        self._cancellation.on_batches_lost()
+        self._drains.on_progress()
+
+    def on_batch_returned(self, worker: WorkerPeer, message: BatchCut, frames: Sequence[memoryview]) -> None:
+        """The worker returns the tasks of a batch that it has not begun."""
+        report = message.report
+        self._cancellation.before_batch_returned(report.batch, report.attempt, report.start)
+        self._context.handle(_own(worker, report))
+        self._drains.on_progress()
+
+    def on_copied(self, worker: WorkerPeer, message: ResultsCopied, frames: Sequence[memoryview]) -> None:
+        """The worker has made copies that it was asked for, or could not."""
+        self._context.handle(CopiesMade(worker.name, message.spans))
+        self._drains.on_copies_refused(worker.name, message.missing)
+        self._drains.on_progress()
+
+    def on_slots(self, worker: WorkerPeer, message: SlotCount, frames: Sequence[memoryview]) -> None:
+        """A task that waits for others has released its slot, or has reacquired it."""
+        self._context.handle(SlotsChanged(worker.name, message.slots))
+
+    def on_health(self, worker: WorkerPeer, message: Health, frames: Sequence[memoryview]) -> None:
+        """Store what the worker's process uses."""
+        worker.health = message
+
+    def on_draining(self, worker: WorkerPeer, message: Draining, frames: Sequence[memoryview]) -> None:
+        """The worker leaves within its grace."""
+        self._drains.on_draining(worker, message)
+
+    def on_bye(self, worker: WorkerPeer, message: Bye, frames: Sequence[memoryview]) -> None:
+        """The worker has left by itself."""
+        self._membership.on_worker_left(worker, message.reason, clean=True)
+
+    def on_introduce(self, worker: WorkerPeer, message: RegisterWorker, frames: Sequence[memoryview]) -> None:
+        """A worker joins, or reports what it holds and runs in a new session."""
+        info = message.worker
+        if info.name != worker.name or (worker.role.name and worker.role.name not in (info.container, info.name)):
+            raise PeerRefused(f"{worker.role.uri} introduced itself as {info.name!r} of {info.container!r}")
+        peers = self._peers
+        earlier = peers.workers.get(info.name)
+        if earlier is not None and earlier is not worker:
+            if earlier.info is not None and earlier.info.pid != info.pid:
+                self._membership.on_worker_left(earlier, message.died or "another process has taken its name")
+            peers.end_session(earlier)
+        worker.info = info
+        peers.workers[info.name] = worker
+        log.info("worker %s on %s with %d slots at %s", info.name, info.host, info.slots, info.address)
+        self._commands.send_all_files(worker)
+        self._context.journal.record_worker(info.name)
+        peers.batches.update(zip(message.running, message.spans))
+        self._context.handle(WorkerJoined(info, message.holdings, message.running, message.spans, message.inputs))
 
 
-def _run_finished(server: Server, worker: WorkerPeer, report: BatchDone, frames: Sequence[memoryview]) -> None:
-    span = server.runs.pop((report.batch, report.attempt), None)
-    inline = Inline(span, frames) if span is not None and len(frames) == 2 else None
-    server.coordination.begun.finished(report.batch, report.attempt)
-    server.event(_by(worker, report), inline)
-
-
-def left(server: Server, worker: WorkerPeer, reason: str, clean: bool = False) -> None:
-    """This worker will not come back; `clean`: it said so itself, and nothing is held against what it ran."""
-    server.drop(worker)
-    if server.workers.get(worker.name) is worker:
-        del server.workers[worker.name]
-        if worker.name in server.drains.under_way and worker.name in server.state.core.workers:
-            server.drains.left(worker.name)
-        went(server, worker.name, reason, clean)
-        if server.drains.under_way:  # it may have had copies for another that goes
-            server.drains.look()
-        if worker.info is not None:
-            for peer in (*server.workers.values(), *server.clients.values()):
-                peer.session.send(WorkerGone(worker.info.address))
-
-
-def went(server: Server, name: str, reason: str, clean: bool = False) -> None:
-    """The same of one that perhaps never was connected to this scheduler, only to the one before a restart."""
-    log.info("worker %s left: %s", name, reason)
-    if server.written is not None:
-        server.written.worker_went(name)
-    for client in [client for client in server.clients.values() if client.worker == name]:
-        server.client_left(client)  # its tasks' own
-    server.event(WorkerLeft(name, reason, clean))
-    server.coordination.begun.lost()
-
-
-def _by(worker: WorkerPeer, report: Any) -> Any:
-    """The report, if it is in the worker's own name."""
+def _own(worker: WorkerPeer, report: Report) -> Report:
+    """Return the report; raise PeerRefused if it names another worker."""
     if report.worker != worker.name:
         raise PeerRefused(f"worker {worker.name} reported in the name of {report.worker}")
     return report

@@ -46,7 +46,7 @@ def test_a_future_in_a_queue_outlives_its_client(cluster: LocalCluster) -> None:
         Variable("left", client=second).delete()
         Event("left-go", client=second).clear()
     until(lambda: not state_of(cluster).reference_counts and not state_of(cluster).tickets)
-    until(lambda: not cluster._server.state.core.layers)
+    until(lambda: not cluster._server.scheduler.views.layer_count)
 
 
 def test_a_queue_waits_at_both_ends(cluster: LocalCluster, client: Client) -> None:
@@ -174,7 +174,7 @@ def test_nothing_is_left_of_a_client_that_died(cluster: LocalCluster) -> None:
     # Its process is gone: the connection ends, and it never says good-bye.
     client.loop_thread.loop.call_soon_threadsafe(lambda: [task.cancel() for task in client.connection._tasks])
     until(lambda: not state_of(cluster).primitives and not state_of(cluster).reference_counts)
-    until(lambda: not cluster._server.state.core.layers)
+    until(lambda: not cluster._server.scheduler.views.layer_count)
     client.close()
 
 

@@ -75,9 +75,7 @@ class Processes:
         """From the next start on the journal is compacted when it is larger than `size` bytes."""
         self.program = [
             "-c",
-            "import sys, howdah.engine.scheduler.__main__ as it; "
-            "import howdah.engine.scheduler.server.journal_records as journal; "
-            f"journal.LEAST_COMPACTED = {size}; sys.exit(it.main())",
+            f"import sys, howdah.engine.scheduler.__main__ as it; sys.exit(it.main(least_compacted={size}))",
         ]
 
     def kill(self) -> None:

@@ -90,7 +90,7 @@ def test_other_versions_and_other_files_are_refused(tmp_path: Path) -> None:
     written(path)
     path.write_bytes(path.read_bytes().replace(b"protocol 1 ", b"protocol 9 ", 1))
     with pytest.raises(
-        HowdahError, match=r"written by another version \(format 1, protocol 9, .*move the journal away"
+        HowdahError, match=r"written by another version \(format 2, protocol 9, .*move the journal away"
     ):
         read(path)
     path.write_bytes(b"something else" * 100)

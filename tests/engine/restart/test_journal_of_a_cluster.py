@@ -134,7 +134,7 @@ def test_nothing_is_confirmed_before_the_journal_has_it() -> None:
                 until(lambda: not session._unacknowledged)  # a question changes nothing, and needs no journal
                 future = client.submit(abs, -1)
                 client.scheduler_info()  # answered: it is handled
-                assert future.results.key in server.state.core.layers
+                assert server.scheduler.views.has_layer(future.results.key)
                 heard = session.last_received
                 until(lambda: session.last_received > heard)  # with a heartbeat, which confirms what it can
                 assert [type(message).__name__ for message, _ in session.unacknowledged()][:1] == ["Submit"]
