@@ -115,9 +115,9 @@ class LocalCluster(Cluster):
         server = Server(None, self.name, lease=lease, worker_lease=5.0)
         server.open(f"unix://{self.directory}/scheduler")
         if status_port is not None:
-            from howdah.engine.scheduler.server.status_page import StatusPage
+            from howdah.engine.scheduler.server.status_page import StatusServer
 
-            self._page = StatusPage(server.queries, server.metrics)
+            self._page = StatusServer(server.queries, server.metrics)
             self.status_url = self._page.open("127.0.0.1", status_port)
         return server
 

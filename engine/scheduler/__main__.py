@@ -22,7 +22,7 @@ from howdah.engine.comm.security.certificates import Security
 from howdah.engine.scheduler.server.journal import Opener, open_journal
 from howdah.engine.scheduler.server.restart import LEAST_COMPACTED
 from howdah.engine.scheduler.server.server import Server
-from howdah.engine.scheduler.server.status_page import StatusPage
+from howdah.engine.scheduler.server.status_page import StatusServer
 from howdah.errors import HowdahError
 
 log = logging.getLogger("howdah.engine.scheduler")
@@ -82,7 +82,7 @@ async def serve(options: argparse.Namespace, openers: Mapping[str, Opener] | Non
     address = server.open(options.listen)
     status = ""
     if options.status_port >= 0:
-        status = StatusPage(server.queries, server.metrics).open(options.status_host, options.status_port)
+        status = StatusServer(server.queries, server.metrics).open(options.status_host, options.status_port)
     _write(options.address_file, {"address": address, "status": status, "pid": os.getpid()})
     log.info("serving at %s, status at %s", address, status or "no port")
     done = asyncio.Event()

@@ -18,7 +18,7 @@ from howdah.engine.graph.encode import FIRST_PART, PART
 from howdah.engine.graph.graph import Graph
 from howdah.engine.protocol.layers import Broadcast, Dependency, Layer
 from howdah.engine.scheduler.core.history import History
-from howdah.engine.scheduler.server.status_page import StatusPage
+from howdah.engine.scheduler.server.status_page import StatusServer
 from howdah.errors import Unpicklable
 
 
@@ -92,8 +92,8 @@ def test_metrics_and_events_on_the_status_port(cluster: LocalCluster, client: Cl
     client.gather(client.map(abs, range(100), pure=False))
     loop = loop_thread()
 
-    async def serve() -> StatusPage:
-        page = StatusPage(cluster._server.queries, cluster._server.metrics)
+    async def serve() -> StatusServer:
+        page = StatusServer(cluster._server.queries, cluster._server.metrics)
         page.open()
         return page
 

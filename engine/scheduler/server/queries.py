@@ -23,7 +23,7 @@ from howdah.engine.scheduler.server.membership import Membership
 from howdah.engine.scheduler.server.sessions import ClientPeer, Peers
 from howdah.engine.scheduler.server.status import (
     InputBytes,
-    LayerProgress,
+    LayerCounts,
     PlaceCounts,
     SchedulerInfo,
     SchedulerStatus,
@@ -225,7 +225,7 @@ class Queries:
         names = self._coordination.names("variable")
         return sorted(name.removeprefix(DATASET) for name in names if name.startswith(DATASET))
 
-    def progress_of(self, keys: Iterable[bytes]) -> list[LayerProgress]:
+    def progress_of(self, keys: Iterable[bytes]) -> list[LayerCounts]:
         """Return the progress of these layers; those that are forgotten are left out."""
         found = [layer for key in keys if (layer := self._context.views.layer(key)) is not None]
-        return [LayerProgress(layer.name, layer.n, layer.done, layer.idle) for layer in found]
+        return [LayerCounts(layer.name, layer.n, layer.done, layer.idle) for layer in found]

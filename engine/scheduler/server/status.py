@@ -104,7 +104,7 @@ class SchedulerStatus(msgspec.Struct, frozen=True):
     drained: list[DrainStatus]
 
 
-class LayerProgress(msgspec.Struct, frozen=True):
+class LayerCounts(msgspec.Struct, frozen=True):
     """Items of a layer: all, those that have results, those that nobody needs."""
 
     name: str

@@ -40,7 +40,7 @@ class _Metrics(RequestHandler):
         self.write(self.metrics.render())
 
 
-class StatusPage:
+class StatusServer:
     """The HTTP server of one scheduler, on the scheduler's event loop."""
 
     def __init__(self, queries: Queries, metrics: Metrics) -> None:
