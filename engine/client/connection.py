@@ -20,11 +20,12 @@ from typing import Any
 
 import msgspec
 
+from howdah.engine.comm.connection.channel import ChannelClosed
 from howdah.engine.comm.connection.connect import connect
 from howdah.engine.comm.connection.event_loop import loop_thread
-from howdah.engine.comm.connection.framing import Buffer, ChannelClosed
 from howdah.engine.comm.connection.session import Session, decoder_of
 from howdah.engine.comm.security.certificates import Security
+from howdah.engine.protocol.frames import Buffer
 from howdah.engine.protocol.messages import Bye, CoordinationCall, Hello, Query, Response, SchedulerToClient, WhoHas
 from howdah.errors import DeadlineExceeded, EnvironmentMismatch, HowdahError, PeerRefused
 

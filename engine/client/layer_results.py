@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 from typing import Any, NamedTuple, Protocol
 
-from howdah.engine.comm.connection.framing import Buffer
 from howdah.engine.protocol.events import TaskError
+from howdah.engine.protocol.frames import Buffer
 from howdah.engine.protocol.layers import Key, TaskRange
 from howdah.engine.protocol.messages import NOT_INLINE
 

@@ -17,11 +17,12 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from howdah.engine.comm.connection.channel import Channel, ChannelClosed
 from howdah.engine.comm.connection.connect import send_greeting
-from howdah.engine.comm.connection.framing import Buffer, Channel, ChannelClosed
 from howdah.engine.comm.security.certificates import Role
 from howdah.engine.coordination.worker_context import WorkerContext, current_client, current_worker
 from howdah.engine.protocol.events import TaskError
+from howdah.engine.protocol.frames import Buffer
 from howdah.engine.protocol.messages import Hello, Welcome
 from howdah.engine.serialization.exceptions import task_error
 from howdah.engine.serialization.serialize import dumps_out_of_band, loads

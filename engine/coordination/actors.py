@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from howdah.engine.client.future_registry import ranges_of
+from howdah.engine.comm.connection.channel import Channel
 from howdah.engine.comm.connection.connect import connect
-from howdah.engine.comm.connection.framing import Buffer, Channel
 from howdah.engine.coordination.actor_host import ActorAnswer, ActorCall, HostedActor, host_actor
 from howdah.engine.coordination.rpc import wait_releasing_slot
 from howdah.engine.coordination.worker_context import current_client
+from howdah.engine.protocol.frames import Buffer
 from howdah.engine.protocol.messages import CoordinationCall, Hello
 from howdah.engine.serialization.exceptions import rebuild_exception
 from howdah.engine.serialization.serialize import dumps_out_of_band, loads

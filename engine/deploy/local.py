@@ -32,7 +32,7 @@ from howdah.engine.comm.connection.event_loop import loop_thread
 from howdah.engine.deploy.cluster import Cluster
 from howdah.engine.graph.annotations import parse_bytes, parse_resources
 from howdah.engine.scheduler.server.server import Server
-from howdah.engine.worker.process.supervisor import CRASH_SECONDS, GAVE_UP, MOST_CRASHES, exit_reason
+from howdah.engine.worker.process.exits import CRASH_SECONDS, GAVE_UP, MAX_CRASHES, exit_reason
 from howdah.errors import DeadlineExceeded, HowdahError, bad_value
 
 log = logging.getLogger(__name__)
@@ -210,7 +210,7 @@ class LocalCluster(Cluster):
             if self._closed:
                 return
             gave_up = code == GAVE_UP
-            reason = f"it died {MOST_CRASHES} times" if gave_up else exit_reason(process.pid, code)
+            reason = f"it died {MAX_CRASHES} times" if gave_up else exit_reason(process.pid, code)
             self._server.worker_lost(name, reason)
             if not asked:
                 log.warning("worker %s: %s; %s", name, reason, "it is given up" if gave_up else "another is started")
@@ -219,7 +219,7 @@ class LocalCluster(Cluster):
     def _replace(self, reason: str, gave_up: bool) -> None:
         now = time.monotonic()
         self._crashes = [at for at in self._crashes if now - at < CRASH_SECONDS] + [now]
-        if len(self._crashes) <= MOST_CRASHES and not gave_up:
+        if len(self._crashes) <= MAX_CRASHES and not gave_up:
             self._start()
             return
         self.failure = (

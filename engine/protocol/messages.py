@@ -11,9 +11,9 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-import howdah
 from howdah.engine.protocol.events import BatchDone, BatchReturned, InputsMissing, LayerSpec, TaskError, WorkerInfo
 from howdah.engine.protocol.layers import Dependency, Key, TaskRange
+from howdah.version import VERSION
 
 PROTOCOL = 1
 
@@ -35,7 +35,7 @@ class Hello(msgspec.Struct, tag="hello"):
     purpose: str
     name: str
     protocol: int = PROTOCOL
-    howdah: str = howdah.__version__
+    howdah: str = VERSION
     python: str = msgspec.field(default_factory=python_version)
     session: str = ""
     received: int = 0

@@ -1,37 +1,34 @@
-"""Calls of functions on a worker that are no tasks (`Client.run`): opened, run and answered on a thread of their own.
+"""Calls of functions on a worker that are not tasks (`Client.run`).
 
-One frame comes, a pickle of (function, args, kwargs); one or two go back: a byte that says which, and the result or
-the `TaskError` of what it raised.
+A request is one frame, a pickle of (function, args, kwargs). A reply is two frames: RETURNED and the pickled result,
+or RAISED and the `TaskError` of what the function raised. The worker calls `execute_call`, the client `decode_reply`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import inspect
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
-from howdah.engine.comm.connection.framing import Buffer, Channel
 from howdah.engine.protocol.events import TaskError
-from howdah.engine.serialization.exceptions import task_error
+from howdah.engine.protocol.frames import Buffer
+from howdah.engine.serialization.exceptions import rebuild_exception, task_error
 from howdah.engine.serialization.serialize import dumps, loads
 
 RETURNED, RAISED = b"r", b"e"
 
 
-async def serve_calls(channel: Channel, worker: Any) -> None:
-    """Answer calls on `channel` until it ends. `worker` is what a function gets that takes `dask_worker`."""
-    while True:
-        frames = await channel.read()
-        answer = await asyncio.to_thread(_called, frames[0], worker)
-        await channel.write_and_drain(answer)
+def execute_call(request: Buffer, worker: Any) -> list[Buffer]:
+    """Call the function of `request` on this thread and return the reply.
 
-
-def _called(frame: Buffer, worker: Any) -> list[Buffer]:
+    A function that takes `dask_worker` gets `worker`. A coroutine runs to its end on an event loop of its own.
+    """
     info = worker.info
     try:
-        fn, args, kwargs = loads(frame)
+        fn, args, kwargs = loads(request)
         if "dask_worker" not in kwargs and "dask_worker" in _parameters(fn):
             kwargs = {**kwargs, "dask_worker": worker}
         value = fn(*args, **kwargs)
@@ -49,10 +46,8 @@ def _parameters(fn: Any) -> Any:
         return ()
 
 
-def decode_reply(frames: Any) -> Any:
-    """The result; raises what the function raised. For the client."""
-    from howdah.engine.serialization.exceptions import rebuild_exception
-
+def decode_reply(frames: Sequence[Buffer]) -> Any:
+    """Return the result of a call; raises what the function raised."""
     if bytes(frames[0]) == RETURNED:
         return loads(frames[1])
     error = msgspec.msgpack.decode(frames[1], type=TaskError)

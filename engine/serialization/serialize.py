@@ -18,10 +18,9 @@ from typing import Any
 
 import cloudpickle
 
+from howdah.engine.protocol.frames import Buffer
 from howdah.engine.serialization.import_guard import import_named_packages
 from howdah.errors import Unpicklable
-
-Buffer = bytes | bytearray | memoryview
 
 PLAIN_TYPES: frozenset[type] = frozenset({int, float, str, bytes, bool, type(None), complex})
 """Types whose pickle needs no care at all: no buffers, no code."""

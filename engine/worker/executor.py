@@ -18,14 +18,14 @@ from typing import Any
 
 from howdah.engine.execution.task_context import register_slot_thread
 from howdah.engine.protocol.events import BatchDone, BatchReturned, TaskError
+from howdah.engine.protocol.frames import Buffer
 from howdah.engine.protocol.messages import RunBatch
 from howdah.engine.serialization.exceptions import task_error
 from howdah.engine.serialization.import_guard import import_named_packages
-from howdah.engine.serialization.serialize import Buffer
 from howdah.engine.worker.inputs import InputMissing, readers
+from howdah.engine.worker.status_page import StatusPage
 from howdah.engine.worker.store.results import measure
 from howdah.engine.worker.store.store import ResultStore
-from howdah.engine.worker.task_board import StatusPage
 from howdah.engine.worker.task_code import LayerCode
 from howdah.engine.worker.task_logs import attach_output
 from howdah.errors import Unpicklable

@@ -33,7 +33,7 @@ def readers(layer: DefineLayer, start: int, stop: int, store: ResultStore) -> li
     """One per dependency, good for the items start..stop. They raise InputGone.
 
     >>> from howdah.engine.protocol.layers import Dependency
-    >>> store = Store()
+    >>> store = ResultStore()
     >>> store.put(b"a", range(4), "wxyz", [1] * 4)
     >>> layer = DefineLayer(b"b", "f", 4, (Dependency(b"a", Window(1, 1)),), (4,))
     >>> [[read(item) for read in readers(layer, 2, 4, store)] for item in (2, 3)]

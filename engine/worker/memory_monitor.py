@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import logging
-import os
 
 from howdah.engine.comm.data import buffer_pool as kept
 from howdah.engine.protocol.messages import Health
+from howdah.engine.worker.store.process_memory import resident_bytes
 
 log = logging.getLogger(__name__)
 
 PAUSE = 0.85
 """Share of the limit from which on only one run at a time is begun."""
-
-_PAGE = os.sysconf("SC_PAGE_SIZE")
-
-
-def resident_bytes() -> int:
-    """Memory of this process that is in RAM."""
-    with open("/proc/self/statm", "rb", buffering=0) as file:
-        return int(file.read().split()[1]) * _PAGE
 
 
 class MemoryMonitor:

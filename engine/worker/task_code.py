@@ -12,9 +12,10 @@ from collections.abc import Callable, Mapping
 from types import FunctionType
 from typing import Any
 
+from howdah.engine.protocol.frames import Buffer
 from howdah.engine.protocol.messages import DefineLayer
 from howdah.engine.serialization.references import REFERENCE_MARKER, UnboundInputs, binding_inputs
-from howdah.engine.serialization.serialize import Buffer, loads
+from howdah.engine.serialization.serialize import loads
 
 _MOST_KNOWN, _KNOWN_BYTES = 1000, 1000
 

@@ -61,7 +61,7 @@ class _Open:
 class TaskLogBuffer:
     """The newest lines of this process, and by task.
 
-    >>> lines = Lines()
+    >>> lines = TaskLogBuffer()
     >>> lines.write("STDOUT", "one\\ntwo"), [line.text for line in lines.newest(5)]
     (None, ['two', 'one'])
     """
@@ -190,7 +190,7 @@ def attach_output(error: TaskError, layer: bytes, item: int) -> TaskError:
     said = _lines.of_task((bytes(layer), item)) if _lines._of or _lines._open else ()
     if not said:
         return error
-    return msgspec.structs.replace(error, said=format_lines(said))
+    return msgspec.structs.replace(error, log_tail=format_lines(said))
 
 
 def format_lines(lines: Sequence[LogLine]) -> str:

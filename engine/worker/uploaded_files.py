@@ -12,7 +12,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 
-from howdah.engine.worker import scratch
+from howdah.engine.worker.store import scratch
 
 ARCHIVES = (".zip", ".egg", ".whl")
 

@@ -22,10 +22,10 @@ from typing import Any
 
 import msgspec
 
+from howdah.engine.comm.connection.channel import Channel, ChannelClosed
 from howdah.engine.comm.connection.connect import Listener, connect, send_greeting
 from howdah.engine.comm.connection.enrollment import obtain_certificate
 from howdah.engine.comm.connection.event_loop import Loop
-from howdah.engine.comm.connection.framing import Channel, ChannelClosed
 from howdah.engine.comm.connection.session import Session, decoder_of
 from howdah.engine.comm.data import buffer_pool as kept
 from howdah.engine.comm.data.local_socket import LocalSocket
@@ -58,15 +58,15 @@ from howdah.engine.protocol.messages import (
     Welcome,
     WorkerGone,
 )
-from howdah.engine.serialization.remote_calls import serve_calls
-from howdah.engine.worker import scratch
+from howdah.engine.serialization.remote_calls import execute_call
 from howdah.engine.worker import uploaded_files as files
 from howdah.engine.worker.draining import Drain
 from howdah.engine.worker.executor import BatchReport, QueuedBatch, SlotPool, unpicklable_input_report
 from howdah.engine.worker.fetch import InputFetcher, SourceUnavailable
 from howdah.engine.worker.memory_monitor import MemoryMonitor
+from howdah.engine.worker.status_page import StatusPage
+from howdah.engine.worker.store import scratch
 from howdah.engine.worker.store.store import ResultStore
-from howdah.engine.worker.task_board import StatusPage
 from howdah.engine.worker.task_code import LayerCode
 from howdah.engine.worker.timeouts import TimeoutWatcher
 from howdah.errors import DeadlineExceeded, EnvironmentMismatch, PeerRefused
@@ -520,7 +520,9 @@ class Worker:
 
     async def _serve_calls(self, channel: Channel, role: Role, hello: Hello) -> None:
         await send_greeting(channel, Welcome(""))
-        await serve_calls(channel, self)
+        while True:
+            request = await channel.read()
+            await channel.write_and_drain(await asyncio.to_thread(execute_call, request[0], self))
 
     async def _serve_data(self, channel: Channel, role: Role, hello: Hello) -> None:
         seal = await welcome_peer(channel, hello, self._near.details if self._near is not None else {})

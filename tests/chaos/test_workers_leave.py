@@ -18,7 +18,7 @@ from chaos.parts import Parts
 from waiting import until
 
 from howdah.engine.api import wait
-from howdah.engine.worker.process.supervisor import GAVE_UP
+from howdah.engine.worker.process.exits import GAVE_UP
 
 
 def test_sigterm_saves_what_the_worker_alone_holds(parts: Parts, counts: Counts) -> None:
@@ -144,7 +144,7 @@ def test_a_worker_that_always_dies_is_given_up(parts: Parts) -> None:
     parts.start_worker("w0", "--listen", f"unix://{parts.folder}/nowhere/w0")  # it cannot even listen
     supervisor = parts.processes["w0"]
     until(lambda: "exited with code 5" in parts.log("w0"))
-    assert "its last words" in parts.log("w0")
+    assert "the end of its log" in parts.log("w0")
     assert "FileNotFoundError" in parts.log("w0")
     assert supervisor.wait(60) == GAVE_UP
     assert "worker w0 died 11 times within 60 s and is given up; the last time: its process" in parts.log("w0")

@@ -24,7 +24,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from howdah.engine.comm.connection.framing import Buffer, nbytes
+from howdah.engine.protocol.frames import Buffer, nbytes
 from howdah.engine.scheduler.server.journal import Frames, packed
 from howdah.errors import CorruptFile, HowdahError, PathExists, PathMissing
 

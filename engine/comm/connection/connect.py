@@ -24,7 +24,7 @@ from tornado.netutil import bind_sockets, bind_unix_socket
 from tornado.tcpserver import TCPServer
 
 from howdah.engine.comm.connection.addresses import Address, parse
-from howdah.engine.comm.connection.framing import Channel, ChannelClosed, MalformedFrames
+from howdah.engine.comm.connection.channel import Channel, ChannelClosed, MalformedFrames
 from howdah.engine.comm.connection.inproc import pair
 from howdah.engine.comm.security.certificates import ANONYMOUS, Role, Security, role_of_socket
 from howdah.engine.protocol.messages import (
@@ -36,6 +36,7 @@ from howdah.engine.protocol.messages import (
     python_version,
 )
 from howdah.errors import DeadlineExceeded, EnvironmentMismatch, HowdahError, PeerRefused
+from howdah.version import VERSION
 
 log = logging.getLogger(__name__)
 
@@ -88,10 +89,10 @@ async def receive_greeting(channel: Channel, *kinds: type[G]) -> G:
 def version_mismatch(hello: Hello) -> str:
     """Why this process cannot work with the one that said `hello`; '' when it can."""
     mine, theirs = python_version(), hello.python
-    if hello.protocol == PROTOCOL and hello.howdah == _own_version() and mine.split(".")[:2] == theirs.split(".")[:2]:
+    if hello.protocol == PROTOCOL and hello.howdah == VERSION and mine.split(".")[:2] == theirs.split(".")[:2]:
         return ""
     return (
-        f"the two ends differ: here howdah {_own_version()} (protocol {PROTOCOL}) on Python {mine}; {hello.purpose} "
+        f"the two ends differ: here howdah {VERSION} (protocol {PROTOCOL}) on Python {mine}; {hello.purpose} "
         f"{hello.name!r}{' on ' + hello.host if hello.host else ''} has howdah {hello.howdah} (protocol "
         f"{hello.protocol}) on Python {theirs}. Use one environment for both (`howdah env pack`)"
     )
@@ -100,12 +101,6 @@ def version_mismatch(hello: Hello) -> str:
 def uses_tls(channel: Channel) -> bool:
     """Whether TLS protects `channel`."""
     return isinstance(channel.stream, SSLIOStream)
-
-
-def _own_version() -> str:
-    import howdah
-
-    return howdah.__version__
 
 
 # -- connecting -----------------------------------------------------------------------------------------------------

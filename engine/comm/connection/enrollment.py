@@ -20,8 +20,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from howdah.engine.comm.connection.channel import Channel, ChannelClosed
 from howdah.engine.comm.connection.connect import dial, receive_greeting, send_greeting
-from howdah.engine.comm.connection.framing import Channel, ChannelClosed
 from howdah.engine.comm.security.certificates import Authority, Role, Security, new_key, role_of_pem
 from howdah.engine.protocol.messages import Hello, JoinGranted, JoinRequest, Welcome
 from howdah.errors import DeadlineExceeded, PeerRefused

@@ -12,7 +12,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from howdah.engine.comm.connection.framing import Buffer, Channel, ChannelClosed, byte_view
+from howdah.engine.comm.connection.channel import Channel, ChannelClosed
+from howdah.engine.protocol.frames import Buffer, byte_view
 
 
 class _NoStream:

@@ -1,8 +1,8 @@
-"""A plain socket on the event loop with nothing in between: messages go in one system call and come in one.
+"""A plain socket on the event loop without a stream library: one system call sends a message, one receives it.
 
-What `Channel.deliver` puts in place of tornado's stream once a connection without TLS was greeted; for it alone. Each
-message is parsed where it arrives and handed on in the same turn of the loop: no future, no task switch. Only `send`
-may be called on another thread than the loop's.
+`Channel.deliver` puts it in place of tornado's stream once the greeting of a connection without TLS is complete; nobody
+else uses it. Each message is parsed where it arrives and delivered in the same iteration of the loop: no future, no
+task switch. Only `send` may be called on other threads than the loop's. Why not asyncio's protocols: decisions/0012.
 """
 
 from __future__ import annotations
@@ -15,61 +15,59 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 
-Buffer = bytes | bytearray | memoryview
+from howdah.engine.protocol.frames import PREFIX, Buffer, group_frames
 
-_FIRST = struct.Struct("<IQ")
-_CHUNK = 128 * 1024
-_MOST_PIECES = 512
+_RECEIVE_BYTES = 128 * 1024
+_MAX_PIECES = 512
+"""Pieces of one `sendmsg`; the kernel's limit is 1024."""
 
 
 class RawStream:
-    """Reads and writes `sock`, which is non-blocking and becomes this object's own.
+    """Reads and writes `sock`, which is non-blocking; the stream owns and closes it.
 
     Parameters
     ----------
-    begun : what was read already.
-    check : raises for a message of so many frames, or of so many bytes, that nobody sends.
-    group : cuts the sizes of frames into those that share memory.
-    take : called with the frames of each message. What it raises ends the connection.
-    ended : called once, with the reason: what `take` raised, an OSError, or None when the other end hung up.
+    received : bytes that were read from the socket before.
+    check : raises for a message with an impossible number of frames or of bytes.
+    on_frames : called with the frames of each message. What it raises ends the connection.
+    on_end : called once, with the reason: what `on_frames` raised, an OSError, or None when the peer closed.
     """
 
     def __init__(
         self,
         sock: socket.socket,
-        begun: bytes,
+        received: bytes,
         check: Callable[[int, int], None],
-        group: Callable[[Sequence[int]], list[tuple[int, list[int]]]],
-        take: Callable[[list[memoryview]], None],
-        ended: Callable[[BaseException | None], None],
+        on_frames: Callable[[list[memoryview]], None],
+        on_end: Callable[[BaseException | None], None],
     ) -> None:
         self.socket: socket.socket | None = sock
         self.error: BaseException | None = None
-        self._check, self._group, self._take, self._ended = check, group, take, ended
+        self._check, self._on_frames, self._on_end = check, on_frames, on_end
         self._loop = asyncio.get_running_loop()
-        self._data = bytearray(begun)
+        self._data = bytearray(received)
         self._large: deque[memoryview] = deque()
-        """Memory of the message that is being read, as far as it is not filled; empty between messages."""
+        """Unfilled memory of the message that is being read; empty between messages."""
         self._frames: list[memoryview] = []
         self._unsent: deque[memoryview] = deque()
         self._sending = threading.Lock()
-        """Held by whoever writes to the socket or closes it."""
+        """Held while the socket is written to or closed."""
         self._fd = sock.fileno()
         self._loop.add_reader(self._fd, self._readable)
-        if begun:
-            self._loop.call_soon(self._parse_begun)
+        if received:
+            self._loop.call_soon(self._parse_received)
 
     def closed(self) -> bool:
         return self.socket is None
 
     def writing(self) -> bool:
-        """Whether the system has not taken all of what was sent."""
+        """Whether the kernel has not accepted all of what was sent yet."""
         return bool(self._unsent)
 
-    # -- out ----------------------------------------------------------------------------------------------------------
+    # -- sending ------------------------------------------------------------------------------------------------------
 
     def send(self, pieces: Sequence[Buffer]) -> None:
-        """Send without waiting; what the socket does not take yet is kept, not copied. Raises OSError."""
+        """Send without waiting; what the socket does not accept yet is queued uncopied. Raises OSError."""
         with self._sending:
             sock = self.socket
             if sock is None:
@@ -85,11 +83,11 @@ class RawStream:
                 self._unsent.extend([memoryview(piece).cast("B") for piece in pieces])
                 self._write()
                 if self._unsent:
-                    self._loop.call_soon_threadsafe(self._await_room)
+                    self._loop.call_soon_threadsafe(self._add_writer)
             else:
                 self._unsent.extend([memoryview(piece).cast("B") for piece in pieces])
 
-    def _await_room(self) -> None:
+    def _add_writer(self) -> None:
         if self.socket is not None and self._unsent:
             self._loop.add_writer(self._fd, self._writable)
 
@@ -98,7 +96,7 @@ class RawStream:
         assert sock is not None
         with contextlib.suppress(BlockingIOError):
             while unsent:
-                sent = sock.sendmsg([piece for piece, _ in zip(unsent, range(_MOST_PIECES))])
+                sent = sock.sendmsg([piece for piece, _ in zip(unsent, range(_MAX_PIECES))])
                 while unsent and sent >= len(unsent[0]):
                     sent -= len(unsent.popleft())
                 if sent:
@@ -113,7 +111,7 @@ class RawStream:
         except OSError as error:
             self._end(error)
 
-    # -- in -----------------------------------------------------------------------------------------------------------
+    # -- receiving ----------------------------------------------------------------------------------------------------
 
     def _readable(self) -> None:
         sock = self.socket
@@ -123,7 +121,7 @@ class RawStream:
             if self._large:
                 self._fill(sock)
                 return
-            data = sock.recv(_CHUNK)
+            data = sock.recv(_RECEIVE_BYTES)
             if not data:
                 self._end(None)
                 return
@@ -131,17 +129,17 @@ class RawStream:
             self._parse()
         except BlockingIOError:
             return
-        except BaseException as error:  # noqa: BLE001  # the owner of the connection hears of it
+        except BaseException as error:  # noqa: BLE001  # reported to the owner by `on_end`
             self._end(error)
 
-    def _parse_begun(self) -> None:
+    def _parse_received(self) -> None:
         try:
             self._parse()
         except BaseException as error:  # noqa: BLE001  # as above
             self._end(error)
 
     def _fill(self, sock: socket.socket) -> None:
-        """Read into the memory of a large message."""
+        """Receive into the memory of a large message."""
         large = self._large
         got = sock.recv_into(large[0])
         if not got:
@@ -153,13 +151,13 @@ class RawStream:
         large.popleft()
         if not large:
             frames, self._frames = self._frames, []
-            self._take(frames)
+            self._on_frames(frames)
 
     def _parse(self) -> None:
-        """Hand on what has arrived whole, and begin with a message of which only a part has."""
+        """Deliver the messages that are complete, and allocate memory for one that is not."""
         data, at = self._data, 0
-        while len(data) - at >= _FIRST.size and not self._large:
-            count, size = _FIRST.unpack_from(data, at)
+        while len(data) - at >= PREFIX.size and not self._large:
+            count, size = PREFIX.unpack_from(data, at)
             self._check(count, 0)
             body = at + 4 + 8 * count
             if len(data) < body:
@@ -167,7 +165,7 @@ class RawStream:
             sizes = [size] if count == 1 else list(struct.unpack_from(f"<{count}Q", data, at + 4))
             self._check(count, sum(sizes))
             at = body
-            for together, members in self._group(sizes):
+            for together, members in group_frames(sizes):
                 have = min(together, len(data) - at)
                 if have == together:
                     memory = memoryview(data[at : at + together])
@@ -182,12 +180,12 @@ class RawStream:
                     begin += size
             if not self._large:
                 frames, self._frames = self._frames, []
-                self._take(frames)
+                self._on_frames(frames)
                 if self.socket is None:
                     return
         self._data = data[at:] if at < len(data) else bytearray()
 
-    # -- the end ------------------------------------------------------------------------------------------------------
+    # -- closing ------------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
         self._end(None)
@@ -202,4 +200,4 @@ class RawStream:
             self._loop.remove_writer(self._fd)
             self._unsent.clear()
             sock.close()
-        self._ended(error)
+        self._on_end(error)

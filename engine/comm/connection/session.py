@@ -26,7 +26,8 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
-from howdah.engine.comm.connection.framing import Buffer, Channel, ChannelClosed, MalformedFrames
+from howdah.engine.comm.connection.channel import Channel, ChannelClosed, MalformedFrames
+from howdah.engine.protocol.frames import Buffer
 
 In = TypeVar("In")
 

@@ -30,7 +30,7 @@ T = TypeVar("T")
 def size_class(n: int) -> int:
     """The size of a piece for `n` bytes: an eighth more at most, and whole pages.
 
-    >>> rounded(1 << 20) == 1 << 20, rounded((1 << 20) + 1) == 9 << 17
+    >>> size_class(1 << 20) == 1 << 20, size_class((1 << 20) + 1) == 9 << 17
     (True, True)
     """
     step = max(1 << max((n - 1).bit_length() - 4, 0), mmap.PAGESIZE)

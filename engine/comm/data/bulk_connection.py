@@ -17,19 +17,21 @@ import struct
 import time
 from collections.abc import Sequence
 
-from howdah.engine.comm.connection.framing import (
-    LARGE_FRAME,
-    MAX_FRAMES,
-    Buffer,
-    Channel,
-    ChannelClosed,
-    MalformedFrames,
-    encode_message,
-    nbytes,
-)
+from howdah.engine.comm.connection.channel import Channel, ChannelClosed, MalformedFrames
 from howdah.engine.comm.data.encryption import AeadRecords
 from howdah.engine.comm.data.receive_buffers import allocate
 from howdah.engine.comm.data.record_layer import EncryptedRecords, PlainRecords, RecordLayer, TlsRecords
+from howdah.engine.protocol.frames import (
+    LENGTH_BYTES,
+    MAX_FRAMES,
+    PREFIX,
+    Buffer,
+    decode_lengths,
+    encode_message,
+    group_frames,
+    nbytes,
+    split_group,
+)
 
 IDLE_TIMEOUT = 120
 """An end that neither sends nor takes a byte for so long while it should is given up."""
@@ -37,10 +39,9 @@ IDLE_TIMEOUT = 120
 MAX_FDS = 64
 """File descriptors in one control message (the kernel's limit is 253)."""
 
-_FIRST = struct.Struct("<IQ")
 _SOCKET_BUFFER = 4 << 20
 _TIMED = 1 << 20
-_ALIGN, _ALIGNED_LEAST = 16, 1024
+_ALIGN, _ALIGNED_MIN_BYTES = 16, 1024
 
 
 class BulkConnection:
@@ -86,9 +87,9 @@ class BulkConnection:
         if stream.closed():
             raise ChannelClosed(f"the connection to {channel.peer} ended")
         sock = stream.socket
-        stream.io_loop.remove_handler(sock)  # what tornado's own start_tls does to give a socket away
+        stream.io_loop.remove_handler(sock)
         stream.socket = None
-        stream._closed = True
+        stream._closed = True  # noqa: SLF001  # tornado has no call that gives a socket away (decisions/0012)
         line = cls(sock, channel.peer, other_host, seal)
         channel.on_close = line.close
         return line
@@ -115,34 +116,29 @@ class BulkConnection:
 
     def receive(self) -> list[memoryview]:
         """The next message's frames, each a writable memoryview."""
-        head = bytearray(_FIRST.size)
+        head = bytearray(PREFIX.size)
         self._fill(memoryview(head))
-        count, size = _FIRST.unpack(head)
+        count, first = PREFIX.unpack(head)
         if not 0 < count <= MAX_FRAMES:
             raise MalformedFrames(f"{self.peer} announced {count} frames; it does not speak howdah")
-        sizes = [size]
+        sizes = [first]
         if count > 1:
-            more = bytearray(8 * (count - 1))
-            self._fill(memoryview(more))
-            sizes += struct.unpack(f"<{count - 1}Q", more)
+            rest = bytearray(LENGTH_BYTES * (count - 1))
+            self._fill(memoryview(rest))
+            sizes = decode_lengths(first, rest)
         frames: list[memoryview] = []
-        at = 0
-        while at < count:
-            stop, together = at + 1, sizes[at]
-            while stop < count and together + sizes[stop] <= LARGE_FRAME:
-                together += sizes[stop]
-                stop += 1
+        for together, members in group_frames(sizes):
             memory = allocate(together)
             self._fill(memory)
             begin = 0
-            for size in sizes[at:stop]:
-                frame = memory[begin : begin + size]
-                if size >= _ALIGNED_LEAST and begin % _ALIGN:  # arrays want their data aligned
-                    frame, unaligned = allocate(size), frame
-                    frame[:] = unaligned
-                frames.append(frame)
-                begin += size
-            at = stop
+            for frame in split_group(memory, members):
+                if len(frame) >= _ALIGNED_MIN_BYTES and begin % _ALIGN:  # arrays require aligned data
+                    aligned = allocate(len(frame))
+                    aligned[:] = frame
+                    frames.append(aligned)
+                else:
+                    frames.append(frame)
+                begin += len(frame)
         return frames
 
     def receive_fds(self, count: int) -> list[int]:

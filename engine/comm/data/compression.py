@@ -10,9 +10,9 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from howdah.engine.comm.connection.framing import Buffer, nbytes
 from howdah.engine.comm.data.bulk_connection import BulkConnection
 from howdah.engine.comm.data.receive_buffers import allocate
+from howdah.engine.protocol.frames import Buffer, nbytes
 
 LEAST = 64 << 10
 """Bytes below which a frame is not pressed."""
@@ -48,8 +48,8 @@ class Compressor:
         places = [0, (len(frame) // 2) & ~63, len(frame) - SAMPLE]
         sample = b"".join(frame[at : at + SAMPLE] for at in places)
         share = len(codec.compress(sample, asbytes=True)) / len(sample)
-        seconds_a_byte = (time.thread_time() - begun) / len(sample)
-        if share > SHRINKS or seconds_a_byte > (1 - share) * self._line.seconds_per_byte:
+        seconds_per_byte = (time.thread_time() - begun) / len(sample)
+        if share > SHRINKS or seconds_per_byte > (1 - share) * self._line.seconds_per_byte:
             return None
         return memoryview(codec.compress(frame)).cast("B")
 

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import msgspec
 
+from howdah.engine.comm.connection.channel import Channel
 from howdah.engine.comm.connection.connect import Handler, Listener, connect
-from howdah.engine.comm.connection.framing import Channel
 from howdah.engine.comm.security.certificates import Role
 from howdah.engine.protocol.messages import Hello
 from howdah.errors import HowdahError, PeerRefused

@@ -40,7 +40,7 @@ def allocate(n: int) -> memoryview:
     ------
     MemoryError : the system has none.
 
-    >>> new_memory(5).nbytes
+    >>> allocate(5).nbytes
     5
     """
     if n >= POOLED_MIN_BYTES:

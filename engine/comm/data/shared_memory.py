@@ -16,8 +16,8 @@ import threading
 import weakref
 from collections.abc import Sequence
 
-from howdah.engine.comm.connection.framing import Buffer, nbytes
 from howdah.engine.comm.data.buffer_pool import BufferPool, size_class
+from howdah.engine.protocol.frames import Buffer, nbytes
 
 SHARED_MIN_BYTES = 64 << 10
 """Bytes of buffers from which a result is shared rather than sent: below, two system calls and a mapping cost more."""

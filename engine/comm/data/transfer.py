@@ -18,14 +18,15 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from howdah.engine.comm.connection.channel import Channel, ChannelClosed
 from howdah.engine.comm.connection.connect import connect, send_greeting, uses_tls
-from howdah.engine.comm.connection.framing import Buffer, Channel, ChannelClosed, nbytes
 from howdah.engine.comm.data.bulk_connection import MAX_FDS, BulkConnection
 from howdah.engine.comm.data.compression import Compressor, decompress
 from howdah.engine.comm.data.encryption import AeadRecords, accept, is_enabled, offer
 from howdah.engine.comm.data.local_socket import connect_local
 from howdah.engine.comm.data.shared_memory import SharedBuffers, map_aligned
 from howdah.engine.comm.security.certificates import Security
+from howdah.engine.protocol.frames import Buffer, nbytes
 from howdah.engine.protocol.layers import Key, TaskRange
 from howdah.engine.protocol.messages import DataMessage, Fetch, Fetched, Hello, Welcome
 from howdah.engine.serialization.serialize import loads

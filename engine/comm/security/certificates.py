@@ -46,7 +46,7 @@ BACKDATED = datetime.timedelta(hours=1)
 class Role:
     """What a peer proved to be. `kind` is "scheduler", "worker", "user" or "anonymous".
 
-    >>> Role.of_uri("howdah://app_1/worker/container_7")
+    >>> Role.from_uri("howdah://app_1/worker/container_7")
     Role(app='app_1', kind='worker', name='container_7')
     >>> Role("app_1", "scheduler").uri
     'howdah://app_1/scheduler'

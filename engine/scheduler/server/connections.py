@@ -9,9 +9,9 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 
+from howdah.engine.comm.connection.channel import Channel
 from howdah.engine.comm.connection.connect import Listener, send_greeting
 from howdah.engine.comm.connection.enrollment import Registrar, answer_request
-from howdah.engine.comm.connection.framing import Channel
 from howdah.engine.comm.connection.session import Session, decoder_of
 from howdah.engine.comm.security.certificates import Role, Security
 from howdah.engine.protocol.events import ClientJoined, ClientReturned

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from howdah.engine.comm.connection.framing import Buffer
 from howdah.engine.protocol.events import Event
+from howdah.engine.protocol.frames import Buffer
 from howdah.engine.scheduler.core.views import SchedulerViews
 from howdah.engine.scheduler.server.journal_writer import JournalWriter
 from howdah.engine.scheduler.server.sessions import InlineResults

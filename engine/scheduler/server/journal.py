@@ -25,7 +25,7 @@ from itertools import islice
 from typing import Protocol, TypeAlias
 
 import howdah
-from howdah.engine.comm.connection.framing import Buffer, nbytes
+from howdah.engine.protocol.frames import Buffer, nbytes
 from howdah.engine.protocol.messages import PROTOCOL
 from howdah.errors import CorruptFile, HowdahError, StorageError
 

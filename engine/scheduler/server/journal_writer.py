@@ -14,8 +14,8 @@ from collections import deque
 from collections.abc import Container, Iterable, Sequence
 from typing import Any
 
-from howdah.engine.comm.connection.framing import Buffer
 from howdah.engine.protocol.events import TaskError
+from howdah.engine.protocol.frames import Buffer
 from howdah.engine.protocol.layers import TaskRange
 from howdah.engine.scheduler.server.journal import Journal
 from howdah.engine.scheduler.server.journal_records import (

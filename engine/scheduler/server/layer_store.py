@@ -14,8 +14,8 @@ from typing import NamedTuple
 import msgspec
 from msgspec import Struct
 
-from howdah.engine.comm.connection.framing import Buffer, nbytes
 from howdah.engine.protocol.events import GraphSubmitted, LayerSpec
+from howdah.engine.protocol.frames import Buffer, nbytes
 from howdah.engine.protocol.layers import Key, TaskRange
 from howdah.engine.protocol.messages import DefineLayer
 from howdah.errors import HowdahError

@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from howdah.engine.comm.connection.framing import Buffer
 from howdah.engine.protocol.events import (
     Event,
     ForgetLayer,
@@ -29,6 +28,7 @@ from howdah.engine.protocol.events import (
     StartBatch,
     Tick,
 )
+from howdah.engine.protocol.frames import Buffer
 from howdah.engine.protocol.layers import Key, TaskRange
 from howdah.engine.protocol.messages import Recall, ResultsLost, TasksErred, TasksUnschedulable
 from howdah.engine.scheduler.core.scheduler import Scheduler

@@ -12,9 +12,9 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from howdah.engine.comm.connection.framing import Buffer
 from howdah.engine.comm.security.certificates import Role
 from howdah.engine.protocol.events import CancelRequested, EpochOpened, Released, TasksFailed
+from howdah.engine.protocol.frames import Buffer
 from howdah.engine.protocol.layers import Key, TaskRange
 from howdah.engine.protocol.messages import Hello, Response
 from howdah.engine.scheduler.server.commands import Commands

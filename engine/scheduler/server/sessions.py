@@ -10,10 +10,10 @@ from array import array
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from howdah.engine.comm.connection.framing import Buffer
 from howdah.engine.comm.connection.session import Session
 from howdah.engine.comm.security.certificates import Role
 from howdah.engine.protocol.events import StartBatch, WorkerInfo
+from howdah.engine.protocol.frames import Buffer
 from howdah.engine.protocol.layers import Key, TaskRange
 from howdah.engine.protocol.messages import (
     NOT_INLINE,

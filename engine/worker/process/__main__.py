@@ -1,18 +1,21 @@
 """`python -m howdah.engine.worker.process`: one worker under its supervisor.
 
-YARN containers and the local cluster start it.
-
-Counts of threads of native libraries are set before anything is imported that might read them.
+Started by YARN containers and the local cluster. The thread counts of native libraries are set before anything is
+imported that might read them.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from howdah.engine.worker.process.supervisor_link import SupervisorLink
 
 
 def resources(text: str) -> tuple[tuple[str, float], ...]:
-    """Amounts by name from text, separated by blanks or commas.
+    """Parse amounts by name, separated by blanks or commas.
 
     >>> resources("licence=0.5, gpu=2")
     (('gpu', 2.0), ('licence', 0.5))
@@ -30,6 +33,7 @@ def resources(text: str) -> tuple[tuple[str, float], ...]:
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
     parser = argparse.ArgumentParser(prog="python -m howdah.engine.worker.process", description="One howdah worker.")
     parser.add_argument("--scheduler", required=True, help="the scheduler's address")
     parser.add_argument("--security", default="", help="security directory; none over Unix sockets")
@@ -54,7 +58,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def limit_native_threads(slots: int) -> None:
-    """Native thread pools as large as the slots; what the user has set stays."""
+    """Set the size of native thread pools to the number of slots, unless the user has set it."""
     for variable in (
         "POLARS_MAX_THREADS",
         "OMP_NUM_THREADS",
@@ -69,9 +73,17 @@ def limit_native_threads(slots: int) -> None:
 def main(argv: list[str] | None = None) -> int:
     options = arguments(argv)
     limit_native_threads(options.slots)
+    # The supervisor's process loads nothing that it does not need itself, and reads the variables set above.
     from howdah.engine.worker.process.supervisor import Supervisor
 
-    return Supervisor(options).run()
+    return Supervisor(options, run_worker).run()
+
+
+def run_worker(options: argparse.Namespace, link: SupervisorLink) -> int:
+    """Run the worker in the supervisor's child, where alone the engine is imported; return its exit code."""
+    from howdah.engine.worker.process.main import run
+
+    return run(options, link)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,8 @@ from howdah.engine.comm.data import buffer_pool as kept
 from howdah.engine.comm.security.certificates import Security, role_of_pem
 from howdah.engine.protocol.events import WorkerInfo
 from howdah.engine.worker import task_logs as logs
-from howdah.engine.worker.process.supervisor import BROKEN, REFUSED, RESTART_CODE, SupervisorLink
+from howdah.engine.worker.process.exits import BROKEN, REFUSED, RESTART_CODE
+from howdah.engine.worker.process.supervisor_link import SupervisorLink
 from howdah.engine.worker.worker import Worker
 from howdah.errors import HowdahError
 

@@ -1,9 +1,9 @@
 """A worker's supervisor: the process that a container or the local cluster starts; the worker itself is its child.
 
-It is small (it imports nothing of the engine), so it outlives whatever a task does to the worker. It says why a worker
-ended (exit code or signal, peak memory, what it was running, its last words), ends one that takes more memory than it
-may, starts it again with growing pauses, and gives up when it dies too often. It hands SIGTERM on, and sees to it that
-the worker is gone when its time is over. If the supervisor itself is killed, the kernel ends the worker with it.
+It imports nothing large, so that it survives whatever a task does to the worker. It reports why a worker ended (exit
+code or signal, peak memory, what was running, the end of its log), kills one that exceeds its memory limit, starts it
+again with growing pauses, and gives up when it dies too often. It forwards SIGTERM, and kills a worker that is still
+there after its grace. If the supervisor itself is killed, the kernel ends the worker with it. Used by `__main__` alone.
 """
 
 from __future__ import annotations
@@ -20,73 +20,50 @@ import sys
 import time
 import traceback
 from collections import deque
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import TypeAlias
 
-from howdah.engine.worker import scratch
-from howdah.engine.worker.task_board import StatusPage
+from howdah.backoff import delays
+from howdah.engine.worker.process.exits import (
+    BROKEN,
+    CRASH_SECONDS,
+    GAVE_UP,
+    LEFT,
+    LOST,
+    MAX_CRASHES,
+    REFUSED,
+    RESTART_CODE,
+    exit_reason,
+)
+from howdah.engine.worker.process.supervisor_link import SupervisorLink
+from howdah.engine.worker.status_page import StatusPage
+from howdah.engine.worker.store import scratch
+from howdah.engine.worker.store.process_memory import unreclaimable_bytes
 
-MOST_CRASHES = 10
-"""Deaths of one worker within `CRASH_SECONDS` after which it is not started again: something is wrong with it."""
-CRASH_SECONDS = 60.0
-LONGEST_PAUSE = 10.0
-"""Seconds between a death and the next start, at most; the first death costs no pause, later ones twice the last."""
+RunWorker: TypeAlias = Callable[[argparse.Namespace, SupervisorLink], int]
+"""Runs the worker that the options describe, in the child process; returns its exit code."""
 
-LEFT, LOST, REFUSED, BROKEN, GAVE_UP = 0, 3, 4, 5, 6
-RESTART_CODE = 75
-"""The worker's exit code when it is to start anew, and is not to blame."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 10.0
+"""Seconds between a death and the next start; the first death within `CRASH_SECONDS` costs no pause."""
 
 TAIL_BYTES = 8000
-"""Of the worker's standard error so much is kept for the reason of its death."""
+"""Bytes of the worker's standard error that are stored for the reason of its death."""
+
+LEAST_LIMIT = 192 << 20
+"""A worker that uses fewer bytes is never killed for its memory: Python and its libraries alone take some."""
+
+KILL_DELAY = 1.0
+"""Seconds after the grace of a SIGTERM until the worker is killed."""
 
 _PDEATHSIG, _SET_NAME = 1, 15
 
 
-class SupervisorLink(NamedTuple):
-    """What the worker's process gets from its supervisor.
-
-    `line`: a file descriptor on which it says its identity and that it means to leave. `identity`: what its
-    predecessor was granted: (certificate, key), both PEM. `died`: why its predecessor ended.
-    """
-
-    report_fd: int
-    status_page: StatusPage
-    identity: tuple[bytes, bytes]
-    died: str
-
-    def report_identity(self, certificate: bytes, key: bytes) -> None:
-        """Keep this identity for the process that comes after this one."""
-        self._say({"identity": [certificate.decode(), key.decode()]})
-
-    def report_leaving(self) -> None:
-        """The exit that follows is meant; an exit without this word is a task's doing."""
-        self._say({"leaving": True})
-
-    def _say(self, message: dict[str, object]) -> None:
-        with contextlib.suppress(OSError):  # without a supervisor there is nobody to be told
-            os.write(self.report_fd, json.dumps(message).encode() + b"\n")
-
-
-def exit_reason(pid: int, code: int) -> str:
-    """What a process's exit code (negative: the signal's number) says, for people.
-
-    >>> exit_reason(7, -11), exit_reason(7, 1)
-    ('its process 7 was ended by signal SIGSEGV', 'its process 7 exited with code 1')
-    """
-    if code >= 0:
-        return f"its process {pid} exited with code {code}"
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = str(-code)
-    return f"its process {pid} was ended by signal {name}"
-
-
 def log_tail(log: str) -> str:
-    """The end of a worker's log that fits into a message: where it crashed, or its last lines.
+    """Return the end of a worker's log that fits into a message: where it crashed, or its last lines.
 
-    >>> last_words("a\\nb\\n\\nc\\nd\\n")
+    >>> log_tail("a\\nb\\n\\nc\\nd\\n")
     'b | c | d'
-    >>> last_words("Fatal Python error: Aborted\\n\\nCurrent thread 0x7:\\n  File x\\n  File y\\n")
+    >>> log_tail("Fatal Python error: Aborted\\n\\nCurrent thread 0x7:\\n  File x\\n  File y\\n")
     'Fatal Python error: Aborted | File x | File y'
     """
     lines = [line.strip() for line in log.splitlines() if line.strip()]
@@ -97,37 +74,39 @@ def log_tail(log: str) -> str:
     return " | ".join(lines[-4 if crash else -3 :])[:400]
 
 
-def pause_after(crashes: int) -> float:
-    """Seconds before the next start, after so many deaths of late.
-
-    >>> [pause_after(n) for n in (1, 2, 3, 4, 20)]
-    [0.0, 0.1, 0.2, 0.4, 10.0]
-    """
-    return 0.0 if crashes < 2 else min(0.1 * 2 ** (crashes - 2), LONGEST_PAUSE)
-
-
 class Supervisor:
-    """Keeps the worker that `options` describe (see `__main__`) alive. `run` returns the exit code."""
+    """Keeps the worker that `options` describe (see `__main__`) alive. `run` returns the exit code.
 
-    def __init__(self, options: argparse.Namespace) -> None:
+    Parameters
+    ----------
+    options : of the command line.
+    run_worker : called in the child, once for each start.
+    """
+
+    def __init__(self, options: argparse.Namespace, run_worker: RunWorker) -> None:
         self.options = options
         self.pid = 0
-        self._board = StatusPage(options.slots)
+        """Of the worker; 0 while there is none."""
+        self._run_worker = run_worker
+        self._status_page = StatusPage(options.slots)
         self._identity = (b"", b"")
         self._died = ""
         self._crashes: list[float] = []
+        self._pauses: Iterator[float] = delays(FIRST_PAUSE, LONGEST_PAUSE)
         self._tail: deque[bytes] = deque()
-        self._meant = False
+        self._exit_intended = False
         self._verdict = ""
-        """Why the supervisor itself has ended the worker."""
-        self._ending: float | None = None
-        """When the worker is killed that was told to go."""
+        """Why the supervisor itself has killed the worker."""
+        self._kill_at: float | None = None
+        """When the worker is killed that was asked to leave."""
         self._parent_gone = False
-        self._line = b""
+        self._report = b""
+        """The beginning of a report that has not arrived completely."""
         self._selector = selectors.DefaultSelector()
         self._fds: dict[str, int] = {}
 
     def run(self) -> int:
+        """Start the worker, and again after each death; return when it has left or is given up."""
         _prctl(_SET_NAME, b"howdah-watch")
         woken, wakes = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
@@ -142,24 +121,24 @@ class Supervisor:
                 start_at = None
                 self._start(woken, wakes)
             ended = self._wait(start_at)
-            if self._ending is not None and not self.pid:
+            if self._kill_at is not None and not self.pid:
                 return LEFT
             if not ended:
                 continue
             code = self._reap()
             if self._parent_gone:
                 return LOST
-            if self._ending is not None:
+            if self._kill_at is not None:
                 return LEFT
-            if code in (LEFT, LOST, REFUSED) and self._meant:
+            if code in (LEFT, LOST, REFUSED) and self._exit_intended:
                 return code
             start_at = time.monotonic()
-            if code == RESTART_CODE and self._meant:
+            if code == RESTART_CODE and self._exit_intended:
                 continue
             self._crashes = [at for at in self._crashes if start_at - at < CRASH_SECONDS] + [start_at]
             self._died = self._reason(code)
-            self._tell(self._died)
-            if len(self._crashes) > MOST_CRASHES:
+            self._report_death(self._died)
+            if len(self._crashes) > MAX_CRASHES:
                 print(
                     f"howdah: worker {self.options.name} died {len(self._crashes)} times within {CRASH_SECONDS:.0f} s "
                     f"and is given up; the last time: {self._died}",
@@ -167,32 +146,35 @@ class Supervisor:
                     flush=True,
                 )
                 return GAVE_UP
-            start_at += pause_after(len(self._crashes))
+            if len(self._crashes) == 1:
+                self._pauses = delays(FIRST_PAUSE, LONGEST_PAUSE)
+            else:
+                start_at += next(self._pauses)
 
     # -- the child ------------------------------------------------------------------------------------------------
 
     def _start(self, *own: int) -> None:
-        self._board.clear()
+        self._status_page.clear()
         self._tail.clear()
-        self._meant, self._verdict, self._line = False, "", b""
+        self._exit_intended, self._verdict, self._report = False, "", b""
         errors, their_errors = os.pipe2(os.O_CLOEXEC)
-        said, their_line = os.pipe2(os.O_CLOEXEC)
+        reports, their_reports = os.pipe2(os.O_CLOEXEC)
         parent = os.getpid()
         self.pid = os.fork()
         if self.pid == 0:
             _prctl(_PDEATHSIG, signal.SIGKILL)
             if os.getppid() != parent:
                 os._exit(LOST)
-            self._be_worker(their_errors, their_line, (*own, errors, said))
+            self._be_worker(their_errors, their_reports, (*own, errors, reports))
         os.close(their_errors)
-        os.close(their_line)
-        for fd in (errors, said):
+        os.close(their_reports)
+        for fd in (errors, reports):
             os.set_blocking(fd, False)
-        self._fds = {"errors": errors, "said": said, "ended": os.pidfd_open(self.pid)}
+        self._fds = {"errors": errors, "reports": reports, "ended": os.pidfd_open(self.pid)}
         for name, fd in self._fds.items():
             self._selector.register(fd, selectors.EVENT_READ, name)
 
-    def _be_worker(self, errors: int, line: int, others: tuple[int, ...]) -> None:
+    def _be_worker(self, errors: int, reports: int, others: tuple[int, ...]) -> None:
         """In the child: from here on this process is the worker."""
         code = BROKEN
         try:
@@ -203,27 +185,26 @@ class Supervisor:
                 os.close(fd)
             os.dup2(errors, 2)
             os.close(errors)
-            # Tasks get an empty standard input, which they may even close; the parent's line is the supervisor's.
+            # Tasks get an empty standard input, which they may even close; the parent's socket is the supervisor's.
             with open(os.devnull, "rb") as empty:
                 os.dup2(empty.fileno(), 0)
             _prctl(_SET_NAME, b"howdah-worker")
-            from howdah.engine.worker.process.main import run
-
-            code = run(self.options, SupervisorLink(line, self._board, self._identity, self._died))
+            link = SupervisorLink(reports, self._status_page, self._identity, self._died)
+            code = self._run_worker(self.options, link)
         except BaseException:  # noqa: BLE001  # an error of howdah's own; the supervisor takes it from the log
             traceback.print_exc()
         finally:
             sys.stderr.flush()
-            # Slots may still run user code that cannot be stopped; nobody waits for it.
+            # Slots may still run user code that cannot be stopped; the process does not wait for it.
             os._exit(code)
 
     def _reap(self) -> int:
-        """The worker has ended: its exit code, its last words taken."""
+        """Collect the ended worker: its exit code, memory, last output and files."""
         _, status, usage = os.wait4(self.pid, 0)
         self._ended_pid, self._peak, self.pid = self.pid, usage.ru_maxrss << 10, 0
         scratch.remove_folders_of(self.options.local_dir, self._ended_pid)
-        for name in ("errors", "said"):
-            self._read(name)  # what it said last; a process of a task's may hold the pipe open, so not to its end
+        for name in ("errors", "reports"):
+            self._read(name)  # what is there now; a process of a task's may hold the pipe open, so not to its end
         for fd in self._fds.values():
             with contextlib.suppress(KeyError):
                 self._selector.unregister(fd)
@@ -234,17 +215,17 @@ class Supervisor:
         parts = [self._verdict or exit_reason(self._ended_pid, code)]
         limit = self.options.memory_limit
         parts.append(f"peak memory {self._peak >> 20} MiB" + (f" of {limit >> 20} MiB" if limit else ""))
-        parts.append(self._board.read())
-        words = log_tail(b"".join(self._tail).decode(errors="replace"))
-        if words:
-            parts.append(f"its last words: {words}")
+        parts.append(self._status_page.read())
+        tail = log_tail(b"".join(self._tail).decode(errors="replace"))
+        if tail:
+            parts.append(f"the end of its log: {tail}")
         return "; ".join(parts)
 
-    def _tell(self, reason: str) -> None:
-        """The local cluster hears it on the line that is our standard input; on YARN it is for the container's log."""
+    def _report_death(self, reason: str) -> None:
+        """Report to the local cluster, over the socket that is standard input, or on YARN to the container's log."""
         if self.options.die_with_parent:
             message = {"pid": self._ended_pid, "ended": reason}
-            with contextlib.suppress(OSError):  # the parent is gone: its line says so presently
+            with contextlib.suppress(OSError):  # the parent is gone, which the selector reports next
                 os.write(0, json.dumps(message).encode() + b"\n")
         else:
             print(f"howdah: worker {self.options.name}: {reason}", file=sys.stderr, flush=True)
@@ -252,40 +233,40 @@ class Supervisor:
     # -- waiting --------------------------------------------------------------------------------------------------
 
     def _wait(self, start_at: float | None) -> bool:
-        """Serve what comes; True when the worker has ended."""
+        """Handle what happens next; True when the worker has ended."""
         now = time.monotonic()
-        timeouts = [at - now for at in (start_at, self._ending) if at is not None]
+        timeouts = [at - now for at in (start_at, self._kill_at) if at is not None]
         if self.pid and self.options.memory_limit:
-            timeouts.append(self._look_at_memory())
+            timeouts.append(self._check_memory())
         for key, _ in self._selector.select(max(0.0, min(timeouts)) if timeouts else None):
             match key.data:
                 case "signal":
                     with contextlib.suppress(BlockingIOError):
                         if signal.SIGTERM in os.read(key.fd, 4096):
-                            self._hand_on()
+                            self._on_sigterm()
                 case "parent":
-                    self._heard_parent()
+                    self._on_parent()
                 case "ended":
                     return True
                 case name:
                     self._read(name)
-        if self._ending is not None and time.monotonic() >= self._ending:
+        if self._kill_at is not None and time.monotonic() >= self._kill_at:
             self._kill()
         return False
 
-    def _hand_on(self) -> None:
-        if self._ending is None:
-            self._ending = time.monotonic() + self.options.grace + 1.0
+    def _on_sigterm(self) -> None:
+        if self._kill_at is None:
+            self._kill_at = time.monotonic() + self.options.grace + KILL_DELAY
             if self.pid:
                 os.kill(self.pid, signal.SIGTERM)
 
-    def _heard_parent(self) -> None:
+    def _on_parent(self) -> None:
         with contextlib.suppress(OSError):
             if os.read(0, 4096):
                 return
-        # The parent is gone, and the scheduler with it: there is nobody to say good-bye to.
+        # The parent has ended, and the scheduler with it: there is no one to save results for.
         self._selector.unregister(0)
-        self._parent_gone, self._ending = True, time.monotonic()
+        self._parent_gone, self._kill_at = True, time.monotonic()
         self._kill()
 
     def _kill(self) -> None:
@@ -303,8 +284,8 @@ class Supervisor:
                 with contextlib.suppress(KeyError):
                     self._selector.unregister(fd)
                 return
-            if name == "said":
-                self._hear(data)
+            if name == "reports":
+                self._on_reports(data)
                 continue
             with contextlib.suppress(OSError):
                 os.write(2, data)
@@ -312,19 +293,19 @@ class Supervisor:
             while len(self._tail) > 1 and sum(map(len, self._tail)) - len(self._tail[0]) >= TAIL_BYTES:
                 self._tail.popleft()
 
-    def _hear(self, data: bytes) -> None:
-        *lines, self._line = (self._line + data).split(b"\n")
-        for line in lines:
-            message = json.loads(line)
+    def _on_reports(self, data: bytes) -> None:
+        *reports, self._report = (self._report + data).split(b"\n")
+        for report in reports:
+            message = json.loads(report)
             if "identity" in message:
                 certificate, key = message["identity"]
                 self._identity = (certificate.encode(), key.encode())
-            self._meant = self._meant or "leaving" in message
+            self._exit_intended = self._exit_intended or "leaving" in message
 
     # -- memory ---------------------------------------------------------------------------------------------------
 
-    def _look_at_memory(self) -> float:
-        """End a worker that takes more than it may; seconds until the next look."""
+    def _check_memory(self) -> float:
+        """Kill a worker that exceeds its limit; return the seconds until the next check."""
         limit, used = self.options.memory_limit, unreclaimable_bytes(self.pid)
         if used > max(limit, LEAST_LIMIT) and not self._verdict:
             self._verdict = (
@@ -333,20 +314,6 @@ class Supervisor:
             )
             self._kill()
         return 0.05 if used > 0.6 * limit else 0.2
-
-
-LEAST_LIMIT = 192 << 20
-"""A worker that uses less than this is never ended for its memory: Python and its libraries alone take some."""
-
-
-def unreclaimable_bytes(pid: int) -> int:
-    """Memory of a process that nothing but its end can give back: not what it has mapped of files."""
-    try:
-        with open(f"/proc/{pid}/status", "rb") as file:
-            found = [line.split() for line in file if line.startswith((b"RssAnon", b"RssShmem"))]
-    except OSError:
-        return 0
-    return sum(int(parts[1]) for parts in found) << 10
 
 
 def _prctl(option: int, value: int | bytes) -> None:

@@ -50,7 +50,7 @@ def memory_blocks(value: Any, size: int) -> list[tuple[int, int]]:
     Two values that share a piece name it alike: an array and its slices, tables cut from one table. What is of no
     known kind is one piece of `size` bytes of its own.
 
-    >>> memory_of("abc", 52)[0][1]
+    >>> memory_blocks("abc", 52)[0][1]
     52
     """
     found = dict(_pieces(value, 3))

@@ -20,8 +20,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 
 from howdah.engine.comm.data import buffer_pool as kept
-from howdah.engine.worker import scratch
-from howdah.engine.worker.memory_monitor import resident_bytes
+from howdah.engine.worker.store import scratch
+from howdah.engine.worker.store.process_memory import resident_bytes
 from howdah.engine.worker.store.spillable import SpillableResult
 
 log = logging.getLogger(__name__)

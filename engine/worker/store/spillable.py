@@ -15,7 +15,6 @@ import zlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from howdah.engine.comm.connection.framing import nbytes
 from howdah.engine.comm.data.shared_memory import (
     SHARED_MIN_BYTES,
     SegmentPool,
@@ -25,6 +24,7 @@ from howdah.engine.comm.data.shared_memory import (
     write_aligned,
 )
 from howdah.engine.comm.data.transfer import MISSING, Packed
+from howdah.engine.protocol.frames import nbytes
 from howdah.engine.serialization.serialize import dumps_out_of_band, loads
 from howdah.errors import Unpicklable
 

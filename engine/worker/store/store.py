@@ -37,7 +37,7 @@ _MOST_LAYERS = 1000
 class ResultStore:
     """Values by (layer, item).
 
-    >>> store = Store()
+    >>> store = ResultStore()
     >>> store.put(b"a", range(2, 4), ["x", "y"], [50, 51])
     >>> store.get(b"a", 3), store.nbytes
     ('y', 101)

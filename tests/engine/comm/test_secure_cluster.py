@@ -18,8 +18,8 @@ from waiting import until
 
 from howdah.engine.api import Client
 from howdah.engine.client.admin import Owner
+from howdah.engine.comm.connection.channel import Channel
 from howdah.engine.comm.connection.connect import send_greeting
-from howdah.engine.comm.connection.framing import Channel
 from howdah.engine.comm.data.local_socket import LocalSocket, connect_local
 from howdah.engine.comm.security.certificates import Authority, Role
 from howdah.engine.coordination import Lock

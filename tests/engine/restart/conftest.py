@@ -19,7 +19,7 @@ from waiting import until
 
 from howdah.engine.api import Client
 from howdah.engine.comm.security.certificates import Authority
-from howdah.engine.worker import scratch
+from howdah.engine.worker.store import scratch
 
 
 class Processes:

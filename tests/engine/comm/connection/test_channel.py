@@ -8,7 +8,8 @@ import struct
 import pytest
 from tornado.iostream import IOStream
 
-from howdah.engine.comm.connection.framing import LARGE_FRAME, Channel, ChannelClosed, MalformedFrames, encode_message
+from howdah.engine.comm.connection.channel import Channel, ChannelClosed, MalformedFrames
+from howdah.engine.protocol.frames import LARGE_FRAME, encode_message
 
 
 async def pair() -> tuple[Channel, Channel]:

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from howdah.engine.comm.connection.framing import ChannelClosed
+from howdah.engine.comm.connection.channel import ChannelClosed
 from howdah.engine.comm.data import encryption as seal
 from howdah.engine.comm.data.bulk_connection import BulkConnection
 from howdah.engine.comm.data.encryption import RECORD_BYTES, AeadRecords, IntegrityError, accept, offer

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from waiting import until_async
 
+from howdah.engine.comm.connection.channel import Channel
 from howdah.engine.comm.connection.connect import Listener, send_greeting
-from howdah.engine.comm.connection.framing import Channel
 from howdah.engine.comm.data.bulk_connection import BulkConnection
 from howdah.engine.comm.data.transfer import PeerConnections, serve_results
 from howdah.engine.comm.security.certificates import Role

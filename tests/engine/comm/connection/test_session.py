@@ -11,7 +11,7 @@ import pytest
 from tornado.iostream import IOStream
 from waiting import until_async
 
-from howdah.engine.comm.connection.framing import Channel, MalformedFrames
+from howdah.engine.comm.connection.channel import Channel, MalformedFrames
 from howdah.engine.comm.connection.session import Session, decoder_of
 from howdah.engine.protocol.messages import ClientMessage, Leave, Query, SchedulerToWorker
 

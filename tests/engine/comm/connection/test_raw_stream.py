@@ -10,9 +10,10 @@ import pytest
 from tornado.iostream import IOStream
 from waiting import until_async
 
-from howdah.engine.comm.connection.framing import LARGE_FRAME, Channel, ChannelClosed, MalformedFrames, encode_message
+from howdah.engine.comm.connection.channel import Channel, ChannelClosed, MalformedFrames
 from howdah.engine.comm.connection.inproc import pair
 from howdah.engine.comm.connection.raw_stream import RawStream
+from howdah.engine.protocol.frames import LARGE_FRAME, encode_message
 
 
 def channels() -> tuple[Channel, Channel]:

@@ -15,8 +15,8 @@ import pyarrow as pa
 import pytest
 from waiting import until_async
 
+from howdah.engine.comm.connection.channel import Channel, ChannelClosed
 from howdah.engine.comm.connection.connect import Listener
-from howdah.engine.comm.connection.framing import Channel, ChannelClosed
 from howdah.engine.comm.data import buffer_pool as kept
 from howdah.engine.comm.data import transfer
 from howdah.engine.comm.data.bulk_connection import BulkConnection
@@ -327,8 +327,8 @@ def test_who_changes_all_of_it_stops_the_transfer(tmp_path: Path) -> None:
 
 
 class _Pace:
-    def __init__(self, seconds_a_byte: float) -> None:
-        self.seconds_a_byte = seconds_a_byte
+    def __init__(self, seconds_per_byte: float) -> None:
+        self.seconds_per_byte = seconds_per_byte
 
 
 def pressed_by(pace: float, frame: bytes) -> tuple[list[Any], Any]:
@@ -352,7 +352,7 @@ def test_frames_are_pressed_where_a_sample_says_that_it_pays() -> None:
 def test_between_hosts_a_slow_line_carries_lz4(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     taken: list[int] = []
     monkeypatch.setattr(
-        transfer, "open_pressed", lambda f, p: (taken.extend(len(f[i]) for i, _ in p), decompress(f, p))
+        transfer, "decompress", lambda f, p: (taken.extend(len(f[i]) for i, _ in p), decompress(f, p))
     )
     send = BulkConnection.send
 

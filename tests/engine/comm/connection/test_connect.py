@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from howdah.engine.comm.connection import enrollment as joining
+from howdah.engine.comm.connection.channel import Channel
 from howdah.engine.comm.connection.connect import Listener, connect, dial, receive_greeting, send_greeting
-from howdah.engine.comm.connection.framing import Channel
 from howdah.engine.comm.security.certificates import Authority, Role, Security, role_of_pem
 from howdah.engine.protocol.messages import Hello, JoinGranted, JoinRequest, Welcome
 from howdah.errors import EnvironmentMismatch, HowdahError, InputError, PeerRefused

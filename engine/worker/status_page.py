@@ -19,8 +19,8 @@ _SPARE = 30
 class StatusPage:
     """One line per running task.
 
-    >>> board = Board(2)
-    >>> entry = board.take(); board.write(entry, "load", 3, 4); board.read()
+    >>> board = StatusPage(2)
+    >>> entry = board.acquire(); board.write(entry, "load", 3, 4); board.read()
     'it was running load[3]'
     >>> board.erase(entry); board.read()
     'it was running nothing, the last was load[3]'
