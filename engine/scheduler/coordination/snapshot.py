@@ -1,4 +1,7 @@
-"""The coordination state as plain records, for the journal of a scheduler that is started again."""
+"""The coordination state as plain records, for the journal of a server that is restarted.
+
+Called by `server.coordination`; `restore(snapshot(state))` is the same state.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ from howdah.engine.scheduler.coordination.state import (
 
 
 class WaitingCallRecord(msgspec.Struct, frozen=True, array_like=True):
-    """A call that waits; `until` is the time of day."""
+    """A call without an answer; `until` is its deadline as a Unix time."""
 
     call: PrimitiveCall
     until: float | None
@@ -31,7 +34,7 @@ class PrimitiveRecord(msgspec.Struct, frozen=True, array_like=True):
     name: str
     owner: str
     limit: int
-    items: list[PackedValue]
+    values: list[PackedValue]
     leases: dict[str, str]
     flag: bool
     waiting: list[WaitingCallRecord]
@@ -39,55 +42,63 @@ class PrimitiveRecord(msgspec.Struct, frozen=True, array_like=True):
 
 
 class CoordinationRecord(msgspec.Struct, frozen=True, array_like=True):
-    """All of it. `tickets`: number, call, items."""
+    """All primitives. `tickets`: number, call and values of each delivery that is not confirmed."""
 
-    things: list[PrimitiveRecord]
+    primitives: list[PrimitiveRecord]
     tickets: list[tuple[int, PrimitiveCall, tuple[PackedValue, ...]]]
     next_ticket: int
 
 
 def snapshot(state: CoordinationState, offset: float) -> CoordinationRecord:
-    """What `restored` makes the same state of. `offset`: what makes a time of day of the state's time."""
+    """Return the state as a record. `offset`: seconds to add to the state's time for a Unix time."""
 
-    def waits(line: deque[WaitingCall]) -> list[WaitingCallRecord]:
-        return [WaitingCallRecord(w.call, None if w.deadline is None else w.deadline + offset) for w in line]
+    def waiting(calls: deque[WaitingCall]) -> list[WaitingCallRecord]:
+        return [WaitingCallRecord(w.call, None if w.deadline is None else w.deadline + offset) for w in calls]
 
     return CoordinationRecord(
         [
             PrimitiveRecord(
-                kind, name, t.owner, t.limit, list(t.items), dict(t.leases), t.flag, waits(t.waiters), waits(t.putters)
+                kind,
+                name,
+                t.owner,
+                t.limit,
+                list(t.values),
+                dict(t.leases),
+                t.flag,
+                waiting(t.waiters),
+                waiting(t.putters),
             )
             for (kind, name), t in state.primitives.items()
         ],
-        [(number, ticket.call, ticket.items) for number, ticket in state.tickets.items()],
+        [(number, ticket.call, ticket.values) for number, ticket in state.tickets.items()],
         state.next_ticket,
     )
 
 
-def restore(found: CoordinationRecord, offset: float) -> CoordinationState:
-    """The state that was kept. What it keeps of the scheduler's results is known there."""
+def restore(record: CoordinationRecord, offset: float) -> CoordinationState:
+    """Return the state of a record. It pins no results again: the scheduler has a record of its own."""
     state = CoordinationState()
-    for one in found.things:
-        place = (one.kind, one.name)
-        thing = state.primitives[place] = PrimitiveState(one.owner)
-        thing.limit, thing.flag = one.limit, one.flag
-        thing.items, thing.leases = deque(one.items), dict(one.leases)
-        for line, were in ((thing.waiters, one.waiting), (thing.putters, one.putters)):
-            for wait in were:
+    for one in record.primitives:
+        key = (one.kind, one.name)
+        primitive = state.primitives[key] = PrimitiveState(one.owner)
+        primitive.limit, primitive.flag = one.limit, one.flag
+        primitive.values, primitive.leases = deque(one.values), dict(one.leases)
+        for calls, records in ((primitive.waiters, one.waiting), (primitive.putters, one.putters)):
+            for wait in records:
                 deadline = None if wait.until is None else wait.until - offset
-                line.append(WaitingCall(wait.call, deadline))
+                calls.append(WaitingCall(wait.call, deadline))
                 if deadline is not None:
-                    heapq.heappush(state.deadlines, (deadline, place))
-        for item in [*thing.items, *[w.call.item for w in thing.putters]]:
-            _count(state, item)
-    for number, call, items in found.tickets:
-        state.tickets[number] = Ticket(call, items)
-        for item in items:
-            _count(state, item)
-    state.next_ticket = found.next_ticket
+                    heapq.heappush(state.deadlines, (deadline, key))
+        for value in [*primitive.values, *[w.call.value for w in primitive.putters]]:
+            _count(state, value)
+    for number, call, values in record.tickets:
+        state.tickets[number] = Ticket(call, values)
+        for value in values:
+            _count(state, value)
+    state.next_ticket = record.next_ticket
     return state
 
 
-def _count(state: CoordinationState, item: PackedValue | None) -> None:
-    for span in item.spans if item is not None else ():
-        state.reference_counts[span] = state.reference_counts.get(span, 0) + 1
+def _count(state: CoordinationState, value: PackedValue | None) -> None:
+    for task_range in value.ranges if value is not None else ():
+        state.reference_counts[task_range] = state.reference_counts.get(task_range, 0) + 1

@@ -1,17 +1,17 @@
-"""The state of the coordination primitives: `CoordinationState.handle(call, now) -> replies and what to keep or drop`.
+"""The state of the coordination primitives: `CoordinationState.on_call(call, now)` returns replies and other effects.
 
-Pure, as the scheduler's `State`: no sockets, no clock, no user bytes opened. A call that cannot be answered yet waits
-here, in order, and is answered when it can be, when its deadline passes (`wake_at`, `tick`), or never if its client
-goes. There are three kinds of things:
+Pure, like the scheduler's core: no sockets, no clock, no user bytes unpickled. A call that cannot be answered yet waits
+here, in order, until it can be, until its deadline passes (`wake_at`, `on_tick`), or until its client leaves, which
+needs no answer. There are three kinds of primitives:
 
 - *leases*: a lock is a semaphore of one lease. A lease belongs to a client and ends with it at the latest.
-- *stores*: queues and variables. What is in them may refer to results (spans), which are kept meanwhile. What is
-  given out stays kept, under a ticket, until its getter says that it has it; a queue's item whose getter dies before
-  that goes back to the head of the queue.
-- *events*: a flag. An *actor* is one too: raised by whoever makes it, so that it is made once.
+- *stores*: queues and variables. Their values may refer to results (task ranges), which are pinned meanwhile. A value
+  that is delivered stays pinned, under a ticket, until its getter confirms it; a queue's value whose getter leaves
+  before that returns to the head of the queue.
+- *events*: a flag. An *actor* is one too: set by the first worker that creates it, so that it is created once.
 
-What nobody uses is not remembered: a free lock, an empty queue, a flag that is down. A thing with an owner (its maker
-gave it no name) ends with its owner; whoever waits for it then is told so.
+A primitive that is not in use is not stored: a free lock, an empty queue, a flag that is not set. A primitive with an
+owner (it was made without a name) ends with its owner; calls that wait for it then are answered with "closed".
 """
 
 from __future__ import annotations
@@ -25,22 +25,25 @@ from howdah.engine.protocol.layers import TaskRange
 
 
 class PackedValue(NamedTuple):
-    """A value as it came: its pickle, and the results that it refers to."""
+    """A value as a client sent it: its pickle, and the results to which it refers."""
 
     data: bytes = b""
-    spans: tuple[TaskRange, ...] = ()
+    ranges: tuple[TaskRange, ...] = ()
 
 
 class PrimitiveCall(NamedTuple):
-    """What a client asks. `number` names the call (0: no answer is wanted), `limit` is a queue's size or a semaphore's
-    leases (0: no limit), `token` a lease's name, `timeout` in seconds (None: no end)."""
+    """A client's call. `number` identifies the call (0: it has no answer).
+
+    `limit` is a queue's size or a semaphore's leases (0: no limit), `token` names a lease, `timeout` is in seconds
+    (None: none), `batch` is how many values a `get` returns at once (0: all that are there, at once).
+    """
 
     client: str
     number: int
     kind: str
     name: str
     verb: str
-    item: PackedValue | None = None
+    value: PackedValue | None = None
     timeout: float | None = None
     limit: int = 0
     token: str = ""
@@ -49,7 +52,7 @@ class PrimitiveCall(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """The answer to a call. outcome: "ok", "timeout", "wrong" (`value` says what), "closed"."""
+    """The answer to a call. `outcome`: "ok", "timeout", "wrong" or "closed" (`value` is the reason)."""
 
     client: str
     number: int
@@ -58,35 +61,37 @@ class Reply(NamedTuple):
 
 
 class Delivery(NamedTuple):
-    """The value of a reply that hands out items; the getter confirms the ticket."""
+    """The value of a reply that delivers values; the getter confirms the ticket."""
 
     ticket: int
-    items: tuple[PackedValue, ...]
+    values: tuple[PackedValue, ...]
 
 
 class Pin(NamedTuple):
-    """Something here refers to this result now."""
+    """A value refers to this result from now on: the scheduler must not free it."""
 
-    span: TaskRange
+    task_range: TaskRange
 
 
 class Unpin(NamedTuple):
-    """Nothing here refers to it any more."""
+    """No value refers to this result any more."""
 
-    span: TaskRange
+    task_range: TaskRange
 
 
 class GrantInterest(NamedTuple):
-    """The client has what it was given: the results are its own from now on."""
+    """The client has confirmed a delivery: it has an interest of its own in these results."""
 
     client: str
-    spans: tuple[TaskRange, ...]
+    ranges: tuple[TaskRange, ...]
 
 
 Effect: TypeAlias = Reply | Pin | Unpin | GrantInterest
 
 
 class WaitingCall(NamedTuple):
+    """A call without an answer so far, and when it times out."""
+
     call: PrimitiveCall
     deadline: float | None
 
@@ -94,26 +99,29 @@ class WaitingCall(NamedTuple):
 class PrimitiveState:
     """One queue, variable, semaphore or event."""
 
-    __slots__ = ("flag", "items", "leases", "limit", "owner", "putters", "waiters")
+    __slots__ = ("flag", "leases", "limit", "owner", "putters", "values", "waiters")
 
     def __init__(self, owner: str) -> None:
         self.owner = owner
         self.limit = 0
-        self.items: deque[PackedValue] = deque()
+        self.values: deque[PackedValue] = deque()
         self.leases: dict[str, str] = {}
-        """Client by lease."""
+        """By the lease's token: its client."""
         self.flag = False
         self.waiters: deque[WaitingCall] = deque()
         self.putters: deque[WaitingCall] = deque()
 
     @property
-    def idle(self) -> bool:
-        return not (self.items or self.leases or self.flag or self.waiters or self.putters or self.owner)
+    def unused(self) -> bool:
+        """Whether nothing would be lost if the primitive was forgotten."""
+        return not (self.values or self.leases or self.flag or self.waiters or self.putters or self.owner)
 
 
 class Ticket(NamedTuple):
+    """A delivery that the getter has not confirmed."""
+
     call: PrimitiveCall
-    items: tuple[PackedValue, ...]
+    values: tuple[PackedValue, ...]
 
 
 class CoordinationState:
@@ -122,9 +130,9 @@ class CoordinationState:
     Examples
     --------
     >>> state = CoordinationState()
-    >>> state.on_call(Call("a", 1, "semaphore", "x", "acquire", limit=1, token="t"), 0.0)
+    >>> state.on_call(PrimitiveCall("a", 1, "semaphore", "x", "acquire", limit=1, token="t"), 0.0)
     [Reply(client='a', number=1, outcome='ok', value=True)]
-    >>> state.on_call(Call("b", 1, "semaphore", "x", "acquire", limit=1, token="u"), 0.0)
+    >>> state.on_call(PrimitiveCall("b", 1, "semaphore", "x", "acquire", limit=1, token="u"), 0.0)
     []
     >>> state.on_client_left("a")
     [Reply(client='b', number=1, outcome='ok', value=True)]
@@ -133,7 +141,7 @@ class CoordinationState:
     def __init__(self) -> None:
         self.primitives: dict[tuple[str, str], PrimitiveState] = {}
         self.reference_counts: dict[TaskRange, int] = {}
-        """How often something here refers to each result."""
+        """By result: how many values, delivered ones included, refer to it."""
         self.tickets: dict[int, Ticket] = {}
         self.next_ticket = 0
         self.deadlines: list[tuple[float, tuple[str, str]]] = []
@@ -141,14 +149,14 @@ class CoordinationState:
         self._verbs: dict[tuple[str, str], Callable[[PrimitiveState, PrimitiveCall, float | None], None]] = {
             ("queue", "put"): self._put,
             ("queue", "get"): self._get,
-            ("queue", "size"): lambda thing, call, _: self._reply(call, len(thing.items)),
+            ("queue", "size"): lambda primitive, call, _: self._reply(call, len(primitive.values)),
             ("queue", "close"): self._close,
             ("variable", "set"): self._set,
             ("variable", "get"): self._get,
             ("variable", "delete"): self._close,
             ("semaphore", "acquire"): self._acquire,
             ("semaphore", "release"): self._release,
-            ("semaphore", "value"): lambda thing, call, _: self._reply(call, len(thing.leases)),
+            ("semaphore", "value"): lambda primitive, call, _: self._reply(call, len(primitive.leases)),
             ("semaphore", "close"): self._close,
             ("queue", "own"): _owned,
             ("variable", "own"): _owned,
@@ -157,244 +165,243 @@ class CoordinationState:
             ("actor", "claim"): self._claim,
             ("actor", "close"): self._close,
             ("event", "wait"): self._wait,
-            ("event", "set"): self._raise_flag,
-            ("event", "clear"): self._lower_flag,
-            ("event", "state"): lambda thing, call, _: self._reply(call, thing.flag),
+            ("event", "set"): self._set_flag,
+            ("event", "clear"): self._clear_flag,
+            ("event", "state"): lambda primitive, call, _: self._reply(call, primitive.flag),
         }
 
     @property
     def wake_at(self) -> float | None:
-        """When `tick` is due: the nearest deadline, of a call that may be answered already."""
+        """When `on_tick` is due: the nearest deadline, perhaps of a call that was answered since."""
         return self.deadlines[0][0] if self.deadlines else None
 
     def on_call(self, call: PrimitiveCall, now: float) -> list[Effect]:
-        """Take one call; `now` is any clock that does not run backwards, in seconds."""
+        """Handle one call. `now`: seconds of any clock that does not run backwards."""
         self._out = []
         if call.verb == "took":
-            self._took(call)
+            self._on_confirmed(call)
             return self._out
         if call.verb == "withdraw":
-            self._withdraw(call)
+            self._on_withdrawn(call)
             return self._out
         verb = self._verbs.get((call.kind, call.verb))
         if verb is None:
             self._out.append(Reply(call.client, call.number, "wrong", f"no {call.kind} can {call.verb}"))
             return self._out
-        place = (call.kind, call.name)
-        thing = self.primitives.get(place)
-        if thing is None:
-            thing = self.primitives[place] = PrimitiveState(call.client if call.verb == "own" else "")
-            thing.limit = call.limit
+        key = (call.kind, call.name)
+        primitive = self.primitives.get(key)
+        if primitive is None:
+            primitive = self.primitives[key] = PrimitiveState(call.client if call.verb == "own" else "")
+            primitive.limit = call.limit
         deadline = None if call.timeout is None else now + max(call.timeout, 0.0)
-        verb(thing, call, deadline)
-        if deadline is not None and any(waiting.call is call for waiting in _waits(thing)):
-            heapq.heappush(self.deadlines, (deadline, place))
+        verb(primitive, call, deadline)
+        if deadline is not None and any(waiting.call is call for waiting in _waiting_calls(primitive)):
+            heapq.heappush(self.deadlines, (deadline, key))
             self._expire(now)
-        self._forget(place)
+        self._forget(key)
         return self._out
 
     def on_tick(self, now: float) -> list[Effect]:
-        """Time passed: calls whose deadline is over are answered."""
+        """Answer the calls whose deadline has passed."""
         self._out = []
         self._expire(now)
         return self._out
 
     def on_client_left(self, client: str) -> list[Effect]:
-        """The client has left for good: its waits and leases end, its things are closed, what it was given and did
-        not confirm goes back."""
+        """End the calls, leases and primitives of a client that has left for good, and return its deliveries."""
         self._out = []
-        for place, thing in list(self.primitives.items()):
-            thing.waiters = deque(w for w in thing.waiters if w.call.client != client)
-            thing.putters = deque(w for w in thing.putters if not self._dropped(w, client))
-            for token in [token for token, holder in thing.leases.items() if holder == client]:
-                del thing.leases[token]
-            if thing.owner == client:
-                self._end(thing, f"the client that made this {place[0]} is gone")
+        for key, primitive in list(self.primitives.items()):
+            primitive.waiters = deque(w for w in primitive.waiters if w.call.client != client)
+            primitive.putters = deque(w for w in primitive.putters if not self._end_put(w, client))
+            for token in [token for token, holder in primitive.leases.items() if holder == client]:
+                del primitive.leases[token]
+            if primitive.owner == client:
+                self._end(primitive, f"the client that made this {key[0]} has left")
         for number in [number for number, ticket in self.tickets.items() if ticket.call.client == client]:
-            self._give_back(number)
-        for place, thing in list(self.primitives.items()):
-            self._serve(place[0], thing)
-            self._forget(place)
+            self._return_delivery(number)
+        for key, primitive in list(self.primitives.items()):
+            self._serve(key[0], primitive)
+            self._forget(key)
         return self._out
 
-    def _dropped(self, waiting: WaitingCall, client: str) -> bool:
+    def _end_put(self, waiting: WaitingCall, client: str) -> bool:
         if waiting.call.client != client:
             return False
-        self._drop(waiting.call.item)
+        self._remove_references(waiting.call.value)
         return True
 
     # -- queues and variables -----------------------------------------------------------------------------------------
 
-    def _put(self, thing: PrimitiveState, call: PrimitiveCall, deadline: float | None) -> None:
-        if call.limit and not thing.limit:
-            thing.limit = call.limit
-        self._keep(call.item)
-        thing.putters.append(WaitingCall(call, deadline))
-        self._serve("queue", thing)
+    def _put(self, primitive: PrimitiveState, call: PrimitiveCall, deadline: float | None) -> None:
+        if call.limit and not primitive.limit:
+            primitive.limit = call.limit
+        self._add_references(call.value)
+        primitive.putters.append(WaitingCall(call, deadline))
+        self._serve("queue", primitive)
 
-    def _set(self, thing: PrimitiveState, call: PrimitiveCall, deadline: float | None) -> None:
-        assert call.item is not None
-        self._keep(call.item)
-        for old in thing.items:
-            self._drop(old)
-        thing.items = deque((call.item,))
+    def _set(self, primitive: PrimitiveState, call: PrimitiveCall, deadline: float | None) -> None:
+        assert call.value is not None
+        self._add_references(call.value)
+        for old in primitive.values:
+            self._remove_references(old)
+        primitive.values = deque((call.value,))
         self._reply(call, None)
-        self._serve("variable", thing)
+        self._serve("variable", primitive)
 
-    def _get(self, thing: PrimitiveState, call: PrimitiveCall, deadline: float | None) -> None:
-        if call.batch == 0:  # whatever is there, now
-            items = tuple(thing.items)
-            thing.items.clear()
-            self._give(call, items)
+    def _get(self, primitive: PrimitiveState, call: PrimitiveCall, deadline: float | None) -> None:
+        if call.batch == 0:  # all values, at once
+            values = tuple(primitive.values)
+            primitive.values.clear()
+            self._deliver(call, values)
         else:
-            thing.waiters.append(WaitingCall(call, deadline))
-        self._serve(call.kind, thing)
+            primitive.waiters.append(WaitingCall(call, deadline))
+        self._serve(call.kind, primitive)
 
-    def _serve(self, kind: str, thing: PrimitiveState) -> None:
-        """Answer whoever can be answered now, first come, first served."""
+    def _serve(self, kind: str, primitive: PrimitiveState) -> None:
+        """Answer the calls that can be answered now, first come, first served."""
         if kind == "queue":
-            self._serve_queue(thing)
+            self._serve_queue(primitive)
         elif kind == "variable":
-            while thing.waiters and thing.items:
-                call = thing.waiters.popleft().call
-                self._keep(thing.items[0])
-                self._give(call, (thing.items[0],))
+            while primitive.waiters and primitive.values:
+                call = primitive.waiters.popleft().call
+                self._add_references(primitive.values[0])
+                self._deliver(call, (primitive.values[0],))
         elif kind == "semaphore":
-            while thing.waiters and len(thing.leases) < thing.limit:
-                call = thing.waiters.popleft().call
-                thing.leases[call.token] = call.client
+            while primitive.waiters and len(primitive.leases) < primitive.limit:
+                call = primitive.waiters.popleft().call
+                primitive.leases[call.token] = call.client
                 self._reply(call, True)
-        elif kind == "event" and thing.flag:
-            while thing.waiters:
-                self._reply(thing.waiters.popleft().call, True)
+        elif kind == "event" and primitive.flag:
+            while primitive.waiters:
+                self._reply(primitive.waiters.popleft().call, True)
 
-    def _serve_queue(self, thing: PrimitiveState) -> None:
+    def _serve_queue(self, primitive: PrimitiveState) -> None:
         moved = True
         while moved:
             moved = False
-            while thing.putters and (not thing.limit or len(thing.items) < thing.limit):
-                call = thing.putters.popleft().call
-                assert call.item is not None
-                thing.items.append(call.item)
+            while primitive.putters and (not primitive.limit or len(primitive.values) < primitive.limit):
+                call = primitive.putters.popleft().call
+                assert call.value is not None
+                primitive.values.append(call.value)
                 self._reply(call, None)
                 moved = True
-            while thing.waiters and len(thing.items) >= (thing.waiters[0].call.batch or 1):
-                call = thing.waiters.popleft().call
-                self._give(call, tuple(thing.items.popleft() for _ in range(call.batch or 1)))
+            while primitive.waiters and len(primitive.values) >= (primitive.waiters[0].call.batch or 1):
+                call = primitive.waiters.popleft().call
+                self._deliver(call, tuple(primitive.values.popleft() for _ in range(call.batch or 1)))
                 moved = True
-            if thing.waiters and thing.putters and thing.limit:
-                # A batch larger than the queue may be: it grows to what is waited for, else both sides wait for ever.
-                wanted = thing.waiters[0].call.batch or 1
-                if wanted > thing.limit:
-                    call = thing.putters.popleft().call
-                    assert call.item is not None
-                    thing.items.append(call.item)
+            if primitive.waiters and primitive.putters and primitive.limit:
+                # A batch that exceeds the queue's size: the queue grows to it, else both sides would wait for ever.
+                size = primitive.waiters[0].call.batch or 1
+                if size > primitive.limit:
+                    call = primitive.putters.popleft().call
+                    assert call.value is not None
+                    primitive.values.append(call.value)
                     self._reply(call, None)
                     moved = True
 
-    def _give(self, call: PrimitiveCall, items: tuple[PackedValue, ...]) -> None:
+    def _deliver(self, call: PrimitiveCall, values: tuple[PackedValue, ...]) -> None:
         self.next_ticket += 1
-        self.tickets[self.next_ticket] = Ticket(call, items)
-        self._reply(call, Delivery(self.next_ticket, items))
+        self.tickets[self.next_ticket] = Ticket(call, values)
+        self._reply(call, Delivery(self.next_ticket, values))
 
-    def _took(self, call: PrimitiveCall) -> None:
+    def _on_confirmed(self, call: PrimitiveCall) -> None:
         ticket = self.tickets.get(call.ticket)
         if ticket is None or ticket.call.client != call.client:
             return
         del self.tickets[call.ticket]
-        spans = tuple(dict.fromkeys(span for item in ticket.items for span in item.spans))
-        if spans:
-            self._out.append(GrantInterest(call.client, spans))
-        for item in ticket.items:
-            self._drop(item)
+        ranges = tuple(dict.fromkeys(task_range for value in ticket.values for task_range in value.ranges))
+        if ranges:
+            self._out.append(GrantInterest(call.client, ranges))
+        for value in ticket.values:
+            self._remove_references(value)
 
-    def _give_back(self, number: int) -> None:
-        call, items = self.tickets.pop(number)
+    def _return_delivery(self, number: int) -> None:
+        call, values = self.tickets.pop(number)
         if call.kind == "variable":
-            for item in items:
-                self._drop(item)
+            for value in values:
+                self._remove_references(value)
             return
-        place = (call.kind, call.name)
-        thing = self.primitives.setdefault(place, PrimitiveState(""))
-        thing.items.extendleft(reversed(items))
-        self._serve("queue", thing)
-        self._forget(place)
+        key = (call.kind, call.name)
+        primitive = self.primitives.setdefault(key, PrimitiveState(""))
+        primitive.values.extendleft(reversed(values))
+        self._serve("queue", primitive)
+        self._forget(key)
 
-    def _withdraw(self, call: PrimitiveCall) -> None:
-        """The caller does not wait for its call `ticket` any more: as if it had never been made."""
-        place = (call.kind, call.name)
-        thing = self.primitives.get(place)
+    def _on_withdrawn(self, call: PrimitiveCall) -> None:
+        """The client waits for its call `ticket` no more: undo the call."""
+        key = (call.kind, call.name)
+        primitive = self.primitives.get(key)
         for number, ticket in list(self.tickets.items()):
             if (ticket.call.client, ticket.call.number) == (call.client, call.ticket):
-                self._give_back(number)
+                self._return_delivery(number)
                 return
-        if thing is None:
+        if primitive is None:
             return
         mine = (call.client, call.ticket)
-        thing.waiters = deque(w for w in thing.waiters if (w.call.client, w.call.number) != mine)
-        for waiting in [w for w in thing.putters if (w.call.client, w.call.number) == mine]:
-            thing.putters.remove(waiting)
-            self._drop(waiting.call.item)
-        if call.token and thing.leases.get(call.token) == call.client:
-            del thing.leases[call.token]
-        self._serve(call.kind, thing)
-        self._forget(place)
+        primitive.waiters = deque(w for w in primitive.waiters if (w.call.client, w.call.number) != mine)
+        for waiting in [w for w in primitive.putters if (w.call.client, w.call.number) == mine]:
+            primitive.putters.remove(waiting)
+            self._remove_references(waiting.call.value)
+        if call.token and primitive.leases.get(call.token) == call.client:
+            del primitive.leases[call.token]
+        self._serve(call.kind, primitive)
+        self._forget(key)
 
-    def _close(self, thing: PrimitiveState, call: PrimitiveCall, deadline: float | None) -> None:
-        self._end(thing, f"this {call.kind} was closed")
+    def _close(self, primitive: PrimitiveState, call: PrimitiveCall, deadline: float | None) -> None:
+        self._end(primitive, f"this {call.kind} was closed")
         self._reply(call, None)
 
-    def _end(self, thing: PrimitiveState, why: str) -> None:
-        for waiting in _waits(thing):
+    def _end(self, primitive: PrimitiveState, why: str) -> None:
+        for waiting in _waiting_calls(primitive):
             self._out.append(Reply(waiting.call.client, waiting.call.number, "closed", why))
-        for waiting in thing.putters:
-            self._drop(waiting.call.item)
-        for item in thing.items:
-            self._drop(item)
-        thing.items.clear()
-        thing.waiters.clear()
-        thing.putters.clear()
-        thing.leases.clear()
-        thing.flag, thing.owner = False, ""
+        for waiting in primitive.putters:
+            self._remove_references(waiting.call.value)
+        for value in primitive.values:
+            self._remove_references(value)
+        primitive.values.clear()
+        primitive.waiters.clear()
+        primitive.putters.clear()
+        primitive.leases.clear()
+        primitive.flag, primitive.owner = False, ""
 
     # -- leases and flags ---------------------------------------------------------------------------------------------
 
-    def _acquire(self, thing: PrimitiveState, call: PrimitiveCall, deadline: float | None) -> None:
-        if call.limit != thing.limit:
-            others = f"{thing.limit} leases" if thing.limit != 1 else "1 lease"
+    def _acquire(self, primitive: PrimitiveState, call: PrimitiveCall, deadline: float | None) -> None:
+        if call.limit != primitive.limit:
+            others = f"{primitive.limit} leases" if primitive.limit != 1 else "1 lease"
             self._out.append(Reply(call.client, call.number, "wrong", f"is in use with {others}, not {call.limit}"))
             return
-        thing.waiters.append(WaitingCall(call, deadline))
-        self._serve("semaphore", thing)
+        primitive.waiters.append(WaitingCall(call, deadline))
+        self._serve("semaphore", primitive)
 
-    def _release(self, thing: PrimitiveState, call: PrimitiveCall, deadline: float | None) -> None:
-        if thing.leases.get(call.token) != call.client:
+    def _release(self, primitive: PrimitiveState, call: PrimitiveCall, deadline: float | None) -> None:
+        if primitive.leases.get(call.token) != call.client:
             self._out.append(Reply(call.client, call.number, "wrong", "is not held by this object"))
             return
-        del thing.leases[call.token]
+        del primitive.leases[call.token]
         self._reply(call, True)
-        self._serve("semaphore", thing)
+        self._serve("semaphore", primitive)
 
-    def _wait(self, thing: PrimitiveState, call: PrimitiveCall, deadline: float | None) -> None:
-        thing.waiters.append(WaitingCall(call, deadline))
-        self._serve("event", thing)
+    def _wait(self, primitive: PrimitiveState, call: PrimitiveCall, deadline: float | None) -> None:
+        primitive.waiters.append(WaitingCall(call, deadline))
+        self._serve("event", primitive)
 
-    def _raise_flag(self, thing: PrimitiveState, call: PrimitiveCall, deadline: float | None) -> None:
-        thing.flag = True
+    def _set_flag(self, primitive: PrimitiveState, call: PrimitiveCall, deadline: float | None) -> None:
+        primitive.flag = True
         self._reply(call, None)
-        self._serve("event", thing)
+        self._serve("event", primitive)
 
-    def _lower_flag(self, thing: PrimitiveState, call: PrimitiveCall, deadline: float | None) -> None:
-        thing.flag = False
+    def _clear_flag(self, primitive: PrimitiveState, call: PrimitiveCall, deadline: float | None) -> None:
+        primitive.flag = False
         self._reply(call, None)
 
-    def _claim(self, thing: PrimitiveState, call: PrimitiveCall, deadline: float | None) -> None:
-        """Whoever makes the actor asks first; only the first may."""
-        if thing.flag or not thing.owner:
-            why = "was lost with its worker" if thing.flag else "is not wanted any more"
+    def _claim(self, primitive: PrimitiveState, call: PrimitiveCall, deadline: float | None) -> None:
+        """A worker is about to create the actor; only the first may."""
+        if primitive.flag or not primitive.owner:
+            why = "was lost with its worker" if primitive.flag else "is not wanted any more"
             self._out.append(Reply(call.client, call.number, "wrong", why))
             return
-        thing.flag = True
+        primitive.flag = True
         self._reply(call, None)
 
     # -- common -------------------------------------------------------------------------------------------------------
@@ -405,45 +412,45 @@ class CoordinationState:
 
     def _expire(self, now: float) -> None:
         while self.deadlines and self.deadlines[0][0] <= now:
-            _, place = heapq.heappop(self.deadlines)
-            thing = self.primitives.get(place)
-            if thing is None:
+            _, key = heapq.heappop(self.deadlines)
+            primitive = self.primitives.get(key)
+            if primitive is None:
                 continue
-            late = [w for w in _waits(thing) if w.deadline is not None and w.deadline <= now]
+            late = [w for w in _waiting_calls(primitive) if w.deadline is not None and w.deadline <= now]
             for waiting in late:
-                if waiting in thing.waiters:
-                    thing.waiters.remove(waiting)
+                if waiting in primitive.waiters:
+                    primitive.waiters.remove(waiting)
                 else:
-                    thing.putters.remove(waiting)
-                    self._drop(waiting.call.item)
+                    primitive.putters.remove(waiting)
+                    self._remove_references(waiting.call.value)
                 self._out.append(Reply(waiting.call.client, waiting.call.number, "timeout"))
             if late:
-                self._serve(place[0], thing)  # whoever stood behind them may go on
-                self._forget(place)
+                self._serve(key[0], primitive)  # calls that stood behind them may be answered now
+                self._forget(key)
 
-    def _keep(self, item: PackedValue | None) -> None:
-        for span in item.spans if item is not None else ():
-            count = self.reference_counts[span] = self.reference_counts.get(span, 0) + 1
+    def _add_references(self, value: PackedValue | None) -> None:
+        for task_range in value.ranges if value is not None else ():
+            count = self.reference_counts[task_range] = self.reference_counts.get(task_range, 0) + 1
             if count == 1:
-                self._out.append(Pin(span))
+                self._out.append(Pin(task_range))
 
-    def _drop(self, item: PackedValue | None) -> None:
-        for span in item.spans if item is not None else ():
-            self.reference_counts[span] -= 1
-            if not self.reference_counts[span]:
-                del self.reference_counts[span]
-                self._out.append(Unpin(span))
+    def _remove_references(self, value: PackedValue | None) -> None:
+        for task_range in value.ranges if value is not None else ():
+            self.reference_counts[task_range] -= 1
+            if not self.reference_counts[task_range]:
+                del self.reference_counts[task_range]
+                self._out.append(Unpin(task_range))
 
-    def _forget(self, place: tuple[str, str]) -> None:
-        thing = self.primitives.get(place)
-        if thing is not None and thing.idle:
-            del self.primitives[place]
-
-
-def _owned(thing: PrimitiveState, call: PrimitiveCall, deadline: float | None) -> None:
-    """The call has made the thing, and its client is the owner."""
+    def _forget(self, key: tuple[str, str]) -> None:
+        primitive = self.primitives.get(key)
+        if primitive is not None and primitive.unused:
+            del self.primitives[key]
 
 
-def _waits(thing: PrimitiveState) -> Iterator[WaitingCall]:
-    yield from thing.waiters
-    yield from thing.putters
+def _owned(primitive: PrimitiveState, call: PrimitiveCall, deadline: float | None) -> None:
+    """The call has made the primitive; its client is the owner."""
+
+
+def _waiting_calls(primitive: PrimitiveState) -> Iterator[WaitingCall]:
+    yield from primitive.waiters
+    yield from primitive.putters

@@ -100,11 +100,11 @@ class ClientMessages:
         try:
             new = layers.add(message.layers, frames)
         except HowdahError as error:
-            for span in message.wanted:
-                client.session.send(TasksErred(span, TaskError("invalid", str(error)), span))
+            for task_range in message.wanted:
+                client.session.send(TasksErred(task_range, TaskError("invalid", str(error)), task_range))
             return
-        for span in message.wanted:
-            layers.inline.add(span.layer)
+        for task_range in message.wanted:
+            layers.inline.add(task_range.layer)
         self._context.handle(GraphSubmitted(client.id, message.layers, message.wanted, message.priority))
         for key in new:
             if not self._context.views.has_layer(key):
@@ -131,7 +131,9 @@ class ClientMessages:
     def on_who_has(self, client: ClientPeer, message: WhoHas, frames: Sequence[memoryview]) -> None:
         """Answer which worker holds which part of these results."""
         views = self._context.views
-        found = [[(p.start, p.stop, holder) for p, holder in views.main_holders(span)] for span in message.spans]
+        found = [
+            [(p.start, p.stop, holder) for p, holder in views.main_holders(task_range)] for task_range in message.spans
+        ]
         client.session.send(Response(message.id, found))
 
     def on_ask(self, client: ClientPeer, message: Query, frames: Sequence[memoryview]) -> None:

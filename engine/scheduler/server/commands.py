@@ -32,20 +32,20 @@ class Commands:
 
     def retry(self, client: ClientPeer, about: dict[str, Any]) -> None:
         """Compute failed tasks, and the failed tasks before them, again."""
-        self._context.handle(RetryRequested(client.id, tuple(ranges(about))))
+        self._context.handle(RetryRequested(client.id, tuple(task_ranges(about))))
 
     def replicate(self, client: ClientPeer, about: dict[str, Any]) -> None:
-        """Copy all results of `spans` to each of `workers`."""
-        context, spans = self._context, ranges(about)
-        context.handle(CopiesRequested(tuple(spans)))
+        """Copy all results of `ranges` to each of `workers`."""
+        context, ranges = self._context, task_ranges(about)
+        context.handle(CopiesRequested(tuple(ranges)))
         for name in about["workers"]:
             if name not in self._peers.workers:
                 continue
             sources: list[tuple[TaskRange, str, str]] = []
-            for span in spans:
-                for item, holders in zip(range(span.start, span.stop), context.views.holders(span)):
+            for task_range in ranges:
+                for item, holders in zip(range(task_range.start, task_range.stop), context.views.holders(task_range)):
                     if holders and name not in holders:
-                        source = TaskRange(span.layer, item, item + 1)
+                        source = TaskRange(task_range.layer, item, item + 1)
                         sources.append((source, holders[0], self._peers.address_of(holders[0])))
             if sources:
                 context.send_to_worker(name, CopyResults(tuple(sources)))
@@ -75,7 +75,7 @@ class Commands:
 
     def forget(self, client: ClientPeer, about: dict[str, Any]) -> None:
         """Compute these tasks even when no client needs them any more."""
-        self._context.handle(self._layers.request(FIRE_AND_FORGET, ranges(about)))
+        self._context.handle(self._layers.request(FIRE_AND_FORGET, task_ranges(about)))
 
     def add_cleanup(self, client: ClientPeer, about: dict[str, Any]) -> None:
         """Remove the folder `url` when the application ends."""
@@ -86,6 +86,6 @@ class Commands:
         self.cleanup.pop(str(about["url"]), None)
 
 
-def ranges(about: dict[str, Any]) -> list[TaskRange]:
+def task_ranges(about: dict[str, Any]) -> list[TaskRange]:
     """The task ranges of a request."""
     return [TaskRange(bytes(key), int(start), int(stop)) for key, start, stop in about["spans"]]

@@ -80,12 +80,12 @@ class CoordinationServer:
             match effect:
                 case Reply(client, number, outcome, value):
                     context.send_to_client(client, Response(number, [outcome, self._encoded(value)]))
-                case Pin(span):
-                    context.handle(self._layers.request(PINNING_CLIENT, (span,)))
-                case Unpin(span):
-                    context.handle(Released(PINNING_CLIENT, (span,)))
-                case GrantInterest(client, spans):
-                    context.handle(self._layers.request(client, spans))
+                case Pin(task_range):
+                    context.handle(self._layers.request(PINNING_CLIENT, (task_range,)))
+                case Unpin(task_range):
+                    context.handle(Released(PINNING_CLIENT, (task_range,)))
+                case GrantInterest(client, ranges):
+                    context.handle(self._layers.request(client, ranges))
         if context.journal.replaying:
             return
         due = self.state.wake_at
@@ -99,8 +99,16 @@ class CoordinationServer:
         """A reply's value as the message has it: for results, what a client needs to make futures of them."""
         if not isinstance(value, Delivery):
             return value
-        return [value.ticket, [[item.data, [self._described(span) for span in item.spans]] for item in value.items]]
+        return [
+            value.ticket,
+            [[one.data, [self._described(part) for part in one.ranges]] for one in value.values],
+        ]
 
-    def _described(self, span: TaskRange) -> list[Any]:
-        define = self._layers.get(span.layer).define if span.layer in self._layers else None
-        return [span.layer, span.start, define.name if define else "", define.n if define else span.stop]
+    def _described(self, task_range: TaskRange) -> list[Any]:
+        define = self._layers.get(task_range.layer).define if task_range.layer in self._layers else None
+        return [
+            task_range.layer,
+            task_range.start,
+            define.name if define else "",
+            define.n if define else task_range.stop,
+        ]

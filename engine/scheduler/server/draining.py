@@ -70,11 +70,11 @@ class Drains:
         self._context.handle(CopiesRequested(tuple(self._context.views.results_by_worker().get(worker.name, ()))))
         self.on_progress()
 
-    def on_copies_refused(self, taker: str, spans: Collection[TaskRange]) -> None:
+    def on_copies_refused(self, taker: str, ranges: Collection[TaskRange]) -> None:
         """The worker `taker` could not copy these results: others are asked."""
         for drain in self.under_way.values():
-            for span in spans:
-                for item in ((span.layer, number) for number in range(span.start, span.stop)):
+            for task_range in ranges:
+                for item in ((task_range.layer, number) for number in range(task_range.start, task_range.stop)):
                     if drain.taker_of(item) == taker:
                         del drain.assigned[item]
                         drain.refused.setdefault(item, set()).add(taker)
@@ -91,13 +91,13 @@ class Drains:
             takers = frozenset(n for n in joined if n in peers and n not in self.under_way)
             unassigned: dict[frozenset[str], list[tuple[TaskRange, int]]] = {}
             waiting = False
-            for span, nbytes in views.sole_results(name, takers):
-                item = span.layer, span.start
+            for task_range, nbytes in views.sole_results(name, takers):
+                item = task_range.layer, task_range.start
                 if drain.taker_of(item) in takers:
                     waiting = True
                     continue
                 refused = drain.refused.get(item)
-                unassigned.setdefault(takers - refused if refused else takers, []).append((span, nbytes))
+                unassigned.setdefault(takers - refused if refused else takers, []).append((task_range, nbytes))
             unassigned.pop(frozenset(), None)  # no worker is left that could copy these
             for others, found in unassigned.items():
                 self._assign(name, found, others)
@@ -106,13 +106,13 @@ class Drains:
 
     def _assign(self, name: str, found: list[tuple[TaskRange, int]], takers: Collection[str]) -> None:
         context, drain = self._context, self.under_way[name]
-        context.handle(CopiesRequested(tuple(span for span, _ in found)))
+        context.handle(CopiesRequested(tuple(task_range for task_range, _ in found)))
         address = self._peers.address_of(name)
         load = {n: size for n, size in context.views.result_bytes().items() if n in takers}
         portion: list[tuple[TaskRange, int]] = []
         size = 0
-        for at, (span, nbytes) in enumerate(found):
-            portion.append((span, nbytes))
+        for at, (task_range, nbytes) in enumerate(found):
+            portion.append((task_range, nbytes))
             size += nbytes
             if size >= PORTION_BYTES or len(portion) >= PORTION_ITEMS or at == len(found) - 1:
                 taker = min(load, key=load.__getitem__)

@@ -88,7 +88,7 @@ class FailureRecord(JournalRecord, frozen=True):
     """These tasks failed and are not tried again."""
 
     at: float
-    span: TaskRange
+    task_range: TaskRange
     error: TaskError
 
 
@@ -98,7 +98,7 @@ class CancellationRecord(JournalRecord, frozen=True):
     at: float
     session: str
     number: int
-    spans: tuple[TaskRange, ...]
+    ranges: tuple[TaskRange, ...]
 
 
 class InterestEnded(JournalRecord, frozen=True):
@@ -106,7 +106,7 @@ class InterestEnded(JournalRecord, frozen=True):
 
     at: float
     client: str
-    spans: tuple[TaskRange, ...]
+    ranges: tuple[TaskRange, ...]
 
 
 class CallsTimedOut(JournalRecord, frozen=True):

@@ -135,20 +135,20 @@ class JournalWriter:
         """The recorded workers that are not in `present`."""
         return [name for name in self.workers if name not in present]
 
-    def record_failure(self, span: TaskRange, error: TaskError) -> None:
+    def record_failure(self, task_range: TaskRange, error: TaskError) -> None:
         """Record that tasks failed and are not tried again."""
         if self.journal is not None:
-            self.append(FailureRecord(time.time(), span, error))
+            self.append(FailureRecord(time.time(), task_range, error))
 
-    def record_cancellation(self, peer: ClientPeer, number: int, spans: tuple[TaskRange, ...]) -> None:
+    def record_cancellation(self, peer: ClientPeer, number: int, ranges: tuple[TaskRange, ...]) -> None:
         """Record that the request `number` of this client cancelled tasks that had not begun."""
         if self.journal is not None:
-            self.append(CancellationRecord(time.time(), peer.session.id, number, spans))
+            self.append(CancellationRecord(time.time(), peer.session.id, number, ranges))
 
-    def record_interest_ended(self, client: str, spans: tuple[TaskRange, ...]) -> None:
+    def record_interest_ended(self, client: str, ranges: tuple[TaskRange, ...]) -> None:
         """Record that a client of the server's own needs these results no more."""
         if self.journal is not None:
-            self.append(InterestEnded(time.time(), client, spans))
+            self.append(InterestEnded(time.time(), client, ranges))
 
     def record_timeouts(self) -> None:
         """Record that calls of coordination primitives were answered at their deadline."""

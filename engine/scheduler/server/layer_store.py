@@ -133,42 +133,42 @@ class LayerStore:
         stored = self._stored.get(key)
         return stored.define.name if stored is not None else key.hex()
 
-    def request(self, client: str, spans: Iterable[TaskRange]) -> GraphSubmitted:
+    def request(self, client: str, ranges: Iterable[TaskRange]) -> GraphSubmitted:
         """The event by which `client` requests results of layers that others have submitted."""
-        spans = tuple(spans)
+        ranges = tuple(ranges)
         specs: list[LayerSpec] = []
-        for key in dict.fromkeys(span.layer for span in spans):
+        for key in dict.fromkeys(task_range.layer for task_range in ranges):
             stored = self._stored.get(key)
             if stored is not None:
                 specs.append(LayerSpec(key, stored.define.name, stored.define.n, stored.define.deps))
             self.inline.add(key)
-        return GraphSubmitted(client, tuple(specs), spans)
+        return GraphSubmitted(client, tuple(specs), ranges)
 
-    def slice(self, span: TaskRange) -> tuple[Buffer, Buffer]:
+    def slice(self, task_range: TaskRange) -> tuple[Buffer, Buffer]:
         """Offsets and arguments of the range's items, not copied; both empty when items have none."""
-        stored = self._stored[span.layer]
+        stored = self._stored[task_range.layer]
         if not stored.offsets:
             return stored.offsets, b""
         here = nbytes(stored.offsets) // 8 - 1
-        if span.start == 0 and span.stop == here:
+        if task_range.start == 0 and task_range.stop == here:
             return stored.offsets, stored.arguments
-        if span.stop > here:
-            return self._joined(stored, span)
+        if task_range.stop > here:
+            return self._joined(stored, task_range)
         first = stored.first
-        mine = first.offsets[span.start : span.stop + 1]
+        mine = first.offsets[task_range.start : task_range.stop + 1]
         return mine.cast("B"), first.arguments[mine[0] : mine[-1]]
 
-    def _joined(self, stored: StoredLayer, span: TaskRange) -> tuple[memoryview, memoryview]:
+    def _joined(self, stored: StoredLayer, task_range: TaskRange) -> tuple[memoryview, memoryview]:
         """The same where arguments came in parts; a range that lies in several parts is copied."""
         parts = [stored.first, *stored.more]
-        first = bisect_right(parts, span.start, key=lambda part: part.start) - 1
-        ends, pieces, at, item = array("Q", [0]), [], 0, span.start
+        first = bisect_right(parts, task_range.start, key=lambda part: part.start) - 1
+        ends, pieces, at, item = array("Q", [0]), [], 0, task_range.start
         for start, offsets, arguments in parts[first:]:
-            stop = min(span.stop, start + len(offsets) - 1)
+            stop = min(task_range.stop, start + len(offsets) - 1)
             if item >= stop:
                 break
             mine = offsets[item - start : stop - start + 1]
-            if item == span.start and stop == span.stop:
+            if item == task_range.start and stop == task_range.stop:
                 return mine.cast("B"), arguments[mine[0] : mine[-1]]
             ends.extend([end - mine[0] + at for end in mine[1:]])
             pieces.append(arguments[mine[0] : mine[-1]])

@@ -14,7 +14,7 @@ import msgspec
 from howdah.engine.protocol.messages import Query, Response, python_version
 from howdah.engine.scheduler.core.history import HistoryEntry
 from howdah.engine.scheduler.core.summary import LayerSummary
-from howdah.engine.scheduler.server.commands import Commands, ranges
+from howdah.engine.scheduler.server.commands import Commands, task_ranges
 from howdah.engine.scheduler.server.context import ServerContext
 from howdah.engine.scheduler.server.coordination import CoordinationServer
 from howdah.engine.scheduler.server.draining import Drains
@@ -69,7 +69,7 @@ class Queries:
             "status": lambda client, about: self.status(),
             "story": lambda client, about: self.story(str(about["key"])),
             "events": lambda client, about: self.events(int(about.get("last", 1000))),
-            "holders": lambda client, about: [context.views.holders(span) for span in ranges(about)],
+            "holders": lambda client, about: [context.views.holders(task_range) for task_range in task_ranges(about)],
             "has_what": lambda client, about: self.has_what(),
             "datasets": lambda client, about: self.datasets(),
             "progress_of": lambda client, about: self.progress_of(map(bytes, about["keys"])),
@@ -216,8 +216,11 @@ class Queries:
     def has_what(self) -> dict[str, list[tuple[str, str, int, int]]]:
         """Per worker the results that it holds: (layer's key in hexadecimal, its name, start, stop)."""
         return {
-            worker: [(span.layer.hex(), self._layers.name(span.layer), span.start, span.stop) for span in spans]
-            for worker, spans in self._context.views.results_by_worker().items()
+            worker: [
+                (task_range.layer.hex(), self._layers.name(task_range.layer), task_range.start, task_range.stop)
+                for task_range in ranges
+            ]
+            for worker, ranges in self._context.views.results_by_worker().items()
         }
 
     def datasets(self) -> list[str]:

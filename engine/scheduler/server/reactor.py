@@ -156,8 +156,8 @@ class Reactor:
         """Further holders of the batch's inputs, in case that fetching from the first fails."""
         found: list[tuple[TaskRange, str]] = []
         copy_holders = self.views.copy_holders
-        for span, holder in batch.sources:
-            found += [(part, name) for part, name in copy_holders(span, MOST_OTHERS) if name != holder]
+        for task_range, holder in batch.sources:
+            found += [(part, name) for part, name in copy_holders(task_range, MOST_OTHERS) if name != holder]
         return found
 
     def on_notify_done(self, note: NotifyDone, inline: InlineResults | None) -> None:
@@ -177,11 +177,11 @@ class Reactor:
             self._end_fire_and_forget(note.range)
         self.send_to_client(note.client, TasksErred(note.range, note.error, note.cause))
 
-    def _end_fire_and_forget(self, span: TaskRange) -> None:
+    def _end_fire_and_forget(self, task_range: TaskRange) -> None:
         """Tasks that no client waits for have ended: their results are released."""
         if not self.journal.replaying:
-            self.journal.record_interest_ended(FIRE_AND_FORGET, (span,))
-            asyncio.get_running_loop().call_soon(self.handle, Released(FIRE_AND_FORGET, (span,)))
+            self.journal.record_interest_ended(FIRE_AND_FORGET, (task_range,))
+            asyncio.get_running_loop().call_soon(self.handle, Released(FIRE_AND_FORGET, (task_range,)))
 
     def on_notify_stuck(self, note: NotifyStuck, inline: InlineResults | None) -> None:
         """Tell a client that tasks wait for a worker that does not exist."""

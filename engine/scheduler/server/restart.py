@@ -82,9 +82,9 @@ class Restart:
             SessionClosed: self.on_session_closed,
             WorkerCame: lambda record, _: context.journal.workers.update({record.name: None}),
             WorkerWent: lambda record, _: context.journal.workers.pop(record.name, None),
-            FailureRecord: lambda record, _: context.handle(TasksFailed(record.span, record.error)),
+            FailureRecord: lambda record, _: context.handle(TasksFailed(record.range, record.error)),
             CancellationRecord: self.on_cancellation,
-            InterestEnded: lambda record, _: context.handle(Released(record.client, record.spans)),
+            InterestEnded: lambda record, _: context.handle(Released(record.client, record.ranges)),
             CallsTimedOut: lambda record, _: coordination.on_time_passed(),
             LayerRecord: lambda record, frames: self._frames.update({record.key: frames}),
             SchedulerRecord: self.on_scheduler,
@@ -165,7 +165,7 @@ class Restart:
         """Cancel the tasks, and store the answer that the client may not have received."""
         peer = self._client(record.session)
         if peer is not None:
-            self._context.handle(CancelRequested(peer.id, record.spans))
+            self._context.handle(CancelRequested(peer.id, record.ranges))
             peer.replies[record.number] = Response(record.number, ["ok", True])
 
     def on_scheduler(self, record: SchedulerRecord, frames: Sequence[memoryview]) -> None:
@@ -174,8 +174,8 @@ class Restart:
         for spec in state.layers:
             self._layers.add((spec,), self._frames.pop(spec.key))
         self._frames.clear()
-        for _, spans in state.requested:
-            self._layers.inline.update(span.layer for span in spans)
+        for _, ranges in state.requested:
+            self._layers.inline.update(task_range.layer for task_range in ranges)
         self._context.handle(state)
 
     def on_answer(self, record: AnswerRecord, frames: Sequence[memoryview]) -> None:

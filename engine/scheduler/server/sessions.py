@@ -69,15 +69,15 @@ class ClientPeer(Peer):
         sent = [message for message, _ in self.session.unacknowledged() if isinstance(message, Response)]
         return [*self.replies.values(), *sent]
 
-    def send_done(self, span: TaskRange, holder: str, address: str, inline: InlineResults | None) -> None:
+    def send_done(self, task_range: TaskRange, holder: str, address: str, inline: InlineResults | None) -> None:
         """Send that these tasks have results, after the holder's address if the client does not have it."""
         if self.session.suspended:
             return  # it is sent again when the client is back, addresses first
         if self._addresses.get(holder) != address:
             self._addresses[holder] = address
             self.session.send(WorkerAddresses({holder: address}))
-        frames = inline.of(span) if inline is not None else ()
-        self.session.send(TasksDone(span, holder), *frames)
+        frames = inline.of(task_range) if inline is not None else ()
+        self.session.send(TasksDone(task_range, holder), *frames)
 
 
 class WorkerPeer(Peer):
@@ -101,8 +101,8 @@ class WorkerPeer(Peer):
 
         `others`: further holders of its inputs, beside `batch.sources`.
         """
-        span = batch.range
-        key = span.layer
+        task_range = batch.range
+        key = task_range.layer
         if key not in self._defined:
             self._defined.add(key)
             stored = layers.get(key)
@@ -110,15 +110,15 @@ class WorkerPeer(Peer):
         sources: tuple[tuple[TaskRange, str, str], ...] = ()
         if batch.sources:
             sources = tuple([(part, holder, address_of(holder)) for part, holder in (*batch.sources, *others)])
-        message = RunBatch(batch.batch, batch.attempt, span, key in layers.inline, sources, batch.depends_on)
-        self.session.send(message, *layers.slice(span))
+        message = RunBatch(batch.batch, batch.attempt, task_range, key in layers.inline, sources, batch.depends_on)
+        self.session.send(message, *layers.slice(task_range))
 
-    def free(self, spans: Iterable[TaskRange]) -> None:
+    def free(self, ranges: Iterable[TaskRange]) -> None:
         """Send that the worker may delete these results. Consecutive calls share one message."""
         if self.session.last_queued is not self._free:
             self._free = FreeResults([])
             self.session.send(self._free)
-        self._free.spans.extend(spans)
+        self._free.spans.extend(ranges)
 
     def forget(self, keys: Iterable[Key]) -> None:
         """Send that these layers start no more batches, as far as the worker has them."""
@@ -160,20 +160,20 @@ class Peers:
 class InlineResults:
     """Small results that came with a report: lengths per item (NOT_INLINE for none) and their pickles, joined."""
 
-    def __init__(self, span: TaskRange, frames: Sequence[memoryview]) -> None:
-        self.span = span
+    def __init__(self, task_range: TaskRange, frames: Sequence[memoryview]) -> None:
+        self.range = task_range
         self._lengths, self._blob = frames
         self._ends: list[int] = []
 
-    def covers(self, span: TaskRange) -> bool:
-        """Whether all of `span` is here."""
-        own = self.span
+    def covers(self, task_range: TaskRange) -> bool:
+        """Whether all of `task_range` is here."""
+        own = self.range
         last = own.start + self._lengths.nbytes // 4
-        return span.layer == own.layer and own.start <= span.start and span.stop <= last
+        return task_range.layer == own.layer and own.start <= task_range.start and task_range.stop <= last
 
-    def of(self, span: TaskRange) -> tuple[Buffer, Buffer]:
+    def of(self, task_range: TaskRange) -> tuple[Buffer, Buffer]:
         """Lengths and pickles of a part of the batch, not copied."""
-        a, b = span.start - self.span.start, span.stop - self.span.start
+        a, b = task_range.start - self.range.start, task_range.stop - self.range.start
         if a == 0 and 4 * b == self._lengths.nbytes:
             return self._lengths, self._blob
         if not self._ends:

@@ -76,8 +76,8 @@ class WorkerMessages:
     def on_batch_finished(self, worker: WorkerPeer, message: BatchFinished, frames: Sequence[memoryview]) -> None:
         """The tasks of a batch have ended; small results may come along."""
         report = message.report
-        span = self._peers.batches.pop((report.batch, report.attempt), None)
-        inline = InlineResults(span, frames) if span is not None and len(frames) == 2 else None
+        task_range = self._peers.batches.pop((report.batch, report.attempt), None)
+        inline = InlineResults(task_range, frames) if task_range is not None and len(frames) == 2 else None
         self._cancellation.on_batch_finished(report.batch, report.attempt)
         self._context.handle(_own(worker, report), inline)
         if self._drains.under_way:

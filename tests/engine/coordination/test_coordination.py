@@ -64,7 +64,7 @@ def test_a_queue_waits_at_both_ends(cluster: LocalCluster, client: Client) -> No
         queue.get(timeout="10 ms")
     with ThreadPoolExecutor(1) as pool:
         getting = pool.submit(queue.get)
-        until(lambda: any(thing.waiters for thing in state_of(cluster).primitives.values()))
+        until(lambda: any(primitive.waiters for primitive in state_of(cluster).primitives.values()))
         queue.close()
         with pytest.raises(HowdahError, match="this queue was closed"):
             getting.result(10)
@@ -158,7 +158,7 @@ def test_whoever_stops_waiting_takes_the_question_back(cluster: LocalCluster, cl
         await asyncio.wait([work])
 
     asyncio.run(give_up())
-    until(lambda: not any(thing.waiters for thing in state_of(cluster).primitives.values()))
+    until(lambda: not any(primitive.waiters for primitive in state_of(cluster).primitives.values()))
     queue.put(5)
     assert queue.get(timeout=5) == 5
 

@@ -1,4 +1,4 @@
-"""The coordination state alone: little stories of calls and what comes of them."""
+"""The coordination state alone: short stories of calls and their effects."""
 
 from typing import Any
 
@@ -37,8 +37,8 @@ def test_a_queue_gives_in_order_to_those_who_came_first() -> None:
     assert call(state, "a", 1, "queue.get") == []
     assert call(state, "b", 1, "queue.get") == []
     one, two = PackedValue(b"1"), PackedValue(b"2")
-    assert call(state, "c", 1, "queue.put", item=one) == [Reply("c", 1), Reply("a", 1, "ok", Delivery(1, (one,)))]
-    assert call(state, "c", 2, "queue.put", item=two) == [Reply("c", 2), Reply("b", 1, "ok", Delivery(2, (two,)))]
+    assert call(state, "c", 1, "queue.put", value=one) == [Reply("c", 1), Reply("a", 1, "ok", Delivery(1, (one,)))]
+    assert call(state, "c", 2, "queue.put", value=two) == [Reply("c", 2), Reply("b", 1, "ok", Delivery(2, (two,)))]
     call(state, "a", 0, "queue.took", ticket=1)
     call(state, "b", 0, "queue.took", ticket=2)
     assert not state.primitives
@@ -47,9 +47,9 @@ def test_a_queue_gives_in_order_to_those_who_came_first() -> None:
 
 def test_a_full_queue_makes_putters_wait_and_a_deadline_lets_them_go() -> None:
     state = CoordinationState()
-    call(state, "a", 1, "queue.put", item=PackedValue(b"1"), limit=1)
-    assert call(state, "a", 2, "queue.put", item=PackedValue(b"2", (F,)), limit=1, timeout=5.0) == [Pin(F)]
-    assert call(state, "b", 1, "queue.put", item=PackedValue(b"3"), limit=1) == []
+    call(state, "a", 1, "queue.put", value=PackedValue(b"1"), limit=1)
+    assert call(state, "a", 2, "queue.put", value=PackedValue(b"2", (F,)), limit=1, timeout=5.0) == [Pin(F)]
+    assert call(state, "b", 1, "queue.put", value=PackedValue(b"3"), limit=1) == []
     assert state.wake_at == 5.0
     assert state.on_tick(4.9) == []
     assert state.on_tick(5.0) == [Unpin(F), Reply("a", 2, "timeout")]
@@ -58,12 +58,12 @@ def test_a_full_queue_makes_putters_wait_and_a_deadline_lets_them_go() -> None:
 
 def test_a_result_is_kept_from_put_until_the_getter_has_it() -> None:
     state = CoordinationState()
-    item = PackedValue(b"", (F,))
-    assert call(state, "a", 1, "queue.put", item=item) == [Pin(F), Reply("a", 1)]
-    assert call(state, "a", 2, "queue.put", item=item) == [Reply("a", 2)]
+    value = PackedValue(b"", (F,))
+    assert call(state, "a", 1, "queue.put", value=value) == [Pin(F), Reply("a", 1)]
+    assert call(state, "a", 2, "queue.put", value=value) == [Reply("a", 2)]
     state.on_client_left("a")
-    assert call(state, "b", 1, "queue.get") == [Reply("b", 1, "ok", Delivery(1, (item,)))]
-    assert call(state, "b", 2, "queue.get") == [Reply("b", 2, "ok", Delivery(2, (item,)))]
+    assert call(state, "b", 1, "queue.get") == [Reply("b", 1, "ok", Delivery(1, (value,)))]
+    assert call(state, "b", 2, "queue.get") == [Reply("b", 2, "ok", Delivery(2, (value,)))]
     assert call(state, "b", 0, "queue.took", ticket=1) == [GrantInterest("b", (F,))]
     assert call(state, "b", 0, "queue.took", ticket=2) == [GrantInterest("b", (F,)), Unpin(F)]
     assert not state.reference_counts
@@ -72,7 +72,7 @@ def test_a_result_is_kept_from_put_until_the_getter_has_it() -> None:
 def test_what_a_dead_getter_did_not_take_goes_back_to_the_head() -> None:
     state = CoordinationState()
     for n in range(3):
-        call(state, "a", n + 1, "queue.put", item=PackedValue(b"%d" % n))
+        call(state, "a", n + 1, "queue.put", value=PackedValue(b"%d" % n))
     call(state, "b", 1, "queue.get", batch=2)
     assert call(state, "c", 1, "queue.get") == [Reply("c", 1, "ok", Delivery(2, (PackedValue(b"2"),)))]
     assert call(state, "c", 2, "queue.get", batch=2) == []
@@ -82,8 +82,8 @@ def test_what_a_dead_getter_did_not_take_goes_back_to_the_head() -> None:
 def test_a_batch_waits_for_its_number_and_true_takes_what_is_there() -> None:
     state = CoordinationState()
     assert call(state, "a", 1, "queue.get", batch=2, limit=1) == []
-    call(state, "b", 1, "queue.put", item=PackedValue(b"1"), limit=1)
-    effects = call(state, "b", 2, "queue.put", item=PackedValue(b"2"), limit=1)
+    call(state, "b", 1, "queue.put", value=PackedValue(b"1"), limit=1)
+    effects = call(state, "b", 2, "queue.put", value=PackedValue(b"2"), limit=1)
     assert Reply("a", 1, "ok", Delivery(1, (PackedValue(b"1"), PackedValue(b"2")))) in effects
     assert call(state, "a", 2, "queue.get", batch=0) == [Reply("a", 2, "ok", Delivery(2, ()))]
 
@@ -92,13 +92,13 @@ def test_a_variable_gives_to_all_who_wait_and_drops_what_it_had() -> None:
     state = CoordinationState()
     call(state, "a", 1, "variable.get")
     call(state, "b", 1, "variable.get")
-    effects = call(state, "c", 1, "variable.set", item=PackedValue(b"", (F,)))
+    effects = call(state, "c", 1, "variable.set", value=PackedValue(b"", (F,)))
     assert [e for e in effects if isinstance(e, Reply)] == [
         Reply("c", 1),
         Reply("a", 1, "ok", Delivery(1, (PackedValue(b"", (F,)),))),
         Reply("b", 1, "ok", Delivery(2, (PackedValue(b"", (F,)),))),
     ]
-    assert call(state, "c", 2, "variable.set", item=PackedValue(b"", (G,))) == [Pin(G), Reply("c", 2)]
+    assert call(state, "c", 2, "variable.set", value=PackedValue(b"", (G,))) == [Pin(G), Reply("c", 2)]
     assert state.reference_counts == {F: 2, G: 1}
     assert call(state, "a", 0, "variable.took", ticket=1) == [GrantInterest("a", (F,))]
     assert state.on_client_left("b") == [Unpin(F)]
@@ -138,17 +138,17 @@ def test_a_call_taken_back_leaves_no_trace() -> None:
     call(state, "b", 0, "semaphore.withdraw", ticket=1, token="b1")
     call(state, "a", 0, "semaphore.withdraw", ticket=1, token="a1")  # its answer was on its way
     assert not state.primitives
-    call(state, "a", 2, "queue.put", item=PackedValue(b"1", (F,)))
+    call(state, "a", 2, "queue.put", value=PackedValue(b"1", (F,)))
     call(state, "a", 3, "queue.get")
     call(state, "a", 0, "queue.withdraw", ticket=3)
     assert call(state, "b", 2, "queue.get")[0] == Reply("b", 2, "ok", Delivery(2, (PackedValue(b"1", (F,)),)))
 
 
-def test_an_owned_thing_ends_with_its_owner() -> None:
+def test_an_owned_primitive_ends_with_its_owner() -> None:
     state = CoordinationState()
     call(state, "a", 0, "queue.own")
     assert call(state, "b", 1, "queue.get") == []
-    assert state.on_client_left("a") == [Reply("b", 1, "closed", "the client that made this queue is gone")]
+    assert state.on_client_left("a") == [Reply("b", 1, "closed", "the client that made this queue has left")]
     assert not state.primitives
 
 
@@ -187,10 +187,10 @@ def test_nothing_is_left_when_all_have_gone(steps: list[tuple[str, str, float | 
                 assert (effect.client, effect.number) not in answered
                 answered.add((effect.client, effect.number))
             elif isinstance(effect, Pin):
-                assert effect.span not in kept
-                kept.add(effect.span)
+                assert effect.task_range not in kept
+                kept.add(effect.task_range)
             elif isinstance(effect, Unpin):
-                kept.remove(effect.span)
+                kept.remove(effect.task_range)
 
     for number, (client, what, timeout) in enumerate(steps, 1):
         now = number / 4
@@ -202,10 +202,10 @@ def test_nothing_is_left_when_all_have_gone(steps: list[tuple[str, str, float | 
             for ticket in [n for n, t in state.tickets.items() if t.call.client == client]:
                 check(call(state, client, 0, "queue.took", now, ticket=ticket))
             continue
-        item = PackedValue(b"", (F, G)[number % 2 :]) if what in ("queue.put", "variable.set") else None
+        value = PackedValue(b"", (F, G)[number % 2 :]) if what in ("queue.put", "variable.set") else None
         limit = 1 if what.startswith(("semaphore", "queue")) else 0
         token = client if what.startswith("semaphore") else ""
-        check(call(state, client, number, what, now, item=item, timeout=timeout, limit=limit, token=token))
+        check(call(state, client, number, what, now, value=value, timeout=timeout, limit=limit, token=token))
         assert kept == set(state.reference_counts)
     for client in "abc":
         check(state.on_client_left(client))
