@@ -1,10 +1,9 @@
-"""Frames: pandas' language over partitions, computed as columns.
+"""DataFrame, Series and their group-bys: pandas' language over partitions, computed as columns.
 
-For users, through the face (`howdah.read_parquet`, `howdah.from_pandas`). Promises: answers are pandas' in values,
-order, labels, dtypes and missing values, for data read by `pandas.read_parquet` with its defaults; what is wrong or not
-there yet is refused on the line that writes it; nothing is computed before `compute`, `persist`, `to_parquet`,
-`len` or the value of a reduction is asked for. Uses `engine.relational`, `engine.graph`, `engine.execution` and
-`howdah.io`.
+Called by users, through `howdah` (`howdah.read_parquet`, `howdah.from_pandas`). Promises: answers are pandas' in
+values, order, labels, dtypes and missing values, for data read by `pandas.read_parquet` with its defaults; what is
+wrong or not there yet is refused on the line that writes it; nothing is computed before `compute`, `persist`,
+`to_parquet`, `len` or the value of a reduction is requested.
 """
 
 from __future__ import annotations

@@ -1,73 +1,51 @@
-"""Joins, in pandas' shape: which columns, which names, which dtypes."""
+"""Joins, in pandas' shape: which columns, which names, which dtypes. Internal to `engine.frame`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, get_args
+from collections.abc import Sequence
+from typing import Any, get_args
 
-from howdah.engine.frame.series import Series
 from howdah.engine.frame.state import FrameState, Label, numbered
-from howdah.engine.frame.unsupported import require_default
 from howdah.engine.relational import relations
 from howdah.engine.relational.casts import widen_if_na
 from howdah.engine.relational.columns import Col, Column
 from howdah.engine.relational.dtypes import DType, How, key_type
 from howdah.errors import NotSupported, SchemaError
 
-if TYPE_CHECKING:
-    from howdah.engine.frame.dataframe import DataFrame
-
 HOW: tuple[How, ...] = get_args(How)
 
 
-def merge(left: DataFrame, right: Any, how: Any, on: Any, left_on: Any, right_on: Any,
-          suffixes: Sequence[str | None], others: Mapping[str, Any]) -> DataFrame:  # fmt: skip
-    """See `DataFrame.merge`."""
-    from howdah.engine.frame.dataframe import DataFrame
-
-    if isinstance(right, Series):
-        right = right.to_frame()
-    if not isinstance(right, DataFrame):
-        raise NotSupported(f"merge with a {type(right).__name__}: use howdah.from_pandas(...) for a pandas frame")
-    allowed = {
-        "left_index": False,
-        "right_index": False,
-        "sort": False,
-        "indicator": False,
-        "validate": None,
-        "copy": None,
-    }
-    for name, value in others.items():
-        if name not in allowed:
-            raise SchemaError(f"merge: unknown argument {name!r}")
-        require_default("merge", **{name: (value, allowed[name])})
+def merge(
+    left: FrameState, right: FrameState, how: Any, on: Any, left_on: Any, right_on: Any, suffixes: Sequence[str | None]
+) -> FrameState:
+    """Return the join of two frames; see `DataFrame.merge`."""
     if how not in HOW:
         raise NotSupported(f"merge(how={how!r}) is not there yet: there are {', '.join(HOW)}")
     left, right = _with_named_levels(left, on, left_on), _with_named_levels(right, on, right_on)
     mine, theirs = _keys(left, right, on, left_on, right_on)
-    a, b = left._state.projected(), right._state.projected()
+    a, b = left.projected(), right.projected()
     _check_keys(left, right, mine, theirs)
     take = _columns(left, right, mine, theirs, how, tuple(suffixes))
     plans = a.plan(index=False), b.plan(index=False)
     node = relations.Join(*plans, tuple(mine), tuple(theirs), how, tuple(take))
     base = numbered(relations.Project(node, tuple((name, widen_if_na(Col(name, d), None)) for name, _, _, d in take)))
     columns: tuple[tuple[Label, Column], ...] = tuple((name, Col(name, base.schema[name])) for name, *_ in take)
-    return DataFrame(FrameState(base, columns))
+    return FrameState(base, columns)
 
 
-def _with_named_levels(frame: DataFrame, on: Any, side_on: Any) -> DataFrame:
-    """Index levels that are named as keys take part as columns, as in pandas."""
+def _with_named_levels(frame: FrameState, on: Any, side_on: Any) -> FrameState:
+    """Return the frame with index levels that are named as keys made columns, as pandas does."""
     wanted = on if on is not None else side_on
     labels = [wanted] if isinstance(wanted, str) else list(wanted or [])
-    levels = {level.label for level in frame._state.index}
-    if any(label in levels and label not in frame._state.labels() for label in labels):
+    levels = {level.label for level in frame.index}
+    if any(label in levels and label not in frame.labels() for label in labels):
         return frame.reset_index()
     return frame
 
 
-def _keys(left: DataFrame, right: DataFrame, on: Any, left_on: Any, right_on: Any) -> tuple[list[str], list[str]]:
+def _keys(left: FrameState, right: FrameState, on: Any, left_on: Any, right_on: Any) -> tuple[list[str], list[str]]:
     if on is None and left_on is None and right_on is None:
-        on = [c for c in left._state.labels() if c in right._state.labels()]
+        on = [c for c in left.labels() if c in right.labels()]
         if not on:
             raise SchemaError("merge: the frames have no column in common: give on=, or left_on= and right_on=")
     if on is not None:
@@ -81,13 +59,13 @@ def _keys(left: DataFrame, right: DataFrame, on: Any, left_on: Any, right_on: An
         raise SchemaError(f"merge: {len(mine)} keys on the left and {len(theirs)} on the right")
     for frame, keys, side in ((left, mine, "left"), (right, theirs, "right")):
         for key in keys:
-            frame._column(key, f"merge, {side} side")
+            frame.require(key, f"merge, {side} side")
     return mine, theirs
 
 
-def _check_keys(left: DataFrame, right: DataFrame, mine: list[str], theirs: list[str]) -> None:
+def _check_keys(left: FrameState, right: FrameState, mine: list[str], theirs: list[str]) -> None:
     for a, b in zip(mine, theirs):
-        one, other = left._state.column(a).dtype, right._state.column(b).dtype
+        one, other = left.column(a).dtype, right.column(b).dtype
         same = one.kind == other.kind and one.tz == other.tz
         if not same and not (one.is_number and other.is_number):
             raise SchemaError(
@@ -101,7 +79,7 @@ Take = list[tuple[str, str, str, DType]]
 """Per column of the result: its name, side, source, and type; integers may be nullable (see `casts.widen_if_na`)."""
 
 
-def _columns(left: DataFrame, right: DataFrame, mine: list[str], theirs: list[str], how: How,
+def _columns(left: FrameState, right: FrameState, mine: list[str], theirs: list[str], how: How,
              suffixes: tuple[str | None, ...]) -> Take:  # fmt: skip
     shared = {a for a, b in zip(mine, theirs) if a == b}
     names = {"left": _labels(left), "right": [c for c in _labels(right) if c not in shared]}
@@ -111,13 +89,13 @@ def _columns(left: DataFrame, right: DataFrame, mine: list[str], theirs: list[st
         for label in names[side]:
             suffix = suffixes[0 if side == "left" else 1] or ""
             name = label + suffix if label in both else label
-            have = frame._state.column(label).dtype
+            have = frame.column(label).dtype
             if side == "left" and label in shared:
-                other = right._state.column(label).dtype
+                other = right.column(label).dtype
                 take.append((name, "key", label, key_type(have, other, how)))
                 continue
             loses = how in {"left": ("right", "outer"), "right": ("left", "outer")}[side]
-            take.append((name, side, label, _with_holes(have) if loses else have))
+            take.append((name, side, label, _nullable(have) if loses else have))
     found = [name for name, *_ in take]
     twice = sorted({name for name in found if found.count(name) > 1})
     if twice:
@@ -127,13 +105,13 @@ def _columns(left: DataFrame, right: DataFrame, mine: list[str], theirs: list[st
     return take
 
 
-def _labels(frame: DataFrame) -> list[str]:
-    for label in frame._state.labels():
+def _labels(frame: FrameState) -> list[str]:
+    for label in frame.labels():
         if not isinstance(label, str):
             raise NotSupported(f"merge: the column label {label!r} is not text: rename it")
-    return [str(label) for label in frame._state.labels()]
+    return [str(label) for label in frame.labels()]
 
 
-def _with_holes(have: DType) -> DType:
-    """The type of a column some of whose rows may have no partner."""
+def _nullable(have: DType) -> DType:
+    """Return the type of a column some of whose rows may have no partner."""
     return have.as_nullable("nan" if have.pandas == "object" or have.kind == "bool" else None)

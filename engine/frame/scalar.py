@@ -1,25 +1,34 @@
-"""The result of a reduction: a scalar that is computed when its value is needed."""
+"""`Scalar`: the result of a reduction, computed when its value is needed."""
 
 from __future__ import annotations
 
 import math
-import operator
-from collections.abc import Callable
 from typing import Any
 
 from howdah.engine.frame import compute as _compute
+from howdah.engine.frame.collection import Collection
+from howdah.engine.frame.operators import Operators
 from howdah.engine.relational import relations
 from howdah.engine.relational.aggregates import Agg
-from howdah.engine.relational.columns import Column
+from howdah.engine.relational.columns import OPERATORS, Column
 from howdah.engine.relational.convert import to_series
 from howdah.engine.relational.dtypes import DType
 from howdah.engine.relational.relations import Relation
 
 
-class Scalar:
-    """What `Series.sum()` and its like give. `compute()` gives the value, of the type that pandas gives.
+class Scalar(Operators):
+    """The value of a reduction such as `Series.sum()`, of the type that pandas gives.
 
-    Arithmetic, comparisons, `float()` and `print` compute it (once) by themselves, on the current client or here.
+    `compute()` returns the value. Arithmetic, comparisons, `float()`, `int()` and formatting compute it by themselves,
+    once, on the current client or in this process.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import howdah as hd
+    >>> total = hd.from_pandas(pd.DataFrame({"x": [1, 2, 4]})).x.sum()
+    >>> int(total), total > 6
+    (7, np.True_)
     """
 
     def __init__(self, base: Relation, name: str, source: Column | None):
@@ -29,14 +38,33 @@ class Scalar:
 
     @property
     def dtype(self) -> str:
+        """pandas' name of the dtype."""
         return self._agg.dtype.pandas
 
     def compute(self, scheduler: Any = None) -> Any:
-        """The value: a numpy scalar, str, Timestamp, date or Decimal, as pandas would give it; NaN of nothing."""
+        """Compute the value and return it. It is computed once, whatever the scheduler of later calls.
+
+        Parameters
+        ----------
+        scheduler
+            As for `Series.compute`.
+
+        Returns
+        -------
+        numpy scalar, str, Timestamp, date or Decimal
+            What pandas would return; NaN of no rows.
+        """
         if not self._known:
             plan = _compute.optimise_and_resolve(self._plan, scheduler)
             self._known.append(_value(_compute.run(plan, scheduler)["value"], plan.schema["value"], self._agg))
         return self._known[0]
+
+    def _binary(self, op: str, other: Any, swapped: bool = False) -> Any:
+        if isinstance(other, Collection):
+            return NotImplemented
+        if isinstance(other, Scalar):
+            other = other.compute()
+        return OPERATORS[op](other, self.compute()) if swapped else OPERATORS[op](self.compute(), other)
 
     def __repr__(self) -> str:
         return repr(self._known[0]) if self._known else f"<howdah scalar {self._agg}: compute() for its value>"
@@ -53,7 +81,7 @@ class Scalar:
     def __format__(self, spec: str) -> str:
         return format(self.compute(), spec)
 
-    def __hash__(self) -> int:
+    def __hash__(self) -> int:  # type: ignore[override]
         return id(self)
 
 
@@ -64,21 +92,3 @@ def _value(found: Any, dtype: DType, agg: Agg) -> Any:
         )
     value = to_series(found, dtype).iloc[0]
     return int(value) if agg.name == "nunique" else value
-
-
-def _dyadic(op: Callable[[Any, Any], Any], swapped: bool) -> Callable[[Scalar, Any], Any]:
-    def run(self: Scalar, other: Any) -> Any:
-        if isinstance(other, Scalar):
-            other = other.compute()
-        elif hasattr(other, "_state"):
-            return NotImplemented
-        return op(other, self.compute()) if swapped else op(self.compute(), other)
-
-    return run
-
-
-for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow"):
-    setattr(Scalar, f"__{_name}__", _dyadic(getattr(operator, _name), False))
-    setattr(Scalar, f"__r{_name}__", _dyadic(getattr(operator, _name), True))
-for _name in ("eq", "ne", "lt", "le", "gt", "ge"):
-    setattr(Scalar, f"__{_name}__", _dyadic(getattr(operator, _name), False))

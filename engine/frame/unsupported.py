@@ -1,4 +1,4 @@
-"""What of pandas is not there yet, and what to use instead. Raised on the line that names it."""
+"""The names of pandas that howdah lacks, and what to use instead. Internal to `engine.frame`."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ ALTERNATIVES: dict[str, str] = {
     "plot": "compute().plot",
     "hist": "compute().hist",
     "info": "dtypes and columns",
-    "memory_usage": "explain(), which tells the bytes that will be read",
-    "copy": "the frame itself: frames are never changed in place by others",
+    "memory_usage": "explain(), which shows the bytes that will be read",
+    "copy": "the frame itself: no operation changes a frame in place",
     "iterating": "compute(), then pandas",
 }
 
@@ -81,13 +81,19 @@ def is_pandas(kind: str, name: str) -> bool:
 
 
 def unsupported(kind: str, name: str) -> NotSupported:
-    """The error for a name of pandas that howdah does not have."""
+    """Return the error for a name of pandas that howdah does not have."""
     remedy = ALTERNATIVES.get(name, f"{_MAP}, or {_SMALL}")
     return NotSupported(f"pandas' {kind}.{name} is not there yet: use {remedy}")
 
 
 def require_default(what: str, **given: Any) -> None:
-    """Refuse arguments that differ from the only value that is there: only("merge", indicator=(indicator, False))."""
+    """Raise `NotSupported` for an argument that differs from the only supported value.
+
+    >>> require_default("merge", indicator=(False, False))
+    >>> require_default("merge", indicator=(True, False))
+    Traceback (most recent call last):
+    howdah.errors.NotSupported: merge(indicator=True) is not there yet: only indicator=False
+    """
     for name, (value, allowed) in given.items():
         if value is not allowed and value != allowed:
             raise NotSupported(f"{what}({name}={value!r}) is not there yet: only {name}={allowed!r}")

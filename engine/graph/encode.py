@@ -59,7 +59,7 @@ def layer_spec(layer: Layer, code: bytes = b"", key: Key = b"") -> LayerSpec:
 
 
 def annotated_spec(spec: LayerSpec, said: Mapping[str, Any]) -> LayerSpec:
-    """The spec with what annotations say (`howdah.engine.graph.annotations.Annotations.layer_fields`); a layer's own hosts stay."""
+    """Return the spec with annotated fields (`annotations.Annotations.layer_fields`); a layer's own hosts stay."""
     fields = dict(said)
     hosts = fields.pop("hosts", ())
     if hosts and not spec.host_sets:
@@ -75,7 +75,7 @@ PART = 32_768
 
 
 def encode(layer: Layer, first: int | None = None) -> Encoded:
-    """The layer, ready to travel; with `first`, of the arguments only those of so many items, the rest is `encode_rest`.
+    """Return the layer as bytes; with `first`, only the arguments of that many items: `encode_rest` has the others.
 
     Raises
     ------

@@ -124,8 +124,8 @@ class Layer:
     nbytes : per item, bytes that it reads from outside the engine (for locality's accounts), or None.
     retries : how often an item whose *function raised* is tried again. (Lost workers are no fault of the item:
         those re-runs are counted apart, by the scheduler.)
-    annotations : fields of the scheduler's `LayerSpec` (`howdah.engine.graph.annotations.Annotations.layer_fields`). Not part of
-        the key.
+    annotations : fields of the scheduler's `LayerSpec` (`engine.graph.annotations.Annotations.layer_fields`). Not part
+        of the key.
     timeout : seconds that each item may take once it was begun; 0 is no limit. Not part of the key.
     pure : False gives the layer a key of its own, never shared.
     key : the content hash; computed by `Graph.add` when empty.

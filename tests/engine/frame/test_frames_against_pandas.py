@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 import howdah as hd
 from howdah.engine.frame import compute
+from howdah.engine.frame.collection import state_of
 from howdah.engine.relational import sizes
 from howdah.errors import NotSupported, SchemaError
 
@@ -302,7 +303,7 @@ def test_random_pipelines(shape: str, tmp_path_factory: pytest.TempPathFactory, 
         found = got.compute(scheduler="inline")
         same(found, want)
         c = pick(draw, want, *NUMBERS, "bool")
-        if c is not None and got[c]._expression.dtype.kind != "anybool":
+        if c is not None and state_of(got[c]).expression.dtype.kind != "anybool":
             for name in ("sum", "mean", "max", "count"):
                 reduced, expected = getattr(got[c], name)().compute(scheduler="inline"), getattr(want[c], name)()
                 pd.testing.assert_series_equal(pd.Series([reduced]), pd.Series([expected]), rtol=1e-9)

@@ -16,6 +16,7 @@ import pytest
 import howdah as hd
 import howdah.io
 from howdah.engine.frame import compute
+from howdah.engine.frame.collection import state_of
 from howdah.engine.relational import relations, sizes
 from howdah.engine.relational.rules import optimise
 
@@ -152,7 +153,7 @@ def test_the_predicate_reaches_the_scan(table: Path) -> None:
     df = hd.read_parquet(table)
     df = df.assign(y=df.x * 2).sort_values(["k", "n"])
     df = df[(df.n > 30) & (df.y < 90)]
-    plan = optimise(df.groupby("k").x.sum()._state.plan())
+    plan = optimise(state_of(df.groupby("k").x.sum()).plan())
     (scan,) = [node for node in plan.walk() if isinstance(node, relations.Scan)]
     assert scan.conditions == (("n", ">", 30),)
     assert set(scan.columns) == {"k", "n", "x"}
@@ -185,7 +186,7 @@ def test_a_filter_stays_where_a_dtype_is_still_a_question(table: Path) -> None:
 def test_rules_come_to_rest(table: Path) -> None:
     """An optimised plan is optimised: the rules do not undo each other."""
     df = hd.read_parquet(table)
-    plan = df.assign(y=df.x + 1).merge(df.groupby("k").n.max().reset_index(), on="k")._state.plan()
+    plan = state_of(df.assign(y=df.x + 1).merge(df.groupby("k").n.max().reset_index(), on="k")).plan()
     once = optimise(plan)
     assert optimise(once).key == once.key
     assert list(once.schema.items()) == list(plan.schema.items())
