@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from howdah.engine.protocol.frames import Buffer, nbytes
-from howdah.engine.scheduler.server.journal import Frames, packed
+from howdah.engine.scheduler.server.journal import Frames, pack_record
 from howdah.errors import CorruptFile, HowdahError, PathExists, PathMissing
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ class HdfsJournal:
     # -- writing, on the scheduler's thread
 
     def append(self, frames: Frames) -> int:
-        record = [] if self.failure else packed(frames)
+        record = [] if self.failure else pack_record(frames)
         with self._guard:
             self._appended += 1
             self._buffers += record
@@ -146,7 +146,7 @@ class HdfsJournal:
     def compact(self, snapshot: Sequence[Frames]) -> None:
         if self.failure:
             return
-        kept = [buffer for frames in snapshot for buffer in packed(frames)]
+        kept = [buffer for frames in snapshot for buffer in pack_record(frames)]
         self._start()
         with self._guard:
             self._enqueue()

@@ -1,9 +1,9 @@
-"""The journal: what a scheduler that is started again must read, kept as records of opaque frames.
+"""The journal's storage: records of opaque frames that a restarted scheduler reads.
 
-`Journal` is all that the server asks of one; `LocalJournal` is a file. Another place (HDFS) is plugged in by giving
-`open_journal` a function for its scheme. A record counts once `written` has reached its number: the server confirms
-nothing to a client before. A file's records are checked by length and checksum; a record that a crash has cut off is
-dropped, a file of another format or with damage inside is refused.
+`Journal` is the interface that the server uses; `LocalJournal` is a file. A journal elsewhere (HDFS) is plugged in by a
+function for its scheme, which is passed to `open_journal` or found by entry point. A record counts once `written` has
+reached its number: the server confirms nothing to a client before. A file's records are checked by length and checksum;
+a record that a crash has cut off is removed, a file of another format or with damage inside is refused.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from importlib.metadata import entry_points
 from itertools import islice
 from typing import Protocol, TypeAlias
 
-import howdah
 from howdah.engine.protocol.frames import Buffer, nbytes
 from howdah.engine.protocol.messages import PROTOCOL
 from howdah.errors import CorruptFile, HowdahError, StorageError
+from howdah.version import VERSION
 
 log = logging.getLogger(__name__)
 
@@ -35,22 +35,24 @@ Frames: TypeAlias = Sequence[Buffer]
 
 FORMAT = 2
 HEADER_BYTES = 96
-GOOD, SPOILT = b"good  ", b"spoilt"
+GOOD, BROKEN = b"good  ", b"broken"
 _HEAD = struct.Struct("<QII")
-"""Bytes of the frames with their lengths, their CRC-32, number of frames; then the lengths (u64)."""
+"""Of a record: bytes of its frames and their lengths, their CRC-32, number of frames. The lengths (u64) follow."""
 
 MOST_BUFFERED = 16 << 20
-"""Bytes that wait for `flush` at most."""
+"""Bytes of records that wait for `flush`; more are written at once."""
 
 MOST_IOVEC = 512
+"""Buffers of one system call."""
+
 ENTRY_POINTS = "howdah.journals"
 
 
 class Journal(Protocol):
-    """Where the records of one scheduler are. All calls come from one thread.
+    """The storage of one scheduler's records. All calls come from one thread.
 
-    `written`: the number of the last record that a new scheduler would find, whatever happens to this process.
-    `nbytes`: how large it is. `failure`: why nothing is written any more; "" while all is well.
+    `written`: the number of the last record that survives the end of this process. `nbytes`: the journal's size.
+    `failure`: why nothing is written any more; '' while it is.
     """
 
     written: int
@@ -58,40 +60,45 @@ class Journal(Protocol):
     failure: str
 
     def replay(self) -> Iterator[list[memoryview]]:
-        """The frames of every record, oldest first. To be read to its end before the first `append`. Raises
-        HowdahError for a journal that cannot be used."""
+        """Yield the frames of every record, oldest first; the first `append` comes after the last of them.
+
+        Raises HowdahError for a journal that cannot be used.
+        """
 
     def append(self, frames: Frames) -> int:
-        """Add a record; returns its number. The frames must not change before it is written."""
+        """Add a record and return its number. The frames must not change before it is written."""
 
     def flush(self) -> None:
-        """Begin to write what was appended. A local file has written it when this returns; another may take its time,
-        and counts `written` up on this thread."""
+        """Begin to write what was appended.
+
+        A local file has written it when this returns; another journal may take longer, and increases `written` later,
+        on this thread.
+        """
 
     def sync(self) -> None:
-        """Called twice a second: time to do what protects from more than the process's death."""
+        """Protect what was written against the end of the machine, as far as possible; called twice a second."""
 
     def compact(self, snapshot: Sequence[Frames]) -> None:
-        """Begin to replace all records up to now by these, at once and as a whole; those appended later stay."""
+        """Begin to replace all records up to now by these, in one step; records appended later stay."""
 
     def close(self, done: bool = False) -> None:
-        """Write what was appended. `done`: the cluster has ended, and nothing of the journal is to be left."""
+        """Write what was appended. `done`: the cluster has ended, and nothing of the journal is to remain."""
 
 
 Opener: TypeAlias = Callable[[str], Journal]
 
 
 def open_journal(where: str, openers: Mapping[str, Opener] | None = None) -> Journal:
-    """The journal at `where`: a path, or ``scheme:...`` for one of `openers` or of the entry points `howdah.journals`.
+    """Return the journal at `where`: a path, or ``scheme:...`` of `openers` or of an entry point `howdah.journals`.
 
-    Raises HowdahError when nobody knows the scheme.
+    Raises HowdahError when no opener has this scheme.
 
     >>> open_journal("/tmp/journal").nbytes
     0
     >>> open_journal("hdfs2://nn/x")
     Traceback (most recent call last):
     ...
-    howdah.errors.HowdahError: no journal can be kept at 'hdfs2://nn/x': nothing installed knows the scheme 'hdfs2'
+    howdah.errors.HowdahError: no journal can be opened at 'hdfs2://nn/x': no installed package has the scheme 'hdfs2'
     """
     scheme, colon, rest = where.partition(":")
     if not colon or "/" in scheme:
@@ -103,18 +110,18 @@ def open_journal(where: str, openers: Mapping[str, Opener] | None = None) -> Jou
     for entry in entry_points(group=ENTRY_POINTS, name=scheme):
         opener: Opener = entry.load()
         return opener(where)
-    raise HowdahError(f"no journal can be kept at {where!r}: nothing installed knows the scheme {scheme!r}")
+    raise HowdahError(f"no journal can be opened at {where!r}: no installed package has the scheme {scheme!r}")
 
 
 def header(state: bytes = GOOD) -> bytes:
-    """The first bytes of a journal: whether it can be used, and which versions its records are of."""
-    line = b"howdah journal %d protocol %d howdah %s" % (FORMAT, PROTOCOL, howdah.__version__.encode())
+    """Return the first bytes of a journal: whether it is usable, and the versions that wrote its records."""
+    line = b"howdah journal %d protocol %d howdah %s" % (FORMAT, PROTOCOL, VERSION.encode())
     return (state + b" " + line).ljust(HEADER_BYTES - 1) + b"\n"
 
 
 def check_header(found: bytes, where: str) -> None:
-    """Raise HowdahError unless a journal that begins like this can be read."""
-    match = re.fullmatch(rb"(good|spoilt) +howdah journal (\S+) protocol (\S+) howdah (\S+) *\n", found)
+    """Raise HowdahError unless a journal with this header can be read."""
+    match = re.fullmatch(rb"(good|broken) +howdah journal (\S+) protocol (\S+) howdah (\S+) *\n", found)
     if match is None:
         raise CorruptFile(
             f"{where} is not a journal of howdah's; give another path, or move it away to start with nothing"
@@ -123,18 +130,18 @@ def check_header(found: bytes, where: str) -> None:
         theirs = b"format %s, protocol %s, howdah %s" % match.groups()[1:]
         raise HowdahError(
             f"the journal {where} was written by another version ({theirs.decode()}); this is format {FORMAT}, "
-            f"protocol {PROTOCOL}, howdah {howdah.__version__}. Start the scheduler with the version that wrote it, or "
+            f"protocol {PROTOCOL}, howdah {VERSION}. Start the scheduler with the version that wrote it, or "
             f"move the journal away to start with nothing"
         )
-    if match[1] == b"spoilt":
+    if match[1] == b"broken":
         raise HowdahError(
             f"the journal {where} ends too early: writing it failed while its scheduler went on (its log says why). "
             f"Nothing can be started again from it; move it away to start with nothing"
         )
 
 
-def packed(frames: Frames) -> list[Buffer]:
-    """A record as it is written."""
+def pack_record(frames: Frames) -> list[Buffer]:
+    """Return a record as it is written: header, lengths, frames."""
     sizes = [nbytes(frame) for frame in frames]
     lengths = struct.pack(f"<{len(sizes)}Q", *sizes)
     crc = zlib.crc32(lengths)
@@ -144,9 +151,9 @@ def packed(frames: Frames) -> list[Buffer]:
 
 
 class LocalJournal:
-    """A journal in a file of this machine, which only one scheduler at a time can have open.
+    """A journal in a file of this machine, which one scheduler at a time can open.
 
-    A process that is killed loses nothing of what it has flushed; the machine's end may cost the last second.
+    What was flushed survives the end of the process; the end of the machine may lose the last second.
     """
 
     def __init__(self, path: str) -> None:
@@ -178,7 +185,7 @@ class LocalJournal:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self.path + ".new")
             size = os.fstat(self._file).st_size
-            if size < HEADER_BYTES:  # new, or its maker died at once
+            if size < HEADER_BYTES:  # new, or the process that made it died at once
                 os.ftruncate(self._file, 0)
                 _write(self._file, [header()])
                 self.nbytes = HEADER_BYTES
@@ -193,7 +200,9 @@ class LocalJournal:
             while at < size:
                 found, end = self._record(file.read, at, size)
                 if found is None:
-                    log.warning("the journal %s ends within a record: the last %d bytes are cut", self.path, size - at)
+                    log.warning(
+                        "the journal %s ends within a record: the last %d bytes are removed", self.path, size - at
+                    )
                     os.ftruncate(self._file, at)
                     break
                 yield found
@@ -202,13 +211,13 @@ class LocalJournal:
         os.lseek(self._file, at, os.SEEK_SET)
 
     def _record(self, read: Callable[[int], bytes], at: int, size: int) -> tuple[list[memoryview] | None, int]:
-        """The record at that place and its end; None if it was not written to its end."""
+        """Return the record at `at` and its end; None in its place if it was not written completely."""
         head = read(_HEAD.size)
         if len(head) < _HEAD.size:
             return None, at
         total, crc, count = _HEAD.unpack(head)
         end = at + _HEAD.size + total
-        if not total and not any(read(size - at)):  # blocks that were allotted and never written
+        if not total and not any(read(size - at)):  # blocks that were allocated and never written
             return None, at
         if end > size:
             return None, at
@@ -236,7 +245,7 @@ class LocalJournal:
     def append(self, frames: Frames) -> int:
         self._appended += 1
         if not self.failure:
-            record = packed(frames)
+            record = pack_record(frames)
             self._buffers += record
             self._buffered += sum(map(nbytes, record))
             if self._buffered > MOST_BUFFERED:
@@ -250,7 +259,7 @@ class LocalJournal:
             try:
                 _write(self._file, buffers)
             except OSError as error:
-                self._fail(error)
+                self._on_failure(error)
             else:
                 self.nbytes += size
                 self._dirty = True
@@ -258,40 +267,40 @@ class LocalJournal:
                     self._side += buffers
         self.written = self._appended
 
-    def _fail(self, error: OSError) -> None:
+    def _on_failure(self, error: OSError) -> None:
         self.failure = f"the journal {self.path} cannot be written: {error.strerror or error}"
         with contextlib.suppress(OSError):
-            os.pwrite(self._file, SPOILT, 0)  # in place: this needs no room
-        log.critical("%s; the scheduler goes on, but if it dies nothing can be started again", self.failure)
+            os.pwrite(self._file, BROKEN, 0)  # in place: this needs no room
+        log.critical("%s; the scheduler continues, but after its end it cannot be restarted", self.failure)
 
     def sync(self) -> None:
         if self._dirty and self._busy is None and not self.failure:
             self._dirty = False
-            self._background(lambda: os.fdatasync(self._file), lambda error: self._fail(error) if error else None)
+            self._background(lambda: os.fdatasync(self._file), lambda error: self._on_failure(error) if error else None)
 
     def _background(self, work: Callable[[], None], then: Callable[[OSError | None], None]) -> None:
         loop = asyncio.get_running_loop()
 
         def run() -> None:
-            fault: OSError | None = None
+            failure: OSError | None = None
             try:
                 work()
             except OSError as error:
-                fault = error
+                failure = error
             with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
-                loop.call_soon_threadsafe(ended, fault)
+                loop.call_soon_threadsafe(ended, failure)
 
-        def ended(fault: OSError | None) -> None:
+        def ended(failure: OSError | None) -> None:
             self._busy = None
             if self._file >= 0:
-                then(fault)
+                then(failure)
 
         self._busy = threading.Thread(target=run, name="howdah-journal", daemon=True)
         self._busy.start()
 
     @property
     def compacting(self) -> bool:
-        """Whether a snapshot is being written."""
+        """Whether a compaction is under way."""
         return self._side is not None
 
     def compact(self, snapshot: Sequence[Frames]) -> None:
@@ -306,7 +315,7 @@ class LocalJournal:
         def write() -> None:
             _write(fresh, [header()])
             for frames in snapshot:
-                _write(fresh, packed(frames))
+                _write(fresh, pack_record(frames))
             os.fdatasync(fresh)
 
         def swap(error: OSError | None) -> None:
@@ -317,8 +326,8 @@ class LocalJournal:
                     raise error
                 _write(fresh, side)
                 os.rename(self.path + ".new", self.path)
-            except OSError as fault:
-                log.error("the journal %s could not be compacted, and goes on growing: %s", self.path, fault)
+            except OSError as failure:
+                log.error("the journal %s could not be compacted, and continues to grow: %s", self.path, failure)
                 os.close(fresh)
                 with contextlib.suppress(OSError):
                     os.unlink(self.path + ".new")
@@ -347,7 +356,7 @@ class LocalJournal:
 
 
 def _write(file: int, buffers: Sequence[Buffer]) -> None:
-    """All of `buffers`, at the file's place."""
+    """Write all of `buffers` at the file's position."""
     views = iter([view for view in (memoryview(buffer).cast("B") for buffer in buffers) if view.nbytes])
     batch = list(islice(views, MOST_IOVEC))
     while batch:

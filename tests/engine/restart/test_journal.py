@@ -112,7 +112,7 @@ def test_one_journal_one_scheduler(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
-def test_a_full_disk_is_said_and_the_journal_is_spoilt(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_full_disk_is_said_and_the_journal_is_marked(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "journal"
     journal = LocalJournal(str(path))
     assert list(journal.replay()) == []

@@ -41,7 +41,7 @@ def test_a_full_disk_does_not_stop_the_cluster_and_a_restart_says_why_it_cannot_
     assert cluster.counts() == {f"sized-{item}": 1 for item in range(5)}
     failure = client.scheduler_info()["journal"]["failure"]
     assert failure == f"the journal {cluster.journal} cannot be written: File too large"
-    assert cluster.log().count("if it dies nothing can be started again") == 1
+    assert cluster.log().count("after its end it cannot be restarted") == 1
     assert client.submit(abs, -3).result(30) == 3
     cluster.kill()
     cluster.begin(wait=False)
