@@ -18,7 +18,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 from zlib import crc32
 
-from howdah.errors import NotSupported
+from howdah.errors import HowdahError, NotSupported
 from howdah.io.filesystem.clients import hdfs_user
 from howdah.io.hadoop.namenode import NameNodeRpc
 from howdah.io.hadoop.records import Block, FileInfo
@@ -114,6 +114,12 @@ def locate_listing(filesystem: FileSystem, path: str) -> list[FileInfo] | None:
     while number < len(_PROVIDERS):
         try:
             return sorted(_PROVIDERS[number](filesystem).listing(path), key=lambda entry: entry.path)
+        except OSError as error:
+            if number == 0 or isinstance(error, HowdahError | FileNotFoundError):
+                raise
+            # the file system itself may well be reached another way: no locality this time
+            logger.info("%s: WebHDFS is not reached (%s): tasks are placed without regard to blocks", filesystem, error)
+            return None
         except NotSupported as error:
             number += 1
             then = "WebHDFS is asked" if number < len(_PROVIDERS) else "tasks are placed without regard to blocks"

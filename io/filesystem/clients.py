@@ -7,7 +7,7 @@ refuses a path that exists or whose folder is gone, so a late writer cannot brin
 
 from __future__ import annotations
 
-import importlib.util
+import getpass
 import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping
@@ -320,8 +320,6 @@ def _libhdfs(url: str) -> Any:
 
 
 def _webhdfs(url: str, config: HadoopConfig) -> Any:
-    if importlib.util.find_spec("requests") is None:
-        raise HadoopNotFound(f"{url}: WebHDFS needs the package requests: pip install requests")
     from fsspec.implementations.webhdfs import WebHDFS
 
     node = config.namenodes(url.partition("://")[2])[0]
@@ -334,7 +332,5 @@ def _webhdfs(url: str, config: HadoopConfig) -> Any:
 
 
 def hdfs_user() -> str:
-    """Who we are to an HDFS without Kerberos: `HADOOP_USER_NAME`, else the name we are logged in with."""
-    import getpass
-
+    """Return the user's name for an HDFS without Kerberos: `HADOOP_USER_NAME`, else the login name."""
     return os.environ.get("HADOOP_USER_NAME") or getpass.getuser()

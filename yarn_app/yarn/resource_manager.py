@@ -1,22 +1,21 @@
 """The ResourceManager over REST: nodes, applications, queues, and whether it answers at all. No Java.
 
 For `yarn_app` alone. It promises: every call ends within seconds; a ResourceManager that cannot be reached is a
-`HadoopNotFound` that names its address; one that is reached and does not tell (a secure cluster without SPNEGO here)
-raises `RestUnavailable`, and the caller then asks skein's driver or does without.
+`HadoopNotFound` that names its address; one that is reached and does not answer the request (a secure cluster without
+the `kerberos` extra) raises `RestUnavailable`, and the caller then uses skein's driver or does without.
 """
 
 from __future__ import annotations
 
 import json
 import socket
-import urllib.error
-import urllib.parse
-import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
+from urllib.parse import quote
 
-from howdah.errors import HadoopNotFound, HowdahError, ResourceRefused
+from howdah.errors import HadoopNotFound, HowdahError, NotSupported, ResourceRefused
+from howdah.io.hadoop.rest import RestClient
 from howdah.yarn_app.specification.units import MIB, format_memory
 from howdah.yarn_app.yarn.reports import ApplicationReport
 
@@ -31,7 +30,7 @@ class HadoopProperties(Protocol):
 
 
 class RestUnavailable(HowdahError):
-    """The ResourceManager lives and does not answer this over REST."""
+    """A Hadoop service is reached and does not answer this request over REST."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +53,13 @@ class ResourceManager:
     Raises
     ------
     HadoopNotFound
-        From `check` and every question: none of its addresses takes connections.
+        From `check` and every request: none of its addresses takes connections.
     """
 
     def __init__(self, configuration: HadoopProperties) -> None:
         self.configuration = configuration
+        self.rest = RestClient(seconds=READ_SECONDS, use_proxies=True)
+        """The HTTP client, for the NodeManagers as well (`logs`)."""
         ids = [
             one.strip() for one in (configuration.get("yarn.resourcemanager.ha.rm-ids") or "").split(",") if one.strip()
         ]
@@ -87,7 +88,7 @@ class ResourceManager:
         return ["http://" + self._address("webapp.address", suffix, 8088) for suffix in self._suffixes]
 
     def check(self) -> None:
-        """That one of its addresses takes connections; ends within 2 s for each."""
+        """Check that one of its addresses takes connections; ends within 2 s for each."""
         seen = []
         for address in self.addresses:
             host, _, port = address.rpartition(":")
@@ -111,11 +112,11 @@ class ResourceManager:
         Raises
         ------
         RestUnavailable
-            It wants a login that we do not have here, or does not know the path.
+            It requires a login that we do not have here, or has no such path.
         """
-        return fetch_json([f"{url}/ws/v1/cluster/{path}" for url in self.urls], query)
+        return fetch_json(self.rest, [f"{url}/ws/v1/cluster/{path}" for url in self.urls], query)
 
-    # -- questions
+    # -- requests
 
     def nodes(self) -> list[NodeReport]:
         """All nodes that run."""
@@ -150,21 +151,21 @@ class ResourceManager:
         return sorted((_report(row) for row in rows), key=lambda report: report.started, reverse=True)
 
     def application(self, app_id: str) -> ApplicationReport:
-        return _report(self.get(f"apps/{urllib.parse.quote(app_id)}")["app"])
+        return _report(self.get(f"apps/{quote(app_id)}")["app"])
 
     def attempts(self, app_id: str) -> list[dict[str, Any]]:
-        """The application's attempts, as YARN tells them (container id, node, log address)."""
-        found = self.get(f"apps/{urllib.parse.quote(app_id)}/appattempts")
+        """Return the application's attempts as YARN describes them (container id, node, log address)."""
+        found = self.get(f"apps/{quote(app_id)}/appattempts")
         rows = (found.get("appAttempts") or {}).get("appAttempt") or []
         return [dict(row) for row in rows]
 
     def describe_queue(self, queue: str) -> str:
-        """One line on a queue: how full it is, who waits.
+        """Describe a queue in one line: how full it is, and how many containers wait.
 
         Raises
         ------
         RestUnavailable
-            There is no queue of that name, or this scheduler tells nothing of its queues.
+            There is no queue of that name, or this scheduler does not describe its queues.
         """
         for row in self._queues():
             if queue in (row.get("queueName"), row.get("queuePath")):
@@ -172,7 +173,7 @@ class ResourceManager:
                 waits = f", {pending} containers waiting" if pending else ""
                 used = float(row.get("absoluteUsedCapacity") or row.get("usedCapacity") or 0)
                 return f"queue {queue} is {used:.0f} % full{waits}"
-        raise RestUnavailable(f"YARN tells nothing of a queue {queue!r}")
+        raise RestUnavailable(f"YARN has no information on a queue {queue!r}")
 
     def queue_names(self) -> list[str]:
         """Queues that take applications; [] where this scheduler makes queues as it goes, or shows none."""
@@ -189,21 +190,21 @@ class ResourceManager:
             open_rows += (row.get("queues") or {}).get("queue") or []
         return [row for row in found if row.get("queueName")]
 
-    # -- can it ever be given?
+    # -- limits
 
-    def check_capacity(self, wanted: Mapping[str, tuple[int, int]], nodes: Sequence[NodeReport]) -> None:
-        """That each container (what it is -> memory in bytes, cores) fits YARN's maximum and some node.
+    def check_capacity(self, requested: Mapping[str, tuple[int, int]], nodes: Sequence[NodeReport]) -> None:
+        """Check that each container (what it is -> memory in bytes, cores) fits YARN's maximum and some node.
 
         Raises
         ------
         ResourceRefused
-            One does not; the message names it, what was asked for, and the maximum.
+            One does not; the message names it, the request and the maximum.
         """
         largest = max((node.memory for node in nodes), default=0)
         limit = int(self.configuration.get("yarn.scheduler.maximum-allocation-mb") or 0) * MIB or largest
         most_cores = int(self.configuration.get("yarn.scheduler.maximum-allocation-vcores") or 0)
         most = min(limit, largest) if largest else limit
-        for what, (memory, cores) in wanted.items():
+        for what, (memory, cores) in requested.items():
             if most and memory > most:
                 raise ResourceRefused(
                     f"{what} needs a container of {format_memory(memory)}, and the largest that this YARN gives is "
@@ -217,23 +218,31 @@ class ResourceManager:
                 )
 
 
-def fetch_json(urls: Sequence[str], query: Mapping[str, str] | None = None) -> Any:
-    """JSON from the first of these addresses that answers with it."""
-    suffix = "?" + urllib.parse.urlencode(query) if query else ""
-    unreached, untold = [], []
+def fetch_json(rest: RestClient, urls: Sequence[str], query: Mapping[str, str] | None = None) -> Any:
+    """Return the JSON of the first of these addresses that answers with it.
+
+    Raises
+    ------
+    RestUnavailable
+        One is reached, and none answers with JSON.
+    HadoopNotFound
+        None is reached.
+    """
+    unreached, refused = [], []
     for url in urls:
-        request = urllib.request.Request(url + suffix, headers={"Accept": "application/json"})
         try:
-            with urllib.request.urlopen(request, timeout=READ_SECONDS) as answer:
-                return json.load(answer)
-        except urllib.error.HTTPError as error:
-            untold.append(f"{url}: {error.code} {error.reason}")
+            response = rest.get(url, query)
+            if response.ok:
+                return json.loads(response.content)
+            refused.append(f"{url}: {response.status_code} {response.reason}")
+        except NotSupported as error:
+            refused.append(str(error))
         except ValueError as error:
-            untold.append(f"{url}: not JSON ({error})")
+            refused.append(f"{url}: not JSON ({error})")
         except OSError as error:
-            unreached.append(f"{url}: {getattr(error, 'reason', error)}")
-    if untold:
-        raise RestUnavailable("; ".join(untold))
+            unreached.append(f"{url}: {error}")
+    if refused:
+        raise RestUnavailable("; ".join(refused))
     raise HadoopNotFound(
         f"YARN's pages do not answer ({'; '.join(unreached)}): `howdah doctor` checks one thing after the other"
     )

@@ -27,7 +27,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from howdah.errors import CorruptFile, HadoopNotFound, PathExists, PathMissing, StorageError
+from howdah.errors import CorruptFile, PathExists, PathMissing, StorageError
 from howdah.io import begin_write, open_filesystem, plan_parquet, scan_split
 from howdah.io.filesystem.block_locations import NameNodeLocations, WebHdfsLocations, preferred_hosts
 from howdah.io.filesystem.filesystem import FileSystem
@@ -317,19 +317,9 @@ def test_a_nameservice_whose_first_namenode_is_dead(hadoop: Any, filesystem: Fil
         assert pl.concat(read)["id"].to_list() == list(range(4000))
 
 
-def test_webhdfs_as_the_client_says_what_it_needs(
-    hadoop: Any, filesystem: FileSystem, folder: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HOWDAH_HDFS_CLIENT", "webhdfs")
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(HadoopNotFound, match="pip install requests"):
-        open_filesystem(f"hdfs://{folder}")[0].info(folder)
-
-
 def test_webhdfs_as_the_client(
     hadoop: Any, filesystem: FileSystem, folder: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("requests")
     monkeypatch.setenv("HOWDAH_HDFS_CLIENT", "webhdfs")
     web, path = open_filesystem(f"hdfs://{folder}/out")
     # the DataNodes call themselves 127.0.0.2 and .3, and listen on 127.0.0.1 (yarn_app/mini)

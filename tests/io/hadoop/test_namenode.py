@@ -151,8 +151,9 @@ def test_other_refusals_are_raised_at_once() -> None:
 
 
 def test_a_secure_cluster_goes_on_without_locality() -> None:
-    """NameNode RPC and WebHDFS both require Kerberos, which is not there yet: no locations, no failure."""
-    config = HadoopConfig({"hadoop.security.authentication": "kerberos"})
+    """NameNode RPC requires Kerberos, which is not there yet, and WebHDFS is not reached: no locations, no failure."""
+    web = {"dfs.namenode.http-address": "127.0.0.1:9"}
+    config = HadoopConfig({"hadoop.security.authentication": "kerberos", **web})
     with pytest.raises(NotSupported, match=r"hadoop.security.authentication=kerberos is not there yet"):
         list(NameNodeRpc(["127.0.0.1:9"], "her", "kerberos").listing("/t"))
     filesystem = FileSystem("hdfs", "127.0.0.1:9", config, "hdfs-native")

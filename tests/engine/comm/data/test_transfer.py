@@ -351,9 +351,7 @@ def test_frames_are_pressed_where_a_sample_says_that_it_pays() -> None:
 
 def test_between_hosts_a_slow_line_carries_lz4(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     taken: list[int] = []
-    monkeypatch.setattr(
-        transfer, "decompress", lambda f, p: (taken.extend(len(f[i]) for i, _ in p), decompress(f, p))
-    )
+    monkeypatch.setattr(transfer, "decompress", lambda f, p: (taken.extend(len(f[i]) for i, _ in p), decompress(f, p)))
     send = BulkConnection.send
 
     def slow(line: BulkConnection, *args: Any) -> None:
