@@ -99,7 +99,7 @@ def howdah_cluster(kind: str) -> Iterator[Any]:
         for worker in "ab":
             own = "tls://127.0.0.1:0" if secure else f"unix://{folder}/{worker}"
             start(
-                "worker", "--scheduler", address, "--security", worker_security, "--name", worker, "--host", worker,
+                "worker.process", "--scheduler", address, "--security", worker_security, "--name", worker, "--host", worker,
                 "--listen", own, "--local-dir", str(folder), "--container", worker,
             )  # fmt: skip
         try:

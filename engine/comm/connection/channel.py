@@ -8,6 +8,7 @@ arrives is a writable memoryview. A channel does not interpret frames. Made by `
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -29,6 +30,8 @@ from howdah.errors import HowdahError
 GREETING_BYTES = 64 * 1024
 """Bytes that a peer may send before its role is known."""
 
+_ALL = 1 << 62
+
 
 class ChannelClosed(HowdahError):
     """The connection ended. The message names the peer."""
@@ -36,6 +39,19 @@ class ChannelClosed(HowdahError):
 
 class MalformedFrames(HowdahError):
     """The peer does not use howdah's protocol."""
+
+
+class NoStream:
+    """In the place of the stream of a channel that has no socket, or has given it away."""
+
+    error = None
+    socket = None
+
+    def closed(self) -> bool:
+        return True
+
+    def writing(self) -> bool:
+        return False
 
 
 class Channel:
@@ -92,12 +108,13 @@ class Channel:
             while True:
                 on_frames(await self.read())
                 await asyncio.sleep(0)  # lets other tasks run, and collects the replies into one batch
-        # Tornado has no call that gives a socket away; this is what its own `start_tls` does (decisions/0012).
-        plain: Any = stream
-        received = bytes(plain._consume(plain._read_buffer_size))  # noqa: SLF001  # bytes that came with the greeting
+        pending = stream.read_bytes(_ALL, partial=True)  # what came with the greeting: tornado has it at once, or none
+        received = pending.result() if pending.done() and not pending.exception() else b""
         sock = stream.socket
-        stream.io_loop.remove_handler(sock)
-        plain.socket, plain._closed = None, True  # noqa: SLF001  # tornado must not close the socket
+        if sock is not None:
+            stream.io_loop.remove_handler(sock)
+        elif not received:
+            raise self._ended()
         over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def on_end(error: BaseException | None) -> None:
@@ -109,6 +126,21 @@ class Channel:
 
         self.stream = RawStream(sock, received, self._check, on_frames, on_end)
         await over
+
+    def detach(self) -> socket.socket:
+        """Give the socket away; the channel cannot be used any more, but `close` still calls `on_close`.
+
+        Raises
+        ------
+        ChannelClosed : the connection has ended already.
+        """
+        stream = self.stream
+        if stream.closed():
+            raise self._ended()
+        sock: socket.socket = stream.socket
+        stream.io_loop.remove_handler(sock)
+        self.stream = NoStream()
+        return sock
 
     def _check(self, count: int, size: int) -> None:
         """Refuse a message of `count` frames, or of `size` bytes, that no peer of this role may send."""

@@ -12,25 +12,15 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from howdah.engine.comm.connection.channel import Channel, ChannelClosed
+from howdah.engine.comm.connection.channel import Channel, ChannelClosed, NoStream
 from howdah.engine.protocol.frames import Buffer, byte_view
-
-
-class _NoStream:
-    """What a `Channel` here has in place of a stream."""
-
-    error = None
-    socket = None
-
-    def writing(self) -> bool:
-        return False
 
 
 class InprocChannel(Channel):
     """One end; `pair` makes two."""
 
     def __init__(self, peer: str) -> None:
-        super().__init__(_NoStream(), peer)  # type: ignore[arg-type]
+        super().__init__(NoStream(), peer)  # type: ignore[arg-type]
         self._other: InprocChannel | None = None
         """None once the connection is over."""
         self._arrived: deque[Sequence[Buffer]] = deque()

@@ -27,7 +27,8 @@ class RawStream:
 
     Parameters
     ----------
-    received : bytes that were read from the socket before.
+    received : bytes that were read from the socket before. If the socket is None (the peer has closed it since), their
+        messages are still delivered.
     check : raises for a message with an impossible number of frames or of bytes.
     on_frames : called with the frames of each message. What it raises ends the connection.
     on_end : called once, with the reason: what `on_frames` raised, an OSError, or None when the peer closed.
@@ -35,7 +36,7 @@ class RawStream:
 
     def __init__(
         self,
-        sock: socket.socket,
+        sock: socket.socket | None,
         received: bytes,
         check: Callable[[int, int], None],
         on_frames: Callable[[list[memoryview]], None],
@@ -52,10 +53,14 @@ class RawStream:
         self._unsent: deque[memoryview] = deque()
         self._sending = threading.Lock()
         """Held while the socket is written to or closed."""
-        self._fd = sock.fileno()
-        self._loop.add_reader(self._fd, self._readable)
+        self._over = False
+        self._fd = -1 if sock is None else sock.fileno()
         if received:
             self._loop.call_soon(self._parse_received)
+        if sock is None:
+            self._loop.call_soon(self._end, None)
+        else:
+            self._loop.add_reader(self._fd, self._readable)
 
     def closed(self) -> bool:
         return self.socket is None
@@ -181,7 +186,7 @@ class RawStream:
             if not self._large:
                 frames, self._frames = self._frames, []
                 self._on_frames(frames)
-                if self.socket is None:
+                if self._over:
                     return
         self._data = data[at:] if at < len(data) else bytearray()
 
@@ -192,12 +197,14 @@ class RawStream:
 
     def _end(self, error: BaseException | None) -> None:
         with self._sending:
-            sock, self.socket = self.socket, None
-            if sock is None:
+            if self._over:
                 return
+            self._over = True
             self.error = error if isinstance(error, OSError) else None
-            self._loop.remove_reader(self._fd)
-            self._loop.remove_writer(self._fd)
-            self._unsent.clear()
-            sock.close()
+            sock, self.socket = self.socket, None
+            if sock is not None:
+                self._loop.remove_reader(self._fd)
+                self._loop.remove_writer(self._fd)
+                self._unsent.clear()
+                sock.close()
         self._on_end(error)

@@ -83,16 +83,9 @@ class BulkConnection:
 
         With `seal`, which the other end has the counterpart of, all that follows is sealed by it.
         """
-        stream = channel.stream
-        if stream.closed():
-            raise ChannelClosed(f"the connection to {channel.peer} ended")
-        sock = stream.socket
-        stream.io_loop.remove_handler(sock)
-        stream.socket = None
-        stream._closed = True  # noqa: SLF001  # tornado has no call that gives a socket away (decisions/0012)
-        line = cls(sock, channel.peer, other_host, seal)
-        channel.on_close = line.close
-        return line
+        connection = cls(channel.detach(), channel.peer, other_host, seal)
+        channel.on_close = connection.close
+        return connection
 
     @property
     def pending(self) -> bool:
