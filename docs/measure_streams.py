@@ -251,7 +251,8 @@ def main() -> None:
                     seconds, used = (statistics.median(column) for column in zip(*figures))
                     if job == "trips":
                         print(
-                            f"{name} {kind:8} {seconds / TRIPS * 1e6:8.1f} us {used / TRIPS * 1e6:8.1f} us CPU a round trip"
+                            f"{name} {kind:8} {seconds / TRIPS * 1e6:8.1f} us "
+                            f"{used / TRIPS * 1e6:8.1f} us CPU a round trip"
                         )
                     else:
                         print(

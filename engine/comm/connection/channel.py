@@ -108,11 +108,12 @@ class Channel:
             while True:
                 on_frames(await self.read())
                 await asyncio.sleep(0)  # lets other tasks run, and collects the replies into one batch
-        pending = stream.read_bytes(_ALL, partial=True)  # what came with the greeting: tornado has it at once, or none
+        plain: Any = stream
+        pending = plain.read_bytes(_ALL, partial=True)  # what came with the greeting: tornado has it at once, or none
         received = pending.result() if pending.done() and not pending.exception() else b""
-        sock = stream.socket
+        sock: socket.socket | None = plain.socket
         if sock is not None:
-            stream.io_loop.remove_handler(sock)
+            plain.io_loop.remove_handler(sock)
         elif not received:
             raise self._ended()
         over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
