@@ -1,14 +1,14 @@
 """One YARN application: what is asked for, how it is submitted, what runs in its containers, and the `howdah` command.
 
-Called by users (`Specification`, `YarnCluster`) and by the command line; uses all other rooms of the house and is
-used by none. It promises: nothing waits without end; what the edge can see to be wrong is refused before anything is
-submitted; after any end nothing is left in YARN, in HDFS's staging or on this machine.
+Called by users (`Specification`, `YarnCluster`) and by the command line; it uses the other top-level folders, and none
+of them uses it. It promises: every wait has a deadline; what the edge node can see to be wrong is refused before
+anything is submitted; after any end nothing is left in YARN, in HDFS's staging or on this machine.
 
-    specification, translate, sizes   what is asked for               skein_port          the one door to skein
-    submission, payload, staging      from there to YARN              resource_manager    YARN over REST
-    application, cluster              a running one, from the edge    edge, logs          this machine; containers' logs
-    master, fleet, scheduler_link     the application master's side   worker_role         a worker's container
-    keys                              names they meet under           progress, summary   what people see
+    specification   what is asked for                         yarn      skein, the ResourceManager, logs, this edge node
+    protocol        what edge node, master, workers exchange  storage   files in HDFS and bundles for containers
+    submit          from there to a running application       ui        progress, events, summary
+    master, worker  what runs in the containers               cli       the `howdah` command
+    cluster.py      `YarnCluster`                             mini      a small Hadoop on one machine
 
 Names are imported on first use.
 """

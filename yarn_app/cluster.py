@@ -1,8 +1,8 @@
-"""YarnCluster: a howdah cluster as one YARN application, held from a program or a notebook.
+"""YarnCluster: a howdah cluster as one YARN application, started or joined from a program or a notebook.
 
-For users. It promises: when the constructor returns, the scheduler listens and a worker is at work; the application
-ends with the `with` block, with `shutdown`, or `lease` seconds after this process has gone, however it went; nothing
-is left behind.
+For users. It promises: when the constructor returns, the scheduler listens and a worker is connected; the application
+ends with the `with` block, with `shutdown`, or `lease` seconds after this process has ended, for whatever reason;
+nothing is left behind.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Unpack
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
@@ -22,31 +22,38 @@ from rich.table import Table
 from howdah.engine.deploy.cluster import Cluster
 from howdah.errors import DeadlineExceeded, HadoopNotFound, HowdahError, bad_value
 from howdah.yarn_app.protocol import kv_keys
-from howdah.yarn_app.specification.specification import Specification
+from howdah.yarn_app.protocol.status import FinalStatus, MasterStatus
+from howdah.yarn_app.specification.fields import SpecificationFields
+from howdah.yarn_app.specification.specification import Specification, list_fields
 from howdah.yarn_app.submit import submit as submission
 from howdah.yarn_app.submit.application import Application
 from howdah.yarn_app.ui import progress
 from howdah.yarn_app.yarn import edge_node, logs
 from howdah.yarn_app.yarn.resource_manager import RestUnavailable
-from howdah.yarn_app.yarn.skein_client import MasterUnreachable
+from howdah.yarn_app.yarn.skein_client import ApplicationMaster, MasterUnreachable
+
+_JOINED_LEASE = 15.0
+_MAX_DIAGNOSTICS = 2000
 
 
 class YarnCluster(Cluster):
-    """Start a cluster in YARN. Fields are those of `Specification`; dask-yarn's names are taken too.
+    """Start a cluster as one YARN application.
 
     Parameters
     ----------
-    **fields : of `Specification`, e.g. ``environment="etl", n_workers=4, worker_memory="4GiB"``; and
-        ``show``: "auto", "quiet" or "json", what is printed while it starts.
+    **fields : fields of `Specification`
+        As in ``environment="etl", n_workers=4, worker_memory="4GiB"``; names of dask-yarn and Spark are accepted too.
+    show : str
+        What is printed while the cluster starts: "auto", "quiet" or "json".
 
     Raises
     ------
     SpecificationError, HadoopNotFound, ResourceRefused, EnvironmentMismatch
         Found before anything was submitted.
     ApplicationFailed
-        YARN or a container failed; the message has their words.
+        YARN or a container failed; the message has their diagnostics.
     DeadlineExceeded
-        YARN did not give the containers within `start_timeout`; the application was ended.
+        YARN did not grant the containers within `start_timeout`; the application was ended.
 
     Examples
     --------
@@ -55,26 +62,66 @@ class YarnCluster(Cluster):
     3
     """
 
-    def __init__(self, *, show: str = "auto", **fields: Any) -> None:
+    scheduler_address: str
+    scratch_root: str | None
+    expected_workers: int
+
+    @list_fields
+    def __init__(self, *, show: str = "auto", **fields: Unpack[SpecificationFields]) -> None:
         self._start(Specification(**fields), show)
 
     @classmethod
     def from_specification(
         cls, source: Specification | Mapping[str, Any] | str | Path, *, show: str = "auto"
     ) -> YarnCluster:
-        """From a `Specification`, a mapping, YAML text, or the path of a YAML file."""
+        """Start a cluster from a specification.
+
+        Parameters
+        ----------
+        source : Specification, mapping, str or Path
+            A specification, a mapping of its fields, YAML text, or the path of a YAML file.
+        show : str
+            What is printed while the cluster starts: "auto", "quiet" or "json".
+
+        Returns
+        -------
+        YarnCluster
+
+        Raises
+        ------
+        HowdahError
+            As the constructor.
+
+        Examples
+        --------
+        >>> cluster = YarnCluster.from_specification("cluster.yaml")  # doctest: +SKIP
+        """
         cluster = object.__new__(cls)
         cluster._start(Specification.from_any(source), show)
         return cluster
 
     @classmethod
     def from_application_id(cls, app_id: str) -> YarnCluster:
-        """Join a running application of yours, e.g. from another shell. `close` lets go of it and leaves it running.
+        """Join a running application of the same user, e.g. from another shell.
+
+        Parameters
+        ----------
+        app_id : str
+            YARN's id of the application, as `howdah list` shows it.
+
+        Returns
+        -------
+        YarnCluster
+            Its `close` detaches from the application and leaves it running.
 
         Raises
         ------
         PathMissing
-            It has ended, or is somebody else's.
+            The application has ended, or is another user's.
+
+        Examples
+        --------
+        >>> cluster = YarnCluster.from_application_id("application_1700000000000_0001")  # doctest: +SKIP
         """
         manager, staging = submission.connect_hadoop()
         application = Application.find(app_id, manager, staging)
@@ -84,20 +131,29 @@ class YarnCluster(Cluster):
         for name in ("ca.pem", "cert.pem", "key.pem"):
             with open(os.open(client / name, os.O_CREAT | os.O_WRONLY, 0o600), "wb") as file:
                 file.write(staging.read(app_id, f"client/{name}"))
-        status = application.status()
+        status = application.status() or MasterStatus()
         cluster = object.__new__(cls)
         cluster._specification = None
-        cluster._join(application, folder, status, owner=False, lease=15.0)
+        cluster._attach(application, folder, status, owner=False)
+        application.keep_alive(kv_keys.LEASE, min(5.0, _JOINED_LEASE / 4))
         return cluster
 
     @classmethod
-    def from_current(cls) -> YarnCluster | CurrentCluster:
-        """The cluster that this program runs in: for driver programs that `howdah submit` started.
+    def from_current(cls) -> CurrentCluster:
+        """Return the cluster that this program runs in: for driver programs that `howdah submit` started.
+
+        Returns
+        -------
+        CurrentCluster
 
         Raises
         ------
         HowdahError
             This program was not started by `howdah submit`.
+
+        Examples
+        --------
+        >>> client = Client(YarnCluster.from_current())  # doctest: +SKIP
         """
         if "HOWDAH_APPLICATION" not in os.environ:
             raise HowdahError(
@@ -108,20 +164,20 @@ class YarnCluster(Cluster):
 
     def _start(self, spec: Specification, show: str) -> None:
         self._specification: Specification | None = spec
-        shown = progress.choose_reporter(as_json=show == "json", quiet=show == "quiet")
-        with shown:
-            submitted = submission.submit(spec, shown)
+        reporter = progress.choose_reporter(as_json=show == "json", quiet=show == "quiet")
+        with reporter:
+            submitted = submission.submit(spec, reporter)
             application = submitted.application
             try:
-                application.await_master(shown, spec.start_timeout)
+                application.await_master(reporter, spec.start_timeout)
                 application.keep_alive(kv_keys.LEASE, max(0.5, min(5.0, spec.lease / 4)))
-                shown.phase("unpacking", "YARN unpacks the environment on the nodes, unless they have it")
+                reporter.phase("unpacking", "YARN unpacks the environment on the nodes, unless they have it")
                 status = application.await_status(
-                    shown, "no scheduler", lambda s: bool(s["scheduler"]), spec.start_timeout
+                    reporter, "no scheduler", lambda s: bool(s.scheduler), spec.start_timeout
                 )
                 if spec.n_workers:
                     status = application.await_status(
-                        shown, "no worker started", lambda s: s["joined"] > 0, spec.start_timeout
+                        reporter, "no worker started", lambda s: s.joined > 0, spec.start_timeout
                     )
             except BaseException as error:
                 try:
@@ -130,18 +186,14 @@ class YarnCluster(Cluster):
                     error.add_note(f"{application.app_id} could not be ended: {another}")
                 submitted.close()
                 raise
-            shown.phase("running", f"{application.app_id}")
-        self._join(application, submitted.folder, status, owner=True, lease=0.0)
+            reporter.phase("running", f"{application.app_id}")
+        self._attach(application, submitted.folder, status, owner=True)
 
-    def _join(
-        self, application: Application, folder: Path, status: dict[str, Any], *, owner: bool, lease: float
-    ) -> None:
+    def _attach(self, application: Application, folder: Path, status: MasterStatus, *, owner: bool) -> None:
         self._application, self._folder, self._owner = application, folder, owner
-        self.scheduler_address: str = status.get("scheduler", "")
-        self.expected_workers = int(status.get("wanted", 0))
-        self.scratch_root: str | None = status.get("staging") or None
-        if lease:
-            application.keep_alive(kv_keys.LEASE, min(5.0, lease / 4))
+        self.scheduler_address = status.scheduler
+        self.expected_workers = status.wanted
+        self.scratch_root = status.staging or None
         self._closed = False
         self._finalizer = weakref.finalize(self, _close_unclosed, application, folder, owner)
 
@@ -154,11 +206,12 @@ class YarnCluster(Cluster):
 
     @property
     def name(self) -> str:
+        """The name of the application; its id where another process started it."""
         return self._specification.name if self._specification else self.app_id
 
     @property
     def specification(self) -> Specification | None:
-        """What was asked for; None where somebody else asked."""
+        """The specification; None where another process started the application."""
         return self._specification
 
     @property
@@ -167,7 +220,12 @@ class YarnCluster(Cluster):
         return str(self._folder / "client")
 
     def locate_scheduler(self) -> str:
-        """Where the scheduler is now, for a client that has lost it; "" while YARN starts the next attempt.
+        """Return the scheduler's address now, for a client whose connection is lost.
+
+        Returns
+        -------
+        str
+            "" while YARN starts the next attempt.
 
         Raises
         ------
@@ -175,45 +233,97 @@ class YarnCluster(Cluster):
             The application has ended.
         """
         if self._closed:
-            raise HowdahError(f"{self.app_id} was closed or let go here")
+            raise HowdahError(f"{self.app_id} was closed here")
         try:
-            found = self.status()
-            if found.get("exit_code") is not None or (not found and self._application.report().ended):
+            found = self._application.status()
+            if isinstance(found, FinalStatus) or (found is None and self._application.report().ended):
                 raise self._application.failed(self._application.report())
         except (HadoopNotFound, DeadlineExceeded, RestUnavailable):
-            return ""  # YARN is away itself: it keeps its applications
-        address = str(found.get("scheduler") or "")
+            return ""  # YARN itself does not answer: it keeps its applications
+        address = found.scheduler if found is not None else ""
         self.scheduler_address = address or self.scheduler_address
         return address
 
     @property
     def dashboard_link(self) -> str:
-        """The application's page behind YARN's proxy."""
+        """URL of the application's page behind YARN's proxy."""
         return self._application.report().tracking_url
 
     def status(self) -> dict[str, Any]:
-        """The master's latest word on workers and work."""
-        return self._application.status()
+        """Return the master's latest status of workers and work.
+
+        Returns
+        -------
+        dict
+            The fields of `howdah status --json`, `{}` while no master answers: `wanted`, `joined`, `running` and
+            `pending` workers, `work` (tasks and bytes), `lost` and `preempted` containers, `attempt`, `phase` and more.
+
+        Examples
+        --------
+        >>> cluster.status()["joined"]  # doctest: +SKIP
+        4
+        """
+        found = self._application.status()
+        return found.as_dict() if found is not None else {}
 
     def workers(self) -> list[dict[str, str]]:
-        """The worker containers that live: name, state, host, YARN's container id."""
+        """Return the worker containers that are running or requested.
+
+        Returns
+        -------
+        list of dict
+            For each its `name`, `state`, `host` and `container`, YARN's id.
+        """
         found = self._application.master().containers(ended=False)
         return [{"name": one.name, "state": one.state, "host": one.host, "container": one.container} for one in found]
 
     def logs(self) -> dict[str, dict[str, str]]:
-        """Container id -> file name -> text."""
+        """Return the logs of the application's containers.
+
+        Returns
+        -------
+        dict
+            Container id -> file name -> text.
+
+        Raises
+        ------
+        HowdahError
+            YARN has no logs of the application.
+        """
         return logs.container_logs(self._application.manager, self.app_id, ended=self._application.report().ended)
 
     # -- what it does
 
     def scale(self, n: int) -> None:
-        """Ask for `n` workers. Returns at once; `wait_for_workers` of a client waits."""
-        if isinstance(n, bool) or not isinstance(n, int) or n < 0:
-            raise bad_value("n", n, "give a whole number, 0 or more")
-        self._application.command(kv_keys.SCALE, str(n).encode())
+        """Request `n` workers. Returns at once; `Client.wait_for_workers` waits for them.
+
+        Parameters
+        ----------
+        n : int
+            Number of workers, 0 or more.
+
+        Raises
+        ------
+        InputError
+            `n` is not a whole number, or below 0.
+        """
+        self._application.command(kv_keys.SCALE, _encode_count(n))
 
     def shutdown(self, status: str = "SUCCEEDED", diagnostics: str = "") -> None:
-        """End the application with this status; returns when YARN has, and nothing is left. Doing so twice is fine."""
+        """End the application; return when YARN has ended it, and nothing is left. Doing so twice is fine.
+
+        Parameters
+        ----------
+        status : str
+            SUCCEEDED, FAILED or KILLED.
+        diagnostics : str
+            The reason that YARN shows.
+
+        Raises
+        ------
+        InputError
+            There is no such status.
+        """
         if status not in ("SUCCEEDED", "FAILED", "KILLED"):
             raise bad_value("status", status, "give SUCCEEDED, FAILED or KILLED")
         if not self._closed:
@@ -225,7 +335,7 @@ class YarnCluster(Cluster):
                 self._release()
 
     def close(self) -> None:
-        """End the application if this object started it, else let go of it."""
+        """End the application if this object started it, else detach from it. Closing twice is fine."""
         if self._owner:
             self.shutdown()
         elif not self._closed:
@@ -244,23 +354,24 @@ class YarnCluster(Cluster):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is not None and self._owner:
-            self.shutdown("FAILED", f"the client's program failed: {kind.__name__ if kind else ''}: {error}"[:2000])
+            diagnostics = f"the client's program failed: {kind.__name__ if kind else ''}: {error}"
+            self.shutdown("FAILED", diagnostics[:_MAX_DIAGNOSTICS])
         self.close()
 
     # -- what people see
 
     def _facts(self) -> list[tuple[str, str]]:
         if self._closed:
-            return [("application", self.app_id), ("state", "ended" if self._owner else "let go")]
+            return [("application", self.app_id), ("state", "ended" if self._owner else "detached")]
         try:
-            status = self.status()
+            status = self._application.status() or MasterStatus()
         except (HowdahError, MasterUnreachable):
-            status = {}
-        work = status.get("work") or {}
+            status = MasterStatus()
+        tasks = status.work.tasks
         return [
             ("application", self.app_id),
-            ("workers", f"{status.get('joined', 0)} at work, {status.get('wanted', 0)} wanted"),
-            ("tasks", f"{work.get('done', 0)} of {work.get('total', 0)} done"),
+            ("workers", f"{status.joined} connected, {status.wanted} wanted"),
+            ("tasks", f"{tasks.get('done', 0)} of {tasks.get('total', 0)} done"),
             ("scheduler", self.scheduler_address),
             ("page", self.dashboard_link),
         ]
@@ -292,15 +403,20 @@ class YarnCluster(Cluster):
 
 
 class CurrentCluster(Cluster):
-    """The cluster around a driver program: `Client(YarnCluster.from_current())`. It ends with the program."""
+    """The cluster around a driver program, for `Client(YarnCluster.from_current())`. It ends with the program.
+
+    Attributes
+    ----------
+    app_id, name : YARN's id of the application.
+    """
 
     def __init__(self) -> None:
         self.app_id = os.environ["HOWDAH_APPLICATION"]
         self.name = self.app_id
-        self.scheduler_address = os.environ["HOWDAH_SCHEDULER"]
-        self._security = os.environ["HOWDAH_SECURITY"]
+        self.scheduler_address: str = os.environ["HOWDAH_SCHEDULER"]
         self.scratch_root: str | None = os.environ.get("HOWDAH_STAGING") or None
-        self.expected_workers = int(os.environ.get("HOWDAH_WORKERS") or 0)
+        self.expected_workers: int = int(os.environ.get("HOWDAH_WORKERS") or 0)
+        self._security = os.environ["HOWDAH_SECURITY"]
 
     @property
     def security(self) -> str:
@@ -308,29 +424,39 @@ class CurrentCluster(Cluster):
         return self._security
 
     def scale(self, n: int) -> None:
-        """Ask for `n` workers; returns at once. Only for driver programs that run in YARN (cluster mode)."""
-        from howdah.yarn_app.yarn.skein_client import ApplicationMaster
+        """Request `n` workers. Returns at once. Only for driver programs that run in YARN (cluster mode).
 
-        if isinstance(n, bool) or not isinstance(n, int) or n < 0:
-            raise bad_value("n", n, "give a whole number, 0 or more")
+        Parameters
+        ----------
+        n : int
+            Number of workers, 0 or more.
+
+        Raises
+        ------
+        InputError
+            `n` is not a whole number, or below 0.
+        HowdahError
+            This program does not run in a container.
+        """
+        count = _encode_count(n)
         master = ApplicationMaster.from_current()
         try:
-            master.put(kv_keys.SCALE, str(n).encode())
+            master.put(kv_keys.SCALE, count)
         finally:
             master.close()
 
     def close(self) -> None:
-        """Nothing: the application ends with the driver program."""
+        """Do nothing: the application ends with the driver program."""
 
-    def __enter__(self) -> CurrentCluster:
-        return self
 
-    def __exit__(self, *exc: object) -> None:
-        pass
+def _encode_count(n: int) -> bytes:
+    if isinstance(n, bool) or not isinstance(n, int) or n < 0:
+        raise bad_value("n", n, "give a whole number, 0 or more")
+    return str(n).encode()
 
 
 def _close_unclosed(application: Application, folder: Path, owner: bool) -> None:
-    """For a cluster that nobody closed: at exit, or when it is collected."""
+    """Close a cluster that the program did not close: at its exit, or when the object is collected."""
     try:
         if owner:
             application.end("KILLED", "its client's program ended without closing it")

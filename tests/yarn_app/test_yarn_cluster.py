@@ -39,11 +39,11 @@ def test_work_is_done_and_the_cluster_says_what_it_is(cluster: YarnCluster) -> N
     assert [worker["state"] for worker in cluster.workers()] == ["RUNNING"]
     assert cluster.app_id in cluster.dashboard_link
     assert cluster.app_id in repr(cluster)
-    assert "1 at work, 1 wanted" in cluster._repr_html_()
+    assert "1 connected, 1 wanted" in cluster._repr_html_()
     console = Console(width=120)
     with console.capture() as shown:
         console.print(cluster)
-    assert "1 at work, 1 wanted" in shown.get()
+    assert "1 connected, 1 wanted" in shown.get()
 
 
 def test_scaling_up_and_down(cluster: YarnCluster, yarn: Yarn) -> None:

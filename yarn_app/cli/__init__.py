@@ -1,22 +1,24 @@
 """The `howdah` command: a click group whose commands are loaded on first use, each from the file of its name.
 
-It promises: howdah's own errors are one message on stderr and an exit code (2 for a wrong argument or specification,
-the driver program's own code where an application failed, else 1); anything else is a bug and keeps its traceback.
+It promises: a `HowdahError` is one message on stderr and an exit code (2 for a wrong argument or specification, the
+driver program's own code where an application failed, else 1); any other exception is a bug and keeps its traceback.
 """
 
 from __future__ import annotations
 
 import importlib
+import platform
 from pathlib import Path
 from typing import Any
 
 import click
 
 from howdah.errors import ApplicationFailed, HowdahError, InputError
+from howdah.version import VERSION
 
 
-class _Refusal(click.ClickException):
-    """One of our errors, as click shows it."""
+class _ShownError(click.ClickException):
+    """A `HowdahError`, as click shows it."""
 
     def __init__(self, error: HowdahError) -> None:
         super().__init__("\n".join([str(error), *getattr(error, "__notes__", ())]))
@@ -29,7 +31,7 @@ class _Refusal(click.ClickException):
         return self._code
 
 
-class _Lazy(click.Group):
+class _LazyGroup(click.Group):
     def list_commands(self, context: click.Context) -> list[str]:
         return sorted(p.stem for p in Path(__file__).parent.glob("*.py") if not p.stem.startswith("_"))
 
@@ -43,20 +45,16 @@ class _Lazy(click.Group):
         try:
             return super().invoke(context)
         except HowdahError as error:
-            raise _Refusal(error) from error
+            raise _ShownError(error) from error
 
 
-def _version(context: click.Context, option: click.Parameter, wanted: bool) -> None:
-    if wanted:
-        import platform
-
-        import howdah
-
-        click.echo(f"howdah {howdah.__version__} (Python {platform.python_version()})")
+def _version(context: click.Context, option: click.Parameter, given: bool) -> None:
+    if given:
+        click.echo(f"howdah {VERSION} (Python {platform.python_version()})")
         context.exit()
 
 
-@click.command(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version.")
 def main() -> None:
     """Python on Hadoop: ship an environment, run a script as one YARN application, see what it does.

@@ -31,7 +31,7 @@ _SECONDS: dict[str, Any] = {"metavar": "SECONDS"}
 _MANY: dict[str, Any] = {"multiple": True, "callback": _lists}
 _NAMED: dict[str, Any] = {"multiple": True, "callback": _pairs, "metavar": "NAME=VALUE"}
 
-# The names, the field, what kind of value, and what it is.
+# The names, the field, the kind of value, and the help text.
 _OPTIONS: tuple[tuple[str, str, dict[str, Any], str], ...] = (
     ("--env", "environment", {"metavar": "NAME"}, "a name or hash of `howdah env list`, an archive, or 'current'"),
     ("-n --workers --num-executors", "n_workers", _NUMBER, "number of workers  [default: 2]"),
@@ -51,7 +51,7 @@ _OPTIONS: tuple[tuple[str, str, dict[str, Any], str], ...] = (
     ("--env-var", "env_vars", _NAMED, "an environment variable of all containers"),
     ("--node-label", "node_label", {"metavar": "LABEL"}, "YARN node label"),
     ("--locality", "locality", {"metavar": "auto|off"}, "spread workers over the nodes  [default: auto]"),
-    ("--max-attempts", "max_attempts", _NUMBER, "masters that YARN may start, should one be lost  [default: 2]"),
+    ("--max-attempts", "max_attempts", _NUMBER, "masters that YARN may start, for when one is lost  [default: 2]"),
     ("--lease", "lease", _SECONDS, "how long the application outlives its last client  [default: 60]"),
     ("--max-failures", "max_failures", _NUMBER, "worker containers that may fail in ten minutes"),
     ("--start-timeout", "start_timeout", _SECONDS, "for YARN to start it  [default: 300]"),
@@ -59,7 +59,7 @@ _OPTIONS: tuple[tuple[str, str, dict[str, Any], str], ...] = (
 
 
 def specification_options(function: Callable[..., None]) -> Callable[..., None]:
-    """Adds them to a command, which gets the fields by name."""
+    """Add the options to a command, which gets the fields by name."""
     for names, field, kind, text in reversed(_OPTIONS):
         function = click.option(*names.split(), field, default=None, help=text, **kind)(function)
     return function

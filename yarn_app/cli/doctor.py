@@ -1,24 +1,25 @@
-"""`howdah doctor`: is everything here that a submission needs? One line per thing, with the remedy where it is not."""
+"""`howdah doctor`: check everything that a submission needs. One line per check, with the remedy where one fails."""
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
 
 import click
+import msgspec
 
 from howdah.errors import HadoopNotFound, HowdahError
+from howdah.io import load_hadoop_config
+from howdah.yarn_app.protocol.config import Versions
 from howdah.yarn_app.specification.units import format_memory
-from howdah.yarn_app.storage import bundle
+from howdah.yarn_app.storage.staging import Staging
 from howdah.yarn_app.yarn import edge_node
 from howdah.yarn_app.yarn.resource_manager import ResourceManager, RestUnavailable
+from howdah.yarn_app.yarn.skein_client import Credentials
 
 
-@dataclass
-class Finding:
-    """`state` is "ok", "warning" or "wrong"."""
+class Finding(msgspec.Struct):
+    """What was checked, and how it is: `state` is "ok", "warning" or "wrong"."""
 
     what: str
     state: str
@@ -35,7 +36,7 @@ def command(queue: str, as_json: bool) -> None:
     for finding in examine(queue):
         wrong |= finding.state == "wrong"
         if as_json:
-            click.echo(json.dumps(asdict(finding)))
+            click.echo(msgspec.json.encode(finding))
         else:
             click.echo(
                 f"{marks.get(finding.state, click.style('wrong  ', fg='red'))} {finding.what:<16} {finding.text}"
@@ -44,8 +45,9 @@ def command(queue: str, as_json: bool) -> None:
 
 
 def examine(queue: str) -> Iterator[Finding]:
-    """One finding after the other; a later one may need an earlier one, and is left out then."""
-    yield Finding("python", "ok", "howdah {howdah} on Python {python}".format(**bundle.versions()))
+    """Yield the findings in order. A check that needs an earlier one is left out when that failed."""
+    versions = Versions.current()
+    yield Finding("python", "ok", f"howdah {versions.howdah} on Python {versions.python}")
     configured = False
     for what, look in (("configuration", _configuration), ("yarn command", _yarn), ("java", _java), ("skein", _skein)):
         found = _try(what, look)
@@ -53,8 +55,6 @@ def examine(queue: str) -> Iterator[Finding]:
         yield found
     if not configured:
         return
-    from howdah.io import load_hadoop_config
-
     manager = ResourceManager(load_hadoop_config())
     reached = _try("ResourceManager", lambda: _manager(manager))
     yield reached
@@ -68,7 +68,7 @@ def _try(what: str, look: Callable[[], str]) -> Finding:
     try:
         return Finding(what, "ok", look())
     except RestUnavailable as error:
-        return Finding(what, "warning", f"not told over REST: {error}")
+        return Finding(what, "warning", f"not available over REST: {error}")
     except (HowdahError, OSError) as error:
         return Finding(what, "wrong", str(error))
 
@@ -94,8 +94,6 @@ def _java() -> str:
 
 
 def _skein() -> str:
-    from howdah.yarn_app.yarn.skein_client import Credentials
-
     Credentials.new()
     return "can be imported"
 
@@ -114,8 +112,6 @@ def _nodes(manager: ResourceManager) -> str:
 
 
 def _hdfs() -> str:
-    from howdah.yarn_app.storage.staging import Staging
-
     staging = Staging.of_user()
     if not staging.files.exists(staging.home):
         raise HadoopNotFound(

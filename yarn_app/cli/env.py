@@ -1,6 +1,6 @@
 """`howdah env`: packed environments, from this machine to HDFS.
 
-A thin face over `howdah.envpack`. What is asked for goes to standard output; phases and progress go to standard
+A thin layer over `howdah.envpack`. Results go to standard output; phases and progress go to standard
 error, and only to a terminal.
 """
 
@@ -13,16 +13,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import click
 
+from howdah.envpack import EnvStore, check_archive, describe_environment
+from howdah.envpack import pack as pack_file
 from howdah.errors import HowdahError, bad_value
-
-if TYPE_CHECKING:
-    from howdah.envpack import EnvStore
-
-_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+from howdah.io import open_filesystem
+from howdah.yarn_app.specification.units import format_bytes
+from howdah.yarn_app.yarn.edge_node import user
 
 
 @click.group(name="env")
@@ -76,7 +76,7 @@ def pack(
     Nothing is packed or uploaded when the store has the same content. Developer tools, tests and headers are left out
     (docs/environments.md has the list).
     """
-    with _friendly(), _Phases(quiet=as_json) as phases:
+    with _errors_as_messages(), _PhaseLines(quiet=as_json) as phases:
         if output is not None:
             if name or store:
                 raise bad_value("--output", output, "it writes a file here: leave --name and --store away")
@@ -102,15 +102,12 @@ def pack(
         done = f"packed in {took:.1f} s"
     else:
         done = f"uploaded in {took:.1f} s" if facts["uploaded"] else f"unchanged: nothing uploaded ({took:.1f} s)"
-    click.echo(f"hash {facts['hash']}, {_bytes(facts['size'])}, {done}")
+    click.echo(f"hash {facts['hash']}, {format_bytes(facts['size'])}, {done}")
 
 
 def _pack_here(
-    output: str, prefix: str | None, exclude: tuple[str, ...], include: tuple[str, ...], phases: _Phases
+    output: str, prefix: str | None, exclude: tuple[str, ...], include: tuple[str, ...], phases: _PhaseLines
 ) -> dict[str, Any]:
-    from howdah.envpack import check_archive, describe_environment
-    from howdah.envpack import pack as pack_file
-
     environment = describe_environment(prefix, exclude=exclude, include=include)
     archive = pack_file(prefix, output=output, exclude=exclude, include=include, progress=phases)
     seconds = {**archive.seconds, "checking": check_archive(archive, environment, progress=phases)}
@@ -131,7 +128,7 @@ def _pack_here(
 @_json_option
 def list_(store: str | None, as_json: bool) -> None:
     """List the environments of the store, newest first."""
-    with _friendly():
+    with _errors_as_messages():
         place = _open(store)
         entries = place.list()
     if as_json:
@@ -143,7 +140,7 @@ def list_(store: str | None, as_json: bool) -> None:
     rows = [("NAME", "HASH", "PYTHON", "HOWDAH", "SIZE", "CREATED")]
     for e in entries:
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(e.created))
-        rows.append((", ".join(e.names) or "-", e.hash[:12], e.python, e.howdah or "-", _bytes(e.size), when))
+        rows.append((", ".join(e.names) or "-", e.hash[:12], e.python, e.howdah or "-", format_bytes(e.size), when))
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     for row in rows:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
@@ -155,12 +152,12 @@ def list_(store: str | None, as_json: bool) -> None:
 @_json_option
 def inspect(name: str, store: str | None, as_json: bool) -> None:
     """Show what is in an environment, by NAME or by the beginning of its hash."""
-    with _friendly():
+    with _errors_as_messages():
         entry = _open(store).inspect(name)
     if as_json:
         click.echo(json.dumps(entry.to_json()))
         return
-    size = _bytes(entry.size) + (f" ({_bytes(entry.unpacked)} unpacked)" if entry.unpacked else "")
+    size = format_bytes(entry.size) + (f" ({format_bytes(entry.unpacked)} unpacked)" if entry.unpacked else "")
     facts = {
         "names": ", ".join(entry.names) or "-",
         "hash": entry.hash,
@@ -186,45 +183,33 @@ def remove(name: str, store: str | None, as_json: bool) -> None:
 
     By a name that is not its only one, only the name goes.
     """
-    with _friendly():
+    with _errors_as_messages():
         gone = _open(store).remove(name)
     if as_json:
         click.echo(json.dumps({"hash": gone.hash, "names": gone.names, "freed": gone.size}))
     elif gone.size:
         named = f" ({', '.join(gone.names)})" if gone.names else ""
-        click.echo(f"removed {gone.hash}{named}: {_bytes(gone.size)} freed")
+        click.echo(f"removed {gone.hash}{named}: {format_bytes(gone.size)} freed")
     else:
         click.echo(f"removed the name {name}; {gone.hash} has others and stays")
 
 
 def _open(url: str | None) -> EnvStore:
-    from howdah.envpack import EnvStore
-    from howdah.io import open_filesystem
-    from howdah.yarn_app.yarn.edge_node import user
-
     files, path = open_filesystem(url or f"hdfs:///user/{user()}/.howdah/envs")
     return EnvStore(files.fs, path, url=files.root_url)
 
 
-def _bytes(size: float) -> str:
-    for unit in _UNITS[:-1]:
-        if size < 1024:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} {_UNITS[-1]}"
-
-
 @contextmanager
-def _friendly() -> Iterator[None]:
-    """Our own errors as one message and exit code 1; anything else is a bug and keeps its traceback."""
+def _errors_as_messages() -> Iterator[None]:
+    """Show a `HowdahError` as one message, with exit code 1; any other exception is a bug and keeps its traceback."""
     try:
         yield
     except HowdahError as error:
         raise click.ClickException(str(error)) from error
 
 
-class _Phases:
-    """Shows each phase as one line on a terminal, with a bar while it lasts; nothing elsewhere."""
+class _PhaseLines:
+    """Draws each phase as one line on a terminal, with a bar while it lasts; nothing elsewhere."""
 
     def __init__(self, *, quiet: bool):
         self._shown = not quiet and sys.stderr.isatty()

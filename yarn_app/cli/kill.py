@@ -1,4 +1,4 @@
-"""`howdah kill APP`: end an application, and leave nothing of it."""
+"""`howdah kill APP`: end an application, and remove all of it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from howdah.yarn_app.yarn import edge_node
 @click.command(name="kill")
 @click.argument("app_ids", metavar="APP...", nargs=-1, required=True)
 def command(app_ids: tuple[str, ...]) -> None:
-    """End applications. Each master is asked first, so that it can clean up; what does not answer is killed by YARN.
+    """End applications. Each master is asked first, so that it can clean up; YARN kills those that do not answer.
 
     What an application had written and not finished is removed; finished outputs stay.
     """

@@ -1,11 +1,11 @@
-"""`howdah list`: the user's howdah applications."""
+"""`howdah list`: the howdah applications of a user."""
 
 from __future__ import annotations
 
-import json
 import time
 
 import click
+import msgspec
 from rich.console import Console
 from rich.table import Table
 
@@ -15,8 +15,8 @@ from howdah.yarn_app.yarn import edge_node
 
 
 @click.command(name="list")
-@click.option("--all", "ended", is_flag=True, help="Also those that have ended, as long as YARN remembers them.")
-@click.option("--user", default=None, help="Of this user; 'all' is everybody.  [default: you]")
+@click.option("--all", "ended", is_flag=True, help="Also those that have ended, as long as YARN keeps them.")
+@click.option("--user", default=None, help="Of this user; 'all' is every user.  [default: you]")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object an application.")
 def command(ended: bool, user: str | None, as_json: bool) -> None:
     """List howdah's applications, newest first."""
@@ -24,7 +24,7 @@ def command(ended: bool, user: str | None, as_json: bool) -> None:
     found = _find.find_reports(manager, "" if user == "all" else user or edge_node.user(), ended=ended)
     if as_json:
         for one in found:
-            click.echo(json.dumps(_find.as_json(one)))
+            click.echo(msgspec.json.encode(one))
         return
     if not found:
         click.echo("no howdah application" + (" of yours runs now" if user is None else " found"))

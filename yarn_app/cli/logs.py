@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-import json
-
 import click
+import msgspec
 
 from howdah.yarn_app.cli import _find
 from howdah.yarn_app.yarn import logs
 
 _FIRST = ("driver.out", "driver.err", "application.driver.log", "scheduler.log", "application.master.log")
+
+
+class LogFile(msgspec.Struct):
+    """One log, as `--json` prints it."""
+
+    container: str
+    file: str
+    text: str
 
 
 @click.command(name="logs")
@@ -32,7 +39,7 @@ def command(app_id: str, container: str | None, name: str | None, most: int | No
     ]
     chosen.sort(key=lambda row: (_FIRST.index(row[1]) if row[1] in _FIRST else len(_FIRST), row[0], row[1]))
     if as_json:
-        click.echo(json.dumps([{"container": where, "file": file, "text": text} for where, file, text in chosen]))
+        click.echo(msgspec.json.encode([LogFile(where, file, text) for where, file, text in chosen]))
         return
     for where, file, text in chosen:
         click.secho(f"== {file} of {where}", bold=True)

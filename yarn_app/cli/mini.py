@@ -1,7 +1,7 @@
 """`howdah mini`: start, use and stop a small real Hadoop on this machine.
 
-A thin face over `howdah.yarn_app.mini.MiniHadoop`: what it knows, it asks the folder. Exit code 1 where the answer is
-no.
+A thin layer over `howdah.yarn_app.mini.MiniHadoop`, which keeps everything in its folder. Exit code 1 where the answer
+is no.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ def _json(function: Callable[..., None]) -> Callable[..., None]:
 @_folder
 @_json
 def start(folder: Path | None, as_json: bool, **options: Any) -> None:
-    """Start it; returns when every daemon says that it is ready."""
-    with _friendly():
+    """Start it; returns when every daemon reports that it is ready."""
+    with _errors_as_messages():
         begun = time.monotonic()
         hadoop = MiniHadoop(folder or default_folder(), progress=_progress(quiet=as_json), **options)
         hadoop.start()
@@ -75,7 +75,7 @@ def start(folder: Path | None, as_json: bool, **options: Any) -> None:
 @_folder
 def stop(folder: Path | None) -> None:
     """End every daemon and container. HDFS keeps its files for the next start."""
-    with _friendly():
+    with _errors_as_messages():
         hadoop = MiniHadoop(folder or default_folder())
         ended = hadoop.stop()
         click.echo(f"stopped {ended} daemons" if ended else f"no daemon ran in {hadoop.folder}")
@@ -86,7 +86,7 @@ def stop(folder: Path | None) -> None:
 @_json
 def status(folder: Path | None, as_json: bool) -> None:
     """Show each daemon. Exit code 0 when all are ready, 1 otherwise."""
-    with _friendly():
+    with _errors_as_messages():
         hadoop = MiniHadoop(folder or default_folder())
         facts = _facts(hadoop)
         if as_json:
@@ -103,7 +103,7 @@ def status(folder: Path | None, as_json: bool) -> None:
 @_folder
 def env(folder: Path | None) -> None:
     """Print the shell commands that point this shell at it: eval "$(howdah mini env)"."""
-    with _friendly():
+    with _errors_as_messages():
         for name, value in MiniHadoop(folder or default_folder()).env().items():
             click.echo(f"export {name}={shlex.quote(value)}")
 
@@ -114,7 +114,7 @@ def env(folder: Path | None) -> None:
 @_folder
 def kill(daemon: str, containers: bool, folder: Path | None) -> None:
     """Kill one DAEMON (namenode, datanode-1, resourcemanager, nodemanager-1, ...) as a crash would."""
-    with _friendly():
+    with _errors_as_messages():
         MiniHadoop(folder or default_folder()).kill(daemon, containers=containers)
         click.echo(f"{daemon} is dead")
 
@@ -124,7 +124,7 @@ def kill(daemon: str, containers: bool, folder: Path | None) -> None:
 @_folder
 def restart(daemon: str, folder: Path | None) -> None:
     """Start one DAEMON (again); returns when it is ready."""
-    with _friendly():
+    with _errors_as_messages():
         MiniHadoop(folder or default_folder(), progress=_progress(quiet=False)).restart(daemon)
         click.echo(f"{daemon} is ready")
 
@@ -156,8 +156,8 @@ def _progress(*, quiet: bool) -> Callable[[str, str], None] | None:
 
 
 @contextmanager
-def _friendly() -> Iterator[None]:
-    """Our own errors as one message and exit code 1; anything else is a bug and keeps its traceback."""
+def _errors_as_messages() -> Iterator[None]:
+    """Show a `HowdahError` as one message, with exit code 1; any other exception is a bug and keeps its traceback."""
     try:
         yield
     except HowdahError as error:

@@ -6,10 +6,10 @@ import platform
 
 import click
 
-import howdah
+from howdah.version import VERSION
 
 
 @click.command(name="version")
 def command() -> None:
     """Show the version of howdah and of its Python."""
-    click.echo(f"howdah {howdah.__version__} (Python {platform.python_version()})")
+    click.echo(f"howdah {VERSION} (Python {platform.python_version()})")

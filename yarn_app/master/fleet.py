@@ -1,25 +1,26 @@
-"""Fleet: how many worker containers there should be, where, and when to stop trying. Pure.
+"""Fleet: how many worker containers there should be, where, and when to give up. Pure.
 
-`fleet.look(now, wanted, containers, joined)` hears what skein's application master says about the containers and
-answers with orders. No clock, no YARN, no randomness: same reports, same orders. The master (`master.py`) plays them;
-nobody else but tests uses it.
+`fleet.reconcile(now, wanted, containers, joined)` takes what skein's application master reports on the containers and
+returns actions. No clock, no YARN, no randomness: the same reports give the same actions. For the master
+(`supervisor`), which carries the actions out, and for tests.
 
 The rules, in order:
 
-1. A container that ended without having been asked to is *lost*: told once, with YARN's exit message and its node.
-   What YARN took away (preempted for another queue, or gone with its node) says nothing about the worker: it is told
-   as that, counts for none of the rules 2 to 4, and another one is asked for at once.
-2. More than `failures_allowed` losses within `WINDOW` seconds: give up, with the last exit message (a crash loop
-   fails the application instead of running for ever).
-3. A node on which `NODE_STRIKES` containers ended before their worker had joined is excluded: what YARN puts there
-   afterwards is given back, and its own service is not asked any more. (skein cannot tell the ResourceManager.)
-   If that would exclude every node that was ever seen, nothing is excluded.
+1. A container that ended and was not removed by the fleet is *lost*: reported once, with YARN's exit message and its
+   node. A container that YARN reclaimed (preempted for another queue, or gone with its node) is reported as that. It
+   counts for none of the rules 2 to 4, and another one is requested at once.
+2. More than `failures_allowed` losses within `WINDOW` seconds: fail the application, with the last exit message (a
+crash
+   loop does not run for ever).
+3. A node on which `NODE_STRIKES` containers ended before their worker had joined is excluded: containers that YARN puts
+   there afterwards are removed, and the service of that node is not asked any more. (skein cannot tell the
+   ResourceManager.) If that would exclude every node that was ever seen, nothing is excluded.
 4. Fewer containers than wanted: add, on the service that has fewest of its share; after a loss only when the backoff
-   of `BACKOFF` * 2**k seconds (at most `BACKOFF_MOST`) is over, k being the losses since a worker last joined.
-5. A container that was asked for on one host, and that YARN has not granted within `HOST_PATIENCE` seconds, is asked
-   for anywhere instead. (YARN's own relaxing gives up after as many heartbeats as the cluster has nodes: on a small
+   of `BACKOFF` * 2**k seconds (at most `MAX_BACKOFF`) is over, k being the losses since a worker last joined.
+5. A container that was requested on one host, and that YARN has not granted within `HOST_TIMEOUT` seconds, is requested
+   on any host instead. (YARN's own relaxing gives up after as many heartbeats as the cluster has nodes: on a small
    cluster that is at once, and all workers land on one node.)
-6. More than wanted: give back those that YARN has not granted yet, then those whose worker has not joined, then the
+6. More than wanted: remove those that YARN has not granted yet, then those whose worker has not joined, then the
    newest.
 """
 
@@ -29,55 +30,27 @@ from collections import Counter, deque
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
+from howdah.yarn_app.protocol.config import ServiceGroup
+from howdah.yarn_app.yarn.reports import ContainerStatus
+
 WINDOW = 600.0
 NODE_STRIKES = 2
 MAX_RELEASES = 5
 BACKOFF = 0.5
 MAX_BACKOFF = 30.0
-MAX_HOST_GROUPS = 32
 HOST_TIMEOUT = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class ServiceGroup:
-    """One skein service: `instances` at the start, on `host` and nowhere else ("" is anywhere)."""
-
-    service: str
-    instances: int
-    host: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class ContainerStatus:
-    """A container as the application master reports it; `state` in skein's words, `address` of its node's pages."""
-
-    name: str
-    service: str
-    state: str
-    host: str = ""
-    container: str = ""
-    message: str = ""
-    address: str = ""
-
-    @property
-    def pending(self) -> bool:
-        return self.state in ("WAITING", "REQUESTED")
-
-    @property
-    def active(self) -> bool:
-        return self.pending or self.state == "RUNNING"
-
-
-@dataclass(frozen=True, slots=True)
 class AddContainer:
-    """Ask for one more container of this service."""
+    """Request one more container of this service."""
 
     service: str
 
 
 @dataclass(frozen=True, slots=True)
 class RemoveContainer:
-    """Give this container back."""
+    """End this container, or withdraw the request for it."""
 
     name: str
     reason: str
@@ -85,7 +58,13 @@ class RemoveContainer:
 
 @dataclass(frozen=True, slots=True)
 class ContainerLost:
-    """This container ended and was not asked to. `joined`: its worker had been at work. `taken`: why YARN took it."""
+    """A container ended that the fleet had not removed.
+
+    Attributes
+    ----------
+    joined : whether its worker had connected to the scheduler.
+    reclaimed : why YARN took it (`PREEMPTED`, `NODE_LOST`); "" where it failed by itself.
+    """
 
     name: str
     host: str
@@ -97,7 +76,7 @@ class ContainerLost:
 
 @dataclass(frozen=True, slots=True)
 class FailApplication:
-    """End the application: its workers keep dying."""
+    """End the application: its workers keep failing."""
 
     reason: str
 
@@ -108,13 +87,13 @@ PREEMPTED, NODE_LOST = "preempted", "node lost"
 
 
 def reclaim_reason(message: str) -> str:
-    """Why YARN took a container that did nothing wrong; "" where it failed by itself.
+    """Return why YARN took a container that did nothing wrong; "" where it failed by itself.
 
-    skein hands on YARN's words and not its exit status (-102 PREEMPTED, -100 ABORTED).
+    skein passes YARN's text on and not its exit status (-102 PREEMPTED, -100 ABORTED).
 
-    >>> taken("Container preempted by scheduler"), taken("Container released on a *lost* node")
+    >>> reclaim_reason("Container preempted by scheduler"), reclaim_reason("Container released on a *lost* node")
     ('preempted', 'node lost')
-    >>> taken("Container failed during execution, see logs for more information.")
+    >>> reclaim_reason("Container failed during execution, see logs for more information.")
     ''
     """
     first = message.partition("\n")[0].lower()
@@ -125,11 +104,17 @@ def reclaim_reason(message: str) -> str:
 
 @dataclass(slots=True)
 class Fleet:
-    """See the module. `failures_allowed` None is without end."""
+    """The rules of this module over the life of one application master.
+
+    Parameters
+    ----------
+    groups : the services that were declared at submission.
+    failures_allowed : losses allowed within `WINDOW` seconds; None for no limit.
+    """
 
     groups: Sequence[ServiceGroup]
     failures_allowed: int | None
-    _ended: set[str] = field(default_factory=set)  # told of, or given back by us
+    _ended: set[str] = field(default_factory=set)  # reported as lost, or removed by the fleet
     _joined: set[str] = field(default_factory=set)
     _losses: deque[float] = field(default_factory=deque)
     _since_joined: int = 0
@@ -137,9 +122,7 @@ class Fleet:
     _strikes: Counter[str] = field(default_factory=Counter)
     _hosts: set[str] = field(default_factory=set)
     _released: int = 0
-    _requested: dict[str, float] = field(
-        default_factory=dict
-    )  # containers of one host that are not granted: since when
+    _requested: dict[str, float] = field(default_factory=dict)  # pending containers of one host: since when
     _last_loss: ContainerLost | None = None
 
     @property
@@ -152,39 +135,48 @@ class Fleet:
     def reconcile(
         self, now: float, wanted: int, containers: Iterable[ContainerStatus], joined: Collection[str]
     ) -> list[Action]:
-        """What to do now. `joined`: names of the workers that the scheduler knows at this moment.
+        """Return the actions that bring the containers to the wanted number.
 
-        >>> fleet = Fleet([Group("w.0", 1, "node1"), Group("w.1", 1, "node2")], failures_allowed=4)
-        >>> fleet.look(0.0, 3, [Seen("w.0_0", "w.0", "RUNNING", "node1")], set())
-        [Add(service='w.1'), Add(service='w.0')]
+        Parameters
+        ----------
+        now : seconds of a monotonic clock.
+        wanted : number of workers wanted.
+        containers : all worker containers, those that have ended too.
+        joined : names of the workers that are connected to the scheduler at this moment.
+
+        Examples
+        --------
+        >>> groups = [ServiceGroup("w.0", 1, "node1"), ServiceGroup("w.1", 1, "node2")]
+        >>> fleet = Fleet(groups, failures_allowed=4)
+        >>> fleet.reconcile(0.0, 3, [ContainerStatus("w.0_0", "w.0", "RUNNING", "node1")], set())
+        [AddContainer(service='w.1'), AddContainer(service='w.0')]
         """
-        seen = list(containers)
-        self._hosts |= {one.host for one in seen if one.host}
+        reported = list(containers)
+        self._hosts |= {one.host for one in reported if one.host}
         fresh = set(joined) - self._joined
         if fresh:
             self._joined |= fresh
             self._since_joined, self._next_add = 0, now
-        orders: list[Action] = [*self._report_losses(now, seen)]
+        actions: list[Action] = [*self._report_losses(now, reported)]
         while self._losses and self._losses[0] < now - WINDOW:
             self._losses.popleft()
         if self.failures_allowed is not None and len(self._losses) > self.failures_allowed:
-            return [*orders, FailApplication(self._failure_reason())]
-        orders += self._release_excluded(seen)
-        slow = self._overdue_requests(now, seen)
-        orders += [RemoveContainer(name, f"its host did not grant it within {HOST_TIMEOUT:.0f} s") for name in slow]
-        active = [one for one in seen if one.active and one.name not in self._ended]
+            return [*actions, FailApplication(self._failure_reason())]
+        actions += self._release_excluded(reported)
+        overdue = self._overdue_requests(now, reported)
+        actions += [RemoveContainer(name, f"its host did not grant it within {HOST_TIMEOUT:.0f} s") for name in overdue]
+        active = [one for one in reported if one.active and one.name not in self._ended]
         missing = wanted - len(active)
         if missing > 0:
-            anywhere = [AddContainer(group.service) for group in self.groups if not group.host][:1] * min(
-                len(slow), missing
-            )
-            orders += [*anywhere, *self._add(now, missing - len(anywhere), active)]
+            on_any = [AddContainer(group.service) for group in self.groups if not group.host][:1]
+            anywhere = on_any * min(len(overdue), missing)
+            actions += [*anywhere, *self._add(now, missing - len(anywhere), active)]
         elif len(active) > wanted:
-            orders += self._remove_surplus(len(active) - wanted, active)
-        return orders
+            actions += self._remove_surplus(len(active) - wanted, active)
+        return actions
 
-    def _report_losses(self, now: float, seen: Sequence[ContainerStatus]) -> Iterable[ContainerLost]:
-        for one in seen:
+    def _report_losses(self, now: float, reported: Sequence[ContainerStatus]) -> Iterable[ContainerLost]:
+        for one in reported:
             if one.active or one.name in self._ended:
                 continue
             self._ended.add(one.name)
@@ -202,7 +194,7 @@ class Fleet:
 
     def _failure_reason(self) -> str:
         last = self._last_loss
-        assert last is not None, "nothing was lost, and yet too much"
+        assert last is not None, "losses are counted and there was none"
         where = f" on {last.host}" if last.host else ""
         return (
             f"{len(self._losses)} worker containers failed within {WINDOW / 60:.0f} minutes, and "
@@ -210,10 +202,10 @@ class Fleet:
             f"The last one, {last.container or last.name}{where}: {last.message}"
         )
 
-    def _release_excluded(self, seen: Sequence[ContainerStatus]) -> Iterable[RemoveContainer]:
-        """What landed on an excluded node; a bounded number of times, for YARN may have no other place."""
+    def _release_excluded(self, reported: Sequence[ContainerStatus]) -> Iterable[RemoveContainer]:
+        """Remove containers on excluded nodes; a bounded number of times, as YARN may have no other place."""
         excluded = self.excluded
-        for one in seen:
+        for one in reported:
             if one.state != "RUNNING" or one.host not in excluded or one.name in self._joined | self._ended:
                 continue
             if self._released < MAX_RELEASES:
@@ -221,16 +213,16 @@ class Fleet:
                 self._ended.add(one.name)
                 yield RemoveContainer(one.name, f"{self._strikes[one.host]} containers failed to start on {one.host}")
 
-    def _overdue_requests(self, now: float, seen: Sequence[ContainerStatus]) -> list[str]:
-        """Containers that their host does not give in time, where another host may."""
+    def _overdue_requests(self, now: float, reported: Sequence[ContainerStatus]) -> list[str]:
+        """Containers that their host has not granted in time, where another host may."""
         bound = {group.service for group in self.groups if group.host}
         if len(bound) == len(self.groups):
             return []
-        waiting = [one.name for one in seen if one.pending and one.service in bound and one.name not in self._ended]
+        waiting = [one.name for one in reported if one.pending and one.service in bound and one.name not in self._ended]
         self._requested = {name: self._requested.get(name, now) for name in waiting}
-        slow = [name for name, since in self._requested.items() if now - since >= HOST_TIMEOUT]
-        self._ended.update(slow)
-        return slow
+        overdue = [name for name, since in self._requested.items() if now - since >= HOST_TIMEOUT]
+        self._ended.update(overdue)
+        return overdue
 
     def _add(self, now: float, missing: int, active: Sequence[ContainerStatus]) -> Iterable[AddContainer]:
         if missing <= 0 or now < self._next_add:
@@ -253,31 +245,10 @@ class Fleet:
 
 
 def _instance(name: str) -> int:
-    """skein numbers a service's containers from 0: 'howdah.worker.1_7' is number 7.
+    """Return the number of a container within its service: skein counts from 0.
 
     >>> _instance("howdah.worker.1_7")
     7
     """
     number = name.rpartition("_")[2]
     return int(number) if number.isdigit() else 0
-
-
-def spread(n_workers: int, hosts: Sequence[str], *, service: str = "howdah.worker") -> list[ServiceGroup]:
-    """The services to declare: one per host for at most 32 hosts, workers dealt out in turn; else a single one.
-
-    Hosts that get no worker now get a service nonetheless, so that a later `scale` can use them. The last service is
-    for what its host does not give.
-
-    >>> spread(3, ["node1", "node2"], service="w")
-    [Group(service='w.0', instances=2, host='node1'), Group(service='w.1', instances=1, host='node2'),
-     Group(service='w.any', instances=0, host='')]
-    >>> spread(3, [])
-    [Group(service='howdah.worker', instances=3, host='')]
-    """
-    if not hosts or len(hosts) > MAX_HOST_GROUPS:
-        return [ServiceGroup(service, n_workers)]
-    own = [
-        ServiceGroup(f"{service}.{index}", n_workers // len(hosts) + (index < n_workers % len(hosts)), host)
-        for index, host in enumerate(hosts)
-    ]
-    return [*own, ServiceGroup(f"{service}.any", 0)]

@@ -72,7 +72,7 @@ class ChildProcess:
     @property
     def pid(self) -> int:
         """The process id."""
-        return self.pid
+        return self.process.pid
 
     def poll(self) -> int | None:
         """Return the exit code as a shell has it (128 + n for signal n), or None while it runs."""

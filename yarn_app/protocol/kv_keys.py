@@ -1,34 +1,38 @@
-"""Names in skein's key-value store, through which the edge, the master and its workers find one another. Values stay
-small (the application master's Java has 128 MB).
+"""Keys in skein's key-value store, through which the edge node, the master and its workers exchange values.
 
-The master writes SCHEDULER, STATUS and FINAL; the edge writes what begins with IN; workers write WORDS and UNPACKED.
+Values stay small: the application master's JVM has 128 MB. The master writes SCHEDULER, STATUS and FINAL; the edge node
+writes the keys that begin with INPUT; workers write EXIT_REASON and LOCALIZATION.
 """
 
-SCHEDULER = "howdah.scheduler"
-"""The scheduler's address; there once it listens."""
+PREFIX = "howdah."
 
-STATUS = "howdah.status"
-"""JSON, renewed at most twice a second: see `master.Board`."""
+SCHEDULER = PREFIX + "scheduler"
+"""The scheduler's address, once it listens."""
 
-FINAL = "howdah.final"
-"""JSON, once: STATUS as it was at the end, with exit code, diagnostics and the ends of the driver program's output."""
+STATUS = PREFIX + "status"
+"""A `MasterStatus` as JSON, renewed at most twice a second."""
 
-INPUT = "howdah.in."
+FINAL = PREFIX + "final"
+"""A `FinalStatus` as JSON, written once at the end."""
+
+INPUT = PREFIX + "in."
 LEASE = INPUT + "lease"
-"""Renewed by every client that wants the application to live on; any change of the value counts."""
+"""Renewed by every client that needs the application; any change of the value renews the lease."""
 
 WATCH = INPUT + "watch"
-"""Renewed by who watches the end: the master then waits a moment until FINAL was SEEN."""
+"""Renewed by a command that watches the application: the master then waits briefly until FINAL is ACKNOWLEDGED."""
 
-ACKNOWLEDGED = INPUT + "seen"
+ACKNOWLEDGED = INPUT + "acknowledged"
+"""Written by the command that has read FINAL."""
+
 SCALE = INPUT + "scale"
-"""How many workers are wanted, as a number in ASCII."""
+"""The number of workers wanted, in ASCII digits."""
 
 END = INPUT + "end"
-"""JSON {"status", "diagnostics"}: end the application cleanly."""
+"""An `ApplicationResult` as JSON: end the application with it."""
 
-EXIT_REASON = "howdah.words."
-"""By skein's name of the container: why it could not start."""
+EXIT_REASON = PREFIX + "exit_reason."
+"""Followed by skein's name of the container: why it could not start."""
 
-LOCALIZATION = "howdah.unpacked."
-"""By skein's name of the container: YARN's LOCALIZATION_COUNTERS (bytes and files fetched and cached, ms)."""
+LOCALIZATION = PREFIX + "localization."
+"""Followed by skein's name of the container: YARN's LOCALIZATION_COUNTERS (bytes and files fetched and cached, ms)."""

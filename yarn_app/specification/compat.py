@@ -1,84 +1,108 @@
 """Specifications of other tools: skein's are read where they describe what howdah runs, dask-yarn's are translated.
 
-Used by `Specification.from_dict` alone; pure. It never guesses: what has no counterpart is named in the error.
+Used by `Specification.from_dict` alone; pure. It never guesses: what has no counterpart in howdah is named in the
+error, with its path.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
-
-import yaml
 
 from howdah.errors import SpecificationError, bad_value
 from howdah.yarn_app.specification.units import MIB, format_memory, parse_memory, without_overhead
 
-_SKEIN_ONLY = frozenset({"services", "master"})
 WORKER = "howdah.worker"
 """The service of a skein specification that howdah runs."""
 
+_MIN_WORKER = 64 * MIB
+_SKEIN_ONLY = frozenset({"services", "master"})
 
-def from_foreign(fields: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Our fields: as they are, or from a skein specification.
+
+@dataclass(frozen=True, slots=True)
+class Translation:
+    """Fields of howdah, and what they were translated from; `source` is "" where howdah runs what was given."""
+
+    fields: Mapping[str, Any]
+    source: str = ""
+
+
+def translate(fields: Mapping[str, Any]) -> Translation:
+    """Return the fields as they are, or those of a skein or dask-yarn specification under howdah's names.
 
     Raises
     ------
     SpecificationError
-        It is dask-yarn's (the message holds the translation), or a skein specification of something else.
+        It is a skein specification of something that howdah does not run, or has a part of a wrong type.
+
+    Examples
+    --------
+    >>> translate({"services": {"howdah.worker": {"instances": 3}}})
+    Translation(fields={'n_workers': 3}, source='')
+    >>> translate({"yarn": {"worker": {"count": 4}}}).source
+    'a dask-yarn configuration (`yarn:`)'
     """
     if "yarn" in fields and isinstance(fields["yarn"], Mapping) and len(fields) == 1:
         tree = fields["yarn"]
         inner = tree.get("specification")
         if isinstance(inner, Mapping):
-            return from_foreign(inner)
-        raise _translated(_from_dask_tree(tree), "a dask-yarn configuration (`yarn:`)")
+            return translate(inner)
+        return Translation(_from_dask_tree(tree), "a dask-yarn configuration (`yarn:`)")
     if not _SKEIN_ONLY & set(fields):
-        return fields
+        return Translation(fields)
     services = fields.get("services") or {}
     if not isinstance(services, Mapping):
         raise bad_value("services", services, "give a mapping of names to services", SpecificationError)
-    if any(name.startswith("dask.") for name in services):
-        raise _translated(
+    if any(str(name).startswith("dask.") for name in services):
+        return Translation(
             _from_services(fields, "dask.worker", "dask.scheduler"), "a skein specification for dask-yarn"
         )
-    strangers = sorted(set(services) - {WORKER})
-    if strangers:
+    others = sorted(set(services) - {WORKER})
+    if others:
         raise bad_value(
             "services",
-            strangers[0],
+            others[0],
             f"howdah starts its own scheduler and workers and no services of others: keep {WORKER!r} alone, "
             "or write n_workers, worker_memory and worker_cores instead",
             SpecificationError,
         )
-    return _from_services(fields, WORKER, "")
+    return Translation(_from_services(fields, WORKER, ""))
+
+
+def _part(tree: Mapping[str, Any], name: str, path: str) -> Mapping[str, Any]:
+    """The mapping under a name, empty where there is none."""
+    found = tree.get(name) or {}
+    if not isinstance(found, Mapping):
+        raise bad_value(path, found, "give a mapping", SpecificationError)
+    return found
 
 
 def _from_services(fields: Mapping[str, Any], worker_name: str, scheduler_name: str) -> dict[str, Any]:
-    services = fields.get("services") or {}
-    worker, scheduler = services.get(worker_name) or {}, services.get(scheduler_name) or {}
+    services = _part(fields, "services", "services")
+    path, scheduler_path = f"services[{worker_name!r}]", f"services[{scheduler_name!r}]"
+    worker, scheduler = _part(services, worker_name, path), _part(services, scheduler_name, scheduler_path)
     if worker_name == WORKER and worker.get("script"):
-        raise bad_value(
-            f"services.{WORKER}.script", worker["script"], "howdah writes it itself: leave it out", SpecificationError
-        )
+        raise bad_value(f"{path}.script", worker["script"], "howdah writes it itself: leave it out", SpecificationError)
     ours: dict[str, Any] = {key: fields[key] for key in ("name", "queue", "tags", "node_label") if fields.get(key)}
     if worker:
         ours["n_workers"] = worker.get("instances", 1)
-        resources = worker.get("resources") or {}
+        resources = _part(worker, "resources", f"{path}.resources")
         if "memory" in resources:
-            ours["worker_memory"] = _worker_memory(f"services.{worker_name}.resources.memory", resources["memory"])
+            ours["worker_memory"] = _worker_memory(f"{path}.resources.memory", resources["memory"])
         if "vcores" in resources:
             ours["worker_cores"] = resources["vcores"]
         if worker.get("env"):
-            ours["env_vars"] = dict(worker["env"])
+            ours["env_vars"] = dict(_part(worker, "env", f"{path}.env"))
         if worker.get("node_label"):
             ours["node_label"] = worker["node_label"]
         if worker.get("max_restarts") not in (None, 0):
             ours["max_failures"] = worker["max_restarts"]
-        ours.update(_from_files(worker.get("files") or {}))
-    for source in (scheduler, fields.get("master") or {}):
-        resources = source.get("resources") or {}
+        ours.update(_from_files(_part(worker, "files", f"{path}.files"), f"{path}.files"))
+    for where, source in ((scheduler_path, scheduler), ("master", _part(fields, "master", "master"))):
+        resources = _part(source, "resources", f"{where}.resources")
         if "memory" in resources:
-            ours["master_memory"] = format_memory(_skein_bytes("resources.memory", resources["memory"]))
+            ours["master_memory"] = format_memory(_skein_bytes(f"{where}.resources.memory", resources["memory"]))
         if "vcores" in resources:
             ours["master_cores"] = resources["vcores"]
         if resources:
@@ -86,10 +110,12 @@ def _from_services(fields: Mapping[str, Any], worker_name: str, scheduler_name: 
     return ours
 
 
-def _from_files(files: Mapping[str, Any]) -> dict[str, Any]:
+def _from_files(files: Mapping[str, Any], path: str) -> dict[str, Any]:
     ours: dict[str, Any] = {}
     for name, entry in files.items():
-        source = entry["source"] if isinstance(entry, Mapping) else str(entry)
+        if isinstance(entry, Mapping) and "source" not in entry:
+            raise bad_value(f"{path}[{name!r}]", dict(entry), "give the file's `source`", SpecificationError)
+        source = str(entry["source"] if isinstance(entry, Mapping) else entry)
         if name == "environment":
             ours["environment"] = source
             continue
@@ -101,15 +127,14 @@ def _from_files(files: Mapping[str, Any]) -> dict[str, Any]:
 
 def _from_dask_tree(tree: Mapping[str, Any]) -> dict[str, Any]:
     """Fields of dask-yarn's configuration tree; what howdah has no use for is left out."""
-    worker, scheduler, client = (tree.get(part) or {} for part in ("worker", "scheduler", "client"))
+    worker, scheduler, client = (_part(tree, part, f"yarn.{part}") for part in ("worker", "scheduler", "client"))
+    mode = tree.get("deploy-mode")
     pairs = {
         "name": tree.get("name"),
         "queue": tree.get("queue"),
         "tags": tree.get("tags"),
         "environment": tree.get("environment"),
-        "deploy_mode": {"remote": "cluster", "local": "client"}.get(
-            str(tree.get("deploy-mode")), tree.get("deploy-mode")
-        ),
+        "deploy_mode": {"remote": "cluster", "local": "client"}.get(str(mode), mode),
         "n_workers": worker.get("count"),
         "worker_memory": worker.get("memory"),
         "worker_cores": worker.get("vcores"),
@@ -127,27 +152,16 @@ def _from_dask_tree(tree: Mapping[str, Any]) -> dict[str, Any]:
     return ours
 
 
-def _translated(ours: Mapping[str, Any], what: str) -> SpecificationError:
-    from howdah.yarn_app.specification.specification import Specification
-
-    checked = Specification(**ours).to_dict()
-    text = yaml.safe_dump({key: value for key, value in checked.items() if key in ours}, sort_keys=False)
-    return SpecificationError(
-        f"this is {what}; howdah runs its own scheduler and workers. "
-        f"The same for howdah (save it, and give that file):\n\n{text}"
-    )
-
-
-def _skein_bytes(field: str, value: object) -> int:
+def _skein_bytes(path: str, value: object) -> int:
     """skein's memory: a bare number counts MiB."""
-    return value * MIB if isinstance(value, int) and not isinstance(value, bool) else parse_memory(field, value)
+    return value * MIB if isinstance(value, int) and not isinstance(value, bool) else parse_memory(path, value)
 
 
-def _worker_memory(field: str, value: object) -> str:
-    """skein asks for containers, howdah for what the worker may use in them."""
-    size = without_overhead(_skein_bytes(field, value))
-    if size < 64 * MIB:
+def _worker_memory(path: str, value: object) -> str:
+    """The memory limit of a worker in a container of this size: skein asks for containers, howdah for limits."""
+    size = without_overhead(_skein_bytes(path, value))
+    if size < _MIN_WORKER:
         raise bad_value(
-            field, value, "a container needs 384 MiB beside its worker's memory: give 1GiB or more", SpecificationError
+            path, value, "a container needs 384 MiB beside its worker's memory: give 1GiB or more", SpecificationError
         )
     return format_memory(size)

@@ -1,6 +1,7 @@
-"""Memory, durations and counts as people write them, for `specification` and the command line.
+"""Memory, durations and counts as people write and read them, for all of `yarn_app`.
 
-Pure functions. Each promises a number or an `InputError` that names the field, the value and what would be right.
+Pure functions; this module imports no other of `yarn_app`. What parses promises a number or an `InputError` that names
+the path of the value, the value and the remedy.
 """
 
 from __future__ import annotations
@@ -26,14 +27,14 @@ OVERHEAD_MINIMUM = 384 * MIB
 """What a container has beyond its worker's memory, as Spark's `memoryOverheadFactor` and its minimum of 384 MiB."""
 
 
-def parse_memory(field: str, value: object, kind: type[InputError] = SpecificationError) -> int:
-    """Bytes, rounded up to whole MiB (YARN's unit). A bare number is refused: nobody knows what it counts.
+def parse_memory(path: str, value: object, kind: type[InputError] = SpecificationError) -> int:
+    """Return bytes, rounded up to whole MiB (YARN's unit). A number without a unit is refused: it is ambiguous.
 
     "1g" and "1GiB" are 2**30 bytes (as Spark and Java mean it), "1GB" is 10**9.
 
-    >>> memory("worker_memory", "1GiB") == memory("worker_memory", "1g") == 2**30
+    >>> parse_memory("worker_memory", "1GiB") == parse_memory("worker_memory", "1g") == 2**30
     True
-    >>> memory("worker_memory", 2)
+    >>> parse_memory("worker_memory", 2)
     Traceback (most recent call last):
     ...
     howdah.errors.SpecificationError: worker_memory: got 2: give a number and a unit, as in '2GiB' or '512MiB'
@@ -42,28 +43,17 @@ def parse_memory(field: str, value: object, kind: type[InputError] = Specificati
     unit = _MEMORY.get(given[2].lower()) if given else None
     if given is None or unit is None:
         shown = value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 1024 else 2
-        raise bad_value(field, value, f"give a number and a unit, as in '{shown}GiB' or '512MiB'", kind)
+        raise bad_value(path, value, f"give a number and a unit, as in '{shown}GiB' or '512MiB'", kind)
     size = math.ceil(float(given[1]) * unit / MIB) * MIB
     if size == 0:
-        raise bad_value(field, value, "give more than nothing, as in '512MiB'", kind)
+        raise bad_value(path, value, "give more than nothing, as in '512MiB'", kind)
     return size
 
 
-def format_memory(size: int) -> str:
-    """Bytes as a person writes them, exactly when they are whole MiB.
+def parse_seconds(path: str, value: object, kind: type[InputError] = SpecificationError) -> float:
+    """Return seconds from a number of seconds or a text with a unit.
 
-    >>> show_memory(2**30), show_memory(1408 * 2**20), show_memory(3 * 2**29)
-    ('1GiB', '1408MiB', '1536MiB')
-    """
-    if size % (1 << 30) == 0:
-        return f"{size >> 30}GiB"
-    return f"{math.ceil(size / MIB)}MiB"
-
-
-def parse_seconds(field: str, value: object, kind: type[InputError] = SpecificationError) -> float:
-    """Seconds from a number of seconds or a text with a unit.
-
-    >>> seconds("lease", "2min"), seconds("lease", 30), seconds("lease", "1.5h")
+    >>> parse_seconds("lease", "2min"), parse_seconds("lease", 30), parse_seconds("lease", "1.5h")
     (120.0, 30.0, 5400.0)
     """
     if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value > 0:
@@ -71,23 +61,57 @@ def parse_seconds(field: str, value: object, kind: type[InputError] = Specificat
     given = _NUMBER.fullmatch(value.strip()) if isinstance(value, str) else None
     unit = _SECONDS.get(given[2].lower() or "s") if given else None
     if given is None or unit is None or float(given[1]) == 0:
-        raise bad_value(field, value, "give seconds, or a number and ms, s, min, h or d, as in '90s'", kind)
+        raise bad_value(path, value, "give seconds, or a number and ms, s, min, h or d, as in '90s'", kind)
     return float(given[1]) * unit
 
 
-def parse_count(field: str, value: object, least: int, kind: type[InputError] = SpecificationError) -> int:
-    """A whole number that is at least `least`.
+def parse_count(path: str, value: object, least: int, kind: type[InputError] = SpecificationError) -> int:
+    """Return a whole number that is at least `least`.
 
-    >>> whole("n_workers", 4, least=0)
+    >>> parse_count("n_workers", 4, least=0)
     4
     """
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise bad_value(field, value, f"give a whole number, {least} or more", kind)
+        raise bad_value(path, value, f"give a whole number, {least} or more", kind)
     return value
 
 
+def format_memory(size: int) -> str:
+    """Return bytes in a form that `parse_memory` reads, exact for whole MiB.
+
+    >>> format_memory(2**30), format_memory(1408 * 2**20), format_memory(3 * 2**29)
+    ('1GiB', '1408MiB', '1536MiB')
+    """
+    if size % (1 << 30) == 0:
+        return f"{size >> 30}GiB"
+    return f"{math.ceil(size / MIB)}MiB"
+
+
+def format_bytes(size: float) -> str:
+    """Return bytes for people, with one decimal.
+
+    >>> format_bytes(0), format_bytes(1536), format_bytes(5 << 30)
+    ('0 B', '1.5 KiB', '5.0 GiB')
+    """
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"
+
+
+def format_elapsed(seconds: float) -> str:
+    """Return whole seconds as minutes and seconds, with hours where there are some.
+
+    >>> format_elapsed(3705), format_elapsed(65.4), format_elapsed(-1)
+    ('1:01:45', '1:05', '0:00')
+    """
+    hours, rest = divmod(max(0, int(seconds)), 3600)
+    return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
+
+
 def with_overhead(worker: int) -> int:
-    """The container for a worker of so much memory: 10 % more, and at least 384 MiB more. Bytes, whole MiB.
+    """Return the container size for a worker of this size: 10 % more, at least 384 MiB more. Bytes, whole MiB.
 
     >>> with_overhead(2**30) >> 20, with_overhead(10 * 2**30) >> 20
     (1408, 11264)
@@ -96,7 +120,7 @@ def with_overhead(worker: int) -> int:
 
 
 def without_overhead(container: int) -> int:
-    """The largest worker that fits a container of so much memory; 0 or less where none does.
+    """Return the size of the largest worker that fits a container of this size, in bytes; 0 or less where none does.
 
     >>> without_overhead(1408 * 2**20) == 2**30
     True

@@ -1,4 +1,5 @@
-"""What an application keeps in HDFS: its staging folder, howdah's own code, and the journal.
+"""What an application keeps in files: its folder in HDFS, the bundles of its containers, and the scheduler's journal.
 
-For `submit`, `master` and `worker`. Everything is in one folder that the end of the application removes.
+For `submit`, `master`, `worker` and the command line; the engine finds the journal by entry point. After
+`Staging.remove` nothing of an application is left in HDFS.
 """

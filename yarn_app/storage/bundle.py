@@ -1,56 +1,57 @@
 """The two small archives that travel with every application, unpacked by YARN as `howdah_app/` in each container.
 
-    config.json      what the role needs to know (`read_config`)
-    conf/            Hadoop's configuration as it is on the edge, with the application's `conf` above it
+    config.json      the `ApplicationConfig` (`read_config`)
+    conf/            Hadoop's configuration as it is on the edge node, with the application's `conf` above it
     security/        ca.pem, join.key; for the master also the scheduler's and the driver program's certificates
 
-Made on the edge by `submission`, read in containers by `master` and `worker_role`. They are readable by their owner
-alone, here and in HDFS; secrets are in no environment variable, argument or skein specification.
+Written on the edge node by `submit`, read in containers by `master` and `worker`. They are readable by their owner
+alone, on the edge node and in HDFS. Secrets are in no environment variable, argument or skein specification.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-import sys
 import tarfile
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import howdah
-from howdah.errors import EnvironmentMismatch, HowdahError
+import msgspec
+
+from howdah.engine.comm.security.certificates import Authority
+from howdah.errors import HowdahError
+from howdah.yarn_app.protocol.config import ApplicationConfig
 
 FOLDER = "howdah_app"
+_CONFIG = "config.json"
 _SITES = ("core-site.xml", "hdfs-site.xml", "yarn-site.xml")
 
 
-def versions() -> dict[str, str]:
-    """What two ends of an application must agree on."""
-    return {"python": "{}.{}".format(*sys.version_info[:2]), "howdah": howdah.__version__}
-
-
 def write_bundles(
-    folder: Path, config: Mapping[str, Any], conf_dir: Path, overrides: Mapping[str, str], user: str
+    folder: Path, config: ApplicationConfig, conf_dir: Path, overrides: Mapping[str, str], user: str
 ) -> tuple[Path, Path]:
-    """Make `master.tar.gz` and `worker.tar.gz` in `folder`, and the client's own security directory, `client`.
+    """Write `master.tar.gz` and `worker.tar.gz` into `folder`, and the client's own security directory, `client`.
 
-    A fresh authority is made for `config["token"]`, the cluster's name in all certificates.
+    A new certificate authority is made for the cluster.
+
+    Parameters
+    ----------
+    folder : where to write.
+    config : the configuration; workers get it without the driver program.
+    conf_dir : Hadoop's configuration.
+    overrides : Hadoop properties that replace those of the configuration.
+    user : whom the client's certificate names.
     """
-    from howdah.engine.comm.security.certificates import Authority
-
-    authority = Authority.create(config["token"])
+    authority = Authority.create(config.token)
     conf = folder / "conf"
     _write_conf(conf, conf_dir, overrides)
     authority.write_client_dir(folder / "client", user)
     made = []
-    for role in ("master", "worker"):
+    for role, role_config in (("master", config), ("worker", msgspec.structs.replace(config, driver=None))):
         tree = folder / role
         tree.mkdir(mode=0o700)
-        shared = {key: value for key, value in config.items() if role == "master" or key != "driver"}
-        (tree / "config.json").write_text(json.dumps(shared))
+        (tree / _CONFIG).write_bytes(role_config.encode())
         shutil.copytree(conf, tree / "conf")
         if role == "master":
             authority.write_scheduler_dir(tree / "security" / "scheduler")
@@ -86,33 +87,28 @@ def _write_conf(target: Path, source: Path, overrides: Mapping[str, str]) -> Non
         ElementTree.ElementTree(root).write(path, encoding="utf-8", xml_declaration=True)
 
 
-def read_config(container: Path) -> dict[str, Any]:
-    """What the edge wrote for this role.
+def read_config(container: Path) -> ApplicationConfig:
+    """Return the configuration that the edge node wrote for the role of this container.
 
     Raises
     ------
     EnvironmentMismatch
-        This Python or this howdah is not the edge's.
+        This Python or this howdah is not the edge node's.
+    HowdahError
+        There is none, or one of its fields is wrong; the message has the path of the field.
     """
-    path = container / FOLDER / "config.json"
+    path = container / FOLDER / _CONFIG
     try:
-        config: dict[str, Any] = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        data = path.read_bytes()
+    except OSError as error:
         raise HowdahError(
             f"{path} cannot be read ({error}): this runs only inside a container that howdah started"
         ) from error
-    here, edge = versions(), config["versions"]
-    for what in ("python", "howdah"):
-        if here[what] != edge[what]:
-            raise EnvironmentMismatch(
-                f"the environment has {what} {here[what]} and the edge node, which submitted, has {edge[what]}: "
-                "pack the environment from the one you work in (howdah env pack), or work in the one that is packed"
-            )
-    return config
+    return ApplicationConfig.decode(data, str(path))
 
 
 def copy_security(container: Path, role: str) -> Path:
-    """A copy of the role's security directory that nobody else can read; returns where it is.
+    """Copy the role's security directory to where only the owner can read it; return where that is.
 
     YARN decides the modes of what it unpacks, and other containers' processes may share its copy.
     """

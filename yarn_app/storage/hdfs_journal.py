@@ -4,10 +4,11 @@
     <url>-<epoch>/records-<first>-<last>   these records
 
 Every file appears complete, by a rename, and is never changed: nothing depends on what HDFS makes of a file that a dead
-process left open. A scheduler that opens the journal renames the folder first, so one that YARN believes dead and that
-goes on writing finds its folder gone and confirms nothing more. Plugged into the engine by the entry point
-`howdah.journals`; it has the engine's `Journal` protocol and form of a record. Closing a file in HDFS takes half a
-second as a rule, in which nobody waits: what is not confirmed to a client yet, it says again to the next scheduler.
+process left open. A scheduler that opens the journal renames the folder first: a scheduler that YARN believes dead, and
+that goes on writing, finds its folder gone and confirms nothing more. The engine finds this module by the entry point
+`howdah.journals`; it implements the engine's `Journal` protocol and its form of a record. Closing a file in HDFS takes
+half a second as a rule, and no one waits for it: what is not confirmed to a client yet, the client sends again to the
+next scheduler.
 """
 
 from __future__ import annotations
@@ -22,38 +23,38 @@ import threading
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
 
+from howdah.backoff import delays
 from howdah.engine.protocol.frames import Buffer, nbytes
 from howdah.engine.scheduler.server.journal import Frames, pack_record
 from howdah.errors import CorruptFile, HowdahError, PathExists, PathMissing
-
-if TYPE_CHECKING:
-    from howdah.io import FileSystem
+from howdah.io import FileSystem, open_filesystem
 
 log = logging.getLogger(__name__)
 
 MERGE_FILES = 64
-"""So many files of records are made one."""
+"""When there are this many small files of records, they are merged into one."""
 
 MERGE_BYTES = 4 << 20
-"""Files of records that are larger together are left as they are: compaction is near."""
+"""Files of records that are larger than this together are not merged: compaction is near."""
 
 CLOSE_SECONDS = 5.0
+"""How long `close` waits for what is not written."""
+
 RETRY_SECONDS = 2.0
+"""The wait between two attempts to write a file."""
+
 _HEAD = struct.Struct("<QII")
 _NAME = re.compile(r"(snapshot|records)-(?:(\d+)-)?(\d+)")
 
 
 def open_journal(where: str) -> HdfsJournal:
-    """The journal at this URL; nothing is contacted yet."""
-    from howdah.io import open_filesystem
-
+    """Return the journal at this URL; nothing is contacted yet."""
     return HdfsJournal(*open_filesystem(where))
 
 
 def find_folder(files: FileSystem, path: str) -> str:
-    """The folder of the journal's newest epoch; "" where there is none."""
+    """Return the folder of the journal's newest epoch; "" where there is none."""
     parent, name = posixpath.split(path)
     if not files.exists(parent):
         return ""
@@ -63,22 +64,37 @@ def find_folder(files: FileSystem, path: str) -> str:
 
 
 class HdfsJournal:
-    """See the module, and `howdah.engine.scheduler.server.journal.Journal`. A thread of its own writes, one file after
-    the other; what is appended meanwhile goes into the next one.
+    """A journal in files of HDFS; see the module, and `howdah.engine.scheduler.server.journal.Journal`.
+
+    A thread of its own writes one file after the other; what is appended meanwhile goes into the next one.
+
+    Parameters
+    ----------
+    files, path : the file system, and the path without the epoch.
+    merge_files : number of small files of records that are merged into one.
+    retry_seconds : the wait between two attempts to write a file.
     """
 
-    def __init__(self, files: FileSystem, path: str) -> None:
+    def __init__(
+        self,
+        files: FileSystem,
+        path: str,
+        *,
+        merge_files: int = MERGE_FILES,
+        retry_seconds: float = RETRY_SECONDS,
+    ) -> None:
         self.files, self.path = files, path
+        self.merge_files, self.retry_seconds = merge_files, retry_seconds
         self.folder = ""
         self.written = self.nbytes = 0
         self.failure = ""
         self._guard = threading.Condition()
-        # Guarded: what was appended and not handed over, up to which number, and what is to be written.
+        # Guarded: records appended and not queued, the numbers of the last ones, and the files to write.
         self._buffers: list[Buffer] = []
         self._appended = self._enqueued = 0
         self._flush = self._ended = False
         self._jobs: deque[_WriteJob] = deque()
-        self._small: list[_WriteJob] = []  # files of records that may be made one
+        self._small: list[_WriteJob] = []  # files of records that may be merged
         self._base = 0  # number of the newest snapshot
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -86,6 +102,7 @@ class HdfsJournal:
     # -- reading
 
     def replay(self) -> Iterator[list[memoryview]]:
+        """Take the newest epoch's folder over, and yield its records."""
         before = find_folder(self.files, self.path)
         epoch = int(before.rpartition("-")[2]) + 1 if before else 1
         self.folder = f"{self.path}-{epoch}"
@@ -96,18 +113,18 @@ class HdfsJournal:
         for name, last in self._listed():
             data = memoryview(self._read(name))
             self.nbytes += len(data)
-            yield from records(data, f"{self.folder}/{name}")
+            yield from read_records(data, f"{self.folder}/{name}")
             self._appended = self._enqueued = self.written = last
 
     def _listed(self) -> list[tuple[str, int]]:
-        """Names of the files to be read, in order, each with the number of its last record."""
+        """The names of the files to read, in order, each with the number of its last record."""
         found = [(posixpath.basename(one.path), one) for one in self.files.ls(self.folder)]
         parsed = [(match, name) for name, _ in found if (match := _NAME.fullmatch(name))]
         snapshots = [(int(match[3]), name) for match, name in parsed if match[1] == "snapshot"]
         base, first = max(snapshots, default=(0, ""))
         self._base = base
         listed = [(first, base)] if first else []
-        # Of files that hold the same records (a merge was not finished) the longest counts.
+        # Of files that hold the same records (a merge was interrupted) the longest counts.
         rows = sorted((int(m[2]), -int(m[3]), name) for m, name in parsed if m[1] == "records")
         for begin, end, name in rows:
             if -end <= base:
@@ -127,6 +144,7 @@ class HdfsJournal:
     # -- writing, on the scheduler's thread
 
     def append(self, frames: Frames) -> int:
+        """Append a record, and return its number; `flush` has it written."""
         record = [] if self.failure else pack_record(frames)
         with self._guard:
             self._appended += 1
@@ -134,6 +152,7 @@ class HdfsJournal:
             return self._appended
 
     def flush(self) -> None:
+        """Have everything that was appended written; return at once."""
         if self._appended > self._enqueued and not self.failure:
             self._start()
             with self._guard:
@@ -141,9 +160,10 @@ class HdfsJournal:
                 self._guard.notify()
 
     def sync(self) -> None:
-        pass  # every flush is for good
+        """Do nothing: every flush is durable."""
 
     def compact(self, snapshot: Sequence[Frames]) -> None:
+        """Have all records so far replaced by a snapshot; return at once."""
         if self.failure:
             return
         kept = [buffer for frames in snapshot for buffer in pack_record(frames)]
@@ -154,6 +174,7 @@ class HdfsJournal:
             self._guard.notify()
 
     def close(self, done: bool = False) -> None:
+        """Write what is left, for at most `CLOSE_SECONDS`; with `done`, remove the journal."""
         self.flush()
         with self._guard:
             self._ended = True
@@ -172,7 +193,7 @@ class HdfsJournal:
             self._thread.start()
 
     def _enqueue(self) -> None:
-        """What was appended becomes a job; with the guard held."""
+        """Queue what was appended as a job. The guard is held."""
         if self._appended > self._enqueued:
             self._jobs.append(_WriteJob(self._enqueued + 1, self._appended, self._buffers))
             self._buffers, self._enqueued = [], self._appended
@@ -193,44 +214,44 @@ class HdfsJournal:
                 return
 
     def _write(self, job: _WriteJob) -> bool:
-        """Write it, however long HDFS is away; False when it cannot be written any more."""
+        """Write the file, however long HDFS is unreachable; False when it can never be written."""
         if not job.first and job.last == self._base:
             return True  # nothing has come since the last snapshot
-        where, told = f"the journal {self.files.url(self.folder)} cannot be written", False
+        where, logged = f"the journal {self.files.url(self.folder)} cannot be written", False
         data = job.joined()
-        while True:
+        for wait in delays(self.retry_seconds, self.retry_seconds):
             try:
                 self._publish(job.name, data)
             except PathMissing as error:  # a successor has taken it
                 self._call_on_loop(self._on_failure, f"{where}: {error}")
                 return False
             except (HowdahError, OSError, RuntimeError) as error:
-                if not told:
-                    log.error("%s now, and nothing is confirmed to clients until it can: %s", where, error)
-                told = True
+                if not logged:
+                    log.error("%s now, and nothing is confirmed to clients until it is: %s", where, error)
+                logged = True
             else:
                 break
             with self._guard:
-                if self._guard.wait_for(lambda: self._ended, RETRY_SECONDS):
+                if self._guard.wait_for(lambda: self._ended, wait):
                     return False
         self._call_on_loop(self._on_written, job.last, len(data), not job.first)
-        with contextlib.suppress(HowdahError, OSError, RuntimeError):  # next time, then
+        with contextlib.suppress(HowdahError, OSError, RuntimeError):  # the next merge removes it
             self._merge_files(job, data)
         return True
 
     def _publish(self, name: str, data: bytes) -> None:
-        """Complete or not at all; a try that failed may have left something."""
+        """Make the file appear complete. An attempt that failed may have left a part."""
         fresh = f"{self.folder}/new-{name}"
         try:
             self.files.create(fresh, data)
         except PathExists:
             self.files.rm(fresh, missing_ok=True)
             self.files.create(fresh, data)
-        with contextlib.suppress(PathExists):  # a try whose answer was lost
+        with contextlib.suppress(PathExists):  # an attempt whose answer was lost
             self.files.rename(fresh, f"{self.folder}/{name}")
 
     def _merge_files(self, job: _WriteJob, data: bytes) -> None:
-        """Few files, and none that are not needed."""
+        """Merge small files, and remove those that a snapshot or a merge has replaced."""
         if not job.first:
             self._base, self._small = job.last, []
             self._remove_up_to(job.last)
@@ -238,7 +259,7 @@ class HdfsJournal:
         self._small.append(_WriteJob(job.first, job.last, [data]))
         if sum(nbytes(one.buffers[0]) for one in self._small) > MERGE_BYTES:
             self._small = []
-        elif len(self._small) >= MERGE_FILES:
+        elif len(self._small) >= self.merge_files:
             small, self._small = self._small, []
             merged = _WriteJob(small[0].first, job.last, [one.buffers[0] for one in small])
             data = merged.joined()
@@ -248,7 +269,7 @@ class HdfsJournal:
             self._small = [_WriteJob(merged.first, merged.last, [data])]
 
     def _remove_up_to(self, last: int) -> None:
-        """What the snapshot has replaced. What stays behind now is skipped by whoever reads, and removed next time."""
+        """Remove what the snapshot has replaced. Readers skip a file that stays behind; it is removed next time."""
         for one in self.files.ls(self.folder):
             name = posixpath.basename(one.path)
             match = _NAME.fullmatch(name)
@@ -257,20 +278,20 @@ class HdfsJournal:
 
     # -- back on the scheduler's thread
 
-    def _call_on_loop(self, what: Callable[..., None], *about: object) -> None:
+    def _call_on_loop(self, function: Callable[..., None], *arguments: object) -> None:
         if self._loop is None:  # no loop runs, as in tests
-            what(*about)
+            function(*arguments)
             return
         with contextlib.suppress(RuntimeError):  # it has ended meanwhile
-            self._loop.call_soon_threadsafe(what, *about)
+            self._loop.call_soon_threadsafe(function, *arguments)
 
-    def _on_written(self, last: int, size: int, alone: bool) -> None:
+    def _on_written(self, last: int, size: int, snapshot: bool) -> None:
         self.written = max(self.written, last)
-        self.nbytes = size if alone else self.nbytes + size
+        self.nbytes = size if snapshot else self.nbytes + size
 
     def _on_failure(self, failure: str) -> None:
         self.failure, self._buffers = failure, []
-        log.critical("%s; the scheduler goes on, but nothing can be started again if its container is lost", failure)
+        log.critical("%s; the scheduler goes on, but its work is lost if its container is", failure)
 
 
 class _WriteJob:
@@ -289,8 +310,14 @@ class _WriteJob:
         return b"".join(self.buffers)
 
 
-def records(data: memoryview, where: str) -> Iterator[list[memoryview]]:
-    """The records of a file. Raises CorruptFile for one that is not whole."""
+def read_records(data: memoryview, where: str) -> Iterator[list[memoryview]]:
+    """Yield the records of a file, each as its frames.
+
+    Raises
+    ------
+    CorruptFile
+        A record is incomplete or damaged.
+    """
     at = 0
     while at < len(data):
         if at + _HEAD.size > len(data):

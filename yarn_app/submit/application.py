@@ -1,23 +1,24 @@
-"""One submitted application as the edge sees it: its state, its signs of life, its end.
+"""One submitted application as the edge node sees it: its state, its keep-alive, its end.
 
-For `cluster` and the commands. It promises: every wait has a deadline and looks at YARN's report meanwhile; an
-application that ends unexpectedly is an `ApplicationFailed` with YARN's, the driver's and the containers' words;
+For `cluster` and the commands. It promises: every wait has a deadline and reads YARN's report meanwhile; an application
+that ends unexpectedly is an `ApplicationFailed` with the messages of YARN, of the driver program and of the containers;
 after `end` or `kill` nothing of it is left in YARN or in HDFS.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+
+import msgspec
 
 from howdah.errors import ApplicationFailed, DeadlineExceeded, HadoopNotFound, HowdahError, PathMissing
 from howdah.yarn_app.protocol import kv_keys
+from howdah.yarn_app.protocol.status import ApplicationResult, FinalStatus, MasterStatus, decode
 from howdah.yarn_app.storage.staging import Staging
 from howdah.yarn_app.ui import summary
 from howdah.yarn_app.ui.progress import ProgressReporter
@@ -27,28 +28,36 @@ from howdah.yarn_app.yarn.resource_manager import ResourceManager, RestUnavailab
 from howdah.yarn_app.yarn.skein_client import ApplicationMaster, Credentials, MasterUnreachable, SkeinDriver
 
 REQUEST_SECONDS = 10.0
+"""How long a master that was asked to end may take before YARN kills the application, ..."""
+
 END_SECONDS = 90.0
+"""... and how long after it has published its result."""
+
 YARN_RESTART_SECONDS = 180.0
-_POLL = 0.2
+"""How long a YARN that does not answer is waited for: it may be restarted."""
+
 KILLED_CODE = 137
+_POLL = 0.2
+_WATCH_POLL = 0.4
 
 
 @dataclass(slots=True)
 class Outcome:
-    """How an application ended. `final` is the master's last word (`master.Board`), empty where it had none."""
+    """How an application ended. `final` is the master's last status; None where the master wrote none."""
 
     app_id: str
     status: str
     exit_code: int
     diagnostics: str
-    final: dict[str, Any] = field(default_factory=dict)
+    final: FinalStatus | None = None
 
     @property
     def succeeded(self) -> bool:
+        """Whether it ended well."""
         return self.status == "SUCCEEDED"
 
     def error(self) -> ApplicationFailed:
-        """The outcome as an exception."""
+        """Return the outcome as an exception."""
         return ApplicationFailed(
             f"{self.app_id} ended {self.status}: {self.diagnostics}",
             app_id=self.app_id,
@@ -59,26 +68,33 @@ class Outcome:
 
 
 class Application:
-    """See the module. Java is started only for what REST does not tell, and for killing."""
+    """One application, from its id. Java is started only for what REST does not give, and for killing.
+
+    Parameters
+    ----------
+    app_id : YARN's id.
+    manager, staging : YARN and HDFS.
+    credentials : what its master accepts; None for an application of another user.
+    """
 
     def __init__(self, app_id: str, manager: ResourceManager, staging: Staging, credentials: Credentials | None):
         self.app_id, self.manager, self.staging = app_id, manager, staging
         self._credentials = credentials
         self._driver: SkeinDriver | None = None
         self._master: ApplicationMaster | None = None
-        self._final: dict[str, Any] = {}
+        self._final: FinalStatus | None = None
         self._stop_renewal: threading.Event | None = None
 
     @classmethod
     def find(cls, app_id: str, manager: ResourceManager, staging: Staging) -> Application:
-        """One that was submitted elsewhere. Only its owner can do more than look at YARN's report."""
+        """Return an application that was submitted elsewhere; only its owner can do more than read YARN's report."""
         try:
             credentials = Credentials(*staging.skein_credentials(app_id))
         except PathMissing:
             credentials = None
         return cls(app_id, manager, staging, credentials)
 
-    # -- looking
+    # -- its state
 
     def _skein_driver(self) -> SkeinDriver:
         if self._driver is None:
@@ -86,14 +102,14 @@ class Application:
         return self._driver
 
     def report(self) -> ApplicationReport:
-        """What YARN says."""
+        """Return YARN's report."""
         try:
             return self.manager.application(self.app_id)
         except RestUnavailable:
             return self._skein_driver().report(self.app_id)
 
     def _retry_report(self) -> ApplicationReport:
-        """The report, of a YARN that may be just now restarted."""
+        """The report, of a YARN that may just be restarted."""
         deadline = time.monotonic() + YARN_RESTART_SECONDS
         while True:
             try:
@@ -104,11 +120,11 @@ class Application:
                 time.sleep(_POLL)
 
     def master(self) -> ApplicationMaster:
-        """The application master; it must have registered.
+        """Return the connection to the application master, which must have registered.
 
         Raises
         ------
-        MasterGone
+        MasterUnreachable
             It does not run.
         """
         master = self._master
@@ -117,42 +133,42 @@ class Application:
                 raise MasterUnreachable(f"{self.app_id} has ended, or is not yours: its certificate is not in HDFS")
             report = self.report()
             if report.state != "RUNNING":
-                raise MasterUnreachable(f"{self.app_id} has no application master now: YARN says {report.state}")
+                raise MasterUnreachable(f"{self.app_id} has no application master now: its state is {report.state}")
             master = self._master = ApplicationMaster(report.address, self.app_id, self._credentials)
         return master
 
     def _drop_master(self) -> None:
-        """The one that we know does not answer: the next question finds the next attempt's."""
+        """Close the connection to a master that does not answer: the next request finds the next attempt's."""
         master, self._master = self._master, None
         if master is not None:
             with contextlib.suppress(HowdahError):
                 master.close()
 
-    def status(self) -> dict[str, Any]:
-        """The master's latest word; {} before its first and after its last."""
+    def status(self) -> MasterStatus | None:
+        """Return the master's latest status, at the end a `FinalStatus`; None while no master answers."""
         try:
-            found = self.master().get_prefix("howdah.")
+            found = self.master().get_prefix(kv_keys.PREFIX)
         except MasterUnreachable:
             self._drop_master()
             return self._final
         if kv_keys.FINAL in found:
-            self._final = json.loads(found[kv_keys.FINAL])
+            self._final = decode(found[kv_keys.FINAL], FinalStatus, kv_keys.FINAL)
             with contextlib.suppress(HowdahError):
                 self.master().put(kv_keys.ACKNOWLEDGED, b"1")
             return self._final
-        return dict(json.loads(found[kv_keys.STATUS])) if kv_keys.STATUS in found else {}
+        return decode(found[kv_keys.STATUS], MasterStatus, kv_keys.STATUS) if kv_keys.STATUS in found else None
 
-    # -- being there
+    # -- keep-alive and commands
 
     def keep_alive(self, key: str, every: float) -> None:
-        """Renew a sign of life (`kv_keys.LEASE`, `kv_keys.WATCH`) on a thread of its own, until `stop_keepalive`."""
+        """Renew a key (`kv_keys.LEASE`, `kv_keys.WATCH`) on a thread of its own, until `stop_keepalive`."""
         stop = self._stop_renewal = threading.Event()
 
-        def beat() -> None:
+        def renew() -> None:
             count = 0
             while not stop.is_set():
                 count += 1
-                # Gone or unreachable: the report tells which; the next beat tries again.
+                # A master that has gone or is unreachable: the report tells which; the next renewal tries again.
                 try:
                     self.master().put(key, f"{time.time():.3f}.{count}".encode())
                 except MasterUnreachable:
@@ -161,7 +177,7 @@ class Application:
                     pass
                 stop.wait(every)
 
-        threading.Thread(target=beat, name=f"howdah-{key}", daemon=True).start()
+        threading.Thread(target=renew, name=f"howdah-{key}", daemon=True).start()
 
     def stop_keepalive(self) -> None:
         """Stop renewing."""
@@ -169,23 +185,23 @@ class Application:
             self._stop_renewal.set()
 
     def command(self, key: str, value: bytes) -> None:
-        """Ask the master for something (`kv_keys.SCALE`, `kv_keys.END`)."""
+        """Send a command (`kv_keys.SCALE`, `kv_keys.END`) to the master."""
         self.master().put(key, value)
 
     # -- waiting
 
-    def await_master(self, show: ProgressReporter, timeout: float) -> None:
-        """Until the application master has registered.
+    def await_master(self, reporter: ProgressReporter, timeout: float) -> None:
+        """Wait until the application master has registered.
 
         Raises
         ------
         ApplicationFailed
             The application ended instead.
         DeadlineExceeded
-            It did not; the message has the queue's state. The application is killed.
+            It did not register; the message has the queue's state. The application is killed.
         """
         began = time.monotonic()
-        next_look = 0.0
+        next_line = 0.0
         text = ""
         while True:
             report = self.report()
@@ -193,15 +209,16 @@ class Application:
                 return
             if report.ended:
                 raise self.failed(report)
-            if time.monotonic() >= next_look:
-                next_look = time.monotonic() + 2.0
+            if time.monotonic() >= next_line:
+                next_line = time.monotonic() + 2.0
                 text = f"{report.state.lower()}, {self._queue(report)}"
-                show.phase("waiting for YARN", text)
+                reporter.phase("waiting for YARN", text)
             if time.monotonic() - began > timeout:
                 self.kill("its master did not start in time")
-                why = _last_line(report.diagnostics)
+                reason = _last_line(report.diagnostics)
                 raise DeadlineExceeded(
-                    f"YARN did not start {self.app_id} within {timeout:.0f} s (start_timeout): {text}. YARN says: {why}"
+                    f"YARN did not start {self.app_id} within {timeout:.0f} s (start_timeout): {text}. "
+                    f"YARN's diagnostics: {reason}"
                 )
             time.sleep(_POLL)
 
@@ -212,64 +229,74 @@ class Application:
             return f"queue {report.queue}"
 
     def await_status(
-        self, show: ProgressReporter, what: str, ready: Callable[[dict[str, Any]], bool], timeout: float
-    ) -> dict[str, Any]:
-        """Until the master's word satisfies `ready`; the application's end is an error."""
+        self, reporter: ProgressReporter, what: str, ready: Callable[[MasterStatus], bool], timeout: float
+    ) -> MasterStatus:
+        """Wait until the master's status satisfies `ready`; the end of the application is an error.
+
+        Raises
+        ------
+        ApplicationFailed
+            The application ended.
+        DeadlineExceeded
+            It did not get ready; the message begins with `what` is missing.
+        """
         deadline = time.monotonic() + timeout
-        told: set[str] = set()
+        shown: set[str] = set()
         while True:
             status = self.status()
-            if status.get("exit_code") is not None or (not status and self.report().ended):
+            if isinstance(status, FinalStatus) or (status is None and self.report().ended):
                 raise self.failed(self.report())
-            if status and ready(status):
-                return status
-            self.show_losses(status, told, show)
+            if status is not None:
+                if ready(status):
+                    return status
+                self.show_losses(status, shown, reporter)
             if time.monotonic() > deadline:
+                now = status or MasterStatus()
                 raise DeadlineExceeded(
-                    f"{what} within {timeout:.0f} s (start_timeout). Containers: {status.get('running', 0)} run, "
-                    f"{status.get('pending', 0)} are not granted yet; {self._queue(self.report())}"
-                    + "".join(f"\n  lost: {text}" for text in status.get("lost", []))
+                    f"{what} within {timeout:.0f} s (start_timeout). Containers: {now.running} run, "
+                    f"{now.pending} are not granted yet; {self._queue(self.report())}"
+                    + "".join(f"\n  lost: {text}" for text in now.lost)
                 )
             time.sleep(_POLL)
 
-    def wait(self, show: ProgressReporter, each: Callable[[dict[str, Any]], None]) -> Outcome:
-        """Until the application has ended, however long that takes; `each` sees the master's words meanwhile."""
-        told: set[str] = set()
-        heard = time.monotonic()
+    def wait(self, reporter: ProgressReporter, each: Callable[[MasterStatus], None]) -> Outcome:
+        """Wait until the application has ended, without a limit; `each` gets the master's statuses meanwhile."""
+        shown: set[str] = set()
+        last_status = time.monotonic()
         while True:
             status = self.status()
-            if status:
-                heard = time.monotonic()
+            if status is not None:
+                last_status = time.monotonic()
                 each(status)
-            self.show_losses(status, told, show)
-            if status.get("exit_code") is not None:
-                return self._await_end()
-            if not status:
+                self.show_losses(status, shown, reporter)
+                if isinstance(status, FinalStatus):
+                    return self._await_end()
+            else:
                 try:
                     if self.report().ended:
                         return self._await_end()
                 except HowdahError:
-                    # YARN may restart under a running application; it goes on, and so do we, for a while.
-                    if time.monotonic() - heard > YARN_RESTART_SECONDS:
+                    # YARN may restart under a running application; it goes on, and so does this, for a while.
+                    if time.monotonic() - last_status > YARN_RESTART_SECONDS:
                         raise
-            time.sleep(0.4)
+            time.sleep(_WATCH_POLL)
 
     @staticmethod
-    def show_losses(status: dict[str, Any], told: set[str], show: ProgressReporter) -> None:
-        """Tell a person of each loss once; the master's word has the newest."""
-        for text in summary.losses(status):
-            if text not in told:
-                told.add(text)
-                show.note(text)
+    def show_losses(status: MasterStatus, shown: set[str], reporter: ProgressReporter) -> None:
+        """Show each loss once; the status has the newest."""
+        for text in summary.losses(summary.work(status)):
+            if text not in shown:
+                shown.add(text)
+                reporter.note(text)
 
     def _await_end(self) -> Outcome:
-        """After the master's last word: until YARN says so too, and nothing is left."""
+        """After the final status: wait until YARN reports the end too, and nothing is left."""
         report = self._retry_report()
         deadline = time.monotonic() + END_SECONDS
         while not report.ended and time.monotonic() < deadline:
             time.sleep(_POLL)
             report = self._retry_report()
-        if report.ended:  # else its next attempt has to find the end that was noted there
+        if report.ended:  # else its next attempt has to find the result that is stored there
             self.clean()
         return self.outcome(report)
 
@@ -282,29 +309,30 @@ class Application:
     # -- its end
 
     def outcome(self, report: ApplicationReport) -> Outcome:
-        """How it ended, from the master's last word, or from YARN's report where there was none."""
+        """Return how it ended, from the master's final status, or from YARN's report where there is none."""
         status = report.final_status if report.state == "FINISHED" else report.state
-        diagnostics = self._final.get("diagnostics") or report.diagnostics or "(YARN says nothing)"
-        if self._final.get("exit_code") is not None and status == self._final.get("status"):
-            code = int(self._final["exit_code"])
+        final = self._final
+        diagnostics = (final.diagnostics if final else "") or report.diagnostics or "(YARN gives no diagnostics)"
+        if final is not None and status == final.status:
+            code = final.exit_code
         elif status == "SUCCEEDED":
             code = 0
         elif status == "KILLED":
             code = KILLED_CODE
         else:
-            told = re.search(r"ended with exit code (\d+)", diagnostics)
-            code = int(told[1]) or 1 if told else 1
-        return Outcome(self.app_id, status, code, diagnostics, self._final)
+            found = re.search(r"ended with exit code (\d+)", diagnostics)
+            code = int(found[1]) or 1 if found else 1
+        return Outcome(self.app_id, status, code, diagnostics, final)
 
     def failed(self, report: ApplicationReport) -> ApplicationFailed:
-        """The error for an application that ended when it should not have, with the log where YARN says little."""
+        """Return the error for an application that ended too early, with the log where YARN's report has little."""
         for _ in range(50):
             if report.ended:
                 break
             time.sleep(_POLL)
             report = self.report()
         outcome = self.outcome(report)
-        if not self._final:
+        if self._final is None:
             outcome.diagnostics += self._master_log()
         self.clean()
         return outcome.error()
@@ -323,21 +351,20 @@ class Application:
         return "".join("\n" + "\n".join(text.splitlines()[-8:]) for text in texts[:2])
 
     def end(self, status: str, diagnostics: str, exit_code: int = 0) -> None:
-        """End it cleanly with this status; if its master does not, kill it. Nothing is left afterwards."""
+        """End it cleanly with this status; if its master does not, have YARN kill it. Nothing is left afterwards."""
         self.stop_keepalive()
         try:
-            self.command(
-                kv_keys.END, json.dumps({"status": status, "diagnostics": diagnostics, "exit_code": exit_code}).encode()
-            )
-            asked = True
+            self.command(kv_keys.END, msgspec.json.encode(ApplicationResult(status, diagnostics, exit_code)))
+            sent = True
         except HowdahError:
-            asked = False
+            sent = False
         began = time.monotonic()
         report = self._retry_report()
         while not report.ended:
-            # The master's last word, for whoever asks afterwards. Once it is said, YARN may take a while to hear it.
-            patience = END_SECONDS if "exit_code" in self.status() else REQUEST_SECONDS if asked else 0.0
-            if time.monotonic() - began > patience:
+            # The final status, for later questions. Once it is there, YARN may take a while to record the end.
+            final = isinstance(self.status(), FinalStatus)
+            limit = END_SECONDS if final else REQUEST_SECONDS if sent else 0.0
+            if time.monotonic() - began > limit:
                 break
             time.sleep(_POLL)
             report = self._retry_report()
@@ -348,16 +375,14 @@ class Application:
                 time.sleep(_POLL)
         self.staging.remove(self.app_id)
 
-    def kill(self, why: str) -> None:
-        """End it as killed: asked politely, then by YARN; then removed from HDFS."""
-        self.end("KILLED", why, KILLED_CODE)
+    def kill(self, reason: str) -> None:
+        """End it as killed: by its master if that answers, else by YARN; then remove it from HDFS."""
+        self.end("KILLED", reason, KILLED_CODE)
 
     def close(self) -> None:
-        """Let go of it; the application is left as it is."""
+        """Close the connections; the application goes on."""
         self.stop_keepalive()
-        master, self._master = self._master, None
-        if master is not None:
-            master.close()
+        self._drop_master()
         driver, self._driver = self._driver, None
         if driver is not None:
             driver.close()

@@ -1,6 +1,6 @@
-"""From a specification to a running application: environment, preflight, payload, skein's order.
+"""From a specification to a running application: environment, checks, bundles, and the request to YARN.
 
-For `cluster` and `howdah submit`. It promises: what can be found wrong on the edge is found before anything is
+For `cluster` and `howdah submit`. It promises: what can be found wrong on the edge node is found before anything is
 submitted, in seconds; the Java driver starts while the rest is done; a failure leaves neither application nor file
 behind.
 """
@@ -8,7 +8,6 @@ behind.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import getpass
 import platform
 import re
@@ -18,35 +17,35 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import howdah
-from howdah.errors import (
-    HowdahError,
-    PathMissing,
-    ResourceRefused,
-    SpecificationError,
-    bad_value,
-    near,
-)
-from howdah.yarn_app.master.fleet import ServiceGroup, spread
-from howdah.yarn_app.specification.specification import RESERVED, Specification
+from howdah.envpack import EnvStore, check_compatible
+from howdah.errors import HowdahError, PathMissing, ResourceRefused, SpecificationError, bad_value, near
+from howdah.io import load_hadoop_config
+from howdah.version import VERSION
+from howdah.yarn_app.protocol.config import ApplicationConfig, DriverProgram, ServiceGroup, Versions
+from howdah.yarn_app.specification.fields import RESERVED
+from howdah.yarn_app.specification.specification import Specification
 from howdah.yarn_app.specification.units import format_memory
 from howdah.yarn_app.storage import bundle
 from howdah.yarn_app.storage.staging import Staging, collect_quietly
 from howdah.yarn_app.submit.application import Application
-from howdah.yarn_app.ui.progress import ProgressReporter
+from howdah.yarn_app.submit.placement import spread
+from howdah.yarn_app.ui.events import SubmittedEvent
+from howdah.yarn_app.ui.progress import ProgressReporter, now
 from howdah.yarn_app.yarn import edge_node
 from howdah.yarn_app.yarn.resource_manager import NodeReport, ResourceManager, RestUnavailable
 from howdah.yarn_app.yarn.skein_client import LocalResource, PendingDriver, SubmissionRequest
 
 TAG = "howdah"
 
-# skein's application master, a JVM, starts in the same environment as its script. It lives short or idle, and begins a
-# second and a half earlier without the optimising compiler and parallel collector, which a busy node makes dear.
+Program = tuple[str, Sequence[str]]
+"""A driver program: its script, and its arguments."""
+
+# skein's application master, a JVM, starts in the same environment as its script. It is short-lived or idle, and starts
+# a second and a half earlier without the optimising compiler and parallel collector, which are costly on a busy node.
 _MASTER_JAVA = {"JAVA_TOOL_OPTIONS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:-UsePerfData"}
 
-# `exec`, so that YARN's signals reach Python; -s, so that nobody's ~/.local leaks into the environment.
+# `exec`, so that YARN's signals reach Python; -s, so that no user's ~/.local is part of the environment.
 _SCRIPT = """
 umask 077
 export HADOOP_CONF_DIR="$PWD/howdah_app/conf" PYTHONNOUSERSITE=1 PYTHONPATH="{pythonpath}${{PYTHONPATH:+:$PYTHONPATH}}"
@@ -57,7 +56,15 @@ exec environment/bin/python -s -m {module}
 
 @dataclass
 class Submission:
-    """A submitted application, and how long each step on the edge took (seconds)."""
+    """A submitted application.
+
+    Attributes
+    ----------
+    token : the cluster's name in all of its certificates.
+    folder : this machine's files of it.
+    seconds : how long each step on the edge node took.
+    at : when YARN accepted it, seconds since 1970.
+    """
 
     application: Application
     specification: Specification
@@ -73,70 +80,66 @@ class Submission:
         return self.folder / "client"
 
     def close(self) -> None:
-        """Let go of the application, and remove this machine's files of it."""
+        """Close the connections to the application, and remove this machine's files of it."""
         self.application.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def connect_hadoop() -> tuple[ResourceManager, Staging]:
-    """YARN's and HDFS's ends of this edge node; that YARN answers is checked.
+    """Return YARN and the user's folder in HDFS; that YARN answers is checked.
 
     Raises
     ------
     HadoopNotFound
-        No configuration, or a ResourceManager that does not answer.
+        There is no configuration, or the ResourceManager does not answer.
     """
     edge_node.conf_dir()
-    from howdah.io import load_hadoop_config
-
     manager = ResourceManager(load_hadoop_config())
     manager.check()
     return manager, Staging.of_user()
 
 
-def submit(
-    spec: Specification, show: ProgressReporter, *, program: tuple[str, Sequence[str]] | None = None
-) -> Submission:
-    """Submit; returns when YARN has taken the application.
+def submit(spec: Specification, reporter: ProgressReporter, *, program: Program | None = None) -> Submission:
+    """Submit an application; return when YARN has accepted it.
 
     Parameters
     ----------
     spec : what is asked for.
-    show : where progress goes.
-    program : (script, arguments) of a driver program that runs in the application; None: the client is elsewhere.
+    reporter : where progress goes.
+    program : script and arguments of a driver program that runs in the application; None: the client is elsewhere.
 
     Raises
     ------
     HadoopNotFound, ResourceRefused, EnvironmentMismatch, SpecificationError, PathMissing
-        Found on the edge; nothing was submitted.
+        Found on the edge node; nothing was submitted.
     """
     began = time.monotonic()
     seconds: dict[str, float] = {}
-    show.phase("checking")
+    reporter.phase("checking")
     _check_files(spec, program)
     manager, staging = connect_hadoop()
-    starting = PendingDriver()
+    pending = PendingDriver()
     folder = edge_node.private_folder()
     try:
         collect_leftovers(manager, staging)
         nodes = _nodes(manager)
         manager.check_capacity(_containers(spec, with_driver=program is not None), nodes)
-        _known_queue(manager, spec.queue)
+        _check_queue(manager, spec.queue)
         seconds["checking"] = time.monotonic() - began
-        environment = _environment(spec, staging, show, seconds)
+        environment = _environment(spec, staging, reporter, seconds)
         hosts = [node.host for node in nodes] if spec.locality == "auto" else []
         groups = spread(spec.n_workers, hosts)
         token = f"{spec.name}-{secrets.token_hex(6)}"
-        config = _config(spec, token, groups, nodes, program)
-        config["grace"] = edge_node.termination_grace(manager.configuration)
-        show.phase("submitting")
+        grace = edge_node.termination_grace(manager.configuration)
+        config = _config(spec, token, groups, nodes, program, grace)
+        reporter.phase("submitting")
         master, worker = bundle.write_bundles(folder, config, edge_node.conf_dir(), spec.conf, edge_node.user())
-        order = _request(spec, program, environment, master, worker, groups)
+        request = _request(spec, program, environment, master, worker, groups)
         waited = time.monotonic()
-        driver = starting.get()
-        seconds["driver"], seconds["waited for driver"] = starting.seconds, time.monotonic() - waited
+        driver = pending.get()
+        seconds["driver"], seconds["waited for driver"] = pending.seconds, time.monotonic() - waited
         waited = time.monotonic()
-        app_id = driver.submit(order)
+        app_id = driver.submit(request)
         seconds["submitting"] = time.monotonic() - waited
         credentials = driver.credentials
         for archive in (master, worker):
@@ -147,21 +150,24 @@ def submit(
         shutil.rmtree(folder, ignore_errors=True)
         raise
     finally:
-        starting.close()
+        pending.close()
     application = Application(app_id, manager, staging, credentials)
-    show.fact("submitted", app_id=app_id, seconds=round(time.monotonic() - began, 2))
+    reporter.event(SubmittedEvent(t=now(), app_id=app_id, seconds=round(time.monotonic() - began, 2)))
     return Submission(application, spec, token, folder, seconds, groups, time.time())
 
 
 def collect_leftovers(manager: ResourceManager, staging: Staging) -> list[str]:
-    """Remove what dead applications of this user left in HDFS, and killed commands on this machine; returns the ids."""
+    """Remove what ended applications of this user left in HDFS, and killed commands on this machine.
+
+    Returns the ids of the applications.
+    """
     edge_node.remove_stale_folders()
 
     def ended(app_id: str) -> bool:
         try:
             return manager.application(app_id).ended
         except RestUnavailable as error:
-            return " 404 " in f" {error} "  # YARN has forgotten it
+            return " 404 " in f" {error} "  # YARN's records of it have expired
         except HowdahError:
             return False
 
@@ -171,7 +177,8 @@ def collect_leftovers(manager: ResourceManager, staging: Staging) -> list[str]:
 # -- steps -----------------------------------------------------------------------------------------------------------
 
 
-def _check_files(spec: Specification, program: tuple[str, Sequence[str]] | None) -> None:
+def _check_files(spec: Specification, program: Program | None) -> None:
+    """Check that the script and all files are there, and that their names in the container are free."""
     if program is not None:
         script = Path(program[0])
         if not script.is_file():
@@ -187,16 +194,16 @@ def _check_files(spec: Specification, program: tuple[str, Sequence[str]] | None)
                 raise PathMissing(
                     f"{group}: {source!r} ({name}) is not a file here; give a file, or a URL such as hdfs:///path"
                 )
-            if group == "archives" and not _packed(source):
+            if group == "archives" and not _is_archive(source):
                 raise bad_value(group, source, "YARN unpacks .tar.gz, .tgz, .tar and .zip", SpecificationError)
 
 
-def _packed(source: str) -> bool:
+def _is_archive(source: str) -> bool:
     return source.endswith((".tar.gz", ".tgz", ".tar", ".zip", ".jar"))
 
 
-def _known_queue(manager: ResourceManager, queue: str) -> None:
-    """That the queue is there, where YARN tells; a path may still be made by YARN when it is first used."""
+def _check_queue(manager: ResourceManager, queue: str) -> None:
+    """Check that the queue is there, where YARN lists its queues; a queue given as a path may be made on first use."""
     try:
         known = manager.queue_names()
     except RestUnavailable:
@@ -209,10 +216,11 @@ def _nodes(manager: ResourceManager) -> list[NodeReport]:
     try:
         return manager.nodes()
     except RestUnavailable:
-        return []  # a secure cluster that shows nothing over REST: YARN itself refuses what it cannot give
+        return []  # a secure cluster whose REST needs a login: YARN itself refuses what it cannot give
 
 
 def _containers(spec: Specification, *, with_driver: bool) -> dict[str, tuple[int, int]]:
+    """Memory (bytes) and cores of each kind of container, by what it is for people."""
     role = "the driver program with the application master" if with_driver else "the application master"
     worker = f"a worker of {spec.worker_memory} (worker_memory)"
     overhead = format_memory(spec.container_memory - spec.worker_bytes)
@@ -225,29 +233,27 @@ def _containers(spec: Specification, *, with_driver: bool) -> dict[str, tuple[in
 
 
 def _environment(
-    spec: Specification, staging: Staging, show: ProgressReporter, seconds: dict[str, float]
+    spec: Specification, staging: Staging, reporter: ProgressReporter, seconds: dict[str, float]
 ) -> LocalResource:
-    """Where the environment is; packed and uploaded first when it is the running one."""
-    from howdah.envpack import EnvStore, check_compatible
-
+    """The archive of the environment; the running environment is packed and uploaded first."""
     began = time.monotonic()
     named = spec.environment
     store = EnvStore(staging.fs, staging.environments, url=staging.base)
     if named == "current":
-        show.phase("packing", "the running environment, unless HDFS has it")
+        reporter.phase("packing", "the running environment, unless HDFS has it")
 
-        def told(phase: str, done: int, total: int) -> None:
-            show.phase("uploading" if phase == "uploading" else "packing", phase)
-            show.amount(done, max(total, 1), phase)
+        def on_progress(phase: str, done: int, total: int) -> None:
+            reporter.phase("uploading" if phase == "uploading" else "packing", phase)
+            reporter.amount(done, max(total, 1), phase)
 
-        published = store.publish(progress=told)
+        published = store.publish(progress=on_progress)
         url = published.url or staging.url(published.path)
         text = (
             f"uploaded, {format_memory(published.size)}"
             if published.uploaded
             else "is in HDFS already: nothing uploaded"
         )
-        show.phase("packing", text)
+        reporter.phase("packing", text)
     elif "://" in named:
         url = named
     elif named.endswith((".tar.gz", ".tgz", ".zip")) or "/" in named:
@@ -258,7 +264,7 @@ def _environment(
         entry = store.resolve(named)
         check_compatible(
             python=entry.python, howdah=entry.howdah, what=f"environment {named!r} ({entry.hash[:12]})",
-            python_version=platform.python_version(), howdah_version=howdah.__version__,
+            python_version=platform.python_version(), howdah_version=VERSION,
         )  # fmt: skip
         url = entry.url or staging.url(entry.path)
     seconds["environment"] = time.monotonic() - began
@@ -266,7 +272,7 @@ def _environment(
 
 
 def _visibility(staging: Staging, url: str) -> str:
-    """How widely YARN may share its unpacked copy: over users only where everybody may read it."""
+    """How widely YARN may share its unpacked copy: between users only where all of them may read the archive."""
     if not url.startswith(staging.base + "/"):
         return "application" if url.startswith("file:") else "private"
     path = url.removeprefix(staging.base)
@@ -284,29 +290,32 @@ def _config(
     token: str,
     groups: Sequence[ServiceGroup],
     nodes: Sequence[NodeReport],
-    program: tuple[str, Sequence[str]] | None,
-) -> dict[str, Any]:
-    """What both roles are told; the driver program and its arguments only the master."""
-    return {
-        "token": token,
-        "versions": bundle.versions(),
-        "specification": spec.to_dict(defaults=True),
-        "n_workers": spec.n_workers,
-        "worker_cores": spec.worker_cores,
-        "worker_bytes": spec.worker_bytes,
-        "worker_resources": dict(spec.worker_resources),
-        "failures_allowed": spec.failures_allowed,
-        "lease": spec.lease,
-        "groups": [dataclasses.asdict(group) for group in groups],
-        "racks": {node.host: node.rack for node in nodes},
-        "submitter": getpass.getuser(),
-        "driver": None if program is None else {"script": Path(program[0]).name, "arguments": list(program[1])},
-    }
+    program: Program | None,
+    grace: float,
+) -> ApplicationConfig:
+    """The configuration for the containers."""
+    return ApplicationConfig(
+        token=token,
+        versions=Versions.current(),
+        specification=spec.to_dict(defaults=True),
+        max_attempts=spec.max_attempts,
+        n_workers=spec.n_workers,
+        worker_cores=spec.worker_cores,
+        worker_bytes=spec.worker_bytes,
+        worker_resources=dict(spec.worker_resources),
+        failures_allowed=spec.failures_allowed,
+        lease=spec.lease,
+        grace=grace,
+        groups=list(groups),
+        racks={node.host: node.rack for node in nodes},
+        submitter=getpass.getuser(),
+        driver=None if program is None else DriverProgram(Path(program[0]).name, list(program[1])),
+    )
 
 
 def _request(
     spec: Specification,
-    program: tuple[str, Sequence[str]] | None,
+    program: Program | None,
     environment: LocalResource,
     master: Path,
     worker: Path,
@@ -352,7 +361,7 @@ def _files(spec: Specification) -> dict[str, LocalResource]:
 
 
 def _env(given: Mapping[str, str]) -> dict[str, str]:
-    """The user's variables; those that would break the container are refused."""
+    """The user's environment variables; those that would break the container are refused."""
     for name in given:
         if not re.fullmatch(r"[A-Za-z_]\w*", name):
             raise bad_value("env_vars", name, "a variable's name has letters, digits and '_'", SpecificationError)

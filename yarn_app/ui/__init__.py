@@ -1,4 +1,5 @@
-"""What the command line draws: progress of a submission and the summary of an application.
+"""What people and scripts see of an application: progress while it starts and runs, events, and the summary at its end.
 
-For `cli` and the notebook's `YarnCluster`. Draws only what it is given.
+For `submit`, `cluster` and the command line. Everything for people goes to stderr: stdout belongs to the user's
+program.
 """

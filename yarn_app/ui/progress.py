@@ -1,21 +1,22 @@
-"""What a person sees while an application starts and runs: one line per phase, a bar while it works, a summary.
+"""What a person sees while an application starts and runs: one line per phase, a bar while it works.
 
-For `submission`, `application`, `cluster` and the commands. On a terminal the current phase has a spinner and
-seconds; where output goes elsewhere (cron, a pipe) nothing is printed but problems; `JsonReporter` prints JSON
-lines for scripts. Everything goes to stderr: stdout belongs to the user's program.
+For `submit`, `cluster` and the commands. On a terminal the current phase has a spinner and seconds; where output goes
+elsewhere (cron, a pipe) nothing is printed but notes; `JsonReporter` prints the events of `ui.events` for scripts.
 """
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from types import TracebackType
 from typing import Any, Protocol
 
+import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, Task, TaskID, TextColumn
 from rich.text import Text
+
+from howdah.yarn_app.ui.events import AnyEvent, NoteEvent, PhaseEvent, ProgressEvent
 
 PHASES = ("checking", "packing", "uploading", "submitting", "waiting for YARN", "unpacking", "running")
 
@@ -24,16 +25,16 @@ class ProgressReporter(Protocol):
     """Where progress goes. A context manager; phases outside of it are not shown."""
 
     def phase(self, name: str, text: str = "") -> None:
-        """This phase has begun (the one before has ended), or goes on with another text."""
+        """Begin this phase, which ends the one before; or change the text of the current one."""
 
     def amount(self, done: float, total: float, text: str = "") -> None:
-        """How far the current phase is."""
+        """Show how far the current phase is."""
 
     def note(self, text: str) -> None:
-        """Something that a person should see, whatever the phase: a lost worker, a refusal."""
+        """Show something that a person should see, whatever the phase: a lost worker, a refusal."""
 
-    def fact(self, kind: str, **values: Any) -> None:
-        """Something for scripts."""
+    def event(self, event: AnyEvent) -> None:
+        """Print an event for scripts."""
 
     def __enter__(self) -> ProgressReporter: ...
 
@@ -43,19 +44,20 @@ class ProgressReporter(Protocol):
 
 
 class QuietReporter:
-    """Shows nothing but notes."""
+    """Prints nothing but notes."""
 
     def phase(self, name: str, text: str = "") -> None:
-        pass
+        """Print nothing."""
 
     def amount(self, done: float, total: float, text: str = "") -> None:
-        pass
+        """Print nothing."""
 
     def note(self, text: str) -> None:
+        """Print the text to stderr."""
         print(f"howdah: {text}", file=sys.stderr, flush=True)
 
-    def fact(self, kind: str, **values: Any) -> None:
-        pass
+    def event(self, event: AnyEvent) -> None:
+        """Print nothing."""
 
     def __enter__(self) -> QuietReporter:
         return self
@@ -67,27 +69,36 @@ class QuietReporter:
 
 
 class JsonReporter(QuietReporter):
-    """One JSON object a line on stdout: {"event": ..., "t": seconds since 1970, ...}."""
+    """Prints the events of `ui.events` to stdout, one JSON object a line."""
 
     def __init__(self) -> None:
-        self._last = ""
+        self._phase = ""
         self._progress_at = 0.0
 
     def phase(self, name: str, text: str = "") -> None:
-        if name != self._last:
-            self._last = name
-            self.fact("phase", phase=name, text=text)
+        """Print a `PhaseEvent` when a phase begins."""
+        if name != self._phase:
+            self._phase = name
+            self.event(PhaseEvent(t=now(), phase=name, text=text))
 
     def amount(self, done: float, total: float, text: str = "") -> None:
+        """Print a `ProgressEvent`, at most one a second."""
         if time.monotonic() - self._progress_at > 1:
             self._progress_at = time.monotonic()
-            self.fact("progress", phase=self._last, done=done, total=total)
+            self.event(ProgressEvent(t=now(), phase=self._phase, done=done, total=total))
 
     def note(self, text: str) -> None:
-        self.fact("note", text=text)
+        """Print a `NoteEvent`."""
+        self.event(NoteEvent(t=now(), text=text))
 
-    def fact(self, kind: str, **values: Any) -> None:
-        print(json.dumps({"event": kind, "t": round(time.time(), 3), **values}), flush=True)
+    def event(self, event: AnyEvent) -> None:
+        """Print the event."""
+        print(msgspec.json.encode(event).decode(), flush=True)
+
+
+def now() -> float:
+    """Return the time of an event: seconds since 1970, to the millisecond."""
+    return round(time.time(), 3)
 
 
 class _Bar(BarColumn):
@@ -106,7 +117,7 @@ class _Seconds(TextColumn):
 
 
 class TerminalReporter:
-    """A line per phase on a terminal."""
+    """Draws a line per phase on a terminal."""
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console(stderr=True, highlight=False)
@@ -122,6 +133,7 @@ class TerminalReporter:
         self._now: tuple[str, TaskID] | None = None
 
     def phase(self, name: str, text: str = "") -> None:
+        """Begin a line, or change the text of the current one."""
         if self._now is not None and self._now[0] == name:
             self._bars.update(self._now[1], text=text)
             return
@@ -129,6 +141,7 @@ class TerminalReporter:
         self._now = (name, self._bars.add_task(name, total=None, text=text))
 
     def amount(self, done: float, total: float, text: str = "") -> None:
+        """Draw a bar on the current line."""
         if self._now is not None:
             # A task that has reached its total would be shown as ended.
             self._bars.update(self._now[1], completed=min(done, total - 1e-9), total=total)
@@ -136,10 +149,11 @@ class TerminalReporter:
                 self._bars.update(self._now[1], text=text)
 
     def note(self, text: str) -> None:
+        """Print the text above the lines."""
         self._console.print(f"[yellow]![/yellow] {text}", markup=True)
 
-    def fact(self, kind: str, **values: Any) -> None:
-        pass
+    def event(self, event: AnyEvent) -> None:
+        """Print nothing."""
 
     def _finish(self) -> None:
         if self._now is not None:
@@ -159,12 +173,13 @@ class TerminalReporter:
 
 
 class NotebookReporter(QuietReporter):
-    """One printed line per phase that took a while, for where there is no terminal to redraw."""
+    """Prints one line per phase when it ends, for where there is no terminal to redraw."""
 
     def __init__(self) -> None:
         self._now: tuple[str, str, float] | None = None
 
     def phase(self, name: str, text: str = "") -> None:
+        """Print the phase before, with its seconds, when another one begins."""
         if self._now is not None and self._now[0] == name:
             self._now = (name, text or self._now[1], self._now[2])
             return
@@ -185,7 +200,7 @@ class NotebookReporter(QuietReporter):
 
 
 def choose_reporter(*, as_json: bool = False, quiet: bool = False) -> ProgressReporter:
-    """What fits where output goes."""
+    """Return the reporter for where the output goes: JSON lines, nothing, a notebook or a terminal."""
     if as_json:
         return JsonReporter()
     if quiet:

@@ -1,7 +1,7 @@
-"""What runs in a worker's container: `environment/bin/python -s -m howdah.yarn_app.worker.container`.
+"""The program of a worker's container: `environment/bin/python -s -m howdah.yarn_app.worker.container`.
 
-It checks that both ends are of one version, waits (bounded) for the scheduler's address in skein's key-value store, and
-becomes `python -m howdah.engine.worker.process`. What goes wrong before is told to the master in its own words.
+It checks that both ends have one version, waits (bounded) for the scheduler's address in skein's key-value store, and
+becomes `python -m howdah.engine.worker.process`. What goes wrong before is reported to the master.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from pathlib import Path
 from howdah.errors import DeadlineExceeded, HowdahError
 from howdah.yarn_app.protocol import kv_keys
 from howdah.yarn_app.storage import bundle
+from howdah.yarn_app.yarn.skein_client import ApplicationMaster
 
 ADDRESS_SECONDS = 180.0
 _POLL = 0.2
+_MAX_REASON = 2000
 
 
 def main() -> None:
-    """Become the worker; exit code 1 with the reason on stderr where that cannot be."""
-    from howdah.yarn_app.yarn.skein_client import ApplicationMaster
-
+    """Become the worker. Exit code 1, with the reason on stderr, where that is not possible."""
     container = Path.cwd()
     name = os.environ.get("SKEIN_CONTAINER_ID", "")
     master = None
@@ -36,7 +36,7 @@ def main() -> None:
     except HowdahError as error:
         print(f"howdah: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
         if master is not None:
-            master.put(kv_keys.EXIT_REASON + name, str(error).encode()[:2000])
+            master.put(kv_keys.EXIT_REASON + name, str(error).encode()[:_MAX_REASON])
         sys.exit(1)
     master.close()
     host = os.environ["NM_HOST"]
@@ -47,29 +47,26 @@ def main() -> None:
         "--security": str(bundle.copy_security(container, "worker")),
         "--name": name,
         "--host": host,
-        "--rack": config["racks"].get(host, "/default-rack"),
-        "--slots": str(config["worker_cores"]),
-        "--memory-limit": str(config["worker_bytes"]),
-        "--resources": " ".join(f"{name}={amount}" for name, amount in config["worker_resources"].items()),
+        "--rack": config.racks.get(host, "/default-rack"),
+        "--slots": str(config.worker_cores),
+        "--memory-limit": str(config.worker_bytes),
+        "--resources": " ".join(f"{resource}={amount}" for resource, amount in config.worker_resources.items()),
         "--local-dir": str(local),
-        "--grace": str(config["grace"]),
+        "--grace": str(config.grace),
         "--container": os.environ.get("CONTAINER_ID", name),
     }
     flat = [part for pair in arguments.items() for part in pair]
     os.execv(sys.executable, [sys.executable, "-s", "-m", "howdah.engine.worker.process", *flat])
 
 
-def _scheduler_address(master: object) -> str:
-    from howdah.yarn_app.yarn.skein_client import ApplicationMaster
-
-    assert isinstance(master, ApplicationMaster)
+def _scheduler_address(master: ApplicationMaster) -> str:
     deadline = time.monotonic() + ADDRESS_SECONDS
     while time.monotonic() < deadline:
         found = master.get(kv_keys.SCHEDULER)
         if found:
             return found.decode()
         time.sleep(_POLL)
-    raise DeadlineExceeded(f"the scheduler told no address within {ADDRESS_SECONDS:.0f} s: see the master's log")
+    raise DeadlineExceeded(f"the scheduler published no address within {ADDRESS_SECONDS:.0f} s: see the master's log")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""The machine on which a person works: what must be there to reach Hadoop, who she is, and her configuration.
+"""The edge node: this machine, what must be there to reach Hadoop, the user's name, and Hadoop's configuration.
 
-For `yarn_app` alone. It promises that what is missing is a `HadoopNotFound` within seconds, which says what to do.
+For `yarn_app` alone. What is missing is a `HadoopNotFound` within seconds, which says what to do.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _MINI = '(for the small Hadoop of this machine: eval "$(howdah mini env)")'
 
 
 def user() -> str:
-    """Who HDFS and YARN take us for: HADOOP_USER_NAME, as everywhere in Hadoop, or the login name."""
+    """Return the user name for HDFS and YARN: HADOOP_USER_NAME, as everywhere in Hadoop, or the login name."""
     return os.environ.get("HADOOP_USER_NAME") or getpass.getuser()
 
 
@@ -34,7 +34,7 @@ def private_folder() -> Path:
 
 
 def remove_stale_folders() -> None:
-    """Remove the private folders of processes of ours that are no more."""
+    """Remove the private folders of this user's processes that have ended."""
     for old in Path(tempfile.gettempdir()).glob("howdah-app-*-*"):
         number = old.name.split("-")[2]
         with contextlib.suppress(OSError):
@@ -43,7 +43,7 @@ def remove_stale_folders() -> None:
 
 
 def conf_dir() -> Path:
-    """The folder of Hadoop's configuration.
+    """Return the folder of Hadoop's configuration.
 
     Raises
     ------
@@ -65,9 +65,9 @@ def conf_dir() -> Path:
 
 
 def termination_grace(configuration: HadoopProperties) -> float:
-    """Seconds that a worker has from YARN's SIGTERM on, with something kept for its exit before the SIGKILL.
+    """Return the seconds between YARN's SIGTERM and its SIGKILL that a worker may use, less a fifth for its exit.
 
-    >>> grace({"yarn.nodemanager.sleep-delay-before-sigkill.ms": "5000"}), grace({})
+    >>> termination_grace({"yarn.nodemanager.sleep-delay-before-sigkill.ms": "5000"}), termination_grace({})
     (4.0, 0.2)
 
     Raises
@@ -84,7 +84,7 @@ def termination_grace(configuration: HadoopProperties) -> float:
 
 
 def check_prerequisites() -> None:
-    """That skein's Java driver can run here: `yarn`, a configuration, a Java of the right age.
+    """Check that skein's Java driver can run here: `yarn`, a configuration, a Java of a suitable version.
 
     Raises
     ------
@@ -93,7 +93,7 @@ def check_prerequisites() -> None:
     """
     if shutil.which("yarn") is None:
         raise HadoopNotFound(
-            "there is no `yarn` command on PATH, and howdah asks it where Hadoop's jars are: "
+            "there is no `yarn` command on PATH, which lists Hadoop's jars for howdah: "
             f"add $HADOOP_HOME/bin to PATH {_MINI}"
         )
     conf_dir()
@@ -106,7 +106,7 @@ def check_prerequisites() -> None:
 
 
 def java_major() -> int:
-    """The major version of the Java that the driver would run on.
+    """Return the major version of the Java that the driver would run on.
 
     Raises
     ------
@@ -114,16 +114,16 @@ def java_major() -> int:
         There is none.
     """
     try:
-        said = subprocess.run([_java(), "-version"], capture_output=True, text=True, timeout=30, check=True).stderr
+        output = subprocess.run([_java(), "-version"], capture_output=True, text=True, timeout=30, check=True).stderr
     except (OSError, subprocess.SubprocessError) as error:
         home = os.environ.get("JAVA_HOME")
         where = f"JAVA_HOME is {home}" if home else "JAVA_HOME is not set, and no `java` on PATH runs"
         raise HadoopNotFound(
             f"no Java to run Hadoop's client on: {where}. Set JAVA_HOME to a Java {OLDEST_JAVA} to {NEWEST_JAVA}"
         ) from error
-    found = re.search(r'version "(?:1\.)?(\d+)', said)
+    found = re.search(r'version "(?:1\.)?(\d+)', output)
     if found is None:
-        raise HadoopNotFound(f"{_java()} -version does not look like a version: {said.strip()[:200]}")
+        raise HadoopNotFound(f"{_java()} -version does not look like a version: {output.strip()[:200]}")
     return int(found[1])
 
 

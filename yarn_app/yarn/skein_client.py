@@ -1,9 +1,9 @@
-"""The one door to skein, and through it to YARN: its Java driver on the edge, its application master in the cluster.
+"""The only module that imports skein, and through it reaches YARN: the Java driver, and an application's master.
 
-Only `yarn_app` uses it, and only this module imports skein. It promises: no call waits without end; what is missing on
-this machine (`yarn`, HADOOP_CONF_DIR, a right Java, a ResourceManager that answers) is a `HadoopNotFound` that says
-which and what to do, in seconds; every driver has a TLS pair of its own, made in memory, so nothing is written to the
-user's ~/.skein. Plain records (`ApplicationReport`, `fleet.Seen`) go out, skein's own objects do not.
+For `yarn_app` alone. It promises: every call has a deadline; what is missing on this machine (`yarn`, HADOOP_CONF_DIR,
+a suitable Java, a ResourceManager that answers) is a `HadoopNotFound` that says which and what to do, in seconds; every
+driver has a TLS pair of its own, made in memory, so nothing is written to the user's ~/.skein. Plain records
+(`reports`) are returned, skein's own objects are not.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from pathlib import Path
 from typing import Any
 
 from howdah.errors import DeadlineExceeded, HadoopNotFound, HowdahError, ResourceRefused
-from howdah.yarn_app.master.fleet import ContainerStatus, ServiceGroup
+from howdah.yarn_app.protocol.config import ServiceGroup
 from howdah.yarn_app.yarn.edge_node import check_prerequisites, private_folder
-from howdah.yarn_app.yarn.reports import ENDED, ApplicationReport
+from howdah.yarn_app.yarn.reports import ENDED, ApplicationReport, ContainerStatus
 
 CALL_SECONDS = 30.0
 CLOCKS_DIFFER = datetime.timedelta(hours=1)
@@ -37,7 +37,7 @@ SUBMIT_SECONDS = 600.0  # local files are uploaded in it
 
 @dataclass(frozen=True, slots=True)
 class LocalResource:
-    """A file for containers: where it comes from, and who may share YARN's copy of it."""
+    """A file for containers: where it comes from, and who may share YARN's copy of it (YARN's LocalResource)."""
 
     source: str
     archive: bool = False
@@ -46,7 +46,7 @@ class LocalResource:
 
 @dataclass(frozen=True, slots=True)
 class SubmissionRequest:
-    """All that one submission needs; memory in bytes."""
+    """All that YARN is asked for in one submission; memory in bytes."""
 
     name: str
     queue: str
@@ -67,14 +67,14 @@ class SubmissionRequest:
 
 
 class Credentials:
-    """A TLS pair for skein's driver and application master: who holds it controls the application."""
+    """A TLS pair for skein's driver and application master: its holder controls the application."""
 
     def __init__(self, certificate: bytes, key: bytes) -> None:
         self.certificate, self.key = certificate, key
 
     @classmethod
     def new(cls) -> Credentials:
-        """A fresh pair, in memory. As skein makes it, but valid for clocks that are behind ours, too."""
+        """Make a new pair, in memory. As skein makes it, but valid for machines whose clock is behind, too."""
         from cryptography import x509
         from cryptography.hazmat.primitives import hashes, serialization
         from cryptography.hazmat.primitives.asymmetric import rsa
@@ -98,11 +98,12 @@ class Credentials:
         return cls(certificate.public_bytes(pem), key.private_bytes(pem, *plain))
 
     def for_skein(self) -> Any:
+        """Return the pair as a `skein.Security`."""
         return _skein().Security(cert_bytes=self.certificate, key_bytes=self.key)
 
 
 def _skein() -> Any:
-    """skein, imported late: it takes a third of a second, and reads the environment when it is imported."""
+    """Import skein on first use: it takes a third of a second, and reads the environment at its import."""
     if "skein" in sys.modules:
         return sys.modules["skein"]
     with _distutils_stub():
@@ -117,9 +118,9 @@ def _skein() -> Any:
 
 @contextlib.contextmanager
 def _distutils_stub() -> Iterator[None]:
-    """A stand-in for `distutils.version.LooseVersion`, which skein 0.8.2 wants for one comparison with grpcio 1.18.
+    """Provide a stand-in for `distutils.version.LooseVersion`: skein 0.8.2 compares one version with it, of grpcio.
 
-    Python 3.12 has no distutils; and setuptools' way of providing it can deadlock when two threads import (3.11).
+    Python 3.12 has no distutils; and setuptools' replacement can deadlock when two threads import (3.11).
     """
 
     class LooseVersion(str):
@@ -152,7 +153,7 @@ def _message(error: Exception) -> str:
 class SkeinDriver:
     """skein's Java driver on this machine: submits, reports, kills. A context manager; the process ends with it.
 
-    Use `PendingDriver` where there is other work to do in the 2.7 s that Java needs.
+    `PendingDriver` starts one in the background, for the 2.7 s that Java needs.
 
     Raises
     ------
@@ -174,18 +175,18 @@ class SkeinDriver:
     def _start(self) -> Any:
         skein = _skein()
 
-        class Bounded(skein.Client):  # type: ignore[misc, name-defined]  # skein has no types
+        class BoundedClient(skein.Client):  # type: ignore[misc, name-defined]  # skein has no types
             def _call(self, method: str, request: Any, timeout: float | None = None) -> Any:
                 limit = SUBMIT_SECONDS if method == "submit" else CALL_SECONDS
                 return super()._call(method, request, timeout=timeout or limit)
 
             def __del__(self) -> None:
-                # skein's own fails with AttributeError when the constructor did, and hides why.
+                # skein's own raises AttributeError when the constructor failed, and hides the reason.
                 if hasattr(self, "_proc"):
                     self.close()
 
         try:
-            return Bounded(
+            return BoundedClient(
                 security=self.credentials.for_skein(),
                 log=str(self._log),
                 log_level="WARN",
@@ -225,18 +226,18 @@ class SkeinDriver:
         except skein.exceptions.SkeinError as error:
             raise HowdahError(f"{what}: {_message(error)}") from error
 
-    def submit(self, order: SubmissionRequest) -> str:
-        """Start the application; returns its id.
+    def submit(self, request: SubmissionRequest) -> str:
+        """Submit the application; return its id.
 
         Raises
         ------
         ResourceRefused
-            YARN says that it can never give this.
+            YARN can never give these resources, or has no such queue.
         HowdahError
             YARN or HDFS refused; the message is theirs.
         """
         skein = _skein()
-        spec = self._specification(order)
+        spec = self._specification(request)
         try:
             return str(self._client.submit(spec))
         except (skein.exceptions.SkeinError, ValueError) as error:
@@ -245,9 +246,9 @@ class SkeinDriver:
                 r"InvalidResourceRequest|maximum allowed allocation|exceeds maximum|unknown queue|non-leaf", text, re.I
             ):
                 raise ResourceRefused(f"YARN refused the application: {text}") from error
-            raise HowdahError(f"YARN did not take the application: {text}") from error
+            raise HowdahError(f"YARN did not accept the application: {text}") from error
 
-    def _specification(self, order: SubmissionRequest) -> Any:
+    def _specification(self, request: SubmissionRequest) -> Any:
         skein = _skein()
 
         def files(wanted: Mapping[str, LocalResource]) -> dict[str, Any]:
@@ -261,59 +262,59 @@ class SkeinDriver:
 
         services = {
             group.service: skein.Service(
-                resources=resources(order.worker_memory, order.worker_cores),
-                script=order.worker_script,
+                resources=resources(request.worker_memory, request.worker_cores),
+                script=request.worker_script,
                 instances=group.instances,
-                files=files(order.worker_files),
-                env=dict(order.env),
-                max_restarts=0,  # the master decides: backoff, crash-loop limit, exclusion
+                files=files(request.worker_files),
+                env=dict(request.env),
+                max_restarts=0,  # the fleet decides: backoff, crash-loop limit, exclusion
                 allow_failures=True,
                 nodes=[group.host] if group.host else None,
-                relax_locality=not group.host,  # the fleet relaxes, for YARN does so too soon
-                node_label=order.node_label,
+                relax_locality=not group.host,  # the fleet relaxes: YARN does so too soon
+                node_label=request.node_label,
             )
-            for group in order.groups
+            for group in request.groups
         }
         master = skein.Master(
-            resources=resources(order.master_memory, order.master_cores),
-            script=order.master_script,
-            files=files(order.master_files),
-            env=dict(order.master_env),
+            resources=resources(request.master_memory, request.master_cores),
+            script=request.master_script,
+            files=files(request.master_files),
+            env=dict(request.master_env),
             security=self.credentials.for_skein(),
         )
         return skein.ApplicationSpec(
             services=services,
             master=master,
-            name=order.name,
-            queue=order.queue,
-            tags=set(order.tags),
-            max_attempts=order.max_attempts,
-            node_label=order.node_label,
+            name=request.name,
+            queue=request.queue,
+            tags=set(request.tags),
+            max_attempts=request.max_attempts,
+            node_label=request.node_label,
         )
 
     def report(self, app_id: str) -> ApplicationReport:
-        """What YARN says about the application now."""
+        """Return YARN's report on the application."""
         with self._translated(f"asking YARN about {app_id}"):
             return _report(self._client.application_report(app_id))
 
     def kill(self, app_id: str) -> None:
-        """Have YARN kill it. Killing one that has ended does nothing."""
+        """Have YARN kill the application. Killing one that has ended does nothing."""
         with self._translated(f"killing {app_id}"):
             self._client.kill_application(app_id)
 
     def applications(self, states: Sequence[str] | None = None) -> list[ApplicationReport]:
-        """Applications of skein's kind, of all users; of all states unless `states` says which."""
+        """Return the reports on all users' applications of skein's kind, in these states; None is all states."""
         known = states or ["NEW", "NEW_SAVING", "SUBMITTED", "ACCEPTED", "RUNNING", *sorted(ENDED)]
         with self._translated("listing applications"):
             return [_report(one) for one in self._client.get_applications(states=known)]
 
     def connect(self, report: ApplicationReport, credentials: Credentials | None = None) -> ApplicationMaster:
-        """To the application master of a running application."""
+        """Connect to the application master of a running application."""
         return ApplicationMaster(report.address, report.app_id, credentials or self.credentials)
 
 
 class PendingDriver:
-    """A `Driver` that is being started in the background; `get()` has it. Errors are raised there."""
+    """A `SkeinDriver` that is started in the background. `get()` returns it, or raises the error of its start."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -332,10 +333,11 @@ class PendingDriver:
         return driver
 
     def get(self) -> SkeinDriver:
+        """Wait for the driver."""
         return self._driver.result()
 
     def close(self) -> None:
-        """End the driver, also one that has not quite started."""
+        """End the driver, also one that is still starting."""
         with contextlib.suppress(HowdahError):
             self._driver.result().close()
 
@@ -346,16 +348,16 @@ class ApplicationMaster:
     def __init__(self, address: str, app_id: str, credentials: Credentials) -> None:
         skein = _skein()
 
-        class Bounded(skein.ApplicationClient):  # type: ignore[misc, name-defined]  # skein has no types
+        class BoundedApplicationClient(skein.ApplicationClient):  # type: ignore[misc, name-defined]  # skein has no types
             def _call(self, method: str, request: Any, timeout: float | None = None) -> Any:
                 return super()._call(method, request, timeout=timeout or CALL_SECONDS)
 
         self.app_id = app_id
-        self._client = Bounded(address, app_id, security=credentials.for_skein())
+        self._client = BoundedApplicationClient(address, app_id, security=credentials.for_skein())
 
     @classmethod
     def from_current(cls) -> ApplicationMaster:
-        """From inside a container of the application."""
+        """Connect from inside a container of the application."""
         app_id, address = os.environ.get("SKEIN_APPLICATION_ID"), os.environ.get("SKEIN_APPMASTER_ADDRESS")
         folder = _skein().properties.container_dir
         if not app_id or not address or not folder:
@@ -367,6 +369,7 @@ class ApplicationMaster:
         )
 
     def close(self) -> None:
+        """Close the connection."""
         self._client.close()
 
     @contextlib.contextmanager
@@ -378,64 +381,69 @@ class ApplicationMaster:
             raise MasterUnreachable(
                 f"{what}: the application master of {self.app_id} does not answer ({_message(error)})"
             ) from error
-        except ValueError as error:  # e.g. a container that has ended; skein says so with a ValueError of its own
+        except ValueError as error:  # e.g. a container that has ended: skein raises ValueError
             raise HowdahError(f"{what}: {_message(error)}") from error
 
     def put(self, key: str, value: bytes) -> None:
+        """Store a value in the key-value store."""
         with self._translated(f"writing {key}"):
             self._client.kv[key] = value
 
     def get(self, key: str) -> bytes | None:
+        """Return the value of a key; None where there is none."""
         with self._translated(f"reading {key}"):
             found: bytes | None = self._client.kv.get(key)
             return found
 
     def get_prefix(self, prefix: str) -> dict[str, bytes]:
-        """All keys that begin so."""
+        """Return the keys that begin with `prefix`, and their values."""
         with self._translated(f"reading {prefix}*"):
             return dict(self._client.kv.get_prefix(prefix))
 
     def delete(self, key: str) -> None:
+        """Remove a key, if it is there."""
         with self._translated(f"removing {key}"):
             self._client.kv.discard(key)
 
     def containers(self, *, ended: bool = True) -> list[ContainerStatus]:
-        """The worker containers; also those that have ended, unless told otherwise."""
+        """Return the worker containers, with `ended` also those that have ended."""
         states = ["WAITING", "REQUESTED", "RUNNING", *(["SUCCEEDED", "FAILED", "KILLED"] if ended else [])]
         with self._translated("listing containers"):
             return [_container_status(one) for one in self._client.get_containers(states=states)]
 
     def started(self) -> dict[str, float]:
-        """When YARN was told to start each container (seconds since 1970)."""
+        """Return when YARN was asked to start each running container, by name (seconds since 1970)."""
         with self._translated("listing containers"):
             found = self._client.get_containers(states=["RUNNING"])
             return {one.id: one.start_time.timestamp() for one in found if one.start_time}
 
     def add(self, service: str) -> None:
+        """Request one more container of a service."""
         with self._translated(f"adding a container of {service}"):
             self._client.add_container(service)
 
     def remove(self, name: str) -> None:
-        """End one container. One that has ended already is left alone."""
+        """End one container, if it has not ended."""
         with contextlib.suppress(HowdahError), self._translated(f"removing {name}"):
             self._client.kill_container(name)
 
     def progress(self, done: float) -> None:
-        """Between 0 and 1, for YARN's own pages."""
-        with self._translated("telling progress"):
+        """Report progress, from 0 to 1, for YARN's own pages."""
+        with self._translated("reporting progress"):
             self._client.set_progress(min(1.0, max(0.0, done)))
 
     def add_page(self, route: str, target: str, link: str) -> str:
-        """Show the pages at `target` through YARN's proxy; returns their address there."""
+        """Show the pages at `target` through YARN's proxy; return their address there."""
         with self._translated("adding a page"):
             return str(self._client.ui.add_page(route, target, link_name=link).address)
 
     def pages(self) -> dict[str, str]:
+        """Return the addresses of the pages, by route."""
         with self._translated("asking for pages"):
             return {route: str(page.address) for route, page in self._client.ui.get_pages().items()}
 
     def shutdown(self, status: str, diagnostics: str) -> None:
-        """End the application, every container of it, with this status (SUCCEEDED, FAILED or KILLED)."""
+        """End the application, with every container, in this status (SUCCEEDED, FAILED or KILLED)."""
         with self._translated("ending the application"):
             self._client.shutdown(status, diagnostics)
 
@@ -481,7 +489,7 @@ def _container_status(found: Any) -> ContainerStatus:
 
 def _java_hint(log: str) -> str:
     if "NoClassDefFoundError" in log:
-        return "\n`yarn classpath --glob` did not name Hadoop's jars: is the Hadoop client installed here?"
+        return "\n`yarn classpath --glob` does not list Hadoop's jars: is the Hadoop client installed here?"
     if "kinit" in log or "GSSException" in log:
         return "\nThere is no valid Kerberos ticket: run kinit."
     return ""

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import socket
 import sys
+import time
 from typing import Any
 
 import pytest
 from hadoop_web import Answer, Request, WebServer, fake_gssapi, negotiating, web_server
 
-from howdah.errors import HadoopNotFound
+from howdah.errors import HadoopNotFound, ResourceRefused
 from howdah.io import HadoopConfig
-from howdah.yarn_app.yarn.resource_manager import ResourceManager, RestUnavailable
+from howdah.yarn_app.yarn.resource_manager import NodeReport, ResourceManager, RestUnavailable
 
+GIB = 1 << 30
 NODE = {
     "nodeHostName": "node1", "rack": "/r1", "state": "RUNNING", "usedMemoryMB": 1024, "availMemoryMB": 3072,
     "usedVirtualCores": 1, "availableVirtualCores": 3, "nodeHTTPAddress": "node1:8042",
@@ -99,3 +101,48 @@ def test_a_cluster_with_kerberos(monkeypatch: pytest.MonkeyPatch) -> None:
             manager(server).nodes()
         monkeypatch.setitem(sys.modules, "requests_gssapi", fake_gssapi)
         assert [node.host for node in manager(server).nodes()] == ["node1"]
+
+
+# -- without any answer
+
+
+def test_a_resource_manager_that_does_not_answer_is_told_in_seconds() -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # bound and not listening: connections are refused
+        port = nobody.getsockname()[1]
+        one = ResourceManager(HadoopConfig({"yarn.resourcemanager.address": f"127.0.0.1:{port}"}))
+        began = time.monotonic()
+        with pytest.raises(HadoopNotFound, match=rf"127\.0\.0\.1:{port}.*howdah doctor"):
+            one.check()
+    assert time.monotonic() - began < 5
+
+
+def test_a_configuration_without_a_resource_manager() -> None:
+    with pytest.raises(HadoopNotFound, match=r"names no yarn\.resourcemanager\.hostname"):
+        ResourceManager(HadoopConfig({})).check()
+
+
+def test_with_high_availability_every_resource_manager_is_known() -> None:
+    one = ResourceManager(
+        HadoopConfig(
+            {
+                "yarn.resourcemanager.ha.rm-ids": "rm1, rm2",
+                "yarn.resourcemanager.hostname.rm1": "one",
+                "yarn.resourcemanager.hostname.rm2": "two",
+                "yarn.resourcemanager.address.rm2": "two:9032",
+                "yarn.http.policy": "HTTPS_ONLY",
+            }
+        )
+    )
+    assert one.addresses == ["one:8032", "two:9032"]
+    assert one.urls == ["https://one:8090", "https://two:8090"]
+
+
+def test_a_request_that_no_node_can_give_is_refused_with_the_maximum() -> None:
+    one = ResourceManager(HadoopConfig({"yarn.scheduler.maximum-allocation-vcores": "4"}))
+    nodes = [NodeReport("node1", "/r", "RUNNING", 4 * GIB, 4, ""), NodeReport("node2", "/r", "RUNNING", 8 * GIB, 4, "")]
+    one.check_capacity({"a worker": (8 * GIB, 4)}, nodes)
+    with pytest.raises(ResourceRefused, match=r"a worker needs a container of 9GiB, and the largest .* is 8GiB"):
+        one.check_capacity({"a worker": (9 * GIB, 4)}, nodes)
+    with pytest.raises(ResourceRefused, match=r"needs 5 cores.*is 4"):
+        one.check_capacity({"a worker": (GIB, 5)}, nodes)

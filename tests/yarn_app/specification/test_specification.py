@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 
 from howdah.errors import SpecificationError
 from howdah.yarn_app import Specification
+from howdah.yarn_app.specification.fields import ALIASES, SpecificationFields
 from howdah.yarn_app.specification.specification import FIELDS
 
 MIB = 1 << 20
@@ -131,83 +134,6 @@ def test_replace_checks_again() -> None:
         spec.replace(n_workers="many")
 
 
-# -- specifications of others
-
-
-def test_skeins_specification_is_taken_where_it_is_howdahs() -> None:
-    spec = Specification.from_yaml(
-        """
-        name: etl
-        queue: prod
-        master: {resources: {memory: 2 GiB, vcores: 1}}
-        services:
-          howdah.worker:
-            instances: 5
-            resources: {memory: 1408, vcores: 3}
-            env: {A: b}
-            files: {environment: "hdfs:///envs/etl.tar.gz", lookup.csv: data/lookup.csv, model: {source: m.zip, type:
-            archive}}
-        """
-    )
-    assert spec == Specification(
-        name="etl", queue="prod", master_memory="2GiB", n_workers=5, worker_memory="1GiB", worker_cores=3,
-        env_vars={"A": "b"}, environment="hdfs:///envs/etl.tar.gz",
-        files={"lookup.csv": "data/lookup.csv"}, archives={"model": "m.zip"},
-    )  # fmt: skip
-    assert spec.container_memory == 1408 * MIB, "skein counts containers"
-
-
-def test_a_skein_specification_of_something_else_is_refused() -> None:
-    with pytest.raises(SpecificationError, match=r"services: got 'web'.*n_workers"):
-        Specification.from_dict(
-            {"services": {"web": {"script": "serve", "resources": {"memory": "1 GiB", "vcores": 1}}}}
-        )
-    with pytest.raises(SpecificationError, match="howdah writes it itself"):
-        Specification.from_dict(
-            {"services": {"howdah.worker": {"script": "x", "resources": {"memory": "1 GiB", "vcores": 1}}}}
-        )
-
-
-DASK_SERVICES = """
-name: dask
-queue: prod
-services:
-  dask.scheduler:
-    resources: {memory: 1 GiB, vcores: 1}
-    script: dask-yarn services scheduler
-  dask.worker:
-    instances: 4
-    resources: {memory: 2 GiB, vcores: 2}
-    max_restarts: 8
-    depends: [dask.scheduler]
-    files: {environment: environment.tar.gz}
-    script: dask-yarn services worker
-"""
-DASK_TREE = """
-yarn:
-  name: nightly
-  queue: prod
-  deploy-mode: remote
-  environment: conda:///opt/envs/etl
-  worker: {count: 4, vcores: 2, memory: 4 GiB, restarts: -1, env: {A: b}}
-  scheduler: {memory: 2 GiB, vcores: 1}
-  client: {memory: 1 GiB}
-"""
-
-
-@pytest.mark.parametrize("written", [DASK_SERVICES, DASK_TREE])
-def test_a_specification_for_dask_yarn_is_answered_with_its_translation(written: str) -> None:
-    with pytest.raises(SpecificationError, match="dask-yarn") as caught:
-        Specification.from_yaml(written)
-    translation = str(caught.value).partition("\n\n")[2]
-    spec = Specification.from_yaml(translation)
-    assert (spec.queue, spec.n_workers, spec.worker_cores) == ("prod", 4, 2)
-    if written is DASK_SERVICES:
-        assert (spec.container_memory, spec.max_failures, spec.environment) == (2048 * MIB, 8, "environment.tar.gz")
-    else:
-        assert (spec.worker_memory, spec.master_memory, spec.environment) == ("4GiB", "2GiB", "current")
-
-
 def test_what_workers_offer_to_tasks_is_amounts_by_name() -> None:
     spec = Specification(worker_resources={"gpu": 1, "licence": "0.5"})
     assert spec.worker_resources == {"gpu": 1.0, "licence": 0.5}
@@ -215,3 +141,38 @@ def test_what_workers_offer_to_tasks_is_amounts_by_name() -> None:
     for wrong in ({"gpu": 0}, {"gpu": "many"}, {"a b": 1}, ["gpu"]):
         with pytest.raises(SpecificationError, match="worker_resources"):
             Specification(worker_resources=wrong)
+
+
+@pytest.mark.parametrize(
+    ("fields", "path"),
+    [
+        ({"files": ["a.csv", "b/#"]}, "files[1]: got 'b/#'"),
+        ({"files": {"ok": "x", "tmp": "y"}}, "files.tmp: got 'tmp'"),
+        ({"tags": ["a", "ä" * 200]}, "tags[1]: got"),
+        ({"env_vars": {"A": None}}, "env_vars.A: got None"),
+        ({"worker_resources": {"gpu": -1}}, "worker_resources.gpu: got"),
+        ({"files": ["x.zip"], "py_files": ["other/x.zip"]}, "py_files.x.zip: got 'other/x.zip'"),
+    ],
+)
+def test_the_path_inside_a_field_is_named(fields: dict[str, Any], path: str) -> None:
+    with pytest.raises(SpecificationError) as caught:
+        Specification(**fields)
+    assert path in str(caught.value)
+
+
+def test_the_signature_lists_the_fields_and_their_defaults() -> None:
+    found = inspect.signature(Specification).parameters
+    assert tuple(found) == FIELDS
+    assert {parameter.kind for parameter in found.values()} == {inspect.Parameter.KEYWORD_ONLY}
+    assert Specification(**{name: parameter.default for name, parameter in found.items()}) == Specification()
+    assert tuple(inspect.signature(Specification.replace).parameters)[1:] == FIELDS
+
+
+def test_the_types_for_checkers_list_the_same_names() -> None:
+    assert tuple(SpecificationFields.__annotations__) == (*FIELDS, *ALIASES)
+    assert set(ALIASES.values()) <= set(FIELDS)
+
+
+def test_it_cannot_be_changed() -> None:
+    with pytest.raises(AttributeError):
+        Specification().n_workers = 3  # type: ignore[misc]

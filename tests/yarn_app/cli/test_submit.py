@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from howdah.errors import SpecificationError
 from howdah.yarn_app.cli import main
-from howdah.yarn_app.cli.submit import _specification, command
+from howdah.yarn_app.cli.submit import command, specification_from_options
 from howdah.yarn_app.specification.specification import Specification
 
 
@@ -19,7 +19,7 @@ def parsed(*words: str) -> tuple[Specification, str, tuple[str, ...]]:
     script, arguments, spec_file = given.pop("script"), given.pop("arguments"), given.pop("spec_file")
     for name in ("no_wait", "as_json", "quiet"):
         given.pop(name)
-    return _specification(script, spec_file, given), script, arguments
+    return specification_from_options(script, spec_file, given), script, arguments
 
 
 @pytest.mark.parametrize(
@@ -85,6 +85,6 @@ def test_a_wrong_value_is_exit_code_2_and_a_missing_script_is_said_at_once(tmp_p
     assert "only in cluster mode" in both.output
 
 
-def test_no_wait_without_cluster_mode_is_a_specification_error() -> None:
+def test_no_wait_without_cluster_mode_is_a_specification_from_options_error() -> None:
     with pytest.raises(SpecificationError):
         parsed("--deploy-mode", "edge", "job.py")

@@ -1,4 +1,4 @@
-"""The fleet's rules, as little stories: what the application master reports, and what is ordered."""
+"""The fleet's rules, as little stories: what the application master reports, and the actions that follow."""
 
 from __future__ import annotations
 
@@ -6,16 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from howdah.yarn_app.master import fleet
-from howdah.yarn_app.master.fleet import (
-    AddContainer,
-    ContainerLost,
-    ContainerStatus,
-    FailApplication,
-    Fleet,
-    RemoveContainer,
-    ServiceGroup,
-    spread,
-)
+from howdah.yarn_app.master.fleet import AddContainer, ContainerLost, FailApplication, Fleet, RemoveContainer
+from howdah.yarn_app.protocol.config import ServiceGroup
+from howdah.yarn_app.yarn.reports import ContainerStatus
 
 TWO = [ServiceGroup("w.0", 1, "node1"), ServiceGroup("w.1", 1, "node2")]
 
@@ -131,19 +124,6 @@ def test_what_its_host_does_not_grant_in_time_is_asked_for_anywhere() -> None:
     ]
     given = [there, run("w.1_0", "", "KILLED"), ContainerStatus("w.any_0", "w.any", "REQUESTED")]
     assert ours.reconcile(60, 2, given, set()) == [], "anywhere is waited for as long as it takes"
-
-
-def test_many_hosts_are_one_service() -> None:
-    assert spread(7, [f"node{n}" for n in range(fleet.MAX_HOST_GROUPS + 1)]) == [ServiceGroup("howdah.worker", 7)]
-
-
-@given(st.integers(0, 50), st.integers(1, fleet.MAX_HOST_GROUPS))
-def test_spreading_loses_no_worker_and_is_even(workers: int, hosts: int) -> None:
-    groups = spread(workers, [f"node{n}" for n in range(hosts)])
-    assert groups[-1] == ServiceGroup("howdah.worker.any", 0), "for what a host does not give"
-    counts = [group.instances for group in groups[:-1]]
-    assert sum(counts) == workers
-    assert max(counts) - min(counts) <= 1
 
 
 @given(st.lists(st.sampled_from(["die", "join", "wait", "up", "down"]), max_size=40))

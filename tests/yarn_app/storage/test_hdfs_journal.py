@@ -13,12 +13,11 @@ from waiting import until
 
 from howdah.errors import CorruptFile, StorageError
 from howdah.io import open_filesystem
-from howdah.yarn_app.storage import hdfs_journal as journal
-from howdah.yarn_app.storage.hdfs_journal import HdfsJournal, find_folder
+from howdah.yarn_app.storage.hdfs_journal import HdfsJournal, find_folder, open_journal
 
 
-def opened(folder: Path) -> HdfsJournal:
-    return journal.open_journal(f"file://{folder}/journal")
+def opened(folder: Path, **settings: Any) -> HdfsJournal:
+    return HdfsJournal(*open_filesystem(f"file://{folder}/journal"), **settings)
 
 
 def read(one: HdfsJournal) -> list[list[bytes]]:
@@ -56,7 +55,7 @@ def test_what_is_appended_while_a_file_is_written_goes_into_the_next(tmp_path: P
     assert [frames[0] for frames in read(opened(tmp_path))] == [b"%d" % number for number in range(1000)]
 
 
-def test_only_what_was_written_is_promised(tmp_path: Path) -> None:
+def test_only_what_was_written_is_confirmed(tmp_path: Path) -> None:
     one = opened(tmp_path)
     read(one)
     write(one, [b"kept"])
@@ -83,8 +82,7 @@ def test_one_that_goes_on_writing_after_its_successor_came_confirms_nothing(tmp_
 
 def test_what_cannot_be_written_now_is_written_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The NameNode is away for longer than a call is patient."""
-    monkeypatch.setattr(journal, "RETRY_SECONDS", 0.01)
-    one = opened(tmp_path)
+    one = opened(tmp_path, retry_seconds=0.01)
     read(one)
     create, tries = one.files.create, 0
 
@@ -115,9 +113,8 @@ def test_a_snapshot_replaces_what_was_before_and_keeps_what_comes_after(tmp_path
     assert read(opened(tmp_path)) == [[b"all of them", b"in one"], [b"d"]]
 
 
-def test_small_files_are_made_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journal, "MERGE_FILES", 4)
-    one = opened(tmp_path)
+def test_small_files_are_made_one(tmp_path: Path) -> None:
+    one = opened(tmp_path, merge_files=4)
     read(one)
     write(one, *([b"%d" % number] for number in range(30)))
     one.close()
@@ -151,6 +148,13 @@ def test_a_gap_and_damage_are_refused(tmp_path: Path) -> None:
         read(opened(tmp_path))
 
 
+def test_a_url_opens_it(tmp_path: Path) -> None:
+    write_to = opened(tmp_path)
+    read(write_to)
+    write(write_to, [b"a"])
+    assert read(open_journal(f"file://{tmp_path}/journal")) == [[b"a"]]
+
+
 def test_the_newest_is_found(tmp_path: Path) -> None:
     files, path = open_filesystem(f"file://{tmp_path}/journal")
     assert find_folder(files, path) == ""
@@ -161,33 +165,35 @@ def test_the_newest_is_found(tmp_path: Path) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.one_of(st.binary(max_size=20), st.sampled_from(["flush", "compact", "open", "wait"])), max_size=40))
-def test_it_is_a_prefix_of_what_was_said(tmp_path_factory: pytest.TempPathFactory, steps: list[bytes | str]) -> None:
-    """A model: what is found is what was said, cut nowhere before `written`."""
+def test_it_is_a_prefix_of_what_was_appended(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[bytes | str]
+) -> None:
+    """A model: what is found is what was appended, cut nowhere before `written`."""
     folder = tmp_path_factory.mktemp("journal")
     one = opened(folder)
     read(one)
-    said: list[bytes] = []
+    appended: list[bytes] = []
 
-    def all_of_it() -> bool:
-        return one.written == len(said)
+    def all_written() -> bool:
+        return one.written == len(appended)
 
     for step in steps:
         if isinstance(step, bytes):
             one.append([step])
-            said.append(step)
+            appended.append(step)
         elif step == "compact":
-            one.compact([[frame] for frame in said])
+            one.compact([[frame] for frame in appended])
         elif step == "open":
             one.close()
-            promised = one.written
+            confirmed = one.written
             one = opened(folder)
             found = [frame for (frame,) in read(one)]
-            assert found == said[: len(found)]
-            assert len(found) >= promised
-            said = found
+            assert found == appended[: len(found)]
+            assert len(found) >= confirmed
+            appended = found
         else:
             one.flush()
             if step == "wait":
-                until(all_of_it)
+                until(all_written)
     one.close()
-    assert [frame for (frame,) in read(opened(folder))] == said, "a closed one has all"
+    assert [frame for (frame,) in read(opened(folder))] == appended, "a closed one has all"
