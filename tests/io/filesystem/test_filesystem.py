@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import multiprocessing
 import os
 import pickle
@@ -174,56 +173,7 @@ def test_ranges_and_a_file_that_changed(tmp_path: Path) -> None:
         filesystem.read_range(f"{root}/a", 10, 5, 99)
 
 
-# -- patience -------------------------------------------------------------------------------------------------------
-
-SAFE_MODE = RuntimeError(
-    'RPCError("org.apache.hadoop.hdfs.server.namenode.SafeModeException", "Name node is in safe mode.\nat x")'
-)
-
-
-@pytest.mark.parametrize(
-    ("error", "passes"),
-    [
-        (OSError("Connection refused (os error 111)"), True),
-        (ConnectionResetError(), True),
-        (TimeoutError(), True),
-        (OSError(errno.ENOSPC, "full"), False),
-        (OSError("No such file or directory (os error 2)"), False),
-        (FileNotFoundError("/x"), False),
-        (PermissionError("/x"), False),
-        (SAFE_MODE, True),
-        (RuntimeError('RPCError("org.apache.hadoop.ipc.StandbyException", "Operation category READ")'), True),
-        (RuntimeError('RPCError("org.apache.hadoop.security.AccessControlException", "Permission denied")'), False),
-        (RuntimeError("DataTransferError(\"All DataNodes failed\")"), True),
-        (RuntimeError('OperationFailed("Failed to complete file in time")'), True),
-        (StorageError("rewritten"), False),
-        (NotImplementedError("File encryption"), False),
-    ],
-)  # fmt: skip
-def test_what_is_waited_for(error: Exception, passes: bool) -> None:
-    assert retry.is_transient(error) is passes
-
-
-def test_patience_ends_when_the_platform_is_back() -> None:
-    answers: list[Any] = [SAFE_MODE, ConnectionRefusedError(), "there"]
-
-    def act() -> str:
-        answer = answers.pop(0)
-        if isinstance(answer, Exception):
-            raise answer
-        return str(answer)
-
-    assert retry.retry_transient(act, where="nn", retry_seconds=5) == "there"
-
-
-def test_patience_is_bounded() -> None:
-    clock = iter(range(100))
-
-    def act() -> None:
-        raise SAFE_MODE
-
-    with pytest.raises(RuntimeError, match="safe mode"):
-        retry.retry_transient(act, where="nn", retry_seconds=0.2, now=lambda: next(clock) / 10)
+# -- retries
 
 
 def test_a_namenode_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
