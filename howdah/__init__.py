@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from howdah.engine.delayed.delayed import Delayed, delayed
     from howdah.engine.delayed.drawing import visualize
     from howdah.engine.deploy.local import LocalCluster
-    from howdah.engine.frame import DataFrame, Series, from_pandas, read_parquet
+    from howdah.engine.frame import DataFrame, Series, from_pandas, read_parquet, read_table
     from howdah.engine.graph.annotations import annotate, get_annotations
     from howdah.engine.integrations.concurrent_futures import Executor
     from howdah.yarn_app import Specification, YarnCluster
@@ -67,6 +67,7 @@ _HOME = {
     "persist": "howdah.engine.delayed.compute",
     "progress": "howdah.engine.api",
     "read_parquet": "howdah.engine.frame",
+    "read_table": "howdah.engine.frame",
     "rejoin": "howdah.engine.api",
     "secede": "howdah.engine.api",
     "visualize": "howdah.engine.delayed.drawing",
@@ -102,6 +103,7 @@ __all__ = [
     "persist",
     "progress",
     "read_parquet",
+    "read_table",
     "rejoin",
     "secede",
     "visualize",

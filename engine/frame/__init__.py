@@ -12,6 +12,15 @@ from howdah.engine.frame.dataframe import DataFrame
 from howdah.engine.frame.groupby import DataFrameGroupBy, SeriesGroupBy
 from howdah.engine.frame.scalar import Scalar
 from howdah.engine.frame.series import Series
-from howdah.engine.frame.sources import from_pandas, read_parquet
+from howdah.engine.frame.sources import from_pandas, read_parquet, read_table
 
-__all__ = ["DataFrame", "DataFrameGroupBy", "Scalar", "Series", "SeriesGroupBy", "from_pandas", "read_parquet"]
+__all__ = [
+    "DataFrame",
+    "DataFrameGroupBy",
+    "Scalar",
+    "Series",
+    "SeriesGroupBy",
+    "from_pandas",
+    "read_parquet",
+    "read_table",
+]

@@ -19,6 +19,7 @@ from howdah.engine.frame.unsupported import unsupported
 from howdah.engine.frame.write import write
 from howdah.engine.relational import relations
 from howdah.engine.relational.aggregates import Agg
+from howdah.engine.relational.compile import ComputedTable, compute_table
 from howdah.errors import SchemaError
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ class Collection:
         """
         return self._to_pandas(_compute.compute_rows(self._state, scheduler))
 
-    def _to_pandas(self, found: _compute.ComputedRows) -> Any:
+    def _to_pandas(self, found: ComputedTable) -> Any:
         return _compute.to_pandas(self._state, found)
 
     def persist(self, scheduler: Any = None) -> Self:
@@ -231,7 +232,7 @@ class Collection:
         if known is not None:
             return known
         count = relations.Aggregate(self._state.base, (), (("value", Agg("size", None, grouped=False)),))
-        return int(_compute.run(_compute.optimise_and_resolve(count, None), None)["value"].item())
+        return int(compute_table(count).table["value"].item())
 
     @property
     def empty(self) -> bool:
@@ -264,7 +265,7 @@ def state_of(collection: Collection) -> FrameState:
 def _known_length(base: relations.Relation) -> int | None:
     match base:
         case relations.Scan():
-            return int(base.table.rows)
+            return base.table.rows if base.table is not None else None
         case relations.InMemory():
             return sum(int(p.num_rows) for p in base.parts)
         case relations.Project() | relations.Number() | relations.Sort():

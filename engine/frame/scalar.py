@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from howdah.engine.frame import compute as _compute
 from howdah.engine.frame.collection import Collection
 from howdah.engine.frame.operators import Operators
 from howdah.engine.relational import relations
 from howdah.engine.relational.aggregates import Agg
 from howdah.engine.relational.columns import OPERATORS, Column
+from howdah.engine.relational.compile import COMPILER
 from howdah.engine.relational.convert import to_series
 from howdah.engine.relational.dtypes import DType
 from howdah.engine.relational.relations import Relation
@@ -55,8 +55,8 @@ class Scalar(Operators):
             What pandas would return; NaN of no rows.
         """
         if not self._known:
-            plan = _compute.optimise_and_resolve(self._plan, scheduler)
-            self._known.append(_value(_compute.run(plan, scheduler)["value"], plan.schema["value"], self._agg))
+            plan = COMPILER.optimise_and_resolve(self._plan, scheduler)
+            self._known.append(_value(COMPILER.table(plan, scheduler)["value"], plan.schema["value"], self._agg))
         return self._known[0]
 
     def _binary(self, op: str, other: Any, swapped: bool = False) -> Any:

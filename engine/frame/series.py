@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from howdah.engine.frame import compute as _compute
 from howdah.engine.frame.accessors import DatetimeAccessor, StringAccessor
 from howdah.engine.frame.collection import Collection, frame_from, state_of
 from howdah.engine.frame.groupby import SeriesGroupBy
@@ -15,6 +14,7 @@ from howdah.engine.frame.state import DEFAULT, FrameState, Label, internal_name,
 from howdah.engine.frame.unsupported import is_pandas, require_default, unsupported
 from howdah.engine.relational import casts, relations
 from howdah.engine.relational.columns import Column, binary, call, is_unresolved
+from howdah.engine.relational.compile import ComputedTable
 from howdah.errors import NotSupported, SchemaError
 
 if TYPE_CHECKING:
@@ -927,7 +927,7 @@ class Series(Operators, Collection):
             raise unsupported("Series", name)
         raise AttributeError(f"Series has no attribute {name!r}")
 
-    def _to_pandas(self, found: _compute.ComputedRows) -> Any:
+    def _to_pandas(self, found: ComputedTable) -> Any:
         series = super()._to_pandas(found).iloc[:, 0]
         series.name = self.name
         return series

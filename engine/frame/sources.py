@@ -1,20 +1,23 @@
-"""Where frames come from: Parquet, and pandas."""
+"""The sources of frames: tables in files, through their readers, and pandas."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from howdah.engine.frame.compute import in_memory
 from howdah.engine.frame.dataframe import DataFrame
-from howdah.engine.frame.state import DEFAULT, FrameState, Label, Level
+from howdah.engine.frame.state import DEFAULT, FrameState, Level
 from howdah.engine.relational import relations
 from howdah.engine.relational.casts import widen_if_na
 from howdah.engine.relational.columns import Col, Column
+from howdah.engine.relational.compile import in_memory
 from howdah.engine.relational.convert import from_pandas as _carried
 from howdah.engine.relational.dtypes import DType, of_arrow, of_pandas
-from howdah.engine.relational.relations import INDEX
+from howdah.engine.relational.relations import INDEX, Relation
 from howdah.errors import NotSupported, SchemaError, UnknownColumn, near
+
+if TYPE_CHECKING:
+    from howdah.io import TableSource
 
 _REMEDY = {
     "category": '.astype("str")',
@@ -30,14 +33,22 @@ def read_parquet(url: Any, columns: Sequence[str] | None = None) -> DataFrame:
 
     Parameters
     ----------
-    url : ``hdfs:///tpch/lineitem``, ``file:///data/x.parquet``, or a plain path. Names that begin with "_" or "." are
+    url : str or path
+        ``hdfs:///tpch/lineitem``, ``file:///data/x.parquet``, or a plain path. Names that begin with "_" or "." are
         passed over.
-    columns : only these, in this order. (Columns that nobody uses are not read in any case.)
+    columns : sequence of str, optional
+        Only these, in this order. (Columns that nobody uses are not read in any case.)
+
+    Returns
+    -------
+    DataFrame
 
     Raises
     ------
-    PathMissing, CorruptFile : naming the file.
-    UnknownColumn : naming near columns.
+    PathMissing, CorruptFile
+        There is no such file, or it is damaged; the message names it.
+    UnknownColumn
+        A column is not there; the message names near ones.
 
     Examples
     --------
@@ -48,38 +59,74 @@ def read_parquet(url: Any, columns: Sequence[str] | None = None) -> DataFrame:
     """
     from howdah.io import plan_parquet
 
-    table = plan_parquet(str(url))
-    schema, levels = table.schema, list(table.index_columns)
+    return _frame_of(plan_parquet(str(url)), columns, f"read_parquet({str(url)!r})")
+
+
+def read_table(url: Any, format: str, columns: Sequence[str] | None = None, **options: Any) -> DataFrame:
+    """A frame over a table in any format for which a reader is installed; no rows are read now.
+
+    Parameters
+    ----------
+    url : str or path
+        Where the table is.
+    format : str
+        The name of the reader: "parquet", or one that another package declares as an entry point in the group
+        `howdah.readers`.
+    columns : sequence of str, optional
+        Only these, in this order.
+    **options
+        Options of the reader.
+
+    Returns
+    -------
+    DataFrame
+        Its index is 0, 1, 2, ... unless the reader knows another.
+
+    Raises
+    ------
+    InputError
+        There is no reader of this name.
+    UnknownColumn
+        A column is not there; the message names near ones.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> pd.DataFrame({"a": [1, 2, 3]}).to_parquet("t.parquet")
+    >>> read_table("t.parquet", format="parquet").a.sum().compute()
+    np.int64(6)
+    """
+    from howdah.io import open_table
+
+    return _frame_of(open_table(str(url), format, **options), columns, f"read_table({str(url)!r})")
+
+
+def _frame_of(table: TableSource, columns: Sequence[str] | None, what: str) -> DataFrame:
+    """The frame of a table's rows."""
+    schema, levels = table.schema, dict(table.index_levels)
     names = list(schema.names)
-    wanted = [c for c in names if c not in levels] if columns is None else list(columns)
-    for name in wanted:
+    shown = [c for c in names if c not in levels] if columns is None else list(columns)
+    for name in shown:
         if name not in names:
-            raise UnknownColumn(f"read_parquet({str(url)!r}): no column {name!r}: {near(str(name), names)}")
+            raise UnknownColumn(f"{what}: no column {name!r}: {near(str(name), names)}")
         if name.startswith(INDEX) and not name.startswith("__index_level_"):
-            raise SchemaError(
-                f"read_parquet({str(url)!r}): the name {name!r} is kept by howdah for itself: rename the column"
-            )
-    used = list(dict.fromkeys([*wanted, *levels]))
+            raise SchemaError(f"{what}: the name {name!r} is kept by howdah for itself: rename the column")
+    used = list(dict.fromkeys([*shown, *levels]))
     types: dict[str, DType] = {}
-    fixed: dict[str, Column] = {}
+    values: dict[str, Column] = {}
     for name in used:
-        kind = schema.field(name).type
-        nulls = table.null_counts.get(name) if schema.field(name).nullable and table.rows else 0
-        stored = of_arrow(kind, nulls != 0)
-        types[name] = stored
-        fixed[name] = widen_if_na(Col(name, stored), None if nulls is None else nulls > 0)
-    scan = relations.Scan(table, (*used, INDEX) if not levels else tuple(used), types)
-    shown = tuple((name, fixed[name]) for name in wanted)
-    index = DEFAULT if not levels else tuple(Level(_level_label(table, n), fixed[n]) for n in levels)
-    return DataFrame(FrameState(scan, shown, index))
-
-
-def _level_label(table: Any, name: str) -> Label:
-    for column in table.pandas_metadata.get("columns", []):
-        if column.get("field_name") == name:
-            label: Label = column.get("name")
-            return label
-    return None if name.startswith("__index_level_") else name
+        nulls = table.null_counts.get(name) if schema.field(name).nullable and table.rows != 0 else 0
+        types[name] = of_arrow(schema.field(name).type, nulls != 0)
+        values[name] = widen_if_na(Col(name, types[name]), None if nulls is None else nulls > 0)
+    base: Relation
+    if levels:
+        base = relations.Scan(table, tuple(used), types)
+    elif table.rows is None:
+        base = relations.Number(relations.Scan(table, tuple(used), types))
+    else:
+        base = relations.Scan(table, (*used, INDEX), types)
+    index = tuple(Level(label, values[name]) for name, label in levels.items()) or DEFAULT
+    return DataFrame(FrameState(base, tuple((name, values[name]) for name in shown), index))
 
 
 def from_pandas(frame: Any, npartitions: int = 1) -> DataFrame:

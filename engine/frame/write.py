@@ -7,12 +7,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from howdah.engine.frame import compute as _compute
 from howdah.engine.frame.state import FrameState, internal_name
+from howdah.engine.plan.compile import client_for
+from howdah.engine.relational.compile import COMPILER
 from howdah.engine.relational.convert import frame_to_pandas
 from howdah.engine.relational.dtypes import DType
 from howdah.engine.relational.evaluate import as_polars
-from howdah.engine.relational.lowering import write_layer
 from howdah.errors import SchemaError
 
 
@@ -51,21 +51,17 @@ def _stored(values: Any, dtype: DType) -> Any:
 
 def write(rows: FrameState, url: str, *, overwrite: bool, index: bool | None, scheduler: Any) -> Any:
     """See `Collection.to_parquet`."""
-    from howdah.engine.execution import dispatch as execute
     from howdah.io import begin_write
 
-    client = _compute.client_for(scheduler)
+    client = client_for(scheduler)
     job = begin_write(str(url), overwrite=overwrite, scratch=getattr(client, "scratch_root", None))
     try:
         if client is not None and hasattr(client, "add_cleanup"):
             client.add_cleanup(job.scratch_path)
         levels = index is True or (index is None and not rows.is_range)
-        plan = _compute.optimise_and_resolve(rows.plan(index=levels), scheduler)
+        plan = COMPILER.optimise_and_resolve(rows.plan(index=levels), scheduler)
         part = PartitionWriter(job, *_layout(rows, plan.schema, levels))
-        lowering, stream = _compute.lower(plan, scheduler)
-        key, _ = write_layer(lowering, stream, part)
-        graph: Any = lowering.graph
-        (parts,) = execute.compute_graph(graph, [graph.full_range(key)], scheduler=scheduler)
+        parts = COMPILER.write(plan, part, scheduler)
         return job.commit([p for p in parts if p is not None])
     except BaseException:  # a KeyboardInterrupt too must leave nothing behind
         job.abort()

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import operator
 import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from howdah.engine.plan.node import Node
 from howdah.engine.relational.dtypes import BOOL, DType, is_na, of_pandas
 from howdah.engine.relational.functions import FUNCTIONS
 from howdah.errors import NotSupported, SchemaError
@@ -31,51 +33,44 @@ LOGIC: dict[str, Callable[[Any, Any], Any]] = {"&": operator.and_, "|": operator
 OPERATORS = ARITHMETIC | COMPARISONS | LOGIC
 
 
-class Column:
-    """Base of all column expressions."""
+class Column(Node["Column"], family=True):
+    """Base of all column expressions. `dtype` is derived when the expression is built."""
 
     dtype: DType
-    __slots__ = ()
-
-    def children(self) -> tuple[Column, ...]:
-        return tuple(v for f in fields(self) if isinstance(v := getattr(self, f.name), Column))  # type: ignore[arg-type]
-
-    def map_children(self, turn: Callable[[Column], Column]) -> Column:
-        """A copy whose children went through `turn`; types are derived anew. Itself when nothing changed."""
-        changed = {
-            f.name: new
-            for f in fields(self)  # type: ignore[arg-type]
-            if isinstance(old := getattr(self, f.name), Column) and (new := turn(old)) is not old
-        }
-        return replace(self, **changed) if changed else self  # type: ignore[type-var]
-
-    def walk(self) -> Iterator[Column]:
-        """This node and all below it."""
-        yield self
-        for child in self.children():
-            yield from child.walk()
 
     def names(self) -> frozenset[str]:
-        """Columns that the expression reads."""
-        return frozenset(node.name for node in self.walk() if isinstance(node, Col))
+        """The columns that the expression reads."""
+        return self._names
 
-    def token(self) -> str:
-        """The content, as text: equal for equal expressions, in every process."""
-        return repr(self)
+    @cached_property
+    def _names(self) -> frozenset[str]:
+        return frozenset(name for child in self.children() for name in child.names())
+
+    @cached_property
+    def unresolved(self) -> bool:
+        """Whether the expression has a `DataDependent` without an answer."""
+        return any(child.unresolved for child in self.children())
+
+    def describe(self) -> str:
+        return str(self)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Col(Column):
     """A column of the relation that the expression is evaluated on."""
 
     name: str
     dtype: DType
 
+    @cached_property
+    def _names(self) -> frozenset[str]:
+        return frozenset((self.name,))
+
     def __str__(self) -> str:
         return self.name
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(frozen=True, repr=False)
 class Lit(Column):
     """A scalar. As an operand it takes part by pandas' rules for scalars, so it has no dtype of its own until then."""
 
@@ -95,7 +90,7 @@ class Lit(Column):
         return repr(self.value.item() if isinstance(self.value, np.generic) else self.value)
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(frozen=True, repr=False)
 class Constant(Column):
     """A column with the same value in every row, which is what pandas makes of an assigned scalar.
 
@@ -127,7 +122,7 @@ def _scalar(found: DType, value: Any) -> DType:
     return found
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Binary(Column):
     """An arithmetic, comparison or logical operation of two columns, or of a column and a scalar.
 
@@ -186,7 +181,7 @@ class Binary(Column):
         return f"{_inner(self.left)} {self.op} {_inner(self.right)}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Call(Column):
     """A row-wise function by name (`functions.FUNCTIONS`) of one or two columns, with literal parameters."""
 
@@ -218,7 +213,7 @@ class Call(Column):
         return f"{_inner(self.source)}.{self.function}({inside})"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Cast(Column):
     """Another dtype for the same values, where Polars and numpy agree on them (`casts.astype` decides)."""
 
@@ -229,7 +224,7 @@ class Cast(Column):
         return f"{_inner(self.source)}.astype({self.dtype.pandas!r})"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class DataDependent(Column):
     """One of two expressions, chosen by the data: `if_true` when `condition` is true for any row of the relation.
 
@@ -247,7 +242,12 @@ class DataDependent(Column):
     def dtype(self) -> DType:  # type: ignore[override]
         return self.if_false.dtype if self.answer is False else self.if_true.dtype
 
+    @cached_property
+    def unresolved(self) -> bool:
+        return self.answer is None or any(child.unresolved for child in self.children())
+
     def chosen(self) -> Column:
+        """The branch that the answer, or its absence, selects."""
         return self.if_false if self.answer is False else self.if_true
 
     def __str__(self) -> str:
@@ -260,14 +260,15 @@ class DataDependent(Column):
 
 # -- asking pandas --------------------------------------------------------------------------------------------------
 
-_ASKED: dict[Any, DType] = {}
-_MOST = 4096
+_derived: dict[Any, DType] = {}
+MAX_DERIVED = 4096
+"""Operations whose dtype is remembered; the oldest is forgotten first."""
 
 
 def derive_dtype(what: str, key: Any, how: Callable[[], Any]) -> DType:
     """The type of the Series that pandas makes of `how()`; pandas' refusals become SchemaErrors that name `what`."""
-    if key is not None and key in _ASKED:
-        return _ASKED[key]
+    if key is not None and (known := _derived.get(key)) is not None:
+        return known
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -277,9 +278,9 @@ def derive_dtype(what: str, key: Any, how: Callable[[], Any]) -> DType:
     if found.kind == "unsupported":
         raise NotSupported(f"{what}: gives {found.unit}, which howdah cannot carry yet: use map_partitions")
     if key is not None:
-        if len(_ASKED) >= _MOST:
-            _ASKED.clear()
-        _ASKED[key] = found
+        if len(_derived) >= MAX_DERIVED:
+            _derived.pop(next(iter(_derived)), None)
+        _derived[key] = found
     return found
 
 
@@ -362,14 +363,12 @@ def isna(source: Column) -> Column:
 
 def substitute(node: Column, by: dict[str, Column]) -> Column:
     """The expression with column references replaced, types derived anew."""
-    if isinstance(node, Col):
-        return by.get(node.name, node)
-    return node.map_children(lambda child: substitute(child, by))
+    return node.transform(lambda n: by.get(n.name, n) if isinstance(n, Col) else n)
 
 
 def is_unresolved(node: Column) -> bool:
     """Whether the expression has an `DataDependent` without an answer."""
-    return any(isinstance(n, DataDependent) and n.answer is None for n in node.walk())
+    return node.unresolved
 
 
 def _inner(node: Column) -> str:

@@ -3,7 +3,7 @@
 pandas derives some dtypes from values: a left join turns an integer column into float64 only if a row has no partner.
 Such a column is a `DataDependent` in the plan. `resolve` evaluates its condition (is it true for any row?) with a small
 query over the columns that the condition reads, and puts the result into the plan; dtypes above are derived again.
-A plan without open conditions is returned as it is, so most plans cost nothing here. Called by `howdah.engine.frame`.
+A plan without open conditions is rechanged as it is, so most plans cost nothing here. Called by `howdah.engine.frame`.
 """
 
 from __future__ import annotations
@@ -22,62 +22,66 @@ FlagQuery = Callable[[Relation], list[bool]]
 """Computes a relation of one row of bools."""
 
 
-def resolve(plan: Relation, ask: FlagQuery) -> Relation:
-    """The plan with every question that matters answered, innermost first."""
-    if not any(_questions(node) for node in plan.walk()):
+def resolve(plan: Relation, compute_flags: FlagQuery) -> Relation:
+    """The plan with an answer for every condition that makes a difference, innermost first."""
+    if not any(_open_conditions(node) for node in plan.walk()):
         return plan
-    known: dict[bytes, Relation] = {}
+    resolved: dict[bytes, Relation] = {}
 
     def visit(node: Relation) -> Relation:
-        if node.key not in known:
-            known[node.key] = _answered(retype(node.map_children(visit)), ask)
-        return known[node.key]
+        if node.key not in resolved:
+            resolved[node.key] = _with_answers(retype(node.map_children(visit)), compute_flags)
+        return resolved[node.key]
 
     return visit(plan)
 
 
-def _questions(node: Relation) -> list[DataDependent]:
-    """Open questions whose answer makes a difference."""
-    found = [n for e in node.expressions() for n in e.walk() if isinstance(n, DataDependent) and n.answer is None]
-    if isinstance(node, relations.Filter):
-        found = [q for q in found if not _small_whole(q)]
-    return list(dict.fromkeys(found))
+def open_columns(node: Relation) -> list[DataDependent]:
+    """The expressions of the node without an answer, those inside of others too; each once."""
+    found = [n for e in node.expressions() if e.unresolved for n in e.walk() if isinstance(n, DataDependent)]
+    return list(dict.fromkeys(n for n in found if n.answer is None))
 
 
-def _small_whole(question: DataDependent) -> bool:
-    """Parts of dates and lengths of text are the same numbers as floats: a predicate need not know which they are."""
-    return isinstance(question.if_false, Call) and question.if_false.function.startswith(("dt.", "str."))
+def _open_conditions(node: Relation) -> list[DataDependent]:
+    """Those of `open_columns` whose answer makes a difference."""
+    found = open_columns(node)
+    return [e for e in found if not _same_number(e)] if isinstance(node, relations.Filter) else found
 
 
-def _answered(node: Relation, ask: FlagQuery) -> Relation:
-    questions = _questions(node)
-    if not questions:
+def _same_number(e: DataDependent) -> bool:
+    """Parts of dates and lengths of text are the same numbers as floats: a predicate gives the same for both dtypes."""
+    return isinstance(e.if_false, Call) and e.if_false.function.startswith(("dt.", "str."))
+
+
+def _with_answers(node: Relation, compute_flags: FlagQuery) -> Relation:
+    found = _open_conditions(node)
+    if not found:
         return node
     (source,) = node.children()
-    aggs = tuple((f"q{i}", Agg("any", q.condition, grouped=False)) for i, q in enumerate(questions))
-    answers = dict(zip(questions, ask(relations.Aggregate(source, (), aggs))))
+    aggs = tuple((f"q{i}", Agg("any", e.condition, grouped=False)) for i, e in enumerate(found))
+    answers = dict(zip(found, compute_flags(relations.Aggregate(source, (), aggs))))
 
     def change(e: Column) -> Column:
         if isinstance(e, DataDependent) and e in answers:
             return rebuild_typed((e.if_true if answers[e] else e.if_false), change)
         return rebuild_typed(e, change)
 
-    return _answered(node.map_expressions(change), ask)
+    return _with_answers(node.map_expressions(change), compute_flags)
 
 
 def rebuild_typed(e: Column, change: Callable[[Column], Column]) -> Column:
     """The expression with changed operands, built as it would be if it were written on them now."""
-    turned = e.map_children(change)
+    changed = e.map_children(change)
     kinds = [c.dtype.kind for c in e.children()]
-    if turned is e or kinds == [c.dtype.kind for c in turned.children()]:
-        if isinstance(turned, Call) and turned.function == "fillna" and not turned.source.dtype.is_nullable:
-            return turned.source
-        return turned
-    if isinstance(turned, Binary):
-        return binary(turned.op, turned.left, turned.right)
-    if isinstance(turned, Call):
-        return call(turned.function, turned.source, turned.other, **dict(turned.params))
-    return turned
+    if changed is e or kinds == [c.dtype.kind for c in changed.children()]:
+        if isinstance(changed, Call) and changed.function == "fillna" and not changed.source.dtype.is_nullable:
+            return changed.source
+        return changed
+    if isinstance(changed, Binary):
+        return binary(changed.op, changed.left, changed.right)
+    if isinstance(changed, Call):
+        return call(changed.function, changed.source, changed.other, **dict(changed.params))
+    return changed
 
 
 def retype(node: Relation) -> Relation:
@@ -96,19 +100,19 @@ def retype(node: Relation) -> Relation:
             return e if now == e.dtype else fresh
         return rebuild_typed(e, change)
 
-    turned = node.map_expressions(change)
-    if isinstance(node, relations.Aggregate) and isinstance(turned, relations.Aggregate):
-        return _retyped_sums(node, turned)
-    return turned
+    changed = node.map_expressions(change)
+    if isinstance(node, relations.Aggregate) and isinstance(changed, relations.Aggregate):
+        return _retyped_sums(node, changed)
+    return changed
 
 
 def _retyped_sums(before: relations.Aggregate, now: relations.Aggregate) -> Relation:
-    """Sums whose values turned out to be narrow integers, read as pandas reads them."""
-    asked = {n for n, a in before.aggs if isinstance(as_pandas_dtype(n, a), DataDependent)}  # above, there already
-    reads = {n: as_pandas_dtype(n, a) for n, a in now.aggs if n not in asked}
-    if not any(isinstance(e, DataDependent) for e in reads.values()):
+    """Sums whose values changed out to be narrow integers, read as pandas reads them."""
+    known = {n for n, a in before.aggs if isinstance(as_pandas_dtype(n, a), DataDependent)}  # the plan above has these
+    narrow = {n: as_pandas_dtype(n, a) for n, a in now.aggs if n not in known}
+    if not any(isinstance(e, DataDependent) for e in narrow.values()):
         return now
-    return relations.Project(now, tuple((n, reads.get(n, Col(n, d))) for n, d in now.schema.items()))
+    return relations.Project(now, tuple((n, narrow.get(n, Col(n, d))) for n, d in now.schema.items()))
 
 
 def _retyped_join(node: relations.Join) -> Relation:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -18,13 +18,24 @@ from howdah.engine.relational.dtypes import DType
 from howdah.engine.relational.polars_expr import na_as_null, to_polars
 from howdah.errors import NotSupported, SchemaError
 
+if TYPE_CHECKING:
+    from howdah.io.readers.table import Split
+
 
 @dataclass(slots=True)
 class StageContext:
-    """The leaves of a stage: `inputs` by slot number, the `piece` of the scan, the task's own number and offsets."""
+    """What the leaves of a stage read in one task, and the queries built so far.
+
+    Attributes
+    ----------
+    inputs : the tables of the stage's inputs, by number.
+    split : what the scan reads, unless the scan holds its splits itself.
+    offset : number of the task's first row among the rows of all tasks.
+    built : the queries by the identity of their node.
+    """
 
     inputs: Sequence[Any] = ()
-    split: Any = None
+    split: Split | None = None
     offset: int = 0
     built: dict[int, pl.LazyFrame] = field(default_factory=dict)
 
@@ -63,8 +74,8 @@ def polars_columns(named: relations.NamedColumns) -> list[pl.Expr]:
 # -- leaves ---------------------------------------------------------------------------------------------------------
 
 
-def _slot(node: relations.StageInput, bound: StageContext) -> pl.LazyFrame:
-    value = bound.inputs[node.number]
+def _slot(node: relations.StageInput, context: StageContext) -> pl.LazyFrame:
+    value = context.inputs[node.number]
     parts = [as_polars(t) for t in (value if node.concatenate else [value])]
     if not parts:
         return pl.LazyFrame(schema={n: d.polars for n, d in node.schema.items()})
@@ -78,25 +89,22 @@ def as_polars(table: Any) -> pl.DataFrame:
     return frame
 
 
-def _scan(node: relations.Scan, bound: StageContext) -> pl.LazyFrame:
-    from howdah.io import scan_split, scan_whole
-
+def _scan(node: relations.Scan, context: StageContext) -> pl.LazyFrame:
     stored, index = list(node.stored()), relations.INDEX if relations.INDEX in node.columns else None
     if node.splits is None:
-        query: pl.LazyFrame = scan_split(bound.split, stored, row_index=index)
+        assert context.split is not None
+        query = context.split.scan(stored, row_index=index)
     else:
-        whole = scan_whole(node.table, stored, row_index=index) if node.table is not None else None
+        whole = node.table.scan(stored, row_index=index) if node.table is not None else None
         query = whole if whole is not None else _one_after_another(node, stored, index)
     return query.select(_stored(n, d) for n, d in node.schema.items())
 
 
 def _one_after_another(node: relations.Scan, stored: list[str], index: str | None) -> pl.LazyFrame:
-    from howdah.io import scan_split
-
     if not node.splits:
         empty = {n: d.polars for n, d in node.schema.items()}
         return pl.LazyFrame(schema=empty)
-    return pl.concat([scan_split(p, stored, row_index=index) for p in node.splits], rechunk=False)
+    return pl.concat([split.scan(stored, row_index=index) for split in node.splits], rechunk=False)
 
 
 def _stored(name: str, dtype: DType) -> pl.Expr:
@@ -106,33 +114,33 @@ def _stored(name: str, dtype: DType) -> pl.Expr:
     return pl.col(name) if name != relations.INDEX and dtype.is_number else pl.col(name).cast(dtype.polars)
 
 
-def _in_memory(node: relations.InMemory, bound: StageContext) -> pl.LazyFrame:
+def _in_memory(node: relations.InMemory, context: StageContext) -> pl.LazyFrame:
     return pl.concat([as_polars(t) for t in node.parts], rechunk=False).lazy().select(list(node.schema))
 
 
 # -- row by row -----------------------------------------------------------------------------------------------------
 
 
-def _filter(node: relations.Filter, bound: StageContext) -> pl.LazyFrame:
-    return evaluate(node.source, bound).filter(to_polars(node.predicate).expr)
+def _filter(node: relations.Filter, context: StageContext) -> pl.LazyFrame:
+    return evaluate(node.source, context).filter(to_polars(node.predicate).expr)
 
 
-def _project(node: relations.Project, bound: StageContext) -> pl.LazyFrame:
-    source = evaluate(node.source, bound)
+def _project(node: relations.Project, context: StageContext) -> pl.LazyFrame:
+    source = evaluate(node.source, context)
     fixed = [n for n, e in node.columns if not e.names()]
     if fixed and len(fixed) == len(node.columns):  # constants alone would give one row
         return source.with_row_index("\1n").select("\1n", *polars_columns(node.columns)).drop("\1n")
     return source.select(polars_columns(node.columns)) if node.columns else source.select([])
 
 
-def _number(node: relations.Number, bound: StageContext) -> pl.LazyFrame:
-    numbered = evaluate(node.source, bound).with_row_index("\1n")
-    index = (pl.col("\1n").cast(pl.Int64) + bound.offset).alias(node.name)
+def _number(node: relations.Number, context: StageContext) -> pl.LazyFrame:
+    numbered = evaluate(node.source, context).with_row_index("\1n")
+    index = (pl.col("\1n").cast(pl.Int64) + context.offset).alias(node.name)
     return numbered.with_columns(index).drop("\1n")
 
 
-def _map_partitions(node: relations.MapPartitions, bound: StageContext) -> pl.LazyFrame:
-    table = collect(evaluate(node.source, bound))
+def _map_partitions(node: relations.MapPartitions, context: StageContext) -> pl.LazyFrame:
+    table = collect(evaluate(node.source, context))
     schema = node.source.schema
     frame = frame_to_pandas(table, schema, [(c, c) for c in node.columns], node.index)
     out = node.fn(frame)
@@ -151,13 +159,13 @@ def _map_partitions(node: relations.MapPartitions, bound: StageContext) -> pl.La
 # -- order ----------------------------------------------------------------------------------------------------------
 
 
-def _head(node: relations.Head, bound: StageContext) -> pl.LazyFrame:
-    source = evaluate(node.source, bound)
+def _head(node: relations.Head, context: StageContext) -> pl.LazyFrame:
+    source = evaluate(node.source, context)
     return source.head(node.n) if node.n >= 0 else collect(source).head(node.n).lazy()
 
 
-def _tail(node: relations.Tail, bound: StageContext) -> pl.LazyFrame:
-    source = evaluate(node.source, bound)
+def _tail(node: relations.Tail, context: StageContext) -> pl.LazyFrame:
+    source = evaluate(node.source, context)
     return source.tail(node.n) if node.n >= 0 else collect(source).tail(node.n).lazy()
 
 
@@ -165,8 +173,8 @@ def _clean(node: relations.Relation, names: Sequence[str]) -> list[pl.Expr]:
     return [na_as_null(Col(n, node.schema[n])) for n in names]
 
 
-def _sort(node: relations.Sort, bound: StageContext) -> pl.LazyFrame:
-    source = evaluate(node.source, bound)
+def _sort(node: relations.Sort, context: StageContext) -> pl.LazyFrame:
+    source = evaluate(node.source, context)
     if node.stable:
         return source.sort(
             _clean(node, node.by),
@@ -184,8 +192,8 @@ def _sort(node: relations.Sort, bound: StageContext) -> pl.LazyFrame:
     return in_order.lazy()
 
 
-def _top(node: relations.Top, bound: StageContext) -> pl.LazyFrame:
-    source = evaluate(node.source, bound)
+def _top(node: relations.Top, context: StageContext) -> pl.LazyFrame:
+    source = evaluate(node.source, context)
     if node.n <= 0:
         return source.head(0)
     first = _clean(node, node.by[:1])[0]
@@ -201,56 +209,14 @@ def _top(node: relations.Top, bound: StageContext) -> pl.LazyFrame:
 # -- groups ---------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class PartialAggregate(relations.Relation):
-    """The first step of an `Aggregate` on one partition: keys and states."""
-
-    aggregate: relations.Aggregate
-
-    def describe(self) -> str:
-        return "partial " + self.aggregate.describe()
-
-
-@dataclass(frozen=True)
-class CombineAggregate(relations.Relation):
-    """States of several partitions put together, in the order of the partitions."""
-
-    source: relations.Relation
-    aggregate: relations.Aggregate
-
-    def children(self) -> tuple[relations.Relation, ...]:
-        return (self.source,)
-
-    def describe(self) -> str:
-        return "combine " + self.aggregate.describe()
-
-
-@dataclass(frozen=True)
-class FinishAggregate(relations.Relation):
-    """The values that come of combined states."""
-
-    source: relations.Relation
-    aggregate: relations.Aggregate
-
-    @property
-    def schema(self) -> relations.Schema:  # type: ignore[override]
-        return self.aggregate.schema
-
-    def children(self) -> tuple[relations.Relation, ...]:
-        return (self.source,)
-
-    def describe(self) -> str:
-        return "finish " + self.aggregate.describe()
-
-
-def _partial(node: PartialAggregate, bound: StageContext) -> pl.LazyFrame:
+def _partial(node: relations.PartialAggregate, context: StageContext) -> pl.LazyFrame:
     whole = node.aggregate
     states: list[pl.Expr] = []
     for name, agg in whole.aggs:
         values = na_as_null(agg.source) if agg.source is not None else pl.len()
         made = aggregates.STEPS[agg.name].partial(values, agg)
         states += [s.alias(n) for s, n in zip(made, aggregates.state_columns(name, agg))]
-    source = evaluate(whole.source, bound)
+    source = evaluate(whole.source, context)
     if not whole.keys:
         return source.select(states)
     keys = [na_as_null(e).alias(n) for n, e in whole.keys]
@@ -260,30 +226,30 @@ def _partial(node: PartialAggregate, bound: StageContext) -> pl.LazyFrame:
     return source.group_by(keys, maintain_order=not whole.sort).agg(states)
 
 
-def _combine(node: CombineAggregate, bound: StageContext) -> pl.LazyFrame:
+def _combine(node: relations.CombineAggregate, context: StageContext) -> pl.LazyFrame:
     whole = node.aggregate
     states: list[pl.Expr] = []
     for name, agg in whole.aggs:
         names = aggregates.state_columns(name, agg)
         states += [s.alias(n) for s, n in zip(aggregates.STEPS[agg.name].combine([pl.col(n) for n in names]), names)]
-    source = evaluate(node.source, bound)
+    source = evaluate(node.source, context)
     if not whole.keys:
         return source.select(states)
     return source.group_by([n for n, _ in whole.keys], maintain_order=not whole.sort).agg(states)
 
 
-def _finish(node: FinishAggregate, bound: StageContext) -> pl.LazyFrame:
+def _finish(node: relations.FinishAggregate, context: StageContext) -> pl.LazyFrame:
     whole = node.aggregate
     out = [pl.col(n).cast(e.dtype.polars) for n, e in whole.keys]
     for name, agg in whole.aggs:
         names = aggregates.state_columns(name, agg)
         out.append(aggregates.STEPS[agg.name].finish([pl.col(n) for n in names], agg).alias(name))
-    source = evaluate(node.source, bound).select(out)
+    source = evaluate(node.source, context).select(out)
     return source.sort([n for n, _ in whole.keys], nulls_last=True) if whole.keys and whole.sort else source
 
 
-def _aggregate(node: relations.Aggregate, bound: StageContext) -> pl.LazyFrame:
-    return _finish(FinishAggregate(PartialAggregate(node), node), bound)
+def _aggregate(node: relations.Aggregate, context: StageContext) -> pl.LazyFrame:
+    return _finish(relations.FinishAggregate(relations.PartialAggregate(node), node), context)
 
 
 # -- joins ----------------------------------------------------------------------------------------------------------
@@ -296,10 +262,10 @@ _HOW: dict[str, tuple[Any, Any]] = {
 }
 
 
-def _join(node: relations.Join, bound: StageContext) -> pl.LazyFrame:
+def _join(node: relations.Join, context: StageContext) -> pl.LazyFrame:
     sides = {
-        "left": _side(node.left, node.left_on, [c for _, s, c, _ in node.take if s == "left"], "l", bound),
-        "right": _side(node.right, node.right_on, [c for _, s, c, _ in node.take if s == "right"], "r", bound),
+        "left": _side(node.left, node.left_on, [c for _, s, c, _ in node.take if s == "left"], "l", context),
+        "right": _side(node.right, node.right_on, [c for _, s, c, _ in node.take if s == "right"], "r", context),
     }
     how, order = _HOW[node.how]
     on = [f"\1k{i}" for i in range(len(node.left_on))]
@@ -325,10 +291,10 @@ def _outer(left: pl.LazyFrame, right: pl.LazyFrame, on: list[str], nulls_last: l
 
 
 def _side(
-    node: relations.Relation, on: Sequence[str], take: Sequence[str], mark: str, bound: StageContext
+    node: relations.Relation, on: Sequence[str], take: Sequence[str], mark: str, context: StageContext
 ) -> pl.LazyFrame:
     keys = [na_as_null(Col(c, node.schema[c])).alias(f"\1k{i}") for i, c in enumerate(on)]
-    return evaluate(node, bound).select(*keys, *(pl.col(c).alias(f"\1{mark}{c}") for c in dict.fromkeys(take)))
+    return evaluate(node, context).select(*keys, *(pl.col(c).alias(f"\1{mark}{c}") for c in dict.fromkeys(take)))
 
 
 def _wider(a: DType, b: DType) -> DType:
@@ -359,8 +325,8 @@ _STEPS: dict[type, Any] = {
     relations.Sort: _sort,
     relations.Top: _top,
     relations.Aggregate: _aggregate,
-    PartialAggregate: _partial,
-    CombineAggregate: _combine,
-    FinishAggregate: _finish,
+    relations.PartialAggregate: _partial,
+    relations.CombineAggregate: _combine,
+    relations.FinishAggregate: _finish,
     relations.Join: _join,
 }

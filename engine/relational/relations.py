@@ -7,16 +7,19 @@ and never execute: `rules` rewrite them, `lowering` lowers them to layers, `eval
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from howdah.engine.plan.node import NOT_A_CHILD, Node
 from howdah.engine.relational.aggregates import Agg
 from howdah.engine.relational.columns import Column
 from howdah.engine.relational.dtypes import INT64, DType, How
 from howdah.errors import SchemaError, UnknownColumn, near
+
+if TYPE_CHECKING:
+    from howdah.io.readers.table import Condition, Split, TableSource
 
 INDEX = "__index__"
 """The hidden column of row labels that pandas would have given; index levels with names are INDEX + "0", "1", ..."""
@@ -25,65 +28,23 @@ Schema = dict[str, DType]
 NamedColumns = tuple[tuple[str, Column], ...]
 
 
-class Relation:
-    """Base of all relations. `schema` maps column names to types, in order."""
+class Relation(Node["Relation"], family=True):
+    """Base of all relations. `schema` maps column names to dtypes, in order."""
 
     schema: Schema
 
-    def children(self) -> tuple[Relation, ...]:
-        return tuple(v for f in fields(self) if isinstance(v := getattr(self, f.name), Relation))  # type: ignore[arg-type]
-
-    def map_children(self, turn: Callable[[Relation], Relation]) -> Relation:
-        """A copy whose sources went through `turn`; itself when nothing changed."""
-        changed = {
-            f.name: new
-            for f in fields(self)  # type: ignore[arg-type]
-            if isinstance(old := getattr(self, f.name), Relation) and (new := turn(old)) is not old
-        }
-        return replace(self, **changed) if changed else self  # type: ignore[type-var]
-
     def expressions(self) -> tuple[Column, ...]:
-        """The column expressions of this node, evaluated on its (first) source."""
+        """The column expressions of this node, evaluated on its (first) child."""
         return ()
 
     def map_expressions(self, change: Callable[[Column], Column]) -> Relation:
-        """A copy whose column expressions went through `change`."""
+        """A copy with `change` applied to its column expressions."""
         return self
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
-
-    def walk(self) -> Iterator[Relation]:
-        """This node and all below it, sources first."""
-        for source in self.children():
-            yield from source.walk()
-        yield self
 
     @property
     def positional(self) -> bool:
         """Whether the row labels are known to be 0, 1, 2, ... in order."""
         return False
-
-    @cached_property
-    def key(self) -> bytes:
-        """16 bytes that are equal for equal content."""
-        digest = hashlib.blake2b(type(self).__name__.encode(), digest_size=16)
-        for f in fields(self):  # type: ignore[arg-type]
-            value = getattr(self, f.name)
-            digest.update(b"\1" + f.name.encode() + b"=")
-            digest.update(value.key if isinstance(value, Relation) else self._content(f.name, value))
-        return digest.digest()
-
-    def _content(self, name: str, value: Any) -> bytes:
-        return repr(value).encode()
-
-    def describe(self) -> str:
-        """One line for people, without the sources."""
-        return type(self).__name__.lower()
-
-    def tree(self, indent: str = "") -> str:
-        """The plan as text, one node a line, sources below and indented."""
-        return "\n".join([indent + self.describe(), *(s.tree(indent + "  ") for s in self.children())])
 
     def require_column(self, name: str, where: str) -> None:
         """Raise UnknownColumn, with near names, unless `name` is a column."""
@@ -103,30 +64,23 @@ def check_columns(relation: Relation, columns: Sequence[Column], where: str) -> 
 
 
 @dataclass(frozen=True)
-class StageInput(Relation):
-    """Input `number` of a stage: what a task was handed. `many`: a list of tables to be put end to end."""
-
-    number: int
-    schema: Schema
-    concatenate: bool = False
-
-    def describe(self) -> str:
-        return f"input {self.number}"
-
-
-@dataclass(frozen=True)
 class Scan(Relation):
-    """Columns of a Parquet table. `table` is what `io.plan_parquet` gave; `whole` pieces are set inside stages.
+    """Columns of a table that a reader found.
 
-    `conditions` exclude row groups by their statistics; they do not filter rows. With INDEX in `columns` the global
-    row number is among the columns.
+    Attributes
+    ----------
+    table : the source; None inside the stages whose tasks are given their splits.
+    columns : what to read, in this order. With INDEX among them the number of the row in the whole table is read.
+    types : the dtypes of the stored columns.
+    conditions : exclude splits and parts of splits by their statistics; they do not filter rows.
+    splits : set inside of stages that read several splits as one task.
     """
 
-    table: Any
+    table: TableSource | None
     columns: tuple[str, ...]
     types: Schema
-    conditions: tuple[tuple[str, str, Any], ...] = ()
-    splits: tuple[Any, ...] | None = None
+    conditions: tuple[Condition, ...] = ()
+    splits: tuple[Split, ...] | None = None
 
     @cached_property
     def schema(self) -> Schema:  # type: ignore[override]
@@ -140,14 +94,22 @@ class Scan(Relation):
         """The columns that are in the files."""
         return tuple(c for c in self.columns if c != INDEX)
 
-    def _content(self, name: str, value: Any) -> bytes:
+    @cached_property
+    def nbytes(self) -> int:
+        """Stored bytes of the columns in the splits that the conditions leave."""
+        if self.table is None:
+            return 0
+        return sum(split.nbytes for split in self.table.splits(self.stored(), conditions=self.conditions))
+
+    def content(self, name: str, value: Any) -> bytes:
         if name == "table":
-            return b"" if value is None else repr([(f.path, f.size, f.mtime) for f in value.files]).encode()
-        return repr(value).encode()
+            return b"" if value is None else bytes(value.fingerprint)
+        return super().content(name, value)
 
     def describe(self) -> str:
         where = "".join(f" [{c} {op} {v!r}]" for c, op, v in self.conditions)
-        return f"scan {_short(self.table)}: {', '.join(_visible(self.columns)) or 'row counts'}{where}"
+        name = "a split" if self.table is None else self.table.name
+        return f"scan {name}: {', '.join(_visible(self.columns)) or 'row counts'}{where}"
 
 
 @dataclass(frozen=True)
@@ -163,8 +125,8 @@ class InMemory(Relation):
     def positional(self) -> bool:
         return self.is_range
 
-    def _content(self, name: str, value: Any) -> bytes:
-        return self.digest if name == "parts" else repr(value).encode()
+    def content(self, name: str, value: Any) -> bytes:
+        return self.digest if name == "parts" else super().content(name, value)
 
     def describe(self) -> str:
         return f"in memory: {', '.join(_visible(tuple(self.schema)))} ({sum(p.num_rows for p in self.parts)} rows)"
@@ -183,8 +145,8 @@ class Persisted(Relation):
     def positional(self) -> bool:
         return self.is_range
 
-    def _content(self, name: str, value: Any) -> bytes:
-        return bytes(value.layer) if name == "held" else repr(value).encode()
+    def content(self, name: str, value: Any) -> bytes:
+        return bytes(value.layer) if name == "held" else super().content(name, value)
 
     def describe(self) -> str:
         return f"persisted: {', '.join(_visible(tuple(self.schema)))} ({self.n} partitions)"
@@ -415,19 +377,63 @@ class MapPartitions(Relation):
     schema: Schema
     index_out: tuple[str, ...] = field(default=())
 
-    def _content(self, name: str, value: Any) -> bytes:
-        return b"" if name == "fn" else repr(value).encode()
+    def content(self, name: str, value: Any) -> bytes:
+        return b"" if name == "fn" else super().content(name, value)
 
     def describe(self) -> str:
         return f"map partitions, as pandas: {getattr(self.fn, '__name__', 'function')}"
 
 
+# -- inside of stages only ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class StageInput(Relation):
+    """Input `number` of a stage: a table, or with `concatenate` a list of tables to be put end to end."""
+
+    number: int
+    schema: Schema
+    concatenate: bool = False
+
+    def describe(self) -> str:
+        return f"input {self.number}"
+
+
+@dataclass(frozen=True)
+class PartialAggregate(Relation):
+    """The first step of an aggregate on one partition: keys and states."""
+
+    aggregate: Aggregate
+
+    def describe(self) -> str:
+        return "partial " + self.aggregate.describe()
+
+
+@dataclass(frozen=True)
+class CombineAggregate(Relation):
+    """The states of several partitions put together, in the order of the partitions."""
+
+    source: Relation
+    aggregate: Aggregate = field(metadata=NOT_A_CHILD)
+
+    def describe(self) -> str:
+        return "combine " + self.aggregate.describe()
+
+
+@dataclass(frozen=True)
+class FinishAggregate(Relation):
+    """The values of combined states."""
+
+    source: Relation
+    aggregate: Aggregate = field(metadata=NOT_A_CHILD)
+
+    @property
+    def schema(self) -> Schema:  # type: ignore[override]
+        return self.aggregate.schema
+
+    def describe(self) -> str:
+        return "finish " + self.aggregate.describe()
+
+
 def _visible(columns: tuple[str, ...]) -> list[str]:
     return [c if c != INDEX else "row number" for c in columns if c == INDEX or not c.startswith(INDEX)]
-
-
-def _short(table: Any) -> str:
-    files = table.files if table is not None else ()
-    if not files:
-        return "a piece"
-    return str(files[0].path).rsplit("/", 1)[0] if len(files) > 1 else str(files[0].path)

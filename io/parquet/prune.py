@@ -1,7 +1,7 @@
 """Which row groups can have a matching row, by their statistics. Never drops one that can.
 
 For the planner in this folder. A *filter* is (column, op, value), several are a conjunction; it removes row groups, not
-rows: whoever asked filters the rows as well. The rows that match are meant as pandas means them (NaN matches no
+rows: whoever asked conditions the rows as well. The rows that match are meant as pandas means them (NaN matches no
 comparison but ``!=``), and where the engine could see a value in two ways (a decimal 0.05 and the float 0.05; a float32
 column and a Python float), a row group goes only if it has no matching row in any of them.
 """
@@ -20,11 +20,7 @@ import pandas as pd
 import pyarrow as pa
 
 from howdah.errors import bad_value
-
-Condition = tuple[str, str, Any]
-"""(column, op, value); ops are those of `OPS`, value is ignored for ``is_null`` and ``not_null``."""
-
-OPS = ("==", "!=", "<", "<=", ">", ">=", "in", "is_null", "not_null")
+from howdah.io.readers.table import CONDITION_OPS, Condition
 
 _UNITS = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
 _DAY = 86_400_000_000_000
@@ -39,8 +35,8 @@ def can_match(statistics: Any, rows: int, kind: pa.DataType, op: str, value: Any
     rows : the row group's rows.
     kind : the column's type.
     """
-    if op not in OPS:
-        raise bad_value("filter", op, f"use one of {', '.join(OPS)}")
+    if op not in CONDITION_OPS:
+        raise bad_value("filter", op, f"use one of {', '.join(CONDITION_OPS)}")
     if statistics is None or pa.types.is_nested(kind):
         return True
     nulls = statistics.null_count if statistics.has_null_count else None
@@ -161,10 +157,10 @@ def _nanoseconds(value: Any, *, aware: bool) -> int | None:
 
 
 def matching_groups(
-    metadata: Any, schema: pa.Schema, leaves: dict[str, range], filters: Sequence[Condition]
+    metadata: Any, schema: pa.Schema, leaves: dict[str, range], conditions: Sequence[Condition]
 ) -> Iterable[int]:
-    """Indices of the row groups of a file that may have a row for which all filters hold."""
-    wanted = [(leaves[name].start, schema.field(name).type, op, value) for name, op, value in filters]
+    """Indices of the row groups of a file that may have a row for which all conditions hold."""
+    wanted = [(leaves[name].start, schema.field(name).type, op, value) for name, op, value in conditions]
     for index in range(metadata.num_row_groups):
         group = metadata.row_group(index)
         rows = group.num_rows

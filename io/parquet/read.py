@@ -1,4 +1,4 @@
-"""Read pieces of a planned table as lazy Polars frames.
+"""Read splits of a planned table as lazy Polars frames.
 
 For the collections; runs on the workers. Columns come exactly as the file has them. Projection and filters that are
 put on the frame afterwards reach Polars' own Parquet reader, for local files and for HDFS alike, and a row index counts
@@ -14,28 +14,31 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Sequence
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import polars as pl
 
 from howdah.errors import StorageError, UnknownColumn, near
 from howdah.io.parquet.footer import Footer, chunk_range, leaves_of, read_footer
-from howdah.io.parquet.plan import ParquetTable, RowGroupRange, Split
+
+if TYPE_CHECKING:
+    from howdah.io.parquet.split import ParquetSplit
+    from howdah.io.parquet.table import ParquetTable
 
 _GAP = 256 << 10
 """Two ranges with less than this between them are fetched as one: a request costs about what these bytes cost."""
 _INDEX_LIMIT = 2**32
 
 
-def scan_split(split: Split, columns: Sequence[str], *, row_index: str | None = None) -> pl.LazyFrame:
-    """A lazy frame over one piece, `columns` in this order.
+def scan_split(split: ParquetSplit, columns: Sequence[str], *, row_index: str | None = None) -> pl.LazyFrame:
+    """A lazy frame over one split, `columns` in this order.
 
     From HDFS, the bytes are fetched when this is called; decoding waits for `collect`.
 
     Parameters
     ----------
     row_index : name of a first column with the row's number in the whole table: UInt32, or Int64 where the table has
-        2**32 rows or more (the same for every piece of it).
+        2**32 rows or more (the same for every split of it).
 
     Raises
     ------
@@ -47,25 +50,25 @@ def scan_split(split: Split, columns: Sequence[str], *, row_index: str | None = 
         source: Any = split.path
     else:
         source = _fetch(split, columns)
-    runs = split.row_group_ranges or (RowGroupRange(0, 0, 0, 0),)
-    frames = [_scan_run(source, run, split, row_index) for run in runs]
+    slices = [(groups.offset, groups.rows) for groups in split.row_group_ranges] or [(0, 0)]
+    frames = [_scan_slice(source, offset, rows, split, row_index) for offset, rows in slices]
     frame = frames[0] if len(frames) == 1 else pl.concat(frames)
     return frame.select([*([row_index] if row_index is not None else []), *columns])
 
 
-def _check_unchanged(piece: Split) -> None:
-    now = piece.filesystem.info(piece.path)
-    if (now.size, now.mtime) != (piece.size, piece.mtime):
-        raise StorageError(f"{piece.url}: rewritten since it was planned. Read it again from the start")
+def _check_unchanged(split: ParquetSplit) -> None:
+    now = split.filesystem.info(split.path)
+    if (now.size, now.mtime) != (split.size, split.mtime):
+        raise StorageError(f"{split.url}: rewritten since it was planned. Read it again from the start")
 
 
-def _scan_run(source: Any, run: RowGroupRange, piece: Split, row_index: str | None) -> pl.LazyFrame:
-    wide = piece.table_rows >= _INDEX_LIMIT
-    frame = _scan(source, row_index, 0 if wide else piece.file_first_row)
+def _scan_slice(source: Any, offset: int, rows: int, split: ParquetSplit, row_index: str | None) -> pl.LazyFrame:
+    wide = split.table_rows >= _INDEX_LIMIT
+    frame = _scan(source, row_index, 0 if wide else split.file_first_row)
     # Polars prunes row groups by the slice and still pushes later filters below it
-    frame = frame.slice(run.offset, run.rows)
+    frame = frame.slice(offset, rows)
     if row_index is not None and wide:
-        frame = frame.with_columns(pl.col(row_index).cast(pl.Int64) + piece.file_first_row)
+        frame = frame.with_columns(pl.col(row_index).cast(pl.Int64) + split.file_first_row)
     return frame
 
 
@@ -86,19 +89,19 @@ def scan_whole(table: ParquetTable, columns: Sequence[str], *, row_index: str | 
     return _scan(names, row_index, 0).select([*([row_index] if row_index is not None else []), *columns])
 
 
-def _fetch(piece: Split, columns: Sequence[str]) -> BinaryIO:
-    """The bytes of the piece's columns, at their own offsets in an otherwise empty file of the same length."""
-    footer = read_footer(piece.filesystem, piece.path, piece.size, piece.mtime)
+def _fetch(split: ParquetSplit, columns: Sequence[str]) -> BinaryIO:
+    """The bytes of the split's columns, at their own offsets in an otherwise empty file of the same length."""
+    footer = read_footer(split.filesystem, split.path, split.size, split.mtime)
     file = _memory_file()
     try:
         number = file.fileno()
-        os.ftruncate(number, piece.size)
+        os.ftruncate(number, split.size)
         os.pwrite(number, b"PAR1", 0)
         os.pwrite(number, footer.raw, footer.start)
-        ranges = coalesce(_chunk_ranges(footer, piece, columns))
+        ranges = coalesce(_chunk_ranges(footer, split, columns))
         if ranges:
-            piece.filesystem.read_ranges(
-                piece.path, ranges, piece.size, lambda offset, chunk: os.pwrite(number, chunk, offset)
+            split.filesystem.read_ranges(
+                split.path, ranges, split.size, lambda offset, chunk: os.pwrite(number, chunk, offset)
             )
     except BaseException:
         file.close()
@@ -112,13 +115,13 @@ def _memory_file() -> BinaryIO:
     return tempfile.TemporaryFile()
 
 
-def _chunk_ranges(footer: Footer, piece: Split, columns: Sequence[str]) -> list[tuple[int, int]]:
+def _chunk_ranges(footer: Footer, split: ParquetSplit, columns: Sequence[str]) -> list[tuple[int, int]]:
     leaves = leaves_of(footer.schema)
     for name in columns:
         if name not in leaves:
-            raise UnknownColumn(f"{piece.url} has no column {name!r}: {near(name, leaves)}")
+            raise UnknownColumn(f"{split.url} has no column {name!r}: {near(name, leaves)}")
     wanted = sorted(leaf for name in set(columns) for leaf in leaves[name])
-    groups = [footer.metadata.row_group(index) for index in piece.row_groups]
+    groups = [footer.metadata.row_group(index) for index in split.row_groups]
     return [chunk_range(group.column(leaf)) for group in groups for leaf in wanted]
 
 

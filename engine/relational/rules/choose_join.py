@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from howdah.engine.relational import relations, sizes
+from howdah.engine.plan.options import current_options
+from howdah.engine.relational import relations
+from howdah.engine.relational.estimate import estimated_bytes
 from howdah.engine.relational.relations import Relation
 
 _ORDERLESS = {"sum", "mean", "min", "max", "count", "size", "nunique", "var", "std", "any"}
@@ -39,6 +41,6 @@ def _sides(node: relations.Join, ordered: bool) -> relations.Join:
         return replace(node, small="right", ordered=ordered)
     if node.how == "right":
         return replace(node, small="left", ordered=ordered)
-    left, right = sizes.estimated_bytes(node.left), sizes.estimated_bytes(node.right)
-    keep_order = ordered and right <= sizes.BROADCAST_BYTES  # the left side's order is the join's
+    left, right = estimated_bytes(node.left), estimated_bytes(node.right)
+    keep_order = ordered and right <= current_options().broadcast_bytes  # the left side's order is the join's
     return replace(node, small="right" if keep_order or right <= left else "left", ordered=ordered)

@@ -10,8 +10,7 @@ import pytest
 
 import howdah as hd
 from howdah.engine.execution import dispatch as execute
-from howdah.engine.frame import compute
-from howdah.engine.relational import sizes
+from howdah.engine.plan.options import compile_options
 
 
 @pytest.fixture
@@ -50,14 +49,12 @@ def test_a_small_table_is_one_task(df: Any) -> None:
     assert "2. " not in layers
 
 
-def test_a_large_table_is_a_task_per_piece_and_a_tree(df: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compute, "_fits", lambda plan: False)
-    monkeypatch.setattr(sizes, "SINGLE_TASK_BYTES", -1)
-    monkeypatch.setattr(sizes, "SPLIT_BYTES", 1)
-    _, _, layers = parts(df.groupby("name").price.sum().explain())
-    assert "1. scan+partial sums: 3 tasks" in layers
-    assert "(takes 8 to one of 1)" in layers
-    assert df.npartitions == 3
+def test_a_large_table_is_a_task_per_split_and_a_tree(df: Any) -> None:
+    with compile_options(single_task_bytes=-1, split_bytes=1, local_memory_share=-1):
+        _, _, layers = parts(df.groupby("name").price.sum().explain())
+        assert "1. scan+partial sums: 3 tasks" in layers
+        assert "(takes 8 to one of 1)" in layers
+        assert df.npartitions == 3
 
 
 def test_says_what_runs_as_pandas(df: Any) -> None:

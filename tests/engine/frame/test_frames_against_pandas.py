@@ -19,9 +19,8 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 import howdah as hd
-from howdah.engine.frame import compute
 from howdah.engine.frame.collection import state_of
-from howdah.engine.relational import sizes
+from howdah.engine.plan.options import compile_options
 from howdah.errors import NotSupported, SchemaError
 
 TYPES = {
@@ -50,13 +49,10 @@ NUMBERS = ("int64", "float64", "int32", "uint8", "int8")
 
 
 @pytest.fixture(params=["one stage", "many tasks"])
-def shape(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    if request.param == "many tasks":
-        monkeypatch.setattr(compute, "_fits", lambda plan: False)
-        monkeypatch.setattr(sizes, "SINGLE_TASK_BYTES", -1)
-        monkeypatch.setattr(sizes, "SPLIT_BYTES", 1)
-        monkeypatch.setattr(sizes, "FAN_IN", 2)
-    return request.param
+def shape(request: pytest.FixtureRequest) -> Iterator[str]:
+    small = {"single_task_bytes": -1, "split_bytes": 1, "fan_in": 2, "local_memory_share": -1}
+    with compile_options(**small if request.param == "many tasks" else {}):
+        yield request.param
 
 
 def write(folder: Path, rows: list[dict[str, Any]], cuts: list[int], group: int, statistics: bool = True) -> Any:

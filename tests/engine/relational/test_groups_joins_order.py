@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 import howdah as hd
-from howdah.engine.relational import sizes
+from howdah.engine.plan.options import compile_options
 
 FRAME = pd.DataFrame(
     {
@@ -119,11 +119,11 @@ def plain(frame: Any) -> Any:
 @pytest.mark.filterwarnings("ignore:You are merging on int and float")
 @pytest.mark.parametrize("npartitions", [1, 4])
 @pytest.mark.parametrize("name", [*GROUPS, *JOINS, *ORDER])
-def test_rows_and_order_are_pandas(name: str, npartitions: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sizes, "FAN_IN", 2)
+def test_rows_and_order_are_pandas(name: str, npartitions: int) -> None:
     pipeline = (GROUPS | JOINS | ORDER)[name]
     want = pipeline(FRAME)
-    got = pipeline(hd.from_pandas(FRAME, npartitions=npartitions)).compute(scheduler="inline")
+    with compile_options(fan_in=2):
+        got = pipeline(hd.from_pandas(FRAME, npartitions=npartitions)).compute(scheduler="inline")
     check = pd.testing.assert_frame_equal if isinstance(want, pd.DataFrame) else pd.testing.assert_series_equal
     check(*(plain(x) if name in JOINS else x for x in (got, want)), rtol=1e-12)
 

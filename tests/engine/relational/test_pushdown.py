@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,11 @@ import pyarrow.parquet as pq
 import pytest
 
 import howdah as hd
-import howdah.io
-from howdah.engine.frame import compute
 from howdah.engine.frame.collection import state_of
-from howdah.engine.relational import relations, sizes
-from howdah.engine.relational.rules import optimise
+from howdah.engine.plan.options import compile_options
+from howdah.engine.relational import relations
+from howdah.engine.relational.compile import COMPILER
+from howdah.io import ParquetSplit, ParquetTable
 
 ROWS = 100
 GROUP = 10
@@ -46,7 +46,7 @@ def table(tmp_path: Path) -> Path:
 
 
 class Reads:
-    """What `howdah.io` was asked for: columns, and rows of the pieces."""
+    """What was read: columns, and rows of the splits."""
 
     def __init__(self) -> None:
         self.columns: set[str] = set()
@@ -54,22 +54,20 @@ class Reads:
 
 
 @pytest.fixture
-def reads(monkeypatch: pytest.MonkeyPatch) -> Reads:
-    """Counts what is read, piece by piece, with one row group a task."""
+def reads(monkeypatch: pytest.MonkeyPatch) -> Iterator[Reads]:
+    """Counts what is read, split by split, with one row group a task."""
     seen = Reads()
-    scan_split = howdah.io.scan_split
+    scan = ParquetSplit.scan
 
-    def counted(piece: Any, columns: Any, *, row_index: str | None = None) -> pl.LazyFrame:
+    def counted(split: ParquetSplit, columns: Any, *, row_index: str | None = None) -> pl.LazyFrame:
         seen.columns |= set(columns)
-        seen.rows += piece.rows
-        return scan_split(piece, columns, row_index=row_index)
+        seen.rows += split.rows
+        return scan(split, columns, row_index=row_index)
 
-    monkeypatch.setattr(howdah.io, "scan_split", counted)
-    monkeypatch.setattr(howdah.io, "scan_whole", lambda *args, **kwargs: None)
-    monkeypatch.setattr(compute, "_fits", lambda plan: False)
-    monkeypatch.setattr(sizes, "SINGLE_TASK_BYTES", -1)
-    monkeypatch.setattr(sizes, "SPLIT_BYTES", 1)
-    return seen
+    monkeypatch.setattr(ParquetSplit, "scan", counted)
+    monkeypatch.setattr(ParquetTable, "scan", lambda *args, **kwargs: None)
+    with compile_options(single_task_bytes=-1, split_bytes=1, local_memory_share=-1):
+        yield seen
 
 
 Pipeline = Callable[[Any], Any]
@@ -153,7 +151,7 @@ def test_the_predicate_reaches_the_scan(table: Path) -> None:
     df = hd.read_parquet(table)
     df = df.assign(y=df.x * 2).sort_values(["k", "n"])
     df = df[(df.n > 30) & (df.y < 90)]
-    plan = optimise(state_of(df.groupby("k").x.sum()).plan())
+    plan = COMPILER.optimise(state_of(df.groupby("k").x.sum()).plan())
     (scan,) = [node for node in plan.walk() if isinstance(node, relations.Scan)]
     assert scan.conditions == (("n", ">", 30),)
     assert set(scan.columns) == {"k", "n", "x"}
@@ -187,6 +185,6 @@ def test_rules_come_to_rest(table: Path) -> None:
     """An optimised plan is optimised: the rules do not undo each other."""
     df = hd.read_parquet(table)
     plan = state_of(df.assign(y=df.x + 1).merge(df.groupby("k").n.max().reset_index(), on="k")).plan()
-    once = optimise(plan)
-    assert optimise(once).key == once.key
+    once = COMPILER.optimise(plan)
+    assert COMPILER.optimise(once).key == once.key
     assert list(once.schema.items()) == list(plan.schema.items())

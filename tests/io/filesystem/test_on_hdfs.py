@@ -434,7 +434,7 @@ def test_local_and_hdfs_give_the_same(hadoop: Any, filesystem: FileSystem, folde
         assert isinstance(entry, FileInfo)
         (tmp_path / entry.name).write_bytes(filesystem.open(entry.path).read())
     filters = [("id", ">=", 2500)]
-    both = [plan_parquet(url).splits(["noise", "id"], filters=filters) for url in (f"hdfs://{folder}", tmp_path)]
+    both = [plan_parquet(url).splits(["noise", "id"], conditions=filters) for url in (f"hdfs://{folder}", tmp_path)]
     far, near = ([scan_split(p, ["noise", "id"], row_index="#").collect() for p in pieces] for pieces in both)
     assert pl.concat(far).equals(pl.concat(near))
     assert [p.nbytes for p in both[0]] == [p.nbytes for p in both[1]]

@@ -1,8 +1,8 @@
-"""Plan the reading of Parquet: which row groups, in which pieces, on which hosts.
+"""Parquet tables: their files, and the splits that they are cut into (which row groups, on which hosts).
 
-For the collections. One listing per folder (with block locations in the same call), one footer per file, read in
-parallel; everything that can be wrong with the input (missing, truncated, schemas that differ) is raised here, naming
-the file, before any task exists. A `Split` is what travels to a worker: some row groups of one file.
+`plan_parquet` is the reader `parquet` of the group `howdah.readers`. It lists each folder once (with block locations in
+the same call) and reads one footer per file, several at a time. Everything that can be wrong with the input (missing,
+truncated, schemas that differ) is raised here, naming the file, before any task exists.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ from __future__ import annotations
 import json
 import os
 import posixpath
+import warnings
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -23,10 +24,13 @@ from howdah.io.filesystem.block_locations import preferred_hosts
 from howdah.io.filesystem.filesystem import FileSystem, is_glob, open_filesystem
 from howdah.io.hadoop.records import Block, FileInfo
 from howdah.io.parquet.footer import Footer, chunk_range, leaves_of, read_footers
-from howdah.io.parquet.prune import Condition, matching_groups
+from howdah.io.parquet.prune import matching_groups
+from howdah.io.parquet.read import scan_whole
+from howdah.io.parquet.split import ParquetSplit, RowGroupRange
+from howdah.io.readers.table import TARGET_BYTES, Condition, TableSource
 
-TARGET_BYTES = 32 << 20
-"""Stored bytes of the chosen columns in one piece: some 100 to 200 MB decoded, about a second of work."""
+if TYPE_CHECKING:
+    import polars as pl
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,59 +57,8 @@ class ParquetFile:
     footer: Footer = field(repr=False, compare=False)
 
 
-@dataclass(frozen=True, slots=True)
-class RowGroupRange:
-    """Neighbouring row groups `first` to `stop` (exclusive) of a file: `rows` rows from its row `offset`."""
-
-    first: int
-    stop: int
-    offset: int
-    rows: int
-
-
-@dataclass(frozen=True, slots=True)
-class Split:
-    """Some row groups of one file: the work of one task. Pickles to a few hundred bytes.
-
-    Attributes
-    ----------
-    path, size, mtime : the file as planned; reading another length fails.
-    runs : its row groups in order; there are gaps between them where statistics left some out.
-    file_first_row : the number of the file's first row in the whole table.
-    rows : rows of all runs together.
-    nbytes : stored (compressed) bytes of the planned columns.
-    hosts : who holds most of these bytes, best first; () is "anywhere".
-    table_rows : rows of the whole table (it decides how wide a global row number must be).
-    """
-
-    filesystem: FileSystem
-    path: str
-    size: int
-    mtime: int
-    row_group_ranges: tuple[RowGroupRange, ...]
-    file_first_row: int
-    rows: int
-    nbytes: int
-    hosts: tuple[str, ...]
-    table_rows: int
-
-    @property
-    def first_row(self) -> int:
-        """The number of its first row in the whole table."""
-        return self.file_first_row + (self.row_group_ranges[0].offset if self.row_group_ranges else 0)
-
-    @property
-    def row_groups(self) -> tuple[int, ...]:
-        """Indices of its row groups in the file."""
-        return tuple(index for run in self.row_group_ranges for index in range(run.first, run.stop))
-
-    @property
-    def url(self) -> str:
-        return self.filesystem.url(self.path)
-
-
 @dataclass(frozen=True)
-class ParquetTable:
+class ParquetTable(TableSource):
     """A planned table: what `plan_parquet` found. Made by it alone.
 
     Attributes
@@ -121,7 +74,23 @@ class ParquetTable:
     files: tuple[ParquetFile, ...] = field(repr=False)
 
     @property
+    def name(self) -> str:  # type: ignore[override]
+        """The folder of the files, or the one file."""
+        path = self.files[0].path
+        return path.rsplit("/", 1)[0] if len(self.files) > 1 else path
+
+    @property
+    def fingerprint(self) -> bytes:
+        """The files with their sizes and times."""
+        return repr([(file.path, file.size, file.mtime) for file in self.files]).encode()
+
+    @property
+    def is_local(self) -> bool:
+        return self.filesystem.is_local
+
+    @cached_property
     def rows(self) -> int:
+        """Rows of all files."""
         return sum(file.rows for file in self.files)
 
     @property
@@ -135,7 +104,7 @@ class ParquetTable:
 
     @cached_property
     def null_counts(self) -> dict[str, int | None]:
-        """Nulls per column from the statistics; None where some row group does not tell (nested columns never do)."""
+        """Nulls per column from the statistics; None where a row group has none (those of nested columns never do)."""
         return {name: self._nulls(name) for name in self.schema.names}
 
     def _nulls(self, name: str) -> int | None:
@@ -164,6 +133,13 @@ class ParquetTable:
         names = self.pandas_metadata.get("index_columns", [])
         return tuple(name for name in names if isinstance(name, str) and name in self.leaves)
 
+    @property
+    def index_levels(self) -> tuple[tuple[str, str | None], ...]:
+        """(column, label) of the stored index columns, as pandas named them."""
+        labels = {entry.get("field_name"): entry.get("name") for entry in self.pandas_metadata.get("columns", [])}
+        unnamed = {name: None if name.startswith("__index_level_") else name for name in self.index_columns}
+        return tuple((name, labels.get(name, unnamed[name])) for name in self.index_columns)
+
     def stored_bytes(self, columns: Sequence[str]) -> int:
         """Stored bytes of some columns in the whole table."""
         leaves = self._leaf_indices(columns)
@@ -174,34 +150,43 @@ class ParquetTable:
         )
 
     def splits(
-        self, columns: Sequence[str], *, filters: Sequence[Condition] = (), target_bytes: int = TARGET_BYTES
-    ) -> list[Split]:
-        """Cut the table into pieces, in row order; never an empty list.
+        self, columns: Sequence[str], *, conditions: Sequence[Condition] = (), target_bytes: int = TARGET_BYTES
+    ) -> list[ParquetSplit]:
+        """Cut the table into splits, in row order; never an empty list.
 
         Parameters
         ----------
-        columns : the columns that will be read: `nbytes` and the pieces' sizes count only them.
-        filters : row groups whose statistics exclude one of these (column, op, value) are left out; the rows of the
+        columns : the columns that will be read: `nbytes` and the sizes of splits count only them.
+        conditions : row groups whose statistics exclude one of these (column, op, value) are left out; the rows of the
             others are not filtered. Ops: ``== != < <= > >= in is_null not_null``.
         target_bytes : row groups of one file and on the same hosts are put together up to this many stored bytes.
 
         Returns
         -------
-        list of Split
-            If nothing is left (no rows, or all excluded), one piece without rows, which scans to an empty frame.
+        list of ParquetSplit
+            If nothing is left (no rows, or all excluded), one split without rows, which scans to an empty frame.
 
         Raises
         ------
         UnknownColumn
-            A column or a filter's column is not there; the message offers near names.
+            A column or a condition's column is not there; the message offers near names.
         """
         leaves = self._leaf_indices(columns)
-        self._leaf_indices([name for name, _, _ in filters])
+        self._leaf_indices([name for name, _, _ in conditions])
         if target_bytes < 1:
             raise bad_value("target_bytes", target_bytes, "give a positive number of bytes")
-        total = self.rows
-        found = [piece for file in self.files for piece in self._cut(file, leaves, filters, target_bytes, total)]
-        return found or [self._piece(self.files[0], [], 0, (), total)]
+        found = [split for file in self.files for split in self._cut(file, leaves, conditions, target_bytes)]
+        return found or [self._split(self.files[0], [], 0, ())]
+
+    def pieces(
+        self, columns: Sequence[str], *, filters: Sequence[Condition] = (), target_bytes: int = TARGET_BYTES
+    ) -> list[ParquetSplit]:
+        """Deprecated: the former name of `splits`, whose `conditions` were `filters`."""
+        warnings.warn("ParquetTable.pieces is now ParquetTable.splits", DeprecationWarning, stacklevel=2)
+        return self.splits(columns, conditions=filters, target_bytes=target_bytes)
+
+    def scan(self, columns: Sequence[str], *, row_index: str | None = None) -> pl.LazyFrame | None:
+        return scan_whole(self, columns, row_index=row_index)
 
     def _leaf_indices(self, columns: Sequence[str]) -> list[int]:
         for name in columns:
@@ -210,36 +195,42 @@ class ParquetTable:
         return [leaf for name in dict.fromkeys(columns) for leaf in self.leaves[name]]
 
     def _cut(
-        self, file: ParquetFile, leaves: Sequence[int], filters: Sequence[Condition], target: int, total: int
-    ) -> Iterator[Split]:
+        self, file: ParquetFile, leaves: Sequence[int], conditions: Sequence[Condition], target: int
+    ) -> Iterator[ParquetSplit]:
         metadata = file.footer.metadata
         chosen: list[int] = []
         hosts: tuple[str, ...] = ()
         nbytes = 0
-        for index in matching_groups(metadata, self.schema, leaves_of(file.footer.schema), filters):
+        for index in matching_groups(metadata, self.schema, leaves_of(file.footer.schema), conditions):
             group = file.row_groups[index]
             if group.rows == 0:
                 continue
             size = _group_bytes(metadata.row_group(index), _own_leaves(self, file, leaves))
             there = preferred_hosts(file.blocks, group.start, group.stop, salt=zlib.crc32(file.path.encode()))
             if chosen and (nbytes + size > target or set(there) != set(hosts)):
-                yield self._piece(file, chosen, nbytes, hosts, total)
+                yield self._split(file, chosen, nbytes, hosts)
                 chosen, nbytes = [], 0
             if not chosen:
                 hosts = there
             chosen.append(index)
             nbytes += size
         if chosen:
-            yield self._piece(file, chosen, nbytes, hosts, total)
+            yield self._split(file, chosen, nbytes, hosts)
 
-    def _piece(
-        self, file: ParquetFile, groups: Sequence[int], nbytes: int, hosts: tuple[str, ...], total: int
-    ) -> Split:
-        runs = tuple(_runs(file, groups))
-        rows = sum(run.rows for run in runs)
-        return Split(
-            self.filesystem, file.path, file.size, file.mtime, runs, file.first_row, rows, nbytes, hosts, total
-        )  # fmt: skip
+    def _split(self, file: ParquetFile, groups: Sequence[int], nbytes: int, hosts: tuple[str, ...]) -> ParquetSplit:
+        ranges = tuple(_row_group_ranges(file, groups))
+        return ParquetSplit(
+            filesystem=self.filesystem,
+            path=file.path,
+            size=file.size,
+            mtime=file.mtime,
+            row_group_ranges=ranges,
+            file_first_row=file.first_row,
+            rows=sum(groups.rows for groups in ranges),
+            nbytes=nbytes,
+            hosts=hosts,
+            table_rows=self.rows,
+        )
 
 
 def _own_leaves(table: ParquetTable, file: ParquetFile, leaves: Sequence[int]) -> Sequence[int]:
@@ -255,7 +246,7 @@ def _group_bytes(group: Any, leaves: Sequence[int]) -> int:
     return sum(group.column(leaf).total_compressed_size for leaf in leaves)
 
 
-def _runs(file: ParquetFile, groups: Sequence[int]) -> Iterator[RowGroupRange]:
+def _row_group_ranges(file: ParquetFile, groups: Sequence[int]) -> Iterator[RowGroupRange]:
     position = 0
     while position < len(groups):
         first = stop = groups[position]
@@ -299,7 +290,7 @@ def plan_parquet(
     ...     table = plan_parquet(folder)
     >>> table.rows, table.schema.names, table.null_counts
     (3, ['x'], {'x': 0})
-    >>> [(piece.first_row, piece.rows) for piece in table.splits(["x"])]
+    >>> [(split.first_row, split.rows) for split in table.splits(["x"])]
     [(0, 3)]
     """
     urls = [url] if isinstance(url, str | os.PathLike) else list(url)
@@ -331,23 +322,23 @@ def _files(filesystem: FileSystem, path: str) -> list[FileInfo]:
         try:
             found = _walk(filesystem, path)
         except PathMissing as error:
-            raise _left_aside(filesystem, path, error) from error
+            raise _with_backup(filesystem, path, error) from error
     if not found:
         raise PathMissing(f"{filesystem.url(path)}: no Parquet file in this folder")
     return found
 
 
-def _left_aside(filesystem: FileSystem, path: str, error: PathMissing) -> PathMissing:
-    """The table may be missing because an overwrite was killed between its two renames (`parquet_write`)."""
+def _with_backup(filesystem: FileSystem, path: str, error: PathMissing) -> PathMissing:
+    """The error with the backup that an overwrite left when it was killed between its two renames (`write`)."""
     parent, name = posixpath.split(path)
     try:
-        aside = [entry for entry in filesystem.ls(parent) if entry.name.startswith(f".{name}.howdah-old-")]
+        backups = [entry for entry in filesystem.ls(parent) if entry.name.startswith(f".{name}.howdah-old-")]
     except PathMissing:
         return error
-    if not aside:
+    if not backups:
         return error
     return PathMissing(
-        f"{error}. An overwrite of it was killed; the data before that is whole in {filesystem.url(aside[0].path)}: "
+        f"{error}. An overwrite of it was killed; the data before that is whole in {filesystem.url(backups[0].path)}: "
         "rename it back, or run that write again"
     )
 

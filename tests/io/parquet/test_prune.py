@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from howdah.io import plan_parquet
-from howdah.io.parquet.prune import OPS
+from howdah.io.readers.table import CONDITION_OPS
 
 GROUP = 3
 UTC = dt.UTC
@@ -87,11 +87,11 @@ def matches(cell: Any, op: str, value: Any, kind: pa.DataType) -> bool:
 def test_no_matching_row_is_dropped(name: str, tmp_path: Path, data: st.DataObject) -> None:
     kind, cells, values = KINDS[name]
     column = pa.array(data.draw(st.lists(st.none() | cells, min_size=1, max_size=12)), kind)
-    op = data.draw(st.sampled_from(OPS))
+    op = data.draw(st.sampled_from(CONDITION_OPS))
     value = data.draw(st.lists(values, max_size=3)) if op == "in" else data.draw(values)
     path = tmp_path / "t.parquet"
     pq.write_table(pa.table({"c": column}), path, row_group_size=GROUP)
-    pieces = plan_parquet(path).splits(["c"], filters=[("c", op, value)])
+    pieces = plan_parquet(path).splits(["c"], conditions=[("c", op, value)])
     kept = {run.offset + i for piece in pieces for run in piece.row_group_ranges for i in range(run.rows)}
     for row, cell in enumerate(column.to_pylist()):
         if matches(cell, op, value, kind):
@@ -127,5 +127,5 @@ def test_what_can_be_dropped_is(
     kind: pa.DataType, cells: list[Any], op: str, value: Any, kept: int, tmp_path: Path
 ) -> None:
     pq.write_table(pa.table({"c": pa.array(cells, kind)}), tmp_path / "t.parquet", row_group_size=GROUP)
-    pieces = plan_parquet(tmp_path).splits(["c"], filters=[("c", op, value)])
+    pieces = plan_parquet(tmp_path).splits(["c"], conditions=[("c", op, value)])
     assert sum(piece.rows for piece in pieces) == kept

@@ -129,7 +129,7 @@ def test_schemas_may_differ_in_order_nullability_and_arrow_s_memory_form(tmp_pat
     only_b = [piece.nbytes for piece in table.splits(["b"])]
     metadata = [pq.read_metadata(f.path).row_group(0) for f in table.files]
     assert only_b == [metadata[0].column(1).total_compressed_size, metadata[1].column(0).total_compressed_size]
-    assert len(table.splits(["b"], filters=[("a", "==", 2)])) == 1
+    assert len(table.splits(["b"], conditions=[("a", "==", 2)])) == 1
 
 
 def test_columns_that_are_not_there_are_told_with_near_names(tmp_path: Path) -> None:
@@ -137,9 +137,9 @@ def test_columns_that_are_not_there_are_told_with_near_names(tmp_path: Path) -> 
     with pytest.raises(UnknownColumn, match="no column 'l_shipdat': did you mean 'l_shipdate'"):
         table.splits(["l_shipdat"])
     with pytest.raises(UnknownColumn, match="no column 'q'"):
-        table.splits(["x"], filters=[("q", "==", 1)])
+        table.splits(["x"], conditions=[("q", "==", 1)])
     with pytest.raises(InputError, match="use one of"):
-        table.splits(["x"], filters=[("x", "=", 1)])
+        table.splits(["x"], conditions=[("x", "=", 1)])
 
 
 def test_nulls_are_counted_from_statistics(tmp_path: Path) -> None:
@@ -183,11 +183,11 @@ def test_pieces_cover_every_row_once_and_respect_the_target(tmp_path: Path) -> N
 
 def test_pieces_leave_out_row_groups_and_keep_row_numbers(tmp_path: Path) -> None:
     table = plan_parquet(write(tmp_path / "a.parquet", rows=40, group=10))
-    (piece,) = table.splits(["x"], filters=[("x", "in", [5, 25])])
+    (piece,) = table.splits(["x"], conditions=[("x", "in", [5, 25])])
     assert piece.row_groups == (0, 2)
     assert [(run.offset, run.rows) for run in piece.row_group_ranges] == [(0, 10), (20, 10)]
     assert (piece.first_row, piece.rows) == (0, 20)
-    (nothing,) = table.splits(["x"], filters=[("x", ">", 99)])
+    (nothing,) = table.splits(["x"], conditions=[("x", ">", 99)])
     assert (nothing.rows, nothing.row_groups, nothing.nbytes) == (0, (), 0)
 
 

@@ -20,7 +20,7 @@ from howdah.errors import StorageError, UnknownColumn
 from howdah.io import plan_parquet, scan_split, scan_whole
 from howdah.io.filesystem.filesystem import FileSystem
 from howdah.io.hadoop.config import HadoopConfig
-from howdah.io.parquet.plan import ParquetTable
+from howdah.io.parquet.table import ParquetTable
 
 READS: list[tuple[int, int]] = []
 
@@ -129,7 +129,7 @@ def test_row_index_counts_the_whole_table_whatever_is_filtered_later(
     filters = [("v", ">=", low)] if pruned else []
     table = plan(folder, remote)
     found: list[tuple[int, int]] = []
-    for piece in table.splits(["v"], filters=filters, target_bytes=target):
+    for piece in table.splits(["v"], conditions=filters, target_bytes=target):
         frame = scan_split(piece, ["v"], row_index="row").filter(pl.col("v") >= low).collect()
         assert frame.schema["row"] == pl.UInt32
         found += [(row, value) for row, value in frame.rows()]
@@ -167,7 +167,7 @@ def test_a_piece_without_rows_has_the_schema(planned: Callable[[Path], ParquetTa
     (piece,) = planned(tmp_path).splits(names)
     assert scan_split(piece, names).collect().schema == pl.read_parquet(tmp_path / "a.parquet").schema
     pq.write_table(everything(20), tmp_path / "a.parquet")
-    (piece,) = planned(tmp_path).splits(["i"], filters=[("u8", ">", 100)])
+    (piece,) = planned(tmp_path).splits(["i"], conditions=[("u8", ">", 100)])
     assert scan_split(piece, ["i"], row_index="row").collect().shape == (0, 2)
 
 
