@@ -13,7 +13,7 @@ from howdah.engine.graph.annotations import MEMORY
 
 if TYPE_CHECKING:
     from howdah.engine.protocol.events import LayerSpec, WorkerInfo
-    from howdah.engine.scheduler.core.context import SchedulerState
+    from howdah.engine.scheduler.core.state import SchedulerState
     from howdah.engine.scheduler.core.tables import LayerState, QueueKey, Worker
 
 

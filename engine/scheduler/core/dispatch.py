@@ -13,19 +13,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from heapq import heapify, heappop, heappush
 from itertools import islice
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from howdah.engine.protocol.events import RecallBatch, StartBatch
 from howdah.engine.protocol.layers import TaskRange
 from howdah.engine.protocol.patterns import distinct
-from howdah.engine.scheduler.core import bulk as scattered
-from howdah.engine.scheduler.core import constraints as needs
-from howdah.engine.scheduler.core import placement
-from howdah.engine.scheduler.core import poison_isolation as quarantine
-from howdah.engine.scheduler.core.context import SchedulerState
+from howdah.engine.scheduler.core import bulk, constraints, placement
+from howdah.engine.scheduler.core.bulk import record_scattered_copies, scattered_inputs, scattered_sources
 from howdah.engine.scheduler.core.intervals import Interval, IntervalSet, add, group_equal
+from howdah.engine.scheduler.core.placement import Candidate
+from howdah.engine.scheduler.core.state import SchedulerState
 from howdah.engine.scheduler.core.tables import (
     DONE,
     MAX_PIPELINED,
@@ -39,9 +37,7 @@ from howdah.engine.scheduler.core.tables import (
     TaskBatch,
     Worker,
 )
-
-if TYPE_CHECKING:
-    from howdah.engine.scheduler.core.placement import Candidate
+from howdah.engine.scheduler.core.transitions import transition
 
 TARGET_SECONDS = 0.03
 """Seconds that a run should take: long against a message's cost, short against a person's patience."""
@@ -89,7 +85,7 @@ STEAL_ATTEMPTS = 64
 def update_idle(state: SchedulerState, worker: Worker) -> None:
     """Keep the lists of workers that may be given work; after each change of what a worker holds."""
     held, slots, index = len(worker.batches) - worker.blocked, worker.slots, worker.index
-    if worker.barred:
+    if worker.unschedulable_reasons:
         state.idle.pop(index, None)
         state.accepting.pop(index, None)
     elif held < slots:
@@ -111,8 +107,6 @@ def has_room(worker: Worker) -> bool:
 
 def schedule(state: SchedulerState, first: Worker | None) -> None:
     """Hand out ready work to workers with credit, idle slots first, a run each in turn."""
-    if state.poison_suspects or state.isolated_workers:
-        quarantine.dispatch_suspects(state)
     if state.ready:
         asked = {first.index: first} if first is not None else {}
         for index in state.wakeups:
@@ -142,7 +136,7 @@ def _dispatch_in_turn(state: SchedulerState, line: dict[int, Worker]) -> None:
 def dispatch_next(state: SchedulerState, worker: Worker) -> bool:
     """Start the best run for this worker from its own places; False if there is none for it now. It goes to the end of
     the lines of those that may be given work."""
-    if worker.barred:
+    if worker.unschedulable_reasons:
         return False
     best: Candidate | None = None
     turn: Client | None = None
@@ -232,7 +226,7 @@ def dispatch_batch(
     else:
         add(attempts, lo, hi, 1)
         attempt = int(max(attempts[lo:hi]) if layer.small else attempts[lo:hi].max())
-    if (attempt > 1 or state.epoch) and layer.key in state.deferred_frees:
+    if (attempt > 1 or state.epoch) and layer.key in state.results.deferred_frees:
         state.flush_deferred_frees()
     state.next_batch += 1
     batch = TaskBatch(state.next_batch, attempt, layer, lo, hi, worker, client.name, None, state.now, group)
@@ -241,7 +235,7 @@ def dispatch_batch(
     seconds = layer.task_seconds if layer.task_seconds is not None else state.seconds_by_name.get(layer.name)
     batch.expected = None if seconds is None else seconds * (hi - lo)
     if old != RUNNING:  # a twin's item is
-        state.transition(layer, lo, hi, old, RUNNING, batch)
+        transition(state, layer, lo, hi, old, RUNNING, batch)
     state.batches[batch.ident] = batch
     layer.batches[batch] = None
     worker.batches[batch.ident] = batch
@@ -278,9 +272,9 @@ def _sources(state: SchedulerState, batch: TaskBatch) -> tuple[tuple[TaskRange, 
             local += source.size[0]  # 0 where it is made by a run that this one stands behind
             continue
         have = source.copies.get(mine) if source.copies else None
-        many = scattered.inputs_of(edge, batch.lo, batch.hi)
+        many = scattered_inputs(edge, batch.lo, batch.hi)
         if many is not None:
-            lacking, here, coming = scattered.sources(state, source, many, mine)
+            lacking, here, coming = scattered_sources(state, source, many, mine)
             found.extend([(TaskRange(source.key, a, b), holder) for a, b, holder in lacking])
             batch.fetched.extend([(source, a, b) for a, b, _ in lacking])
             local, moved = local + here, moved + coming
@@ -339,14 +333,14 @@ def record_copies(state: SchedulerState, batch: TaskBatch) -> None:
     mine = batch.worker.index
     many: dict[LayerState, list[Interval]] = {}
     for source, lo, hi in batch.fetched:
-        if len(batch.fetched) > scattered.FEW and not source.small:
+        if len(batch.fetched) > bulk.FEW and not source.small:
             many.setdefault(source, []).append((lo, hi))
             continue
         if hi - lo == 1 and source.state[lo] == DONE:
             if source.holder[lo] == mine:
                 continue
-            if source.broadcast_refs or source.dependent_refs[lo] or (source.replicated and lo in source.replicated):
-                source.add_copies(lo, hi, mine)
+            if source.broadcast_refs or source.dependent_refs[lo] or (source.pinned and lo in source.pinned):
+                state.results.add_copies(source, lo, hi, batch.worker)
                 continue
         untracked = IntervalSet(lo, hi)
         for a, b in source.in_state(lo, hi, DONE):
@@ -354,8 +348,8 @@ def record_copies(state: SchedulerState, batch: TaskBatch) -> None:
             for c, d, holder in group_equal(source.holder, a, b):
                 if holder != mine:
                     unneeded = source.unneeded_by_tasks(c, d)
-                    if source.replicated:
-                        unneeded = [gap for e, f in unneeded for gap in source.replicated.gaps(e, f)]
+                    if source.pinned:
+                        unneeded = [gap for e, f in unneeded for gap in source.pinned.gaps(e, f)]
                     for e, f in unneeded:
                         untracked.add(e, f)
                     if unneeded != [(c, d)]:
@@ -363,16 +357,16 @@ def record_copies(state: SchedulerState, batch: TaskBatch) -> None:
                         for e, f in unneeded:
                             useful.remove(e, f)
                         for e, f in useful:
-                            source.add_copies(e, f, mine)
+                            state.results.add_copies(source, e, f, batch.worker)
         for a, b in untracked:
-            state.free_untracked(batch.worker, source.key, a, b)
+            state.results.free_untracked(batch.worker, source.key, a, b)
     for source, parts in many.items():
         bounds = np.array(parts)
         lengths = bounds[:, 1] - bounds[:, 0]
         items = np.repeat(bounds[:, 0] - np.concatenate(([0], np.cumsum(lengths)[:-1])), lengths) + np.arange(
             int(lengths.sum())
         )
-        scattered.record_copies(state, batch.worker, source, distinct(items))
+        record_scattered_copies(state, batch.worker, source, distinct(items))
 
 
 def update_estimate(state: SchedulerState, batch: TaskBatch, tried: int, seconds: float) -> None:
@@ -495,7 +489,7 @@ def _longest_wait(state: SchedulerState, worker: Worker) -> tuple[TaskBatch | No
         if (
             batch.recalled_at is None
             and (queued or batch.hi - batch.lo > 1)
-            and needs.worth_recalling(state, batch.layer)
+            and constraints.worth_recalling(state, batch.layer)
         ):
             return batch, sum(rests) / max(1, worker.slots) if queued else rest
     return None, 0.0

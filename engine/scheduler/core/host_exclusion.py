@@ -10,10 +10,9 @@ Deterministic functions on the `SchedulerState`.
 from __future__ import annotations
 
 from howdah.engine.protocol.events import HostExcluded
-from howdah.engine.scheduler.core import dispatch as assign
-from howdah.engine.scheduler.core import placement
-from howdah.engine.scheduler.core.context import HostFailures, SchedulerState
-from howdah.engine.scheduler.core.tables import TaskBatch, Worker
+from howdah.engine.scheduler.core import dispatch, placement
+from howdah.engine.scheduler.core.state import HostFailures, SchedulerState
+from howdah.engine.scheduler.core.tables import HOST_EXCLUDED, TaskBatch, Worker
 
 MAX_FAILURES = 3
 """So many faults of a host leave it out."""
@@ -59,12 +58,13 @@ def record_failure(state: SchedulerState, host: str, reason: str) -> None:
     known.exclusions += 1
     known.failed_at.clear()
     known.until = state.excluded_hosts[host] = state.now + seconds
+    state.timers.start(seconds, readmit_hosts)
     state.instructions.append(
         HostExcluded(host, seconds, f"{MAX_FAILURES} faults within {FAILURE_WINDOW:g} s, the last one: {reason}")
     )
     for worker in [worker for worker in state.workers.values() if worker.host == host]:
-        worker.barred = True
-        assign.update_idle(state, worker)
+        worker.unschedulable_reasons.add(HOST_EXCLUDED)
+        dispatch.update_idle(state, worker)
         placement.release_preferred(state, worker)
 
 
@@ -78,7 +78,7 @@ def readmit_hosts(state: SchedulerState) -> None:
         state.placement_version += 1
         state.instructions.append(HostExcluded(host, 0.0, "it gets work again"))
         for worker in [worker for worker in state.workers.values() if worker.host == host]:
-            worker.barred = worker.index in state.isolated_workers
-            assign.update_idle(state, worker)
+            worker.unschedulable_reasons.discard(HOST_EXCLUDED)
+            dispatch.update_idle(state, worker)
     if len(state.host_failures) > 10_000:
         state.host_failures.clear()

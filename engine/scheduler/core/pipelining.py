@@ -9,10 +9,9 @@ Deterministic functions on the `SchedulerState`.
 
 from __future__ import annotations
 
-from howdah.engine.scheduler.core import dispatch as assign
-from howdah.engine.scheduler.core import placement, recovery
-from howdah.engine.scheduler.core.context import SchedulerState
+from howdah.engine.scheduler.core import dispatch, placement, recovery
 from howdah.engine.scheduler.core.intervals import group_equal
+from howdah.engine.scheduler.core.state import SchedulerState
 from howdah.engine.scheduler.core.tables import (
     ANYWHERE,
     DONE,
@@ -71,14 +70,14 @@ def _dispatch_layer(state: SchedulerState, layer: LayerState) -> None:
     if not batches:
         return
     worker = batches[0].worker
-    if worker.barred:
+    if worker.unschedulable_reasons:
         return
     if not _has_room(worker):
         worker.pipelining_candidates[layer] = None
         return
     clients = layer.priorities
     client = state.clients[min(clients, key=clients.__getitem__) if len(clients) > 1 else next(iter(clients))]
-    assign.dispatch_batch(state, client, worker, layer, 0, layer.n, ANYWHERE, batches, WAITING)
+    dispatch.dispatch_batch(state, client, worker, layer, 0, layer.n, ANYWHERE, batches, WAITING)
 
 
 def _running_inputs(layer: LayerState) -> list[TaskBatch]:

@@ -22,10 +22,10 @@ import numpy as np
 
 from howdah.engine.protocol.events import NotifyStuck
 from howdah.engine.protocol.layers import TaskRange
-from howdah.engine.scheduler.core import bulk as scattered
-from howdah.engine.scheduler.core import constraints as needs
-from howdah.engine.scheduler.core.context import SchedulerState
+from howdah.engine.scheduler.core import constraints
+from howdah.engine.scheduler.core.bulk import scattered_inputs
 from howdah.engine.scheduler.core.intervals import Interval, IntervalSet, group_equal
+from howdah.engine.scheduler.core.state import SchedulerState
 from howdah.engine.scheduler.core.tables import (
     ANYWHERE,
     ISOLATE_AFTER,
@@ -93,8 +93,8 @@ def _place(state: SchedulerState, layer: LayerState, lo: int, hi: int, spread: b
         fresh = ANYWHERE not in layer.ready
         _add_to_group(state, layer, ANYWHERE, lo, hi)
         if fresh:
-            needs.wake_candidates(state, layer.constraint)
-            start_wait(state, layer, ANYWHERE, STUCK_WAIT)
+            constraints.wake_candidates(state, layer.constraint)
+            state.timers.start(STUCK_WAIT, notify_stuck, layer)
     elif layer.host_sets is not None:
         for a, b, group in group_equal(layer.host_index, lo, hi):
             _add_to_group(state, layer, group, a, b)
@@ -230,7 +230,7 @@ def _heaviest(layer: LayerState, item: int) -> int:
         if edge.broadcast and layer.n > 4:
             continue
         source = edge.source
-        many = scattered.inputs_of(edge, item, item + 1)
+        many = scattered_inputs(edge, item, item + 1)
         if many is not None:
             weights = np.bincount(source.holder[many] + 1, weights=source.size[many] + 1)
             for holder in np.flatnonzero(weights).tolist():
@@ -279,7 +279,7 @@ def _announce_hosts(state: SchedulerState, layer: LayerState, group: int) -> Non
     for host in live:
         _enqueue(state, layer, group, f"host:{host}")
     if live:
-        start_wait(state, layer, group, NODE_WAIT)
+        state.timers.start(NODE_WAIT, end_wait, layer, group)
     else:
         widen(state, layer, group)
 
@@ -296,7 +296,7 @@ def widen(state: SchedulerState, layer: LayerState, group: int) -> None:
         for rack in racks:
             _enqueue(state, layer, group, f"rack:{rack}")
         if racks:
-            start_wait(state, layer, group, RACK_WAIT)
+            state.timers.start(RACK_WAIT, end_wait, layer, group)
             return
     _announce_anywhere(state, layer, group)
 
@@ -307,37 +307,24 @@ def _announce_anywhere(state: SchedulerState, layer: LayerState, group: int) -> 
     state.placement_version += 1
 
 
-def start_wait(state: SchedulerState, layer: LayerState, group: int, seconds: float) -> None:
-    state.next_wait += 1
-    heappush(state.waits, (state.now + seconds, state.next_wait, layer, group))
+def end_wait(state: SchedulerState, layer: LayerState, group: int) -> None:
+    """Enqueue the group more widely if its present level has been waited for long enough."""
+    level = _levels(layer)[group]
+    if group not in layer.ready or level == ANY:
+        return
+    assert layer.group_since is not None
+    patience = RACK_WAIT if level != NODE else COLD_WAIT if _cold(state, layer, group) else NODE_WAIT
+    rest = layer.group_since[group] + patience - state.now
+    if rest > 1e-9:
+        state.timers.start(min(rest, NODE_WAIT), end_wait, layer, group)
+    else:
+        widen(state, layer, group)
 
 
-def end_waits(state: SchedulerState) -> None:
-    """Widen the groups whose wait is over."""
-    told: set[LayerState] = set()
-    while state.waits and state.waits[0][0] <= state.now:
-        _, _, layer, group = heappop(state.waits)
-        if layer.constraint is not None:
-            if layer not in told:
-                told.add(layer)
-                _notify_stuck(state, layer)
-            continue
-        level = _levels(layer)[group]
-        if group not in layer.ready or level == ANY:
-            continue
-        assert layer.group_since is not None
-        patience = RACK_WAIT if level != NODE else COLD_WAIT if _cold(state, layer, group) else NODE_WAIT
-        rest = layer.group_since[group] + patience - state.now
-        if rest > 1e-9:
-            start_wait(state, layer, group, min(rest, NODE_WAIT))
-        else:
-            widen(state, layer, group)
-
-
-def _notify_stuck(state: SchedulerState, layer: LayerState) -> None:
-    """Say so if none of the workers could run the layer's ready items, ever."""
-    reason = needs.unmet_reason(state, layer) if ANYWHERE in layer.ready else ""
-    if not reason:
+def notify_stuck(state: SchedulerState, layer: LayerState) -> None:
+    """Notify the layer's clients if none of the workers can ever run its ready items; once an event."""
+    reason = constraints.unmet_reason(state, layer) if ANYWHERE in layer.ready else ""
+    if not reason or any(type(i) is NotifyStuck and i.range.layer == layer.key for i in state.instructions):
         return
     for client in layer.priorities:
         for lo, hi in layer.ready[ANYWHERE]:
@@ -360,7 +347,7 @@ def record_locality(state: SchedulerState, layer: LayerState, group: int, worker
         layer.group_since[group] = state.now
         if group in layer.ready and _levels(layer)[group] != NODE:
             _levels(layer)[group] = NODE
-            start_wait(state, layer, group, NODE_WAIT)
+            state.timers.start(NODE_WAIT, end_wait, layer, group)
         return NODE
     return RACK if any(state.rack_of.get(host) == worker.rack for host in hosts) else ANY
 
@@ -383,7 +370,7 @@ def worker_added(state: SchedulerState, worker: Worker) -> None:
     state.host_workers[worker.host] = state.host_workers.get(worker.host, 0) + 1
     state.rack_workers[worker.rack] = state.rack_workers.get(worker.rack, 0) + 1
     state.rack_of[worker.host] = worker.rack
-    needs.worker_added(state, worker)
+    constraints.worker_added(state, worker)
     state.placement_version += 1
     for layer in state.layers.values():
         if layer.ready and layer.host_sets is not None:
@@ -396,14 +383,14 @@ def worker_removed(state: SchedulerState, worker: Worker) -> None:
     """Work that was meant for it finds other places; groups whose last host it was wait no longer."""
     state.host_workers[worker.host] -= 1
     state.rack_workers[worker.rack] -= 1
-    needs.worker_removed(state, worker)
+    constraints.worker_removed(state, worker)
     for client in state.clients.values():
         client.queues.pop(worker.index, None)
     for layer in list(state.layers.values()):
         if not layer.ready:
             continue
         if layer.constraint is not None:
-            start_wait(state, layer, ANYWHERE, STUCK_WAIT)  # nobody may be left who can
+            state.timers.start(STUCK_WAIT, notify_stuck, layer)  # nobody may be left who can
         elif layer.host_sets is not None:
             for group in list(layer.ready):
                 near = layer.host_sets[group]
@@ -436,7 +423,7 @@ def best_group(state: SchedulerState, client: Client, worker: Worker) -> Candida
             [
                 at
                 for constraint, at in state.constraint_queues.items()
-                if at in queues and needs.may_run(state, worker, constraint)
+                if at in queues and constraints.may_run(state, worker, constraint)
             ]
         )
     for at in places:

@@ -9,10 +9,9 @@ workers at a time are emptied for this, so that the others go on. Deterministic 
 
 from __future__ import annotations
 
-from howdah.engine.scheduler.core import constraints as needs
-from howdah.engine.scheduler.core import dispatch as assign
-from howdah.engine.scheduler.core.context import SchedulerState
-from howdah.engine.scheduler.core.tables import ANYWHERE, READY, LayerState, Worker
+from howdah.engine.scheduler.core import constraints, dispatch
+from howdah.engine.scheduler.core.state import SchedulerState
+from howdah.engine.scheduler.core.tables import ANYWHERE, ISOLATED, READY, LayerState, Worker
 
 WORKERS_PER_ISOLATED = 8
 """One of so many workers may be kept for suspects, and one at least."""
@@ -29,14 +28,14 @@ def dispatch_suspects(state: SchedulerState) -> None:
     count = sum(len(layer.poison_suspects or ()) for layer in waiting)
     most = max(1, len(state.workers) // WORKERS_PER_ISOLATED)
     while count > 0 and len(state.isolated_workers) < most:
-        spare = [worker for worker in state.workers.values() if worker.slots and not worker.barred]
-        free = [w for w in spare if any(needs.could_run(state, w, layer.constraint) for layer in waiting)]
+        spare = [worker for worker in state.workers.values() if worker.slots and not worker.unschedulable_reasons]
+        free = [w for w in spare if any(constraints.could_run(state, w, layer.constraint) for layer in waiting)]
         if not free:
             return
         worker = min(free, key=lambda w: (w.backlog, len(w.batches), w.index))
         state.isolated_workers[worker.index] = worker
-        worker.barred = True
-        assign.update_idle(state, worker)
+        worker.unschedulable_reasons.add(ISOLATED)
+        dispatch.update_idle(state, worker)
         if not worker.batches:
             _dispatch_suspect(state, worker, waiting)
         count -= 1
@@ -44,17 +43,17 @@ def dispatch_suspects(state: SchedulerState) -> None:
 
 def _dispatch_suspect(state: SchedulerState, worker: Worker, waiting: list[LayerState]) -> bool:
     for layer in waiting:
-        if layer.poison_suspects and needs.could_run(state, worker, layer.constraint):
+        if layer.poison_suspects and constraints.could_run(state, worker, layer.constraint):
             lo, hi = layer.poison_suspects.take(1)
             client = state.clients[min(layer.priorities, key=layer.priorities.__getitem__)]
             group = ANYWHERE if layer.host_sets is None else int(layer.host_index[lo])
-            assign.dispatch_batch(state, client, worker, layer, lo, hi, group, (), READY)
+            dispatch.dispatch_batch(state, client, worker, layer, lo, hi, group, (), READY)
             return True
     return False
 
 
 def _release_worker(state: SchedulerState, worker: Worker) -> None:
     del state.isolated_workers[worker.index]
-    worker.barred = worker.host in state.excluded_hosts
+    worker.unschedulable_reasons.discard(ISOLATED)
     state.placement_version += 1
-    assign.update_idle(state, worker)
+    dispatch.update_idle(state, worker)

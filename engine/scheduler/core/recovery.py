@@ -10,17 +10,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from howdah.engine.protocol.events import JournalFailure, RecallBatch, TaskError, WorkerInfo
+from howdah.engine.protocol.events import (
+    JournalFailure,
+    RecallBatch,
+    ResultsMissing,
+    TaskError,
+    WorkerInfo,
+    WorkerJoined,
+    WorkerLeft,
+)
 from howdah.engine.protocol.layers import Key, TaskRange
-from howdah.engine.scheduler.core import host_exclusion as exclusion
-from howdah.engine.scheduler.core import placement
-from howdah.engine.scheduler.core import retry_backoff as pauses
-from howdah.engine.scheduler.core.context import SchedulerState, ZombieBatch
+from howdah.engine.scheduler.core import host_exclusion, placement, restart, retry_backoff
 from howdah.engine.scheduler.core.dispatch import finish_batch, update_idle
-from howdah.engine.scheduler.core.intervals import Interval, IntervalSet, fill, group_equal
+from howdah.engine.scheduler.core.intervals import IntervalSet, group_equal
+from howdah.engine.scheduler.core.state import SchedulerState, ZombieBatch
 from howdah.engine.scheduler.core.tables import (
     DONE,
     FAILED,
+    HOST_EXCLUDED,
     IDLE,
     NOBODY,
     READY,
@@ -32,14 +39,10 @@ from howdah.engine.scheduler.core.tables import (
 )
 from howdah.engine.scheduler.core.transitions import (
     Stack,
-    enter_waiting,
-    fail_dependents,
     fail_items,
     mark_lost,
-    release_inputs,
-    release_unneeded,
-    request,
-    satisfy_dependents,
+    record_results,
+    reschedule,
 )
 
 MAX_DEATHS = 3
@@ -55,27 +58,35 @@ MAX_ATTEMPTS = 50
 """So often an item is started before it is given up: something is wrong that deaths do not explain."""
 
 
-def reschedule(state: SchedulerState, layer: LayerState, lo: int, hi: int, spread: bool = False) -> None:
-    """Items that were given to a worker are not on their way to a result any more: begin again, or drop them."""
-    to_release: Stack = []
-    again: Stack = []
-    doomed: Stack = []
-    for a, b in layer.unneeded(lo, hi, RUNNING):
-        state.transition(layer, a, b, RUNNING, IDLE)
-        release_inputs(layer, a, b, to_release)
-    for a, b in layer.in_state(lo, hi, RUNNING):
-        enter_waiting(state, layer, a, b, RUNNING, again, doomed, spread)
-    request(state, again)
-    for layer_, a, b in doomed:
-        fail_dependents(state, layer_, a, b)
-    to_release.append((layer, lo, hi))
-    release_unneeded(state, to_release)
+def on_worker_joined(state: SchedulerState, event: WorkerJoined) -> Worker:
+    worker = state.workers.get(event.worker.name)
+    if worker is not None and worker.info.pid != event.worker.pid:
+        remove_worker(state, worker, "another process has taken its name", clean=False)
+        worker = None
+    if worker is None:
+        worker = add_worker(state, event.worker)
+    worker.info = event.worker
+    if event.ranges:
+        restart.take_over_batches(state, worker, event.running, event.ranges, event.inputs)
+    reconcile_worker(state, worker, event.holdings, event.running)
+    if state.awaited_workers is not None:
+        state.awaited_workers.discard(worker.name)
+    return worker
+
+
+def on_worker_left(state: SchedulerState, event: WorkerLeft) -> None:
+    worker = state.workers.get(event.worker)
+    if worker is not None:
+        remove_worker(state, worker, event.reason, event.clean)
+    if state.awaited_workers is not None:
+        state.awaited_workers.discard(event.worker)
 
 
 def add_worker(state: SchedulerState, info: WorkerInfo) -> Worker:
     """A worker that is not known: give it an index and its places."""
     worker = Worker(state.next_worker, info)
-    worker.barred = worker.host in state.excluded_hosts
+    if worker.host in state.excluded_hosts:
+        worker.unschedulable_reasons.add(HOST_EXCLUDED)
     state.next_worker += 1
     state.workers[worker.name] = worker
     state.by_index[worker.index] = worker
@@ -107,12 +118,11 @@ def reconcile_worker(
         losses: Stack = []
         for layer in list(state.layers.values()):
             mine = held.get(layer.key)
-            for a, b in _held_by(layer, worker.index):
+            for a, b in state.results.held_by(layer, worker):
                 losses.extend([(layer, c, d) for c, d in (mine.gaps(a, b) if mine is not None else [(a, b)])])
         _remove_holdings(state, worker, losses)
     for layer in state.layers.values():
-        if layer.copies:
-            layer.copies.pop(worker.index, None)
+        state.results.forget_all_copies(layer, worker)
     for task_range, sizes in holdings:
         adopt_results(state, worker, task_range, sizes)
 
@@ -142,11 +152,11 @@ def stale_report(state: SchedulerState, name: str, batch: int, attempt: int, siz
 
 def adopt_results(state: SchedulerState, worker: Worker, task_range: TaskRange, sizes: tuple[int, ...]) -> None:
     """Results that a worker brings along: taken where they spare work, dropped where nobody needs them."""
-    if state.deferred_frees:  # some of these, perhaps, which would be dropped after they were taken
+    if state.results.deferred_frees:  # some of these, perhaps, which would be dropped after they were taken
         state.flush_deferred_frees()
     layer = state.layers.get(task_range.layer)
     if layer is None or task_range.stop > layer.n:
-        state.queue_free(worker.name, task_range.layer, task_range.start, task_range.stop)
+        state.results.free(worker.name, task_range.layer, task_range.start, task_range.stop)
         return
     own = [batch for batch in worker.batches.values() if batch.layer is layer]  # it will still report these itself
     for code in (IDLE, FAILED, RUNNING, DONE, WAITING, READY):
@@ -161,55 +171,20 @@ def adopt_results(state: SchedulerState, worker: Worker, task_range: TaskRange, 
                 for batch in own:
                     mine.remove(batch.lo, batch.hi)
                 if code == DONE:  # a copy, which what it is to run may need
-                    _keep_needed(worker, layer, mine)
+                    _add_needed_copies(state, worker, layer, mine)
                 for c, d in mine:
-                    state.queue_free(worker.name, layer.key, c, d)
+                    state.results.free(worker.name, layer.key, c, d)
 
 
-def _keep_needed(worker: Worker, layer: LayerState, mine: IntervalSet) -> None:
+def _add_needed_copies(state: SchedulerState, worker: Worker, layer: LayerState, mine: IntervalSet) -> None:
     """Enter those copies that unfinished items need, and leave the others in `mine`."""
     for a, b in list(mine):
         needed = IntervalSet(a, b)
         for c, d in layer.unneeded_by_tasks(a, b):
             needed.remove(c, d)
         for c, d in needed:
-            layer.add_copies(c, d, worker.index)
+            state.results.add_copies(layer, c, d, worker)
             mine.remove(c, d)
-
-
-def record_results(
-    state: SchedulerState,
-    layer: LayerState,
-    lo: int,
-    hi: int,
-    old: int,
-    worker: Worker,
-    sizes: tuple[int, ...],
-    batch: TaskBatch | None = None,
-) -> None:
-    """lo..hi, in state `old`, have results of these sizes on the worker."""
-    if old == READY:
-        placement.withdraw(layer, lo, hi)
-    if layer.worker_deaths:
-        for item in [item for item in layer.worker_deaths if lo <= item < hi]:
-            del layer.worker_deaths[item]
-    state.transition(layer, lo, hi, old, DONE, batch)
-    if hi - lo == 1:
-        layer.holder[lo], layer.size[lo] = worker.index, sizes[0]
-        worker.nbytes += sizes[0]
-    else:
-        fill(layer.holder, lo, hi, worker.index)
-        layer.size[lo:hi] = sizes
-        worker.nbytes += sum(sizes)
-    worker.items += hi - lo
-    if layer.dependents or layer.interests:
-        satisfy_dependents(state, layer, lo, hi)
-    to_release: Stack = []
-    if layer.inputs:
-        release_inputs(layer, lo, hi, to_release)
-    to_release.extend([(layer, a, b) for a, b in layer.unneeded(lo, hi, DONE)])
-    if to_release:
-        release_unneeded(state, to_release)
 
 
 def remove_worker(state: SchedulerState, worker: Worker, reason: str, clean: bool) -> None:
@@ -226,14 +201,13 @@ def remove_worker(state: SchedulerState, worker: Worker, reason: str, clean: boo
     state.idle.pop(worker.index, None)
     state.accepting.pop(worker.index, None)
     for layer in state.layers.values():
-        if layer.copies:
-            layer.copies.pop(worker.index, None)
-    losses = [(layer, a, b) for layer in state.layers.values() for a, b in _held_by(layer, worker.index)]
+        state.results.forget_all_copies(layer, worker)
+    losses = [(layer, a, b) for layer in state.layers.values() for a, b in state.results.held_by(layer, worker)]
     _remove_holdings(state, worker, losses)
-    if not clean and exclusion.counts_against_host(state, worker, batches):
-        exclusion.record_failure(state, worker.host, f"worker {worker.name} died: {reason or 'no reason given'}")
+    if not clean and host_exclusion.counts_against_host(state, worker, batches):
+        host_exclusion.record_failure(state, worker.host, f"worker {worker.name} died: {reason or 'no reason given'}")
     if state.excluded_hosts:
-        exclusion.readmit_hosts(state)
+        host_exclusion.readmit_hosts(state)
     state.isolated_workers.pop(worker.index, None)
     for batch in [batch for batch in batches if batch in alone]:
         if not clean:
@@ -263,10 +237,10 @@ def task_failed(state: SchedulerState, worker: Worker, layer: LayerState, item: 
     """The item's function raised: again while it has retries, else it fails. What nobody needs any more just ends."""
     if error.kind in ("platform", "taken"):
         if error.kind == "platform":
-            exclusion.record_failure(
+            host_exclusion.record_failure(
                 state, error.host.lower() or worker.host, f"{layer.name}[{item}] failed: {error.message}"
             )
-        if not layer.unneeded(item, item + 1, RUNNING) and pauses.schedule_retry(state, layer, item):
+        if not layer.unneeded(item, item + 1, RUNNING) and retry_backoff.schedule_retry(state, layer, item):
             reschedule(state, layer, item, item + 1)
             return
     if layer.retries and error.kind == "raised" and not layer.unneeded(item, item + 1, RUNNING):
@@ -302,20 +276,22 @@ def results_missing(state: SchedulerState, holder: str, ranges: tuple[TaskRange,
         layer = state.layers.get(task_range.layer)
         if layer is None:
             continue
-        if layer.copies and worker.index in layer.copies:
-            layer.copies[worker.index].remove(task_range.start, task_range.stop)
-            if not layer.copies[worker.index]:
-                del layer.copies[worker.index]
+        state.results.forget_copies(layer, task_range.start, task_range.stop, worker)
         for lo, hi in layer.in_state(max(task_range.start, 0), min(task_range.stop, layer.n), DONE):
             losses.extend([(layer, a, b) for a, b, h in group_equal(layer.holder, lo, hi) if h == worker.index])
-        state.free_untracked(worker, task_range.layer, task_range.start, task_range.stop)
+        state.results.free_untracked(worker, task_range.layer, task_range.start, task_range.stop)
     _remove_holdings(state, worker, losses)
+
+
+def on_results_missing(state: SchedulerState, event: ResultsMissing) -> None:
+    """A client could not fetch these from their holder."""
+    results_missing(state, event.holder, event.ranges)
 
 
 def drop_old_copies(state: SchedulerState, worker: Worker, layer: LayerState, lo: int, hi: int) -> None:
     """The worker made no results of lo..hi after all; copies that it fetched before they were lost are of no use."""
     if any(attempts > 1 for attempts in layer.attempts[lo:hi]):
-        state.queue_free(worker.name, layer.key, lo, hi)
+        state.results.free(worker.name, layer.key, lo, hi)
 
 
 def inputs_missing(state: SchedulerState, batch: TaskBatch, holder: str, ranges: tuple[TaskRange, ...]) -> None:
@@ -349,7 +325,9 @@ def _rotate_worker(state: SchedulerState, batch: TaskBatch) -> None:
     if layer.n > 1:
         layer.spread = True
         return
-    others = sorted([worker.index for worker in state.workers.values() if worker.slots and not worker.barred])
+    others = sorted(
+        [worker.index for worker in state.workers.values() if worker.slots and not worker.unschedulable_reasons]
+    )
     layer.preferred_worker = next(
         (index for index in others if index > batch.worker.index), others[0] if others else NOBODY
     )
@@ -372,33 +350,15 @@ def discard_fetched(state: SchedulerState, worker: Worker, fetched: Sequence[Tas
                     if source is layer:
                         untracked.remove(a, b)
         for a, b in untracked:
-            state.free_untracked(worker, task_range.layer, a, b)
-
-
-def _held_by(layer: LayerState, index: int) -> list[Interval]:
-    if layer.counts[DONE] == 0 or (layer.n == 1 and layer.holder[0] != index):
-        return []
-    return [(a, b) for a, b, holder in group_equal(layer.holder, 0, layer.n) if holder == index]
+            state.results.free_untracked(worker, task_range.layer, a, b)
 
 
 def _remove_holdings(state: SchedulerState, worker: Worker, losses: Stack) -> None:
     """The worker does not hold these: other workers' copies take their place, the rest is lost."""
     gone: Stack = []
     for layer, lo, hi in losses:
-        worker.items -= hi - lo
-        worker.nbytes -= layer.result_bytes(lo, hi)
-        left = IntervalSet(lo, hi)
-        for index, intervals in list((layer.copies or {}).items()):
-            for a, b in left:
-                for c, d in intervals.overlap(a, b):
-                    fill(layer.holder, c, d, index)
-                    other = state.by_index[index]
-                    other.items += d - c
-                    other.nbytes += layer.result_bytes(c, d)
-                    intervals.remove(c, d)
-                    left.remove(c, d)
-                    state.notify_done(layer, c, d)
-            if not intervals and layer.copies:
-                del layer.copies[index]
+        moved, left = state.results.move(layer, lo, hi, worker)
+        for a, b in moved:
+            state.notify_done(layer, a, b)
         gone.extend([(layer, a, b) for a, b in left])
     mark_lost(state, gone)

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from howdah.engine.protocol.events import CopiesMade, CopiesRequested, RetryRequested, SlotsChanged
 from howdah.engine.protocol.layers import TaskRange
-from howdah.engine.scheduler.core.context import SchedulerState
 from howdah.engine.scheduler.core.dispatch import update_idle
 from howdah.engine.scheduler.core.intervals import IntervalSet, group_equal
-from howdah.engine.scheduler.core.tables import DONE, FAILED, IDLE, LayerState
-from howdah.engine.scheduler.core.transitions import Stack, drop_errors, request
+from howdah.engine.scheduler.core.state import SchedulerState
+from howdah.engine.scheduler.core.tables import DONE, FAILED, IDLE
+from howdah.engine.scheduler.core.transitions import Stack, drop_errors, request, transition
 
 
 def on_retry_requested(state: SchedulerState, event: RetryRequested) -> None:
@@ -26,7 +26,7 @@ def on_retry_requested(state: SchedulerState, event: RetryRequested) -> None:
         layer, lo, hi = stack.pop()
         for a, b in layer.in_state(lo, hi, FAILED):
             state.notify_lost(layer, a, b)  # to its clients it is pending again
-            state.transition(layer, a, b, FAILED, IDLE)
+            transition(state, layer, a, b, FAILED, IDLE)
             drop_errors(layer, a, b)
             for past in (layer.user_failures, layer.infrastructure_failures, layer.worker_deaths):
                 for item in range(a, b) if past else ():
@@ -45,13 +45,7 @@ def on_copies_requested(state: SchedulerState, event: CopiesRequested) -> None:
         layer = state.layers.get(task_range.layer)
         if layer is not None:
             for a, b in layer.in_state(max(task_range.start, 0), min(task_range.stop, layer.n), DONE):
-                _keep_copies(layer, a, b)
-
-
-def _keep_copies(layer: LayerState, lo: int, hi: int) -> None:
-    if layer.replicated is None:
-        layer.replicated = IntervalSet()
-    layer.replicated.add(lo, hi)
+                state.results.pin_copies(layer, a, b)
 
 
 def on_copies_made(state: SchedulerState, event: CopiesMade) -> None:
@@ -62,17 +56,17 @@ def on_copies_made(state: SchedulerState, event: CopiesMade) -> None:
     for task_range in event.ranges:
         layer = state.layers.get(task_range.layer)
         if layer is None:
-            state.free_untracked(worker, task_range.layer, task_range.start, task_range.stop)
+            state.results.free_untracked(worker, task_range.layer, task_range.start, task_range.stop)
             continue
         untracked = IntervalSet(task_range.start, task_range.stop)
         for a, b in layer.in_state(task_range.start, min(task_range.stop, layer.n), DONE):
             untracked.remove(a, b)
             for c, d, holder in group_equal(layer.holder, a, b):
                 if holder != worker.index:
-                    layer.add_copies(c, d, worker.index)
-                    _keep_copies(layer, c, d)
+                    state.results.add_copies(layer, c, d, worker)
+                    state.results.pin_copies(layer, c, d)
         for a, b in untracked:
-            state.free_untracked(worker, layer.key, a, b)
+            state.results.free_untracked(worker, layer.key, a, b)
 
 
 def on_slots_changed(state: SchedulerState, event: SlotsChanged) -> None:

@@ -23,9 +23,9 @@ from howdah.engine.protocol.events import (
 )
 from howdah.engine.protocol.layers import TaskRange
 from howdah.engine.scheduler.core import placement
-from howdah.engine.scheduler.core.context import SchedulerState, ZombieBatch
 from howdah.engine.scheduler.core.dispatch import TARGET_SECONDS, update_idle
 from howdah.engine.scheduler.core.intervals import IntervalSet, fill
+from howdah.engine.scheduler.core.state import SchedulerState, ZombieBatch
 from howdah.engine.scheduler.core.tables import (
     ANYWHERE,
     DONE,
@@ -39,7 +39,7 @@ from howdah.engine.scheduler.core.tables import (
     TaskBatch,
     Worker,
 )
-from howdah.engine.scheduler.core.transitions import add_counts, errors_in, fail_items
+from howdah.engine.scheduler.core.transitions import add_counts, errors_in, fail_items, transition
 
 EPOCH_BITS = 32
 """Bits of a run's number below its epoch's."""
@@ -50,12 +50,17 @@ def on_epoch_opened(state: SchedulerState, event: EpochOpened) -> None:
     state.epoch = event.epoch
     state.next_batch = event.epoch << EPOCH_BITS
     state.awaited_workers = set(event.workers) - state.workers.keys()
-    state.hold_until = state.now + event.grace
+    state.timers.start(event.grace, _end_grace)
+
+
+def _end_grace(state: SchedulerState) -> None:
+    if state.awaited_workers is not None:
+        state.awaited_workers.clear()
 
 
 def is_taking_inventory(state: SchedulerState) -> bool:
     """Whether the inventory goes on; if it has just ended, what has to be said and placed then is."""
-    if state.awaited_workers and state.now < state.hold_until:
+    if state.awaited_workers:
         return True
     state.awaited_workers = None
     for layer in state.layers.values():
@@ -64,7 +69,7 @@ def is_taking_inventory(state: SchedulerState) -> bool:
                 placement.withdraw(layer, lo, hi)
                 placement.place(state, layer, lo, hi)
         elif layer.resources and ANYWHERE in layer.ready:
-            placement.start_wait(state, layer, ANYWHERE, placement.STUCK_WAIT)
+            state.timers.start(placement.STUCK_WAIT, placement.notify_stuck, layer)
         if layer.n <= MAX_PIPELINED and layer.counts[WAITING] == layer.n:
             state.pipelining_candidates.append(layer)
         for client in layer.interests:
@@ -149,13 +154,13 @@ def _take_over_batch(
     client = state.clients[min(layer.priorities, key=layer.priorities.__getitem__)]
     batch.client, batch.started = client.name, state.now
     for a, b in layer.in_state(lo, hi, IDLE):  # the rest of the run, which nobody needs: begun all the same
-        state.transition(layer, a, b, IDLE, WAITING)
+        transition(state, layer, a, b, IDLE, WAITING)
         _add_input_refs(layer, a, b)
     for code in (READY, WAITING):
         for a, b in layer.in_state(lo, hi, code):
             if code == READY:
                 placement.withdraw(layer, a, b)
-            state.transition(layer, a, b, code, RUNNING, batch)
+            transition(state, layer, a, b, code, RUNNING, batch)
     fill(layer.attempts, lo, hi, attempt)
     state.batches[ident] = worker.batches[ident] = batch
     layer.batches[batch] = None

@@ -8,9 +8,7 @@ item waits as for one more input (`LayerState.paused`). Deterministic functions 
 
 from __future__ import annotations
 
-from heapq import heappop, heappush
-
-from howdah.engine.scheduler.core.context import SchedulerState
+from howdah.engine.scheduler.core.state import SchedulerState
 from howdah.engine.scheduler.core.tables import WAITING, LayerState
 from howdah.engine.scheduler.core.transitions import make_ready
 
@@ -28,21 +26,18 @@ def schedule_retry(state: SchedulerState, layer: LayerState, item: int) -> bool:
     count = layer.infrastructure_failures[item] = layer.infrastructure_failures.get(item, 0) + 1
     if count >= MAX_INFRASTRUCTURE_FAILURES or layer.retry_at is None:
         return False
-    until = state.now + min(FIRST_WAIT * 2 ** (count - 1), LONGEST_WAIT)
-    layer.retry_at[item] = until
-    state.next_wait += 1
-    heappush(state.pauses, (until, state.next_wait, layer, item))
+    seconds = min(FIRST_WAIT * 2 ** (count - 1), LONGEST_WAIT)
+    layer.retry_at[item] = until = state.now + seconds
+    state.timers.start(seconds, _end_wait, layer, item, until)
     return True
 
 
-def end(state: SchedulerState) -> None:
-    """Pauses that are over: what still waits, waits for one input less."""
-    while state.pauses and state.pauses[0][0] <= state.now:
-        until, _, layer, item = heappop(state.pauses)
-        if layer.retry_at is None or layer.retry_at.get(item) != until:
-            continue
-        del layer.retry_at[item]
-        if layer.state[item] == WAITING:
-            layer.unfinished_deps[item] -= 1
-            for a, b in layer.runnable(item, item + 1):
-                make_ready(state, layer, a, b, spread=True)
+def _end_wait(state: SchedulerState, layer: LayerState, item: int, until: float) -> None:
+    """The item waits for one input less."""
+    if layer.retry_at is None or layer.retry_at.get(item) != until:
+        return
+    del layer.retry_at[item]
+    if layer.state[item] == WAITING:
+        layer.unfinished_deps[item] -= 1
+        for a, b in layer.runnable(item, item + 1):
+            make_ready(state, layer, a, b, spread=True)

@@ -7,10 +7,8 @@ dropped when it reports (`recovery.late`). Only items that run alone have twins:
 from __future__ import annotations
 
 from howdah.engine.protocol.events import RecallBatch
-from howdah.engine.scheduler.core import constraints as needs
-from howdah.engine.scheduler.core import dispatch as assign
-from howdah.engine.scheduler.core import recovery
-from howdah.engine.scheduler.core.context import SchedulerState
+from howdah.engine.scheduler.core import constraints, dispatch, recovery
+from howdah.engine.scheduler.core.state import SchedulerState
 from howdah.engine.scheduler.core.tables import DONE, RUNNING, LayerState, TaskBatch, Worker
 
 FACTOR = 3.0
@@ -33,7 +31,7 @@ def start_speculative_copies(state: SchedulerState) -> None:
                 (
                     w
                     for w in state.idle.values()
-                    if w is not batch.worker and needs.may_run(state, w, batch.layer.constraint)
+                    if w is not batch.worker and constraints.may_run(state, w, batch.layer.constraint)
                 ),
                 None,
             )
@@ -60,14 +58,14 @@ def _start_copy(state: SchedulerState, batch: TaskBatch, worker: Worker) -> None
     client = state.clients.get(batch.client)
     if client is None:
         return
-    assign.dispatch_batch(state, client, worker, batch.layer, batch.lo, batch.hi, batch.group, (), RUNNING)
+    dispatch.dispatch_batch(state, client, worker, batch.layer, batch.lo, batch.hi, batch.group, (), RUNNING)
     duplicate = next(reversed(worker.batches.values()))
     batch.speculative_copy, duplicate.speculative_copy = duplicate, batch
 
 
 def cancel_copy(state: SchedulerState, batch: TaskBatch) -> None:
     """The run's twin has reported: this one is over, whatever it still does."""
-    assign.finish_batch(state, batch)
+    dispatch.finish_batch(state, batch)
     name = (batch.ident, batch.attempt)
     state.zombies.setdefault(batch.worker.name, {})[name] = recovery.zombie_of(batch)
     state.instructions.append(RecallBatch(batch.worker.name, *name))

@@ -7,33 +7,37 @@ from __future__ import annotations
 
 from howdah.engine.protocol.events import (
     ArgumentsArrived,
+    CancelRequested,
     ClientJoined,
+    ClientLeft,
     ForgetLayer,
     GraphSubmitted,
     LayerSpec,
     NotifyFailed,
+    Released,
     StateRestored,
     TaskError,
 )
 from howdah.engine.protocol.layers import Key, OneToOne
 from howdah.engine.protocol.patterns import problem_of, wiring
-from howdah.engine.scheduler.core import constraints as needs
-from howdah.engine.scheduler.core import placement
-from howdah.engine.scheduler.core import restart as epoch
-from howdah.engine.scheduler.core.context import SchedulerState
+from howdah.engine.scheduler.core import constraints, placement, restart
 from howdah.engine.scheduler.core.intervals import IntervalSet, add
 from howdah.engine.scheduler.core.priorities import depth_first
+from howdah.engine.scheduler.core.state import SchedulerState
 from howdah.engine.scheduler.core.tables import (
     DONE,
     FAILED,
     IDLE,
+    READY,
+    RUNNING,
+    WAITING,
     Client,
     Edge,
     LayerState,
     LayerStatistics,
     new_layer_state,
 )
-from howdah.engine.scheduler.core.transitions import Stack, errors_in, make_ready, request
+from howdah.engine.scheduler.core.transitions import Stack, errors_in, fail_items, make_ready, release_unneeded, request
 
 ONE_ITEM = IntervalSet(0, 1)
 """What clients want of layers of one item: all or nothing, so one set serves all of them. Nobody changes it."""
@@ -48,6 +52,55 @@ def on_client_joined(state: SchedulerState, event: ClientJoined) -> None:
         state.clients[event.client] = Client(event.client, event.weight, state.virtual_time)
     else:
         known.weight = max(event.weight, 1e-6)
+
+
+def on_client_left(state: SchedulerState, event: ClientLeft) -> None:
+    client = state.clients.get(event.client)
+    if client is None:
+        return
+    for batch in state.batches.values() if client.running else ():
+        if batch.client == client.name:
+            batch.client = ""  # another client may come under the name
+    to_release: Stack = []
+    for layer in client.layers:
+        layer.priorities.pop(client.name, None)
+        intervals = layer.interests.get(client.name)
+        for lo, hi in list(intervals) if intervals is not None else ():
+            remove_interest(state, layer, client.name, lo, hi, to_release)
+    del state.clients[client.name]
+    release_unneeded(state, to_release)
+
+
+def on_released(state: SchedulerState, event: Released) -> None:
+    to_release: Stack = []
+    for task_range in event.ranges:
+        layer = state.layers.get(task_range.layer)
+        if layer is not None:
+            remove_interest(state, layer, event.client, task_range.start, task_range.stop, to_release)
+    release_unneeded(state, to_release)
+
+
+def on_cancel_requested(state: SchedulerState, event: CancelRequested) -> None:
+    """What only this client wants fails with kind "cancelled", and what waits for it; what others want goes on."""
+    error = TaskError("cancelled", "cancelled by its client")
+    to_release: Stack = []
+    for task_range in event.ranges:
+        layer = state.layers.get(task_range.layer)
+        if layer is None:
+            continue
+        cause = (error, layer.key, task_range.start, task_range.stop)
+        if set(layer.priorities) <= {event.client}:
+            for code in (WAITING, READY):
+                for lo, hi in layer.in_state(task_range.start, task_range.stop, code):
+                    fail_items(state, layer, lo, hi, code, cause)
+        intervals = layer.interests.get(event.client)
+        for lo, hi in intervals.overlap(task_range.start, task_range.stop) if intervals is not None else ():
+            for a, b in (
+                layer.in_state(lo, hi, RUNNING) + layer.in_state(lo, hi, WAITING) + layer.in_state(lo, hi, READY)
+            ):
+                state.notify_failed(layer, a, b, cause, event.client)
+        remove_interest(state, layer, event.client, task_range.start, task_range.stop, to_release)
+    release_unneeded(state, to_release)
 
 
 def on_graph_submitted(state: SchedulerState, event: GraphSubmitted) -> None:
@@ -103,7 +156,7 @@ def on_state_restored(state: SchedulerState, event: StateRestored) -> None:
         for task_range in ranges:
             add_interest(state, name, state.layers[task_range.layer], task_range.start, task_range.stop)
     for task_range, error, cause in event.failures:
-        epoch.restore_failure(state, task_range, error, cause)
+        restart.restore_failure(state, task_range, error, cause)
     state.forget_candidates.update(
         dict.fromkeys(state.layers.values())
     )  # layers may have been there for what ran, unneeded
@@ -144,13 +197,13 @@ def _problem_of(state: SchedulerState, event: GraphSubmitted) -> str | None:
 
 
 def _add_layer(state: SchedulerState, spec: LayerSpec) -> LayerState:
-    if spec.key in state.deferred_frees:  # a layer of this key is over, and begins anew
+    if spec.key in state.results.deferred_frees:  # a layer of this key is over, and begins anew
         state.flush_deferred_frees()
     layer = new_layer_state(state.next_layer, spec)
     state.next_layer += 1
     state.layers[spec.key] = layer
     if layer.constraint is not None:
-        needs.layer_added(state, layer.constraint, layer.queue_key)
+        constraints.layer_added(state, layer.constraint, layer.queue_key)
     if spec.deps:
         edges = []
         for dep in spec.deps:
@@ -233,7 +286,7 @@ def forget_layers(state: SchedulerState) -> None:
             continue
         del state.layers[layer.key]
         if layer.constraint is not None:
-            needs.layer_removed(state, layer.constraint)
+            constraints.layer_removed(state, layer.constraint)
         for edge in layer.inputs:
             source = edge.source
             del source.dependents[edge]

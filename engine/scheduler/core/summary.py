@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from howdah.engine.scheduler.core.context import SchedulerState
+from howdah.engine.scheduler.core.state import SchedulerState
 from howdah.engine.scheduler.core.tables import DONE, FAILED, IDLE, READY, RUNNING, WAITING, LayerState, LayerStatistics
 
 

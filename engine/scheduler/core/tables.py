@@ -27,10 +27,11 @@ from howdah.engine.scheduler.core.intervals import (
     Interval,
     IntervalSet,
     column,
-    fill,
-    group_equal,
     true_intervals,
 )
+
+HOST_EXCLUDED, ISOLATED = "its host is excluded", "it is reserved for poison suspects"
+"""The reasons in `Worker.unschedulable_reasons`; each is added and removed by the module of its rule."""
 
 IDLE, WAITING, READY, RUNNING, DONE, FAILED = range(6)
 STATE_NAMES = ("idle", "waiting", "ready", "running", "done", "failed")
@@ -116,7 +117,7 @@ class LayerState(Struct, gc=False, eq=False):
     ready: dict[int, IntervalSet] = {}
     copies: dict[int, IntervalSet] | None = None
     copy_holder: Column | None = None
-    replicated: IntervalSet | None = None
+    pinned: IntervalSet | None = None
     """Items of which a client has asked for copies: these stay with the result."""
     errors: dict[int, tuple[int, FailureCause]] | None = None
     worker_deaths: dict[int, list[str]] | None = None
@@ -139,26 +140,6 @@ class LayerState(Struct, gc=False, eq=False):
 
     def __repr__(self) -> str:
         return f"<Book {self.name}[{self.n}]>"
-
-    def add_copies(self, lo: int, hi: int, index: int) -> None:
-        """The worker has copies of these now."""
-        if self.copies is None:
-            self.copies = {}
-        intervals = self.copies.get(index)
-        if intervals is None:
-            self.copies[index] = IntervalSet(lo, hi)
-        else:
-            intervals.add(lo, hi)
-        copier = self.copy_holder
-        if copier is None:
-            copier = self.copy_holder = column(self.n, "i4", NOBODY)
-        if hi - lo == 1:
-            if copier[lo] != index:
-                copier[lo] = index if copier[lo] == NOBODY else MANY
-            return
-        for a, b, who in group_equal(copier, lo, hi):
-            if who != index:
-                fill(copier, a, b, index if who == NOBODY else MANY)
 
     def in_state(self, lo: int, hi: int, code: int) -> list[Interval]:
         """The stretches of lo..hi in that state."""
@@ -329,8 +310,9 @@ class Worker:
     """A worker: its runs in the order in which they were given, and what they are expected to take."""
 
     __slots__ = (
-        "available", "backlog", "barred", "batches", "blocked", "declined_version", "host", "host_key", "index", "info",
-        "items", "name", "nbytes", "pipelining_candidates", "queue_keys", "rack", "rack_key", "slots", "warm",
+        "available", "backlog", "batches", "blocked", "declined_version", "host", "host_key", "index", "info",
+        "items", "name", "nbytes", "pipelining_candidates", "queue_keys", "rack", "rack_key", "slots",
+        "unschedulable_reasons", "warm",
     )  # fmt: skip
 
     def __init__(self, index: int, info: WorkerInfo) -> None:
@@ -346,7 +328,7 @@ class Worker:
         self.declined_version = -1
         self.items = 0
         self.nbytes = 0
-        self.barred = False  # it gets no work: `quarantine`, `exclusion`
+        self.unschedulable_reasons: set[str] = set()  # it gets no work while there is one
         self.warm = False  # it has finished a run: what its first one imports is there
 
     @property

@@ -1,13 +1,62 @@
-"""The life of items: demanded, ready, done, failed, lost, dropped. Deterministic functions on the `SchedulerState`.
+"""The states of items: the transition table, and every rule that moves an item from one state to another.
 
-Three rules carry it:
+Called by the other rule modules of this folder, with ranges of items. `transition` refuses a step that is not in the
+table; nothing else writes the column `state`.
 
-- An item is *needed* while a client wants it or an unfinished item (waiting, ready, running) claims it as an input.
-- Who becomes unfinished claims its inputs; who ends being unfinished gives the claims back.
-- What is needed and has no result is made (`request`); what has a result, or is on its way to one, and is not needed
-  is dropped (`release_unneeded`).
+Theory of operation
+-------------------
+The scheduler is a function of the events that it has received. It owns no socket, reads no clock and uses no random
+numbers: the same events at the same times give the same instructions (`howdah.engine.protocol.events` defines both).
+Workers decide nothing: they run what `StartBatch` names, keep what they computed and fetched until `FreeRanges` names
+it, and report.
 
-All work through explicit stacks of (book, lo, hi), so a chain of a million layers is no deeper than one of two.
+*Items* are addressed by layer and number, and are in one of six states, kept in a column per layer
+(`tables.LayerState`). These are all the steps that an item can make:
+
+>>> print(transition_table())
+    idle -> waiting  a client or an unfinished item needs it; it adds references to its inputs
+ waiting -> ready    all its inputs have results
+   ready -> waiting  an input was lost with its worker
+   ready -> running  dispatched to a worker, as part of a batch
+ waiting -> running  dispatched to the worker that computes its inputs, to run after them
+ running -> waiting  given back, its worker died, its inputs could not be fetched, or it failed and may run again
+ running -> done     the worker has the result; the references to its inputs end
+ waiting -> done     a worker that reconnected holds the result
+   ready -> done     a worker that reconnected holds the result
+ running -> failed   it raised, or too many workers died while they ran it
+ waiting -> failed   an input failed, or it was cancelled
+   ready -> failed   it was cancelled
+ waiting -> idle     nothing needs it any more
+   ready -> idle     nothing needs it any more
+ running -> idle     nothing needs it any more, and it was not begun
+    done -> idle     nothing needs it any more, or the result was lost
+  failed -> idle     no client needs it any more
+
+*References* move everything. An item is needed while a client has an interest in it (`client_refs`) or an unfinished
+item (waiting, ready, running) has it as an input (`dependent_refs`, `broadcast_refs`). An item that becomes unfinished
+adds references to its inputs; one that ends being unfinished removes them. What is needed and idle is requested, with
+its inputs (`request`); what is not needed is dropped at once (`release_unneeded`). So culling, release, cancellation
+and recovery from losses are one mechanism: a lost result is an idle item that is needed.
+
+*Batches* are neighbouring ready items of one group, dispatched to one worker (`placement`, `dispatch`). A batch has a
+number and an attempt; a report about any other is ignored, and counted. A batch that ends early gives its items back.
+
+*Chains* need no message between their links: what waits for batches of one worker only is dispatched to it ahead
+(`pipelining`).
+
+*Clients* take turns by virtual time. Layers of one graph run depth first: what is nearer to the end runs first, so that
+memory follows need.
+
+*A restart* is the same events once more: a new state replays its journal, then receives what its workers hold and run;
+until they have reported it dispatches nothing (`restart`).
+
+*Layers* are forgotten when no client has an interest in an item of them, nothing of them is unfinished or kept, and no
+known layer depends on them: the ancestors of a known layer are its lineage (`submission.forget_layers`).
+
+What the table does not cover: where a result is (`results`), the order in which ready items run (`placement`), and
+whether a worker still runs what the scheduler has given up (`recovery`: zombies).
+
+All work goes through explicit stacks of (layer, lo, hi), so a chain of a million layers is no deeper than one of two.
 """
 
 from __future__ import annotations
@@ -18,36 +67,119 @@ import numpy as np
 
 from howdah.engine.protocol.events import RecallBatch
 from howdah.engine.protocol.patterns import distinct, to_intervals
-from howdah.engine.scheduler.core import bulk as scattered
 from howdah.engine.scheduler.core import placement
-from howdah.engine.scheduler.core.bulk import FEW
-from howdah.engine.scheduler.core.context import SchedulerState
+from howdah.engine.scheduler.core.bulk import FEW, scattered_inputs
 from howdah.engine.scheduler.core.intervals import (
     Interval,
     IntervalSet,
+    Items,
     add,
     fill,
-    group_equal,
     items_to_intervals,
     true_intervals,
 )
+from howdah.engine.scheduler.core.state import SchedulerState
 from howdah.engine.scheduler.core.tables import (
     DONE,
     FAILED,
     IDLE,
-    MANY,
     MAX_PIPELINED,
-    NOBODY,
     READY,
     RUNNING,
+    STATE_NAMES,
     WAITING,
     Edge,
     FailureCause,
     LayerState,
+    TaskBatch,
+    Worker,
 )
 
+TRANSITIONS: dict[tuple[int, int], str] = {
+    (IDLE, WAITING): "a client or an unfinished item needs it; it adds references to its inputs",
+    (WAITING, READY): "all its inputs have results",
+    (READY, WAITING): "an input was lost with its worker",
+    (READY, RUNNING): "dispatched to a worker, as part of a batch",
+    (WAITING, RUNNING): "dispatched to the worker that computes its inputs, to run after them",
+    (RUNNING, WAITING): (
+        "given back, its worker died, its inputs could not be fetched, or it failed and may run again"
+    ),
+    (RUNNING, DONE): "the worker has the result; the references to its inputs end",
+    (WAITING, DONE): "a worker that reconnected holds the result",
+    (READY, DONE): "a worker that reconnected holds the result",
+    (RUNNING, FAILED): "it raised, or too many workers died while they ran it",
+    (WAITING, FAILED): "an input failed, or it was cancelled",
+    (READY, FAILED): "it was cancelled",
+    (WAITING, IDLE): "nothing needs it any more",
+    (READY, IDLE): "nothing needs it any more",
+    (RUNNING, IDLE): "nothing needs it any more, and it was not begun",
+    (DONE, IDLE): "nothing needs it any more, or the result was lost",
+    (FAILED, IDLE): "no client needs it any more",
+}
+"""(from, to): why. An item makes no other step; `transition` refuses."""
+
+STATES = len(STATE_NAMES)
+
+STEPS = [
+    (STATE_NAMES[a], STATE_NAMES[b]) if (a, b) in TRANSITIONS else None for a in range(STATES) for b in range(STATES)
+]
+"""The names of from and to at `STATES * from + to`; None where there is no such step."""
+
 Stack: TypeAlias = list[tuple[LayerState, Any, int]]
-"""(book, lo, hi); for `release_unneeded` also (book, array of items, -1)."""
+"""(layer, lo, hi); for `release_unneeded` also (layer, array of items, -1)."""
+
+
+def transition_table() -> str:
+    """The transitions, as printed in the documentation."""
+    return "\n".join(f"{STATE_NAMES[a]:>8} -> {STATE_NAMES[b]:<8} {why}" for (a, b), why in TRANSITIONS.items())
+
+
+def transition(
+    state: SchedulerState,
+    layer: LayerState,
+    lo: int,
+    hi: int,
+    old: int,
+    new: int,
+    batch: TaskBatch | None = None,
+    reason: str = "",
+) -> None:
+    """Move all of lo..hi from `old` to `new`; `batch` is the one that was dispatched or has ended, if one was."""
+    step = STEPS[STATES * old + new]
+    if step is None:
+        raise RuntimeError(f"no transition from {STATE_NAMES[old]} to {STATE_NAMES[new]} (layer {layer.name})")
+    count = hi - lo
+    if batch is None:
+        state.history.record(state.now, layer.key, layer.name, lo, hi, step, "", 0, 0, reason)
+    else:
+        state.history.record(
+            state.now, layer.key, layer.name, lo, hi, step, batch.worker.name, batch.ident, batch.attempt, reason
+        )
+    if count == 1:
+        layer.state[lo] = new
+    else:
+        fill(layer.state, lo, hi, new)
+    counts = layer.counts
+    counts[old] -= count
+    counts[new] += count
+    if new == READY:
+        state.ready += count
+    elif old == READY:
+        state.ready -= count
+
+
+def transition_items(state: SchedulerState, layer: LayerState, items: Items, old: int, new: int) -> None:
+    """Move an array of items from `old` to `new`, neither of which is READY."""
+    step = STEPS[STATES * old + new]
+    if step is None or READY in (old, new):
+        raise RuntimeError(f"no transition from {STATE_NAMES[old]} to {STATE_NAMES[new]} (layer {layer.name})")
+    state.history.record_all(state.now, layer.key, layer.name, items_to_intervals(items), step)
+    layer.state[items] = new
+    layer.counts[old] -= items.size
+    layer.counts[new] += items.size
+
+
+# -- reaches of patterns ----------------------------------------------------------------------------------------------
 
 
 def add_counts(col: Any, reach: Any, sign: int) -> None:
@@ -82,7 +214,7 @@ def reach_intervals(reach: Any) -> list[Interval]:
     return true_intervals(mask, first)
 
 
-# -- towards a result -----------------------------------------------------------------------------------------------
+# -- towards a result -------------------------------------------------------------------------------------------------
 
 
 def request(state: SchedulerState, stack: Stack) -> None:
@@ -111,7 +243,7 @@ def enter_waiting(
     Idle inputs go on the stack to be demanded; if an input has failed the items are `doomed`. With `spread` they go
     to any worker that is idle, wherever their inputs are.
     """
-    state.transition(layer, lo, hi, old, WAITING)
+    transition(state, layer, lo, hi, old, WAITING)
     if not layer.inputs and hi <= layer.arrived and not layer.retry_at:
         make_ready(state, layer, lo, hi, spread)
         return
@@ -181,8 +313,37 @@ def _count_missing(edge: Edge, lo: int, hi: int) -> None:
 
 
 def make_ready(state: SchedulerState, layer: LayerState, lo: int, hi: int, spread: bool = False) -> None:
-    state.transition(layer, lo, hi, WAITING, READY)
+    transition(state, layer, lo, hi, WAITING, READY)
     placement.place(state, layer, lo, hi, spread)
+
+
+def record_results(
+    state: SchedulerState,
+    layer: LayerState,
+    lo: int,
+    hi: int,
+    old: int,
+    worker: Worker,
+    sizes: tuple[int, ...],
+    batch: TaskBatch | None = None,
+) -> None:
+    """lo..hi, in state `old`, have results of these sizes on the worker."""
+    if old == READY:
+        placement.withdraw(layer, lo, hi)
+    if layer.worker_deaths:
+        for item in [item for item in layer.worker_deaths if lo <= item < hi]:
+            del layer.worker_deaths[item]
+    transition(state, layer, lo, hi, old, DONE, batch)
+    state.results.record(layer, lo, hi, worker, sizes)
+    if layer.dependents or layer.interests:
+        satisfy_dependents(state, layer, lo, hi)
+    to_release: Stack = []
+    if layer.inputs:
+        release_inputs(layer, lo, hi, to_release)
+    for a, b in layer.unneeded(lo, hi, DONE):
+        to_release.append((layer, a, b))
+    if to_release:
+        release_unneeded(state, to_release)
 
 
 def satisfy_dependents(state: SchedulerState, layer: LayerState, lo: int, hi: int) -> None:
@@ -227,7 +388,7 @@ def release_inputs(layer: LayerState, lo: int, hi: int, stack: Stack) -> None:
                 stack.append((source, 0, source.n))
         else:
             add_counts(source.dependent_refs, edge.wiring.inputs(lo, hi), -1)
-            many = scattered.inputs_of(edge, lo, hi)
+            many = scattered_inputs(edge, lo, hi)
             if many is not None:
                 stack.append((source, many, -1))
                 continue
@@ -236,6 +397,7 @@ def release_inputs(layer: LayerState, lo: int, hi: int, stack: Stack) -> None:
 
 def release_unneeded(state: SchedulerState, stack: Stack) -> None:
     """What is on the stack and not needed (any more) is dropped."""
+    results = state.results
     while stack:
         layer, lo, hi = stack.pop()
         counts = layer.counts
@@ -246,33 +408,54 @@ def release_unneeded(state: SchedulerState, stack: Stack) -> None:
         ):
             continue  # somebody needs it: there is nothing to drop
         if hi < 0:
-            rest = scattered.release_unneeded(state, layer, lo)
+            rest = _drop_unneeded_items(state, layer, lo)
             stack.extend([(layer, a, b) for a, b in items_to_intervals(rest)] if rest.size else ())
             if counts[IDLE] == layer.n and not layer.interests:
                 state.forget_candidates[layer] = None
             continue
         if counts[DONE]:
             for a, b in layer.unneeded(lo, hi, DONE):
-                _drop_results(state, layer, a, b)
+                results.drop(layer, a, b)
+                transition(state, layer, a, b, DONE, IDLE)
             if layer.copies:
                 for a, b in layer.unneeded_by_tasks(lo, hi):
-                    for c, d in layer.replicated.gaps(a, b) if layer.replicated else ((a, b),):
-                        drop_copies(state, layer, c, d)
+                    for c, d in layer.pinned.gaps(a, b) if layer.pinned else ((a, b),):
+                        results.drop_copies(layer, c, d)
         for code in (WAITING, READY):
             if counts[code]:
                 for a, b in layer.unneeded(lo, hi, code):
                     if code == READY:
                         placement.withdraw(layer, a, b)
-                    state.transition(layer, a, b, code, IDLE)
+                    transition(state, layer, a, b, code, IDLE)
                     release_inputs(layer, a, b, stack)
         if counts[FAILED]:
             for a, b in layer.unneeded(lo, hi, FAILED):
-                state.transition(layer, a, b, FAILED, IDLE)
+                transition(state, layer, a, b, FAILED, IDLE)
                 drop_errors(layer, a, b)
         if counts[RUNNING]:
             _recall_useless(state, layer, lo, hi)
         if counts[IDLE] == layer.n and not layer.interests:
             state.forget_candidates[layer] = None
+
+
+def _drop_unneeded_items(state: SchedulerState, layer: LayerState, items: Items) -> Items:
+    """Drop those of `items` that have results which nothing needs, and copies; return those that have none."""
+    if layer.broadcast_refs:
+        return items[:0]
+    unneeded = items[layer.dependent_refs[items] == 0]
+    if not unneeded.size:
+        return unneeded
+    results = state.results
+    if layer.copies:
+        results.drop_item_copies(layer, unneeded[~results.pinned_items(layer, unneeded)])
+    if layer.interests:
+        unneeded = unneeded[layer.client_refs[unneeded] == 0]
+    done = layer.state[unneeded] == DONE
+    dropped = unneeded[done]
+    if dropped.size:
+        results.drop_items(layer, dropped)
+        transition_items(state, layer, dropped, DONE, IDLE)
+    return unneeded[~done]
 
 
 def _recall_useless(state: SchedulerState, layer: LayerState, lo: int, hi: int) -> None:
@@ -285,63 +468,6 @@ def _recall_useless(state: SchedulerState, layer: LayerState, lo: int, hi: int) 
         if layer.unneeded(batch.lo, batch.hi, RUNNING) == [(batch.lo, batch.hi)]:
             batch.recalled_at = state.now
             state.instructions.append(RecallBatch(batch.worker.name, batch.ident, batch.attempt))
-
-
-def _drop_results(state: SchedulerState, layer: LayerState, lo: int, hi: int) -> None:
-    if hi - lo == 1:
-        worker = state.by_index[int(layer.holder[lo])]
-        state.queue_free(worker.name, layer.key, lo, hi)
-        worker.items -= 1
-        worker.nbytes -= int(layer.size[lo])
-    else:
-        for a, b, holder in group_equal(layer.holder, lo, hi):
-            worker = state.by_index[holder]
-            state.queue_free(worker.name, layer.key, a, b)
-            worker.items -= b - a
-            worker.nbytes -= layer.result_bytes(a, b)
-    if layer.copies:
-        drop_copies(state, layer, lo, hi)
-    forget_results(state, layer, lo, hi)
-
-
-def forget_results(state: SchedulerState, layer: LayerState, lo: int, hi: int) -> None:
-    state.transition(layer, lo, hi, DONE, IDLE)
-    if layer.replicated:
-        layer.replicated.remove(lo, hi)
-    if hi - lo == 1:
-        layer.holder[lo], layer.size[lo] = NOBODY, 0
-    else:
-        fill(layer.holder, lo, hi, NOBODY)
-        fill(layer.size, lo, hi, 0)
-
-
-def drop_copies(state: SchedulerState, layer: LayerState, lo: int, hi: int) -> None:
-    copies, copier = layer.copies or {}, layer.copy_holder
-    if copier is None:
-        return
-    if hi - lo == 1 and (only := int(copier[lo])) != MANY:
-        if only != NOBODY:
-            copier[lo] = NOBODY
-            intervals = copies.get(only)
-            if intervals is not None and lo in intervals:
-                state.queue_free(state.by_index[only].name, layer.key, lo, hi)
-                intervals.remove(lo, hi)
-                if not intervals:
-                    del copies[only]
-        return
-    for first, last, who in group_equal(copier, lo, hi):
-        if who == NOBODY:
-            continue
-        for index in list(copies) if who == MANY else [who]:
-            intervals = copies.get(index)
-            if intervals is None:
-                continue  # it has left
-            for a, b in intervals.overlap(first, last):
-                state.queue_free(state.by_index[index].name, layer.key, a, b)
-            intervals.remove(first, last)
-            if not intervals:
-                del copies[index]
-        fill(copier, first, last, NOBODY)
 
 
 def drop_errors(layer: LayerState, lo: int, hi: int) -> None:
@@ -389,7 +515,7 @@ def _fail_items(
 ) -> None:
     if old == READY:
         placement.withdraw(layer, lo, hi)
-    state.transition(layer, lo, hi, old, FAILED, why=f"{cause[0].kind}: {cause[0].message}"[:500])
+    transition(state, layer, lo, hi, old, FAILED, reason=f"{cause[0].kind}: {cause[0].message}"[:500])
     if layer.errors is None:
         layer.errors = {}
     layer.errors[lo] = (hi, cause)
@@ -412,12 +538,30 @@ def fail_dependents(state: SchedulerState, layer: LayerState, lo: int, hi: int) 
                         fail_items(state, layer, c, d, WAITING, cause)
 
 
+def reschedule(state: SchedulerState, layer: LayerState, lo: int, hi: int, spread: bool = False) -> None:
+    """Items that were given to a worker are not on their way to a result any more: begin again, or drop them."""
+    to_release: Stack = []
+    again: Stack = []
+    doomed: Stack = []
+    for a, b in layer.unneeded(lo, hi, RUNNING):
+        transition(state, layer, a, b, RUNNING, IDLE)
+        release_inputs(layer, a, b, to_release)
+    for a, b in layer.in_state(lo, hi, RUNNING):
+        enter_waiting(state, layer, a, b, RUNNING, again, doomed, spread)
+    request(state, again)
+    for layer_, a, b in doomed:
+        fail_dependents(state, layer_, a, b)
+    to_release.append((layer, lo, hi))
+    release_unneeded(state, to_release)
+
+
 def mark_lost(state: SchedulerState, losses: Stack) -> None:
     """These results have no holder any more. Those that are still needed are made again, with all that takes."""
     for layer, lo, hi in losses:
         was_complete = layer.counts[DONE] == layer.n
         state.notify_lost(layer, lo, hi)
-        forget_results(state, layer, lo, hi)
+        state.results.forget(layer, lo, hi)
+        transition(state, layer, lo, hi, DONE, IDLE)
         for edge in layer.dependents:
             _set_back(state, edge, lo, hi, was_complete)
     again: Stack = []
@@ -441,7 +585,7 @@ def _set_back(state: SchedulerState, edge: Edge, lo: int, hi: int, was_complete:
     for first, last in where:
         for a, b in target.in_state(first, last, READY):
             placement.withdraw(target, a, b)
-            state.transition(target, a, b, READY, WAITING)
+            transition(state, target, a, b, READY, WAITING)
 
 
 def _still_needed(layer: LayerState, lo: int, hi: int) -> list[Interval]:

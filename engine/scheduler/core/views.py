@@ -14,9 +14,9 @@ from msgspec import Struct
 from howdah.engine.protocol.events import StateRestored
 from howdah.engine.protocol.layers import Key, TaskRange
 from howdah.engine.scheduler.core import replicas, restart
-from howdah.engine.scheduler.core.context import SchedulerState
 from howdah.engine.scheduler.core.history import History
 from howdah.engine.scheduler.core.intervals import group_equal
+from howdah.engine.scheduler.core.state import SchedulerState
 from howdah.engine.scheduler.core.summary import LayerSummary, Summary, layer_summary, summarise
 from howdah.engine.scheduler.core.tables import DONE, NOBODY, STATE_NAMES, TaskBatch
 

@@ -99,6 +99,7 @@ class Model:
         self.speculation = speculation
         self.journal: list[tuple[float, Event]] = []
         self.awaited: set[str] = set()
+        self.grace_ends = 0.0
         """Workers that are alive and have not yet introduced themselves to a scheduler that was started again."""
         self.away: set[str] = set()
         """Clients that have not."""
@@ -146,7 +147,7 @@ class Model:
             case StartBatch(name, range=span):
                 if span.stop > self.arrived.get(span.layer, 1 << 40):
                     raise Uncaused(f"{span} was started before its arguments came")
-                if self.awaited and self.now < self.state.core.hold_until:
+                if self.awaited and self.now < self.grace_ends:
                     raise Uncaused(f"{span} was started before {self.awaited} said what they hold")
                 self._send(name, instruction)
             case RecallBatch(name) | FreeRanges(name):
@@ -329,6 +330,7 @@ class Model:
         self.epoch += 1
         self.now += 0.5
         opened = EpochOpened(self.epoch, known, grace)
+        self.grace_ends = self.now + grace
         self.state = replay(self.journal, opened, self.now, self.speculation)
         self.heard.append((self.now, opened, []))
         return True
@@ -540,7 +542,7 @@ class Model:
             self.leave_client(name)
         self.settle()
         core = self.state.core
-        unsaid = core.pending_frees or core.deferred_frees
+        unsaid = core.results.pending_frees or core.results.deferred_frees
         if core.layers or core.batches or unsaid or any(worker.store for worker in self.workers.values()):
             kept = {name: sorted(worker.store) for name, worker in self.workers.items() if worker.store}
             raise AssertionError(f"left when all had gone: {list(core.layers)}, {list(core.batches)}, {kept}")

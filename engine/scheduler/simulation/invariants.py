@@ -10,9 +10,10 @@ from collections import Counter
 from collections.abc import Iterator
 
 from howdah.engine.scheduler.core.constraints import capacity, is_allowed
-from howdah.engine.scheduler.core.context import SchedulerState
 from howdah.engine.scheduler.core.dispatch import has_room
+from howdah.engine.scheduler.core.placement import end_wait, notify_stuck
 from howdah.engine.scheduler.core.scheduler import Scheduler
+from howdah.engine.scheduler.core.state import SchedulerState
 from howdah.engine.scheduler.core.tables import (
     ANYWHERE,
     DONE,
@@ -130,7 +131,7 @@ def _columns(
                 book.client_refs[item] or any(edge.target.priorities for edge in book.dependents)
             ):
                 yield f"{where}: no client has its layer run"
-    if any(book.state[item] != DONE for lo, hi in book.replicated or () for item in range(lo, hi)):
+    if any(book.state[item] != DONE for lo, hi in book.pinned or () for item in range(lo, hi)):
         yield f"{book.name}: copies are asked for of what has no result"
     for index, spans in (book.copies or {}).items():
         for lo, hi in spans:
@@ -176,7 +177,7 @@ def _workers(core: SchedulerState) -> Iterator[str]:
             yield f"worker {worker.name}: {held} runs are not those of the scheduler"
         if (worker.items, worker.nbytes) != (items[worker.index], nbytes[worker.index]):
             yield f"worker {worker.name}: {worker.items} items, {worker.nbytes} bytes; recounted {items[worker.index]}"
-        kept = worker.barred
+        kept = bool(worker.unschedulable_reasons)
         if kept != (worker.index in core.isolated_workers or worker.host in core.excluded_hosts):
             yield f"worker {worker.name}: barred"
         if (worker.index in core.idle) != (held < worker.slots and not kept):
@@ -214,7 +215,7 @@ def _workers(core: SchedulerState) -> Iterator[str]:
 
 def _queues(core: SchedulerState) -> Iterator[str]:
     """Every ready group is on offer, to every interested client, at a place where a worker looks or soon will."""
-    waiting = {(book, group) for _, _, book, group in core.waits}
+    waiting = set(core.timers.pending(end_wait)) | {(book, ANYWHERE) for (book,) in core.timers.pending(notify_stuck)}
     places: set[QueueKey] = {ANYWHERE}
     for worker in core.workers.values():
         places.update(worker.queue_keys)

@@ -29,7 +29,8 @@ from howdah.engine.protocol.events import (
 )
 from howdah.engine.protocol.layers import Dependency, Free, Key, TaskRange, inputs_of
 from howdah.engine.scheduler.core import bulk as scattered
-from howdah.engine.scheduler.core.scheduler import DEFERRED_FREE_SECONDS, Scheduler
+from howdah.engine.scheduler.core.results import DEFERRAL
+from howdah.engine.scheduler.core.scheduler import Scheduler
 from howdah.engine.scheduler.simulation.invariants import check
 
 LOAD, SPLIT, MERGE = b"l" * 16, b"s" * 16, b"m" * 16
@@ -146,7 +147,7 @@ def test_an_exchange_ends_and_leaves_nothing(few: int, faults: bool, monkeypatch
             cluster.say(ClientLeft(name))
         while cluster.step():
             pass
-        cluster.now += DEFERRED_FREE_SECONDS  # until then what an exchange has freed is collected
+        cluster.now += DEFERRAL  # until then what an exchange has freed is collected
         cluster.say(Tick())
         assert not cluster.state.core.layers
         assert not any(cluster.stores.values()), seed
@@ -186,7 +187,7 @@ def test_what_an_exchange_frees_is_said_together_and_before_any_of_it_is_made_ag
     assert isinstance(told[0], FreeRanges)
     assert any(isinstance(one, StartBatch) for one in told)
     assert set(freed()[:50]) == set(names)
-    now += DEFERRED_FREE_SECONDS
+    now += DEFERRAL
     play(Tick())
     assert sorted(freed()) == sorted(names)
-    assert not state.core.deferred_frees
+    assert not state.core.results.deferred_frees

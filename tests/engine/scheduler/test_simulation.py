@@ -16,7 +16,7 @@ from howdah.engine.scheduler.core import placement, recovery
 from howdah.engine.scheduler.core import restart as epoch
 from howdah.engine.scheduler.core import speculation as speculate
 from howdah.engine.scheduler.core import transitions as lifecycle
-from howdah.engine.scheduler.core.context import SchedulerState
+from howdah.engine.scheduler.core.results import ResultTable
 from howdah.engine.scheduler.simulation.cluster import Model, layer, whole
 from howdah.engine.scheduler.simulation.invariants import Broken, check
 from howdah.engine.scheduler.simulation.scenarios import Failure, Play, search
@@ -106,7 +106,7 @@ TWINS = range(2280, 2320)
 
 PLANTED = [
     pytest.param(lifecycle, "_set_back", lose_nothing, Broken, id="ready items whose inputs were lost stay ready"),
-    pytest.param(SchedulerState, "queue_free", lose_nothing, AssertionError, id="nothing is ever freed"),
+    pytest.param(ResultTable, "free", lose_nothing, AssertionError, id="nothing is ever freed"),
     pytest.param(placement, "worker_removed", lose_nothing, AssertionError, id="work stays offered to a dead worker"),
     pytest.param(
         recovery, "adopt_results", lose_nothing, AssertionError, id="what workers bring along is not looked at"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from howdah.engine.scheduler.core.context import SchedulerState
+from howdah.engine.scheduler.core.results import ResultTable
 
 TESTS = Path(__file__).parents[2]
 
@@ -30,7 +30,7 @@ def test_a_failure_is_printed_as_a_script(monkeypatch: pytest.MonkeyPatch, capsy
     monkeypatch.syspath_prepend(str(TESTS))
     import soak
 
-    monkeypatch.setattr(SchedulerState, "queue_free", lambda *_: None)
+    monkeypatch.setattr(ResultTable, "free", lambda *_: None)
     assert soak.simulation(60.0, 7) == soak.MOST_FAILURES
     said = capsys.readouterr().out
     assert "from howdah.engine.scheduler.simulation.scenarios import new_model" in said
