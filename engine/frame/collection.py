@@ -19,7 +19,7 @@ from howdah.engine.frame.unsupported import unsupported
 from howdah.engine.frame.write import write
 from howdah.engine.relational import relations
 from howdah.engine.relational.aggregates import Agg
-from howdah.engine.relational.compile import ComputedTable, compute_table
+from howdah.engine.relational.compiler.compile import ComputedTable, compute_table
 from howdah.errors import SchemaError
 
 if TYPE_CHECKING:

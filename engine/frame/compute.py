@@ -6,7 +6,7 @@ from typing import Any
 
 from howdah.engine.frame.state import FrameState, internal_name
 from howdah.engine.relational import relations
-from howdah.engine.relational.compile import ComputedTable, compute_table, persist_plan
+from howdah.engine.relational.compiler.compile import ComputedTable, compute_table, persist_plan
 from howdah.engine.relational.convert import frame_to_pandas
 from howdah.engine.relational.relations import Relation
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from howdah.engine.frame.state import FrameState
 from howdah.engine.plan.explain import explain as explain_plan
-from howdah.engine.relational.compile import COMPILER
+from howdah.engine.relational.compiler.compile import COMPILER
 
 
 def explain(state: FrameState, scheduler: Any) -> str:

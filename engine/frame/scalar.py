@@ -10,7 +10,7 @@ from howdah.engine.frame.operators import Operators
 from howdah.engine.relational import relations
 from howdah.engine.relational.aggregates import Agg
 from howdah.engine.relational.columns import OPERATORS, Column
-from howdah.engine.relational.compile import COMPILER
+from howdah.engine.relational.compiler.compile import COMPILER
 from howdah.engine.relational.convert import to_series
 from howdah.engine.relational.dtypes import DType
 from howdah.engine.relational.relations import Relation

@@ -14,7 +14,7 @@ from howdah.engine.frame.state import DEFAULT, FrameState, Label, internal_name,
 from howdah.engine.frame.unsupported import is_pandas, require_default, unsupported
 from howdah.engine.relational import casts, relations
 from howdah.engine.relational.columns import Column, binary, call, is_unresolved
-from howdah.engine.relational.compile import ComputedTable
+from howdah.engine.relational.compiler.compile import ComputedTable
 from howdah.errors import NotSupported, SchemaError
 
 if TYPE_CHECKING:

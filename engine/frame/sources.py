@@ -10,7 +10,7 @@ from howdah.engine.frame.state import DEFAULT, FrameState, Level
 from howdah.engine.relational import relations
 from howdah.engine.relational.casts import widen_if_na
 from howdah.engine.relational.columns import Col, Column
-from howdah.engine.relational.compile import in_memory
+from howdah.engine.relational.compiler.compile import in_memory
 from howdah.engine.relational.convert import from_pandas as _carried
 from howdah.engine.relational.dtypes import DType, of_arrow, of_pandas
 from howdah.engine.relational.relations import INDEX, Relation

@@ -9,10 +9,10 @@ import pyarrow as pa
 
 from howdah.engine.frame.state import FrameState, internal_name
 from howdah.engine.plan.compile import client_for
-from howdah.engine.relational.compile import COMPILER
+from howdah.engine.relational.compiler.compile import COMPILER
+from howdah.engine.relational.compiler.evaluate import as_polars
 from howdah.engine.relational.convert import frame_to_pandas
 from howdah.engine.relational.dtypes import DType
-from howdah.engine.relational.evaluate import as_polars
 from howdah.errors import SchemaError
 
 

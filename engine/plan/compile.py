@@ -1,7 +1,7 @@
 """The compiler: from a plan to layers of tasks, and to their results.
 
 optimise -> resolve (what depends on the data) -> optimise -> lower -> run. `Compiler` drives the steps; a kind of plan
-supplies its rules, its resolution and its lowering (`engine.relational.compile`). Called by the collections.
+supplies its rules, its resolution and its lowering (`engine.relational.compiler.compile`). Called by the collections.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 An `OpenStage` is a plan that is still being fused into one task: operators that work row by row are appended to it;
 operators that bring rows together close it, which makes it a layer, and open a new one. `Lowering` has what all kinds
-of plans share; a subclass (`engine.relational.lowering`) has one step per kind of node. Called by `compile`.
+of plans share; a subclass (`engine.relational.compiler.lowering`) has one step per kind of node. Called by `compile`.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ import howdah as hd
 from howdah.engine.frame.collection import state_of
 from howdah.engine.plan.options import compile_options
 from howdah.engine.relational import relations
-from howdah.engine.relational.compile import COMPILER
+from howdah.engine.relational.compiler.compile import COMPILER
 from howdah.io import ParquetSplit, ParquetTable
 
 ROWS = 100

@@ -13,9 +13,9 @@ import polars as pl
 
 from howdah.engine.relational import aggregates, relations
 from howdah.engine.relational.columns import Col
+from howdah.engine.relational.compiler.polars_expr import na_as_null, to_polars
 from howdah.engine.relational.convert import frame_from_pandas, frame_to_pandas, to_series
 from howdah.engine.relational.dtypes import DType
-from howdah.engine.relational.polars_expr import na_as_null, to_polars
 from howdah.errors import NotSupported, SchemaError
 
 if TYPE_CHECKING:

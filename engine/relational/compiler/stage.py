@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from howdah.engine.relational.evaluate import StageContext, collect, evaluate
+from howdah.engine.relational.compiler.evaluate import StageContext, collect, evaluate
 from howdah.engine.relational.relations import Relation
 
 if TYPE_CHECKING:

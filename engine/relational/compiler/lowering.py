@@ -15,10 +15,10 @@ from howdah.engine.plan.lowering import Lowering, OpenStage
 from howdah.engine.protocol.layers import Broadcast, Dependency, Key, KToOne, Layer, OneToOne, Pattern
 from howdah.engine.relational import relations
 from howdah.engine.relational.columns import Col
+from howdah.engine.relational.compiler.stage import RelationalStage, count_rows, return_rows
 from howdah.engine.relational.dtypes import INT64
 from howdah.engine.relational.estimate import estimated_bytes
 from howdah.engine.relational.relations import Relation
-from howdah.engine.relational.stage import RelationalStage, count_rows, return_rows
 from howdah.errors import NotSupported
 
 if TYPE_CHECKING:

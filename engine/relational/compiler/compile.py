@@ -18,11 +18,11 @@ from howdah.engine.plan.compile import Compiler
 from howdah.engine.plan.rules import Rule
 from howdah.engine.relational import relations
 from howdah.engine.relational.columns import Cast, DataDependent
-from howdah.engine.relational.dtype_resolution import open_columns, resolve, retype
+from howdah.engine.relational.compiler.dtype_resolution import open_columns, resolve, retype
+from howdah.engine.relational.compiler.evaluate import as_polars
+from howdah.engine.relational.compiler.lowering import RelationalLowering
+from howdah.engine.relational.compiler.polars_expr import runs_as_pandas
 from howdah.engine.relational.dtypes import DType
-from howdah.engine.relational.evaluate import as_polars
-from howdah.engine.relational.lowering import RelationalLowering
-from howdah.engine.relational.polars_expr import runs_as_pandas
 from howdah.engine.relational.relations import Relation
 from howdah.engine.relational.rules import RULES
 
