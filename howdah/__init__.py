@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from howdah.engine.execution import default_client
 from howdah.engine.integrations import joblib_hook
 from howdah.version import VERSION
 
@@ -124,4 +125,13 @@ def __dir__() -> list[str]:
     return sorted([*globals(), *__all__])
 
 
+def _connect(address: Any = None, **options: Any) -> Any:
+    return __getattr__("Client")(address, **options)
+
+
+def _processes() -> Any:
+    return importlib.import_module("howdah.engine.deploy.processes").processes()
+
+
+default_client.install_factories(_connect, _processes)  # for the code below `howdah.engine.api`
 joblib_hook.install()

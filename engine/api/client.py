@@ -1,54 +1,67 @@
-"""The client: from a user's calls to layers on the scheduler, and from results back to values."""
+"""`Client`: a connection to a cluster, by which users give it work and get results.
+
+Composed of parts that hold their own state: `Submitter`, `GraphSubmitter` and `Waiter` for work and its results,
+`ClusterInfo`, `WorkerCalls`, `Replication`, `Datasets` and `WorkerLogs` for the rest. Each public method delegates to
+one of them. It implements `howdah.engine.client.cluster_client.ClusterClient`.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import atexit
 import contextlib
-import functools
 import getpass
 import os
 import secrets
 import socket
 import weakref
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from inspect import signature
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from howdah.engine.api import options
-from howdah.engine.api.cluster_info import Questions
-from howdah.engine.api.graph_submission import Graphs, frames_of
-from howdah.engine.api.logs import Captured
-from howdah.engine.client.async_bridge import ItemCallbacks, blocking, on_event_loop
-from howdah.engine.client.connection import SchedulerConnection, read_address_file
-from howdah.engine.client.encoding import encode_call
-from howdah.engine.client.fetch import ResultFetcher, nested_futures
+from howdah.engine.api.cluster_address import check_options, find_cluster
+from howdah.engine.api.cluster_info import ClusterInfo
+from howdah.engine.api.datasets import Datasets
+from howdah.engine.api.graph_submission import GraphSubmitter
+from howdah.engine.api.logs import WorkerLogs
+from howdah.engine.api.replication import Replication
+from howdah.engine.api.repr import client_as_html
+from howdah.engine.api.worker_calls import WorkerCalls
+from howdah.engine.client.async_bridge import as_task, blocking, on_event_loop
+from howdah.engine.client.connection import SchedulerConnection
+from howdah.engine.client.fetch import ResultFetcher
 from howdah.engine.client.future import Future
-from howdah.engine.client.future_registry import FutureRegistry, ResultRanges, ranges_of
-from howdah.engine.client.layer_results import CompletionWatch, LayerResults
-from howdah.engine.client.waiting import Waits
+from howdah.engine.client.future_registry import FutureRegistry, ranges_of
+from howdah.engine.client.nests import gather_nest, gather_nest_async, nested_futures
+from howdah.engine.client.submission import Submitter, identity
+from howdah.engine.client.waiting import Waiter
 from howdah.engine.comm.connection.event_loop import loop_thread
 from howdah.engine.comm.security.certificates import Security
+from howdah.engine.coordination.make_actor import make_actor
 from howdah.engine.coordination.worker_context import worker_name
 from howdah.engine.execution.default_client import remove_default_client, set_default_client
-from howdah.engine.graph.encode import Encoded
-from howdah.engine.protocol.layers import TaskRange
-from howdah.engine.protocol.messages import CancelTasks, Hello, Submit
-from howdah.errors import HowdahError, InputError, bad_value, near
+from howdah.engine.integrations.concurrent_futures import Executor
+from howdah.engine.protocol.messages import Hello
+from howdah.errors import HowdahError, InputError, bad_value
 
 if TYPE_CHECKING:
-    from howdah.engine.integrations.concurrent_futures import Executor
+    from howdah.engine.deploy.cluster import Cluster
+    from howdah.engine.execution.threads import Progress
+    from howdah.engine.graph.graph import Graph, PersistedLayer
+    from howdah.engine.protocol.layers import TaskRange
 
 
-class Client(Graphs, Waits, Questions, Captured):
+class Client:
     """A connection to a cluster: give it work, get results.
+
+    Safe to use from several threads. After a fork the child needs a client of its own. In an asynchronous client, on
+    an event loop, every method that waits for the cluster returns an awaitable of what is documented here; the work
+    starts at once, whether or not it is awaited.
 
     Parameters
     ----------
-    address : a scheduler's address, a cluster object (`LocalCluster`, `YarnCluster`), or None: the cluster that this
-        program was started in (``HOWDAH_SCHEDULER``), inside a task the cluster that runs it, else a `LocalCluster` of
-        its own, which ends with the client.
+    address : a scheduler's address, a cluster object (`LocalCluster`, `YarnCluster`), or None: inside a task the
+        cluster that runs it, else the cluster that this program was started in (``HOWDAH_SCHEDULER``), else a
+        `LocalCluster` of its own, which ends with the client.
     security : the security directory, for a TLS address.
     name : what others see; any text.
     timeout : seconds to wait for the scheduler to answer.
@@ -58,7 +71,16 @@ class Client(Graphs, Waits, Questions, Captured):
         ``await Client(...)``. Called where no event loop runs, it behaves as any other client.
     **local : options of the `LocalCluster`, when one is started.
 
-    Safe to use from several threads. After a fork the child needs a client of its own.
+    Attributes
+    ----------
+    cluster : the cluster object that it was given or started; None where it was given an address.
+    address : the scheduler's address at the time of connecting.
+    scratch_root : where collections put the job folders of their writes; None is beside the output.
+
+    Raises
+    ------
+    InputError : an option that neither the client nor `LocalCluster` has.
+    DeadlineExceeded : no scheduler answered within `timeout` seconds.
 
     Examples
     --------
@@ -66,6 +88,17 @@ class Client(Graphs, Waits, Questions, Captured):
     ...     client.gather(client.map(abs, [-1, 2]))
     [1, 2]
     """
+
+    # Parts that exist once it is connected.
+    connection: SchedulerConnection
+    _fetcher: ResultFetcher
+    _submitter: Submitter
+    _graphs: GraphSubmitter
+    _info: ClusterInfo
+    _calls: WorkerCalls
+    _replication: Replication
+    _datasets: Datasets
+    _logs: WorkerLogs
 
     def __init__(
         self,
@@ -79,86 +112,72 @@ class Client(Graphs, Waits, Questions, Captured):
         asynchronous: bool = False,
         **local: Any,
     ) -> None:
-        self._own_cluster: Any = None
-        self.cluster: Any = None
+        self.cluster: Cluster | None = None
         self.scratch_root: str | None = None
-        """Where collections put the job folders of their writes; None: beside the output."""
-        self._expected = 0  # workers that are asked for and may still be on their way
-        self._closed = False
-        self._gathering: ResultFetcher | None = None
+        self._owns_cluster = False
+        self._started = self._closed = False
         self._asynchronous = asynchronous
-        _check_local(address, local)
+        check_options(address, local)
         self.name = name or f"{getpass.getuser()}-{os.getpid()}"
         self.address = ""
-        self.registry = FutureRegistry()
-        self._watches: set[CompletionWatch] = set()
-        self._item_waits = ItemCallbacks()
-        self.when_lost: set[Callable[[HowdahError], object]] = set()
-        """Called on the loop's thread when the cluster is lost for good, or the client closed."""
-        self._labels: weakref.WeakValueDictionary[str, LayerResults] = weakref.WeakValueDictionary()
         self.loop_thread = loop_thread()
+        self.registry = FutureRegistry()
+        self.waiter = Waiter(self.registry, self.loop_thread)
         self._start_with = (address, security, timeout, lease, set_as_default, local)
-        self._started = False
-        self._locate: Callable[[], str] | None = None
         if not asynchronous:
             self._start()
 
     def _start(self) -> None:
-        """Connect."""
+        """Connect, and make the parts. A second call does nothing."""
         if self._started:
             return
         given, security, timeout, lease, as_default, local = self._start_with
-        self.address, security = self._find(given, security, local)
+        found = find_cluster(given, security, local)
+        self.address, self.cluster, self._owns_cluster = found.address, found.cluster, found.owned
+        self.scratch_root = found.scratch_root
+        identity_of = found.security if isinstance(found.security, Security | None) else Security.load(found.security)
         hello = Hello("client", f"{self.name}-{secrets.token_hex(4)}", lease=lease, host=socket.gethostname())
         hello.worker = worker_name()
-        self._identity = security if isinstance(security, Security | None) else Security.load(security)
-        locate = getattr(self.cluster, "locate_scheduler", None) or self._locate
-        self.connection = SchedulerConnection(
-            self.address, self._identity, hello, self.registry.on_message, self._on_connection_lost, locate
+        registry, waiter = self.registry, self.waiter
+        self.connection = connection = SchedulerConnection(
+            self.address, identity_of, hello, registry.on_message, self._on_connection_lost, found.locate
         )
-        self.registry.attach(self.connection)
+        registry.attach(connection)
         try:
-            self.connection.open(timeout)
+            connection.open(timeout)
         except BaseException:
             self._close_own_cluster()
             raise
-        self._gathering = ResultFetcher(self.connection, self.name, self._identity, self.registry.addresses)
-        self.registry.on_worker_gone = self._gathering.drop_peer
+        self._fetcher = ResultFetcher(connection, self.name, identity_of, registry.addresses)
+        registry.on_worker_gone = self._fetcher.drop_peer
+        waiter.attach(connection, self._fetcher)
+        self._info = ClusterInfo(connection)
+        self._submitter = Submitter(registry, connection, self.loop_thread)
+        self._graphs = GraphSubmitter(registry, connection, waiter, self._info, found.expected_workers)
+        self._calls = WorkerCalls(connection, self._info, self.loop_thread, self.name)
+        self._replication = Replication(connection, registry, waiter, self._info)
+        self._datasets = Datasets(connection)
+        self._logs = WorkerLogs(self._calls)
         self._started = True
         _open.add(self)
         if as_default:
             set_default_client(self)
 
+    def _on_connection_lost(self, error: HowdahError) -> None:
+        # A method of the client, so that the connection keeps an unclosed client alive: it is then closed at exit.
+        self.waiter.on_connection_lost(error)
+
     @property
     def asynchronous(self) -> bool:
-        """Whether a call made here and now gives an awaitable: an asynchronous client, on an event loop."""
+        """Whether a call made here and now returns an awaitable: an asynchronous client, on an event loop."""
         return self._asynchronous and on_event_loop()
 
-    def _find(self, given: Any, security: Any, local: Mapping[str, Any]) -> tuple[str, Any]:
-        if isinstance(given, str):
-            return given, security
-        if given is None and not local:
-            from howdah.engine.coordination.worker_context import current_worker
+    @property
+    def when_lost(self) -> set[Callable[[HowdahError], object]]:
+        """Called with the error on the loop's thread when the cluster is lost for good, or the client closed."""
+        return self.waiter.when_lost
 
-            here = current_worker()
-            if here is not None:
-                return here.scheduler, here.security
-        if given is None and "HOWDAH_SCHEDULER" in os.environ and not local:
-            self.scratch_root = os.environ.get("HOWDAH_STAGING") or None
-            self._expected = int(os.environ.get("HOWDAH_WORKERS") or 0)
-            if "HOWDAH_SCHEDULER_FILE" in os.environ:
-                self._locate = functools.partial(read_address_file, os.environ["HOWDAH_SCHEDULER_FILE"])
-            return os.environ["HOWDAH_SCHEDULER"], security or os.environ.get("HOWDAH_SECURITY") or None
-        if given is None:
-            from howdah.engine.deploy.local import LocalCluster
-
-            given = self._own_cluster = LocalCluster(**local)
-        self.cluster = given
-        self.scratch_root = getattr(given, "scratch_root", None)
-        self._expected = int(getattr(given, "expected_workers", 0))
-        return given.scheduler_address, security or getattr(given, "security", None)
-
-    # -- work -----------------------------------------------------------------------------------------------------
+    # -- calls --------------------------------------------------------------------------------------------------------
 
     def submit(
         self,
@@ -175,48 +194,53 @@ class Client(Graphs, Waits, Questions, Captured):
         hosts: Sequence[str] = (),
         **kwargs: Any,
     ) -> Any:
-        """Run ``fn(*args, **kwargs)`` on the cluster; a `Future` of its result, at once.
+        """Run ``fn(*args, **kwargs)`` on the cluster. Returns at once.
 
-        Futures may stand anywhere in the arguments, in lists, dictionaries and objects of any kind.
+        Futures may stand anywhere in the arguments, in lists, dictionaries and objects of any kind. Options that are
+        not given here are taken from the `annotate` blocks around the call.
 
         Parameters
         ----------
-        key : what the future's `key` is to be. The same key for other work is an InputError while the first lives.
-        workers : names, addresses or hosts of the workers that may run it. It waits for them, also for such as are not
-            there yet.
-        allow_other_workers : others may run it while none of `workers` is there.
+        fn : the function, or with ``actor=True`` a class.
+        key : name of the task, which the future has as its `key`. The same key for other work is an InputError while
+            the first future lives.
+        workers : names, addresses or hosts of the only workers that may run it. It waits for them, also for workers
+            that have not started.
         resources : amounts of its worker's resources that it takes while it runs, as ``{"gpu": 1}``. Workers have what
             they were started with.
-        retries : how often it is tried again when it raises.
-        timeout : seconds that it may take once it was begun; then it fails with TaskTimeout, and its worker's process
-            is replaced. A function that has a parameter of this name gets it as its own argument.
+        retries : number of further attempts when it raises.
         priority : higher runs first.
-        actor : `fn` is a class: make an object of it that stays on one worker, and return its `Actor`, not a future.
-        pure : the same function of the same arguments is the same task, and runs once. False: always a new one.
-        hosts : where it should rather run, best first; of no effect beside `workers` and `resources`.
+        allow_other_workers : others may run it while none of `workers` is there.
+        actor : make an object of the class `fn`, which stays on one worker, and return its `Actor`.
+        pure : the same function of the same arguments is the same task, and runs once. False: always a new task.
+        hosts : preferred hosts, best first; without effect beside `workers` and `resources`.
+        **kwargs : of the function. ``timeout=`` is the task's own limit in seconds, unless the function has a parameter
+            of that name: a task that exceeds it fails with TaskTimeout, and its worker's process is replaced.
 
-        What is not said here, an `annotate` block around the call may say.
+        Returns
+        -------
+        Future
+            Of the call's result; with ``actor=True`` an `Actor`.
 
         Raises
         ------
-        Unpicklable : the function or an argument cannot travel; the message names the part inside that cannot.
-        InputError : a keyword that neither `submit` nor the function knows.
-        """
-        options.check_callable(fn)
-        if actor:
-            from howdah.engine.coordination.actors import make_actor
+        Unpicklable : the function or an argument cannot be sent; the message names the part inside that cannot.
+        InputError : a keyword that neither `submit` nor the function has, or an option's value that is not valid.
 
+        Examples
+        --------
+        >>> with Client(n_workers=1) as client:
+        ...     client.submit(pow, 2, 5, retries=2).result()
+        32
+        """
+        if actor:
             return make_actor(
                 self, fn, args, kwargs, priority=priority, hosts=hosts, workers=workers, resources=resources,
                 allow_other_workers=allow_other_workers,
             )  # fmt: skip
-        limit = options.time_limit(fn, kwargs)
-        options.check_keywords(fn, kwargs, "submit")
-        said = options.options("submit", retries, priority, resources, workers, allow_other_workers)
-        labels = options.labels(key, 1, "submit")
-        near_hosts = [(hosts,) if isinstance(hosts, str) else tuple(hosts)] if hosts else None
-        packed = encode_call(fn, [args], kwargs, said.retries, pure, near_hosts, labels, said.extras | limit)
-        return Future(self, self._submit(packed, said.priority, labels), 0)
+        return self._submitter.submit(
+            self, fn, args, kwargs, key, workers, resources, retries, priority, allow_other_workers, pure, hosts
+        )
 
     def map(
         self,
@@ -233,39 +257,40 @@ class Client(Graphs, Waits, Questions, Captured):
         hosts: Sequence[Sequence[str]] | None = None,
         **kwargs: Any,
     ) -> list[Future]:
-        """Run ``fn`` on each element of the iterables, as `map` does; one future each, in order.
+        """Run ``fn`` on each element of the iterables, as the built-in `map` does. Returns at once.
 
-        All of them are one layer: a hundred thousand cost little more than one. The other arguments are `submit`'s.
+        All calls are one layer: a hundred thousand cost little more than one. The other parameters are those of
+        `submit`.
 
         Parameters
         ----------
+        fn : the function.
+        *iterables : one or more; elements at the same place are the arguments of one call.
         key : one text, to which the number of the element is added, or one for each element.
-        batch_size : send so many at a time, for iterables too long to be held at once; the first run meanwhile.
-        hosts : one sequence per element.
+        batch_size : read and send so many elements at a time, for iterables too long to be held at once.
+        hosts : one sequence of preferred hosts per element.
+        **kwargs : the same for each call.
+
+        Returns
+        -------
+        list of Future
+            One per element, in order.
+
+        Raises
+        ------
+        Unpicklable : the function or an argument cannot be sent.
+        InputError : a keyword that neither `map` nor the function has, or an option's value that is not valid.
+
+        Examples
+        --------
+        >>> with Client(n_workers=1) as client:
+        ...     client.gather(client.map(pow, [2, 3], [5, 2]))
+        [32, 9]
         """
-        options.check_callable(fn)
-        limit = options.time_limit(fn, kwargs)
-        options.check_keywords(fn, kwargs, "map")
-        said = options.options("map", retries, priority, resources, workers, allow_other_workers)
-        if not iterables:
-            raise InputError("map: give at least one iterable")
-        items = zip(*iterables)
-        if batch_size is not None and batch_size < 1:
-            raise bad_value("batch_size", batch_size, "give a number from 1 on")
-        if batch_size is not None and hosts is None and not isinstance(key, str | None):
-            key = list(key)
-        futures: list[Future] = []
-        while part := _first(items, batch_size):
-            where: list[tuple[str, ...]] | None = None
-            if hosts is not None:
-                where = [tuple(h) for h in hosts[len(futures) : len(futures) + len(part)]]
-                if (batch_size is None and len(hosts) != len(part)) or len(where) != len(part):
-                    raise bad_value("hosts", f"{len(hosts)} entries", f"give one per element: {len(part)}")
-            labels = options.labels(_part_of(key, len(futures), len(part), batch_size), len(part), "map")
-            packed = encode_call(fn, part, kwargs, said.retries, pure, where, labels, said.extras | limit)
-            results = self._submit(packed, said.priority, labels)
-            futures += [Future(self, results, item) for item in range(len(part))]
-        return futures
+        return self._submitter.map(
+            self, fn, iterables, kwargs, key, workers, resources, retries, priority, allow_other_workers, pure,
+            batch_size, hosts,
+        )  # fmt: skip
 
     @blocking
     def scatter(
@@ -277,88 +302,685 @@ class Client(Graphs, Waits, Questions, Captured):
         hash: bool = True,
         timeout: float | None = None,
     ) -> Any:
-        """Put data on the cluster: a future, or a list of them for a list (a dictionary for a dictionary).
-
-        The data stays in the scheduler's keeping too, so it survives its worker.
+        """Put data on the cluster. The scheduler stores it too, so it survives the loss of its worker.
 
         Parameters
         ----------
-        workers : names, addresses or hosts of workers on which it is to lie; on others while none of them is there.
-        broadcast : True puts a copy on every worker, a number on so many; waits until they are there.
-        hash : equal data is put there once. False: every call puts it there anew.
-        direct, timeout : there for dask's sake.
+        data : one value, or a list, tuple, set or dictionary of values.
+        workers : names, addresses or hosts of workers that receive it; others do while none of them is there.
+        broadcast : True puts a copy on every worker, a number on so many; returns when they are there.
+        hash : equal data is stored once. False: each call stores it anew.
+        direct, timeout : accepted for dask compatibility; ignored.
+
+        Returns
+        -------
+        Future, or a list, tuple, set or dictionary of them
+            In the form of `data`.
+
+        Raises
+        ------
+        InputError : `data` is an iterator.
+        Unpicklable : the data cannot be sent.
         """
         where: dict[str, Any] = {"workers": workers, "allow_other_workers": workers is not None, "pure": hash}
         made: Any
         if isinstance(data, dict):
-            made = dict(zip(data, self.map(_itself, list(data.values()), **where)))
+            made = dict(zip(data, self.map(identity, list(data.values()), **where)))
         elif isinstance(data, list | tuple | set | frozenset):
-            made = type(data)(self.map(_itself, list(data), **where))
+            made = type(data)(self.map(identity, list(data), **where))
         elif hasattr(data, "__next__"):
             raise InputError("data: got an iterator, which can be read only once; make it a list first")
         else:
-            made = self.submit(_itself, data, **where)
+            made = self.submit(identity, data, **where)
         if broadcast:
-            self.replicate(made, None if broadcast is True else int(broadcast), workers)
+            self._replication.replicate(nested_futures(made), None if broadcast is True else int(broadcast), workers)
         return made
 
-    def _submit(self, layer: Encoded, priority: int, labels: list[str] | None = None) -> LayerResults:
-        spec = layer.spec
+    def get_executor(
+        self,
+        *,
+        workers: Iterable[str] | str | None = None,
+        resources: Mapping[str, float] | None = None,
+        retries: int | None = None,
+        priority: int = 0,
+        allow_other_workers: bool = False,
+        pure: bool = False,
+        hosts: Sequence[str] = (),
+        **unknown: Any,
+    ) -> Executor:
+        """Return an executor of `concurrent.futures` on this client's cluster.
+
+        Parameters
+        ----------
+        workers, resources, retries, priority, allow_other_workers, pure, hosts : as in `submit`, for all its calls.
+
+        Returns
+        -------
+        Executor
+
+        Raises
+        ------
+        InputError : another option.
+
+        Examples
+        --------
+        >>> with Client(n_workers=1) as client, client.get_executor() as executor:
+        ...     executor.submit(pow, 2, 5).result()
+        32
+        """
+        return Executor(
+            client=self, workers=workers, resources=resources, retries=retries, priority=priority,
+            allow_other_workers=allow_other_workers, pure=pure, hosts=hosts, **unknown,
+        )  # fmt: skip
+
+    # -- results ------------------------------------------------------------------------------------------------------
+
+    def gather(self, futures: Any, errors: str = "raise", direct: bool | None = None) -> Any:
+        """Return the values of futures. Waits for them.
+
+        Parameters
+        ----------
+        futures : a future, or futures in any nest of lists, tuples, sets and dictionaries.
+        errors : "raise" raises the first failure as soon as it is known; "skip" leaves failed ones out.
+        direct : accepted for dask compatibility; ignored. Results always come directly from the workers.
+
+        Returns
+        -------
+        Any
+            The nest with values in place of futures.
+
+        Raises
+        ------
+        Exception : what the first failed task raised.
+        InputError : `futures` is an iterator, or `errors` is neither of the two.
+        HowdahError : the cluster is lost.
+
+        Examples
+        --------
+        >>> with Client(n_workers=1) as client:
+        ...     client.gather({"a": client.submit(abs, -1), "b": [client.submit(abs, -2)]})
+        {'a': 1, 'b': [2]}
+        """
+        if errors not in ("raise", "skip"):
+            raise bad_value("errors", errors, "write 'raise' or 'skip'")
+        if self.asynchronous:
+            return as_task(gather_nest_async(self.waiter, futures, nested_futures(futures), errors == "skip"))
+        return gather_nest(self.waiter, futures, nested_futures(futures), errors == "skip")
+
+    def gathered(self, futures: Sequence[Future]) -> list[Any]:
+        """Return the values of futures, in order. Blocks this thread, also in an asynchronous client.
+
+        Parameters
+        ----------
+        futures : of this client.
+
+        Returns
+        -------
+        list
+        """
+        return self.waiter.results(ranges_of(futures))
+
+    @blocking
+    def cancel(self, futures: Any, force: bool = False) -> None:
+        """Cancel tasks, unless another client needs them. Waits for them then raise Cancelled.
+
+        Parameters
+        ----------
+        futures : a future, or a nest of them.
+        force : accepted for dask compatibility; ignored. What another client needs continues.
+        """
+        self._submitter.cancel(ranges_of(nested_futures(futures)))
+
+    @blocking
+    def retry(self, futures: Any) -> None:
+        """Run failed tasks again, and the failed tasks that they depend on. The futures are pending again.
+
+        Parameters
+        ----------
+        futures : a future, or a nest of them; those that have not failed are left as they are.
+        """
+        self._replication.retry(nested_futures(futures))
+
+    @blocking
+    def replicate(self, futures: Any, n: int | None = None, workers: Iterable[str] | str | None = None) -> None:
+        """Copy results to more workers. Waits for the results and for the copies.
+
+        Parameters
+        ----------
+        futures : a future, or a nest of them.
+        n : number of workers that hold each result afterwards; None is all.
+        workers : names, addresses or hosts of the only workers that receive copies.
+
+        Raises
+        ------
+        InputError : there is no such worker, or `n` is below 1.
+        DeadlineExceeded : a copy was not there after 60 s.
+        """
+        self._replication.replicate(nested_futures(futures), n, workers)
+
+    @blocking
+    def rebalance(self, futures: Any = None, workers: Iterable[str] | str | None = None) -> None:
+        """Move results of this client from workers that hold many to workers that hold few.
+
+        Parameters
+        ----------
+        futures : what may move; None is all finished ones of this client.
+        workers : names, addresses or hosts; None is all workers.
+
+        Raises
+        ------
+        InputError : there is no such worker.
+        DeadlineExceeded : a copy was not there after 60 s.
+        """
+        self._replication.rebalance(None if futures is None else nested_futures(futures), workers)
+
+    # -- lazy objects -------------------------------------------------------------------------------------------------
+
+    def compute(
+        self,
+        collections: Any,
+        sync: bool = False,
+        optimize_graph: bool = True,
+        workers: Iterable[str] | str | None = None,
+        allow_other_workers: bool = False,
+        resources: Mapping[str, float] | None = None,
+        retries: int | None = None,
+        priority: int = 0,
+        traverse: bool = True,
+    ) -> Any:
+        """Start to compute a lazy object, or each of a list. Returns at once.
+
+        Parameters
+        ----------
+        collections : a lazy object, or a list, tuple or set of them.
+        sync : wait, and return the values themselves.
+        optimize_graph : accepted for dask compatibility; ignored.
+        workers, allow_other_workers, resources, retries, priority : as in `submit`, for all tasks of the graph.
+        traverse : whether lazy objects inside lists, tuples and dictionaries are found.
+
+        Returns
+        -------
+        Future, or a list, tuple or set of them
+
+        Examples
+        --------
+        >>> from howdah import delayed
+        >>> with Client(n_workers=1) as client:
+        ...     client.compute(delayed(sum)([1, 2])).result()
+        3
+        """
+        found = self._graphs.compute(
+            self, collections, traverse, _annotations(workers, allow_other_workers, resources, retries, priority)
+        )
+        return self.gather(found) if sync else found
+
+    def persist(
+        self,
+        collections: Any,
+        optimize_graph: bool = True,
+        workers: Iterable[str] | str | None = None,
+        allow_other_workers: bool = False,
+        resources: Mapping[str, float] | None = None,
+        retries: int | None = None,
+        priority: int = 0,
+    ) -> Any:
+        """Start to compute lazy objects and keep their results on the workers. Returns at once.
+
+        The parameters are those of `compute`.
+
+        Parameters
+        ----------
+        collections : a lazy object, or a list, tuple or set of them.
+
+        Returns
+        -------
+        lazy object, or a list, tuple or set of them
+            The same objects, which refer to the results.
+        """
+        return self._graphs.persist(
+            self, collections, _annotations(workers, allow_other_workers, resources, retries, priority)
+        )
+
+    def get(
+        self,
+        dsk: Any,
+        keys: Any,
+        workers: Iterable[str] | str | None = None,
+        allow_other_workers: bool = False,
+        resources: Mapping[str, float] | None = None,
+        sync: bool = True,
+        retries: int | None = None,
+        priority: int = 0,
+        **unused: Any,
+    ) -> Any:
+        """Compute keys of a graph that is written as a dictionary, as dask's are.
+
+        dask's collections compute on this cluster with ``scheduler=client.get``. The other parameters are those of
+        `submit`, for all tasks of the graph.
+
+        Parameters
+        ----------
+        dsk : ``{"x": 1, "y": (inc, "x")}``: calls are tuples that begin with a function, keys stand for their values.
+        keys : one, or a nest of lists.
+        sync : False returns futures, at once.
+        **unused : accepted for dask compatibility; ignored.
+
+        Returns
+        -------
+        Any
+            Values (or futures) in the nest of `keys`.
+
+        Raises
+        ------
+        InputError : a key is not in the graph, or keys depend on each other in a circle (the error names them).
+
+        Examples
+        --------
+        >>> with Client(n_workers=1) as client:
+        ...     client.get({"x": -1, "y": (abs, "x")}, ["x", "y"])
+        [-1, 1]
+        """
+        found = self._graphs.get(
+            self, dsk, keys, _annotations(workers, allow_other_workers, resources, retries, priority)
+        )
+        return self.gather(found) if sync else found
+
+    def started_futures(self, graph: Graph, places: Sequence[tuple[bytes, int]]) -> list[Future]:
+        """Start a graph and return futures of single items; for `howdah.engine.delayed`."""
+        return self._graphs.started_futures(self, graph, places)
+
+    def compute_graph(
+        self, graph: Graph, wanted: Sequence[TaskRange], progress: Progress | None = None
+    ) -> list[list[Any]]:
+        """Run a graph and return the values per wanted range; for `howdah.engine.execution.dispatch`."""
+        return self._graphs.compute_graph(self, graph, wanted, progress)
+
+    def persist_graph(self, graph: Graph, wanted: Sequence[TaskRange]) -> list[PersistedLayer]:
+        """Start whole layers and keep their results; for `howdah.engine.execution.dispatch`."""
+        return self._graphs.persist_graph(self, graph, wanted)
+
+    # -- information --------------------------------------------------------------------------------------------------
+
+    @blocking
+    def scheduler_info(self) -> dict[str, Any]:
+        """Return the scheduler's name and address, and its workers.
+
+        Returns
+        -------
+        dict
+            "name", "address", and "workers": per name "host", "address", "slots", "memory", "rss" (bytes), "container".
+        """
+        return self._info.scheduler_info()
+
+    @blocking
+    def summary(self) -> dict[str, Any]:
+        """Return tasks and bytes by locality, and the progress of each layer, since the cluster was started.
+
+        Returns
+        -------
+        dict
+        """
+        return self._info.summary()
+
+    def progress(self) -> list[dict[str, Any]]:
+        """Return the layers that this client waits for.
+
+        Returns
+        -------
+        list of dict
+            "name", "n", "done", "running", "waiting", "failed" and "bytes" of each.
+        """
+        return self._info.progress()
+
+    @blocking
+    def nthreads(self) -> dict[str, int]:
+        """Return the number of tasks that each worker runs at once.
+
+        Returns
+        -------
+        dict
+            By the worker's name.
+        """
+        return {name: worker["slots"] for name, worker in self._info.workers().items()}
+
+    @blocking
+    def story(self, key: Any) -> list[dict[str, Any]]:
+        """Return what happened to a task, transition by transition.
+
+        Parameters
+        ----------
+        key : a future or its key.
+
+        Returns
+        -------
+        list of dict
+            From which state to which, when, on which worker, why. The scheduler keeps the last 10,000 transitions of
+            all tasks.
+        """
+        return self._info.story(getattr(key, "key", key))
+
+    @blocking
+    def who_has(self, futures: Any) -> dict[str, list[str]]:
+        """Return the workers that hold the results of futures, copies included.
+
+        Parameters
+        ----------
+        futures : a future, or a nest of them.
+
+        Returns
+        -------
+        dict
+            By the future's key; an empty list where there is no result.
+        """
+        found = nested_futures(futures)
+        return {future.key: workers for future, workers in zip(found, self._info.holders(found))}
+
+    @blocking
+    def has_what(self, workers: Iterable[str] | str | None = None) -> dict[str, list[str]]:
+        """Return the keys of the results that workers hold, copies included.
+
+        Parameters
+        ----------
+        workers : names, addresses or hosts; None is all.
+
+        Returns
+        -------
+        dict
+            By the worker's name; keys are ``<layer>-<item>``.
+        """
+        return self._info.keys_by_worker(workers)
+
+    @blocking
+    def wait_for_workers(self, n_workers: int, timeout: float | None = None) -> None:
+        """Return when `n_workers` are connected.
+
+        Parameters
+        ----------
+        n_workers : how many.
+        timeout : seconds; None is no limit.
+
+        Raises
+        ------
+        DeadlineExceeded : the message has the number of those that are connected.
+        """
+        self._info.wait_for_workers(n_workers, timeout)
+
+    @blocking
+    def get_versions(self, check: bool = False) -> dict[str, Any]:
+        """Return versions of Python and packages: of this client, the scheduler, and each worker.
+
+        Parameters
+        ----------
+        check : raise when they differ.
+
+        Returns
+        -------
+        dict
+            "client", "scheduler", and "workers" by name.
+
+        Raises
+        ------
+        EnvironmentMismatch : with `check`; names each package that differs, with its versions.
+        """
+        return self._calls.versions(check)
+
+    # -- all workers at once ------------------------------------------------------------------------------------------
+
+    @blocking
+    def run(
+        self,
+        function: Callable[..., Any],
+        *args: Any,
+        workers: Iterable[str] | str | None = None,
+        wait: bool = True,
+        on_error: str = "raise",
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        """Call ``function(*args, **kwargs)`` once on every worker, at once, beside the tasks in its slots.
+
+        Parameters
+        ----------
+        function : one with a parameter ``dask_worker`` gets the worker object; an async one is awaited.
+        workers : names, addresses or hosts; None is all.
+        wait : False returns an empty dictionary without waiting for the calls.
+        on_error : "raise" raises the first exception; "return" puts it in place of the result; "ignore" leaves the
+            worker out.
+
+        Returns
+        -------
+        dict
+            Results by the worker's name.
+
+        Raises
+        ------
+        InputError : there is no such worker, or an argument is not valid.
+        Exception : with ``on_error="raise"`` what a call raised.
+
+        Examples
+        --------
+        >>> with Client(n_workers=1) as client:
+        ...     client.wait_for_workers(1)
+        ...     list(client.run(pow, 2, 5).values())
+        [32]
+        """
+        if on_error not in ("raise", "return", "ignore"):
+            raise bad_value("on_error", on_error, "write 'raise', 'return' or 'ignore'")
+        if not callable(function):
+            raise bad_value("function", function, "give a function (or another callable) first, then its arguments")
+        if not wait:
+            self._calls.start(function, args, kwargs, workers)
+            return {}
+        return self._calls.run(function, args, kwargs, workers, on_error)
+
+    @blocking
+    def upload_file(self, filename: str | os.PathLike[str]) -> list[str]:
+        """Send a file to all workers, later ones included. Modules, zip, egg and whl files can be imported.
+
+        Tasks that are submitted afterwards find it. A newer version of a module replaces the older one.
+
+        Parameters
+        ----------
+        filename : path of a file here.
+
+        Returns
+        -------
+        list of str
+            Names of the workers that were sent it now.
+
+        Raises
+        ------
+        InputError : the file cannot be read.
+        """
+        return self._calls.upload(filename)
+
+    @blocking
+    def restart(self, timeout: float = 60.0, wait_for_workers: bool = True) -> None:
+        """Restart the workers' processes. Futures of this client are cancelled; other clients' work is run again.
+
+        Parameters
+        ----------
+        timeout : seconds to wait for the workers.
+        wait_for_workers : False returns without waiting.
+
+        Raises
+        ------
+        DeadlineExceeded : a worker was not back after `timeout` seconds.
+        """
+        self._calls.restart(timeout, wait_for_workers, self._cancel_all)
+
+    def _cancel_all(self) -> None:
         with self.registry.lock:
-            if labels is not None:
-                self._check_labels(labels, spec.key)
-            results = self.registry.add_reference(spec.key, spec.name, spec.n, 0, spec.n)
-            if labels is not None and results.labels is None:
-                results.labels = labels
-                self._labels.update(dict.fromkeys(labels, results))
-            self.connection.send(Submit((spec,), (TaskRange(spec.key, 0, spec.n),), priority), *frames_of(layer))
-        return results
+            everything = [(results, 0, results.n) for results in self.registry.layers()]
+        self._submitter.cancel(everything)
 
-    def _check_labels(self, labels: list[str], key: bytes) -> None:
-        for label in labels:
-            known = self._labels.get(label)
-            if known is not None and known.key != key and known.referenced and self.registry.get(known.key) is known:
-                from howdah.engine.graph.graph import CollisionError
+    @blocking
+    def get_worker_logs(
+        self, n: int | None = None, workers: Iterable[str] | str | None = None, nanny: bool = False
+    ) -> dict[str, list[tuple[str, str]]]:
+        """Return the output of the workers, the newest line first.
 
-                raise CollisionError(
-                    f"key: {label!r} is the key of {known.name!r} with other arguments, of which there are "
-                    f"futures; give another key, or none"
-                )
+        A worker keeps its last 5,000 lines (1 MiB, 200 of each task).
 
-    def get_executor(self, **options: Any) -> Executor:
-        """A `concurrent.futures.Executor` on this client's cluster; `options` are those of `submit`, for all calls."""
-        from howdah.engine.integrations.concurrent_futures import Executor
+        Parameters
+        ----------
+        n : number of lines of each worker; None is all that are kept.
+        workers : names, addresses or hosts; None is all.
+        nanny : accepted for dask compatibility; ignored.
 
-        return Executor(client=self, **options)
+        Returns
+        -------
+        dict
+            By the worker's name (level, text) per line. Lines on stdout and stderr have the levels "STDOUT" and
+            "STDERR"; log records from WARNING up have theirs. Lines of a task begin with its name.
+
+        Raises
+        ------
+        InputError : there is no such worker, or `n` is not a number.
+        """
+        return self._logs.of_workers(n, workers)
+
+    @blocking
+    def logs_of(self, task: Any) -> list[dict[str, Any]]:
+        """Return the output of a task, in order.
+
+        A task that ran twice (after a retry, or its worker's death) has the lines of both runs, but for those of a dead
+        worker.
+
+        Parameters
+        ----------
+        task : a future or its key.
+
+        Returns
+        -------
+        list of dict
+            "time", "worker", "level", "source" and "text" of each line.
+
+        Raises
+        ------
+        InputError : `task` is neither a future nor a key.
+        """
+        return self._logs.of_task(*self._submitter.find_task(task))
+
+    # -- datasets -----------------------------------------------------------------------------------------------------
+
+    @blocking
+    def publish_dataset(self, *args: Any, name: str | None = None, override: bool = False, **kwargs: Any) -> None:
+        """Keep data on the cluster under a name, for all clients, until it is unpublished.
+
+        ``publish_dataset(futures, name="prices")`` or ``publish_dataset(prices=futures, limits={...})``: futures at any
+        depth, persisted collections, and plain data. It stays when this client leaves.
+
+        Parameters
+        ----------
+        *args : one value, with `name`.
+        name : of that value.
+        override : replace datasets of the same name.
+        **kwargs : values by name.
+
+        Raises
+        ------
+        PathExists : there is a dataset of that name, and `override` is False.
+        InputError : a value without a name.
+        """
+        if args and (len(args) > 1 or name is None):
+            raise InputError("publish_dataset: give one value and name=..., or name=value pairs")
+        self._datasets.publish(self, {**({name: args[0]} if name is not None and args else {}), **kwargs}, override)
+
+    @blocking
+    def get_dataset(self, name: str, default: Any = ..., timeout: float = 10.0) -> Any:
+        """Return what was published under `name`.
+
+        Parameters
+        ----------
+        name : of the dataset.
+        default : returned when there is none of that name.
+        timeout : seconds to wait for the value.
+
+        Returns
+        -------
+        Any
+            With futures of this client in place of those that were published.
+
+        Raises
+        ------
+        InputError : there is none and no `default`; the message has similar names.
+        """
+        return self._datasets.get(self, name, default, timeout)
+
+    @blocking
+    def list_datasets(self) -> tuple[str, ...]:
+        """Return the names of all datasets.
+
+        Returns
+        -------
+        tuple of str
+        """
+        return self._datasets.names()
+
+    @blocking
+    def unpublish_dataset(self, name: str) -> None:
+        """Drop a dataset.
+
+        Parameters
+        ----------
+        name : of the dataset.
+
+        Raises
+        ------
+        InputError : there is none of that name.
+        """
+        self._datasets.unpublish(self, name)
+
+    # -- the application ----------------------------------------------------------------------------------------------
+
+    def add_cleanup(self, url: str) -> None:
+        """Have the application delete a path when it ends uncleanly.
+
+        Parameters
+        ----------
+        url : of the path.
+        """
+        self.connection.query("add_cleanup", url=url)
+
+    def drop_cleanup(self, url: str) -> None:
+        """Keep a path that was registered by `add_cleanup`, because it is complete now.
+
+        Parameters
+        ----------
+        url : of the path.
+        """
+        self.connection.query("drop_cleanup", url=url)
+
+    # -- life ---------------------------------------------------------------------------------------------------------
+
+    def call_back(self, fn: Callable[..., object], *args: Any) -> None:
+        """Call ``fn(*args)`` on the client's thread for callbacks.
+
+        Parameters
+        ----------
+        fn : what it raises is lost.
+
+        Raises
+        ------
+        RuntimeError : the client is closed.
+        """
+        self.waiter.call_back(fn, *args)
 
     @contextlib.contextmanager
     def as_current(self) -> Iterator[Client]:
-        """While it is entered, collections compute with this client."""
+        """Make this the default client of collections in a ``with`` block."""
         set_default_client(self)
         try:
             yield self
         finally:
             remove_default_client(self)
 
-    # -- ends --------------------------------------------------------------------------------------------------------
-
-    @blocking
-    def cancel(self, futures: Any, force: bool = False) -> None:
-        """Do not compute these, unless another client wants them; waiting for them raises Cancelled.
-
-        force : there for dask's sake; what another client wants goes on.
-        """
-        self._cancel(ranges_of(nested_futures(futures)))
-
-    def _cancel(self, spans: ResultRanges) -> None:
-        with self.registry.lock:
-            self.registry.detach(spans)
-            self.connection.send(CancelTasks(tuple(TaskRange(r.key, a, b) for r, a, b in spans)))
-        self.loop_thread.call(self.registry.mark_cancelled(spans))
-
     @blocking
     def close(self) -> None:
-        """Release everything and part; ends the local cluster that this client started. Closing twice is fine."""
+        """Release everything and disconnect; ends the local cluster that this client started. Closing twice is fine.
+
+        Every wait of this client that is under way raises `HowdahError`.
+        """
         if self._closed:
             return
         self._closed = True
@@ -367,13 +989,18 @@ class Client(Graphs, Waits, Questions, Captured):
         _open.discard(self)
         remove_default_client(self)
         self.connection.close()
-        if self._gathering is not None:
-            self._gathering.close()
+        self._fetcher.close()
+        self.waiter.close()
         self._close_own_cluster()
 
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
     def _close_own_cluster(self) -> None:
-        if self._own_cluster is not None:
-            self._own_cluster.close()
+        if self._owns_cluster and self.cluster is not None:
+            self.cluster.close()
 
     def __enter__(self) -> Client:
         if self.asynchronous:
@@ -402,49 +1029,32 @@ class Client(Graphs, Waits, Questions, Captured):
             return f"<Client {self.address} closed>"
         if self.connection.error is not None:
             return f"<Client {self.address} lost: {self.connection.error}>"
-        if self.asynchronous:  # a look must not hold up somebody's event loop (a notebook's kernel has one, too)
+        if self.asynchronous:  # a query would block the user's event loop (a notebook's kernel has one, too)
             return f"<Client {self.address}>"
-        workers = self.connection.query("info")["workers"].values()
+        workers = self._info.workers().values()
         slots = sum(worker["slots"] for worker in workers)
         return f"<Client {self.address} {len(workers)} workers, {slots} slots>"
 
     def _repr_html_(self) -> str:
-        from howdah.engine.api.repr import client_as_html
-
         silent = self._closed or not self._started or self.connection.error is not None or self.asynchronous
-        workers = {} if silent else self.connection.query("info")["workers"]
-        return client_as_html(repr(self), workers, getattr(self.cluster, "dashboard_link", ""))
+        workers = {} if silent else self._info.workers()
+        return client_as_html(repr(self), workers, "" if self.cluster is None else self.cluster.dashboard_link)
 
 
-_OPTIONS = (
-    "address", "security", "name", "timeout", "lease", "set_as_default", "asynchronous", "n_workers",
-    "threads_per_worker", "memory_limit", "resources",
-)  # fmt: skip
-
-
-def _check_local(given: Any, local: Mapping[str, Any]) -> None:
-    if given is not None and not isinstance(given, str) and not hasattr(given, "scheduler_address"):
-        raise bad_value("address", given, "give an address, a cluster, or nothing")
-    if not local:
-        return
-    from howdah.engine.deploy.local import LocalCluster
-
-    unknown = [option for option in local if option not in signature(LocalCluster).parameters]
-    if unknown:
-        raise InputError(f"Client: unknown option {unknown[0]!r}; {near(unknown[0], _OPTIONS)}")
-    if given is not None:
-        raise InputError(f"{sorted(local)}: only for a local cluster, and one was given")
-
-
-def _first(items: Iterator[tuple[Any, ...]], count: int | None) -> list[tuple[Any, ...]]:
-    return list(items) if count is None else list(islice(items, count))
-
-
-def _part_of(key: Any, start: int, count: int, batch_size: int | None) -> Any:
-    """The keys of one batch."""
-    if batch_size is None or key is None:
-        return key
-    return [f"{key}-{i}" for i in range(start, start + count)] if isinstance(key, str) else key[start : start + count]
+def _annotations(
+    workers: Iterable[str] | str | None,
+    allow_other_workers: bool,
+    resources: Mapping[str, float] | None,
+    retries: int | None,
+    priority: int,
+) -> dict[str, Any]:
+    return {
+        "workers": workers,
+        "allow_other_workers": allow_other_workers or None,
+        "resources": resources or None,
+        "retries": retries,
+        "priority": priority or None,
+    }
 
 
 _open: weakref.WeakSet[Client] = weakref.WeakSet()
@@ -452,10 +1062,6 @@ _open: weakref.WeakSet[Client] = weakref.WeakSet()
 
 @atexit.register
 def _close_all() -> None:
-    """Part from the scheduler when the program ends: it need not keep this client's work for a lease."""
+    """Disconnect when the program ends, so that the scheduler does not keep this client's work for a lease."""
     for client in list(_open):
         client.close()
-
-
-def _itself(value: Any) -> Any:
-    return value

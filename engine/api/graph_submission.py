@@ -1,4 +1,8 @@
-"""Graphs on a cluster: lazy objects and what `engine/execute.py` calls. The fourth part of `Client`."""
+"""`GraphSubmitter`: lazy objects and whole graphs on a cluster.
+
+Two entries: a user's `Client.compute`, `persist` and `get`, and `howdah.engine.execution.dispatch`, which runs the
+graphs of all collections. For `Client`, which passes itself as the client of futures and references.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +11,19 @@ from collections.abc import Mapping, Sequence
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
+from howdah.engine.api.cluster_info import ClusterInfo
 from howdah.engine.client.connection import SchedulerConnection
 from howdah.engine.client.future import Future, RangeRef
-from howdah.engine.client.future_registry import FutureRegistry, ResultRanges
+from howdah.engine.client.future_registry import FutureRegistry
 from howdah.engine.client.layer_results import LayerResults
-from howdah.engine.client.waiting import LayerProgress
+from howdah.engine.client.submission import frames_of
+from howdah.engine.client.waiting import LayerProgress, Waiter
+from howdah.engine.delayed.compute import lazy_to_futures, merge_ranges, persist
+from howdah.engine.delayed.dict_graphs import flatten_keys, from_dict, nest_like
+from howdah.engine.execution.dispatch import for_cluster
 from howdah.engine.graph.annotations import annotate
-from howdah.engine.graph.encode import FIRST_PART, Encoded, encode, encode_rest
+from howdah.engine.graph.encode import FIRST_PART, encode, encode_rest
+from howdah.engine.graph.graph import Graph, PersistedLayer
 from howdah.engine.protocol.layers import TaskRange
 from howdah.engine.protocol.messages import AppendArguments, Submit
 from howdah.errors import DeadlineExceeded, HowdahError
@@ -21,206 +31,120 @@ from howdah.errors import DeadlineExceeded, HowdahError
 if TYPE_CHECKING:
     from howdah.engine.api.client import Client
     from howdah.engine.execution.threads import Progress
-    from howdah.engine.graph.graph import Graph, PersistedLayer
 
 EXPECTED_SECONDS = 30.0
-"""How long work with preferred hosts waits for workers that were asked for (as Spark does)."""
+"""How long work with preferred hosts waits for requested workers (as Spark does)."""
 
 
-class Graphs:
-    """Mixed into `Client`."""
+class GraphSubmitter:
+    """Sends graphs, and keeps references to what is asked of them.
 
-    registry: FutureRegistry
-    connection: SchedulerConnection
-    _expected: int
+    Parameters
+    ----------
+    expected_workers : work with preferred hosts waits for so many workers once, since the first one to start would
+        otherwise take everything wherever it lies (Spark's `minRegisteredResourcesRatio` and
+        `maxRegisteredResourcesWaitingTime`).
+    """
 
-    if TYPE_CHECKING:
-
-        def gather(self, futures: Any, errors: str = "raise", direct: bool | None = None) -> Any: ...
-
-        def _results_of(self, spans: ResultRanges, timeout: float | None, progress: Any = None) -> list[Any]: ...
-
-        def wait_for_workers(self, n_workers: int, timeout: float | None = None) -> None: ...
+    def __init__(
+        self,
+        registry: FutureRegistry,
+        connection: SchedulerConnection,
+        waiter: Waiter,
+        info: ClusterInfo,
+        expected_workers: int,
+    ) -> None:
+        self._registry, self._connection, self._waiter, self._info = registry, connection, waiter, info
+        self._expected_workers = expected_workers
 
     # -- lazy objects -------------------------------------------------------------------------------------------------
 
-    def compute(
-        self,
-        collections: Any,
-        sync: bool = False,
-        optimize_graph: bool = True,
-        workers: Any = None,
-        allow_other_workers: bool = False,
-        resources: Mapping[str, float] | None = None,
-        retries: int | None = None,
-        priority: int = 0,
-        traverse: bool = True,
-    ) -> Any:
-        """Begin to compute a lazy object, or each of a list: futures of their values, at once.
-
-        Parameters
-        ----------
-        sync : wait, and give the values themselves.
-        optimize_graph : there for dask's sake.
-        workers, allow_other_workers, resources, retries, priority : as in `submit`, for all tasks of the graph.
-        """
-        from howdah.engine.delayed.compute import lazy_to_futures
-
+    def compute(self, client: Client, collections: Any, traverse: bool, options: Mapping[str, Any]) -> Any:
+        """Start lazy objects; futures of their values."""
         many = isinstance(collections, list | tuple | set | frozenset)
-        said = {"workers": workers, "allow_other_workers": allow_other_workers or None, "resources": resources or None}
-        with annotate(retries=retries, priority=priority or None, **said):
-            futures = lazy_to_futures(self, list(collections) if many else [collections], traverse)
-        found = type(collections)(futures) if many else futures[0]
-        return self.gather(found) if sync else found
+        with annotate(**options):
+            futures = lazy_to_futures(client, list(collections) if many else [collections], traverse)
+        return type(collections)(futures) if many else futures[0]
 
-    def persist(
-        self,
-        collections: Any,
-        optimize_graph: bool = True,
-        workers: Any = None,
-        allow_other_workers: bool = False,
-        resources: Mapping[str, float] | None = None,
-        retries: int | None = None,
-        priority: int = 0,
-    ) -> Any:
-        """Begin to compute lazy objects and keep them on the workers: the same objects, which now refer to that.
-
-        The parameters are those of `compute`.
-        """
-        from howdah.engine.delayed.compute import persist
-
+    def persist(self, client: Client, collections: Any, options: Mapping[str, Any]) -> Any:
+        """Start lazy objects; the same objects, which refer to the results."""
         many = isinstance(collections, list | tuple | set | frozenset)
-        said = {"workers": workers, "allow_other_workers": allow_other_workers or None, "resources": resources or None}
-        with annotate(retries=retries, priority=priority or None, **said):
-            kept = persist(*(collections if many else [collections]), scheduler=self)
+        with annotate(**options):
+            kept = persist(*(collections if many else [collections]), scheduler=client)
         return type(collections)(kept) if many else kept[0]
 
-    def get(
-        self,
-        dsk: Any,
-        keys: Any,
-        workers: Any = None,
-        allow_other_workers: bool = False,
-        resources: Mapping[str, float] | None = None,
-        sync: bool = True,
-        retries: int | None = None,
-        priority: int = 0,
-        **unused: Any,
-    ) -> Any:
-        """Compute keys of a graph written as a dictionary, as dask's are (`howdah.engine.delayed.dict_graphs`).
-
-        dask's collections compute on this cluster with ``scheduler=client.get``.
-
-        Parameters
-        ----------
-        dsk : ``{"x": 1, "y": (inc, "x")}``: calls are tuples that begin with a function, keys stand for their values.
-        keys : one, or a nest of lists; what is returned has its form.
-        sync : False gives futures, at once.
-
-        Raises
-        ------
-        InputError : a key is not in the graph, or keys need each other in a circle (the error names them).
-        """
-        from howdah.engine.delayed.dict_graphs import flatten_keys, from_dict, nest_like
-
-        said = {"workers": workers, "allow_other_workers": allow_other_workers or None, "resources": resources or None}
-        with annotate(retries=retries, priority=priority or None, **said):
+    def get(self, client: Client, graph: Any, keys: Any, options: Mapping[str, Any]) -> Any:
+        """Start keys of a graph that is written as a dictionary; futures in the nest of `keys`."""
+        with annotate(**options):
             names = list(dict.fromkeys(flatten_keys(keys)))
-            found = nest_like(keys, dict(zip(names, self.compute(from_dict(dsk, names), traverse=False))))
-        return self.gather(found) if sync else found
+            return nest_like(keys, dict(zip(names, self.compute(client, from_dict(graph, names), False, {}))))
 
-    def started_futures(self, graph: Graph, places: Sequence[tuple[bytes, int]]) -> list[Future]:
-        """Futures of single items of a graph, which is started."""
-        from howdah.engine.delayed.compute import merge_ranges as joined
-        from howdah.engine.execution.dispatch import for_cluster
+    # -- graphs -------------------------------------------------------------------------------------------------------
 
-        wanted = joined(places)
-        spans, hold = self._start_graph(for_cluster(self, graph, wanted), wanted)
-        of = {results.key: results for results, _, _ in spans}
-        self.registry.add_references([(of[key], item, item + 1) for key, item in places])
-        futures = [Future(_client(self), of[key], item) for key, item in places]
-        del hold
+    def started_futures(self, client: Client, graph: Graph, places: Sequence[tuple[bytes, int]]) -> list[Future]:
+        """Start a graph; futures of single items of it."""
+        wanted = merge_ranges(places)
+        ranges, reference = self._start(client, for_cluster(client, graph, wanted), wanted)
+        of = {results.key: results for results, _, _ in ranges}
+        self._registry.add_references([(of[key], item, item + 1) for key, item in places])
+        futures = [Future(client, of[key], item) for key, item in places]
+        del reference
         return futures
 
-    # -- collections (engine/execute.py) ----------------------------------------------------------------------------
-
     def compute_graph(
-        self, graph: Graph, wanted: Sequence[TaskRange], progress: Progress | None = None
+        self, client: Client, graph: Graph, wanted: Sequence[TaskRange], progress: Progress | None = None
     ) -> list[list[Any]]:
-        """Values per wanted span, for `engine.execute`. `progress` gets (done, all, layer) now and then."""
-        spans, hold = self._start_graph(graph, wanted)
+        """Run a graph; the values of each wanted range. Calls `progress` with (done, all, layer) meanwhile."""
+        ranges, reference = self._start(client, graph, wanted)
         shown = (
             None if progress is None else LayerProgress(progress, {key: layer.n for key, layer in graph.layers.items()})
         )
-        values = self._results_of(spans, None, shown)
-        del hold
-        cuts = [0, *accumulate(stop - start for _, start, stop in spans)]
+        values = self._waiter.results(ranges, None, shown)
+        del reference
+        cuts = [0, *accumulate(stop - start for _, start, stop in ranges)]
         return [values[a:b] for a, b in pairwise(cuts)]
 
-    def persist_graph(self, graph: Graph, wanted: Sequence[TaskRange]) -> list[PersistedLayer]:
-        """Start whole layers and keep their results while what is returned lives, for `engine.execute`."""
-        from howdah.engine.graph.graph import PersistedLayer
+    def persist_graph(self, client: Client, graph: Graph, wanted: Sequence[TaskRange]) -> list[PersistedLayer]:
+        """Start whole layers; their results are kept while the returned objects live."""
+        ranges, reference = self._start(client, graph, wanted)
+        self._registry.add_references(ranges)
+        del reference
+        return [PersistedLayer(span.layer, span.stop, RangeRef(client, [mine])) for span, mine in zip(wanted, ranges)]
 
-        spans, hold = self._start_graph(graph, wanted)
-        self.registry.add_references(spans)
-        del hold
-        return [
-            PersistedLayer(span.layer, span.stop, RangeRef(_client(self), [mine])) for span, mine in zip(wanted, spans)
-        ]
-
-    def _start_graph(
-        self, graph: Graph, wanted: Sequence[TaskRange]
+    def _start(
+        self, client: Client, graph: Graph, wanted: Sequence[TaskRange]
     ) -> tuple[list[tuple[LayerResults, int, int]], RangeRef]:
-        """Send what of the graph is not held; the wanted spans, and what keeps them while it lives."""
+        """Send the graph; the wanted ranges, and a reference that keeps them while it lives."""
         layers = [encode(layer, FIRST_PART) for layer in graph.layers.values()]
         if any(layer.spec.host_sets for layer in layers):
-            self._await_expected()
-        lengths = {layer.spec.key: layer.spec for layer in layers}
-        spans: list[tuple[LayerResults, int, int]] = []
-        with self.registry.lock:
+            self._await_expected_workers()
+        specs = {layer.spec.key: layer.spec for layer in layers}
+        ranges: list[tuple[LayerResults, int, int]] = []
+        registry, connection = self._registry, self._connection
+        with registry.lock:
             for key, start, stop in wanted:
-                known = self.registry.get(key)
-                if key in lengths:
-                    name, n = lengths[key].name, lengths[key].n
+                known = registry.get(key)
+                if key in specs:
+                    name, n = specs[key].name, specs[key].n
                 elif known is not None:
                     name, n = known.name, known.n
                 else:
                     raise HowdahError(f"layer {key.hex()} is wanted and neither in the graph nor held by this client")
-                spans.append((self.registry.add_reference(key, name, n, start, stop), start, stop))
-            hold = RangeRef(_client(self), spans)
-            for spec in lengths.values():
-                self.registry.names[spec.key] = spec.name
+                ranges.append((registry.add_reference(key, name, n, start, stop), start, stop))
+            reference = RangeRef(client, ranges)
+            for spec in specs.values():
+                registry.names[spec.key] = spec.name
             frames = [frame for layer in layers for frame in frames_of(layer)]
-            specs = tuple(layer.spec for layer in layers)
-            self.connection.send(Submit(specs, tuple(wanted)), *frames)
+            connection.send(Submit(tuple(layer.spec for layer in layers), tuple(wanted)), *frames)
         if any(layer.n > FIRST_PART for layer in graph.layers.values()):
-            self.connection.flush()  # packing the rest would slow a scheduler down that is in this process
-        for layer in graph.layers.values():  # tasks run while the rest of their arguments is packed
+            connection.flush()  # encoding the rest would slow down a scheduler in this process
+        for layer in graph.layers.values():  # tasks run while the rest of their arguments is encoded
             for first, offsets, args in encode_rest(layer, FIRST_PART):
-                self.connection.send(AppendArguments(layer.key, first), offsets.tobytes(), args)
-        return spans, hold
+                connection.send(AppendArguments(layer.key, first), offsets.tobytes(), args)
+        return ranges, reference
 
-    def _await_expected(self) -> None:
-        """Work that knows where its data lies waits once, and not for long, for the workers that were asked for.
-
-        The first worker to come would otherwise take everything, wherever it lies. Spark has the same rule
-        (`minRegisteredResourcesRatio`, `maxRegisteredResourcesWaitingTime`).
-        """
-        expected, self._expected = self._expected, 0
+    def _await_expected_workers(self) -> None:
+        expected, self._expected_workers = self._expected_workers, 0
         if expected:
-            with contextlib.suppress(DeadlineExceeded):  # it is then begun with those that are there
-                self.wait_for_workers(expected, EXPECTED_SECONDS)
-
-    def progress(self) -> list[dict[str, Any]]:
-        """The layers that this client waits for: name, n, done, running, waiting, failed and bytes of each."""
-        found: list[dict[str, Any]] = self.connection.query("progress")
-        return found
-
-
-def frames_of(layer: Encoded) -> tuple[bytes, bytes, bytes]:
-    return layer.code, layer.offsets.tobytes(), layer.args
-
-
-def _client(self: Graphs) -> Client:
-    """The whole that this is a part of."""
-    return self  # type: ignore[return-value]
+            with contextlib.suppress(DeadlineExceeded):  # then it starts with the workers that are there
+                self._info.wait_for_workers(expected, EXPECTED_SECONDS)

@@ -6,8 +6,8 @@ import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from howdah.engine.client.fetch import nested_futures
 from howdah.engine.client.future_registry import ranges_of
+from howdah.engine.client.nests import nested_futures
 from howdah.engine.coordination.worker_context import current_client, current_worker
 from howdah.engine.execution.task_context import rejoin, secede
 from howdah.errors import HowdahError, InputError
@@ -40,7 +40,9 @@ def get_client(address: str | None = None, timeout: float | None = None) -> Clie
     ...     client.submit(total, [-1, -2]).result()
     3
     """
-    return current_client()
+    client: Any = current_client()
+    found: Client = client
+    return found
 
 
 @contextlib.contextmanager

@@ -184,7 +184,7 @@ class as_completed:  # the name that everybody knows
                 future = self._ended.get_nowait()
                 break
             except queue.Empty:
-                if not await flag.wait(self._wait_time()):
+                if not await flag.wait_for(self._wait_time()):
                     self._check_connection()
         if not self._with_results:
             return self._deliver(future)
@@ -215,7 +215,7 @@ def wait(futures: Any, timeout: float | None = None, return_when: str = ALL_COMP
         next(as_completed(futures, timeout=timeout))
     elif futures:
         spans = [(future.results, future.item, future.item + 1) for future in futures]
-        futures[0].client._wait(spans, timeout, first_failure=return_when == FIRST_EXCEPTION)
+        futures[0].client.waiter.wait(spans, timeout, first_failure=return_when == FIRST_EXCEPTION)
     return _sorted(futures)
 
 
@@ -224,7 +224,7 @@ async def _wait_async(futures: list[Future], timeout: float | None, return_when:
         await anext(as_completed(futures, timeout=timeout))
     else:
         spans = [(future.results, future.item, future.item + 1) for future in futures]
-        await futures[0].client._wait_async(spans, timeout, first_failure=return_when == FIRST_EXCEPTION)
+        await futures[0].client.waiter.wait_async(spans, timeout, first_failure=return_when == FIRST_EXCEPTION)
     return _sorted(futures)
 
 

@@ -90,8 +90,8 @@ class AsyncEvent:
     def is_set(self) -> bool:
         return self._set
 
-    async def wait(self, timeout: float | None = None) -> bool:
-        """Whether it was set in time."""
+    async def wait_for(self, timeout: float | None = None) -> bool:
+        """Whether it was set within `timeout` seconds."""
         if not self._set or not self._future.done():
             await asyncio.wait([self._future], timeout=timeout)
         return self._set

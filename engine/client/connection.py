@@ -20,6 +20,7 @@ from typing import Any
 
 import msgspec
 
+from howdah.backoff import delays
 from howdah.engine.comm.connection.channel import ChannelClosed
 from howdah.engine.comm.connection.connect import connect
 from howdah.engine.comm.connection.event_loop import loop_thread
@@ -35,6 +36,9 @@ HEARTBEAT_INTERVAL = 1.0
 SILENCE_LIMIT = 20.0
 MESSAGES_PER_TURN = 64
 """Messages that are sent in one turn of the loop: what a scheduler on this loop can handle in some 5 ms."""
+
+RETRY_FIRST, RETRY_MOST = 0.02, 0.5
+"""Seconds between attempts to reconnect, at first and at most."""
 
 LOCATE_AFTER = 1.0
 """A scheduler that is started again where it was is back after so many seconds, as a rule."""
@@ -76,7 +80,7 @@ class SchedulerConnection:
         hello: Hello,
         on_message: Callable[[SchedulerToClient, Sequence[memoryview]], None],
         on_error: Callable[[HowdahError], None],
-        locate: Callable[[], str] | None = None,
+        locate: Callable[[], str | None] | None = None,
     ) -> None:
         self.address, self.security, self.hello = address, security, hello
         self.lease, self._locate = hello.lease, locate
@@ -228,7 +232,7 @@ class SchedulerConnection:
             if self.error is not None:
                 return
             log.info("the connection to the scheduler at %s was lost; trying again", self.address)
-            lost, pause = time.monotonic(), 0.02
+            lost, pauses = time.monotonic(), delays(RETRY_FIRST, RETRY_MOST)
             while True:
                 self.hello.session, self.hello.received = session.id, session.received
                 try:
@@ -237,13 +241,13 @@ class SchedulerConnection:
                     self._fail(error)
                     return
                 except (ChannelClosed, OSError, DeadlineExceeded) as error:
-                    if self._locate is not None and time.monotonic() - lost > LOCATE_AFTER:
-                        try:
-                            self.address = await asyncio.to_thread(self._locate) or self.address
-                        except HowdahError as gone:
-                            self._fail(gone)
-                            return
-                    elif self._locate is None and time.monotonic() - lost > self.lease:
+                    waited = time.monotonic() - lost
+                    try:
+                        located = self._locate is not None and (waited <= LOCATE_AFTER or await self._relocate())
+                    except HowdahError as ended:
+                        self._fail(ended)
+                        return
+                    if not located and waited > self.lease:
                         self._fail(
                             HowdahError(
                                 f"the scheduler at {self.address} is lost: no connection for {self.lease:.0f} s "
@@ -251,8 +255,7 @@ class SchedulerConnection:
                             )
                         )
                         return
-                    await asyncio.sleep(pause)
-                    pause = min(2 * pause, 0.5)
+                    await asyncio.sleep(next(pauses))
                     continue
                 break
             if not welcome.resumed:
@@ -269,6 +272,16 @@ class SchedulerConnection:
                 self._epoch = welcome.details.get("epoch", "")
                 session.on_acknowledged(received)
                 self._resend_requests(session)
+
+    async def _relocate(self) -> bool:
+        """Ask where the scheduler is now; False if it never moves. Raises HowdahError when the cluster has ended."""
+        assert self._locate is not None
+        found = await asyncio.to_thread(self._locate)
+        if found is None:
+            self._locate = None
+            return False
+        self.address = found or self.address
+        return True
 
     def _resend_requests(self, session: Session[SchedulerToClient]) -> None:
         """The scheduler was started again: it may have been asked, and its answer may have been lost. Questions keep

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import CodeType, FunctionType
 from typing import Any
 
+from howdah.engine.client.future import Future
 from howdah.engine.client.layer_results import LayerResults
 from howdah.engine.graph.encode import Encoded, annotated_spec, layer_spec
 from howdah.engine.graph.keys import layer_key
@@ -69,8 +70,6 @@ def encode_call(
 
 def _one_future(items: Sequence[tuple[Any, ...]], noted: _FutureReferences) -> tuple[bytes, list[int]] | None:
     """What `dumps_each` makes of a single future of a single item, the rule in a chain; None for anything else."""
-    from howdah.engine.client.future import Future
-
     if len(items) != 1 or len(items[0]) != 1 or type(items[0][0]) is not Future or items[0][0].results.n != 1:
         return None
     place = noted.note(items[0][0])
@@ -121,8 +120,6 @@ def _encoded(
 
 def _whole_layer(items: Sequence[tuple[Any, ...]]) -> LayerResults | None:
     """The layer whose futures, all of them and in order, are the only arguments of `items`; None otherwise."""
-    from howdah.engine.client.future import Future
-
     first = items[0] if items else ()
     if len(first) != 1 or type(first[0]) is not Future:
         return None

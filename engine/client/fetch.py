@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import pickle
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from howdah.engine.client.connection import SchedulerConnection
 from howdah.engine.client.layer_results import LayerResults
@@ -15,10 +14,7 @@ from howdah.engine.comm.data.transfer import Packed, PeerConnections, PeerGone
 from howdah.engine.comm.security.certificates import Security
 from howdah.engine.protocol.layers import Key, TaskRange
 from howdah.engine.protocol.messages import NOT_INLINE, FetchFailed
-from howdah.errors import HowdahError, InputError
-
-if TYPE_CHECKING:
-    from howdah.engine.client.future import Future
+from howdah.errors import HowdahError
 
 Spans = Sequence[tuple[LayerResults, int, int]]
 MissingByHolder = dict[str, list[tuple[LayerResults, int]]]
@@ -37,7 +33,6 @@ class ResultFetcher:
         self._connection, self._addresses = link, addresses
         self._thread = loop_thread()
         self._peers = self._thread.call(_create_peers(name, security))
-        self.callbacks = ThreadPoolExecutor(1, "howdah-callbacks")
 
     def collect(self, spans: Spans) -> list[Any] | None:
         """The values of spans that are all done; None when some could not be had and must be waited for again."""
@@ -128,7 +123,6 @@ class ResultFetcher:
 
     def close(self) -> None:
         self._thread.loop.call_soon_threadsafe(self._peers.close)
-        self.callbacks.shutdown(wait=False)
 
 
 async def _create_peers(name: str, security: Security | None) -> PeerConnections:
@@ -143,36 +137,3 @@ def _as_spans(names: Iterable[tuple[Key, int]]) -> list[TaskRange]:
         else:
             spans.append(TaskRange(layer, item, item + 1))
     return spans
-
-
-def nested_futures(nest: Any) -> list[Future]:
-    """All futures in a nest of lists, tuples, sets and dictionaries, in order."""
-    from howdah.engine.client.future import Future
-
-    if type(nest) is list and all(type(part) is Future for part in nest):
-        return nest
-    if isinstance(nest, Future):
-        return [nest]
-    if isinstance(nest, dict):
-        return [future for part in nest.values() for future in nested_futures(part)]
-    if isinstance(nest, list | tuple | set | frozenset):
-        return [future for part in nest for future in nested_futures(part)]
-    if hasattr(nest, "__next__") or type(nest).__name__ in ("dict_values", "generator"):
-        raise InputError("gather: got an iterator, which can be read only once; make it a list first")
-    return []
-
-
-def substitute_values(nest: Any, values: Mapping[int, Any], skip: bool = False) -> Any:
-    """The nest with each future replaced by its value (by `id`); with `skip`, those without one left out."""
-    from howdah.engine.client.future import Future
-
-    def wanted(part: Any) -> bool:
-        return not (skip and isinstance(part, Future) and id(part) not in values)
-
-    if isinstance(nest, Future):
-        return values[id(nest)] if not skip else values.get(id(nest))
-    if isinstance(nest, dict):
-        return {key: substitute_values(part, values, skip) for key, part in nest.items() if wanted(part)}
-    if isinstance(nest, list | tuple | set | frozenset):
-        return type(nest)(substitute_values(part, values, skip) for part in nest if wanted(part))
-    return nest

@@ -1,4 +1,7 @@
-"""A `Future`: the handle of one task's result, wherever it lives."""
+"""`Future`, the handle of one task's result, and the references by which graphs keep results on a cluster.
+
+For users and collections. A reference keeps its results on the cluster while it lives; dropping the last frees them.
+"""
 
 from __future__ import annotations
 
@@ -9,21 +12,28 @@ from typing import TYPE_CHECKING, Any
 
 from howdah.engine.client.async_bridge import as_task
 from howdah.engine.client.layer_results import DONE, FAILED, PENDING, LayerResults
+from howdah.engine.execution.persisted import InMemoryResults
+from howdah.engine.graph.graph import PersistedLayer
 from howdah.engine.protocol.layers import TaskRange
 from howdah.engine.serialization.references import encode_future, input_reference
 from howdah.errors import Unpicklable
 
 if TYPE_CHECKING:
-    from howdah.engine.api.client import Client
+    from howdah.engine.client.cluster_client import ClusterClient
 
 
 class Future:
-    """The result of one task, now or later. Made by `Client.submit` and `Client.map`, never by hand.
+    """The result of one task, now or later. `Client.submit` and `Client.map` return them; do not construct any.
 
-    The result is kept on the cluster while the future lives; when the last future of a task is dropped, its result is
-    freed, and if it was not begun it is not computed. A future may be an argument of further tasks, at any depth.
-    It is of use only while its client is connected: a client that is closed or has lost its scheduler makes every
-    wait raise `HowdahError` at once.
+    The result is kept on the cluster while the future lives. When the last future of a task is dropped, its result is
+    freed; a task that has not started is not computed. A future may be an argument of further tasks, at any depth.
+    After its client is closed or has lost the scheduler, every wait raises `HowdahError` at once.
+
+    Attributes
+    ----------
+    client : the `Client` that made it.
+    key : the task's name.
+    status : "pending", "finished", "error" or "cancelled".
 
     Examples
     --------
@@ -36,8 +46,8 @@ class Future:
 
     __slots__ = ("__weakref__", "_released", "client", "item", "results")
 
-    def __init__(self, client: Client, results: LayerResults, item: int) -> None:
-        # The client has counted this reference already (`FutureRegistry.hold`).
+    def __init__(self, client: ClusterClient, results: LayerResults, item: int) -> None:
+        # The client has counted this reference already (`FutureRegistry.add_reference`).
         self.client, self.results, self.item = client, results, item
         self._released = False
 
@@ -45,12 +55,12 @@ class Future:
         try:
             if not self._released:
                 self.client.registry.release(self.results, self.item, self.item + 1)
-        except AttributeError:  # never finished being made, or Python ends and `contextlib` is no more
+        except AttributeError:  # `__init__` did not finish, or the interpreter exits and has cleared modules
             pass
 
     @property
     def key(self) -> str:
-        """Names the task: what the user gave, else the layer's content hash and the item."""
+        """The task's name: the `key` given to `submit` or `map`, else the layer's content hash and the item."""
         labels = self.results.labels
         if labels is not None:
             return labels[self.item]
@@ -58,6 +68,7 @@ class Future:
 
     @property
     def span(self) -> TaskRange:
+        """The task as a range of one item."""
         return TaskRange(self.results.key, self.item, self.item + 1)
 
     @property
@@ -69,75 +80,139 @@ class Future:
         return {PENDING: "pending", DONE: "finished", FAILED: "error"}[state]
 
     def done(self) -> bool:
-        """Whether it has ended: finished, failed or cancelled."""
+        """Return whether the task has ended: finished, failed or cancelled.
+
+        Returns
+        -------
+        bool
+        """
         return self.results.state[self.item] != PENDING
 
     def cancelled(self) -> bool:
+        """Return whether the task was cancelled.
+
+        Returns
+        -------
+        bool
+        """
         return self.status == "cancelled"
 
     def result(self, timeout: float | None = None) -> Any:
-        """The value; waits for it.
+        """Wait for the task and return its value.
+
+        Parameters
+        ----------
+        timeout : seconds to wait; None is no limit.
+
+        Returns
+        -------
+        Any
+            The value; with an asynchronous client on an event loop, an awaitable of it.
 
         Raises
         ------
-        The task's own exception, with its traceback, and a note that says where it ran.
-        DeadlineExceeded : it was not there after `timeout` seconds.
+        Exception : the task's own exception, with its traceback and a note that names the task and its worker.
+        DeadlineExceeded : the task had not ended after `timeout` seconds.
         Cancelled, WorkerLost, HowdahError : it was cancelled, its workers kept dying, the cluster is gone.
+
+        Examples
+        --------
+        >>> from howdah.engine.api import Client
+        >>> with Client(n_workers=1) as client:
+        ...     client.submit(sum, [1, 2]).result(timeout=30)
+        3
         """
         if self.client.asynchronous:
             return as_task(self._result_async(timeout))
-        return self.client._results_of([self._range], timeout)[0]
+        return self.client.waiter.results([self.range], timeout)[0]
 
     def exception(self, timeout: float | None = None) -> Any:
-        """The exception that `result` would raise for a failed task, None for a finished one; waits."""
+        """Wait for the task and return the exception that `result` would raise.
+
+        Parameters
+        ----------
+        timeout : seconds to wait; None is no limit.
+
+        Returns
+        -------
+        BaseException or None
+            None if the task finished; with an asynchronous client on an event loop, an awaitable.
+
+        Raises
+        ------
+        DeadlineExceeded : the task had not ended after `timeout` seconds.
+        HowdahError : the cluster is gone.
+        """
+        waiter = self.client.waiter
         if self.client.asynchronous:
-            return as_task(self._exception_async(timeout))
-        self.client._wait([self._range], timeout)
-        return self.client.registry.failure(self.results, self.item)
+            return as_task(waiter.exception_async(self.results, self.item, timeout))
+        return waiter.exception(self.results, self.item, timeout)
 
     def traceback(self, timeout: float | None = None) -> Any:
-        """The traceback of a failed task, with the lines of the user's functions; None for a finished one; waits."""
+        """Wait for the task and return its traceback, with the lines of the user's functions.
+
+        Parameters
+        ----------
+        timeout : seconds to wait; None is no limit.
+
+        Returns
+        -------
+        traceback or None
+            None if the task finished; with an asynchronous client on an event loop, an awaitable.
+        """
         if self.client.asynchronous:
             return as_task(self._traceback_async(timeout))
-        error = self.exception(timeout)
-        return None if error is None else error.__traceback__
+        return _traceback_of(self.exception(timeout))
 
     async def _result_async(self, timeout: float | None = None) -> Any:
-        return (await self.client._results_async([self._range], timeout))[0]
-
-    async def _exception_async(self, timeout: float | None) -> BaseException | None:
-        await self.client._wait_async([self._range], timeout)
-        return self.client.registry.failure(self.results, self.item)
+        return (await self.client.waiter.results_async([self.range], timeout))[0]
 
     async def _traceback_async(self, timeout: float | None) -> Any:
-        error = await self._exception_async(timeout)
-        return None if error is None else error.__traceback__
+        return _traceback_of(await self.client.waiter.exception_async(self.results, self.item, timeout))
 
     def __await__(self) -> Generator[Any, None, Any]:
         """The value, on any event loop and with any client."""
         return self._result_async().__await__()
 
     @property
-    def _range(self) -> tuple[LayerResults, int, int]:
+    def range(self) -> tuple[LayerResults, int, int]:
+        """The task as a range of its layer's results."""
         return self.results, self.item, self.item + 1
 
     def cancel(self) -> Any:
-        """Do not compute it, unless somebody else wants it; `result` raises Cancelled."""
+        """Cancel the task, unless another client needs it; `result` then raises Cancelled.
+
+        Returns
+        -------
+        None
+            With an asynchronous client on an event loop, an awaitable.
+        """
         return self.client.cancel([self])
 
     def retry(self) -> Any:
-        """Run it again if it has failed."""
+        """Run the task again if it has failed; the future is pending again.
+
+        Returns
+        -------
+        None
+            With an asynchronous client on an event loop, an awaitable.
+        """
         return self.client.retry([self])
 
     def release(self) -> None:
-        """Give it up now, as if this object were dropped. Doing so twice is fine."""
+        """Drop the reference to the result now, as if this object were deleted. Doing so twice is fine."""
         if not self._released:
             self._released = True
-            self.client.registry.release(*self._range)
+            self.client.registry.release(*self.range)
 
     def add_done_callback(self, fn: Callable[[Future], object]) -> None:
-        """Call ``fn(future)`` once it has ended, on a thread of the client's own; at once if it has already."""
-        self.client._call_when_done(self, fn)
+        """Call ``fn(future)`` once the task has ended, on a thread of the client; at once if it already has.
+
+        Parameters
+        ----------
+        fn : what it raises is logged.
+        """
+        self.client.waiter.call_when_done(self.results, self.item, fn, self)
 
     def __howdah_content__(self) -> Any:
         return self.results.key, self.item
@@ -160,20 +235,24 @@ class Future:
         )
 
 
+def _traceback_of(error: BaseException | None) -> Any:
+    return None if error is None else error.__traceback__
+
+
 class RangeRef:
-    """Keeps spans of results on the cluster while it lives, as futures do, for those who need no handle per item."""
+    """Keeps ranges of results on the cluster while it lives, without a future per item."""
 
     __slots__ = ("client", "spans")
 
-    def __init__(self, client: Client, spans: list[tuple[LayerResults, int, int]]) -> None:
+    def __init__(self, client: ClusterClient, spans: list[tuple[LayerResults, int, int]]) -> None:
         self.client, self.spans = client, spans
 
     def values(self) -> list[Any]:
-        """The values of all items, brought here."""
-        return self.client._results_of(self.spans, None)
+        """Fetch and return the values of all items."""
+        return self.client.waiter.results(self.spans)
 
     def future(self, item: int) -> Future:
-        """A future of one of the items."""
+        """Return a future of one of the items. Raises IndexError if `item` is not in the ranges."""
         for results, start, stop in self.spans:
             if start <= item < stop:
                 self.client.registry.add_references([(results, item, item + 1)])
@@ -191,15 +270,15 @@ class RangeRef:
 
 
 class FutureRefs:
-    """Some futures of one layer, which a graph uses: what `PersistedLayer.results` is for them."""
+    """Some futures of one layer as the `results` of a `PersistedLayer`, for graphs that use them."""
 
     __slots__ = ("client", "futures")
 
-    def __init__(self, client: Client, futures: dict[int, Future]) -> None:
+    def __init__(self, client: ClusterClient, futures: dict[int, Future]) -> None:
         self.client, self.futures = client, futures
 
     def values(self) -> list[Any]:
-        """The values by item, brought here; None for an item that no future is of."""
+        """Fetch and return the values by item; None for an item without a future."""
         some = list(self.futures.values())
         found: list[Any] = [None] * some[0].results.n
         for future, value in zip(some, self.client.gathered(some)):
@@ -207,27 +286,24 @@ class FutureRefs:
         return found
 
     def future(self, item: int) -> Future:
+        """Return the future of `item`. Raises KeyError if there is none."""
         return self.futures[item]
 
     def __reduce__(self) -> Any:
         return rebuild_refs, (self.futures,)
 
     def merged(self, other: Any) -> Any:
-        """Both, if `other` is of this kind (else the layer is kept as a whole already)."""
+        """Return the union with `other`, or `other` itself if it keeps the whole layer."""
         return FutureRefs(self.client, {**self.futures, **other.futures}) if isinstance(other, FutureRefs) else other
 
 
 def rebuild_refs(items: dict[int, Any]) -> Any:
-    """What `PersistedLayer.results` becomes where it arrives: futures of a client there, or in a task the values."""
+    """Unpickle references: as futures of the receiving client, or in a task as the values themselves."""
     if all(type(part) is Future for part in items.values()):
         return FutureRefs(next(iter(items.values())).client, items)
-    from howdah.engine.execution.persisted import InMemoryResults as InMemory
-
-    return InMemory([items.get(item) for item in range(max(items) + 1)])
+    return InMemoryResults([items.get(item) for item in range(max(items) + 1)])
 
 
-def held_layer(future: Future) -> Any:
-    """The layer of a future as graphs refer to it."""
-    from howdah.engine.graph.graph import PersistedLayer
-
+def held_layer(future: Future) -> PersistedLayer:
+    """Return the layer of a future as graphs refer to it."""
     return PersistedLayer(future.results.key, future.results.n, FutureRefs(future.client, {future.item: future}))

@@ -13,9 +13,9 @@ import time
 from collections.abc import Sequence
 from typing import Any, TextIO
 
-from howdah.engine.client.fetch import nested_futures
 from howdah.engine.client.future_registry import ranges_of
 from howdah.engine.client.layer_results import FAILED, PENDING
+from howdah.engine.client.nests import nested_futures
 from howdah.errors import InputError
 
 REFRESH_INTERVAL = 0.1

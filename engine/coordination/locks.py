@@ -1,4 +1,4 @@
-"""`Lock`, `Semaphore` and `Event`: who may go on, and when. Leases belong to clients, and end with them."""
+"""`Lock`, `Semaphore` and `Event`. Leases belong to clients, and end with them."""
 
 from __future__ import annotations
 
@@ -8,19 +8,24 @@ from types import TracebackType
 from typing import Any
 
 from howdah.engine.coordination.rpc import Primitive, Timeout, seconds
-from howdah.errors import DeadlineExceeded, InputError, bad_value
+from howdah.errors import InputError, bad_value
 
 
 class Semaphore(Primitive):
     """At most `max_leases` holders at once, over all clients and tasks of a cluster; first come, first served.
 
+    A lease ends when it is released, when its client disconnects, when the client's connection was lost for longer than
+    its lease, and when the worker dies on which a task held it: at once where the cluster observes the process end. In
+    an asynchronous client every method returns an awaitable.
+
     Parameters
     ----------
-    max_leases : all who use it at the same time must say the same number.
+    max_leases : the same number for all that use it at the same time.
     name, client : as for `Queue`.
 
-    A lease is free again when it is released, when its client parts, when the client's connection was lost for longer
-    than its lease, and when the worker dies on which a task held it: at once where the cluster sees the process end.
+    Raises
+    ------
+    InputError : `max_leases` is not a number from 1 on.
 
     Examples
     --------
@@ -46,47 +51,56 @@ class Semaphore(Primitive):
         return {"max_leases": self.max_leases}
 
     def acquire(self, timeout: Timeout = None) -> Any:
-        """Take a lease: True, or False when there was none within `timeout` seconds (None: wait for ever)."""
+        """Take a lease; waits while all are taken.
+
+        Parameters
+        ----------
+        timeout : seconds, or a text as "500 ms"; None is no limit.
+
+        Returns
+        -------
+        bool
+            False if there was none within `timeout` seconds.
+        """
         return self._acquire(seconds(timeout))
 
     def _acquire(self, timeout: float | None) -> Any:
-        if getattr(self.client, "asynchronous", False):
-            return self._awaitable(self._acquired(timeout))
-        token = secrets.token_hex(8)
-        try:
-            self._call("acquire", timeout=timeout, limit=self.max_leases, token=token)
-        except DeadlineExceeded:
-            return False
-        with self._guard:
-            self._held.append(token)
-        return True
+        return self.wait_or_await(self._acquired(timeout))
 
     async def _acquired(self, timeout: float | None) -> bool:
         token = secrets.token_hex(8)
-        try:
-            await self._request("acquire", timeout=timeout, limit=self.max_leases, token=token)
-        except DeadlineExceeded:
+        if not await self._succeeds("acquire", timeout=timeout, limit=self.max_leases, token=token):
             return False
         with self._guard:
             self._held.append(token)
         return True
 
     def release(self) -> Any:
-        """Give back the lease that this object took last. Raises InputError when it holds none."""
-        return self._call("release", limit=self.max_leases, token=self._last())
+        """Return the lease that this object took last.
 
-    def _last(self) -> str:
+        Raises
+        ------
+        InputError : this object holds none.
+        """
+        return self._call("release", limit=self.max_leases, token=self._pop_token())
+
+    def _pop_token(self) -> str:
         with self._guard:
             if not self._held:
                 raise InputError(f"{self!r} is not held by this object: acquire it first")
             return self._held.pop()
 
     def get_value(self) -> Any:
-        """How many leases are taken."""
+        """Return the number of leases that are taken.
+
+        Returns
+        -------
+        int
+        """
         return self._call("value", limit=self.max_leases)
 
     def close(self) -> Any:
-        """Drop it with all its leases; whoever waits for one gets a HowdahError."""
+        """Drop it with all its leases; calls that wait for one raise HowdahError."""
         return self._call("close")
 
     def __enter__(self) -> Any:
@@ -99,23 +113,24 @@ class Semaphore(Primitive):
         self.release()
 
     async def __aenter__(self) -> Any:
-        await self._awaitable(self._acquired(None))
+        await self.started(self._acquired(None))
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._awaitable(self._request("release", limit=self.max_leases, token=self._last()))
+        await self.started(self._request("release", limit=self.max_leases, token=self._pop_token()))
 
 
 class Lock(Semaphore):
     """One holder at a time, over all clients and tasks of a cluster. Not re-entrant.
 
+    It ends with its holder's client or worker, as a lease of a `Semaphore` does. In an asynchronous client every method
+    returns an awaitable.
+
     Parameters
     ----------
     name, client : as for `Queue`.
-
-    It ends with its holder's client or worker, as a `Semaphore`'s lease does.
 
     Examples
     --------
@@ -131,10 +146,25 @@ class Lock(Semaphore):
         super().__init__(1, name if name is None else f"lock {name}", client)
 
     def __reduce__(self) -> Any:
-        return _lock_again, (self.name,)
+        return _rebuild_lock, (self.name,)
 
     def acquire(self, blocking: bool = True, timeout: Timeout = None) -> Any:  # type: ignore[override]  # dask's
-        """Take it: True, or False when it was not free within `timeout` seconds, or at once with ``blocking=False``."""
+        """Take the lock; waits while it is held.
+
+        Parameters
+        ----------
+        blocking : False returns at once.
+        timeout : seconds, or a text as "500 ms"; None is no limit.
+
+        Returns
+        -------
+        bool
+            False if it was not free within `timeout` seconds, or now with ``blocking=False``.
+
+        Raises
+        ------
+        InputError : `timeout` with ``blocking=False``.
+        """
         if not blocking:
             if timeout is not None:
                 raise bad_value("timeout", timeout, "leave it out where blocking is False")
@@ -142,18 +172,23 @@ class Lock(Semaphore):
         return self._acquire(seconds(timeout))
 
     def locked(self) -> Any:
-        """Whether anybody holds it."""
+        """Return whether it is held by any client or task.
+
+        Returns
+        -------
+        bool
+        """
         return self._call("value", bool, limit=1)
 
 
-def _lock_again(name: str) -> Lock:
+def _rebuild_lock(name: str) -> Lock:
     made = Lock("")
     made.name = name
     return made
 
 
 class Event(Primitive):
-    """A flag that clients and tasks wait for.
+    """A flag that clients and tasks wait for. In an asynchronous client every method returns an awaitable.
 
     Parameters
     ----------
@@ -171,28 +206,32 @@ class Event(Primitive):
     kind = "event"
 
     def wait(self, timeout: Timeout = None) -> Any:
-        """Wait until it is set: True, or False when it was not set within `timeout` seconds."""
-        if getattr(self.client, "asynchronous", False):
-            return self._awaitable(self._waited(seconds(timeout)))
-        try:
-            return self._call("wait", timeout=seconds(timeout))
-        except DeadlineExceeded:
-            return False
+        """Wait until it is set.
 
-    async def _waited(self, timeout: float | None) -> Any:
-        try:
-            return await self._request("wait", timeout=timeout)
-        except DeadlineExceeded:
-            return False
+        Parameters
+        ----------
+        timeout : seconds, or a text as "500 ms"; None is no limit.
+
+        Returns
+        -------
+        bool
+            False if it was not set within `timeout` seconds.
+        """
+        return self.wait_or_await(self._succeeds("wait", timeout=seconds(timeout)))
 
     def set(self) -> Any:
-        """Set it: everybody who waits goes on."""
+        """Set it: all calls of `wait` return."""
         return self._call("set")
 
     def clear(self) -> Any:
-        """Take it back: who waits from now on, waits."""
+        """Reset it: calls of `wait` from now on wait."""
         return self._call("clear")
 
     def is_set(self) -> Any:
-        """Whether it is set."""
+        """Return whether it is set.
+
+        Returns
+        -------
+        bool
+        """
         return self._call("state")

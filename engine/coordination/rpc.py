@@ -1,6 +1,8 @@
-"""Calls of coordination primitives, from a client's side: one question, one answer, however long it takes.
+"""Calls of coordination primitives, from a client's side: one request, one reply, however long it takes.
 
-What is put may hold futures at any depth: they travel as references, and come out as futures of whoever gets it.
+What is put may hold futures at any depth: they are sent as references, and arrive as futures of the receiving client.
+Each call is written once, as a coroutine on howdah's loop thread; `Primitive.wait_or_await` blocks for it, or returns
+an awaitable in an asynchronous client.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from collections.abc import Callable, Coroutine, Generator
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from howdah.engine.client.future import Future
 from howdah.engine.coordination.worker_context import current_client
 from howdah.engine.execution.task_context import in_task, slot_released
 from howdah.engine.protocol.layers import TaskRange
@@ -22,19 +25,25 @@ from howdah.engine.serialization.serialize import dumps, loads
 from howdah.errors import DeadlineExceeded, HowdahError, InputError, bad_value
 
 if TYPE_CHECKING:
-    from howdah.engine.api.client import Client
+    from howdah.engine.client.cluster_client import ClusterClient
 
 T = TypeVar("T")
+
 SLOT_HOLD_SECONDS = 0.02
 """Seconds for which a task keeps its slot while it waits."""
 
 Timeout = float | str | timedelta | None
+"""Seconds, a number with a unit as in "500 ms", or None for no limit."""
 
 _UNITS = {"": 1.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 def seconds(timeout: Timeout) -> float | None:
-    """A time-out as it may be written, in seconds.
+    """Return a timeout in seconds.
+
+    Raises
+    ------
+    InputError : it is not written as a timeout.
 
     >>> seconds("500 ms"), seconds(2), seconds(None)
     (0.5, 2.0, None)
@@ -53,7 +62,7 @@ def seconds(timeout: Timeout) -> float | None:
 
 
 class StartedCall(Generic[T]):
-    """What a method gives in an asynchronous client, and what `async with` waits for: awaited once."""
+    """A call that was sent by an asynchronous client; awaited once."""
 
     def __init__(self, future: asyncio.Future[T]) -> None:
         self._future = future
@@ -63,27 +72,32 @@ class StartedCall(Generic[T]):
 
 
 class Primitive:
-    """Base of the primitives: a kind, a name, and a client to speak through.
+    """Base of the primitives: a kind, a name, and the client by which it calls the scheduler.
 
-    One that was made without a name has one of its own, which travels with its pickle; it ends with the client that
-    made it. One with a name is found by it from everywhere.
+    A primitive without a given name has one of its own, which its pickle carries; it ends with the client that made it.
+    One with a name is found by that name from every client and task.
+
+    Attributes
+    ----------
+    name : the given one, or its own.
     """
 
     kind = ""
 
     def __init__(self, name: str | None = None, client: Any = None) -> None:
-        self._client: Client | None = client
+        self._client: ClusterClient | None = client
         self.name = name if name is not None else f"{self.kind}-{secrets.token_hex(8)}"
         if not isinstance(self.name, str):
             raise bad_value("name", name, "give a text, or nothing for one of its own")
-        if name is None and self.kind != "semaphore":  # a free semaphore is not remembered anyway
+        if name is None and self.kind != "semaphore":  # the scheduler keeps no state of a free semaphore
             self.client.connection.send(CoordinationCall(0, self.kind, self.name, "own"))
 
     @property
-    def client(self) -> Client:
+    def client(self) -> ClusterClient:
+        """The client that it was given, else the one of this process or task."""
         if self._client is None:
             self._client = current_client()
-        client: Client = self._client
+        client: ClusterClient = self._client
         return client
 
     def __reduce__(self) -> Any:
@@ -98,20 +112,43 @@ class Primitive:
     # -- calls --------------------------------------------------------------------------------------------------------
 
     def _call(self, verb: str, then: Callable[[Any], Any] | None = None, **about: Any) -> Any:
-        """Ask, and wait for the answer; in an asynchronous client an awaitable instead."""
-        work = self._request(verb, then, **about)
-        if getattr(self.client, "asynchronous", False):
-            return self._awaitable(work)
-        return wait_for_reply(self.client, work)
+        """Send a request and wait for the reply; in an asynchronous client return an awaitable."""
+        return self.wait_or_await(self._request(verb, then, **about))
 
-    def _awaitable(self, work: Coroutine[Any, Any, T]) -> StartedCall[T]:
-        return StartedCall(asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self.client.loop_thread.loop)))
+    def wait_or_await(self, work: Coroutine[Any, Any, T], then: Callable[[T], Any] | None = None) -> Any:
+        """Run `work` on the loop, then ``then(its value)`` for the caller.
+
+        Returns
+        -------
+        Any
+            The value of `then`, or in an asynchronous client on an event loop an awaitable of it.
+        """
+        if self.client.asynchronous:
+            return self.started(work, then)
+        value = wait_for_reply(self.client, work)
+        return value if then is None else then(value)
+
+    def started(self, work: Coroutine[Any, Any, T], then: Callable[[T], Any] | None = None) -> StartedCall[Any]:
+        """Run `work` on the loop; an awaitable of ``then(its value)``."""
+        return StartedCall(
+            asyncio.wrap_future(
+                asyncio.run_coroutine_threadsafe(
+                    work if then is None else _convert(work, then), self.client.loop_thread.loop
+                )
+            )
+        )
 
     async def _request(self, verb: str, then: Callable[[Any], Any] | None = None, **about: Any) -> Any:
-        """On the loop's thread: ask, and make of the answer what `then` makes."""
+        """Send a request and return ``then(its reply)``. On the loop's thread.
+
+        Raises
+        ------
+        DeadlineExceeded : the scheduler's answer is that the time is over.
+        InputError, HowdahError : the call is not valid; the primitive was closed or the cluster is lost.
+        """
         timeout = about.get("timeout")
-        question = CoordinationCall(0, self.kind, self.name, verb, **about)
-        outcome, value = await self.client.connection.request(question, None)
+        request = CoordinationCall(0, self.kind, self.name, verb, **about)
+        outcome, value = await self.client.connection.request(request, None)
         if outcome == "timeout":
             raise DeadlineExceeded(f"{self!r}: {verb} was not possible within {timeout:g} s")
         if outcome == "wrong":
@@ -120,10 +157,24 @@ class Primitive:
             raise HowdahError(f"{self!r}: {value}")
         return value if then is None else then(value)
 
+    async def _succeeds(self, verb: str, **about: Any) -> bool:
+        """Send a request; whether it was possible within its timeout. On the loop's thread."""
+        try:
+            await self._request(verb, **about)
+        except DeadlineExceeded:
+            return False
+        return True
+
     # -- values -------------------------------------------------------------------------------------------------------
 
     def _encode_value(self, value: Any) -> dict[str, Any]:
-        """`value` as the parts of a question. Raises Unpicklable, and InputError for another client's future."""
+        """Return `value` as fields of a request.
+
+        Raises
+        ------
+        Unpicklable : it cannot be sent.
+        InputError : it has a future of another client.
+        """
         futures: dict[tuple[bytes, int], tuple[int, Any]] = {}
 
         def note(future: Any) -> tuple[int, int]:
@@ -136,9 +187,7 @@ class Primitive:
         return {"data": data, "spans": tuple(TaskRange(key, item, item + 1) for key, item in futures)}
 
     def _receive_values(self, value: Any) -> list[Any]:
-        """The values that an answer brings. On the loop's thread: futures are held before the ticket is given up."""
-        from howdah.engine.client.future import Future
-
+        """Take the values of a reply. On the loop's thread: their futures count before the ticket is returned."""
         ticket, items = value
         client = self.client
         found: list[Any] = []
@@ -154,7 +203,7 @@ class Primitive:
 
     @staticmethod
     def _load(part: tuple[bytes, list[Any]]) -> Any:
-        """The value itself. On the user's thread: opening it may import her modules."""
+        """Unpickle a value. On the user's thread: it may import the user's modules."""
         data, futures = part
         if not futures:
             return loads(data)
@@ -162,10 +211,14 @@ class Primitive:
             return loads(data)
 
 
-def wait_for_reply(client: Client, work: Coroutine[Any, Any, T]) -> T:
-    """Run `work` on the loop and wait. Whoever stops waiting (Ctrl-C) takes the question back."""
+async def _convert(work: Coroutine[Any, Any, Any], then: Callable[[Any], Any]) -> Any:
+    return then(await work)
+
+
+def wait_for_reply(client: ClusterClient, work: Coroutine[Any, Any, T]) -> T:
+    """Run `work` on the loop and wait for it. An interrupt (Ctrl-C) withdraws the request."""
     if threading.current_thread() is client.loop_thread.thread:
-        return client.loop_thread.call(work)  # which refuses
+        return client.loop_thread.call(work)  # which raises
     future: concurrent.futures.Future[T] = asyncio.run_coroutine_threadsafe(work, client.loop_thread.loop)
     try:
         wait_releasing_slot(future)
@@ -178,7 +231,7 @@ def wait_for_reply(client: Client, work: Coroutine[Any, Any, T]) -> T:
 def wait_releasing_slot(future: concurrent.futures.Future[Any], timeout: float | None = None) -> bool:
     """Wait for the end of `future`; False if it did not come within `timeout` seconds.
 
-    A task that waits, and not just for a moment, gives its slot to other tasks meanwhile.
+    A task that waits for more than a moment releases its slot to other tasks meanwhile.
     """
     ended = threading.Event()
     future.add_done_callback(lambda _: ended.set())

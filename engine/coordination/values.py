@@ -1,39 +1,40 @@
-"""`Queue` and `Variable`: values and futures that clients and tasks hand to each other."""
+"""`Queue` and `Variable`: values and futures that clients and tasks pass to each other."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Any
 
-from howdah.engine.coordination.rpc import Primitive, Timeout, seconds, wait_for_reply
+from howdah.engine.coordination.rpc import Primitive, Timeout, seconds
 from howdah.errors import bad_value
 
 
 class _ValuePrimitive(Primitive):
     def _get_call(self, make: Callable[[list[Any]], Any], **about: Any) -> Any:
-        """A call whose answer brings values: taken on the loop, opened where the caller is."""
-        work = self._request("get", self._receive_values, **about)
-        if getattr(self.client, "asynchronous", False):
-            return self._awaitable(_convert(work, lambda parts: make([self._load(part) for part in parts])))
-        return make([self._load(part) for part in wait_for_reply(self.client, work)])
-
-
-async def _convert(work: Coroutine[Any, Any, Any], make: Callable[[Any], Any]) -> Any:
-    return make(await work)
+        """Send a request whose reply brings values: received on the loop, unpickled where the caller is."""
+        return self.wait_or_await(
+            self._request("get", self._receive_values, **about),
+            lambda parts: make([self._load(part) for part in parts]),
+        )
 
 
 class Queue(_ValuePrimitive):
     """A queue that all clients and tasks of a cluster share, first in, first out.
 
+    Futures in what is put (at any depth) stay alive while they are in the queue, and arrive as futures of the client
+    that gets them; large data should go through it as futures. A named queue stays until it is closed. What was sent to
+    a client that died before it could take it returns to the head of the queue. In an asynchronous client every method
+    returns an awaitable.
+
     Parameters
     ----------
-    name : what others find it by. None: its own, which its pickle carries; it then ends with its client.
-    client : to speak through; default: the current one, in a task the worker's.
-    maxsize : how many may be in it before `put` waits; 0: any number. The first who uses a queue says it.
+    name : by which others find it. None: its own, which its pickle carries; it then ends with its client.
+    client : by which it calls; default: the current one, in a task the worker's.
+    maxsize : number of items from which on `put` waits; 0 is no limit. The first use of a queue sets it.
 
-    Futures in what is put (at any depth) stay alive while they are in the queue, and come out as futures of whoever
-    gets them; large data should go through it as futures. A named queue stays until it is closed. What a client was
-    given and had no time to take before it died goes back to the head of the queue.
+    Raises
+    ------
+    InputError : `maxsize` is negative, or `name` is not a text.
 
     Examples
     --------
@@ -57,15 +58,37 @@ class Queue(_ValuePrimitive):
         return {"maxsize": self.maxsize}
 
     def put(self, value: Any, timeout: Timeout = None) -> Any:
-        """Put `value` at the end; waits while the queue is full. Raises DeadlineExceeded after `timeout` seconds."""
-        return self._call("put", **self._encode_value(value), timeout=seconds(timeout), limit=self.maxsize)
-
-    def get(self, timeout: Timeout = None, batch: bool | int = False) -> Any:
-        """The value at the head; waits while the queue is empty. Raises DeadlineExceeded after `timeout` seconds.
+        """Put `value` at the end; waits while the queue is full.
 
         Parameters
         ----------
-        batch : True gives a list of all that is there now, a number waits for so many and gives their list.
+        value : anything that can be pickled, with futures of this client inside.
+        timeout : seconds, or a text as "500 ms"; None is no limit.
+
+        Raises
+        ------
+        DeadlineExceeded : the queue was full for `timeout` seconds.
+        HowdahError : the queue was closed.
+        """
+        return self._call("put", **self._encode_value(value), timeout=seconds(timeout), limit=self.maxsize)
+
+    def get(self, timeout: Timeout = None, batch: bool | int = False) -> Any:
+        """Take the value at the head; waits while the queue is empty.
+
+        Parameters
+        ----------
+        timeout : seconds, or a text as "500 ms"; None is no limit.
+        batch : True takes all that is there now; a number waits for so many.
+
+        Returns
+        -------
+        Any
+            The value; with `batch` a list of values.
+
+        Raises
+        ------
+        DeadlineExceeded : the queue was empty for `timeout` seconds.
+        HowdahError : the queue was closed.
         """
         if batch is False:
             return self._get_call(lambda values: values[0], timeout=seconds(timeout), limit=self.maxsize)
@@ -75,23 +98,28 @@ class Queue(_ValuePrimitive):
         return self._get_call(lambda values: values, timeout=seconds(timeout), limit=self.maxsize, batch=count)
 
     def qsize(self) -> Any:
-        """How many are in it."""
+        """Return the number of items in it.
+
+        Returns
+        -------
+        int
+        """
         return self._call("size", limit=self.maxsize)
 
     def close(self) -> Any:
-        """Drop it and what is in it; whoever waits for it gets a HowdahError. Closing twice is fine."""
+        """Drop it and what is in it; calls that wait for it raise HowdahError. Closing twice is fine."""
         return self._call("close")
 
 
 class Variable(_ValuePrimitive):
     """One value that all clients and tasks of a cluster share.
 
+    A named variable keeps its value until it is deleted, also when the client that set it is closed. Futures in it stay
+    alive. In an asynchronous client every method returns an awaitable.
+
     Parameters
     ----------
     name, client : as for `Queue`.
-
-    A named variable keeps its value until it is deleted, also when the client that set it has gone. Futures in it
-    stay alive.
 
     Examples
     --------
@@ -105,14 +133,34 @@ class Variable(_ValuePrimitive):
     kind = "variable"
 
     def set(self, value: Any, timeout: Timeout = None) -> Any:
-        """Give it a value, in place of the one it has. `timeout` is there for dask's sake: it never has to wait."""
+        """Set its value in place of the present one.
+
+        Parameters
+        ----------
+        value : anything that can be pickled, with futures of this client inside.
+        timeout : accepted for dask compatibility; ignored. It never waits.
+        """
         seconds(timeout)
         return self._call("set", **self._encode_value(value))
 
     def get(self, timeout: Timeout = None) -> Any:
-        """Its value; waits while it has none. Raises DeadlineExceeded after `timeout` seconds."""
+        """Return its value; waits while it has none.
+
+        Parameters
+        ----------
+        timeout : seconds, or a text as "500 ms"; None is no limit.
+
+        Returns
+        -------
+        Any
+
+        Raises
+        ------
+        DeadlineExceeded : it had no value for `timeout` seconds.
+        HowdahError : it was deleted.
+        """
         return self._get_call(lambda values: values[0], timeout=seconds(timeout))
 
     def delete(self) -> Any:
-        """Drop it; whoever waits for its value gets a HowdahError. Deleting twice is fine."""
+        """Drop it; calls that wait for its value raise HowdahError. Deleting twice is fine."""
         return self._call("delete")

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal, Protocol, TypeAlias
 
-from howdah.engine.execution.default_client import get_default_client
+from howdah.engine.execution.default_client import get_default_client, processes_client
 from howdah.engine.execution.persisted import InMemoryResults, literal_layer
 from howdah.engine.execution.threads import Progress, compute_local
 from howdah.engine.graph.annotations import Annotations, active_annotations
@@ -96,9 +96,7 @@ def _resolve(scheduler: Scheduler) -> tuple[GraphClient | None, int | None]:
         if scheduler not in known:
             raise bad_value("scheduler", scheduler, near(str(scheduler), known) + " (or pass a Client)")
         if scheduler == "processes":
-            from howdah.engine.deploy.processes import processes
-
-            return processes(), None
+            return processes_client(), None
         return None, 0 if scheduler == "inline" else None
     return scheduler, None
 

@@ -11,23 +11,25 @@ import asyncio
 import concurrent.futures
 import contextlib
 import functools
-import inspect
 import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from howdah.engine.client.layer_results import PENDING, LayerResults
-from howdah.engine.execution.default_client import get_default_client
+from howdah.engine.execution.default_client import get_default_client, new_client
 from howdah.engine.protocol.messages import CoordinationCall
 from howdah.errors import HowdahError, InputError, NotSupported, bad_value, near
 
 if TYPE_CHECKING:
-    from howdah.engine.api.client import Client
+    from howdah.engine.client.cluster_client import ClusterClient
     from howdah.engine.client.future import Future
+
+OPTIONS = ("workers", "resources", "retries", "priority", "allow_other_workers", "pure", "hosts")
+"""Of `Client.submit`, that an executor takes for all its calls."""
 
 FETCH_BATCH = 1000
 """Results of a `map` that are fetched in one go, as far as they are there."""
@@ -42,68 +44,68 @@ class ExecutorFuture(concurrent.futures.Future[Any]):
 
     def __init__(self, of: Future) -> None:
         super().__init__()
-        self._future: Future | None = of
+        self.task: Future | None = of
         self._fetching = threading.Lock()
 
     def result(self, timeout: float | None = None) -> Any:
         """The value. Raises what the call raised, TimeoutError after `timeout` seconds, CancelledError."""
-        of = self._future
+        of = self.task
         if not self.done() and of is not None:  # without a trip over the thread for callbacks
             with contextlib.suppress(HowdahError):  # the cluster is lost, or the time is over: said below
-                of.client._wait([(of.results, of.item, of.item + 1)], timeout)
-                self._settled()
+                of.client.waiter.wait([of.range], timeout)
+                self.settle()
             timeout = 0 if timeout is not None else None
         super().result(timeout)
-        if self._future is not None:
+        if self.task is not None:
             with self._fetching:
-                if self._future is not None:
-                    self._set_fetched(self._future.client.gathered([self._future])[0])
+                if self.task is not None:
+                    self.set_fetched(self.task.client.gathered([self.task])[0])
         return super().result()
 
-    def _set_fetched(self, value: Any) -> None:
+    def set_fetched(self, value: Any) -> None:
         with self._condition:
-            self._result, self._future = value, None
+            self._result, self.task = value, None
 
     def cancel(self) -> bool:
         """Cancel the call if it has not begun; whether it is cancelled now."""
-        of = self._future
+        of = self.task
         if not self.done() and of is not None and _ask(of, "cancel"):
-            self._cancelled()
+            self.mark_cancelled()
         return self.cancelled()
 
     def running(self) -> bool:
         """Whether the call is being executed: its worker has it and nothing before it."""
-        of = self._future
+        of = self.task
         return not self.done() and of is not None and _ask(of, "running")
 
     # -- what became of the call --------------------------------------------------------------------------------------
 
-    def _cancelled(self) -> None:
+    def mark_cancelled(self) -> None:
         with self._condition:
             if self.done() or not super().cancel():
                 return
         with contextlib.suppress(concurrent.futures.InvalidStateError):
             self.set_running_or_notify_cancel()
 
-    def _settled(self) -> None:
+    def settle(self) -> None:
         """The call has ended, as its howdah future knows."""
-        of = self._future
+        of = self.task
         if of is None or self.done():
             return
         if of.cancelled():
-            self._cancelled()
+            self.mark_cancelled()
             return
         error = of.client.registry.failure(of.results, of.item)
-        self._failed(error) if error is not None else self._done()
+        self.fail(error) if error is not None else self._done()
 
     def _done(self) -> None:
         with contextlib.suppress(concurrent.futures.InvalidStateError):  # it was cancelled at this very moment
             self.set_result(None)
 
-    def _failed(self, error: BaseException) -> None:
+    def fail(self, error: BaseException) -> None:
         with contextlib.suppress(concurrent.futures.InvalidStateError):
             self.set_exception(error)
-        self._future = None
+        self.task = None
 
 
 class Executor(concurrent.futures.Executor):
@@ -115,7 +117,13 @@ class Executor(concurrent.futures.Executor):
     client : whose cluster it uses; default: the current one, else a local cluster of its own, which ends at
         `shutdown`.
     initializer, initargs : not possible on a cluster whose workers others use too: raises NotSupported.
-    **options : of `Client.submit`, for every call (`retries`, `priority`, ...). Calls are not `pure` unless said so.
+    workers, resources, retries, priority, allow_other_workers, pure, hosts : as in `Client.submit`, for every call.
+        Unlike there, calls are not `pure` by default.
+
+    Raises
+    ------
+    InputError : another option, or `max_workers` together with a client.
+    NotSupported : `initializer` or `initargs`.
 
     Examples
     --------
@@ -131,10 +139,15 @@ class Executor(concurrent.futures.Executor):
         client: Any = None,
         initializer: Callable[..., object] | None = None,
         initargs: Sequence[Any] = (),
-        **options: Any,
+        workers: Iterable[str] | str | None = None,
+        resources: Mapping[str, float] | None = None,
+        retries: int | None = None,
+        priority: int = 0,
+        allow_other_workers: bool = False,
+        pure: bool = False,
+        hosts: Sequence[str] = (),
+        **unknown: Any,
     ) -> None:
-        from howdah.engine.api.client import Client
-
         if initializer is not None or initargs:
             raise NotSupported(
                 "initializer: workers outlive an executor and are shared, so none can be set up for it; "
@@ -142,26 +155,27 @@ class Executor(concurrent.futures.Executor):
             )
         if max_workers is not None and max_workers <= 0:
             raise ValueError("max_workers must be greater than 0")
-        known = [p.name for p in inspect.signature(Client.submit).parameters.values() if p.kind is p.KEYWORD_ONLY]
-        for option in options:
-            if option not in known or option in ("actor", "key"):
-                raise InputError(f"Executor: unknown option {option!r}; {near(option, known)}")
+        for option in unknown:
+            raise InputError(f"Executor: unknown option {option!r}; {near(option, OPTIONS)}")
         client = client if client is not None else get_default_client()
         if client is not None and max_workers is not None:
             raise bad_value(
                 "max_workers", max_workers, "leave it out: there is a client, and its cluster's workers are used"
             )
         self._own = client is None
-        self._client: Client = Client(n_workers=max_workers) if client is None else client
-        self._options = {"pure": False, **options}
+        self._client: ClusterClient = new_client(n_workers=max_workers) if client is None else client
+        options = {
+            "workers": workers, "resources": resources, "retries": retries, "priority": priority or None,
+            "allow_other_workers": allow_other_workers or None, "hosts": hosts or None,
+        }  # fmt: skip
+        self._options = {"pure": pure, **{name: value for name, value in options.items() if value is not None}}
         self._guard = threading.Lock()
         self._pending: set[ExecutorFuture] = set()
         self._unfetched: weakref.WeakSet[ExecutorFuture] = weakref.WeakSet()
         self._closed = False
         self._on_loss = _weakly(self)
         self._client.when_lost.add(self._on_loss)
-        if self._client._gathering is not None:
-            self._call_back(int)  # calls may end while the program does, when Python (3.12) starts no threads any more
+        self._call_back(int)  # calls may end while the program does, when Python (3.12) starts no threads any more
         _open.add(self)
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> concurrent.futures.Future[Any]:
@@ -280,8 +294,8 @@ class Executor(concurrent.futures.Executor):
 
     def _listen(self, futures: list[ExecutorFuture]) -> None:
         """Hear of the end of each of these, which are of one layer. On the loop's thread."""
-        waiting = {future._future.item: future for future in futures if future._future is not None}
-        first = futures[0]._future
+        waiting = {future.task.item: future for future in futures if future.task is not None}
+        first = futures[0].task
         if first is None:
             return  # the cluster is lost already
         results = first.results
@@ -305,17 +319,15 @@ class Executor(concurrent.futures.Executor):
 
     def _call_back(self, fn: Callable[..., object], *args: Any) -> None:
         """Call `fn` on the thread for users' callbacks, or on one of its own when that has ended."""
-        gathering = self._client._gathering
         try:
-            assert gathering is not None
-            gathering.callbacks.submit(fn, *args)
+            self._client.call_back(fn, *args)
         except RuntimeError:
             threading.Thread(target=fn, args=args, name="howdah-callbacks", daemon=True).start()
 
     def _settle(self, ended: list[ExecutorFuture]) -> None:
         for future in ended:
-            future._settled()
-            if future._future is not None:
+            future.settle()
+            if future.task is not None:
                 self._unfetched.add(future)
         with self._guard:
             self._pending.difference_update(ended)
@@ -329,9 +341,7 @@ class Executor(concurrent.futures.Executor):
         with self._guard:
             pending, self._pending = list(self._pending), set()
         for future in pending:
-            future._settled() if future._future is not None and future._future.done() else future._failed(
-                _broken(fault)
-            )
+            future.settle() if future.task is not None and future.task.done() else future.fail(_broken(fault))
 
     def __repr__(self) -> str:
         return f"<Executor of {self._client!r}{' shut down' if self._closed else ''}>"
@@ -389,24 +399,24 @@ def _results(futures: list[ExecutorFuture], end: float | None) -> Iterator[Any]:
             yield futures.pop().result()
     finally:
         if futures:
-            of = futures[-1]._future
+            of = futures[-1].task
             if of is not None:
                 _cancel_all(of.client, futures)
 
 
 def _fetch(futures: list[ExecutorFuture]) -> None:
     """Fetch the values of those at the end of the list that are there, in one go."""
-    if futures[-1]._future is None:
+    if futures[-1].task is None:
         return
     there: list[ExecutorFuture] = []
     for future in reversed(futures):
         if len(there) == FETCH_BATCH or not future.done() or future.cancelled() or future.exception() is not None:
             break
         there.append(future)
-    pairs = [(future, future._future) for future in there if future._future is not None]
+    pairs = [(future, future.task) for future in there if future.task is not None]
     if len(pairs) > 1:
         for (future, _), value in zip(pairs, pairs[0][1].client.gathered([of for _, of in pairs])):
-            future._set_fetched(value)
+            future.set_fetched(value)
 
 
 async def _asked(of: Future, verb: str) -> bool:
@@ -422,9 +432,9 @@ def _ask(of: Future, verb: str) -> bool:
     return of.client.loop_thread.call(_asked(of, verb))
 
 
-def _cancel_all(client: Client, futures: list[ExecutorFuture]) -> None:
+def _cancel_all(client: ClusterClient, futures: list[ExecutorFuture]) -> None:
     """Cancel those that have not begun; all questions travel together."""
-    asked = [(future, of) for future in futures if not future.done() and (of := future._future) is not None]
+    asked = [(future, of) for future in futures if not future.done() and (of := future.task) is not None]
     if client.connection.error is not None:
         return
 
@@ -433,7 +443,7 @@ def _cancel_all(client: Client, futures: list[ExecutorFuture]) -> None:
 
     for (future, _), cancelled in zip(asked, client.loop_thread.call(ask())):
         if cancelled:
-            future._cancelled()
+            future.mark_cancelled()
 
 
 _open: weakref.WeakSet[Executor] = weakref.WeakSet()

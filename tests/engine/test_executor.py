@@ -412,10 +412,10 @@ del executor
 deadline = threading.Event()
 for _ in range(2000):
     gc.collect()
-    if client._closed:
+    if client.closed:
         break
     deadline.wait(0.01)
-print(future.result(), client._closed)
+print(future.result(), client.closed)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert done.stdout.split() == ["7", "True"], done.stderr

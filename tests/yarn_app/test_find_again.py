@@ -14,13 +14,16 @@ from waiting import until
 
 from howdah import Client, Variable
 from howdah.engine.client.connection import read_address_file
+from howdah.engine.deploy.cluster import Cluster
 from howdah.errors import HowdahError
 
 
-class Moving:
+class Moving(Cluster):
     """A cluster whose scheduler has no fixed address, as one on YARN; `where` is what YARN would say."""
 
     security = None
+    scratch_root = None
+    expected_workers = 0
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.where, self.asked = folder, "", 0

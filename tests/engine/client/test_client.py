@@ -151,7 +151,7 @@ def test_the_users_exception_comes_back_as_it_was(client: Client) -> None:
 
     text = "".join(traceback.format_exception(caught.value))
     assert 'raise ValueError(f"no {x}")' in text  # her line, as if it had been here
-    assert text.rindex("fail_at") > text.rindex("registry")  # innermost, where eyes go
+    assert text.rindex("fail_at") > text.rindex("waiting")  # innermost, where eyes go
     assert "howdah: task fail_at[0] failed on worker worker-" in caught.value.__notes__[0]
     assert future.status == "error"
     assert isinstance(future.exception(20), ValueError)
@@ -332,7 +332,7 @@ def test_results_are_freed_with_their_futures(client: Client) -> None:
     gc.collect()
     until(lambda: not any(client.connection.who_has(keys)))
     until(lambda: held() < 40_000_000)
-    assert client.registry._results == {}
+    assert not client.registry.layers()
 
 
 def test_a_future_that_is_held_twice_is_freed_once(client: Client) -> None:
@@ -388,7 +388,7 @@ def test_graphs_run_on_the_current_client(client: Client) -> None:
     assert there == here
     assert sum(there[1]) == pytest.approx(1.0)
     assert seen
-    until(lambda: client.registry._results == {})
+    until(lambda: not client.registry.layers())
 
 
 def test_persisted_layers_serve_later_graphs(client: Client) -> None:
@@ -401,7 +401,7 @@ def test_persisted_layers_serve_later_graphs(client: Client) -> None:
     assert sum(held.results.values()) == expected
     del held, later
     gc.collect()
-    until(lambda: client.registry._results == {})
+    until(lambda: not client.registry.layers())
 
 
 def test_a_failing_graph_raises_the_users_exception(client: Client) -> None:
@@ -453,7 +453,7 @@ def test_a_closed_client_ends_every_wait(cluster: LocalCluster, tmp_path: Path) 
 
     thread = threading.Thread(target=waiter)
     thread.start()
-    until(lambda: client._watches)
+    until(client.waiter.waiting)
     client.close()
     client.close()
     assert "closed" in str(caught.get(timeout=20))
