@@ -131,7 +131,7 @@ def test_a_wait_that_runs_out_of_time(executor: Executor, go: Gate) -> None:
 def test_values_do_not_stay_longer_than_their_futures(client: Client, executor: Executor) -> None:
     future = executor.submit(np.zeros, 100_000)
     ref = weakref.ref(future.result(20))
-    key = future._of
+    key = future.task
     del future, key
     gc.collect()
     assert ref() is None
