@@ -14,6 +14,8 @@ from rich.console import Console
 
 from howdah.errors import ApplicationFailed, DeadlineExceeded, HowdahError, InputError
 from howdah.yarn_app import Specification, YarnCluster
+from howdah.yarn_app.submit.application import Application
+from howdah.yarn_app.submit.submit import connect_hadoop
 
 pytestmark = pytest.mark.hadoop
 Yarn = Any  # `conftest.Yarn`, which cannot be imported under pytest's importlib mode
@@ -69,7 +71,9 @@ def test_logs_and_dashboard_of_a_running_application(cluster: YarnCluster, yarn:
 
     files = {name for container in cluster.logs().values() for name in container}
     assert {"scheduler.log", "application.master.log"} <= files
-    page = cluster._application.master().pages()["howdah"]
+    application = Application.find(cluster.app_id, *connect_hadoop())
+    page = application.master().pages()["howdah"]
+    application.close()
     address = f"{yarn.hadoop.resourcemanager_url}/proxy/{cluster.app_id}/pages/howdah/status.json"
     assert f"/proxy/{cluster.app_id}/" in page or cluster.app_id in page
     with urllib.request.urlopen(address, timeout=10) as answer:

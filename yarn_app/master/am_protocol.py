@@ -46,11 +46,16 @@ def unregister(
 
     Parameters
     ----------
-    addresses : ``host:port`` of `yarn.resourcemanager.scheduler.address`, one per ResourceManager.
-    tokens : the container's token file (`HADOOP_TOKEN_FILE_LOCATION`).
-    status : ``SUCCEEDED``, ``FAILED`` or ``KILLED``.
-    diagnostics : the text that YARN shows for the application.
-    unreachable_seconds : for how long a ResourceManager that does not answer is tried.
+    addresses
+        ``host:port`` of `yarn.resourcemanager.scheduler.address`, one per ResourceManager.
+    tokens
+        The container's token file (`HADOOP_TOKEN_FILE_LOCATION`).
+    status
+        ``SUCCEEDED``, ``FAILED`` or ``KILLED``.
+    diagnostics
+        The text that YARN shows for the application.
+    unreachable_seconds
+        For how long a ResourceManager that does not answer is tried.
     """
     try:
         token = find_token(tokens.read_bytes(), _TOKEN_KIND)

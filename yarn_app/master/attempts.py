@@ -67,8 +67,10 @@ def attempts_granted(requested: int, limit: str | None) -> int:
 
     Parameters
     ----------
-    requested : `max_attempts` of the specification.
-    limit : the property `yarn.resourcemanager.am.max-attempts`; None is YARN's default, 2.
+    requested
+        `max_attempts` of the specification.
+    limit
+        The property `yarn.resourcemanager.am.max-attempts`; None is YARN's default, 2.
 
     Examples
     --------

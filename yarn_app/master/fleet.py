@@ -139,10 +139,14 @@ class Fleet:
 
         Parameters
         ----------
-        now : seconds of a monotonic clock.
-        wanted : number of workers wanted.
-        containers : all worker containers, those that have ended too.
-        joined : names of the workers that are connected to the scheduler at this moment.
+        now
+            Seconds of a monotonic clock.
+        wanted
+            Number of workers wanted.
+        containers
+            All worker containers, those that have ended too.
+        joined
+            Names of the workers that are connected to the scheduler at this moment.
 
         Examples
         --------

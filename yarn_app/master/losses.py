@@ -31,9 +31,12 @@ def report_loss(status: MasterStatus, lost: ContainerLost, peak: int) -> str:
 
     Parameters
     ----------
-    status : gets the line in `preempted` or `lost`, which keep the newest `MAX_LOSSES_SHOWN`.
-    lost : the container.
-    peak : the most memory that its worker was seen to use, in bytes; 0 if that is not known.
+    status
+        Gets the line in `preempted` or `lost`, which keep the newest `MAX_LOSSES_SHOWN`.
+    lost
+        The container.
+    peak
+        The most memory that its worker was seen to use, in bytes; 0 if that is not known.
 
     Examples
     --------
@@ -66,8 +69,10 @@ class ExitMessages:
 
         Parameters
         ----------
-        one : the container.
-        reasons : what workers wrote before they ended, by key (`kv_keys.EXIT_REASON`); it takes the place of the log.
+        one
+            The container.
+        reasons
+            What workers wrote before they ended, by key (`kv_keys.EXIT_REASON`); it takes the place of the log.
         """
         if one.state != "FAILED" or reclaim_reason(one.message):
             return one

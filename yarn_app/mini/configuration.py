@@ -1,7 +1,7 @@
 """Writes the Hadoop configuration of the clients and of every daemon, and the `hdfs`, `yarn` and `hadoop` commands.
 
-Rewritten at every start from the options and ports, so nothing in these folders is worth editing. Why each value
-is not Hadoop's own default is said beside it.
+Rewritten at every start from the options and ports: edits in these folders are lost. The reason for each value that is
+not Hadoop's default stands beside it.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ TEMPLATES = Path(__file__).with_name("templates")
 
 
 def current_user() -> str:
-    """Who the daemons run as, and thus HDFS's superuser."""
+    """Return the user that the daemons run as: HDFS's superuser."""
     return pwd.getpwuid(os.geteuid()).pw_name
 
 
 def write_configuration(layout: Layout, state: State) -> None:
-    """The clients' `conf/`, every daemon's `daemons/<name>/conf/`, `bin/` and `classpath/`."""
+    """Write the clients' `conf/`, every daemon's `daemons/<name>/conf/`, `bin/` and `classpath/`."""
     _write_folder(layout, state, layout.conf, {}, {}, "client")
     for daemon in daemon_names(state.options.nodes):
         hdfs, yarn = daemon_properties(layout, state, daemon)
         _write_folder(layout, state, layout.daemon_conf(daemon), hdfs, yarn, "daemon")
     for webapp in ("hdfs", "datanode"):
-        # The HTTP servers refuse to start without these; they hold the old UI, which nobody needs for WebHDFS and JMX.
+        # The HTTP servers refuse to start without these; they hold the old UI, which WebHDFS and JMX do not need.
         (layout.classpath / "webapps" / webapp / "WEB-INF").mkdir(parents=True, exist_ok=True)
         (layout.classpath / "webapps" / webapp / "WEB-INF" / "web.xml").write_text("<web-app/>\n")
     _write_commands(layout, state)
@@ -51,7 +51,7 @@ def _write_folder(layout: Layout, state: State, folder: Path, hdfs: Properties, 
 
 
 def site(properties: Properties) -> str:
-    """A Hadoop configuration file.
+    """Return the text of a Hadoop configuration file.
 
     >>> print(site({"fs.defaultFS": "hdfs://127.0.0.1:8020"}))
     <?xml version="1.0" encoding="UTF-8"?>
@@ -72,8 +72,9 @@ def _text(value: object) -> str:
 
 
 def core_properties(layout: Layout, state: State) -> Properties:
+    """Return core-site.xml's properties."""
     racks: Properties = {
-        # The raw form is asked by host name; the cached one by address, and every DataNode's is 127.0.0.1 here.
+        # The raw form is called with host names; the cached one with addresses, and every DataNode's is 127.0.0.1 here.
         "net.topology.node.switch.mapping.impl": "org.apache.hadoop.net.TableMapping$RawTableMapping",
         "net.topology.table.file.name": layout.conf / "racks.txt",
     }
@@ -81,7 +82,7 @@ def core_properties(layout: Layout, state: State) -> Properties:
         "fs.defaultFS": f"hdfs://{MASTER}:{state.ports['namenode']['rpc']}",
         "hadoop.tmp.dir": layout.temporary,
         "hadoop.http.staticuser.user": current_user(),
-        # Daemons start together and wait for one another: ask often, for 20 s (default: every second, for 10 s).
+        # Daemons start together and wait for one another: retry often, for 20 s (default: every second, for 10 s).
         "ipc.client.connect.retry.interval": 200,
         "ipc.client.connect.max.retries": 100,
         **(racks if state.options.racks else {}),
@@ -89,6 +90,7 @@ def core_properties(layout: Layout, state: State) -> Properties:
 
 
 def hdfs_properties(state: State) -> Properties:
+    """Return hdfs-site.xml's properties for all processes."""
     ports = state.ports["namenode"]
     return {
         "dfs.namenode.rpc-address": f"{MASTER}:{ports['rpc']}",
@@ -115,6 +117,7 @@ def hdfs_properties(state: State) -> Properties:
 
 
 def yarn_properties(layout: Layout, state: State) -> Properties:
+    """Return yarn-site.xml's properties for all processes."""
     options, ports = state.options, state.ports["resourcemanager"]
     return {
         "yarn.resourcemanager.hostname": MASTER,
@@ -146,7 +149,7 @@ def yarn_properties(layout: Layout, state: State) -> Properties:
         "yarn.nm.liveness-monitor.expiry-interval-ms": 15000,
         "yarn.am.liveness-monitor.expiry-interval-ms": 60000,
         "yarn.nodemanager.sleep-delay-before-sigkill.ms": 250,
-        # How long clients, masters and NodeManagers look for one another (defaults: 15 minutes, every 30 s).
+        # How long clients, masters and NodeManagers try to connect (defaults: 15 minutes, every 30 s).
         "yarn.resourcemanager.connect.max-wait.ms": 30000,
         "yarn.resourcemanager.connect.retry-interval.ms": 500,
         "yarn.client.nodemanager-connect.max-wait-ms": 10000,
@@ -163,8 +166,8 @@ PREEMPTION: Properties = {
     "yarn.resourcemanager.scheduler.monitor.policies": (
         _YARN + "server.resourcemanager.monitor.capacity.ProportionalCapacityPreemptionPolicy"
     ),
-    # A queue that wants its share has it within about 2 s (defaults: look every 3 s, kill after 15 s, at most a tenth
-    # of the cluster each time, a fifth of what is missing, and none of the last tenth).
+    # A queue that is below its share gets it within about 2 s (defaults: check every 3 s, kill after 15 s, at most a
+    # tenth of the cluster each time, a fifth of what is missing, and none of the last tenth).
     _PREEMPTION + "monitoring_interval": 500,
     _PREEMPTION + "max_wait_before_kill": 1000,
     _PREEMPTION + "total_preemption_per_round": 1.0,
@@ -174,6 +177,7 @@ PREEMPTION: Properties = {
 
 
 def scheduler_properties(state: State) -> Properties:
+    """Return the capacity scheduler's properties: the queues and their shares."""
     queues = state.options.queues
     shared: dict[str, object] = {}
     for queue, share in queues.items():
@@ -192,7 +196,7 @@ def scheduler_properties(state: State) -> Properties:
 
 
 def daemon_properties(layout: Layout, state: State, daemon: str) -> tuple[Properties, Properties]:
-    """What one daemon needs besides: (hdfs-site, yarn-site)."""
+    """Return the additional properties of one daemon: hdfs-site.xml's, and yarn-site.xml's."""
     kind, _, number = daemon.partition("-")
     ports, data = state.ports[daemon], layout.data(daemon)
     if kind == "namenode":

@@ -18,7 +18,7 @@ from howdah.yarn_app.mini.settings import Layout, State
 
 
 class DaemonFailed(HowdahError):
-    """A daemon of the small Hadoop ended or never got ready; the message names it and ends with the tail of its log."""
+    """A daemon of the small Hadoop ended or did not get ready; the message names it and has the end of its log."""
 
 
 _SERVER = "org.apache.hadoop.{}.server.{}"
@@ -74,13 +74,13 @@ def format_namenode(layout: Layout, state: State) -> None:
 
 
 def tail(log: Path, lines: int = 25) -> str:
-    """The last lines of a log that are no stack frames, with where it is."""
+    """Return the last lines of a log, without stack frames, under a line with its path."""
     try:
         text = log.read_text(errors="replace")
     except FileNotFoundError:
         return f"{log} is not there"
-    said = [line for line in text.splitlines() if not line.startswith(("\tat ", "\t... "))]
-    return f"the end of {log}:\n" + "\n".join(said[-lines:])
+    found = [line for line in text.splitlines() if not line.startswith(("\tat ", "\t... "))]
+    return f"the end of {log}:\n" + "\n".join(found[-lines:])
 
 
 def _java(layout: Layout, state: State, daemon: str) -> list[str]:
@@ -98,7 +98,7 @@ def _java(layout: Layout, state: State, daemon: str) -> list[str]:
 
 def _environment(layout: Layout, state: State) -> dict[str, str]:
     # Containers inherit some of it from their NodeManager; a real one has neither the user's shell nor her virtual
-    # environment, so this one has not either.
+    # environment, so neither has this one.
     user = current_user()
     environment = {
         "HOME": str(Path.home()),

@@ -1,7 +1,7 @@
 """MiniHadoop: a real Hadoop on this machine, one process for each daemon.
 
 For tests (a context manager over a temporary folder) and for `howdah mini` (a folder that is kept). It promises: ready
-means that every daemon says so; what fails names the daemon and shows the end of its log; after `stop`, or an error in
+means that every daemon reports so; an error names the daemon and has the end of its log; after `stop`, or an error in
 `start`, no process is left, neither a daemon nor a container.
 """
 
@@ -42,7 +42,7 @@ from howdah.yarn_app.mini.settings import (
 Progress = Callable[[str, str], None]
 """Called with (phase or daemon, what happened)."""
 
-_POLL = 0.1  # seconds between two questions to the daemons
+_POLL = 0.1  # seconds between two requests to the daemons
 _DEADLINE = 180.0  # seconds; 10 are usual on 2 cores
 
 
@@ -122,7 +122,7 @@ class MiniHadoop:
 
     @property
     def folder(self) -> Path:
-        """Where its state lies."""
+        """The folder of its state."""
         return self._layout.root
 
     @property
@@ -132,7 +132,7 @@ class MiniHadoop:
 
     @property
     def options(self) -> Options:
-        """What it was last started with."""
+        """The options of the last start."""
         return self._state.options
 
     @property
@@ -158,7 +158,7 @@ class MiniHadoop:
         return {name: alive.get(name) for name in daemon_names(self.options.nodes)}
 
     def env(self) -> dict[str, str]:
-        """What a client's environment needs: HADOOP_CONF_DIR, JAVA_HOME and a PATH with `hdfs` and `yarn`."""
+        """Return a client's environment variables: HADOOP_CONF_DIR, JAVA_HOME and a PATH with `hdfs` and `yarn`."""
         path = os.environ.get("PATH", os.defpath).split(os.pathsep)
         rest = [entry for entry in path if entry != str(self._layout.bin)]
         return {
@@ -168,19 +168,19 @@ class MiniHadoop:
         }
 
     def web_address(self, daemon: str) -> str:
-        """The http address of one daemon."""
+        """Return the http address of one daemon."""
         return web_address(self._state, self._known(daemon))
 
     def log_tail(self, daemon: str, lines: int = 25) -> str:
-        """The end of a daemon's log."""
+        """Return the end of a daemon's log."""
         return tail(self._layout.log(self._known(daemon)), lines)
 
     def is_ready(self, daemon: str) -> bool:
-        """Whether a daemon lives and says that it serves."""
+        """Whether a daemon lives and reports that it serves."""
         process = self.daemons[self._known(daemon)]
         return process is not None and not why_not_ready(self._state, daemon, _started(process))
 
-    # -- its life
+    # -- start and stop
 
     def __enter__(self) -> MiniHadoop:
         self.start()
@@ -192,9 +192,9 @@ class MiniHadoop:
         self.stop()
 
     def start(self) -> None:
-        """Start every daemon, all at once, and return when each says that it is ready.
+        """Start every daemon, all at once, and return when each reports that it is ready.
 
-        The first start fetches the jars and formats HDFS. What a Hadoop that crashed left running is ended first.
+        The first start fetches the jars and formats HDFS. Processes that a crashed Hadoop left running are ended first.
 
         Raises
         ------
@@ -209,7 +209,7 @@ class MiniHadoop:
             with self._exclusive():
                 self._refuse_running()
                 end(containers_of(self.folder), grace=0)
-                state = self._prepare()
+                state = self.prepare()
                 try:
                     self._start_all(state)
                 except BaseException:
@@ -288,8 +288,8 @@ class MiniHadoop:
             f"`howdah mini stop{where}`"
         )
 
-    def _prepare(self) -> State:
-        """Jars, options, ports and configuration."""
+    def prepare(self) -> State:
+        """Fetch the jars, store options, ports and configuration; return what was stored. `start` begins with it."""
         kept = self._layout.load()
         base = {name: getattr(kept.options, name) for name in Options.__struct_fields__} if kept else {}
         options = Options(**{**base, **{name: value for name, value in self._given.items() if value is not None}})
@@ -315,9 +315,9 @@ class MiniHadoop:
 
     def _start_all(self, state: State) -> None:
         names = daemon_names(state.options.nodes)
-        # Applications of before ended with their containers: the ResourceManager shall not wait for them to come back.
+        # Earlier applications ended with their containers: the ResourceManager must not wait for them to come back.
         shutil.rmtree(self._layout.data("resourcemanager"), ignore_errors=True)
-        for daemon in names[1:]:  # they come up while HDFS is formatted, and look for the NameNode until it is there
+        for daemon in names[1:]:  # they start while HDFS is formatted, and retry until the NameNode is there
             self._children[daemon] = spawn(self._layout, state, daemon, dies_with_parent=self.temporary)
         format_namenode(self._layout, state)
         self._children["namenode"] = spawn(self._layout, state, "namenode", dies_with_parent=self.temporary)
@@ -327,7 +327,7 @@ class MiniHadoop:
 
     def _await_ready(self, names: Iterable[str]) -> None:
         state, waiting, begun = self._state, list(names), time.monotonic()
-        # Our own children by their pid: while a process becomes Java its command line can be empty for a moment.
+        # Own children by their pid: while a process becomes Java its command line can be empty for a moment.
         ours = {name: psutil.Process(child.pid) for name, child in self._children.items() if child.returncode is None}
         processes = daemons_of(self.folder) | ours
         while waiting:
@@ -360,7 +360,7 @@ class MiniHadoop:
         return len(alive)
 
     def _reap(self) -> None:
-        """Take the exit codes of children that ended, so that no zombie stays."""
+        """Collect the exit codes of children that ended, so that no zombie stays."""
         self._children = {name: child for name, child in self._children.items() if child.poll() is None}
 
     @contextlib.contextmanager
@@ -376,7 +376,7 @@ class MiniHadoop:
                 except BlockingIOError:
                     if time.monotonic() > deadline:
                         raise DeadlineExceeded(
-                            f"somebody else starts or stops the small Hadoop in {self.folder}"
+                            f"another process starts or stops the small Hadoop in {self.folder}"
                         ) from None
                     time.sleep(_POLL)
             yield
@@ -387,10 +387,10 @@ class MiniHadoop:
 
 
 def _started(process: psutil.Process) -> float:
-    """When it started, at the earliest: the kernel tells it in whole seconds only."""
+    """Return the earliest time of its start: the kernel has it in whole seconds only."""
     return process.create_time() - 2
 
 
 def default_folder() -> Path:
-    """Where `howdah mini` keeps its Hadoop: ~/.howdah/mini."""
+    """Return where `howdah mini` keeps its Hadoop: ~/.howdah/mini."""
     return Path.home() / ".howdah" / "mini"

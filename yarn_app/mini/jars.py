@@ -4,7 +4,7 @@ Beside them goes `howdah-quick.jar`, one class of ours that makes NodeManagers u
 (templates/QuickLocalFs.java says why); without `javac` it is left out, and they unpack slowly.
 
 Promises a folder that is complete or not there: Maven copies into a folder of its own, which is renamed at the end.
-Two that fetch at once do it one after the other. The folder is `$HOWDAH_CACHE/hadoop-<version>` (default
+Two processes that fetch at once do it one after the other. The folder is `$HOWDAH_CACHE/hadoop-<version>` (default
 `~/.cache/howdah/hadoop-<version>`); a changed pom makes it anew.
 """
 
@@ -31,7 +31,7 @@ _DEADLINE = 900  # seconds: 89 MB through a slow line
 
 
 def hadoop_version() -> str:
-    """The version that the pom pins.
+    """Return the version that the pom pins.
 
     >>> hadoop_version()
     '3.4.1'
@@ -42,7 +42,7 @@ def hadoop_version() -> str:
 
 
 def cache_root() -> Path:
-    """Where howdah keeps what it downloads: $HOWDAH_CACHE, else ~/.cache/howdah."""
+    """Return the folder of downloads: $HOWDAH_CACHE, else ~/.cache/howdah."""
     return Path(os.environ.get("HOWDAH_CACHE") or Path.home() / ".cache" / "howdah").expanduser().absolute()
 
 
@@ -52,12 +52,12 @@ def jars_are_here() -> bool:
 
 
 def ensure_jars() -> Path:
-    """The folder with all of Hadoop's jars; fetched with Maven if it is not there yet (89 MB, about 20 s).
+    """Return the folder with all of Hadoop's jars, fetched with Maven if it is not there yet (89 MB, about 20 s).
 
     Raises
     ------
     HadoopNotFound
-        Maven is missing or failed; the message has its last words.
+        Maven is missing or failed; the message has its last lines.
     """
     folder = cache_root() / f"hadoop-{hadoop_version()}"
     if _complete(folder):
@@ -65,7 +65,7 @@ def ensure_jars() -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with open(folder.parent / "fetching.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not _complete(folder):  # another process may have fetched them while we waited
+        if not _complete(folder):  # another process may have fetched them meanwhile
             _fetch(folder)
     return folder
 
@@ -88,7 +88,7 @@ def _fetch(folder: Path) -> None:
         )
     java = ensure_java()
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as work:
-        # The pom is copied because Maven wants to write `target/` beside it.
+        # The pom is copied because Maven writes `target/` beside it.
         pom = Path(shutil.copy(POM, work))
         made = Path(work, "jars")
         command = [maven, "-q", "-B", "-f", str(pom), "dependency:copy-dependencies"]

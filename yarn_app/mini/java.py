@@ -1,7 +1,7 @@
 """Finds the JDK for the small Hadoop.
 
 Promises a JAVA_HOME whose Java Hadoop 3.4 runs on (11 to 21: 22 and later refuse calls it relies on), or an error
-that says which Javas were seen and the one command that installs a right one. Nothing is started but `java -version`.
+that lists the Javas found and the command that installs a suitable one. It starts nothing but `java -version`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from howdah.errors import HadoopNotFound
@@ -19,8 +19,13 @@ OLDEST, NEWEST = 11, 21
 INSTALL = "apt-get install -y openjdk-17-jdk-headless maven"
 
 
-def ensure_java() -> Path:
-    """JAVA_HOME of a Java 11 to 21: $JAVA_HOME itself if it is one, else `java` of PATH, else those under /usr/lib/jvm.
+def ensure_java(candidates: Iterable[Path] | None = None) -> Path:
+    """Return the JAVA_HOME of a Java 11 to 21.
+
+    Parameters
+    ----------
+    candidates
+        Where to look, in order; None is $JAVA_HOME, then `java` of PATH, then those under /usr/lib/jvm.
 
     Raises
     ------
@@ -28,7 +33,7 @@ def ensure_java() -> Path:
         There is none; the message lists what was found and how to install one.
     """
     seen: dict[Path, str] = {}
-    for home in _candidates():
+    for home in _candidates() if candidates is None else candidates:
         if home in seen:
             continue
         major = java_version(home)
@@ -43,25 +48,25 @@ def ensure_java() -> Path:
 
 
 def java_version(home: Path) -> int | None:
-    """The major version of the Java in `home`, or None if it does not run."""
+    """Return the major version of the Java in `home`, or None if it does not run."""
     try:
-        said = subprocess.run(
+        done = subprocess.run(
             [home / "bin" / "java", "-version"], capture_output=True, text=True, timeout=30, check=True
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    return _major(said.stderr)
+    return _major(done.stderr)
 
 
-def _major(said: str) -> int | None:
-    """The major version in what `java -version` prints.
+def _major(output: str) -> int | None:
+    """Return the major version in the output of `java -version`.
 
     >>> _major('openjdk version "17.0.15" 2025-04-15')
     17
     >>> _major('java version "1.8.0_301"')
     8
     """
-    version = re.search(r'version "(?:1\.)?(\d+)', said)
+    version = re.search(r'version "(?:1\.)?(\d+)', output)
     return int(version[1]) if version else None
 
 

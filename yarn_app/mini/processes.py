@@ -1,8 +1,8 @@
 """Finds and ends the processes of one small Hadoop, those of earlier starts too.
 
-The truth is /proc: a daemon carries its folder and name on its command line, a container carries its NodeManager's
-folder in its environment. So a stale record can neither hide a process nor get another one killed. A process that
-ended but that nobody has waited for (a zombie) counts as gone.
+They are found in /proc: a daemon has its folder and name on its command line, a container has its NodeManager's folder
+in its environment. So a stale record can neither hide a process nor have another one killed. A process that has ended,
+and whose parent for it (a zombie), counts as gone.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 def tag(folder: Path, daemon: str) -> str:
-    """The JVM argument that marks a daemon.
+    """Return the JVM argument that marks a daemon.
 
     >>> tag(Path("/tmp/mini"), "namenode")
     '-Dhowdah.mini=/tmp/mini:namenode'
@@ -33,7 +33,7 @@ def tag(folder: Path, daemon: str) -> str:
 
 
 def daemons_of(folder: Path) -> dict[str, psutil.Process]:
-    """The live daemons of the small Hadoop in `folder`, by name."""
+    """Return the live daemons of the small Hadoop in `folder`, by name."""
     mine = f"{_TAG}{folder}:"
     found = {}
     for process in _own_processes():
@@ -44,7 +44,7 @@ def daemons_of(folder: Path) -> dict[str, psutil.Process]:
 
 
 def containers_of(folder: Path, nodemanager: str = "") -> list[psutil.Process]:
-    """Every live process that a NodeManager in `folder` (or just that one) started, and their descendants.
+    """Return every live process that a NodeManager in `folder` (or just that one) started, and their descendants.
 
     YARN names its folders in each container's environment, which children inherit.
     """
@@ -59,7 +59,7 @@ def containers_of(folder: Path, nodemanager: str = "") -> list[psutil.Process]:
 
 
 def end(processes: Iterable[psutil.Process], grace: float) -> None:
-    """Ask them to stop (SIGTERM), and kill those that have not within `grace` seconds; at once with a grace of 0.
+    """Send SIGTERM, and SIGKILL to those that are left after `grace` seconds; with a grace of 0 only SIGKILL.
 
     Raises
     ------
@@ -78,7 +78,7 @@ def end(processes: Iterable[psutil.Process], grace: float) -> None:
 
 
 def is_gone(process: psutil.Process) -> bool:
-    """Whether it has ended (its number may be somebody else's by now)."""
+    """Whether it has ended (its pid may be another process's by now)."""
     try:
         return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -109,7 +109,7 @@ def _own_processes() -> Iterator[psutil.Process]:
 
 
 def _read(get: Callable[[], T]) -> T | None:
-    """What /proc says, or None for a process that has ended meanwhile or is not ours to look at."""
+    """Return what /proc has, or None for a process that has ended meanwhile or is another user's."""
     try:
         return get()
     except (psutil.NoSuchProcess, psutil.AccessDenied, ProcessLookupError):

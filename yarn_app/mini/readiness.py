@@ -1,6 +1,6 @@
-"""Asks the daemons themselves whether they are ready: by JMX and REST, never by a log line or an open port alone.
+"""Whether daemons are ready, from their own JMX and REST; a log line or an open port alone proves nothing.
 
-Nothing here waits, or raises for a daemon that does not answer: it is not ready, then.
+Nothing here waits, or raises for a daemon that does not answer: such a daemon is not ready.
 """
 
 from __future__ import annotations
@@ -18,13 +18,15 @@ _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def why_not_ready(state: State, daemon: str, started: float) -> str:
-    """Empty when the daemon serves and its master knows it; else what is missing, in a few words.
+    """Return "" when the daemon serves and its master lists it; else what is missing, in a few words.
 
     Parameters
     ----------
+    state, daemon
+        The small Hadoop, and the name of the daemon.
     started
         When its process started (seconds since 1970). Its master may still count an earlier process of that name as
-        alive; only what the master heard later counts.
+        alive; only later reports count.
     """
     kind, _, number = daemon.partition("-")
     try:
@@ -42,14 +44,14 @@ def why_not_ready(state: State, daemon: str, started: float) -> str:
 
 
 def web_address(state: State, daemon: str) -> str:
-    """The http address of a daemon."""
+    """Return the http address of a daemon."""
     number = daemon.partition("-")[2]
     host = node_address(int(number)) if daemon.startswith("nodemanager") else MASTER
     return f"http://{host}:{state.ports[daemon]['http']}"
 
 
 def make_directory(state: State, path: str, permission: str) -> None:
-    """Make an HDFS directory (its parents too) with just these permissions, as the superuser."""
+    """Make an HDFS directory (its parents too) with exactly these permissions, as the superuser."""
     for operation in ("MKDIRS", "SETPERMISSION"):
         query = urllib.parse.urlencode({"op": operation, "permission": permission, "user.name": current_user()})
         url = f"{web_address(state, 'namenode')}/webhdfs/v1{urllib.parse.quote(path)}?{query}"

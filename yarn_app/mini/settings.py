@@ -1,7 +1,7 @@
-"""What one small Hadoop is: its options, its ports and where its files lie.
+"""The options of a small Hadoop, its ports, and the paths of its files.
 
-Options and ports are chosen at the first start and kept in `mini.json`, so that a daemon which is restarted, and the
-clients that knew it, find each other again. Only `howdah.yarn_app.mini` uses this module.
+Options and ports are chosen at the first start and stored in `mini.json`: clients find a restarted daemon on its old
+port. Only `howdah.yarn_app.mini` uses this module.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MASTER = "127.0.0.1"
 
 
 class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The choices of who starts a small Hadoop. Memory is in MiB, block size in bytes, a queue's share in percent."""
+    """The options of a small Hadoop. Memory is in MiB, block size in bytes, a queue's share in percent."""
 
     nodes: int = 2
     racks: bool = False
@@ -51,7 +51,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class State(msgspec.Struct, frozen=True):
-    """What `mini.json` keeps."""
+    """The content of `mini.json`."""
 
     options: Options
     ports: dict[str, dict[str, int]]
@@ -61,7 +61,7 @@ class State(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Layout:
-    """Where everything of one small Hadoop lies."""
+    """The folders and files of one small Hadoop."""
 
     root: Path
 
@@ -77,32 +77,38 @@ class Layout:
 
     @property
     def logs(self) -> Path:
+        """The daemons' output."""
         return self.root / "logs"
 
     @property
     def classpath(self) -> Path:
-        """What Hadoop looks for on its class path and the jars lack (`webapps/`)."""
+        """What Hadoop expects on its class path and the jars lack (`webapps/`)."""
         return self.root / "classpath"
 
     @property
     def temporary(self) -> Path:
+        """The daemons' temporary files."""
         return self.root / "tmp"
 
     def daemon_conf(self, daemon: str) -> Path:
+        """Return the folder of a daemon's configuration."""
         return self.root / "daemons" / daemon / "conf"
 
     def data(self, daemon: str) -> Path:
+        """Return the folder of a daemon's data."""
         return self.root / "daemons" / daemon / "data"
 
     def log(self, daemon: str) -> Path:
+        """Return the file of a daemon's output."""
         return self.logs / f"{daemon}.log"
 
     @property
     def state(self) -> Path:
+        """The file of the `State`."""
         return self.root / "mini.json"
 
     def load(self) -> State | None:
-        """The kept state, or None where no small Hadoop was ever started."""
+        """Return the stored state, or None where no small Hadoop was ever started."""
         try:
             return msgspec.json.decode(self.state.read_bytes(), type=State)
         except FileNotFoundError:
@@ -111,13 +117,14 @@ class Layout:
             raise InputError(f"{self.state}: cannot be read ({broken}): remove {self.root} and start again") from broken
 
     def save(self, state: State) -> None:
+        """Store the state, whole or not at all."""
         new = self.state.with_suffix(".new")
         new.write_bytes(msgspec.json.format(msgspec.json.encode(state), indent=2))
         new.rename(self.state)
 
 
 def usable_folder(folder: str | Path) -> Path:
-    """The absolute path, refused where Hadoop's own configuration could not carry it (commas, blanks, quotes).
+    """Return the absolute path; one that Hadoop's own configuration cannot hold (commas, blanks, quotes) is refused.
 
     >>> usable_folder("/tmp/my hadoop")
     Traceback (most recent call last):
@@ -131,7 +138,7 @@ def usable_folder(folder: str | Path) -> Path:
 
 
 def mebibytes(field: str, size: str | int) -> int:
-    """A size as MiB; a bare number is MiB already.
+    """Return a size in MiB; a number without a unit is MiB already.
 
     >>> mebibytes("memory_per_node", "4GiB")
     4096
@@ -148,7 +155,7 @@ def mebibytes(field: str, size: str | int) -> int:
 
 
 def shares(text: str) -> dict[str, int]:
-    """Queues and their shares, as on the command line.
+    """Return queues and their shares from the form of the command line.
 
     >>> shares("default:60,other:40")
     {'default': 60, 'other': 40}
@@ -167,7 +174,7 @@ def shares(text: str) -> dict[str, int]:
 
 
 def node_address(index: int) -> str:
-    """The address of node `index`, counted from 1.
+    """Return the address of node `index`, counted from 1.
 
     >>> node_address(1)
     '127.0.0.2'
@@ -176,7 +183,7 @@ def node_address(index: int) -> str:
 
 
 def daemon_names(nodes: int) -> list[str]:
-    """All daemons of a small Hadoop of so many nodes.
+    """Return the names of all daemons of a small Hadoop with `nodes` nodes.
 
     >>> daemon_names(1)
     ['namenode', 'datanode-1', 'resourcemanager', 'nodemanager-1']
@@ -199,7 +206,7 @@ _PORTS = {
 
 
 def choose_ports(nodes: int, kept: dict[str, dict[str, int]]) -> dict[str, dict[str, int]]:
-    """Ports for every daemon: the kept ones as they are, free ones for the rest."""
+    """Return ports for every daemon: the kept ones as they are, free ones for the rest."""
     free = _free_ports({port for ports in kept.values() for port in ports.values()})
     return {
         daemon: kept.get(daemon) or {use: next(free) for use in _PORTS[daemon.split("-")[0]]}

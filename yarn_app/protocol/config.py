@@ -114,8 +114,10 @@ class ApplicationConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
 
         Parameters
         ----------
-        data : the JSON text.
-        source : where it comes from, for the error message.
+        data
+            The JSON text.
+        source
+            Where it comes from, for the error message.
 
         Raises
         ------

@@ -37,11 +37,16 @@ def write_bundles(
 
     Parameters
     ----------
-    folder : where to write.
-    config : the configuration; workers get it without the driver program.
-    conf_dir : Hadoop's configuration.
-    overrides : Hadoop properties that replace those of the configuration.
-    user : whom the client's certificate names.
+    folder
+        Where to write.
+    config
+        The configuration; workers get it without the driver program.
+    conf_dir
+        Hadoop's configuration.
+    overrides
+        Hadoop properties that replace those of the configuration.
+    user
+        Whom the client's certificate names.
     """
     authority = Authority.create(config.token)
     conf = folder / "conf"

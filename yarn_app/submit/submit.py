@@ -104,9 +104,12 @@ def submit(spec: Specification, reporter: ProgressReporter, *, program: Program 
 
     Parameters
     ----------
-    spec : what is asked for.
-    reporter : where progress goes.
-    program : script and arguments of a driver program that runs in the application; None: the client is elsewhere.
+    spec
+        What is asked for.
+    reporter
+        Where progress goes.
+    program
+        Script and arguments of a driver program that runs in the application; None: the client is elsewhere.
 
     Raises
     ------

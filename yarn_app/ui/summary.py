@@ -63,9 +63,12 @@ def phases(edge_seconds: Mapping[str, float], submitted_at: float, final: Master
 
     Parameters
     ----------
-    edge_seconds : seconds of the steps on the edge node: "driver" and "submitting".
-    submitted_at : when YARN accepted the application, seconds since 1970.
-    final : the master's last status.
+    edge_seconds
+        Seconds of the steps on the edge node: "driver" and "submitting".
+    submitted_at
+        When YARN accepted the application, seconds since 1970.
+    final
+        The master's last status.
 
     Examples
     --------

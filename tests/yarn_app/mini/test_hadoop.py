@@ -18,11 +18,9 @@ import pytest
 from click.testing import CliRunner
 from waiting import until
 
-from howdah.errors import HadoopNotFound, InputError
+from howdah.errors import InputError
 from howdah.yarn_app.cli.mini import command
 from howdah.yarn_app.mini import AlreadyRunning, DaemonFailed, MiniHadoop
-from howdah.yarn_app.mini import jars as jars_module
-from howdah.yarn_app.mini import java as java_module
 from howdah.yarn_app.mini.processes import containers_of, daemons_of, tag
 
 GIB = 1 << 30
@@ -232,7 +230,7 @@ def test_start_stop_start_from_the_command_line(tmp_path: Path) -> None:
 @pytest.mark.hadoop
 def test_a_daemon_that_cannot_start_is_named_and_nothing_stays() -> None:
     mini = MiniHadoop(nodes=1)
-    state = mini._prepare()
+    state = mini.prepare()
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", state.ports["namenode"]["rpc"]))
         taken.listen()
@@ -247,9 +245,9 @@ def test_a_daemon_that_cannot_start_is_named_and_nothing_stays() -> None:
 @pytest.mark.hadoop
 def test_it_ends_with_the_process_that_made_it() -> None:
     script = (
-        "import sys, howdah.yarn_app.mini as m; h = m.MiniHadoop(nodes=1); h._prepare(); "
-        "from howdah.yarn_app.mini.daemons import spawn; "
-        "spawn(h._layout, h._state, 'resourcemanager', dies_with_us=True); "
+        "import sys, howdah.yarn_app.mini as m; h = m.MiniHadoop(nodes=1); state = h.prepare(); "
+        "from howdah.yarn_app.mini.daemons import spawn; from howdah.yarn_app.mini.settings import Layout; "
+        "spawn(Layout(h.folder), state, 'resourcemanager', dies_with_parent=True); "
         "print(h.folder, flush=True); sys.stdin.read()"
     )
     parent = subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -265,87 +263,6 @@ def test_it_ends_with_the_process_that_made_it() -> None:
         left = MiniHadoop(folder)
         left.temporary = True
         left.stop()
-
-
-# -- without Hadoop
-
-
-def test_no_maven(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOWDAH_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(HadoopNotFound, match=r"`mvn`.*apt-get install -y openjdk-17-jdk-headless maven"):
-        jars_module.ensure_jars()
-    assert list((tmp_path / "cache").glob("hadoop*")) == []
-
-
-def test_maven_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    maven = tmp_path / "bin" / "mvn"
-    maven.parent.mkdir()
-    maven.write_text("#!/bin/sh\necho could not resolve hadoop-common\nexit 1\n")
-    maven.chmod(0o755)
-    monkeypatch.setenv("HOWDAH_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("PATH", f"{maven.parent}:{os.environ['PATH']}")
-    monkeypatch.setattr(jars_module, "ensure_java", lambda: tmp_path)
-    with pytest.raises(HadoopNotFound, match=r"(?s)exit code 1.*could not resolve hadoop-common"):
-        jars_module.ensure_jars()
-    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["fetching.lock"]
-
-
-def fake_java(folder: Path, version: str) -> Path:
-    java = folder / "bin" / "java"
-    java.parent.mkdir(parents=True)
-    java.write_text(f"#!/bin/sh\necho 'openjdk version \"{version}\"' >&2\n")
-    java.chmod(0o755)
-    return folder
-
-
-def test_the_first_java_that_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    old, new = fake_java(tmp_path / "old", "1.8.0_301"), fake_java(tmp_path / "new", "25.0.1")
-    good = fake_java(tmp_path / "good", "21.0.2")
-    monkeypatch.setattr(java_module, "_candidates", lambda: iter([old, new, good]))
-    assert java_module.ensure_java() == good
-    monkeypatch.setattr(java_module, "_candidates", lambda: iter([old, new]))
-    with pytest.raises(HadoopNotFound, match=r"Java 11 to 21; found .*old: Java 8; .*new: Java 25.*apt-get install"):
-        java_module.ensure_java()
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"nodes": 0}, "nodes: got 0: from 1 to"),
-        ({"memory_per_node": "4 GiBs"}, "memory_per_node: got '4 GiBs': a number and MiB or GiB"),
-        ({"memory_per_node": "100MiB"}, "memory_per_node: got '100 MiB': at least 512MiB"),
-        ({"replication": 3}, "replication: got 3: from 1 to the number of nodes, 2"),
-        ({"cores_per_node": 0}, "cores_per_node: got 0: at least 1"),
-        ({"block_size": 1000}, "block_size: got 1000: a multiple of 512"),
-        ({"queues": "default:60,other:30"}, "queues: got .*shares that add up to 100"),
-        ({"queues": {"one": 100}}, "queues: got .*one of them is called 'default'"),
-    ],
-)
-def test_options_that_cannot_be(tmp_path: Path, options: dict[str, Any], message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        MiniHadoop(tmp_path / "mini", **options).start()
-    assert daemons_of(tmp_path / "mini") == {}
-
-
-def test_nothing_was_started_there(tmp_path: Path) -> None:
-    for words in (["status"], ["env"], ["kill", "namenode"]):
-        answer = CliRunner().invoke(command, [*words, "--folder", str(tmp_path / "none")])
-        assert answer.exit_code == 1
-        assert "howdah mini start" in answer.output
-    assert not (tmp_path / "none").exists()
-
-
-def test_a_process_of_another_folder_is_not_ours(tmp_path: Path) -> None:
-    mine, other = tmp_path / "mini", tmp_path / "mini-2"
-    sleeper = ["-c", "import sys; sys.stdin.read()"]
-    process = subprocess.Popen([sys.executable, *sleeper, tag(other, "namenode")], stdin=subprocess.PIPE)
-    try:
-        assert list(until(lambda: daemons_of(other), "the process")) == ["namenode"]
-        assert daemons_of(mine) == {}
-    finally:
-        process.kill()
-        process.communicate()
 
 
 def user() -> str:
