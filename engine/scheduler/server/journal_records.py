@@ -88,7 +88,7 @@ class FailureRecord(JournalRecord, frozen=True):
     """These tasks failed and are not tried again."""
 
     at: float
-    task_range: TaskRange
+    range: TaskRange
     error: TaskError
 
 

@@ -1,16 +1,23 @@
-"""SIGKILL of the scheduler in the middle of things: what workers hold is not made again, and nobody notices."""
+"""SIGKILL of the scheduler at any time: workers' results are not computed again, and the journal stays bounded."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
 from waiting import until
+
+from howdah.engine.comm.connection.event_loop import loop_thread
+from howdah.engine.coordination import Event, Lock, Queue, Variable
 
 
 def mark(path: str, name: str, value: Any, seconds: float = 0.0) -> Any:
@@ -114,7 +121,7 @@ def test_what_clients_did_while_it_was_down(processes: Callable[..., Any]) -> No
     more = client.map(inc, range(20, 30), path=path)
     sums = client.submit(sum, more)
     on_top = client.submit(inc, kept, path)
-    until(lambda: not client.registry._dropped)
+    loop_thread().call(asyncio.sleep(0))  # the release is queued for the next scheduler
     cluster.begin()
     client.wait_for_workers(2)
     client.run(os.getpid)  # by now the workers know that what they were to run next is not wanted
@@ -229,3 +236,72 @@ def test_a_worker_that_does_not_come_back_is_done_without(processes: Callable[..
     twice = {name for name, count in cluster.counts().items() if count > 1}
     assert len(twice) == len(lost)
     assert max(cluster.counts().values()) == 2
+
+
+LIMIT = 300_000
+"""Bytes from which on the journal is compacted."""
+
+
+@pytest.mark.slow
+def test_a_journal_does_not_grow_and_says_the_same_after_a_compaction(
+    processes: Callable[..., Any], tmp_path: Path
+) -> None:
+    cluster = processes(1)
+    cluster.compacts_from(LIMIT)
+    cluster.restart()
+    client = cluster.client(name="me")
+    other = cluster.client(name="other")
+    path = str(cluster.marks)
+    # All that is to be there afterwards.
+    kept = client.map(inc, range(40), path=path)
+    chain = client.map(inc, client.map(inc, range(100, 110), path=path), path=path)
+    shared = other.map(inc, range(40), path=path)
+    failed = client.submit(boom, path)
+    with pytest.raises(ValueError, match="boom"):
+        failed.result(30)
+    client.publish_dataset(chosen=kept[3])
+    lock, queue = Lock("door", client), Queue("line", client)
+    assert lock.acquire()
+    queue.put(kept[5])
+    queue.put("text")
+    Variable("plain", client).set({"a": 1})
+    (tmp_path / "sent_along.py").write_text("VALUE = 3\n")
+    client.upload_file(tmp_path / "sent_along.py")
+    client.gather([*kept, *chain])
+    threads = ThreadPoolExecutor(2)
+    waits = threads.submit(lambda: Lock("door", other).acquire())
+    waited = threads.submit(lambda: Event("go", other).wait(60))
+    sizes = []
+    counter = Variable("counter", client)
+    for turn in range(60):  # what comes and goes
+        assert client.submit(len, os.urandom(20_000)).result(30) == 20_000
+        counter.set(turn)
+        assert Variable("counter", other).get() == turn
+        queue.put("text")
+        assert queue.get() is not None
+        sizes.append(cluster.journal.stat().st_size)
+        if turn % 10 == 9:
+            until(lambda: cluster.journal.stat().st_size < LIMIT)
+    assert sum(b < a for a, b in pairwise(sizes)) >= 2, "it was not compacted"
+    assert max(sizes) < 4 * LIMIT
+    for _ in range(2):  # from the snapshot, and from what a scheduler made of it
+        cluster.restart()
+        assert client.gather(kept) == other.gather(shared) == list(range(1, 41))
+        assert client.gather(chain) == list(range(102, 112))
+        with pytest.raises(ValueError, match="boom"):
+            failed.result(30)
+        assert other.get_dataset("chosen").result(30) == 4
+        assert (lock.locked(), waits.done(), waited.done()) == (True, False, False)
+        assert Variable("plain", other).get() == {"a": 1}
+        assert counter.get() == 59
+        assert queue.qsize() == 2
+    lock.release()
+    assert waits.result(30)
+    Event("go", client).set()
+    assert waited.result(30)
+    cluster.kill_worker("worker-0")
+    cluster.work(1)
+    assert client.submit(lambda: __import__("sent_along").VALUE).result(60) == 3
+    counts = cluster.counts()
+    assert counts["boom"] == 1
+    until(lambda: client.gather(kept) == list(range(1, 41)))
