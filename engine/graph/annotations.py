@@ -46,11 +46,7 @@ class Annotations(NamedTuple):
         memory = said.pop("memory")
         if memory:
             said["resources"] = tuple(sorted({**dict(self.resources or ()), MEMORY: float(memory)}.items()))
-        return tuple([(_SPEC_FIELDS.get(name, name), value) for name, value in said.items() if value])
-
-
-_SPEC_FIELDS = {"workers": "only", "allow_other_workers": "loose"}
-"""Annotations whose field in a `LayerSpec` has another name."""
+        return tuple([(name, value) for name, value in said.items() if value])
 
 
 _notes: ContextVar[Annotations | None] = ContextVar("howdah_annotations", default=None)

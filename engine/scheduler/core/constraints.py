@@ -26,11 +26,9 @@ class Constraint(NamedTuple):
     allow_other_workers: bool = False
 
 
-def constraint_of(spec: LayerSpec) -> Constraint | None:
-    """None where any worker will do."""
-    if not spec.resources and not spec.only:
-        return None
-    return Constraint(spec.resources, tuple(sorted({mark.lower() for mark in spec.only})), spec.loose)
+def constraint_of(spec: LayerSpec) -> Constraint:
+    """What the layer requires of the worker that runs it."""
+    return Constraint(spec.resources, tuple(sorted({mark.lower() for mark in spec.workers})), spec.allow_other_workers)
 
 
 def capacity(info: WorkerInfo) -> dict[str, float]:

@@ -183,7 +183,7 @@ def batch_size(state: SchedulerState, layer: LayerState) -> int:
     seconds = layer.task_seconds if layer.task_seconds is not None else state.seconds_by_name.get(layer.name)
     size, least = layer.batch_limit, 1
     if layer.task_seconds is None:  # not timed yet; its function may have been, in another layer
-        size = max(size, state.batch_limit_by_function.get(layer.function, 1))
+        size = max(size, state.batch_limit_by_function.get(layer.spec.function, 1))
     slots = max(1, state.slots)
     if seconds is not None:
         size, least = min(size, int(TARGET_SECONDS / seconds)), int(MIN_SECONDS / seconds)
@@ -391,8 +391,8 @@ def update_estimate(state: SchedulerState, batch: TaskBatch, tried: int, seconds
             seconds_of.clear()
             state.batch_limit_by_function.clear()
         seconds_of[layer.name] = layer.task_seconds
-        if layer.function and state.batch_limit_by_function.get(layer.function, 1) < layer.batch_limit:
-            state.batch_limit_by_function[layer.function] = layer.batch_limit
+        if layer.spec.function and state.batch_limit_by_function.get(layer.spec.function, 1) < layer.batch_limit:
+            state.batch_limit_by_function[layer.spec.function] = layer.batch_limit
     account = layer.statistics
     if account is None:
         account = layer.statistics = LayerStatistics()

@@ -243,11 +243,11 @@ def task_failed(state: SchedulerState, worker: Worker, layer: LayerState, item: 
         if not layer.unneeded(item, item + 1, RUNNING) and retry_backoff.schedule_retry(state, layer, item):
             reschedule(state, layer, item, item + 1)
             return
-    if layer.retries and error.kind == "raised" and not layer.unneeded(item, item + 1, RUNNING):
+    if layer.spec.retries and error.kind == "raised" and not layer.unneeded(item, item + 1, RUNNING):
         if layer.user_failures is None:
             layer.user_failures = {}
         layer.user_failures[item] = layer.user_failures.get(item, 0) + 1
-        if layer.user_failures[item] <= layer.retries:
+        if layer.user_failures[item] <= layer.spec.retries:
             reschedule(state, layer, item, item + 1)
             return
     _journal_failure(state, TaskRange(layer.key, item, item + 1), error)

@@ -15,7 +15,6 @@ from itertools import repeat
 from howdah.engine.protocol.events import (
     ClientReturned,
     EpochOpened,
-    LayerSpec,
     NotifyLost,
     StateRestored,
     TaskError,
@@ -38,6 +37,7 @@ from howdah.engine.scheduler.core.tables import (
     LayerState,
     TaskBatch,
     Worker,
+    spec_of,
 )
 from howdah.engine.scheduler.core.transitions import add_counts, errors_in, fail_items, transition
 
@@ -208,25 +208,3 @@ def snapshot(state: SchedulerState) -> StateRestored:
 
 def _ranges_of_client(layers: Sequence[LayerState], client: str) -> tuple[TaskRange, ...]:
     return tuple([TaskRange(layer.key, lo, hi) for layer in layers for lo, hi in layer.interests.get(client, ())])
-
-
-def spec_of(layer: LayerState) -> LayerSpec:
-    """The layer as it was submitted, with as many arguments as have arrived."""
-    hosts = layer.host_sets or ()
-    return LayerSpec(
-        layer.key,
-        layer.name,
-        layer.n,
-        layer.deps,
-        hosts,
-        tuple([int(i) for i in layer.host_index]) if hosts else (),
-        tuple([int(i) for i in layer.nbytes]) if layer.nbytes is not None else (),
-        layer.retries,
-        layer.resources,
-        layer.arrived if layer.arrived < layer.n else -1,
-        layer.function,
-        layer.constraint.workers if layer.constraint is not None else (),
-        layer.constraint is not None and layer.constraint.allow_other_workers,
-        timeout=layer.timeout,
-        spread=layer.spread,
-    )

@@ -16,9 +16,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from msgspec import Struct
+from msgspec.structs import replace
 
 from howdah.engine.protocol.events import LayerSpec, TaskError, WorkerInfo
-from howdah.engine.protocol.layers import Dependency, Key
+from howdah.engine.protocol.layers import Key
 from howdah.engine.protocol.patterns import Wiring
 from howdah.engine.scheduler.core.constraints import Constraint, capacity, constraint_of
 from howdah.engine.scheduler.core.intervals import (
@@ -76,70 +77,95 @@ class Edge(Struct, gc=False, eq=False):
 
 
 class LayerState(Struct, gc=False, eq=False):
-    """One layer. Made by `book_of`.
+    """One layer: its specification, and what the scheduler knows of its items. Made by `new_layer_state`.
 
-    Columns: `code` the state; `missing` how many inputs are not there (counts for waiting items only); `need` how
-    many waiting, ready or running items need it; `wanted` how many clients do; `holder` the worker that has the
-    result; `size` its bytes; `tries` how often it was started. Broadcast inputs count once in `missing`; what
-    broadcast needs of this layer is in `claims`, for all items at once. `copies`: by worker, what it has fetched and
-    keeps; `copier` says per item which worker that may be (NOBODY, or MANY), so that dropping one need not ask all.
-    `arrived`: items whose arguments are here; those beyond miss them as they miss inputs, one more in `missing`.
+    What is known per item stands in columns (`intervals.Column`), about 30 bytes an item. `spec` is the only copy of
+    what the client submitted; the fields after it repeat what rules read for every batch.
     """
 
     ident: int
+    spec: LayerSpec
+    """As submitted, without the columns `host_index` and `nbytes`, which have columns of their own here (`spec_of`)."""
     key: Key
     name: str
     n: int
-    retries: int
     small: bool
-    deps: tuple[Dependency, ...]
+    """Whether columns are lists (`intervals.SMALL`)."""
+    resources: tuple[tuple[str, float], ...]
+
+    # columns
     state: Column
     unfinished_deps: Column
+    """The inputs that have no result; counts for waiting items only. A broadcast input counts once, and so do arguments
+    that have not arrived and a wait before a retry."""
     dependent_refs: Column
+    """The waiting, ready or running items that need the item."""
     client_refs: Column
+    """The clients with an interest in the item."""
     holder: Column
+    """The index of the worker that has the result, or NOBODY."""
     size: Column
+    """The bytes of the result."""
     attempts: Column
+    """The number of times that the item was dispatched."""
     counts: list[int]
+    """The number of items in each state."""
     arrived: int
-    resources: tuple[tuple[str, float], ...]
-    function: bytes
-    timeout: float
+    """The items whose arguments have arrived; each item beyond has one more in `unfinished_deps`."""
     spread: bool
-    constraint: Constraint | None
-    queue_key: QueueKey
+    """As in the spec; also set when workers cannot fetch the layer's inputs (`recovery`)."""
+
+    # other layers and clients
     broadcast_refs: int = 0
+    """The waiting, ready or running items that need all of this layer, for all its items at once."""
     inputs: tuple[Edge, ...] = ()
     dependents: dict[Edge, None] = {}
     priorities: dict[str, Priority] = {}
+    """By client that has this layer in a graph."""
     interests: dict[str, IntervalSet] = {}
+    """By client, the items whose results it has requested."""
     batches: dict[TaskBatch, None] = {}
+
+    # placement
+    constraint: Constraint | None = None
+    queue_key: QueueKey = -1
+    """Where ready items without a preferred worker are enqueued."""
     ready: dict[int, IntervalSet] = {}
-    copies: dict[int, IntervalSet] | None = None
-    copy_holder: Column | None = None
-    pinned: IntervalSet | None = None
-    """Items of which a client has asked for copies: these stay with the result."""
-    errors: dict[int, tuple[int, FailureCause]] | None = None
-    worker_deaths: dict[int, list[str]] | None = None
-    infrastructure_failures: dict[int, int] | None = None
-    retry_at: dict[int, float] | None = None
-    """Until when (`pauses`)."""
-    poison_suspects: IntervalSet | None = None
-    """Ready items that run alone (`quarantine`)."""
-    user_failures: dict[int, int] | None = None
-    preferred_worker: int = NOBODY
-    """The worker that all of it is for (`placement.homes`)."""
+    """By group (`placement`)."""
+    preferred_worker: int = -1
+    """The worker that all of the layer is for, or NOBODY (`placement.preferred_workers`)."""
     host_sets: tuple[tuple[str, ...], ...] | None = None
     host_index: Any = None
     group_since: dict[int, float] | None = None
     group_level: dict[int, int] | None = None
     nbytes: Any = None
+
+    # copies of results (`results`)
+    copies: dict[int, IntervalSet] | None = None
+    """By worker, what it has fetched and keeps."""
+    copy_holder: Column | None = None
+    """Per item the single worker with a copy, NOBODY, or MANY; avoids a scan of `copies`."""
+    pinned: IntervalSet | None = None
+    """Items whose copies were requested: these stay with the result."""
+
+    # failures
+    errors: dict[int, tuple[int, FailureCause]] | None = None
+    """By first item, the end and the cause of each range of failed items."""
+    worker_deaths: dict[int, list[str]] | None = None
+    infrastructure_failures: dict[int, int] | None = None
+    user_failures: dict[int, int] | None = None
+    retry_at: dict[int, float] | None = None
+    """When a wait before a retry ends (`retry_backoff`)."""
+    poison_suspects: IntervalSet | None = None
+    """Ready items that run alone (`poison_isolation`)."""
+
+    # estimates
     batch_limit: int = 1
     task_seconds: float | None = None
     statistics: LayerStatistics | None = None
 
     def __repr__(self) -> str:
-        return f"<Book {self.name}[{self.n}]>"
+        return f"<LayerState {self.name}[{self.n}]>"
 
     def in_state(self, lo: int, hi: int, code: int) -> list[Interval]:
         """The stretches of lo..hi in that state."""
@@ -210,21 +236,23 @@ class LayerState(Struct, gc=False, eq=False):
 
 
 def new_layer_state(ident: int, spec: LayerSpec) -> LayerState:
-    """The book of a layer of which nothing has happened yet."""
+    """The state of a layer of which nothing has happened yet."""
     n = spec.n
-    code: Column = [IDLE] if n == 1 else column(n, "u1", IDLE)
-    missing, constraint = ([0], [0]) if n == 1 else (column(n, "i4"), column(n, "i4"))
-    wanted, attempts = ([0], [0]) if n == 1 else (column(n, "i2"), column(n, "i2"))
+    state: Column = [IDLE] if n == 1 else column(n, "u1", IDLE)
+    unfinished_deps, dependent_refs = ([0], [0]) if n == 1 else (column(n, "i4"), column(n, "i4"))
+    client_refs, attempts = ([0], [0]) if n == 1 else (column(n, "i2"), column(n, "i2"))
     holder: Column = [NOBODY] if n == 1 else column(n, "i4", NOBODY)
     size: Column = [0] if n == 1 else column(n, "i8")
     counts, arrived = [n, 0, 0, 0, 0, 0], n if spec.arrived < 0 else min(n, spec.arrived)
-    asks = constraint_of(spec)
-    place: QueueKey = ANYWHERE if asks is None else f"needs:{asks}"
+    bare = replace(spec, host_index=(), nbytes=()) if spec.host_index or spec.nbytes else spec
     layer = LayerState(
-        ident, spec.key, spec.name, n, spec.retries, n <= SMALL, spec.deps, code, missing, constraint, wanted, holder,
-        size, attempts, counts, arrived, spec.resources, spec.function, spec.timeout, spec.spread, asks, place,
+        ident, bare, spec.key, spec.name, n, n <= SMALL, spec.resources, state, unfinished_deps, dependent_refs,
+        client_refs, holder, size, attempts, counts, arrived, spec.spread,
     )  # fmt: skip
-    if spec.host_sets and asks is None:  # a need goes before a preference
+    if spec.resources or spec.workers:
+        layer.constraint = constraint_of(spec)
+        layer.queue_key = f"constraint:{layer.constraint}"
+    elif spec.host_sets:  # a constraint takes precedence over a preference
         layer.host_sets = tuple(tuple(host.lower() for host in hosts) for hosts in spec.host_sets)
         index = spec.host_index or (0,) * n
         layer.host_index = list(index) if layer.small else np.array(index, "u4")
@@ -232,6 +260,18 @@ def new_layer_state(ident: int, spec: LayerSpec) -> LayerState:
     if spec.nbytes:
         layer.nbytes = list(spec.nbytes) if layer.small else np.array(spec.nbytes, "i8")
     return layer
+
+
+def spec_of(layer: LayerState) -> LayerSpec:
+    """The layer as it was submitted, with as many arguments as have arrived."""
+    index = layer.host_index if layer.host_sets is not None and len(layer.host_sets) > 1 else ()
+    return replace(
+        layer.spec,
+        host_index=tuple([int(i) for i in index]),
+        nbytes=tuple([int(i) for i in layer.nbytes]) if layer.nbytes is not None else (),
+        arrived=layer.arrived if layer.arrived < layer.n else -1,
+        spread=layer.spread,
+    )
 
 
 def _where(test: Any, lo: int, hi: int) -> list[Interval]:

@@ -502,8 +502,8 @@ class Model:
         specs = [self.layers[key] for key in self.state.core.layers]
         for spec in specs:
             there = {mark for worker in self.workers.values() for mark in aliases_of(worker.info)}
-            if spec.only and not there.intersection(spec.only):
-                mark = spec.only[0]
+            if spec.workers and not there.intersection(spec.workers):
+                mark = spec.workers[0]
                 self.join_worker(*((mark, "h2") if mark.startswith("w") else (f"w-{mark}-{self.pid + 1}", mark)))
         needed = {need for spec in specs for need in spec.resources}
         for name, amount in needed:

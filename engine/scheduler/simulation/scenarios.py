@@ -147,8 +147,8 @@ class Play:
             if random.random() < 0.06:
                 more["resources"] = (("gpu", 1.0),)
             elif random.random() < 0.1:
-                more["only"] = tuple(random.sample(["w0", "w1", "h1", "h3"], random.randint(1, 2)))
-                more["loose"] = random.random() < 0.3
+                more["workers"] = tuple(random.sample(["w0", "w1", "h1", "h3"], random.randint(1, 2)))
+                more["allow_other_workers"] = random.random() < 0.3
             if random.random() < 0.1:
                 more["priority"] = random.randrange(2)
             if not sources:

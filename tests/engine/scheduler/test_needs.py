@@ -58,7 +58,7 @@ def test_only_the_named_worker_runs_it_however_busy_it_is_and_idle_the_others_ar
     story = Story()
     for name in ("w1", "w2", "w3"):
         story.joins(name)
-    story.submits(layer("a", 20, only=("w2",)))
+    story.submits(layer("a", 20, workers=("w2",)))
     story.all_done()
     assert {run.worker for run in story.started} == {"w2"}
     assert sum(len(run.range) for run in story.started) == 20
@@ -69,7 +69,7 @@ def test_workers_can_be_named_by_host_and_by_address_in_any_case() -> None:
     story.joins("w1", "Node1")
     story.joins("w2", "node2", address="tls://10.0.0.2:4040")
     story.joins("w3", "node3")
-    story.submits(layer("a", 8, only=("NODE1", "10.0.0.2:4040")))
+    story.submits(layer("a", 8, workers=("NODE1", "10.0.0.2:4040")))
     story.all_done()
     assert {run.worker for run in story.started} == {"w1", "w2"}
 
@@ -78,7 +78,7 @@ def test_nobody_is_asked_to_give_back_what_no_idle_worker_may_run() -> None:
     story = Story()
     story.joins("w1")
     story.joins("w2")
-    story.submits(layer("a", 50, only=("w1",)))
+    story.submits(layer("a", 50, workers=("w1",)))
     said: list[Instruction] = []
     for _ in range(20):
         said += story.say(Tick(), 1.0)
@@ -89,7 +89,7 @@ def test_nobody_is_asked_to_give_back_what_no_idle_worker_may_run() -> None:
 def test_it_waits_for_its_worker_and_the_client_is_told_who_is_there() -> None:
     story = Story()
     story.joins("w1")
-    story.submits(layer("a", 2, only=("w7",)))
+    story.submits(layer("a", 2, workers=("w7",)))
     assert not story.started
     assert story.stuck(1.0) == []
     (reason,) = story.stuck(3.0)
@@ -104,7 +104,7 @@ def test_when_the_last_named_worker_dies_the_client_is_told() -> None:
     story = Story()
     story.joins("w1")
     story.joins("w2")
-    story.submits(layer("a", 3, only=("w1",)))
+    story.submits(layer("a", 3, workers=("w1",)))
     story.say(WorkerLeft("w1", "exit code 137"))
     assert len(story.stuck(5.0)) == 1
     assert {run.worker for run in story.started} == {"w1"}
@@ -114,14 +114,14 @@ def test_a_preference_holds_while_one_of_the_named_is_there_and_no_longer() -> N
     story = Story()
     story.joins("w1")
     story.joins("w2")
-    story.submits(layer("a", 12, only=("w1",), loose=True))
+    story.submits(layer("a", 12, workers=("w1",), allow_other_workers=True))
     for _ in range(3):
         story.done(story.started[_])
     assert {run.worker for run in story.started} == {"w1"}
     before = len(story.started)
     story.say(WorkerLeft("w1", "exit code 137"))
     assert {run.worker for run in story.started[before:]} == {"w2"}
-    story.submits(layer("b", 1, only=("w9",), loose=True))
+    story.submits(layer("b", 1, workers=("w9",), allow_other_workers=True))
     story.done(story.started[-1])
     assert story.stuck(5.0) == []
 
@@ -131,11 +131,11 @@ def test_resources_and_names_hold_together() -> None:
     story.joins("w1", slots=2, resources=GPU)
     story.joins("w2", slots=2, resources=GPU)
     story.joins("w3", slots=2)
-    story.submits(layer("a", 4, only=("w2", "w3"), resources=GPU))
+    story.submits(layer("a", 4, workers=("w2", "w3"), resources=GPU))
     assert [run.worker for run in story.started] == ["w2"]
     story.all_done()
     assert {run.worker for run in story.started} == {"w2"}
-    story.submits(layer("b", 1, only=("w3",), resources=GPU))
+    story.submits(layer("b", 1, workers=("w3",), resources=GPU))
     assert "named (w3)" in story.stuck(5.0)[0]
 
 
@@ -143,7 +143,7 @@ def test_the_one_named_worker_is_asked_among_hundreds_that_idle() -> None:
     story = Story()
     for i in range(300):
         story.joins(f"w{i}")
-    story.submits(layer("a", 1, only=("w271",)))
+    story.submits(layer("a", 1, workers=("w271",)))
     story.submits(layer("b", 1, resources=GPU))
     assert [run.worker for run in story.started] == ["w271"]
     story.joins("g", resources=GPU)
@@ -163,8 +163,8 @@ def test_nothing_is_remembered_of_needs_whose_layers_are_forgotten() -> None:
     model = new_model()
     model.join_worker("w0", "h1")
     model.join_client("me")
-    model.layer("a", 3, only=("w0",))
-    model.layer("b", 3, ("a", "one"), only=("h1",), loose=True)
+    model.layer("a", 3, workers=("w0",))
+    model.layer("b", 3, ("a", "one"), workers=("h1",), allow_other_workers=True)
     model.submit("me", "ab", [("b", 0, 3)])
     model.settle()
     assert model.state.core.constraint_queues
