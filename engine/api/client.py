@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 from howdah.engine.api.cluster_address import check_options, find_cluster
 from howdah.engine.api.cluster_info import ClusterInfo
 from howdah.engine.api.datasets import Datasets
-from howdah.engine.api.graph_submission import GraphSubmitter
 from howdah.engine.api.logs import WorkerLogs
 from howdah.engine.api.replication import Replication
 from howdah.engine.api.repr import client_as_html
@@ -44,6 +43,7 @@ from howdah.engine.protocol.messages import Hello
 from howdah.errors import HowdahError, InputError, bad_value
 
 if TYPE_CHECKING:
+    from howdah.engine.api.graph_submission import GraphSubmitter
     from howdah.engine.deploy.cluster import Cluster
     from howdah.engine.execution.threads import Progress
     from howdah.engine.graph.graph import Graph, PersistedLayer
@@ -93,7 +93,7 @@ class Client:
     connection: SchedulerConnection
     _fetcher: ResultFetcher
     _submitter: Submitter
-    _graphs: GraphSubmitter
+    _graph_submitter: GraphSubmitter | None
     _info: ClusterInfo
     _calls: WorkerCalls
     _replication: Replication
@@ -153,7 +153,7 @@ class Client:
         waiter.attach(connection, self._fetcher)
         self._info = ClusterInfo(connection)
         self._submitter = Submitter(registry, connection, self.loop_thread)
-        self._graphs = GraphSubmitter(registry, connection, waiter, self._info, found.expected_workers)
+        self._expected_workers, self._graph_submitter = found.expected_workers, None
         self._calls = WorkerCalls(connection, self._info, self.loop_thread, self.name)
         self._replication = Replication(connection, registry, waiter, self._info)
         self._datasets = Datasets(connection)
@@ -176,6 +176,16 @@ class Client:
     def when_lost(self) -> set[Callable[[HowdahError], object]]:
         """Called with the error on the loop's thread when the cluster is lost for good, or the client closed."""
         return self.waiter.when_lost
+
+    @property
+    def _graphs(self) -> GraphSubmitter:
+        if self._graph_submitter is None:
+            from howdah.engine.api.graph_submission import GraphSubmitter  # at the first graph, because it loads numpy
+
+            self._graph_submitter = GraphSubmitter(
+                self.registry, self.connection, self.waiter, self._info, self._expected_workers
+            )
+        return self._graph_submitter
 
     # -- calls --------------------------------------------------------------------------------------------------------
 

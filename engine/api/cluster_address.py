@@ -16,7 +16,6 @@ from howdah.engine.client.connection import read_address_file
 from howdah.engine.comm.security.certificates import Security
 from howdah.engine.coordination.worker_context import current_worker
 from howdah.engine.deploy.cluster import Cluster
-from howdah.engine.deploy.local import LocalCluster
 from howdah.errors import InputError, bad_value, near
 
 CLIENT_OPTIONS = (
@@ -46,6 +45,8 @@ def check_options(given: Any, local: Mapping[str, Any]) -> None:
         raise bad_value("address", given, "give an address, a cluster, or nothing")
     if not local:
         return
+    from howdah.engine.deploy.local import LocalCluster  # brings the scheduler and numpy: only where one is started
+
     unknown = [option for option in local if option not in signature(LocalCluster).parameters]
     if unknown:
         raise InputError(f"Client: unknown option {unknown[0]!r}; {near(unknown[0], CLIENT_OPTIONS)}")
@@ -63,7 +64,13 @@ def find_cluster(given: Any, security: Any, local: Mapping[str, Any]) -> Cluster
             return ClusterAddress(worker.scheduler, worker.security)
         if "HOWDAH_SCHEDULER" in os.environ:
             return _from_environment(security)
-    cluster: Cluster = LocalCluster(**local) if given is None else given
+    cluster: Cluster
+    if given is None:
+        from howdah.engine.deploy.local import LocalCluster  # as above
+
+        cluster = LocalCluster(**local)
+    else:
+        cluster = given
     return ClusterAddress(
         cluster.scheduler_address,
         security or cluster.security,

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from howdah.engine.api.cluster_info import ClusterInfo
 from howdah.engine.client.connection import SchedulerConnection
-from howdah.engine.client.future import Future, RangeRef
+from howdah.engine.client.future import Future
 from howdah.engine.client.future_registry import FutureRegistry
 from howdah.engine.client.layer_results import LayerResults
+from howdah.engine.client.references import RangeRef
 from howdah.engine.client.submission import frames_of
 from howdah.engine.client.waiting import LayerProgress, Waiter
 from howdah.engine.delayed.compute import lazy_to_futures, merge_ranges, persist

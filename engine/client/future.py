@@ -1,19 +1,13 @@
-"""`Future`, the handle of one task's result, and the references by which graphs keep results on a cluster.
-
-For users and collections. A reference keeps its results on the cluster while it lives; dropping the last frees them.
-"""
+"""`Future`, the handle of one task's result. For users; it keeps the result on the cluster while it lives."""
 
 from __future__ import annotations
 
-import contextlib
 import html
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
 from howdah.engine.client.async_bridge import as_task
 from howdah.engine.client.layer_results import DONE, FAILED, PENDING, LayerResults
-from howdah.engine.execution.persisted import InMemoryResults
-from howdah.engine.graph.graph import PersistedLayer
 from howdah.engine.protocol.layers import TaskRange
 from howdah.engine.serialization.references import encode_future, input_reference
 from howdah.errors import Unpicklable
@@ -237,73 +231,3 @@ class Future:
 
 def _traceback_of(error: BaseException | None) -> Any:
     return None if error is None else error.__traceback__
-
-
-class RangeRef:
-    """Keeps ranges of results on the cluster while it lives, without a future per item."""
-
-    __slots__ = ("client", "spans")
-
-    def __init__(self, client: ClusterClient, spans: list[tuple[LayerResults, int, int]]) -> None:
-        self.client, self.spans = client, spans
-
-    def values(self) -> list[Any]:
-        """Fetch and return the values of all items."""
-        return self.client.waiter.results(self.spans)
-
-    def future(self, item: int) -> Future:
-        """Return a future of one of the items. Raises IndexError if `item` is not in the ranges."""
-        for results, start, stop in self.spans:
-            if start <= item < stop:
-                self.client.registry.add_references([(results, item, item + 1)])
-                return Future(self.client, results, item)
-        raise IndexError(item)
-
-    def __reduce__(self) -> Any:
-        items = [item for _, start, stop in self.spans for item in range(start, stop)]
-        return rebuild_refs, (dict(zip(items, map(self.future, items))),)
-
-    def __del__(self) -> None:
-        with contextlib.suppress(AttributeError):
-            for results, start, stop in self.spans:
-                self.client.registry.release(results, start, stop)
-
-
-class FutureRefs:
-    """Some futures of one layer as the `results` of a `PersistedLayer`, for graphs that use them."""
-
-    __slots__ = ("client", "futures")
-
-    def __init__(self, client: ClusterClient, futures: dict[int, Future]) -> None:
-        self.client, self.futures = client, futures
-
-    def values(self) -> list[Any]:
-        """Fetch and return the values by item; None for an item without a future."""
-        some = list(self.futures.values())
-        found: list[Any] = [None] * some[0].results.n
-        for future, value in zip(some, self.client.gathered(some)):
-            found[future.item] = value
-        return found
-
-    def future(self, item: int) -> Future:
-        """Return the future of `item`. Raises KeyError if there is none."""
-        return self.futures[item]
-
-    def __reduce__(self) -> Any:
-        return rebuild_refs, (self.futures,)
-
-    def merged(self, other: Any) -> Any:
-        """Return the union with `other`, or `other` itself if it keeps the whole layer."""
-        return FutureRefs(self.client, {**self.futures, **other.futures}) if isinstance(other, FutureRefs) else other
-
-
-def rebuild_refs(items: dict[int, Any]) -> Any:
-    """Unpickle references: as futures of the receiving client, or in a task as the values themselves."""
-    if all(type(part) is Future for part in items.values()):
-        return FutureRefs(next(iter(items.values())).client, items)
-    return InMemoryResults([items.get(item) for item in range(max(items) + 1)])
-
-
-def held_layer(future: Future) -> PersistedLayer:
-    """Return the layer of a future as graphs refer to it."""
-    return PersistedLayer(future.results.key, future.results.n, FutureRefs(future.client, {future.item: future}))

@@ -19,7 +19,6 @@ from howdah.engine.client.future_registry import FutureRegistry, ResultRanges
 from howdah.engine.client.layer_results import LayerResults
 from howdah.engine.comm.connection.event_loop import LoopThread
 from howdah.engine.graph.encode import Encoded
-from howdah.engine.graph.graph import CollisionError
 from howdah.engine.protocol.layers import TaskRange
 from howdah.engine.protocol.messages import CancelTasks, Submit
 from howdah.errors import InputError, bad_value
@@ -121,6 +120,8 @@ class Submitter:
         for label in labels:
             known = self._keyed.get(label)
             if known is not None and known.key != key and known.referenced and self._registry.get(known.key) is known:
+                from howdah.engine.graph.graph import CollisionError  # here, because graphs import numpy
+
                 raise CollisionError(
                     f"key: {label!r} is the key of {known.name!r} with other arguments, of which there are "
                     f"futures; give another key, or none"

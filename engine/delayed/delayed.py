@@ -316,7 +316,7 @@ def _arrived(value: Any, name: str) -> Delayed:
 
 def from_future(future: Any) -> Delayed:
     """The value of a `Future`, as an argument."""
-    from howdah.engine.client.future import held_layer
+    from howdah.engine.client.references import held_layer
 
     made = _task(given, (), {}, future.results.name, None, False)
     object.__setattr__(made, "_held", (held_layer(future), future.item))
