@@ -28,9 +28,9 @@ def main(url: str) -> None:
     started = time.perf_counter()
     table = plan_parquet(url)
     print(f"plan                 {time.perf_counter() - started:.3f} s, {len(table.files)} files, {table.rows} rows")
-    pieces = table.splits(COLUMNS)
+    splits = table.splits(COLUMNS)
     whole = scan_whole(table, COLUMNS)
-    ways = {"pieces, one by one": lambda: sum(query_6(scan_split(piece, COLUMNS)) for piece in pieces)}
+    ways = {"splits, one by one": lambda: sum(query_6(scan_split(split, COLUMNS)) for split in splits)}
     if whole is not None:
         ways["one Polars scan"] = lambda: query_6(whole)
 

@@ -15,6 +15,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from howdah.io.filesystem.block_locations import preferred_hosts
     from howdah.io.filesystem.filesystem import FileSystem, open_filesystem
     from howdah.io.hadoop.config import HadoopConfig, load_hadoop_config
     from howdah.io.hadoop.records import Block, FileInfo
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from howdah.io.parquet.table import ParquetTable, plan_parquet
     from howdah.io.parquet.write import PartInfo, WriteJob, WriteResult, begin_write
     from howdah.io.readers.registry import find_reader, installed_readers, open_table
-    from howdah.io.readers.table import Condition, Split, TableSource
+    from howdah.io.readers.table import TARGET_BYTES, Condition, Split, TableSource
 
 _HOME = {
     "Block": "howdah.io.hadoop.records",
@@ -35,16 +36,18 @@ _HOME = {
     "ParquetTable": "howdah.io.parquet.table",
     "PartInfo": "howdah.io.parquet.write",
     "Split": "howdah.io.readers.table",
+    "TARGET_BYTES": "howdah.io.readers.table",
     "TableSource": "howdah.io.readers.table",
     "WriteJob": "howdah.io.parquet.write",
     "WriteResult": "howdah.io.parquet.write",
     "begin_write": "howdah.io.parquet.write",
     "find_reader": "howdah.io.readers.registry",
+    "installed_readers": "howdah.io.readers.registry",
     "load_hadoop_config": "howdah.io.hadoop.config",
     "open_filesystem": "howdah.io.filesystem.filesystem",
     "open_table": "howdah.io.readers.registry",
     "plan_parquet": "howdah.io.parquet.table",
-    "installed_readers": "howdah.io.readers.registry",
+    "preferred_hosts": "howdah.io.filesystem.block_locations",
     "scan_split": "howdah.io.parquet.read",
     "scan_whole": "howdah.io.parquet.read",
 }
@@ -52,6 +55,7 @@ _HOME = {
 _RENAMED = {"Piece": "ParquetSplit", "scan_piece": "scan_split"}
 
 __all__ = [
+    "TARGET_BYTES",
     "Block",
     "Condition",
     "FileInfo",
@@ -71,6 +75,7 @@ __all__ = [
     "open_filesystem",
     "open_table",
     "plan_parquet",
+    "preferred_hosts",
     "scan_split",
     "scan_whole",
 ]
