@@ -32,7 +32,7 @@ from howdah.engine.comm.connection.event_loop import loop_thread
 from howdah.engine.deploy.cluster import Cluster
 from howdah.engine.graph.annotations import parse_bytes, parse_resources
 from howdah.engine.scheduler.server.server import Server
-from howdah.engine.worker.process.exits import CRASH_SECONDS, GAVE_UP, MAX_CRASHES, exit_reason
+from howdah.engine.worker.exits import CRASH_SECONDS, GAVE_UP, MAX_CRASHES, exit_reason
 from howdah.errors import DeadlineExceeded, HowdahError, bad_value
 
 log = logging.getLogger(__name__)

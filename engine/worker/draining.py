@@ -1,35 +1,47 @@
-"""A worker that is to go saves what it can, within its grace: on SIGTERM (YARN preempts, a node is decommissioned),
-when the cluster is made smaller, and when a slot is stuck.
+"""A worker that is to leave saves what it can within its grace. For `worker` alone.
 
-What it has not begun goes back at once, what it runs may finish, and the scheduler has peers copy what this worker
-alone holds (`howdah.engine.scheduler.server.draining`). It leaves when the scheduler says that nothing is left to
-save, or when its time is over.
+It leaves after SIGTERM (YARN preempts it, or its node is decommissioned), when the cluster shrinks, and when a slot is
+stuck.
+
+Batches that have not started return to the scheduler at once, running ones may finish, and the scheduler has peers copy
+the results that this worker alone holds (`howdah.engine.scheduler.server.draining`). The worker leaves when the
+scheduler reports that nothing is left to save, or when its grace is over.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from howdah.engine.protocol.messages import Draining
 
-if TYPE_CHECKING:
-    from howdah.engine.worker.worker import Worker
-
 
 class Drain:
-    """The leaving of one worker; `begin` on the loop's thread."""
+    """The leaving of one worker, on the event loop's thread.
 
-    def __init__(self, worker: Worker, reason: str, grace: float, signalled: bool) -> None:
-        self.worker = worker
-        self.signalled = signalled
-        """Whether all processes of the container were told, those that tasks have started among them."""
+    Parameters
+    ----------
+    send : sends a message to the scheduler.
+    return_batches : returns all items that have not started.
+    leave : ends the worker, with a reason.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        grace: float,
+        send: Callable[[Draining], None],
+        return_batches: Callable[[], None],
+        leave: Callable[[str], None],
+    ) -> None:
         self.message = Draining(reason, grace)
+        """What the scheduler must receive, in a new session again."""
+        self._send, self._return_batches, self._leave = send, return_batches, leave
 
     def begin(self) -> None:
-        self.worker.say(self.message)
-        self.worker.give_back()
-        asyncio.get_running_loop().call_later(self.message.grace, self._over)
+        self._send(self.message)
+        self._return_batches()
+        asyncio.get_running_loop().call_later(self.message.grace, self._on_grace_over)
 
-    def _over(self) -> None:
-        self.worker.leave(f"{self.message.reason}; its {self.message.grace:g} s were over")
+    def _on_grace_over(self) -> None:
+        self._leave(f"{self.message.reason}; its {self.message.grace:g} s were over")

@@ -1,7 +1,8 @@
-"""Slots: threads that each run whole runs, with no trip to the event loop per task.
+"""Slots: threads that each run whole batches, without a trip to the event loop for each task.
 
-A slot opens the run's arguments one by one, calls the function, keeps the results, and hands over one `Report` per
-run. Small results that a client waits for are pickled here, next to the cache they are still in.
+A slot unpickles the arguments of one item after the other, calls the function, stores the results, and returns one
+`BatchReport` for the batch. Small results that a client waits for are pickled here, while they are in the processor's
+cache. Used by `worker`, `batches` and `timeouts`.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from howdah.errors import Unpicklable
 
 @dataclass(slots=True)
 class QueuedBatch:
-    """A run on its way through a slot. `next` is written by the slot alone, `stop` by the loop alone."""
+    """A batch that this worker has accepted. `next` is written by its slot alone, `stop` by the event loop alone."""
 
     message: RunBatch
     code: LayerCode
@@ -44,20 +45,20 @@ class QueuedBatch:
     stop: int = field(init=False)
     started: bool = False
     unfinished_deps: int = 0
-    """How many works it stands behind."""
+    """Number of batches that must end before this one starts."""
     ready: bool = False
-    """Ready but for the works that it stands behind."""
+    """Its inputs are here; it waits for other batches only."""
     ended: bool = False
     dependents: list[QueuedBatch] = field(default_factory=list)
-    """Those that stand behind this one."""
+    """Batches that wait for this one to end."""
     cancelled: bool = False
-    """The scheduler has no use for it any more: nothing is kept and nothing reported."""
+    """The scheduler does not need it any more: results are not stored, and nothing is reported."""
     deadline: float | None = None
-    """By when the item that is running has to end (monotonic), where its layer has a time limit."""
+    """When the item that is running must end (of `time.monotonic`), for a layer with a time limit."""
     results: list[Any] = field(default_factory=list)
     errors: list[tuple[int, TaskError]] = field(default_factory=list)
     reported: bool = False
-    """Of a layer with a time limit: its report is being made, by the slot or because it is overdue; not by both."""
+    """For a layer with a time limit: the slot or the timeout has taken on the report, so the other must not."""
 
     def __post_init__(self) -> None:
         self.start = self.next = self.message.span.start
@@ -66,9 +67,9 @@ class QueuedBatch:
 
 @dataclass(slots=True)
 class BatchReport:
-    """What came of a run: a report with inline results, or the inputs that were not there."""
+    """The outcome of a batch: `done` with inline results, or `missing` inputs. Neither if it was reported before."""
 
-    work: QueuedBatch
+    batch: QueuedBatch
     done: BatchDone | None = None
     lengths: array[int] = field(default_factory=lambda: array("I"))
     blob: bytes = b""
@@ -76,32 +77,33 @@ class BatchReport:
 
 
 class SlotPool:
-    """`count` threads that take work in order.
+    """`count` threads that run batches in the order of `put`.
 
     Parameters
     ----------
-    report : called on a slot's thread with each finished run, and whether this slot has nothing to do after it.
-    worker, host, container : for the errors' sake.
-    board : where it is said what runs.
+    on_batch_end : called on a slot's thread with each report, and whether the slot is idle after it.
+    worker, host, container : for error messages.
+    status_page : where slots write what they run.
     """
 
     def __init__(
         self,
         count: int,
         store: ResultStore,
-        report: Callable[[BatchReport, bool], None],
+        on_batch_end: Callable[[BatchReport, bool], None],
         worker: str,
         host: str,
         container: str,
-        board: StatusPage | None = None,
+        status_page: StatusPage | None = None,
     ) -> None:
         self.count, self.store = count, store
-        self.status_page = board or StatusPage(count)
+        self.status_page = status_page or StatusPage(count)
         self.busy = self.extra = 0
+        """Batches that are running; slots beyond `count`, for tasks that have released theirs."""
         self.on_change: Callable[[BatchReturned | None], None] = lambda cut: None
-        """Told on a slot's thread that `extra` is another, with the rest of a run that was given back."""
-        self._report = report
-        self._where = (worker, host, container)
+        """Called on a slot's thread when `extra` has changed, with the rest of a batch that was returned, if any."""
+        self._on_batch_end = on_batch_end
+        self._identity = (worker, host, container)
         self._queue: queue.SimpleQueue[QueuedBatch | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         for _ in range(count):
@@ -110,56 +112,58 @@ class SlotPool:
     def _start(self) -> None:
         threading.Thread(target=self._serve, name="howdah-slot", daemon=True).start()
 
-    def put(self, work: QueuedBatch) -> None:
+    def put(self, batch: QueuedBatch) -> None:
         with self._lock:
-            if work.unfinished_deps:
-                work.ready = True
+            if batch.unfinished_deps:
+                batch.ready = True
                 return
-        self._queue.put(work)
+        self._queue.put(batch)
 
-    def depend_on(self, work: QueuedBatch, others: Iterable[QueuedBatch | None]) -> None:
-        """`work` is not to begin before the others have ended; those that are None have. To be called before `put`."""
+    def depend_on(self, batch: QueuedBatch, others: Iterable[QueuedBatch | None]) -> None:
+        """Do not start `batch` before the others have ended (None: ended already). Call it before `put`."""
         with self._lock:
             for other in others:
                 if other is not None and not other.ended:
-                    other.dependents.append(work)
-                    work.unfinished_deps += 1
+                    other.dependents.append(batch)
+                    batch.unfinished_deps += 1
 
-    def end(self, work: QueuedBatch) -> None:
-        """`work` will not run (any more): what stands behind it has its turn."""
-        for follower in self._followers(work):
-            self._queue.put(follower)
+    def end(self, batch: QueuedBatch) -> None:
+        """Mark `batch` as ended, and queue the batches that waited for it alone."""
+        for dependent in self._unblocked(batch):
+            self._queue.put(dependent)
 
-    def _followers(self, work: QueuedBatch) -> list[QueuedBatch]:
-        if work.ended:
+    def _unblocked(self, batch: QueuedBatch) -> list[QueuedBatch]:
+        if batch.ended:
             return []
         with self._lock:
-            work.ended = True
-            for follower in work.dependents:
-                follower.unfinished_deps -= 1
-            return [follower for follower in work.dependents if follower.ready and not follower.unfinished_deps]
+            batch.ended = True
+            for dependent in batch.dependents:
+                dependent.unfinished_deps -= 1
+            return [dependent for dependent in batch.dependents if dependent.ready and not dependent.unfinished_deps]
 
-    def recall(self, work: QueuedBatch) -> BatchReturned:
-        """Take back the items that are not begun, if there are any. On the loop's thread."""
+    def recall(self, batch: QueuedBatch) -> BatchReturned:
+        """Return the items that have not started, if there are any, to the scheduler. On the loop's thread."""
         with self._lock:
-            # A slot that runs may have read `stop` just now, before it took its next item: leave it that one.
-            work.stop = min(work.next + 1, work.stop) if work.started else work.start
-        return BatchReturned(self._where[0], work.message.run, work.message.attempt, work.stop - work.start)
+            # A running slot may have read `stop` already, and then starts one more item: leave it that one.
+            batch.stop = min(batch.next + 1, batch.stop) if batch.started else batch.start
+        return BatchReturned(self._identity[0], batch.message.run, batch.message.attempt, batch.stop - batch.start)
 
-    def release_slot(self, work: QueuedBatch) -> None:
-        """A task that waits gives its slot away: another thread takes it, and the rest of the run goes back."""
+    def release_slot(self, batch: QueuedBatch) -> None:
+        """Give the slot of a waiting task to another thread, and return the rest of its batch."""
         with self._lock:
             self.extra += 1
             self.busy -= 1
             cut = None
-            if work.next < work.stop:
-                work.stop = work.next
-                cut = BatchReturned(self._where[0], work.message.run, work.message.attempt, work.stop - work.start)
+            if batch.next < batch.stop:
+                batch.stop = batch.next
+                cut = BatchReturned(
+                    self._identity[0], batch.message.run, batch.message.attempt, batch.stop - batch.start
+                )
         self._start()
         self.on_change(cut)
 
     def reacquire_slot(self, thread_goes_on: bool) -> None:
-        """The task has come back to its slot, or has ended: one thread less, or this one ends."""
+        """End one thread: the task has its slot again, or has ended and its own thread ends."""
         with self._lock:
             self.extra -= 1
             self.busy += 1
@@ -168,135 +172,135 @@ class SlotPool:
         self.on_change(None)
 
     def close(self) -> None:
-        """Slots end after what they are running; nobody waits for them."""
+        """End each slot after the batch that it is running; does not wait for them."""
         for _ in range(self.count):
             self._queue.put(None)
 
     def _serve(self) -> None:
-        place = register_slot_thread(self)
-        board, entry = self.status_page, self.status_page.acquire()
-        runner = asyncio.Runner()  # makes its loop when the first async function comes
-        mine: list[QueuedBatch] = []  # what stood behind the work just done: this slot goes on with it
+        context = register_slot_thread(self)
+        page, entry = self.status_page, self.status_page.acquire()
+        runner = asyncio.Runner()  # creates its loop for the first async function
+        mine: list[QueuedBatch] = []  # a batch that waited for the one just done: this slot continues with it
         while True:
-            work = mine.pop() if mine else self._queue.get()
-            if work is None:
-                board.release(entry)
+            batch = mine.pop() if mine else self._queue.get()
+            if batch is None:
+                page.release(entry)
                 runner.close()
                 return
             with self._lock:
-                runs = not work.cancelled and work.stop > work.start
-                work.started = runs
+                runs = not batch.cancelled and batch.stop > batch.start
+                batch.started = runs
                 self.busy += runs
             gone = False
             if runs:
-                place.work = work
+                context.work = batch
                 try:
-                    span = work.message.span
-                    board.write(entry, work.code.layer.name, work.start, work.stop)
-                    with self.store.reserve(span.layer, work.stop - work.start):
-                        report = self._execute(work, runner)
-                    self._report(report, not work.dependents and self._queue.empty())
+                    span = batch.message.span
+                    page.write(entry, batch.code.layer.name, batch.start, batch.stop)
+                    with self.store.reserve(span.layer, batch.stop - batch.start):
+                        report = self._execute(batch, runner)
+                    self._on_batch_end(report, not batch.dependents and self._queue.empty())
                     del report
                 finally:
-                    board.erase(entry)
-                    place.work = None
-                    gone = place.ended()
+                    page.erase(entry)
+                    context.work = None
+                    gone = context.ended()
                     with self._lock:
                         self.busy -= 1
-            followers = self._followers(work)
+            unblocked = self._unblocked(batch)
             if not gone:
-                mine += followers[:1]
-            for follower in followers if gone else followers[1:]:
-                self._queue.put(follower)
-            del work, followers
+                mine += unblocked[:1]
+            for dependent in unblocked if gone else unblocked[1:]:
+                self._queue.put(dependent)
+            del batch, unblocked
             if gone:
-                for follower in mine:
-                    self._queue.put(follower)
-                board.release(entry)
+                for dependent in mine:
+                    self._queue.put(dependent)
+                page.release(entry)
                 runner.close()
                 return
 
-    def _execute(self, work: QueuedBatch, runner: asyncio.Runner) -> BatchReport:
-        begun = time.perf_counter()
-        code = work.code
-        errors = work.errors
+    def _execute(self, batch: QueuedBatch, runner: asyncio.Runner) -> BatchReport:
+        started = time.perf_counter()
+        code = batch.code
+        errors = batch.errors
         try:
             code.open()
         except BaseException as error:  # noqa: BLE001  # importing the user's modules may raise anything at all
             error.add_note(f"while opening the function of layer {code.layer.name!r}")
-            failure = task_error(error, *self._where)
-            work.next = work.stop
-            n = work.stop - work.start
+            failure = task_error(error, *self._identity)
+            batch.next = batch.stop
+            n = batch.stop - batch.start
             failed = tuple((i, failure) for i in range(n))
-            return BatchReport(work, self._done(work, [-1] * n, begun, failed))
+            return BatchReport(batch, self._done(batch, [-1] * n, started, failed))
         timed = code.layer.timeout > 0
         simple = not code.layer.deps and not code.is_async and not code.per_item and not timed
         try:
-            results = self._simple(work, errors) if simple else self._general(work, errors, runner)
+            results = self._simple(batch, errors) if simple else self._general(batch, errors, runner)
         except InputMissing as gone:
-            return BatchReport(work, missing=(gone.span,))
-        if timed and not self._settle(work):
-            return BatchReport(work)  # it was overdue, and has been reported so
-        return self._keep(work, results, errors, begun)
+            return BatchReport(batch, missing=(gone.span,))
+        if timed and not self._claim_report(batch):
+            return BatchReport(batch)  # its timeout has been reported
+        return self._store(batch, results, errors, started)
 
-    def _settle(self, work: QueuedBatch) -> bool:
+    def _claim_report(self, batch: QueuedBatch) -> bool:
         with self._lock:
-            mine, work.reported = not work.reported, True
+            mine, batch.reported = not batch.reported, True
             return mine
 
-    def overdue(self, work: QueuedBatch, now: float) -> tuple[BatchReport, BatchReturned | None] | None:
-        """If the item that is running should have ended by `now`: the report of the work without its slot's help, and
-        what of it was not begun. On the loop's thread."""
+    def overdue(self, batch: QueuedBatch, now: float) -> tuple[BatchReport, BatchReturned | None] | None:
+        """Return the report of a batch whose running item has exceeded its time limit, and its items that have not
+        started; None while it has not. On the loop's thread."""
         with self._lock:
-            if work.reported or work.deadline is None or work.deadline > now:
+            if batch.reported or batch.deadline is None or batch.deadline > now:
                 return None
-            work.reported = True
-            done, tail = len(work.results), work.stop
-            work.stop = work.start + done + 1
-        worker, host, container = self._where
-        layer, limit = work.code.layer, work.code.layer.timeout
+            batch.reported = True
+            done, tail = len(batch.results), batch.stop
+            batch.stop = batch.start + done + 1
+        worker, host, container = self._identity
+        layer, limit = batch.code.layer, batch.code.layer.timeout
         message = (
-            f"{layer.name}[{work.stop - 1}] did not end within its {limit:g} s (timeout=) on worker {worker} (host "
+            f"{layer.name}[{batch.stop - 1}] did not end within its {limit:g} s (timeout=) on worker {worker} (host "
             f"{host}); the worker is replaced, for a running task cannot be stopped"
         )
         error = TaskError("timeout", message, worker=worker, host=host, container=container)
-        report = self._keep(
-            work, [*work.results[:done], None], [*work.errors, (done, error)], time.perf_counter() - limit
+        report = self._store(
+            batch, [*batch.results[:done], None], [*batch.errors, (done, error)], time.perf_counter() - limit
         )
-        cut = BatchReturned(worker, work.message.run, work.message.attempt, done + 1) if work.stop < tail else None
+        cut = BatchReturned(worker, batch.message.run, batch.message.attempt, done + 1) if batch.stop < tail else None
         return report, cut
 
-    def _simple(self, work: QueuedBatch, errors: list[tuple[int, TaskError]]) -> list[Any]:
-        """Items without inputs: the tight loop."""
-        fn, kwargs = work.code.fn, work.code.kwargs
-        offsets, arguments, start = work.offsets, work.arguments, work.start
+    def _simple(self, batch: QueuedBatch, errors: list[tuple[int, TaskError]]) -> list[Any]:
+        """Run items without inputs: the inner loop."""
+        fn, kwargs = batch.code.fn, batch.code.kwargs
+        offsets, arguments, start = batch.offsets, batch.arguments, batch.start
         results: list[Any] = []
-        keep, loads = results.append, pickle.loads
+        append, loads = results.append, pickle.loads
         import_named_packages(arguments)
-        while (item := work.next) < work.stop:
-            work.next = item + 1
+        while (item := batch.next) < batch.stop:
+            batch.next = item + 1
             try:
                 if offsets:
                     at = item - start
-                    keep(fn(*loads(arguments[offsets[at] : offsets[at + 1]]), **kwargs))
+                    append(fn(*loads(arguments[offsets[at] : offsets[at + 1]]), **kwargs))
                 else:
-                    keep(fn(**kwargs))
+                    append(fn(**kwargs))
             except BaseException as error:  # noqa: BLE001  # user code, SystemExit included; reported, not swallowed
-                keep(None)
-                errors.append((item - start, self._failed(work, item, error)))
+                append(None)
+                errors.append((item - start, self._failed(batch, item, error)))
         return results
 
-    def _general(self, work: QueuedBatch, errors: list[tuple[int, TaskError]], runner: asyncio.Runner) -> list[Any]:
-        code, offsets, start = work.code, work.offsets, work.start
-        results, limit = work.results, code.layer.timeout
-        read = readers(code.layer, start, work.stop, self.store)
-        while (item := work.next) < work.stop:
-            work.next = item + 1
+    def _general(self, batch: QueuedBatch, errors: list[tuple[int, TaskError]], runner: asyncio.Runner) -> list[Any]:
+        code, offsets, start = batch.code, batch.offsets, batch.start
+        results, limit = batch.results, code.layer.timeout
+        read = readers(code.layer, start, batch.stop, self.store)
+        while (item := batch.next) < batch.stop:
+            batch.next = item + 1
             at = item - start
             if limit:
-                work.deadline = time.monotonic() + limit
+                batch.deadline = time.monotonic() + limit
             try:
-                arguments = work.arguments[offsets[at] : offsets[at + 1]] if offsets else None
+                arguments = batch.arguments[offsets[at] : offsets[at + 1]] if offsets else None
                 made = code.call([input_of(item) for input_of in read], arguments)
                 results.append(runner.run(made) if code.is_async else made)
                 del made
@@ -304,43 +308,43 @@ class SlotPool:
                 raise
             except BaseException as error:  # noqa: BLE001  # user code, SystemExit included; reported, not swallowed
                 results.append(None)
-                errors.append((at, self._failed(work, item, error)))
+                errors.append((at, self._failed(batch, item, error)))
         return results
 
-    def _failed(self, work: QueuedBatch, item: int, error: BaseException) -> TaskError:
-        return attach_output(task_error(error, *self._where), work.code.layer.key, item)
+    def _failed(self, batch: QueuedBatch, item: int, error: BaseException) -> TaskError:
+        return attach_output(task_error(error, *self._identity), batch.code.layer.key, item)
 
-    def _keep(
-        self, work: QueuedBatch, results: list[Any], errors: list[tuple[int, TaskError]], begun: float
+    def _store(
+        self, batch: QueuedBatch, results: list[Any], errors: list[tuple[int, TaskError]], started: float
     ) -> BatchReport:
-        """Put the results into the store, and those that a client waits for into the report, if they are small."""
+        """Store the results, and put the small ones that a client waits for into the report."""
         failed = {at for at, _ in errors}
-        measured = measure(results, failed, work.message.inline)
-        for at, fault in measured.faults:
+        measured = measure(results, failed, batch.message.inline)
+        for at, error in measured.errors:
             failed.add(at)
-            errors.append((at, task_error(fault, *self._where, kind="unpicklable")))
+            errors.append((at, task_error(error, *self._identity, kind="unpicklable")))
         sizes = measured.sizes
-        if not work.cancelled:
-            layer, first = work.code.layer.key, work.start
+        if not batch.cancelled:
+            layer, first = batch.code.layer.key, batch.start
             if failed:
                 good = [at for at in range(len(results)) if at not in failed]
                 self.store.put(layer, [first + a for a in good], [results[a] for a in good], [sizes[a] for a in good])
             else:
                 self.store.put(layer, range(first, first + len(results)), results, sizes)
-        done = self._done(work, sizes, begun, tuple(sorted(errors)))
-        return BatchReport(work, done, measured.lengths, b"".join(measured.pieces))
+        done = self._done(batch, sizes, started, tuple(sorted(errors)))
+        return BatchReport(batch, done, measured.lengths, b"".join(measured.pieces))
 
     def _done(
-        self, work: QueuedBatch, sizes: list[int], begun: float, errors: tuple[tuple[int, TaskError], ...]
+        self, batch: QueuedBatch, sizes: list[int], started: float, errors: tuple[tuple[int, TaskError], ...]
     ) -> BatchDone:
-        seconds = time.perf_counter() - begun
-        return BatchDone(self._where[0], work.message.run, work.message.attempt, tuple(sizes), seconds, errors)
+        seconds = time.perf_counter() - started
+        return BatchDone(self._identity[0], batch.message.run, batch.message.attempt, tuple(sizes), seconds, errors)
 
 
-def unpicklable_input_report(work: QueuedBatch, fault: str, worker: str, host: str, container: str) -> BatchReport:
-    """The report of a run that has an input which cannot travel to this worker."""
-    work.next = work.stop
-    n = work.stop - work.start
-    failure = task_error(Unpicklable(f"an input cannot travel: {fault}"), worker, host, container, kind="unpicklable")
+def unpicklable_input_report(batch: QueuedBatch, reason: str, worker: str, host: str, container: str) -> BatchReport:
+    """Return the report of a batch with an input that cannot be pickled or unpickled."""
+    batch.next = batch.stop
+    n = batch.stop - batch.start
+    failure = task_error(Unpicklable(f"an input cannot travel: {reason}"), worker, host, container, kind="unpicklable")
     errors = tuple((at, failure) for at in range(n))
-    return BatchReport(work, BatchDone(worker, work.message.run, work.message.attempt, (-1,) * n, 0.0, errors))
+    return BatchReport(batch, BatchDone(worker, batch.message.run, batch.message.attempt, (-1,) * n, 0.0, errors))

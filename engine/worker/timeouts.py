@@ -1,7 +1,8 @@
-"""Tasks with a time limit (`timeout=`): watched while they run, reported as failed when they take longer.
+"""Tasks with a time limit (`timeout=`): watched while they run, and reported as failed when they exceed it.
 
-A thread cannot be stopped, so the slot of such a task is lost to its worker: the worker fails the task, gives the rest
-of the run back, and has its process replaced (`Worker.drain`). One worker is lost for each task that is overdue.
+A thread cannot be stopped, so the slot of such a task is lost to its worker: the worker reports the failure, returns
+the rest of the batch, and has its process replaced (`Worker.drain`). One worker is lost for each task that exceeds its
+limit. For `worker` alone.
 """
 
 from __future__ import annotations
@@ -13,28 +14,28 @@ from collections.abc import Callable
 from howdah.engine.protocol.events import BatchReturned
 from howdah.engine.worker.executor import BatchReport, QueuedBatch, SlotPool
 
-_LOOK = 0.1
-"""Seconds between looks, while anything with a limit is here."""
+CHECK_EVERY = 0.1
+"""Seconds between checks, while a batch with a time limit is here."""
 
 
 class TimeoutWatcher:
-    """Calls `report` for each work of which an item takes longer than its layer allows. On the loop's thread."""
+    """Calls `on_timeout` once for each batch of which an item exceeds its layer's limit. On the event loop's thread."""
 
-    def __init__(self, slots: SlotPool, report: Callable[[BatchReport, BatchReturned | None], None]) -> None:
-        self._slots, self._report = slots, report
+    def __init__(self, slots: SlotPool, on_timeout: Callable[[BatchReport, BatchReturned | None], None]) -> None:
+        self._slots, self._on_timeout = slots, on_timeout
         self._watched: list[QueuedBatch] = []
 
-    def watch(self, work: QueuedBatch) -> None:
+    def watch(self, batch: QueuedBatch) -> None:
         if not self._watched:
-            asyncio.get_running_loop().call_later(_LOOK, self._look)
-        self._watched.append(work)
+            asyncio.get_running_loop().call_later(CHECK_EVERY, self._check)
+        self._watched.append(batch)
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         now = time.monotonic()
-        self._watched = [work for work in self._watched if not (work.reported or work.ended or work.cancelled)]
-        for work in self._watched:
-            found = self._slots.overdue(work, now)
+        self._watched = [batch for batch in self._watched if not (batch.reported or batch.ended or batch.cancelled)]
+        for batch in self._watched:
+            found = self._slots.overdue(batch, now)
             if found is not None:
-                self._report(*found)
+                self._on_timeout(*found)
         if self._watched:
-            asyncio.get_running_loop().call_later(_LOOK, self._look)
+            asyncio.get_running_loop().call_later(CHECK_EVERY, self._check)

@@ -18,7 +18,7 @@ from chaos.parts import Parts
 from waiting import until
 
 from howdah.engine.api import wait
-from howdah.engine.worker.process.exits import GAVE_UP
+from howdah.engine.worker.exits import GAVE_UP
 
 
 def test_sigterm_saves_what_the_worker_alone_holds(parts: Parts, counts: Counts) -> None:

@@ -199,14 +199,14 @@ class PeerConnections:
     per_peer : how many of them to one peer.
     """
 
-    def __init__(self, name: str, security: Security | None, most: int = 8, per_peer: int = 2) -> None:
+    def __init__(self, name: str, security: Security | None, max_requests: int = 8, per_peer: int = 2) -> None:
         self.name, self.security = name, security
         self._idle: dict[str, list[BulkConnection]] = {}
         self._busy: set[BulkConnection] = set()
-        self._most = asyncio.Semaphore(most)
+        self._most = asyncio.Semaphore(max_requests)
         self._per_peer = per_peer
         self._slots: dict[str, asyncio.Semaphore] = {}
-        self._pool = ThreadPoolExecutor(most, "howdah-fetch")
+        self._pool = ThreadPoolExecutor(max_requests, "howdah-fetch")
         self._closed = False
         self._under_way: dict[str, set[asyncio.Task[None]]] = {}
         self._given_up: set[asyncio.Task[None]] = set()

@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
 from howdah.backoff import delays
-from howdah.engine.worker.process.exits import (
+from howdah.engine.worker.exits import (
     BROKEN,
     CRASH_SECONDS,
     GAVE_UP,

@@ -28,12 +28,12 @@ _EXACT = frozenset({"numpy", "pandas", "polars", "pyarrow"})
 @dataclass(slots=True)
 class MeasuredResults:
     """One entry per result: `sizes` in bytes, -1 for none; `lengths` of their pickles among `pieces`, or NOT_INLINE.
-    `faults`: which cannot travel, and why."""
+    `errors`: which cannot travel, and why."""
 
     sizes: list[int] = field(default_factory=list)
     lengths: array[int] = field(default_factory=lambda: array("I"))
     pieces: list[bytes] = field(default_factory=list)
-    faults: list[tuple[int, Unpicklable]] = field(default_factory=list)
+    errors: list[tuple[int, Unpicklable]] = field(default_factory=list)
 
 
 def measure(results: Sequence[Any], failed: Collection[int], inline: bool) -> MeasuredResults:
@@ -52,7 +52,7 @@ def measure(results: Sequence[Any], failed: Collection[int], inline: bool) -> Me
             try:
                 piece, size = _measured(value, inline)
             except Unpicklable as error:
-                found.faults.append((at, Unpicklable(f"the result cannot travel: {error}")))
+                found.errors.append((at, Unpicklable(f"the result cannot travel: {error}")))
         found.sizes.append(size)
         if piece and len(piece) <= INLINE_BYTES and room >= len(piece):
             room -= len(piece)

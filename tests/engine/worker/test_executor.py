@@ -152,10 +152,10 @@ def test_what_is_not_begun_can_be_taken_back() -> None:
     assert 3 <= cut <= 4
     gate.set()
     report = bench.reports.get(timeout=20)
-    assert report.work is running
+    assert report.batch is running
     assert inline_values(report) == list(range(cut))
     last = bench.run(abs, [(-1,)])
-    assert last.work.stop - last.work.start == 1  # the one that was taken back was not run
+    assert last.batch.stop - last.batch.start == 1  # the one that was taken back was not run
 
 
 @pytest.mark.parametrize(
