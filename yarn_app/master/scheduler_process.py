@@ -13,12 +13,15 @@ import sys
 import time
 from collections import deque
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from howdah.errors import HowdahError
 from howdah.yarn_app.master.processes import ChildProcess
-from howdah.yarn_app.master.scheduler_client import SchedulerClient
+
+if TYPE_CHECKING:
+    from howdah.yarn_app.master.scheduler_client import SchedulerClient
 
 START_SECONDS = 60.0
 MAX_DEATHS = 5
@@ -118,6 +121,9 @@ class SchedulerProcess:
         return ""
 
     def _connect(self) -> None:
+        # Imported while the scheduler starts, not before: it takes 0.1 s (tornado, cryptography).
+        from howdah.yarn_app.master.scheduler_client import SchedulerClient
+
         if self.client is None:
             self.client = SchedulerClient(self.address, self.security)
         else:

@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -28,16 +28,18 @@ from howdah.yarn_app.master.attempts import WRITE_SECONDS, AttemptState, attempt
 from howdah.yarn_app.master.fleet import AddContainer, ContainerLost, FailApplication, Fleet, RemoveContainer
 from howdah.yarn_app.master.losses import ExitMessages, report_loss, strip_container_paths
 from howdah.yarn_app.master.processes import ChildProcess, tail
-from howdah.yarn_app.master.scheduler_client import SchedulerClient
 from howdah.yarn_app.master.scheduler_process import SchedulerProcess
 from howdah.yarn_app.protocol import kv_keys
 from howdah.yarn_app.protocol.config import ApplicationConfig
 from howdah.yarn_app.protocol.status import ApplicationResult, FinalStatus, MasterStatus, WorkStatus, decode
-from howdah.yarn_app.storage import bundle
+from howdah.yarn_app.storage import container_folder
 from howdah.yarn_app.storage.staging import Staging
 from howdah.yarn_app.yarn.reports import ContainerStatus
 from howdah.yarn_app.yarn.resource_manager import ResourceManager
 from howdah.yarn_app.yarn.skein_client import ApplicationMaster
+
+if TYPE_CHECKING:
+    from howdah.yarn_app.master.scheduler_client import SchedulerClient
 
 ROUND_SECONDS = 0.5
 ACKNOWLEDGE_SECONDS = 3.0
@@ -86,7 +88,7 @@ class Supervisor:
         """Run from start to end. A `HowdahError` is a failure of the application too."""
         signal.signal(signal.SIGTERM, lambda *_: self.terminated.set())
         try:
-            self._config = config = bundle.read_config(self.container)
+            self._config = config = container_folder.read_config(self.container)
             limit = load_hadoop_config().get("yarn.resourcemanager.am.max-attempts")
             self.attempts = attempts_granted(config.max_attempts, limit)
             self.state.wanted = config.n_workers
@@ -135,7 +137,7 @@ class Supervisor:
         A client outside of YARN looks for the next attempt's scheduler, so the journal is in HDFS. In cluster mode the
         only client is the driver program, which is lost with the container: a local file is enough, and faster.
         """
-        security = bundle.copy_security(self.container, "scheduler")
+        security = container_folder.copy_security(self.container, "scheduler")
         private = self.container / "private"
         journal = f"{self.status.staging}/journal" if self.journal_in_hdfs else str(private / "journal")
         self.scheduler = SchedulerProcess(
@@ -157,7 +159,7 @@ class Supervisor:
         if self.attempt > 1 and self.config.driver is not None:
             # The driver program starts again from its beginning: its unfinished output is garbage.
             staging.remove_urls(staging.cleanups(self.app_id))
-        client = bundle.copy_security(self.container, "client")
+        client = container_folder.copy_security(self.container, "client")
         for file in sorted(client.iterdir()):  # for `from_application_id`: HDFS's permissions decide who may join
             staging.write(self.app_id, f"client/{file.name}", file.read_bytes())
         return None

@@ -1,11 +1,12 @@
 """The two small archives that travel with every application, unpacked by YARN as `howdah_app/` in each container.
 
-    config.json      the `ApplicationConfig` (`read_config`)
+    config.json      the `ApplicationConfig`
     conf/            Hadoop's configuration as it is on the edge node, with the application's `conf` above it
     security/        ca.pem, join.key; for the master also the scheduler's and the driver program's certificates
 
-Written on the edge node by `submit`, read in containers by `master` and `worker`. They are readable by their owner
-alone, on the edge node and in HDFS. Secrets are in no environment variable, argument or skein specification.
+For `submit`, which writes them on the edge node; containers read them through `storage.container_folder`. They are
+readable by their owner alone, on the edge node and in HDFS. Secrets are in no environment variable, argument or skein
+specification.
 """
 
 from __future__ import annotations
@@ -20,11 +21,9 @@ from pathlib import Path
 import msgspec
 
 from howdah.engine.comm.security.certificates import Authority
-from howdah.errors import HowdahError
 from howdah.yarn_app.protocol.config import ApplicationConfig
+from howdah.yarn_app.storage.container_folder import CONFIG_FILE
 
-FOLDER = "howdah_app"
-_CONFIG = "config.json"
 _SITES = ("core-site.xml", "hdfs-site.xml", "yarn-site.xml")
 
 
@@ -56,7 +55,7 @@ def write_bundles(
     for role, role_config in (("master", config), ("worker", msgspec.structs.replace(config, driver=None))):
         tree = folder / role
         tree.mkdir(mode=0o700)
-        (tree / _CONFIG).write_bytes(role_config.encode())
+        (tree / CONFIG_FILE).write_bytes(role_config.encode())
         shutil.copytree(conf, tree / "conf")
         if role == "master":
             authority.write_scheduler_dir(tree / "security" / "scheduler")
@@ -90,37 +89,3 @@ def _write_conf(target: Path, source: Path, overrides: Mapping[str, str]) -> Non
             ElementTree.SubElement(row, "name").text = key
             ElementTree.SubElement(row, "value").text = value
         ElementTree.ElementTree(root).write(path, encoding="utf-8", xml_declaration=True)
-
-
-def read_config(container: Path) -> ApplicationConfig:
-    """Return the configuration that the edge node wrote for the role of this container.
-
-    Raises
-    ------
-    EnvironmentMismatch
-        This Python or this howdah is not the edge node's.
-    HowdahError
-        There is none, or one of its fields is wrong; the message has the path of the field.
-    """
-    path = container / FOLDER / _CONFIG
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise HowdahError(
-            f"{path} cannot be read ({error}): this runs only inside a container that howdah started"
-        ) from error
-    return ApplicationConfig.decode(data, str(path))
-
-
-def copy_security(container: Path, role: str) -> Path:
-    """Copy the role's security directory to where only the owner can read it; return where that is.
-
-    YARN decides the modes of what it unpacks, and other containers' processes may share its copy.
-    """
-    source, target = container / FOLDER / "security" / role, container / "private" / role
-    target.mkdir(mode=0o700, parents=True, exist_ok=True)
-    target.parent.chmod(0o700)
-    for file in source.iterdir():
-        with open(os.open(target / file.name, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb") as copy:
-            copy.write(file.read_bytes())
-    return target

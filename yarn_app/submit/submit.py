@@ -26,7 +26,7 @@ from howdah.yarn_app.protocol.config import ApplicationConfig, DriverProgram, Se
 from howdah.yarn_app.specification.fields import RESERVED
 from howdah.yarn_app.specification.specification import Specification
 from howdah.yarn_app.specification.units import format_memory
-from howdah.yarn_app.storage import bundle
+from howdah.yarn_app.storage import bundle, container_folder
 from howdah.yarn_app.storage.staging import Staging, collect_quietly
 from howdah.yarn_app.submit.application import Application
 from howdah.yarn_app.submit.placement import spread
@@ -327,7 +327,7 @@ def _request(
     shared = {"environment": environment, **_files(spec)}
     pythonpath = ":".join(["$PWD", *(f"$PWD/{name}" for name in spec.py_files if not name.endswith(".py"))])
     size, cores = spec.master_container(with_driver=program is not None)
-    master_files = {**shared, bundle.FOLDER: LocalResource(master.as_uri(), archive=True)}
+    master_files = {**shared, container_folder.FOLDER: LocalResource(master.as_uri(), archive=True)}
     if program is not None:
         master_files[Path(program[0]).name] = LocalResource(Path(program[0]).resolve().as_uri())
     env = _env(spec.env_vars)
@@ -346,7 +346,7 @@ def _request(
         worker_script=_SCRIPT.format(module="howdah.yarn_app.worker.container", pythonpath=pythonpath, unset=""),
         worker_memory=spec.container_memory,
         worker_cores=spec.worker_cores,
-        worker_files={**shared, bundle.FOLDER: LocalResource(worker.as_uri(), archive=True)},
+        worker_files={**shared, container_folder.FOLDER: LocalResource(worker.as_uri(), archive=True)},
         env=env,
         master_env={**env, **ours},
         max_attempts=spec.max_attempts,

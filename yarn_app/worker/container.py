@@ -13,7 +13,7 @@ from pathlib import Path
 
 from howdah.errors import DeadlineExceeded, HowdahError
 from howdah.yarn_app.protocol import kv_keys
-from howdah.yarn_app.storage import bundle
+from howdah.yarn_app.storage import container_folder
 from howdah.yarn_app.yarn.skein_client import ApplicationMaster
 
 ADDRESS_SECONDS = 180.0
@@ -28,7 +28,7 @@ def main() -> None:
     master = None
     try:
         master = ApplicationMaster.from_current()
-        config = bundle.read_config(container)
+        config = container_folder.read_config(container)
         address = _scheduler_address(master)
         counters = os.environ.get("LOCALIZATION_COUNTERS", "")
         if counters:
@@ -44,7 +44,7 @@ def main() -> None:
     local.mkdir(mode=0o700, exist_ok=True)
     arguments = {
         "--scheduler": address,
-        "--security": str(bundle.copy_security(container, "worker")),
+        "--security": str(container_folder.copy_security(container, "worker")),
         "--name": name,
         "--host": host,
         "--rack": config.racks.get(host, "/default-rack"),

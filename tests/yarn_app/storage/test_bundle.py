@@ -9,10 +9,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from howdah.errors import EnvironmentMismatch, HowdahError
 from howdah.io import load_hadoop_config
 from howdah.yarn_app.protocol.config import ApplicationConfig, DriverProgram, ServiceGroup, Versions
-from howdah.yarn_app.storage import bundle
+from howdah.yarn_app.storage.bundle import write_bundles
+from howdah.yarn_app.storage.container_folder import FOLDER, copy_security, read_config
 
 CONFIG = ApplicationConfig(
     token="etl-0001",
@@ -43,9 +43,9 @@ def container(tmp_path: Path) -> Path:
     )
     staged = tmp_path / "staged"
     staged.mkdir()
-    master, worker = bundle.write_bundles(staged, CONFIG, conf, {"a.b": "new", "c": "d"}, "me")
+    master, worker = write_bundles(staged, CONFIG, conf, {"a.b": "new", "c": "d"}, "me")
     for archive in (master, worker):
-        folder = tmp_path / archive.name.partition(".")[0] / bundle.FOLDER
+        folder = tmp_path / archive.name.partition(".")[0] / FOLDER
         folder.mkdir(parents=True)
         subprocess.run(["tar", "-xzf", archive, "-C", folder], check=True)
         assert stat.S_IMODE(archive.stat().st_mode) == 0o600
@@ -54,28 +54,16 @@ def container(tmp_path: Path) -> Path:
 
 def test_roles_get_what_they_need_and_no_more(container: Path) -> None:
     worker = container.parent / "worker"
-    assert bundle.read_config(container) == CONFIG
-    assert bundle.read_config(worker) == msgspec.structs.replace(CONFIG, driver=None)
-    assert b"secret" not in (worker / bundle.FOLDER / "config.json").read_bytes()
-    security = {path.name for path in (worker / bundle.FOLDER / "security" / "worker").iterdir()}
+    assert read_config(container) == CONFIG
+    assert read_config(worker) == msgspec.structs.replace(CONFIG, driver=None)
+    assert b"secret" not in (worker / FOLDER / "config.json").read_bytes()
+    security = {path.name for path in (worker / FOLDER / "security" / "worker").iterdir()}
     assert security == {"ca.pem", "join.key"}, "a worker's containers hold nobody's key"
-    copied = bundle.copy_security(container, "scheduler")
+    copied = copy_security(container, "scheduler")
     assert {stat.S_IMODE(path.stat().st_mode) for path in copied.iterdir()} == {0o600}
     assert stat.S_IMODE(copied.stat().st_mode) == 0o700
 
 
 def test_the_applications_properties_win(container: Path) -> None:
-    config = load_hadoop_config(container / bundle.FOLDER / "conf")
+    config = load_hadoop_config(container / FOLDER / "conf")
     assert (config.get("a.b"), config.get("c")) == ("new", "d")
-
-
-def test_the_edge_nodes_versions_are_compared_first(container: Path) -> None:
-    path = container / bundle.FOLDER / "config.json"
-    path.write_bytes(b'{"versions": {"python": "3.10", "howdah": "9.9"}, "a field of 9.9": 1}')
-    with pytest.raises(EnvironmentMismatch, match=r"python .*has 3\.10.*howdah env pack"):
-        bundle.read_config(container)
-
-
-def test_outside_of_a_container(tmp_path: Path) -> None:
-    with pytest.raises(HowdahError, match="only inside a container"):
-        bundle.read_config(tmp_path)
