@@ -19,8 +19,9 @@ from howdah.engine.client.layer_results import LayerResults
 from howdah.engine.client.references import RangeRef
 from howdah.engine.client.submission import frames_of
 from howdah.engine.client.waiting import LayerProgress, Waiter
-from howdah.engine.delayed.compute import lazy_to_futures, merge_ranges, persist
+from howdah.engine.delayed.compute import merge_ranges, persist
 from howdah.engine.delayed.dict_graphs import flatten_keys, from_dict, nest_like
+from howdah.engine.delayed.futures import lazy_to_futures
 from howdah.engine.execution.dispatch import for_cluster
 from howdah.engine.graph.annotations import annotate
 from howdah.engine.graph.encode import FIRST_PART, encode, encode_rest

@@ -1,8 +1,8 @@
-"""`delayed`: calls that are written now and run later, as a graph. The free layer of the house (DESIGN, section 5).
+"""`Delayed` and `delayed`: function calls that are written now and computed later, as a graph.
 
 A `Delayed` holds a function and its arguments, which may be other `Delayed` at any depth of lists, tuples, sets and
 dictionaries. Nothing is hashed and no graph is touched when it is made, so building is linear in the number of calls;
-`delayed_layers.py` turns what is wanted into one layer per call site and depth. For users, and `engine/collection.py`.
+`lowering` turns the calls that are computed into one layer per call site and depth. For users, and the client.
 """
 
 from __future__ import annotations
@@ -12,51 +12,29 @@ import operator
 import os
 import types
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack, cast
 
-from howdah.engine.graph.annotations import Annotations, active_annotations
+from howdah.engine.client.future import Future
+from howdah.engine.client.references import held_layer
+from howdah.engine.delayed.compute import compute, persist
+from howdah.engine.delayed.drawing import visualize
+from howdah.engine.delayed.in_task import compute_in_task
+from howdah.engine.delayed.task import ATOMS, LazyTask, is_lazy, level_of
+from howdah.engine.graph.adapters import call_method, call_value, get_attribute, identity
+from howdah.engine.graph.annotations import TaskOptions, active_annotations
 from howdah.engine.graph.inputs import NESTS
-from howdah.errors import InputError
+from howdah.engine.graph.keys import content_hash
+from howdah.errors import InputError, Unpicklable
 
 if TYPE_CHECKING:
     from howdah.engine.delayed.drawing import Drawing
-
-ATOMS = frozenset({int, float, str, bytes, bool, type(None), complex})
-"""Types that hold nothing, and need no look inside."""
 
 _PREFIX = os.urandom(8)
 _numbers = itertools.count()
 
 
-def given(value: Any) -> Any:
-    """The function of a `Delayed` that is data."""
-    return value
-
-
-def attribute(value: Any, name: str) -> Any:
-    return getattr(value, name)
-
-
-def call_method(value: Any, name: str, /, *args: Any, **kwargs: Any) -> Any:
-    return getattr(value, name)(*args, **kwargs)
-
-
-def call(function: Any, /, *args: Any, **kwargs: Any) -> Any:
-    return function(*args, **kwargs)
-
-
-def finished(collection: Any) -> Any:
-    """The function of a task that gets a frame (or another collection) as its argument: computed inside the task.
-
-    On a worker that means by its cluster: the task gives its slot away meanwhile.
-    """
-    from howdah.engine.coordination.worker_context import current_client, current_worker
-
-    return collection.compute(scheduler="threads" if current_worker() is None else current_client())
-
-
 def trace(nest: Any, found: list[Delayed], above: tuple[int, ...] = ()) -> Any:
-    """`nest` with collections in it made `Delayed`; all `Delayed` in it, in order, are appended to `found`."""
+    """Return `nest` with its lazy objects made `Delayed`; append all `Delayed` in it, in order, to `found`."""
     kind = type(nest)
     if kind is Delayed:
         found.append(nest)
@@ -72,114 +50,78 @@ def trace(nest: Any, found: list[Delayed], above: tuple[int, ...] = ()) -> Any:
             return nest
         if kinds == {Delayed} and kind is not dict:
             found.extend(parts)
-            return kind(parts)  # a copy: what happens to the caller's list later is not part of this call
+            return kind(parts)  # a copy: later changes of the caller's list are not part of this call
         above = (*above, id(nest))
         if kind is dict:
             return {trace(k, found, above): trace(v, found, above) for k, v in nest.items()}
         return kind([part if type(part) in ATOMS else trace(part, found, above) for part in parts])
-    if kind.__name__ == "Future" and kind.__module__ == "howdah.engine.client.future":
+    if kind is Future:
         leaf = from_future(nest)
         found.append(leaf)
         return leaf
     if is_lazy(nest):
-        leaf = _leaf(finished, nest, "finished", None)
+        leaf = literal_task(compute_in_task, nest, "compute", None)
         found.append(leaf)
         return leaf
     return nest
 
 
-def is_lazy(value: Any) -> bool:
-    """Whether `value` is a lazy object of howdah's that `compute` turns into data."""
-    kind = type(value)
-    return kind is Delayed or (
-        kind.__module__.startswith("howdah.engine.") and callable(getattr(kind, "compute", None))
-    )
+class _New(LazyTask):
+    """A task while its fields are written; it is a `Delayed` from then on."""
 
+    __slots__ = ()
 
-class _Fields:
-    """What a `Delayed` holds. Written once, by `_task`: a slot of this class takes a sixth of the time that
-    `object.__setattr__` takes, which is the only other way past `Delayed.__setattr__`."""
-
-    __slots__ = (
-        "__weakref__", "_args", "_deps", "_fn", "_held", "_kwargs", "_level", "_name", "_nested", "_notes", "_nout",
-        "_pure", "_token",
-    )  # fmt: skip
-
-    _fn: Callable[..., Any]
-    _args: tuple[Any, ...]
-    _kwargs: dict[str, Any]
-    _deps: tuple[Delayed, ...]
-    """The `Delayed` in the arguments, in order; `_args` itself where there is nothing else in it."""
-    _nested: bool
-    _notes: Annotations | None
-    _level: int
-    _name: str
-    _nout: int | None
-    _pure: bool
-    _held: Any
-    _token: bytes
-
-
-_new = object.__new__
-
-
-def _task(
-    fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], name: str, nout: int | None, pure: bool
-) -> Delayed:
-    made: Any = _new(_Fields)
-    deps: list[Delayed] = []
-    nested = False
-    plain = True
-    for value in args:
-        kind = type(value)
-        if kind is Delayed:
-            deps.append(value)
-        elif kind not in ATOMS:
-            plain = False
-    if not plain or kwargs:
-        deps = []
-        fresh = []
+    def __init__(
+        self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], name: str, nout: int | None,
+        pure: bool,
+    ) -> None:  # fmt: skip
+        deps: list[Delayed] = []
+        nested = False
+        plain = True
         for value in args:
-            fresh.append(trace(value, deps))
-            nested = nested or (type(value) in NESTS and bool(deps))
-        args = tuple(fresh)
-        kwargs = {key: trace(value, deps) for key, value in kwargs.items()} if kwargs else kwargs
-    level = 0
-    for dep in deps:
-        if dep._level >= level:
-            level = dep._level + 1
-    made._fn = fn
-    made._args = args
-    made._kwargs = kwargs
-    made._deps = args if plain and not kwargs and len(deps) == len(args) else tuple(deps)
-    made._nested = nested
-    made._notes = active_annotations()
-    made._level = level
-    made._name = name
-    made._nout = nout
-    made._pure = pure
-    made._held = None
-    made._token = _content(fn, args, kwargs) if pure else _PREFIX + next(_numbers).to_bytes(8, "little")
-    made.__class__ = Delayed  # from here on nobody changes it
-    task: Delayed = made
-    return task
+            kind = type(value)
+            if kind is Delayed:
+                deps.append(value)
+            elif kind not in ATOMS:
+                plain = False
+        if not plain or kwargs:
+            deps = []
+            fresh = []
+            for value in args:
+                fresh.append(trace(value, deps))
+                nested = nested or (type(value) in NESTS and bool(deps))
+            args = tuple(fresh)
+            kwargs = {key: trace(value, deps) for key, value in kwargs.items()} if kwargs else kwargs
+        self._fn = fn
+        self._args = args
+        self._kwargs = kwargs
+        self._deps = args if plain and not kwargs and len(deps) == len(args) else tuple(deps)
+        self._nested = nested
+        self._annotations = active_annotations()
+        self._level = max(map(level_of, deps)) + 1 if deps else 0
+        self._name = name
+        self._nout = nout
+        self._pure = pure
+        self._persisted = None
+        self._token = content_hash((fn, args, kwargs)) if pure else _PREFIX + next(_numbers).to_bytes(8, "little")
+        self.__class__ = Delayed  # type: ignore[assignment]
 
 
-def _leaf(fn: Callable[..., Any], value: Any, name: str, nout: int | None) -> Delayed:
-    """A task of one value, which is not looked into."""
-    made = _task(fn, (), {}, name, nout, False)
+new_task = cast("Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any], str, int | None, bool], Delayed]", _New)
+"""new_task(function, args, kwargs, name, nout, pure): the `Delayed` of one call."""
+
+
+def literal_task(fn: Callable[..., Any], value: Any, name: str, nout: int | None, pure: bool = False) -> Delayed:
+    """Return a task of one value, whose inside is not searched for other tasks."""
+    made = new_task(fn, (), {}, name, nout, False)
     object.__setattr__(made, "_args", (value,))
+    if pure:
+        object.__setattr__(made, "_pure", True)
     return made
 
 
-def _content(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
-    from howdah.engine.graph.keys import content_hash
-
-    return content_hash((fn, args, kwargs))
-
-
-class Delayed(_Fields):
-    """A value that will be there once it is computed. Made by `delayed`, by calling one, and by operators on one.
+class Delayed(LazyTask):
+    """The result of a call that is computed later. Made by `delayed`, by calling one, and by operators on one.
 
     Attributes, items, methods and operators of it are tasks too: ``delayed(load)(path).rows[0] + 1``. It has no truth
     value, no length (unless `nout` was given) and no iteration, since these need the value now.
@@ -200,45 +142,77 @@ class Delayed(_Fields):
 
     @property
     def key(self) -> str:
-        """Names the task. The same for the same call only if it is pure."""
+        """The name of the task. Equal calls have equal names only if they are pure."""
         return f"{self._name}-{self._token.hex()}"
 
-    def compute(self, scheduler: Any = None, progress: Any = None, **options: Any) -> Any:
-        """The value, computed now: on `scheduler`, which is a `Client`, "threads", "inline" or "processes"; None is the
-        current client, or threads of this process when there is none."""
-        from howdah.engine.delayed.compute import compute
+    def compute(self, scheduler: Any = None, progress: Any = None, **options: Unpack[TaskOptions]) -> Any:
+        """Compute the value and return it.
 
+        Parameters
+        ----------
+        scheduler
+            A `Client`, "threads", "inline" or "processes"; None is the current client, or threads of this process when
+            there is none.
+        progress
+            True shows a progress bar; or a function, see `howdah.compute`.
+        **options
+            `retries`, `priority`, ... of `howdah.annotate`.
+
+        Returns
+        -------
+        object
+        """
         return compute(self, scheduler=scheduler, progress=progress, **options)[0]
 
-    def persist(self, scheduler: Any = None, **options: Any) -> Delayed:
-        """The same, computed (or begun, on a cluster) and kept while what is returned is referred to."""
-        from howdah.engine.delayed.compute import persist
+    def persist(self, scheduler: Any = None, **options: Unpack[TaskOptions]) -> Delayed:
+        """Compute the value (or begin to, on a cluster) and keep it while the result is referenced.
 
-        kept: Delayed = persist(self, scheduler=scheduler, **options)[0]
-        return kept
+        Parameters
+        ----------
+        scheduler
+            As for `compute`.
+        **options
+            `retries`, `priority`, ... of `howdah.annotate`.
+
+        Returns
+        -------
+        Delayed
+        """
+        computed: Delayed = persist(self, scheduler=scheduler, **options)[0]
+        return computed
 
     def visualize(self, filename: Any = None, **options: Any) -> Drawing:
-        """Its graph as a picture, which notebooks show; with `filename` (``.svg``, ``.html``) it is written there."""
-        from howdah.engine.delayed.drawing import visualize
+        """Draw the graph. Notebooks show the result.
 
+        Parameters
+        ----------
+        filename
+            Where to write it as well: ``.svg`` or ``.html``.
+        **options
+            As for `howdah.visualize`.
+
+        Returns
+        -------
+        Drawing
+        """
         return visualize(self, filename=filename, **options)
 
     def __call__(
         self, *args: Any, pure: bool | None = None, dask_key_name: str | None = None, **kwargs: Any
     ) -> Delayed:
         fn, pure = self._fn, self._pure if pure is None else pure
-        if fn is given and not self._deps and self._held is None:
+        if fn is identity and not self._deps and self._persisted is None:
             function = self._args[0]
-            return _task(function, args, kwargs, dask_key_name or self._name, self._nout, pure)
-        if fn is attribute and self._held is None:
+            return new_task(function, args, kwargs, dask_key_name or self._name, self._nout, pure)
+        if fn is get_attribute and self._persisted is None:
             value, name = self._args
-            return _task(call_method, (value, name, *args), kwargs, dask_key_name or name, None, pure)
-        return _task(call, (self, *args), kwargs, dask_key_name or self._name, None, pure)
+            return new_task(call_method, (value, name, *args), kwargs, dask_key_name or name, None, pure)
+        return new_task(call_value, (self, *args), kwargs, dask_key_name or self._name, None, pure)
 
     def __getattr__(self, name: str) -> Delayed:
         if name.startswith("_"):
             raise AttributeError(f"a Delayed has no attribute {name!r}; private ones of its value must be asked inside")
-        return _task(attribute, (self, name), {}, name, None, self._pure)
+        return new_task(get_attribute, (self, name), {}, name, None, self._pure)
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise TypeError("a Delayed cannot be changed: its value is not there yet")
@@ -247,11 +221,11 @@ class Delayed(_Fields):
         raise TypeError("a Delayed cannot be changed: its value is not there yet")
 
     def __getitem__(self, index: Any) -> Delayed:
-        return _task(operator.getitem, (self, index), {}, "getitem", None, self._pure)
+        return new_task(operator.getitem, (self, index), {}, "getitem", None, self._pure)
 
     def __iter__(self) -> Iterator[Delayed]:
         if self._nout is None:
-            raise TypeError("a Delayed cannot be iterated: say how many values it gives, as in delayed(f, nout=2)")
+            raise TypeError("a Delayed cannot be iterated: give its number of values, as in delayed(f, nout=2)")
         return iter([self[i] for i in range(self._nout)])
 
     def __len__(self) -> int:
@@ -263,8 +237,8 @@ class Delayed(_Fields):
         raise TypeError("the truth value of a Delayed is not known before it is computed")
 
     def __get__(self, instance: Any, owner: Any) -> Any:
-        """A function that was made delayed in a class's body is a method: `self` goes along."""
-        if instance is None or self._fn is not given:
+        """Bind a function that was made delayed in a class's body as a method."""
+        if instance is None or self._fn is not identity:
             return self
         return delayed(types.MethodType(self._args[0], instance), pure=self._pure)
 
@@ -272,18 +246,15 @@ class Delayed(_Fields):
         return id(self)
 
     def __howdah_content__(self) -> Any:
-        return self._token if self._held is None else self._held
+        return self._token if self._persisted is None else self._persisted
 
     def __reduce__(self) -> Any:
-        state = (self._fn, self._args, self._kwargs, self._name, self._nout, self._pure, self._token)
-        if self._held is not None:
-            held, item = self._held
-            if not hasattr(held.results, "future"):
-                from howdah.errors import Unpicklable
-
-                raise Unpicklable(f"{self!r} is persisted in this process: compute it, and send the value")
-            return _arrived, (held.results.future(item), self._name)  # where futures may travel, so may this
-        return _again, state
+        if self._persisted is None:
+            return _rebuild, (self._fn, self._args, self._kwargs, self._name, self._nout, self._pure, self._token)
+        layer, item = self._persisted
+        if not hasattr(layer.results, "future"):
+            raise Unpicklable(f"{self!r} is persisted in this process: compute it, and send the value")
+        return _rebuild_persisted, (layer.results.future(item), self._name)  # travels wherever futures do
 
     def __dir__(self) -> list[str]:
         return ["compute", "key", "persist", "visualize"]
@@ -291,55 +262,147 @@ class Delayed(_Fields):
     def __repr__(self) -> str:
         return f"Delayed({self.key!r})"
 
+    # -- operators
 
-def _again(fn: Any, args: Any, kwargs: Any, name: str, nout: int | None, pure: bool, token: bytes) -> Delayed:
-    made = _task(fn, args, kwargs, name, nout, False)
+    def _operation(self, function: Callable[..., Any], name: str, *operands: Any) -> Delayed:
+        return new_task(function, operands, {}, name, None, self._pure)
+
+    def __add__(self, other: Any) -> Delayed:
+        return self._operation(operator.add, "add", self, other)
+
+    def __radd__(self, other: Any) -> Delayed:
+        return self._operation(operator.add, "add", other, self)
+
+    def __sub__(self, other: Any) -> Delayed:
+        return self._operation(operator.sub, "sub", self, other)
+
+    def __rsub__(self, other: Any) -> Delayed:
+        return self._operation(operator.sub, "sub", other, self)
+
+    def __mul__(self, other: Any) -> Delayed:
+        return self._operation(operator.mul, "mul", self, other)
+
+    def __rmul__(self, other: Any) -> Delayed:
+        return self._operation(operator.mul, "mul", other, self)
+
+    def __truediv__(self, other: Any) -> Delayed:
+        return self._operation(operator.truediv, "truediv", self, other)
+
+    def __rtruediv__(self, other: Any) -> Delayed:
+        return self._operation(operator.truediv, "truediv", other, self)
+
+    def __floordiv__(self, other: Any) -> Delayed:
+        return self._operation(operator.floordiv, "floordiv", self, other)
+
+    def __rfloordiv__(self, other: Any) -> Delayed:
+        return self._operation(operator.floordiv, "floordiv", other, self)
+
+    def __mod__(self, other: Any) -> Delayed:
+        return self._operation(operator.mod, "mod", self, other)
+
+    def __rmod__(self, other: Any) -> Delayed:
+        return self._operation(operator.mod, "mod", other, self)
+
+    def __pow__(self, other: Any, *modulo: Any) -> Delayed:
+        return self._operation(pow if modulo else operator.pow, "pow", self, other, *modulo)
+
+    def __rpow__(self, other: Any) -> Delayed:
+        return self._operation(operator.pow, "pow", other, self)
+
+    def __matmul__(self, other: Any) -> Delayed:
+        return self._operation(operator.matmul, "matmul", self, other)
+
+    def __rmatmul__(self, other: Any) -> Delayed:
+        return self._operation(operator.matmul, "matmul", other, self)
+
+    def __lshift__(self, other: Any) -> Delayed:
+        return self._operation(operator.lshift, "lshift", self, other)
+
+    def __rlshift__(self, other: Any) -> Delayed:
+        return self._operation(operator.lshift, "lshift", other, self)
+
+    def __rshift__(self, other: Any) -> Delayed:
+        return self._operation(operator.rshift, "rshift", self, other)
+
+    def __rrshift__(self, other: Any) -> Delayed:
+        return self._operation(operator.rshift, "rshift", other, self)
+
+    def __and__(self, other: Any) -> Delayed:
+        return self._operation(operator.and_, "and", self, other)
+
+    def __rand__(self, other: Any) -> Delayed:
+        return self._operation(operator.and_, "and", other, self)
+
+    def __or__(self, other: Any) -> Delayed:
+        return self._operation(operator.or_, "or", self, other)
+
+    def __ror__(self, other: Any) -> Delayed:
+        return self._operation(operator.or_, "or", other, self)
+
+    def __xor__(self, other: Any) -> Delayed:
+        return self._operation(operator.xor, "xor", self, other)
+
+    def __rxor__(self, other: Any) -> Delayed:
+        return self._operation(operator.xor, "xor", other, self)
+
+    def __divmod__(self, other: Any) -> Delayed:
+        return self._operation(divmod, "divmod", self, other)
+
+    def __rdivmod__(self, other: Any) -> Delayed:
+        return self._operation(divmod, "divmod", other, self)
+
+    def __neg__(self) -> Delayed:
+        return self._operation(operator.neg, "neg", self)
+
+    def __pos__(self) -> Delayed:
+        return self._operation(operator.pos, "pos", self)
+
+    def __invert__(self) -> Delayed:
+        return self._operation(operator.invert, "invert", self)
+
+    def __abs__(self) -> Delayed:
+        return self._operation(operator.abs, "abs", self)
+
+    def __eq__(self, other: Any) -> Delayed:  # type: ignore[override]
+        return self._operation(operator.eq, "eq", self, other)
+
+    def __ne__(self, other: Any) -> Delayed:  # type: ignore[override]
+        return self._operation(operator.ne, "ne", self, other)
+
+    def __lt__(self, other: Any) -> Delayed:
+        return self._operation(operator.lt, "lt", self, other)
+
+    def __le__(self, other: Any) -> Delayed:
+        return self._operation(operator.le, "le", self, other)
+
+    def __gt__(self, other: Any) -> Delayed:
+        return self._operation(operator.gt, "gt", self, other)
+
+    def __ge__(self, other: Any) -> Delayed:
+        return self._operation(operator.ge, "ge", self, other)
+
+
+def _rebuild(fn: Any, args: Any, kwargs: Any, name: str, nout: int | None, pure: bool, token: bytes) -> Delayed:
+    made = new_task(fn, args, kwargs, name, nout, False)
     object.__setattr__(made, "_pure", pure)
     object.__setattr__(made, "_token", token)
     return made
 
 
-def persisted(value: Delayed, held: Any, item: int) -> Delayed:
-    """`value`, whose result is item number `item` of the layer `held`."""
-    made = _task(value._fn, (), {}, value._name, value._nout, False)
-    for name, what in (("_pure", value._pure), ("_token", value._token), ("_held", (held, item))):
-        object.__setattr__(made, name, what)
-    return made
-
-
-def _arrived(value: Any, name: str) -> Delayed:
-    """A persisted one that has travelled: as a future for a client, as the value itself for a task."""
-    made = from_future(value) if type(value).__name__ == "Future" else _task(given, (value,), {}, name, None, False)
+def _rebuild_persisted(value: Any, name: str) -> Delayed:
+    """Return a persisted task that was pickled: it arrives as a future for a client, as the value itself for a task."""
+    if type(value) is not Future:
+        return new_task(identity, (value,), {}, name, None, False)
+    made = from_future(value)
     object.__setattr__(made, "_name", name)
     return made
 
 
-def from_future(future: Any) -> Delayed:
-    """The value of a `Future`, as an argument."""
-    from howdah.engine.client.references import held_layer
-
-    made = _task(given, (), {}, future.results.name, None, False)
-    object.__setattr__(made, "_held", (held_layer(future), future.item))
+def from_future(future: Future) -> Delayed:
+    """Return the task whose result is that of a `Future`."""
+    made = new_task(identity, (), {}, future.results.name, None, False)
+    object.__setattr__(made, "_persisted", (held_layer(future), future.item))
     return made
-
-
-def _operator(function: Callable[..., Any], reverse: bool = False) -> Callable[..., Delayed]:
-    name = function.__name__.strip("_")
-
-    def apply(self: Delayed, *others: Any) -> Delayed:
-        args = (*others, self) if reverse else (self, *others)
-        return _task(function, args, {}, name, None, self._pure)
-
-    return apply
-
-
-for _symbol in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "lshift", "rshift", "and", "or",
-                "xor", "divmod"):  # fmt: skip
-    _function = divmod if _symbol == "divmod" else getattr(operator, f"__{_symbol}__")
-    setattr(Delayed, f"__{_symbol}__", _operator(_function))
-    setattr(Delayed, f"__r{_symbol}__", _operator(_function, reverse=True))
-for _symbol in ("neg", "pos", "invert", "abs", "eq", "ne", "lt", "le", "gt", "ge"):
-    setattr(Delayed, f"__{_symbol}__", _operator(getattr(operator, f"__{_symbol}__")))
 
 
 def delayed(
@@ -349,12 +412,24 @@ def delayed(
 
     Parameters
     ----------
-    obj : a function (calls of what is returned are tasks), or any value.
-    name : what people see of the tasks, and the beginning of their keys; the default is the function's name.
-    pure : the same function of the same arguments is the same task, and runs once. The default is False: every call
-        is a task of its own.
-    nout : how many values a call gives; then ``a, b = f(x)`` works.
-    traverse : look for `Delayed` inside of lists, tuples, sets and dictionaries of `obj`.
+    obj
+        A function (calls of the result are tasks), or any value.
+    name
+        The name of the tasks in pictures and the dashboard, and the beginning of their keys; by default the function's.
+    pure
+        Equal calls are one task, which runs once. By default each call is a task of its own.
+    nout
+        The number of values that a call gives; then ``a, b = f(x)`` works.
+    traverse
+        Look for `Delayed` inside of lists, tuples, sets and dictionaries of `obj`.
+
+    Returns
+    -------
+    Delayed
+
+    Raises
+    ------
+    InputError : `nout` is not a number from 0 on.
 
     Examples
     --------
@@ -374,23 +449,15 @@ def delayed(
     if type(obj) is Delayed:
         return obj
     if type(obj) is types.FunctionType and name is None:
-        made = _task(given, (), {}, obj.__name__, nout, False)
-        object.__setattr__(made, "_args", (obj,))
-        if pure:
-            object.__setattr__(made, "_pure", True)
-        return made
+        return literal_task(identity, obj, obj.__name__, nout, bool(pure))
     if is_lazy(obj):
-        return _leaf(finished, obj, name or type(obj).__name__, nout)
+        return literal_task(compute_in_task, obj, name or type(obj).__name__, nout)
     if callable(obj):
         fn: Any = obj
         while hasattr(fn, "func") and callable(fn.func):  # a partial
             fn = fn.func
-        made = _task(given, (), {}, name or str(getattr(fn, "__name__", "") or type(fn).__name__), nout, False)
-        object.__setattr__(made, "_args", (obj,))
-        object.__setattr__(made, "_pure", bool(pure))
-        return made
+        shown = name or str(getattr(fn, "__name__", "") or type(fn).__name__)
+        return literal_task(identity, obj, shown, nout, bool(pure))
     if traverse:
-        return _task(given, (obj,), {}, name or type(obj).__name__, nout, bool(pure))
-    made = _task(given, (), {}, name or type(obj).__name__, nout, False)
-    object.__setattr__(made, "_args", (obj,))
-    return made
+        return new_task(identity, (obj,), {}, name or type(obj).__name__, nout, bool(pure))
+    return literal_task(identity, obj, name or type(obj).__name__, nout)

@@ -1,4 +1,4 @@
-"""Graphs that are written as dictionaries, as dask's are: `Client.get` makes `Delayed` of them.
+"""Graphs written as dictionaries, as dask's are: `Client.get` makes `Delayed` of them.
 
 ``{"x": 1, "y": (inc, "x"), "z": (sum, ["x", "y", (inc, 10)])}``: a tuple that begins with a function is a call, a key
 stands for its value, lists hold either; everything else is itself. dask's own task objects (`dask._task_spec`) are
@@ -10,16 +10,18 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import Any
 
-from howdah.engine.delayed.delayed import ATOMS, Delayed, _leaf, _task, given
+from howdah.engine.delayed.delayed import Delayed, literal_task, new_task
+from howdah.engine.delayed.task import ATOMS
+from howdah.engine.graph.adapters import identity
 from howdah.errors import InputError, near
 
 
 def from_dict(graph: Any, keys: Any) -> Any:
-    """`keys` (one, or a nest of lists) with what the graph says of each: a `Delayed`, or a plain value.
+    """Return `keys` (one, or a nest of lists) with each replaced by its entry: a `Delayed`, or a plain value.
 
     Raises
     ------
-    InputError : a key that is not in the graph; keys that need each other, in a circle.
+    InputError : a key is not in the graph, or keys depend on each other in a cycle.
 
     Examples
     --------
@@ -34,18 +36,18 @@ def from_dict(graph: Any, keys: Any) -> Any:
     if not isinstance(graph, Mapping):
         raise InputError(f"dsk: got {type(graph).__name__}: give a dictionary of keys and calls")
     whole = dict(graph)
-    wanted = list(flatten_keys(keys))
-    for key in wanted:
+    roots = list(flatten_keys(keys))
+    for key in roots:
         if not _is_key(key, whole):
             raise InputError(f"keys: {key!r} is not in the graph; {near(str(key), [str(k) for k in whole])}")
     made: dict[Hashable, Any] = {}
-    for key in _in_order(whole, wanted):
+    for key in _in_order(whole, roots):
         made[key] = _made(whole[key], made, str(key[0] if isinstance(key, tuple) and key else key))
     return nest_like(keys, made)
 
 
 def flatten_keys(keys: Any) -> Iterator[Any]:
-    """The keys of a nest of lists."""
+    """Yield the keys of a nest of lists."""
     if isinstance(keys, list | set):
         for key in keys:
             yield from flatten_keys(key)
@@ -54,15 +56,15 @@ def flatten_keys(keys: Any) -> Iterator[Any]:
 
 
 def nest_like(keys: Any, made: Mapping[Hashable, Any]) -> Any:
-    """What was made of each key, in the form of the nest."""
+    """Return the objects made of the keys, in the form of the nest."""
     return [nest_like(key, made) for key in keys] if isinstance(keys, list | set) else made[keys]
 
 
-def _in_order(graph: Mapping[Hashable, Any], wanted: list[Any]) -> Iterator[Hashable]:
-    """Every key that is needed, after those that it needs itself."""
+def _in_order(graph: Mapping[Hashable, Any], roots: list[Any]) -> Iterator[Hashable]:
+    """Yield every key that is needed, after those that it depends on."""
     done: set[Hashable] = set()
-    path: dict[Hashable, Iterator[Hashable]] = {}  # from a wanted key down to the one that is looked at
-    for root in wanted:
+    path: dict[Hashable, Iterator[Hashable]] = {}  # from a root down to the present key
+    for root in roots:
         if root not in done:
             path[root] = _needs(graph[root], graph)
         while path:
@@ -117,18 +119,22 @@ def _needs(value: Any, graph: Mapping[Hashable, Any]) -> Iterator[Hashable]:
 
 
 def _made(value: Any, made: Mapping[Hashable, Any], name: str) -> Any:
-    """A graph's entry, whose inputs are made already."""
+    """Return the object of a graph's entry, whose inputs are made already."""
     if _is_node(value):
         inputs = {key: made[key] for key in value.dependencies}
-        return _task(_run_node, (value, inputs), {}, name, None, False)
+        return new_task(_run_node, (value, inputs), {}, name, None, False)
     if _is_call(value):
         fn: Callable[..., Any] = value[0]
         args = tuple([_argument(part, made) for part in value[1:]])
-        return _task(fn, args, {}, getattr(fn, "__name__", name), None, False)
+        return new_task(fn, args, {}, getattr(fn, "__name__", name), None, False)
     argument = _argument(value, made)
     if type(argument) in ATOMS or type(argument) is Delayed:
         return argument
-    return _task(given, (argument,), {}, name, None, False) if type(value) is list else _leaf(given, value, name, None)
+    return (
+        new_task(identity, (argument,), {}, name, None, False)
+        if type(value) is list
+        else literal_task(identity, value, name, None)
+    )
 
 
 def _argument(value: Any, made: Mapping[Hashable, Any]) -> Any:

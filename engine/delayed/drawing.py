@@ -1,4 +1,4 @@
-"""Graphs as pictures: `Delayed.visualize` and `howdah.visualize`, drawn as SVG by nothing but this file.
+"""Graphs as pictures: `Delayed.visualize` and `howdah.visualize`, drawn as SVG without other programs.
 
 A small graph is drawn call by call, a large one layer by layer ("inc x 10,000"), which is also how it runs.
 """
@@ -12,18 +12,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from howdah.engine.delayed.compute import lazy_parts
+from howdah.engine.delayed.lowering import lower
+from howdah.engine.delayed.task import LazyTask, annotations_of, deps_of, name_of, persisted_of
 from howdah.engine.graph.annotations import Annotations
 from howdah.errors import InputError, bad_value
 
 MOST_CALLS = 100
-"""Calls up to which each is drawn for itself."""
+"""The number of calls up to which each is a box; graphs of more are drawn by layers."""
 
 _ROW, _HEIGHT, _GAP, _LETTER, _EDGE = 62, 26, 14, 7.2, 12
 
 
 @dataclass
 class Box:
-    """A call, a layer, or data. `needs` are the numbers of boxes that it needs."""
+    """A call, a layer, or data. `needs` are the numbers of the boxes that it depends on."""
 
     label: str
     needs: list[int] = field(default_factory=list)
@@ -38,14 +41,28 @@ class Box:
 
 
 class Drawing:
-    """A graph's picture: shown by notebooks, or written by `save`. `svg` is its text."""
+    """The picture of a graph: notebooks show it, `save` writes it, and `svg` is its text."""
 
     def __init__(self, boxes: Sequence[Box]) -> None:
         self.boxes = list(boxes)
         self.svg = _svg(self.boxes)
 
     def save(self, filename: str | os.PathLike[str]) -> Path:
-        """Write it as ``.svg`` or, within a page, as ``.html``. Returns the path."""
+        """Write the picture to a file.
+
+        Parameters
+        ----------
+        filename
+            Ends in ``.svg``, or in ``.html`` for a page; without an ending ``.svg`` is added.
+
+        Returns
+        -------
+        pathlib.Path
+
+        Raises
+        ------
+        InputError : another ending.
+        """
         path = Path(filename)
         if not path.suffix:
             path = path.with_suffix(".svg")
@@ -69,13 +86,26 @@ class Drawing:
 def visualize(
     *args: Any, filename: str | os.PathLike[str] | None = None, traverse: bool = True, **unused: Any
 ) -> Drawing:
-    """Draw the graph of lazy objects: what needs what, from the top down.
+    """Draw the graph of lazy objects, with inputs at the top and results at the bottom.
 
     Parameters
     ----------
-    args : `Delayed`, and (with `traverse`) lists, tuples, sets and dictionaries with such inside.
-    filename : write it there as well: ``.svg`` or ``.html``.
-    unused : there for dask's sake (`format`, `optimize_graph`, `rankdir`, ...).
+    *args
+        `Delayed`, and (with `traverse`) lists, tuples, sets and dictionaries with such inside.
+    filename
+        Where to write it as well: ``.svg`` or ``.html``.
+    traverse
+        Look for `Delayed` inside of containers.
+    **unused
+        `format`, `optimize_graph`, `rankdir`, ...: accepted for dask compatibility; ignored.
+
+    Returns
+    -------
+    Drawing
+
+    Raises
+    ------
+    InputError : an argument without a `Delayed`; the plan of a frame is shown by its `explain()`.
 
     Examples
     --------
@@ -84,11 +114,8 @@ def visualize(
     >>> picture, picture.svg[:4]
     (<Drawing of 3 boxes; save('graph.svg') writes it>, '<svg')
     """
-    from howdah.engine.delayed.compute import _found
-    from howdah.engine.delayed.delayed import Delayed
-
-    calls = [call for arg in args for call in _found(arg, traverse)]
-    lazy = [call for call in calls if type(call) is Delayed]
+    calls = [call for arg in args for call in lazy_parts(arg, traverse)]
+    lazy = [call for call in calls if isinstance(call, LazyTask)]
     if not lazy or len(lazy) < len(calls):
         raise InputError("visualize: give Delayed objects, or nests of them; a frame's plan is shown by its explain()")
     made = Drawing(_calls(lazy) or _layers(lazy))
@@ -98,7 +125,7 @@ def visualize(
 
 
 def _calls(wanted: Sequence[Any]) -> list[Box]:
-    """One box a call; none when they are too many."""
+    """Return a box for each call; none when there are too many."""
     numbers: dict[int, int] = {}
     boxes: list[Box] = []
     stack = list(reversed(wanted))
@@ -107,14 +134,15 @@ def _calls(wanted: Sequence[Any]) -> list[Box]:
         if id(call) in numbers:
             stack.pop()
             continue
-        below = () if call._held is not None else call._deps
+        persisted = persisted_of(call) is not None
+        below = () if persisted else deps_of(call)
         pending = [dep for dep in below if id(dep) not in numbers]
         if pending:
             stack.extend(reversed(pending))
             continue
         stack.pop()
         needs = list(dict.fromkeys(numbers[id(dep)] for dep in below))
-        box = Box(call._name, needs, call._held is not None, _told(call._notes))
+        box = Box(name_of(call), needs, persisted, _title(annotations_of(call)))
         numbers[id(call)] = len(boxes)
         box.row = 1 + max([boxes[i].row for i in needs], default=-1)
         boxes.append(box)
@@ -124,14 +152,12 @@ def _calls(wanted: Sequence[Any]) -> list[Box]:
 
 
 def _layers(wanted: Sequence[Any]) -> list[Box]:
-    from howdah.engine.delayed.lowering import lower
-
     graph, _ = lower(wanted)
     numbers: dict[bytes, int] = {}
     boxes: list[Box] = []
     for held in graph.persisted.values():
         numbers[held.layer] = len(boxes)
-        boxes.append(Box(f"kept x {held.n:,}", [], True))
+        boxes.append(Box(f"persisted x {held.n:,}", [], True))
     for key, layer in graph.layers.items():
         numbers[key] = len(boxes)
         needs = list(dict.fromkeys(numbers[dep.layer] for dep in layer.deps))
@@ -141,13 +167,12 @@ def _layers(wanted: Sequence[Any]) -> list[Box]:
     return boxes
 
 
-def _told(notes: Annotations | None) -> str:
-    said = {} if notes is None else {k: v for k, v in notes._asdict().items() if v is not None}
-    return ", ".join(f"{name}={value}" for name, value in said.items())
+def _title(annotations: Annotations | None) -> str:
+    return "" if annotations is None else ", ".join(f"{k}={v}" for k, v in annotations.given().items())
 
 
 def _place(boxes: list[Box]) -> tuple[float, float]:
-    """Rows from inputs to results; in a row, each near the middle of what it needs and is needed by."""
+    """Place boxes in rows from inputs to results, each near the middle of its neighbours; return width and height."""
     rows: list[list[Box]] = [[] for _ in range(1 + max(box.row for box in boxes))]
     used: dict[int, list[Box]] = {id(box): [] for box in boxes}
     for box in boxes:

@@ -1,8 +1,8 @@
-"""From `Delayed` objects to layers: the calls of one function at one depth become one layer, however many they are.
+"""Lowering: from lazy tasks to layers. The calls of one function at one depth become one layer, however many they are.
 
-A tree over 16,384 leaves is fifteen layers, and where the pattern of who needs whom is regular (one to one, k to one)
-the layer says so in a few bytes. What is irregular is a free layer. Linear in the number of calls. For
-`engine/collection.py` and the client.
+A tree over 16,384 leaves is fifteen layers, and where the dependencies are regular (one to one, k to one, a window) the
+layer has a pattern of a few bytes; others are a free layer. Linear in the number of calls. Called by `compute` and the
+client.
 """
 
 from __future__ import annotations
@@ -11,9 +11,23 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from operator import is_
 from typing import Any
 
-from howdah.engine.delayed.delayed import Delayed
+from howdah.engine.delayed.task import (
+    LazyTask,
+    annotations_of,
+    args_of,
+    call_of,
+    deps_of,
+    fn_of,
+    is_nested,
+    kwargs_of,
+    links_of,
+    name_of,
+    persisted_of,
+    token_of,
+)
 from howdah.engine.graph.adapters import KeywordCall, StarCall
 from howdah.engine.graph.annotations import Annotations
 from howdah.engine.graph.graph import Graph, PersistedLayer
@@ -21,59 +35,61 @@ from howdah.engine.graph.inputs import Input, rebuilt
 from howdah.engine.protocol.layers import Dependency, KToOne, Layer, OneToOne, Pattern, Window
 
 BARE, ALL, LIST, MIXED = "bare", "all", "list", "mixed"
-"""How a call gets its inputs: none; its first argument or all of them; one list of them; anything else."""
+"""Where the inputs of a call stand: nowhere; the first argument or all of them; in one list; anywhere else."""
 
 
-PLACE = 1 << 40
-"""A call's place is the number of its group times this, plus its item there: one int, for Python's collector looks at
-every tuple and at no int."""
+GROUP_STRIDE = 1 << 40
+"""A call's place is the number of its group times this, plus its item there: one int, as Python's garbage collector
+visits every tuple and no int."""
 
 
 class CallGroup:
-    """Calls that become one layer. `base` is the place of its first item; `inputs` are those of all that the calls
-    need, one call's after the other's."""
+    """Calls that become one layer.
+
+    `base` is the place of its first item; `inputs` are the places of all calls' inputs, one call after the other.
+    """
 
     __slots__ = ("base", "calls", "form", "inputs", "key", "level", "n", "name")
 
     def __init__(self, base: int, level: int, form: str, name: str) -> None:
         self.base, self.level, self.form, self.name = base, level, form, name
-        self.calls: list[Delayed] = []
+        self.calls: list[LazyTask] = []
         self.inputs: list[int] = []
         self.key = b""
         self.n = 0
 
 
 class CallGroups:
-    """All calls that are needed, each in a group; who is used together stands together."""
+    """All calls that are needed, each in a group. Calls that one call uses have neighbouring items."""
 
-    def __init__(self, wanted: Sequence[Delayed]) -> None:
+    def __init__(self, targets: Sequence[LazyTask]) -> None:
         self.groups: list[CallGroup] = []
         self.places: dict[int, int] = {}
         """By the call's id."""
-        self.held: dict[bytes, PersistedLayer] = {}
+        self.persisted: dict[bytes, PersistedLayer] = {}
         self._by_name: dict[Any, CallGroup] = {}
         self._same: dict[bytes, int] = {}
-        self._roots = set(map(id, wanted))
-        self._walk(wanted)
+        self._roots = set(map(id, targets))
+        self._walk(targets)
 
-    def of(self, call: Delayed) -> tuple[CallGroup, int]:
-        """Its group, and its item there."""
-        number, item = divmod(self.places[id(call)], PLACE)
+    def of(self, call: LazyTask) -> tuple[CallGroup, int]:
+        """Return the group of a call, and its item there."""
+        number, item = divmod(self.places[id(call)], GROUP_STRIDE)
         return self.groups[number], item
 
-    def _walk(self, wanted: Sequence[Delayed]) -> None:
+    def _walk(self, targets: Sequence[LazyTask]) -> None:
         places = self.places
         opened: set[int] = set()
-        stack: list[Delayed] = list(reversed(wanted))
+        stack: list[LazyTask] = list(reversed(targets))
         while stack:
             call = stack.pop()
             mine = id(call)
             if mine in places:
                 continue
-            if call._held is not None:
-                self._add_held(call)
+            persisted, deps, pure, token = links_of(call)
+            if persisted is not None:
+                self._add_persisted(call)
                 continue
-            deps = call._deps
             if deps and mine not in opened:
                 opened.add(mine)
                 pending = [dep for dep in deps if id(dep) not in places]
@@ -82,91 +98,95 @@ class CallGroups:
                     pending.reverse()
                     stack += pending
                     continue
-            if not call._pure:
+            if not pure:
                 places[mine] = self._add(call)
-            elif (token := call._token) in self._same:  # the same pure call, made twice
+            elif token in self._same:  # the same pure call, made twice
                 places[mine] = self._same[token]
             else:
                 places[mine] = self._same[token] = self._add(call)
 
-    def _add(self, call: Delayed) -> int:
-        places, deps = self.places, call._deps
-        form = ALL if deps and deps is call._args else _form(call)
-        name = (call._level, id(call._fn), form, id(call) in self._roots, call._name, call._notes)
-        group = self._by_name.get(name)
+    def _add(self, call: LazyTask) -> int:
+        places = self.places
+        args, deps, level, fn, name, annotations = call_of(call)
+        form = ALL if deps and deps is args else _form(call)
+        site = (level, id(fn), form, id(call) in self._roots, name, annotations)
+        group = self._by_name.get(site)
         if group is None:
-            group = self._by_name[name] = self._group(call._level, form, call._name)
+            group = self._by_name[site] = self._group(level, form, name)
         group.calls.append(call)
         group.inputs += [places[id(dep)] for dep in deps]
         group.n += 1
         return group.base + group.n - 1
 
-    def _add_held(self, call: Delayed) -> None:
-        keep, item = call._held
-        group = self._by_name.get(keep.layer)
+    def _add_persisted(self, call: LazyTask) -> None:
+        persisted = persisted_of(call)
+        assert persisted is not None
+        layer, item = persisted
+        group = self._by_name.get(layer.layer)
         if group is None:
-            self.held[keep.layer] = keep
-            group = self._by_name[keep.layer] = self._group(-1, "held", call._name)
-            group.key, group.n = keep.layer, keep.n
-        elif hasattr(keep.results, "merged"):
-            self.held[keep.layer] = replace(keep, results=keep.results.merged(self.held[keep.layer].results))
+            self.persisted[layer.layer] = layer
+            group = self._by_name[layer.layer] = self._group(-1, "persisted", name_of(call))
+            group.key, group.n = layer.layer, layer.n
+        elif hasattr(layer.results, "merged"):
+            self.persisted[layer.layer] = replace(
+                layer, results=layer.results.merged(self.persisted[layer.layer].results)
+            )
         self.places[id(call)] = group.base + item
 
     def _group(self, level: int, form: str, name: str) -> CallGroup:
-        group = CallGroup(len(self.groups) * PLACE, level, form, name)
+        group = CallGroup(len(self.groups) * GROUP_STRIDE, level, form, name)
         self.groups.append(group)
         return group
 
 
-def lower(wanted: Sequence[Delayed]) -> tuple[Graph, list[tuple[bytes, int]]]:
-    """A graph that computes `wanted`, and for each of them its layer and item.
+def lower(targets: Sequence[LazyTask]) -> tuple[Graph, list[tuple[bytes, int]]]:
+    """Return a graph that computes `targets`, and the layer and item of each.
 
-    What is wanted stands in layers of its own, so that keeping it keeps nothing else.
+    The targets are in layers of their own, so that persisting them keeps nothing else.
 
     Examples
     --------
     >>> from howdah.engine.delayed.delayed import delayed
     >>> leaves = [delayed(abs)(-i) for i in range(4)]
-    >>> graph, places = lowered([delayed(sum)(leaves)])
+    >>> graph, places = lower([delayed(sum)(leaves)])
     >>> graph, places[0][1]
     (<Graph of 2 layers: abs[4], sum[1]>, 0)
     """
-    plan = CallGroups(wanted)
-    graph = Graph(persisted=plan.held)
+    plan = CallGroups(targets)
+    graph = Graph(persisted=plan.persisted)
     for group in sorted(plan.groups, key=_level):
         if group.calls:
             _add(graph, group, plan)
-    return graph, [(group.key, item) for group, item in map(plan.of, wanted)]
+    return graph, [(group.key, item) for group, item in map(plan.of, targets)]
 
 
 def _level(group: CallGroup) -> int:
     return group.level
 
 
-def _form(call: Delayed) -> str:
-    deps = len(call._deps)
-    if call._kwargs:
+def _form(call: LazyTask) -> str:
+    deps, args = deps_of(call), args_of(call)
+    if kwargs_of(call):
         return MIXED
     if not deps:
         return BARE
-    args = call._args
-    if deps == len(args) and not call._nested:
+    if len(deps) == len(args) and not is_nested(call):
         return ALL
-    if deps == 1 and type(args[0]) is Delayed:
+    if len(deps) == 1 and args[0] is deps[0]:
         return ALL
-    if len(args) == 1 and type(args[0]) is list and len(args[0]) == deps and set(map(type, args[0])) == {Delayed}:
+    if len(args) == 1 and type(args[0]) is list and len(args[0]) == len(deps) and all(map(is_, args[0], deps)):
         return LIST
     return MIXED
 
 
 def _add(graph: Graph, group: CallGroup, plan: CallGroups) -> None:
-    fn = group.calls[0]._fn
+    fn = fn_of(group.calls[0])
     n, form = group.n, group.form
     pass_inputs = True
     args: list[tuple[Any, ...]] | None = None
     deps: tuple[Dependency, ...] = ()
     if form in (ALL, LIST):
-        lengths = [len(call._deps) for call in group.calls]
+        lengths = list(map(len, map(deps_of, group.calls)))
         source, flat = _one_source(group, plan)
         if source is None:
             form = MIXED
@@ -174,34 +194,34 @@ def _add(graph: Graph, group: CallGroup, plan: CallGroups) -> None:
             deps = (Dependency(source.key, _pattern(flat, lengths, n, source.n)),)
             single = type(deps[0].pattern) is OneToOne
             if form == ALL:
-                rests = [call._args[k:] for call, k in zip(group.calls, lengths)]
+                rests = [args[k:] for args, k in zip(map(args_of, group.calls), lengths)]
                 args = rests if any(rests) else None
                 fn = fn if single else StarCall(fn)
             elif single:  # lists of one
                 deps = (Dependency(source.key, KToOne(1)),)
     if form == BARE:
-        args = [call._args for call in group.calls]
+        args = list(map(args_of, group.calls))
     elif form == MIXED:
         pass_inputs = False
         deps, args = _mixed(group, plan)
-        if any(call._kwargs for call in group.calls):
+        if any(map(kwargs_of, group.calls)):
             fn = KeywordCall(fn)
-    hashed = hashlib.blake2b(b"".join([call._token for call in group.calls]), digest_size=16)
+    hashed = hashlib.blake2b(b"".join(map(token_of, group.calls)), digest_size=16)
     for dep in deps:
         hashed.update(dep.layer)
-    notes = group.calls[0]._notes or Annotations()
+    annotations = annotations_of(group.calls[0]) or Annotations()
     group.key = graph.add(
         Layer(
             group.name, fn, n, deps=deps, args=args, pass_inputs=pass_inputs, key=hashed.digest(),
-            retries=notes.retries or 0, annotations=notes.layer_fields(),
+            retries=annotations.retries or 0, annotations=annotations.layer_fields(),
         )
     )  # fmt: skip
 
 
 def _one_source(group: CallGroup, plan: CallGroups) -> tuple[CallGroup | None, list[int]]:
-    """The layer that all inputs come from, if it is one; and their items, in order."""
+    """Return the group that all inputs come from, if it is one, and their items, in order."""
     flat = group.inputs
-    source = plan.groups[flat[0] // PLACE]
+    source = plan.groups[flat[0] // GROUP_STRIDE]
     base = source.base
     if min(flat) < base or max(flat) >= base + source.n:
         return None, []
@@ -234,16 +254,17 @@ def _free(flat: list[int], lengths: list[int]) -> Pattern:
 
 
 def _mixed(group: CallGroup, plan: CallGroups) -> tuple[tuple[Dependency, ...], list[tuple[Any, ...]]]:
-    """Placeholders where inputs go, and per layer that inputs come from its free adjacency."""
+    """Return a dependency with free adjacency for each source, and arguments with placeholders for inputs."""
     numbers: dict[int, int] = {}
     sources: list[CallGroup] = []
     flats: list[list[int]] = []
     lengths: list[list[int]] = []
     args: list[tuple[Any, ...]] = []
-    with_kwargs = any(call._kwargs for call in group.calls)
+    with_kwargs = any(map(kwargs_of, group.calls))
     for at, call in enumerate(group.calls):
         inputs: dict[int, Input] = {}
-        for dep in call._deps:
+        deps, literal, extra = deps_of(call), args_of(call), kwargs_of(call)
+        for dep in deps:
             if id(dep) in inputs:
                 continue
             source, item = plan.of(dep)
@@ -256,14 +277,14 @@ def _mixed(group: CallGroup, plan: CallGroups) -> tuple[tuple[Dependency, ...], 
             inputs[id(dep)] = Input(number, lengths[number][at])
             flats[number].append(item)
             lengths[number][at] += 1
-        if call._nested or call._kwargs:
-            filled, kwargs = rebuilt((call._args, call._kwargs), partial(_input, inputs), Delayed)
+        if is_nested(call) or extra:
+            filled, kwargs = rebuilt((literal, extra), partial(_input, inputs), type(call))
         else:
-            filled = tuple([inputs[id(a)] if type(a) is Delayed else a for a in call._args])
+            filled = tuple([inputs.get(id(a), a) for a in literal])
             kwargs = {}
         args.append((filled, kwargs) if with_kwargs else filled)
     return tuple(Dependency(s.key, _free(f, c)) for s, f, c in zip(sources, flats, lengths)), args
 
 
-def _input(inputs: dict[int, Input], call: Delayed) -> Input:
+def _input(inputs: dict[int, Input], call: LazyTask) -> Input:
     return inputs[id(call)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from howdah.engine.graph.adapters import identity
 from howdah.engine.graph.graph import PersistedLayer
 from howdah.engine.protocol.layers import Layer
 from howdah.errors import InputError
@@ -42,11 +43,6 @@ def values_of(held: PersistedLayer) -> Sequence[Any]:
     return keeper.values()
 
 
-def given(value: Any) -> Any:
-    """The function of a layer whose values are its arguments."""
-    return value
-
-
 def literal_layer(held: PersistedLayer) -> Layer:
     """The same results as a layer with the values for arguments, for a cluster that does not hold them."""
-    return Layer("held", given, held.n, args=[(value,) for value in values_of(held)], key=held.layer)
+    return Layer("held", identity, held.n, args=[(value,) for value in values_of(held)], key=held.layer)

@@ -1,5 +1,6 @@
-"""How a task's function is called that does not take its inputs as they come. Workers open these with the function, so
-this module imports nothing: a task should not wait for it.
+"""Functions of tasks that call something else: with inputs in another form, or on a value that is an input itself.
+
+A leaf that imports nothing, since workers open these together with a task's function.
 """
 
 from __future__ import annotations
@@ -8,10 +9,30 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 
-class StarCall:
-    """Calls `fn` with the items of the one input list as its first arguments.
+def identity(value: Any) -> Any:
+    """Return `value`: the function of tasks that are data."""
+    return value
 
-    >>> Spread(pow)([2, 3])
+
+def get_attribute(value: Any, name: str) -> Any:
+    """Return an attribute of `value`."""
+    return getattr(value, name)
+
+
+def call_method(value: Any, name: str, /, *args: Any, **kwargs: Any) -> Any:
+    """Call a method of `value`."""
+    return getattr(value, name)(*args, **kwargs)
+
+
+def call_value(function: Any, /, *args: Any, **kwargs: Any) -> Any:
+    """Call an input."""
+    return function(*args, **kwargs)
+
+
+class StarCall:
+    """Calls `fn` with the items of the only input, a list, as its first arguments.
+
+    >>> StarCall(pow)([2, 3])
     8
     """
 
@@ -26,9 +47,9 @@ class StarCall:
 
 
 class KeywordCall:
-    """Calls `fn` with a tuple of positional and a dictionary of keyword arguments, which differ from item to item.
+    """Calls `fn` with a tuple of positional and a dictionary of keyword arguments, which differ between items.
 
-    >>> Apply(int)(("11",), {"base": 2})
+    >>> KeywordCall(int)(("11",), {"base": 2})
     3
     """
 

@@ -1,7 +1,7 @@
-"""What is said about tasks beside what they compute: `annotate`, and the options of the same names everywhere.
+"""Annotations of tasks beside what they compute: `annotate`, and the options of the same names everywhere.
 
-A leaf, imported by all that makes layers: `delayed` when a call is written, `execute.py` and the client when work is
-sent. Local executors have no use for any of it and pass it by.
+`TaskOptions` is the only list of them. A leaf, imported by all that makes layers: `delayed` when a call is written,
+`dispatch` and the client when work is sent. Local execution ignores them.
 """
 
 from __future__ import annotations
@@ -9,20 +9,34 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextvars import ContextVar
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict, Unpack
 
 from howdah.errors import InputError, bad_value, near
 
-NAMES = (
-    "priority", "retries", "resources", "workers", "allow_other_workers", "timeout", "hosts", "spread", "memory",
-)  # fmt: skip
+
+class TaskOptions(TypedDict, total=False):
+    """The options of `annotate`, which `compute`, `persist`, `submit`, ... take as well. None is no option."""
+
+    priority: int | None
+    retries: int | None
+    resources: Mapping[str, float] | None
+    workers: str | Iterable[str] | None
+    allow_other_workers: bool | None
+    timeout: float | None
+    hosts: str | Iterable[str] | None
+    spread: bool | None
+    memory: int | str | None
+
+
+NAMES = tuple(TaskOptions.__annotations__)
+"""The names of all annotations."""
 
 MEMORY = "memory"
-"""The resource of which every worker has as much as its memory limit, without a word."""
+"""The resource of which every worker has as much as its memory limit, by default."""
 
 
 class Annotations(NamedTuple):
-    """Checked annotations; None is "nothing was said". `only` are names, addresses or hosts of workers."""
+    """Checked annotations; None is "not given". `workers` are names, addresses or hosts of workers."""
 
     priority: int | None = None
     retries: int | None = None
@@ -34,51 +48,60 @@ class Annotations(NamedTuple):
     spread: bool | None = None
     memory: int | None = None
 
+    def given(self) -> dict[str, Any]:
+        """Return those that are given, by name."""
+        return {name: value for name, value in self._asdict().items() if value is not None}
+
     def with_defaults(self, other: Annotations | None) -> Annotations:
-        """What is said here, else what `other` says."""
-        said = {name: value for name, value in self._asdict().items() if value is not None}
-        return self if other is None else other._replace(**said)
+        """Return these annotations, with those of `other` where one is not given."""
+        return self if other is None else other._replace(**self.given())
 
     def layer_fields(self) -> tuple[tuple[str, Any], ...]:
-        """As fields of the scheduler's `LayerSpec`."""
-        said = self._asdict()
-        del said["retries"]  # a layer's own
-        memory = said.pop("memory")
+        """Return them as fields of the scheduler's `LayerSpec`."""
+        given = self._asdict()
+        del given["retries"]  # a layer's own
+        memory = given.pop("memory")
         if memory:
-            said["resources"] = tuple(sorted({**dict(self.resources or ()), MEMORY: float(memory)}.items()))
-        return tuple([(name, value) for name, value in said.items() if value])
+            given["resources"] = tuple(sorted({**dict(self.resources or ()), MEMORY: float(memory)}.items()))
+        return tuple([(name, value) for name, value in given.items() if value])
 
 
-_notes: ContextVar[Annotations | None] = ContextVar("howdah_annotations", default=None)
+_active: ContextVar[Annotations | None] = ContextVar("howdah_annotations", default=None)
 
-active_annotations = _notes.get
-"""The notes of the `annotate` blocks that are entered here; None outside of any."""
+active_annotations = _active.get
+"""Return the annotations of the `annotate` blocks around this point; None outside of any."""
 
 
 @contextlib.contextmanager
-def annotate(**annotations: Any) -> Iterator[None]:
-    """Say something about all tasks that are made in a `with` block; blocks inside of it say more, or otherwise.
+def annotate(**annotations: Unpack[TaskOptions]) -> Iterator[None]:
+    """Annotate all tasks that are made in a `with` block; inner blocks add to outer ones, or override them.
 
-    It holds for calls of `delayed` functions that are written in it, wherever they are computed, and for all that is
-    given to a cluster in it (`submit`, `map`, `compute` and `persist` of any collection), where that says nothing.
+    It applies to calls of `delayed` functions that are written in the block, wherever they are computed, and to all
+    work sent to a cluster in it (`submit`, `map`, `compute` and `persist` of any collection), where that has no
+    annotation of its own.
 
     Parameters
     ----------
-    priority : higher runs first. Default 0.
-    retries : how often a task is tried again when it raises.
-    resources : amounts of its worker's resources that each task takes while it runs, as ``{"gpu": 1}``.
-    workers : names, addresses or hosts of the only workers that may run it: one text, or several.
-    allow_other_workers : others may while none of `workers` is there.
-    timeout : seconds that each task may take once it was begun; then it fails with TaskTimeout.
-    hosts : names of hosts where tasks should rather run, best first; of no effect beside `workers`, `resources` and
+    **annotations
+        priority : higher runs first. Default 0.
+        retries : how often a task is tried again when it raises.
+        resources : amounts of its worker's resources that each task takes while it runs, as ``{"gpu": 1}``.
+        workers : names, addresses or hosts of the only workers that may run it: one text, or several.
+        allow_other_workers : others may while none of `workers` is there.
+        timeout : seconds that each task may take once it was begun; then it fails with TaskTimeout.
+        hosts : names of hosts where tasks should rather run, best first; no effect beside `workers`, `resources` and
         `memory`.
-    spread : True shares the tasks of each layer out among all workers, wherever their inputs lie.
-    memory : what a task needs at its peak, as bytes or "2GiB": no worker runs more of them at once than its memory
+        spread : True distributes the tasks of each layer over all workers, wherever their inputs are.
+        memory : what a task needs at its peak, as bytes or "2GiB": no worker runs more of them at once than its memory
         limit has room for.
+
+    Returns
+    -------
+    context manager
 
     Raises
     ------
-    InputError : a name that is none of these, or a value that cannot be.
+    InputError : an unknown name, or a value that is not valid for it.
 
     Examples
     --------
@@ -88,76 +111,75 @@ def annotate(**annotations: Any) -> Iterator[None]:
     >>> (model + 1).compute(scheduler="inline")
     4
     """
-    token = _notes.set(parse_annotations("annotate", **annotations).with_defaults(_notes.get()))
+    token = _active.set(parse_annotations("annotate", **annotations).with_defaults(_active.get()))
     try:
         yield
     finally:
-        _notes.reset(token)
+        _active.reset(token)
 
 
 def get_annotations() -> dict[str, Any]:
-    """What the `annotate` blocks that are entered here say.
+    """Return the annotations of the `annotate` blocks around this point.
 
+    Returns
+    -------
+    dict
+
+    Examples
+    --------
     >>> with annotate(priority=1, workers="node7"), annotate(priority=2):
     ...     get_annotations()
     {'priority': 2, 'workers': ('node7',)}
     """
-    notes = _notes.get() or Annotations()
-    said: dict[str, Any] = {"priority": notes.priority, "retries": notes.retries, "workers": notes.workers}
-    said |= {
-        "resources": dict(notes.resources) if notes.resources else None,
-        "allow_other_workers": notes.allow_other_workers,
-        "timeout": notes.timeout,
-        "hosts": notes.hosts,
-        "spread": notes.spread,
-        "memory": notes.memory,
-    }
-    return {name: value for name, value in said.items() if value is not None}
+    given = (_active.get() or Annotations()).given()
+    if "resources" in given:
+        given["resources"] = dict(given["resources"])
+    return given
 
 
 def parse_annotations(call: str, **given: Any) -> Annotations:
-    """Options as notes; `call` is what the error says when one does not exist. None is "nothing was said"."""
+    """Return checked options; an error names `call`. None is as if left out."""
     for name in given:
         if name not in NAMES:
             raise InputError(f"{call}: unknown annotation {name!r}; {near(name, NAMES)}")
-    said = {name: value for name, value in given.items() if value is not None}
-    if not said:
+    given = {name: value for name, value in given.items() if value is not None}
+    if not given:
         return _NOTHING
     for name in ("retries", "priority"):
-        value = said.get(name, 0)
+        value = given.get(name, 0)
         if not isinstance(value, int) or isinstance(value, bool):
             raise bad_value(name, value, "give a whole number")
         if name == "retries" and value < 0:
             raise bad_value(name, value, "give a number from 0 on")
     for name in ("allow_other_workers", "spread"):
-        if not isinstance(said.get(name), bool | None):
-            raise bad_value(name, said[name], "give True or False")
+        if not isinstance(given.get(name), bool | None):
+            raise bad_value(name, given[name], "give True or False")
     return Annotations(
-        said.get("priority"),
-        said.get("retries"),
-        _resources(said),
-        _texts(said, "workers", "give names, addresses or hosts of workers: one text, or several"),
-        said.get("allow_other_workers"),
-        parse_seconds("timeout", said["timeout"]) if "timeout" in said else None,
-        _texts(said, "hosts", "give names of hosts: one text, or several"),
-        said.get("spread"),
-        parse_bytes("memory", said["memory"]) if "memory" in said else None,
+        given.get("priority"),
+        given.get("retries"),
+        _resources(given),
+        _texts(given, "workers", "give names, addresses or hosts of workers: one text, or several"),
+        given.get("allow_other_workers"),
+        parse_seconds("timeout", given["timeout"]) if "timeout" in given else None,
+        _texts(given, "hosts", "give names of hosts: one text, or several"),
+        given.get("spread"),
+        parse_bytes("memory", given["memory"]) if "memory" in given else None,
     )
 
 
 def parse_seconds(field: str, given: Any) -> float:
-    """The limit of a task's time."""
+    """Return the time limit of a task, in seconds."""
     if not isinstance(given, int | float) or isinstance(given, bool) or not 0 < given < float("inf"):
         raise bad_value(field, given, "give the seconds that a task may take, above 0")
     return float(given)
 
 
-def _resources(said: Mapping[str, Any]) -> tuple[tuple[str, float], ...] | None:
-    return parse_resources("resources", said["resources"]) if "resources" in said else None
+def _resources(options: Mapping[str, Any]) -> tuple[tuple[str, float], ...] | None:
+    return parse_resources("resources", options["resources"]) if "resources" in options else None
 
 
 def parse_resources(field: str, given: Any) -> tuple[tuple[str, float], ...]:
-    """A mapping of names to amounts, in the order of the names."""
+    """Return a mapping of names to amounts as pairs, in the order of the names."""
     if not isinstance(given, Mapping):
         raise bad_value(field, given, "give amounts by name, as in {'gpu': 1}")
     for name, amount in given.items():
@@ -168,8 +190,8 @@ def parse_resources(field: str, given: Any) -> tuple[tuple[str, float], ...]:
     return tuple(sorted((name, float(amount)) for name, amount in given.items()))
 
 
-def _texts(said: Mapping[str, Any], field: str, remedy: str) -> tuple[str, ...] | None:
-    given = said.get(field)
+def _texts(options: Mapping[str, Any], field: str, remedy: str) -> tuple[str, ...] | None:
+    given = options.get(field)
     if given is None:
         return None
     names = [given] if isinstance(given, str) else list(given) if isinstance(given, Iterable) else []
@@ -179,7 +201,7 @@ def _texts(said: Mapping[str, Any], field: str, remedy: str) -> tuple[str, ...] 
 
 
 def parse_bytes(field: str, given: Any) -> int:
-    """A size: bytes, or a text with a unit.
+    """Return a size in bytes, from a number or a text with a unit.
 
     >>> bytes_of("memory", "1.5 GiB")
     1610612736
