@@ -21,8 +21,8 @@ from howdah.io.hadoop.sasl import DigestMd5
 from howdah.io.hadoop.tokens import Token, find_token
 
 RETRY_SECONDS = 10.0
-"""For how long a ResourceManager that answers is called again: one that has just started may not have our master in its
-records yet."""
+"""For how long a ResourceManager that answers is called again: one that has just started may not have this master in
+its records yet."""
 
 UNREACHABLE_SECONDS = 30.0
 """For how long one that does not answer is tried: it is being restarted. The next attempt, which reports the end again,

@@ -13,8 +13,8 @@ The rules, in order:
 crash
    loop does not run for ever).
 3. A node on which `NODE_STRIKES` containers ended before their worker had joined is excluded: containers that YARN puts
-   there afterwards are removed, and the service of that node is not asked any more. (skein cannot tell the
-   ResourceManager.) If that would exclude every node that was ever seen, nothing is excluded.
+   there afterwards are removed, and the service of that node is not used any more. (skein cannot exclude
+   nodes at the ResourceManager.) If that would exclude every node that was ever seen, nothing is excluded.
 4. Fewer containers than wanted: add, on the service that has fewest of its share; after a loss only when the backoff
    of `BACKOFF` * 2**k seconds (at most `MAX_BACKOFF`) is over, k being the losses since a worker last joined.
 5. A container that was requested on one host, and that YARN has not granted within `HOST_TIMEOUT` seconds, is requested

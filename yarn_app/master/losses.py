@@ -53,7 +53,7 @@ def report_loss(status: MasterStatus, lost: ContainerLost, peak: int) -> str:
 
 
 class ExitMessages:
-    """Exit messages of failed containers, where YARN's own only says that they failed.
+    """Exit messages of failed containers, where YARN's own only state that they failed.
 
     Parameters
     ----------

@@ -202,7 +202,7 @@ def daemon_properties(layout: Layout, state: State, daemon: str) -> tuple[Proper
     if kind == "namenode":
         return {"dfs.namenode.name.dir": f"file://{data}"}, {}
     if kind == "datanode":
-        # The NameNode tells DataNodes apart by address and port, and the address of all is 127.0.0.1.
+        # The NameNode distinguishes DataNodes by address and port, and the address of all is 127.0.0.1.
         hdfs = {
             "dfs.datanode.data.dir": f"file://{data}",
             "dfs.datanode.hostname": node_address(int(number)),

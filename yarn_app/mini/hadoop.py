@@ -328,8 +328,10 @@ class MiniHadoop:
     def _await_ready(self, names: Iterable[str]) -> None:
         state, waiting, begun = self._state, list(names), time.monotonic()
         # Own children by their pid: while a process becomes Java its command line can be empty for a moment.
-        ours = {name: psutil.Process(child.pid) for name, child in self._children.items() if child.returncode is None}
-        processes = daemons_of(self.folder) | ours
+        children = {
+            name: psutil.Process(child.pid) for name, child in self._children.items() if child.returncode is None
+        }
+        processes = daemons_of(self.folder) | children
         while waiting:
             seconds = time.monotonic() - begun
             missing = {}

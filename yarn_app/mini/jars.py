@@ -1,7 +1,7 @@
 """Fetches Hadoop's jars from Maven Central, once, as the pom.xml beside this file pins them.
 
-Beside them goes `howdah-quick.jar`, one class of ours that makes NodeManagers unpack environments three times as fast
-(templates/QuickLocalFs.java says why); without `javac` it is left out, and they unpack slowly.
+Beside them goes `howdah-quick.jar`, a class that makes NodeManagers unpack environments three times as fast
+(the reason is in templates/QuickLocalFs.java); without `javac` it is left out, and they unpack slowly.
 
 Promises a folder that is complete or not there: Maven copies into a folder of its own, which is renamed at the end.
 Two processes that fetch at once do it one after the other. The folder is `$HOWDAH_CACHE/hadoop-<version>` (default

@@ -84,45 +84,47 @@ def _from_services(fields: Mapping[str, Any], worker_name: str, scheduler_name: 
     worker, scheduler = _part(services, worker_name, path), _part(services, scheduler_name, scheduler_path)
     if worker_name == WORKER and worker.get("script"):
         raise bad_value(f"{path}.script", worker["script"], "howdah writes it itself: leave it out", SpecificationError)
-    ours: dict[str, Any] = {key: fields[key] for key in ("name", "queue", "tags", "node_label") if fields.get(key)}
+    translated: dict[str, Any] = {
+        key: fields[key] for key in ("name", "queue", "tags", "node_label") if fields.get(key)
+    }
     if worker:
-        ours["n_workers"] = worker.get("instances", 1)
+        translated["n_workers"] = worker.get("instances", 1)
         resources = _part(worker, "resources", f"{path}.resources")
         if "memory" in resources:
-            ours["worker_memory"] = _worker_memory(f"{path}.resources.memory", resources["memory"])
+            translated["worker_memory"] = _worker_memory(f"{path}.resources.memory", resources["memory"])
         if "vcores" in resources:
-            ours["worker_cores"] = resources["vcores"]
+            translated["worker_cores"] = resources["vcores"]
         if worker.get("env"):
-            ours["env_vars"] = dict(_part(worker, "env", f"{path}.env"))
+            translated["env_vars"] = dict(_part(worker, "env", f"{path}.env"))
         if worker.get("node_label"):
-            ours["node_label"] = worker["node_label"]
+            translated["node_label"] = worker["node_label"]
         if worker.get("max_restarts") not in (None, 0):
-            ours["max_failures"] = worker["max_restarts"]
-        ours.update(_from_files(_part(worker, "files", f"{path}.files"), f"{path}.files"))
+            translated["max_failures"] = worker["max_restarts"]
+        translated.update(_from_files(_part(worker, "files", f"{path}.files"), f"{path}.files"))
     for where, source in ((scheduler_path, scheduler), ("master", _part(fields, "master", "master"))):
         resources = _part(source, "resources", f"{where}.resources")
         if "memory" in resources:
-            ours["master_memory"] = format_memory(_skein_bytes(f"{where}.resources.memory", resources["memory"]))
+            translated["master_memory"] = format_memory(_skein_bytes(f"{where}.resources.memory", resources["memory"]))
         if "vcores" in resources:
-            ours["master_cores"] = resources["vcores"]
+            translated["master_cores"] = resources["vcores"]
         if resources:
             break
-    return ours
+    return translated
 
 
 def _from_files(files: Mapping[str, Any], path: str) -> dict[str, Any]:
-    ours: dict[str, Any] = {}
+    translated: dict[str, Any] = {}
     for name, entry in files.items():
         if isinstance(entry, Mapping) and "source" not in entry:
             raise bad_value(f"{path}[{name!r}]", dict(entry), "give the file's `source`", SpecificationError)
         source = str(entry["source"] if isinstance(entry, Mapping) else entry)
         if name == "environment":
-            ours["environment"] = source
+            translated["environment"] = source
             continue
         kind = str(entry.get("type", "infer")).lower() if isinstance(entry, Mapping) else "infer"
         packed = kind == "archive" or (kind == "infer" and source.endswith((".zip", ".tar.gz", ".tgz")))
-        ours.setdefault("archives" if packed else "files", {})[name] = source
-    return ours
+        translated.setdefault("archives" if packed else "files", {})[name] = source
+    return translated
 
 
 def _from_dask_tree(tree: Mapping[str, Any]) -> dict[str, Any]:
@@ -145,11 +147,11 @@ def _from_dask_tree(tree: Mapping[str, Any]) -> dict[str, Any]:
         "driver_memory": client.get("memory"),
         "driver_cores": client.get("vcores"),
     }
-    ours = {field: value for field, value in pairs.items() if value not in (None, "", [], {})}
-    environment = str(ours.get("environment", ""))
+    translated = {field: value for field, value in pairs.items() if value not in (None, "", [], {})}
+    environment = str(translated.get("environment", ""))
     if environment.startswith(("conda://", "venv://", "python://")):
-        ours["environment"] = "current"  # howdah ships it; nothing needs to be installed on the nodes
-    return ours
+        translated["environment"] = "current"  # howdah ships it; nothing needs to be installed on the nodes
+    return translated
 
 
 def _skein_bytes(path: str, value: object) -> int:

@@ -5,8 +5,9 @@
                                and the list of paths to remove if the application ends unclean (cleanup.json)
     .skein/<app id>/           skein's own: scripts, jar, certificates
 
-For `yarn_app`, on the edge node and in the master. It promises that `remove` leaves nothing of an application, whoever
-ended it and however, and that `collect` removes only what belongs to applications that have ended according to YARN.
+For `yarn_app`, on the edge node and in the master. It promises that `remove` leaves nothing of an application, for
+whatever reason it ended, and that `collect` removes only what belongs to applications that have ended according to
+YARN.
 """
 
 from __future__ import annotations

@@ -168,7 +168,7 @@ class Application:
             count = 0
             while not stop.is_set():
                 count += 1
-                # A master that has gone or is unreachable: the report tells which; the next renewal tries again.
+                # A master that has gone or is unreachable: the report has which; the next renewal tries again.
                 try:
                     self.master().put(key, f"{time.time():.3f}.{count}".encode())
                 except MasterUnreachable:

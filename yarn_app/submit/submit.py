@@ -331,14 +331,14 @@ def _request(
     if program is not None:
         master_files[Path(program[0]).name] = LocalResource(Path(program[0]).resolve().as_uri())
     env = _env(spec.env_vars)
-    ours = {name: value for name, value in _MASTER_JAVA.items() if name not in env}
+    java_options = {name: value for name, value in _MASTER_JAVA.items() if name not in env}
     return SubmissionRequest(
         name=spec.name,
         queue=spec.queue,
         tags=tuple(sorted({TAG, *spec.tags})),
         node_label=spec.node_label,
         master_script=_SCRIPT.format(
-            module="howdah.yarn_app.master.supervisor", pythonpath=pythonpath, unset=" ".join(ours)
+            module="howdah.yarn_app.master.supervisor", pythonpath=pythonpath, unset=" ".join(java_options)
         ),
         master_memory=size,
         master_cores=cores,
@@ -348,7 +348,7 @@ def _request(
         worker_cores=spec.worker_cores,
         worker_files={**shared, container_folder.FOLDER: LocalResource(worker.as_uri(), archive=True)},
         env=env,
-        master_env={**env, **ours},
+        master_env={**env, **java_options},
         max_attempts=spec.max_attempts,
         groups=groups,
     )

@@ -1,6 +1,6 @@
 """The edge node: this machine, what must be there to reach Hadoop, the user's name, and Hadoop's configuration.
 
-For `yarn_app` alone. What is missing is a `HadoopNotFound` within seconds, which says what to do.
+For `yarn_app` alone. What is missing is a `HadoopNotFound` within seconds, with what to do.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def check_prerequisites() -> None:
     Raises
     ------
     HadoopNotFound
-        Something is missing; the message says what, and what to do.
+        Something is missing; the message has what, and what to do.
     """
     if shutil.which("yarn") is None:
         raise HadoopNotFound(

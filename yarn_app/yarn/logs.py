@@ -26,7 +26,7 @@ def live_logs(manager: ResourceManager, app_id: str, *, limit: int = 0) -> dict[
         base = f"http://{address}/ws/v1/node/containers/{container}/logs"
         try:
             rows = fetch_json(manager.rest, [base])
-        except HowdahError:  # it has ended meanwhile
+        except HowdahError:  # the container has ended since
             continue
         infos = rows.get("containerLogsInfo") or {}
         listed = infos if isinstance(infos, list) else [infos]

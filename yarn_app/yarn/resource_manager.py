@@ -26,7 +26,8 @@ READ_SECONDS = 10.0
 class HadoopProperties(Protocol):
     """Hadoop properties by name (`howdah.io.HadoopConfig`)."""
 
-    def get(self, name: str, default: str | None = None) -> str | None: ...
+    def get(self, name: str, default: str | None = None) -> str | None:
+        """Return the property's value, `default` where it has none."""
 
 
 class RestUnavailable(HowdahError):
@@ -107,19 +108,19 @@ class ResourceManager:
         )
 
     def get(self, path: str, query: Mapping[str, str] | None = None) -> Any:
-        """The JSON at `/ws/v1/cluster/<path>`.
+        """Return the JSON at `/ws/v1/cluster/<path>`.
 
         Raises
         ------
         RestUnavailable
-            It requires a login that we do not have here, or has no such path.
+            It requires a login that this process lacks, or has no such path.
         """
         return fetch_json(self.rest, [f"{url}/ws/v1/cluster/{path}" for url in self.urls], query)
 
     # -- requests
 
     def nodes(self) -> list[NodeReport]:
-        """All nodes that run."""
+        """Return all running nodes, by host."""
         rows = ((self.get("nodes").get("nodes")) or {}).get("node") or []
         found = [
             NodeReport(
@@ -139,7 +140,7 @@ class ResourceManager:
     def applications(
         self, *, user: str = "", tags: Sequence[str] = (), states: Sequence[str] = ()
     ) -> list[ApplicationReport]:
-        """Applications, newest first."""
+        """Return the reports on skein's applications, newest first."""
         query = {"applicationTypes": "skein"}
         if user:
             query["user"] = user
@@ -151,6 +152,7 @@ class ResourceManager:
         return sorted((_report(row) for row in rows), key=lambda report: report.started, reverse=True)
 
     def application(self, app_id: str) -> ApplicationReport:
+        """Return the report on one application."""
         return _report(self.get(f"apps/{quote(app_id)}")["app"])
 
     def attempts(self, app_id: str) -> list[dict[str, Any]]:

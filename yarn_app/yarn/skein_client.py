@@ -1,7 +1,7 @@
 """The only module that imports skein, and through it reaches YARN: the Java driver, and an application's master.
 
 For `yarn_app` alone. It promises: every call has a deadline; what is missing on this machine (`yarn`, HADOOP_CONF_DIR,
-a suitable Java, a ResourceManager that answers) is a `HadoopNotFound` that says which and what to do, in seconds; every
+a suitable Java, a ResourceManager that answers) is a `HadoopNotFound` with which, and what to do, in seconds; every
 driver has a TLS pair of its own, made in memory, so nothing is written to the user's ~/.skein. Plain records
 (`reports`) are returned, skein's own objects are not.
 """
@@ -158,7 +158,7 @@ class SkeinDriver:
     Raises
     ------
     HadoopNotFound
-        Java, `yarn`, the configuration or the ResourceManager is missing; the message says which.
+        Java, `yarn`, the configuration or the ResourceManager is missing; the message has which.
     """
 
     def __init__(self) -> None:
