@@ -1,4 +1,4 @@
-"""A cluster of processes of its own, whose scheduler may be killed at any time and started again."""
+"""What tests of the server share: processes whose scheduler may be killed, and a fake context for parts alone."""
 
 from __future__ import annotations
 
@@ -18,7 +18,13 @@ import pytest
 from waiting import until
 
 from howdah.engine.api import Client
-from howdah.engine.comm.security.certificates import Authority
+from howdah.engine.comm.security.certificates import Authority, Role
+from howdah.engine.protocol.events import BatchDone, Event, Instruction, StartBatch, WorkerInfo, WorkerJoined
+from howdah.engine.protocol.messages import Hello
+from howdah.engine.scheduler.core.scheduler import Scheduler
+from howdah.engine.scheduler.server.journal_writer import JournalWriter
+from howdah.engine.scheduler.server.layer_store import LayerStore
+from howdah.engine.scheduler.server.sessions import ClientPeer, Peers, WorkerPeer
 from howdah.engine.worker.store import scratch
 
 
@@ -177,3 +183,80 @@ def processes() -> Iterator[Callable[..., Processes]]:
         finally:
             left = [what for one in made for what in one.close()]
         assert not left, f"left behind: {left}"
+
+
+class RecordingSession:
+    """In place of a session: stores what is sent."""
+
+    def __init__(self, name: str) -> None:
+        self.id, self.suspended = name, False
+        self.messages: list[Any] = []
+        self.frames: list[tuple[Any, ...]] = []
+
+    def send(self, message: Any, *frames: Any) -> None:
+        self.messages.append(message)
+        self.frames.append(frames)
+
+    @property
+    def last_queued(self) -> Any:
+        return self.messages[-1] if self.messages else None
+
+    def unacknowledged(self) -> list[tuple[Any, Any]]:
+        return list(zip(self.messages, self.frames))
+
+    def close(self) -> None: ...
+
+
+class RecordingServer:
+    """A real scheduler with its peers behind recording sessions: the `ServerContext` of parts that are tested alone."""
+
+    def __init__(self) -> None:
+        self.peers, self.layers, self.journal = Peers(), LayerStore(), JournalWriter()
+        self.scheduler = Scheduler()
+        self.views, self.clock_offset, self.now = self.scheduler.views, 0.0, 0.0
+        self.events: list[Event] = []
+        self.instructions: list[Instruction] = []
+
+    def clock(self) -> float:
+        return self.now
+
+    def handle(self, event: Event, inline: Any = None) -> None:
+        self.now += 0.001
+        self.events.append(event)
+        self.instructions += self.scheduler.handle(event, self.now)
+
+    def send_to_client(self, name: str, message: Any, *frames: Any) -> None:
+        self.peers.clients[name].session.send(message, *frames)
+
+    def send_to_worker(self, name: str, message: Any, *frames: Any) -> None:
+        self.peers.workers[name].session.send(message, *frames)
+
+    def worker(self, name: str, slots: int = 1) -> WorkerPeer:
+        """A worker that joins."""
+        session: Any = RecordingSession(name)
+        peer = WorkerPeer(Role("", "worker", ""), Hello("worker", name), session, 8.0)
+        peer.info = WorkerInfo(name, name, slots=slots, address=f"address of {name}", pid=1)
+        self.peers.workers[name] = self.peers.sessions[name] = peer
+        self.handle(WorkerJoined(peer.info))
+        return peer
+
+    def client(self, name: str = "me") -> ClientPeer:
+        """A client that joins."""
+        session: Any = RecordingSession(name)
+        peer = ClientPeer(Role("", "client", ""), Hello("client", name), session, 60.0)
+        self.peers.clients[name] = self.peers.sessions[name] = peer
+        return peer
+
+    def started(self) -> list[StartBatch]:
+        """All batches that were started so far."""
+        return [one for one in self.instructions if isinstance(one, StartBatch)]
+
+    def finish(self, batch: StartBatch, size: int = 8) -> None:
+        """The batch's worker reports that its tasks have results of `size` bytes."""
+        count = len(batch.range)
+        self.handle(BatchDone(batch.worker, batch.batch, batch.attempt, (size,) * count, 0.001 * count))
+
+
+@pytest.fixture
+def server() -> RecordingServer:
+    return RecordingServer()
