@@ -57,7 +57,7 @@ class Cluster:
     """Simulated workers: each slot runs its runs in turn, `each` seconds a task; recalls are answered."""
 
     def __init__(self, workers: int, slots: int, each: float, racks: int = 20) -> None:
-        self.state, self.now, self.seconds, self.runs, self.begun, self.each = Scheduler(), 0.0, 0.0, 0, 0, each
+        self.scheduler, self.now, self.seconds, self.runs, self.begun, self.each = Scheduler(), 0.0, 0.0, 0, 0, each
         self.queues: dict[str, deque[StartBatch]] = {}
         self.free: dict[str, int] = {}
         self.running: dict[tuple[int, int], float] = {}
@@ -70,7 +70,7 @@ class Cluster:
 
     def handle(self, event: Event) -> Sequence[Instruction]:
         begun = time.thread_time()
-        out = self.state.handle(event, self.now)
+        out = self.scheduler.handle(event, self.now)
         self.seconds += time.thread_time() - begun
         return out
 
@@ -131,7 +131,7 @@ def simulated(workers: int, slots: int, partitions: int, each: float) -> tuple[f
     cluster.say(GraphSubmitted("c", tuple(graph), (whole(graph[-1]),)))
     cluster.drive()
     tasks = sum(layer.n for layer in graph)
-    done = cluster.state.core.layers[graph[-1].key].counts[4]
+    done = cluster.scheduler.state.layers[graph[-1].key].counts[4]
     if done != graph[-1].n:
         raise SystemExit(f"the simulated graph did not end: {done} of {graph[-1].n}")
     return cluster.seconds / tasks * 1e6, cluster.now, cluster.runs
@@ -139,12 +139,12 @@ def simulated(workers: int, slots: int, partitions: int, each: float) -> tuple[f
 
 def memory(*layers: LayerSpec) -> float:
     """Bytes a task of waiting layers, what the scheduler keeps of their records included."""
-    state = Scheduler()
+    scheduler = Scheduler()
     tracemalloc.start()
     copies = [
         LayerSpec(s.key, s.name, s.n, tuple(Dependency(d.layer, _copy(d.pattern)) for d in s.deps)) for s in layers
     ]
-    state.handle(GraphSubmitted("c", tuple(copies), (whole(copies[-1]),)), 0.0)
+    scheduler.handle(GraphSubmitted("c", tuple(copies), (whole(copies[-1]),)), 0.0)
     size = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
     return size / sum(layer.n for layer in layers)

@@ -66,7 +66,7 @@ class Scheduler:
     Attributes
     ----------
     views : what may be read of the state (`views.SchedulerViews`).
-    core : the state itself, for the rule modules, the simulation and tests.
+    state : the state itself, for the rule modules, the simulation and tests.
 
     Examples
     --------
@@ -81,13 +81,13 @@ class Scheduler:
     """
 
     def __init__(self, speculation: bool = False) -> None:
-        self.core = SchedulerState()
-        self.core.speculation = speculation
-        self.views = SchedulerViews(self.core)
+        self.state = SchedulerState()
+        self.state.speculation = speculation
+        self.views = SchedulerViews(self.state)
 
     def handle(self, event: Event, now: float) -> list[Instruction]:
         """Take one event; `now` is any clock that does not run backwards, in seconds."""
-        state = self.core
+        state = self.state
         timers = state.timers
         if now > state.now:
             state.now = timers.now = now
@@ -115,7 +115,7 @@ class Scheduler:
     @property
     def wake_at(self) -> float | None:
         """The time by which a `Tick` is due, if no other event comes before; None if none is."""
-        due = self.core.timers.next_due
+        due = self.state.timers.next_due
         return due if due < inf else None
 
     def summary(self, layers: bool = True) -> dict[str, Any]:

@@ -94,7 +94,7 @@ class Model:
     """
 
     def __init__(self, after: Callable[[Model], None] | None = None, speculation: bool = False) -> None:
-        self.state = Scheduler(speculation)
+        self.scheduler = Scheduler(speculation)
         self.after = after
         self.speculation = speculation
         self.journal: list[tuple[float, Event]] = []
@@ -120,7 +120,7 @@ class Model:
         self.echoes: list[Event] = []
         self.pid = 0
         self.epoch = 1
-        self.state.handle(EpochOpened(self.epoch), 0.0)  # it has a journal
+        self.scheduler.handle(EpochOpened(self.epoch), 0.0)  # it has a journal
         self.heard: list[tuple[float, Event, list[Instruction]]] = []
         """Every event with its time, and the instructions it led to."""
 
@@ -130,13 +130,13 @@ class Model:
         self.events += 1
         self.now += 0.001 + (self.events * 7919 % 17) * 0.001  # any small steps will do
         self.ledger.hear(event)
-        out = self.state.handle(event, self.now)
+        out = self.scheduler.handle(event, self.now)
         self.heard.append((self.now, event, out))
         if isinstance(event, JOURNALED):
             self.journal.append((self.now, event))
         self.journal += [(self.now, failed) for failed in failures(out)]
         for instruction in out:
-            self.ledger.said(instruction, self.state)
+            self.ledger.said(instruction, self.scheduler)
             self._deliver(instruction)
         if self.after is not None:
             self.after(self)
@@ -144,21 +144,21 @@ class Model:
 
     def _deliver(self, instruction: Instruction) -> None:
         match instruction:
-            case StartBatch(name, range=span):
-                if span.stop > self.arrived.get(span.layer, 1 << 40):
-                    raise Uncaused(f"{span} was started before its arguments came")
+            case StartBatch(name, range=task_range):
+                if task_range.stop > self.arrived.get(task_range.layer, 1 << 40):
+                    raise Uncaused(f"{task_range} was started before its arguments came")
                 if self.awaited and self.now < self.grace_ends:
-                    raise Uncaused(f"{span} was started before {self.awaited} said what they hold")
+                    raise Uncaused(f"{task_range} was started before {self.awaited} said what they hold")
                 self._send(name, instruction)
             case RecallBatch(name) | FreeRanges(name):
                 self._send(name, instruction)
-            case NotifyDone(client, span, holder):
-                self._believe(client, span, holder)
-            case NotifyFailed(client, span, error, origin):
+            case NotifyDone(client, task_range, holder):
+                self._believe(client, task_range, holder)
+            case NotifyFailed(client, task_range, error, origin):
                 self._must_have_failed(error, origin)
-                self._believe(client, span, error)
-            case NotifyLost(client, span):
-                self._believe(client, span, None)
+                self._believe(client, task_range, error)
+            case NotifyLost(client, task_range):
+                self._believe(client, task_range, None)
             case ForgetLayer(key):
                 self.arrived.pop(key, None)
 
@@ -167,9 +167,9 @@ class Model:
         if worker is not None and worker.linked:
             worker.inbox.append(instruction)
 
-    def _believe(self, client: str, span: TaskRange, what: str | TaskError | None) -> None:
+    def _believe(self, client: str, task_range: TaskRange, what: str | TaskError | None) -> None:
         known = self.clients.get(client)
-        for task in tasks_of(span) if known is not None else ():
+        for task in tasks_of(task_range) if known is not None else ():
             if task in known.tasks:  # type: ignore[union-attr]  # not when it is None: see the line above
                 known.tasks[task] = what  # type: ignore[union-attr]
 
@@ -232,31 +232,31 @@ class Model:
             return False
         specs = [self.layers[key_of(c)] for c in letters if key_of(c) in self.layers]
         known = {spec.key for spec in specs}
-        spans = [s for s in (self.span(*want) for want in wanted) if s is not None and s.layer in known]
+        ranges = [s for s in (self.task_range(*want) for want in wanted) if s is not None and s.layer in known]
         if not all(dep.layer in known for spec in specs for dep in spec.deps):
             return False
         self.comes_back(client)
         tasks = self.clients[client].tasks
-        for span in spans:
-            tasks.update({task: tasks.get(task) for task in tasks_of(span)})
+        for task_range in ranges:
+            tasks.update({task: tasks.get(task) for task in tasks_of(task_range)})
         for spec in specs:
-            if spec.arrived >= 0 and spec.key not in self.state.core.layers:
+            if spec.arrived >= 0 and spec.key not in self.scheduler.state.layers:
                 self.arrived[spec.key] = spec.arrived
-        return self.event(GraphSubmitted(client, tuple(specs), tuple(spans), priority))
+        return self.event(GraphSubmitted(client, tuple(specs), tuple(ranges), priority))
 
-    def span(self, letter: str, lo: int, hi: int) -> TaskRange | None:
+    def task_range(self, letter: str, lo: int, hi: int) -> TaskRange | None:
         spec = self.layers.get(key_of(letter))
         if spec is None or not 0 <= lo < min(hi, spec.n):
             return None
         return TaskRange(spec.key, lo, min(hi, spec.n))
 
     def _ask(self, client: str, letter: str, lo: int, hi: int, kind: Callable[..., Event], forget: bool) -> bool:
-        span = self.span(letter, lo, hi)
-        if client not in self.clients or span is None:
+        task_range = self.task_range(letter, lo, hi)
+        if client not in self.clients or task_range is None:
             return False
         self.comes_back(client)
-        self.event(kind(client, (span,)))
-        for task in tasks_of(span) if forget else ():
+        self.event(kind(client, (task_range,)))
+        for task in tasks_of(task_range) if forget else ():
             self.clients[client].tasks.pop(task, None)
         return True
 
@@ -320,8 +320,8 @@ class Model:
     def restart(self, compacted: bool = False, grace: float = 8.0) -> bool:
         """The scheduler dies, and is started again with its journal; all links break."""
         if compacted:
-            self.journal = [(self.now, snapshot(self.state.core))]
-        known = tuple(self.state.core.workers)
+            self.journal = [(self.now, snapshot(self.scheduler.state))]
+        known = tuple(self.scheduler.state.workers)
         for name in list(self.workers):
             self.unlink(name, noticed=False)
         self.awaited = {name for name in known if name in self.workers}
@@ -331,7 +331,7 @@ class Model:
         self.now += 0.5
         opened = EpochOpened(self.epoch, known, grace)
         self.grace_ends = self.now + grace
-        self.state = replay(self.journal, opened, self.now, self.speculation)
+        self.scheduler = replay(self.journal, opened, self.now, self.speculation)
         self.heard.append((self.now, opened, []))
         return True
 
@@ -362,7 +362,7 @@ class Model:
             return False
         self._keep_echoes(worker)
         self.awaited.discard(name)
-        return name not in self.state.core.workers or self.event(WorkerLeft(name, reason, clean))
+        return name not in self.scheduler.state.workers or self.event(WorkerLeft(name, reason, clean))
 
     def unlink(self, name: str, noticed: bool = True) -> bool:
         """The link to the scheduler breaks; the worker goes on. If `noticed`, the scheduler takes it for dead."""
@@ -381,19 +381,23 @@ class Model:
         worker.linked = True
         worker.inbox.clear()
         holdings = tuple([(TaskRange(key, i, i + 1), (8,)) for key, i in sorted(worker.store)])
-        running = dict.fromkeys([run.name for run in worker.runs])
+        running = dict.fromkeys([batch.name for batch in worker.batches])
         for e in worker.unreported:
             match e:
-                case BatchDone(_, run, attempt) | InputsMissing(_, run, attempt) | BatchReturned(_, run, attempt, 0):
-                    running[run, attempt] = None
+                case (
+                    BatchDone(_, batch, attempt)
+                    | InputsMissing(_, batch, attempt)
+                    | BatchReturned(_, batch, attempt, 0)
+                ):
+                    running[batch, attempt] = None
         self.awaited.discard(name)
-        spans = tuple([worker.spans[known] for known in running])
-        sources = {run.name: tuple([span for span, _ in run.start.sources]) for run in worker.runs}
+        ranges = tuple([worker.ranges[known] for known in running])
+        sources = {batch.name: tuple([task_range for task_range, _ in batch.start.sources]) for batch in worker.batches}
         inputs = tuple([sources.get(known, ()) for known in running])
-        self.event(WorkerJoined(worker.info, holdings, tuple(running), spans, inputs))
-        for (number, count), span in zip(running, spans):
-            if number in self.state.core.batches:
-                self.ledger.adopt(name, number, count, span)
+        self.event(WorkerJoined(worker.info, holdings, tuple(running), ranges, inputs))
+        for (number, count), task_range in zip(running, ranges):
+            if number in self.scheduler.state.batches:
+                self.ledger.adopt(name, number, count, task_range)
         return worker.slots == worker.info.slots or self.event(SlotsChanged(name, worker.slots))
 
     def slots(self, name: str, count: int) -> bool:
@@ -405,12 +409,12 @@ class Model:
 
     def copy(self, name: str, letter: str, lo: int, hi: int) -> bool:
         """The server has the worker fetch what there is of these."""
-        span = self.span(letter, lo, hi)
-        if span is None or name not in self.workers:
+        task_range = self.task_range(letter, lo, hi)
+        if task_range is None or name not in self.workers:
             return False
-        held = [(task, h) for part, h in self.state.holder_of(span) if h != name for task in tasks_of(part)]
+        held = [(task, h) for part, h in self.scheduler.holder_of(task_range) if h != name for task in tasks_of(part)]
         if held:
-            self.event(CopiesRequested((span,)))
+            self.event(CopiesRequested((task_range,)))
             self._send(name, Copy(tuple(held)))
         return bool(held)
 
@@ -467,7 +471,7 @@ class Model:
     # -- the whole --------------------------------------------------------------------------------------------------
 
     def busy(self) -> bool:
-        return any(w.inbox or w.runs or w.unreported for w in self.workers.values() if w.linked)
+        return any(w.inbox or w.batches or w.unreported for w in self.workers.values() if w.linked)
 
     def settle(self) -> bool:
         """All goes well from here on, until nothing moves; then everything wanted must be there, and right."""
@@ -487,10 +491,10 @@ class Model:
                 moved |= self.step(name) or self.report(name)
             if moved:
                 continue
-            wake = self.state.wake_at
+            wake = self.scheduler.wake_at
             self.now = max(self.now + 0.1, wake if wake is not None else 0.0)
             self.event(Tick())
-            if not self.busy() and self.state.wake_at is None and not self._unfetchable():
+            if not self.busy() and self.scheduler.wake_at is None and not self._unfetchable():
                 break
         else:
             raise AssertionError("the cluster does not come to rest")
@@ -499,7 +503,7 @@ class Model:
 
     def _enough_workers(self) -> None:
         """Poisonous tasks kill workers: others come, as on YARN. What tasks ask for, somebody has."""
-        specs = [self.layers[key] for key in self.state.core.layers]
+        specs = [self.layers[key] for key in self.scheduler.state.layers]
         for spec in specs:
             there = {mark for worker in self.workers.values() for mark in aliases_of(worker.info)}
             if spec.workers and not there.intersection(spec.workers):
@@ -529,8 +533,10 @@ class Model:
                 if isinstance(what, str) and self.workers[what].store[task] != self.truth(task, known):
                     raise AssertionError(f"{client.name}: {letter_of(task[0])}[{task[1]}] has a wrong value")
         for name, worker in self.workers.items():
-            results = {task for span, _ in believed(self.state, name, copies=False) for task in tasks_of(span)}
-            copies = {task for span, where in believed(self.state, name) for task in tasks_of(span)}
+            results = {
+                task for task_range, _ in believed(self.scheduler, name, copies=False) for task in tasks_of(task_range)
+            }
+            copies = {task for task_range, where in believed(self.scheduler, name) for task in tasks_of(task_range)}
             if results - worker.store.keys():
                 raise AssertionError(f"{name} is believed to have {results - worker.store.keys()}")
             if worker.store.keys() - copies:
@@ -541,11 +547,11 @@ class Model:
         for name in list(self.clients):
             self.leave_client(name)
         self.settle()
-        core = self.state.core
-        unsaid = core.results.pending_frees or core.results.deferred_frees
-        if core.layers or core.batches or unsaid or any(worker.store for worker in self.workers.values()):
+        state = self.scheduler.state
+        unsaid = state.results.pending_frees or state.results.deferred_frees
+        if state.layers or state.batches or unsaid or any(worker.store for worker in self.workers.values()):
             kept = {name: sorted(worker.store) for name, worker in self.workers.items() if worker.store}
-            raise AssertionError(f"left when all had gone: {list(core.layers)}, {list(core.batches)}, {kept}")
+            raise AssertionError(f"left when all had gone: {list(state.layers)}, {list(state.batches)}, {kept}")
         return True
 
     def answers(self, client: str) -> dict[Task, int | str]:

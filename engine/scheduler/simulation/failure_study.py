@@ -103,7 +103,7 @@ class Cluster:
 
     def __init__(self, workers: int, tasks: int, factor: float, seed: int = 1) -> None:
         self.random, self.factor, self.workers = Random(seed), factor, workers
-        self.state, self.now, self.cpu = Scheduler(), 0.0, 0.0
+        self.scheduler, self.now, self.cpu = Scheduler(), 0.0, 0.0
         self.nodes: dict[str, Node] = {}
         self.events: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self.order = itertools.count()
@@ -127,7 +127,7 @@ class Cluster:
 
     def say(self, event: Event) -> None:
         begun = time.thread_time()
-        out = self.state.handle(event, self.now)
+        out = self.scheduler.handle(event, self.now)
         self.cpu += time.thread_time() - begun
         for instruction in out:
             match instruction:

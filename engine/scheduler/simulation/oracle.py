@@ -30,8 +30,8 @@ from howdah.engine.scheduler.core.scheduler import Scheduler
 Task: TypeAlias = tuple[Key, int]
 
 
-def tasks_of(span: TaskRange) -> list[Task]:
-    return [(span.layer, item) for item in range(span.start, span.stop)]
+def tasks_of(task_range: TaskRange) -> list[Task]:
+    return [(task_range.layer, item) for item in range(task_range.start, task_range.stop)]
 
 
 class Uncaused(AssertionError):
@@ -57,21 +57,21 @@ class Ledger:
 
     def hear(self, event: Event) -> None:
         match event:
-            case BatchDone(worker, run, attempt, sizes):
-                given = self._end(worker, run, attempt)
+            case BatchDone(worker, batch, attempt, sizes):
+                given = self._end(worker, batch, attempt)
                 for task, size in zip(tasks_of(given) if given is not None else (), sizes):
                     if size >= 0:
                         self.held.setdefault(task, set()).add(worker)
-            case BatchReturned(worker, run, attempt, start):
-                given = self._end(worker, run, attempt)
+            case BatchReturned(worker, batch, attempt, start):
+                given = self._end(worker, batch, attempt)
                 if given is not None and start > 0:
-                    span = TaskRange(given.layer, given.start, min(given.stop, given.start + start))
-                    self.given[run, attempt] = worker, span
-            case InputsMissing(worker, run, attempt, holder, spans):
-                if self._end(worker, run, attempt) is not None:
-                    self._drop(holder, spans)
-            case ResultsMissing(_, holder, spans):
-                self._drop(holder, spans)
+                    task_range = TaskRange(given.layer, given.start, min(given.stop, given.start + start))
+                    self.given[batch, attempt] = worker, task_range
+            case InputsMissing(worker, batch, attempt, holder, ranges):
+                if self._end(worker, batch, attempt) is not None:
+                    self._drop(holder, ranges)
+            case ResultsMissing(_, holder, ranges):
+                self._drop(holder, ranges)
             case WorkerLeft(worker):
                 self._gone(worker)
             case WorkerJoined(info, holdings, running):
@@ -83,65 +83,69 @@ class Ledger:
                     del self.given[name]
                 for holders in self.held.values():
                     holders.discard(info.name)
-                for span, _ in holdings:
-                    for task in tasks_of(span):
+                for task_range, _ in holdings:
+                    for task in tasks_of(task_range):
                         self.held.setdefault(task, set()).add(info.name)
 
-    def _end(self, worker: str, run: int, attempt: int) -> TaskRange | None:
-        given = self.given.get((run, attempt))
+    def _end(self, worker: str, batch: int, attempt: int) -> TaskRange | None:
+        given = self.given.get((batch, attempt))
         if given is None or given[0] != worker:
             return None
-        del self.given[run, attempt]
+        del self.given[batch, attempt]
         return given[1]
 
-    def _drop(self, holder: str, spans: tuple[TaskRange, ...]) -> None:
-        for span in spans:
-            for task in tasks_of(span):
+    def _drop(self, holder: str, ranges: tuple[TaskRange, ...]) -> None:
+        for task_range in ranges:
+            for task in tasks_of(task_range):
                 self.held.get(task, set()).discard(holder)
 
     def _gone(self, worker: str) -> None:
         self.pids.pop(worker, None)
-        for name, (who, span) in list(self.given.items()):
+        for name, (who, task_range) in list(self.given.items()):
             if who == worker:
-                self.deaths.update(tasks_of(span))
+                self.deaths.update(tasks_of(task_range))
                 del self.given[name]
         for holders in self.held.values():
             holders.discard(worker)
 
-    def adopt(self, worker: str, run: int, attempt: int, span: TaskRange) -> None:
+    def adopt(self, worker: str, batch: int, attempt: int, task_range: TaskRange) -> None:
         """A worker that came back after a restart of the scheduler goes on with this."""
-        self.given[run, attempt] = worker, span
+        self.given[batch, attempt] = worker, task_range
 
-    def said(self, instruction: Instruction, state: Scheduler) -> None:
+    def said(self, instruction: Instruction, scheduler: Scheduler) -> None:
         match instruction:
-            case StartBatch(worker, run, attempt, span):
-                under_way = {} if state.core.speculation else self._under_way()
-                for task in tasks_of(span):
+            case StartBatch(worker, batch, attempt, task_range):
+                under_way = {} if scheduler.state.speculation else self._under_way()
+                for task in tasks_of(task_range):
                     if task in under_way:
-                        raise Uncaused(f"{task} was started as run {run}, but run {under_way[task]} goes on")
+                        raise Uncaused(f"{task} was started as run {batch}, but run {under_way[task]} goes on")
                     if self.held.get(task):
-                        raise Uncaused(f"{task} was started as run {run}, but {self.held[task]} have its result")
+                        raise Uncaused(f"{task} was started as run {batch}, but {self.held[task]} have its result")
                     self.starts[task] += 1
-                self.given[run, attempt] = worker, span
-            case FreeRanges(worker, spans):
-                self._drop(worker, spans)
-                for span, where in believed(state, worker):
-                    for other in spans:
-                        if other.layer == span.layer and other.start < span.stop and other.stop > span.start:
+                self.given[batch, attempt] = worker, task_range
+            case FreeRanges(worker, ranges):
+                self._drop(worker, ranges)
+                for task_range, where in believed(scheduler, worker):
+                    for other in ranges:
+                        if (
+                            other.layer == task_range.layer
+                            and other.start < task_range.stop
+                            and other.stop > task_range.start
+                        ):
                             raise Uncaused(f"{worker} was told to drop {other}, which is {where} in the books")
 
     def _under_way(self) -> dict[Task, int]:
-        return {task: run for (run, _), (_, span) in self.given.items() for task in tasks_of(span)}
+        return {task: batch for (batch, _), (_, task_range) in self.given.items() for task in tasks_of(task_range)}
 
 
-def believed(state: Scheduler, worker: str, copies: bool = True) -> Iterator[tuple[TaskRange, str]]:
+def believed(scheduler: Scheduler, worker: str, copies: bool = True) -> Iterator[tuple[TaskRange, str]]:
     """What the books say that the worker has."""
-    known = state.core.workers.get(worker)
+    known = scheduler.state.workers.get(worker)
     if known is None:
         return
-    for book in state.core.layers.values():
-        for span, holder in state.holder_of(TaskRange(book.key, 0, book.n)):
+    for layer in scheduler.state.layers.values():
+        for task_range, holder in scheduler.holder_of(TaskRange(layer.key, 0, layer.n)):
             if holder == worker:
-                yield span, "a result"
-        for lo, hi in (book.copies or {}).get(known.index, ()) if copies else ():
-            yield TaskRange(book.key, lo, hi), "a copy"
+                yield task_range, "a result"
+        for lo, hi in (layer.copies or {}).get(known.index, ()) if copies else ():
+            yield TaskRange(layer.key, lo, hi), "a copy"

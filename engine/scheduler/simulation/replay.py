@@ -51,15 +51,15 @@ def replay(
     >>> from howdah.engine.protocol.events import *
     >>> layer = LayerSpec(b"k" * 16, "inc", 2)
     >>> span = TaskRange(layer.key, 0, 2)
-    >>> state = replay([(0.0, GraphSubmitted("me", (layer,), (span,)))], EpochOpened(2, ("w",), 8.0), 5.0)
-    >>> state.handle(WorkerJoined(WorkerInfo("w", "node1"), ((span, (28, 28)),)), 6.0)
+    >>> scheduler = replay([(0.0, GraphSubmitted("me", (layer,), (span,)))], EpochOpened(2, ("w",), 8.0), 5.0)
+    >>> scheduler.handle(WorkerJoined(WorkerInfo("w", "node1"), ((span, (28, 28)),)), 6.0)
     [NotifyDone(client='me', span=TaskRange(layer=b'kkkkkkkkkkkkkkkk', start=0, stop=2), holder='w')]
     """
-    state = Scheduler(speculation)
+    scheduler = Scheduler(speculation)
     for at, event in events:
-        state.handle(event, at)
-    state.handle(opened, now)
-    return state
+        scheduler.handle(event, at)
+    scheduler.handle(opened, now)
+    return scheduler
 
 
 def failures(instructions: Iterable[Instruction]) -> list[TasksFailed]:

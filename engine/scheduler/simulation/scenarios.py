@@ -43,7 +43,7 @@ class Move(NamedTuple):
 
 def new_model(speculation: bool = False) -> Model:
     """A model whose books are checked after every event."""
-    return Model(lambda model: check(model.state), speculation)
+    return Model(lambda model: check(model.scheduler), speculation)
 
 
 def replay(moves: Iterable[Move], speculation: bool = False) -> Model:

@@ -54,10 +54,10 @@ class Copy:
 class ModelWorker:
     info: WorkerInfo
     store: dict[Task, int] = field(default_factory=dict)
-    runs: list[ModelRun] = field(default_factory=list)
+    batches: list[ModelRun] = field(default_factory=list)
     inbox: list[Instruction | Copy] = field(default_factory=list)
     unreported: list[Event] = field(default_factory=list)
-    spans: dict[tuple[int, int], TaskRange] = field(default_factory=dict)
+    ranges: dict[tuple[int, int], TaskRange] = field(default_factory=dict)
     """What each run that it has taken is of."""
     slots: int = 1
     linked: bool = True
@@ -65,47 +65,49 @@ class ModelWorker:
 
     def execute_next(self) -> list[ModelRun]:
         """The runs that its slots have."""
-        here = {run.name for run in self.runs}
-        return [run for run in self.runs if here.isdisjoint(run.start.depends_on)][: self.slots]
+        here = {batch.name for batch in self.batches}
+        return [batch for batch in self.batches if here.isdisjoint(batch.start.depends_on)][: self.slots]
 
 
 def take(model: Model, worker: ModelWorker, instruction: Instruction | Copy) -> None:
     match instruction:
         case StartBatch():
-            run = ModelRun(instruction, instruction.range.start, instruction.range.stop)
-            worker.runs.append(run)
-            worker.spans[run.name] = instruction.range
-        case FreeRanges(_, spans):
-            for span in spans:
-                for task in tasks_of(span):
+            batch = ModelRun(instruction, instruction.range.start, instruction.range.stop)
+            worker.batches.append(batch)
+            worker.ranges[batch.name] = instruction.range
+        case FreeRanges(_, ranges):
+            for task_range in ranges:
+                for task in tasks_of(task_range):
                     worker.store.pop(task, None)
         case RecallBatch(_, number, attempt):
-            for run in [run for run in worker.runs if run.name == (number, attempt) and run.at < run.stop]:
-                if not run.begun:
-                    _fetch(model, worker, run.start.sources)  # that began when the run came
-                begun = run.at - run.start.range.start
-                run.stop = run.at
+            for batch in [
+                batch for batch in worker.batches if batch.name == (number, attempt) and batch.at < batch.stop
+            ]:
+                if not batch.begun:
+                    _fetch(model, worker, batch.start.sources)  # that began when the run came
+                begun = batch.at - batch.start.range.start
+                batch.stop = batch.at
                 worker.unreported.append(BatchReturned(worker.info.name, number, attempt, begun))
                 if begun == 0:
-                    worker.runs.remove(run)
+                    worker.batches.remove(batch)
                 else:
-                    _finish(worker, run)
+                    _finish(worker, batch)
         case Copy(sources):
             _fetch(model, worker, [(TaskRange(task[0], task[1], task[1] + 1), holder) for task, holder in sources])
             here = tuple([TaskRange(k, i, i + 1) for (k, i), _ in sources if (k, i) in worker.store])
             worker.unreported.append(CopiesMade(worker.info.name, here))
 
 
-def advance(model: Model, worker: ModelWorker, run: ModelRun) -> None:
-    start = run.start
-    if not run.begun:
-        missing = _begin(model, worker, run)
+def advance(model: Model, worker: ModelWorker, batch: ModelRun) -> None:
+    start = batch.start
+    if not batch.begun:
+        missing = _begin(model, worker, batch)
         if missing is not None:
-            worker.runs.remove(run)
+            worker.batches.remove(batch)
             worker.unreported.append(missing)
             return
-        run.begun = True
-    task = (start.range.layer, run.at)
+        batch.begun = True
+    task = (start.range.layer, batch.at)
     if task in model.poisoned:
         model.kill(worker.info.name, f"exit code 139 in {task}")
         return
@@ -114,41 +116,41 @@ def advance(model: Model, worker: ModelWorker, run: ModelRun) -> None:
     if wrong is not None:
         wrong[task] -= 1
         model.raised.add(task)
-        run.sizes.append(-1)
+        batch.sizes.append(-1)
         kind = "raised" if wrong is model.to_raise else "platform"
         error = TaskError(kind, "it went wrong", host=worker.info.host)
-        run.errors.append((run.at - start.range.start, error))
+        batch.errors.append((batch.at - start.range.start, error))
     else:
-        run.sizes.append(8)
-        worker.store[task] = model.compute(task, [run.inputs[t] for t in model.inputs(task)])
-    run.at += 1
-    if run.at == run.stop:
-        _finish(worker, run)
+        batch.sizes.append(8)
+        worker.store[task] = model.compute(task, [batch.inputs[t] for t in model.inputs(task)])
+    batch.at += 1
+    if batch.at == batch.stop:
+        _finish(worker, batch)
 
 
-def _finish(worker: ModelWorker, run: ModelRun) -> None:
-    worker.runs.remove(run)
-    start = run.start
-    seconds = 0.004 * len(run.sizes)
+def _finish(worker: ModelWorker, batch: ModelRun) -> None:
+    worker.batches.remove(batch)
+    start = batch.start
+    seconds = 0.004 * len(batch.sizes)
     worker.unreported.append(
-        BatchDone(worker.info.name, start.batch, start.attempt, tuple(run.sizes), seconds, tuple(run.errors))
+        BatchDone(worker.info.name, start.batch, start.attempt, tuple(batch.sizes), seconds, tuple(batch.errors))
     )
 
 
 def _fetch(model: Model, worker: ModelWorker, sources: Sequence[tuple[TaskRange, str]]) -> tuple[str, TaskRange] | None:
     """Have these from their holders; the first that cannot be had."""
-    for span, holder in sources:
+    for task_range, holder in sources:
         peer = model.workers.get(holder)
-        tasks = tasks_of(span)
+        tasks = tasks_of(task_range)
         apart = frozenset((worker.info.name, holder)) in model.cuts
         if peer is None or apart or any(t not in peer.store for t in tasks):
-            return holder, span
+            return holder, task_range
         worker.store.update({task: peer.store[task] for task in tasks})
     return None
 
 
-def _begin(model: Model, worker: ModelWorker, run: ModelRun) -> InputsMissing | None:
-    start, name = run.start, worker.info.name
+def _begin(model: Model, worker: ModelWorker, batch: ModelRun) -> InputsMissing | None:
+    start, name = batch.start, worker.info.name
     missing = _fetch(model, worker, start.sources)
     if missing is None:
         for item in range(start.range.start, start.range.stop):
@@ -156,7 +158,7 @@ def _begin(model: Model, worker: ModelWorker, run: ModelRun) -> InputsMissing | 
                 if task not in worker.store:
                     missing = name, TaskRange(task[0], task[1], task[1] + 1)
                     break
-                run.inputs[task] = worker.store[task]
+                batch.inputs[task] = worker.store[task]
     if missing is None:
         return None
     return InputsMissing(name, start.batch, start.attempt, missing[0], (missing[1],))

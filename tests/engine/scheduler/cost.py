@@ -30,13 +30,13 @@ class Timed:
     """A state whose `handle` is timed."""
 
     def __init__(self, workers: int = 2, slots: int = 1) -> None:
-        self.state, self.now, self.seconds, self.runs = Scheduler(), 0.0, 0.0, 0
+        self.scheduler, self.now, self.seconds, self.runs = Scheduler(), 0.0, 0.0, 0
         for i in range(workers):
             self.handle(WorkerJoined(WorkerInfo(f"w{i}", f"h{i}", slots=slots)))
 
     def handle(self, event: Event) -> list[Instruction]:
         begun = time.thread_time()
-        out = self.state.handle(event, self.now)
+        out = self.scheduler.handle(event, self.now)
         self.seconds += time.thread_time() - begun
         return out
 
@@ -70,7 +70,7 @@ def graph(*layers: LayerSpec, workers: int = 2, slots: int = 1, each: float = 1e
     timed.seconds = 0.0
     timed.drive(timed.handle(GraphSubmitted("c", layers, (whole(layers[-1]),))), each)
     timed.handle(Released("c", (whole(layers[-1]),)))
-    assert not timed.state.core.layers
+    assert not timed.scheduler.state.layers
     return timed.seconds / sum(layer.n for layer in layers) * 1e6, timed.runs
 
 
@@ -85,7 +85,7 @@ def one_by_one(n: int, chained: bool = False) -> tuple[float, int]:
     timed.drive(started, 1e-5)
     for layer in reversed(specs):
         timed.handle(Released("c", (whole(layer),)))
-    assert not timed.state.core.layers
+    assert not timed.scheduler.state.layers
     return timed.seconds / n * 1e6, timed.runs
 
 
@@ -97,11 +97,11 @@ def stencil(width: int, rows: int) -> tuple[float, int]:
 
 def memory(n: int, layers: int = 1) -> float:
     """Bytes a task of waiting layers of `n` items."""
-    state = Scheduler()
+    scheduler = Scheduler()
     specs = [spec(i + 1, n) for i in range(layers)]
     tracemalloc.start()
     for layer in specs:
-        state.handle(GraphSubmitted("c", (layer,), (whole(layer),)), 0.0)
+        scheduler.handle(GraphSubmitted("c", (layer,), (whole(layer),)), 0.0)
     size = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
     return size / (n * layers)

@@ -34,12 +34,12 @@ GPU = (("gpu", 1.0),)
 
 class Story:
     def __init__(self, speculation: bool = False) -> None:
-        self.state, self.now, self.started = Scheduler(speculation), 0.0, []
+        self.scheduler, self.now, self.started = Scheduler(speculation), 0.0, []
 
     def say(self, event: object, after: float = 0.001) -> list[Instruction]:
         self.now += after
-        out = self.state.handle(event, self.now)
-        check(self.state)
+        out = self.scheduler.handle(event, self.now)
+        check(self.scheduler)
         self.started += [i for i in out if isinstance(i, StartBatch)]
         return out
 
@@ -64,8 +64,8 @@ def test_a_layer_keeps_what_was_said_of_it_in_a_snapshot() -> None:
     story = Story()
     story.submits(said)
     story.say(GraphSubmitted("me", (near,), (whole(near),)))
-    assert spec_of(story.state.core.layers[said.key]) == said
-    assert spec_of(story.state.core.layers[near.key]) == near
+    assert spec_of(story.scheduler.state.layers[said.key]) == said
+    assert spec_of(story.scheduler.state.layers[near.key]) == near
 
 
 # -- resources --------------------------------------------------------------------------------------------------------
@@ -138,20 +138,20 @@ def test_a_chain_of_submits_goes_whole_to_the_worker_of_its_first_link() -> None
     story.joins("w1")
     story.joins("w2")
     links = chain("abcd")
-    story.state.core.seconds_by_name.update(dict.fromkeys("abcd", 0.001))
+    story.scheduler.state.seconds_by_name.update(dict.fromkeys("abcd", 0.001))
     for link in links:
         story.submits(link)
     assert len({run.worker for run in story.started}) == 1
     assert [run.depends_on for run in story.started] == [(), ((1, 1),), ((2, 1),), ((3, 1),)]
     for run in list(story.started):
         story.done(run, 0.001)
-    assert story.state.core.layers[links[-1].key].counts[4] == 1
+    assert story.scheduler.state.layers[links[-1].key].counts[4] == 1
 
 
 def test_other_work_still_gets_the_slots_that_a_chain_does_not_use() -> None:
     story = Story()
     story.joins("w", slots=2)
-    story.state.core.seconds_by_name.update(dict.fromkeys("abcd", 0.001))
+    story.scheduler.state.seconds_by_name.update(dict.fromkeys("abcd", 0.001))
     for link in chain("abcd"):
         story.submits(link)
     story.submits(layer("z", 1))
@@ -170,7 +170,7 @@ def test_a_link_that_raises_fails_those_behind_it() -> None:
     assert {i.range.layer[0] for i in out if isinstance(i, NotifyFailed)} >= {2}
     c = story.started[2]  # given when the first had ended
     story.say(InputsMissing("w", c.batch, c.attempt, "w", (TaskRange(b.range.layer, 0, 1),)))
-    assert not story.state.core.batches
+    assert not story.scheduler.state.batches
 
 
 def test_when_the_worker_of_a_chain_dies_another_makes_it_from_the_start() -> None:
@@ -187,7 +187,7 @@ def test_when_the_worker_of_a_chain_dies_another_makes_it_from_the_start() -> No
         seen += 1
         if run.worker == "w2":
             story.done(run)
-    assert story.state.core.layers[links[-1].key].counts[4] == 1
+    assert story.scheduler.state.layers[links[-1].key].counts[4] == 1
 
 
 # -- speculation ------------------------------------------------------------------------------------------------------
@@ -199,13 +199,13 @@ def straggler(speculation: bool) -> tuple[Story, StartBatch]:
     story.joins("w1")
     story.joins("w2")
     story.submits(layer("a", 4))
-    while len(story.state.core.batches) > 1 or len(story.started) < 4:
-        run = next(r for r in story.started if r.batch in story.state.core.batches and r.worker == "w2")
+    while len(story.scheduler.state.batches) > 1 or len(story.started) < 4:
+        run = next(r for r in story.started if r.batch in story.scheduler.state.batches and r.worker == "w2")
         story.done(run, 0.1, after=0.1)
-        if not any(r.worker == "w2" and r.batch in story.state.core.batches for r in story.started):
-            for recall in [r for r in story.started if r.batch in story.state.core.batches][1:]:
+        if not any(r.worker == "w2" and r.batch in story.scheduler.state.batches for r in story.started):
+            for recall in [r for r in story.started if r.batch in story.scheduler.state.batches][1:]:
                 story.say(BatchReturned(recall.worker, recall.batch, recall.attempt, 0), 0.1)
-    return story, next(r for r in story.started if r.batch in story.state.core.batches)
+    return story, next(r for r in story.started if r.batch in story.scheduler.state.batches)
 
 
 def test_a_straggler_gets_a_twin_and_the_first_result_counts() -> None:
@@ -230,7 +230,7 @@ def test_a_twin_goes_on_when_the_other_worker_dies() -> None:
     story.say(WorkerLeft(slow.worker, "exit code 137"))
     assert not any(run.range == slow.range for run in story.started[before:])
     story.done(twin)
-    assert not any(run.range == slow.range for run in story.state.core.batches.values())
+    assert not any(run.range == slow.range for run in story.scheduler.state.batches.values())
 
 
 def test_nothing_is_started_twice_by_default() -> None:
@@ -273,7 +273,7 @@ def test_items_run_while_the_arguments_of_others_are_on_their_way() -> None:
             story.done(story.started[seen])
             seen += 1
         assert {i for run in story.started for i in range(*run.range[1:])} == set(range(max(stop, 30 * (stop == 10))))
-    assert story.state.core.layers[then.key].counts[4] == 40
+    assert story.scheduler.state.layers[then.key].counts[4] == 40
 
 
 def test_arguments_of_a_layer_that_nobody_wants_any_more_are_ignored() -> None:

@@ -32,31 +32,31 @@ def chain(links: int, n: int) -> tuple[list[LayerSpec], list[weakref.ref[Name]]]
 
 def begun(n: int) -> tuple[Scheduler, list[StartBatch], list[weakref.ref[Name]], Key]:
     """A state with a worker that has its first run, and runs behind it, of a chain of layers of `n` items."""
-    state = Scheduler()
-    state.handle(WorkerJoined(WorkerInfo("w", "host", slots=1)), 0.0)
+    scheduler = Scheduler()
+    scheduler.handle(WorkerJoined(WorkerInfo("w", "host", slots=1)), 0.0)
     layers, names = chain(20, n)
     wanted = TaskRange(layers[-1].key, 0, n)
-    out = state.handle(GraphSubmitted("c", tuple(layers), (wanted,)), 0.0)
-    return state, [i for i in out if isinstance(i, StartBatch)], names, wanted.layer
+    out = scheduler.handle(GraphSubmitted("c", tuple(layers), (wanted,)), 0.0)
+    return scheduler, [i for i in out if isinstance(i, StartBatch)], names, wanted.layer
 
 
 def test_what_is_forgotten_is_free_at_once() -> None:
     for n in (1, 30):
-        state, started, names, last = begun(n)
+        scheduler, started, names, last = begun(n)
         gc.disable()
         try:
             now = 0.0
             while started:
                 run = started.pop(0)
                 now += 0.001
-                out = state.handle(BatchDone("w", run.batch, run.attempt, (28,) * len(run.range), 0.001), now)
+                out = scheduler.handle(BatchDone("w", run.batch, run.attempt, (28,) * len(run.range), 0.001), now)
                 started += [i for i in out if isinstance(i, StartBatch)]
-            state.handle(Released("c", (TaskRange(last, 0, n),)), now)
-            assert not state.core.layers
-            state.handle(ClientLeft("c"), now)
-            state.core.history._ring.clear()
-            state.core.seconds_by_name.clear()
-            state.core.forgotten_statistics.clear()
+            scheduler.handle(Released("c", (TaskRange(last, 0, n),)), now)
+            assert not scheduler.state.layers
+            scheduler.handle(ClientLeft("c"), now)
+            scheduler.state.history._ring.clear()
+            scheduler.state.seconds_by_name.clear()
+            scheduler.state.forgotten_statistics.clear()
             del run, out
             assert [name() for name in names] == [None] * len(names)
         finally:
@@ -65,9 +65,9 @@ def test_what_is_forgotten_is_free_at_once() -> None:
 
 def test_a_state_that_ends_with_unfinished_work_takes_its_books_along() -> None:
     for n in (1, 30):
-        state, started, names, _ = begun(n)
+        scheduler, started, names, _ = begun(n)
         assert started
         assert all(name() is not None for name in names)
-        del state, started
+        del scheduler, started
         gc.collect()  # the state itself is Python's to find
         assert [name() for name in names] == [None] * len(names)

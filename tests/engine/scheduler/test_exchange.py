@@ -55,7 +55,7 @@ class Cluster:
     """Workers that do as they are told, and know what they have."""
 
     def __init__(self, random: Random, specs: dict[Key, LayerSpec]) -> None:
-        self.state, self.random, self.specs, self.now = Scheduler(), random, specs, 0.0
+        self.scheduler, self.random, self.specs, self.now = Scheduler(), random, specs, 0.0
         self.stores: dict[str, set[tuple[Key, int]]] = {}
         self.queues: dict[str, list[StartBatch]] = {}
         self.done: set[int] = set()
@@ -63,9 +63,9 @@ class Cluster:
 
     def say(self, event: Event) -> None:
         self.now += 0.001
-        for instruction in self.state.handle(event, self.now):
+        for instruction in self.scheduler.handle(event, self.now):
             self._follow(instruction)
-        check(self.state)
+        check(self.scheduler)
 
     def _follow(self, instruction: Instruction) -> None:
         match instruction:
@@ -149,14 +149,14 @@ def test_an_exchange_ends_and_leaves_nothing(few: int, faults: bool, monkeypatch
             pass
         cluster.now += DEFERRAL  # until then what an exchange has freed is collected
         cluster.say(Tick())
-        assert not cluster.state.core.layers
+        assert not cluster.scheduler.state.layers
         assert not any(cluster.stores.values()), seed
-        assert not any(worker.nbytes or worker.items for worker in cluster.state.core.workers.values())
+        assert not any(worker.nbytes or worker.items for worker in cluster.scheduler.state.workers.values())
 
 
 def test_what_an_exchange_frees_is_said_together_and_before_any_of_it_is_made_again() -> None:
     """Each task of an exchange frees a piece at every worker: a message each would be their product."""
-    state, specs, now = Scheduler(), exchange(50), 0.0
+    scheduler, specs, now = Scheduler(), exchange(50), 0.0
     graph = GraphSubmitted("c", tuple(specs.values()), (TaskRange(MERGE, 0, 50),))
     told: list[Instruction] = []
 
@@ -165,7 +165,7 @@ def test_what_an_exchange_frees_is_said_together_and_before_any_of_it_is_made_ag
         todo = list(events)
         while todo:
             now += 1e-7
-            for one in state.handle(todo.pop(0), now):
+            for one in scheduler.handle(todo.pop(0), now):
                 told.append(one)
                 if isinstance(one, StartBatch):
                     todo.append(
@@ -182,7 +182,7 @@ def test_what_an_exchange_frees_is_said_together_and_before_any_of_it_is_made_ag
         play(WorkerJoined(WorkerInfo(name, name)))
     play(graph)
     assert len(freed()) <= 5
-    assert state.wake_at is not None
+    assert scheduler.wake_at is not None
     play(ClientLeft("c"), graph)  # all of it is forgotten, and begins anew
     assert isinstance(told[0], FreeRanges)
     assert any(isinstance(one, StartBatch) for one in told)
@@ -190,4 +190,4 @@ def test_what_an_exchange_frees_is_said_together_and_before_any_of_it_is_made_ag
     now += DEFERRAL
     play(Tick())
     assert sorted(freed()) == sorted(names)
-    assert not state.core.results.deferred_frees
+    assert not scheduler.state.results.deferred_frees

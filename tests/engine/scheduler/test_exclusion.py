@@ -32,14 +32,14 @@ class Story:
     """A state and a clock; every event is followed by a check of the books."""
 
     def __init__(self, *hosts: str) -> None:
-        self.state, self.now, self.joined = Scheduler(), 0.0, 0
+        self.scheduler, self.now, self.joined = Scheduler(), 0.0, 0
         for host in hosts:
             self.joins(host)
 
     def say(self, event: Event, after: float = 0.01) -> list[Instruction]:
         self.now += after
-        out = self.state.handle(event, self.now)
-        check(self.state)
+        out = self.scheduler.handle(event, self.now)
+        check(self.scheduler)
         return out
 
     def joins(self, host: str) -> str:
@@ -62,7 +62,7 @@ class Story:
         return runs(self.say(GraphSubmitted("me", specs, (whole(specs[-1]),))))
 
     def fails(self, run: StartBatch, kind: str = "platform") -> list[Instruction]:
-        host = self.state.core.workers[run.worker].host
+        host = self.scheduler.state.workers[run.worker].host
         error = TaskError(kind, "No space left on device", worker=run.worker, host=host)
         return self.say(BatchDone(run.worker, run.batch, run.attempt, (-1,), 0.1, ((0, error),)))
 
@@ -79,16 +79,16 @@ def test_a_host_on_which_workers_keep_dying_gets_no_work_for_a_while() -> None:
     (told,) = story.host_fails("bad")
     assert (told.host, told.seconds) == ("bad", FIRST_EXCLUSION)
     assert "exit code 1" in told.reason
-    assert story.state.summary()["excluded"] == ("bad",)
+    assert story.scheduler.summary()["excluded"] == ("bad",)
     bad = story.joins("bad")
     started = story.submits(layer("a", 12))
     assert started
     assert bad not in {run.worker for run in started}
-    assert story.state.wake_at is not None
+    assert story.scheduler.wake_at is not None
     out = story.say(Tick(), FIRST_EXCLUSION + 1)
     assert [i.seconds for i in out if isinstance(i, HostExcluded)] == [0.0]
     assert bad in {run.worker for run in runs(out)}
-    assert story.state.summary()["excluded"] == ()
+    assert story.scheduler.summary()["excluded"] == ()
 
 
 def test_the_second_time_it_is_left_out_for_longer_and_a_quiet_host_begins_anew() -> None:
@@ -117,7 +117,7 @@ def test_never_more_than_half_of_the_hosts_and_never_the_last_one() -> None:
     assert story.host_fails("a")
     assert story.host_fails("b")
     assert story.host_fails("c") == []
-    for name in [name for name, w in story.state.core.workers.items() if w.host in ("c", "d")]:
+    for name in [name for name, w in story.scheduler.state.workers.items() if w.host in ("c", "d")]:
         out = story.dies(name)
     assert {i.host for i in out if isinstance(i, HostExcluded) and not i.seconds} == {"a", "b"}
     assert story.submits(layer("a", 1))
@@ -132,8 +132,8 @@ def test_a_poisonous_task_is_not_its_hosts_fault() -> None:
     model.join_client("me")
     model.submit("me", "a", [("a", 0, 2)])
     model.settle()
-    assert not model.state.core.excluded_hosts
-    assert max(len(known.failed_at) for known in model.state.core.host_failures.values()) == 1
+    assert not model.scheduler.state.excluded_hosts
+    assert max(len(known.failed_at) for known in model.scheduler.state.host_failures.values()) == 1
 
 
 def test_what_lies_on_an_excluded_host_is_still_used_and_work_beside_it_goes_elsewhere() -> None:
@@ -143,7 +143,7 @@ def test_what_lies_on_an_excluded_host_is_still_used_and_work_beside_it_goes_els
     assert run.worker == "w1"  # on the bad host
     story.done(run)
     story.host_fails("bad")
-    assert story.state.core.excluded_hosts
+    assert story.scheduler.state.excluded_hosts
     (then,) = runs(story.say(GraphSubmitted("me", (a, b), (whole(b),))))
     assert then.worker == "w2"
     assert then.sources == ((whole(a), "w1"),)
@@ -157,7 +157,7 @@ def test_a_fault_of_the_platform_is_tried_again_after_a_pause_and_costs_no_retri
         out = story.fails(run)
         assert not runs(out)
         assert not [i for i in out if isinstance(i, NotifyFailed)]
-        assert story.state.wake_at is not None
+        assert story.scheduler.wake_at is not None
         assert not runs(story.say(Tick(), pause / 2))
         (run,) = runs(story.say(Tick(), pause / 2))
         pause *= 2
@@ -205,7 +205,7 @@ def test_what_waits_out_a_pause_can_be_released() -> None:
     for _ in range(3):
         model.step("w0")
     model.report("w0")
-    assert model.state.core.layers[key_of("a")].retry_at
+    assert model.scheduler.state.layers[key_of("a")].retry_at
     model.release("me", "a", 0, 1)
     model.submit("me", "a", [("a", 0, 2)])  # and be asked for again while it goes on
     model.settle()
@@ -217,6 +217,6 @@ def test_span_of_a_paused_item_is_one_item() -> None:
     story = Story("h1")
     (run, *_) = story.submits(layer("a", 20))
     story.fails(run)
-    book = story.state.core.layers[key_of("a")]
-    assert list(book.retry_at or ()) == [run.range.start]
-    assert TaskRange(book.key, run.range.start, run.range.start + 1) == run.range
+    layer_state = story.scheduler.state.layers[key_of("a")]
+    assert list(layer_state.retry_at or ()) == [run.range.start]
+    assert TaskRange(layer_state.key, run.range.start, run.range.start + 1) == run.range

@@ -25,12 +25,12 @@ GPU = (("gpu", 1.0),)
 
 class Story:
     def __init__(self) -> None:
-        self.state, self.now, self.started = Scheduler(), 0.0, []
+        self.scheduler, self.now, self.started = Scheduler(), 0.0, []
 
     def say(self, event: object, after: float = 0.001) -> list[Instruction]:
         self.now += after
-        out = self.state.handle(event, self.now)
-        check(self.state)
+        out = self.scheduler.handle(event, self.now)
+        check(self.scheduler)
         self.started += [i for i in out if isinstance(i, StartBatch)]
         return out
 
@@ -167,9 +167,9 @@ def test_nothing_is_remembered_of_needs_whose_layers_are_forgotten() -> None:
     model.layer("b", 3, ("a", "one"), workers=("h1",), allow_other_workers=True)
     model.submit("me", "ab", [("b", 0, 3)])
     model.settle()
-    assert model.state.core.constraint_queues
+    assert model.scheduler.state.constraint_queues
     model.end()
-    core = model.state.core
-    assert not core.layers
-    assert not core.constraint_queues
-    assert not core.constraint_layers
+    state = model.scheduler.state
+    assert not state.layers
+    assert not state.constraint_queues
+    assert not state.constraint_layers

@@ -31,7 +31,7 @@ class Cluster:
     """A state with workers on hosts; runs last as long as told."""
 
     def __init__(self, *workers: tuple[str, str, str], slots: int = 1) -> None:
-        self.state = Scheduler()
+        self.scheduler = Scheduler()
         self.now = 0.0
         self.started: list[StartBatch] = []
         for name, host, rack in workers:
@@ -39,8 +39,8 @@ class Cluster:
 
     def say(self, event: object, at: float | None = None) -> list:
         self.now = self.now if at is None else at
-        out = self.state.handle(event, self.now)
-        check(self.state)
+        out = self.scheduler.handle(event, self.now)
+        check(self.scheduler)
         self.started += [i for i in out if isinstance(i, StartBatch)]
         return out
 
@@ -54,18 +54,18 @@ class Cluster:
 
     def run_all(self, each: float = 0.001, size: int = 8) -> None:
         for run in self.started:
-            if run.batch in self.state.core.batches:
+            if run.batch in self.scheduler.state.batches:
                 self.done(run, each, size)
 
     def warm_up(self) -> None:
         """One run on every worker: what is waited for then is a busy worker, not one that starts."""
-        self.submit(layer("w", 2 * len(self.state.core.workers)))
+        self.submit(layer("w", 2 * len(self.scheduler.state.workers)))
         self.run_all(each=0.0)
-        assert {run.worker for run in self.started} == set(self.state.core.workers)
+        assert {run.worker for run in self.started} == set(self.scheduler.state.workers)
         self.started.clear()
 
     def layer_summary(self, name: str) -> dict:
-        return next(s for s in self.state.summary()["layers"] if s["name"] == name)
+        return next(s for s in self.scheduler.summary()["layers"] if s["name"] == name)
 
 
 TWO = (("w1", "node1", "/r1"), ("w2", "NODE2.example", "/r2"))
@@ -101,12 +101,12 @@ def test_waiting_for_a_busy_host_is_bounded_first_node_then_rack_then_anywhere()
     cluster.warm_up()
     cluster.submit(scan(4, ("node1",)))
     assert [run.worker for run in cluster.started] == ["w1", "w1"]
-    assert cluster.state.wake_at == 3.0
+    assert cluster.scheduler.wake_at == 3.0
     cluster.say(Tick(), at=2.9)
     assert len(cluster.started) == 2
     cluster.say(Tick(), at=3.0)
     assert [run.worker for run in cluster.started[2:]] == ["w2", "w2"]
-    assert cluster.state.wake_at == 4.0
+    assert cluster.scheduler.wake_at == 4.0
     cluster.run_all()
     summary = cluster.layer_summary("a")
     assert (summary["tasks_node"], summary["tasks_rack"], summary["tasks_remote"]) == (2, 2, 0)
@@ -207,7 +207,7 @@ def test_runs_grow_to_the_target_and_shrink_at_the_end() -> None:
     cluster = Cluster(*TWO)
     cluster.submit(layer("a", 100_000))
     for run in cluster.started:
-        out = cluster.state.handle(
+        out = cluster.scheduler.handle(
             BatchDone(run.worker, run.batch, run.attempt, (8,) * len(run.range), 1e-5 * len(run.range)), 0
         )
         cluster.started += [i for i in out if isinstance(i, StartBatch)]
@@ -216,7 +216,7 @@ def test_runs_grow_to_the_target_and_shrink_at_the_end() -> None:
     assert max(lengths) == int(TARGET_SECONDS / 1e-5)
     assert len(lengths) < 150
     assert lengths[-1] < max(lengths) / 2
-    assert not cluster.state.core.batches
+    assert not cluster.scheduler.state.batches
 
 
 def test_long_tasks_travel_alone_and_are_not_hoarded() -> None:
@@ -225,7 +225,7 @@ def test_long_tasks_travel_alone_and_are_not_hoarded() -> None:
     for run in cluster.started[:30]:
         cluster.done(run, each=5.0)
     assert {len(run.range) for run in cluster.started} == {1}
-    held = Counter(run.worker.name for run in cluster.state.core.batches.values())
+    held = Counter(run.worker.name for run in cluster.scheduler.state.batches.values())
     assert held == {"w1": 4, "w2": 4}  # two slots, and one run waiting for each
 
 
@@ -236,7 +236,7 @@ def test_short_layers_of_one_item_are_given_in_numbers() -> None:
         cluster.submit(spec)
         if i == 3:
             cluster.run_all(each=1e-5)
-    assert 20 < len(cluster.state.core.batches) <= 64
+    assert 20 < len(cluster.scheduler.state.batches) <= 64
 
 
 def test_a_tail_is_recalled_for_an_idle_worker() -> None:
@@ -251,7 +251,7 @@ def test_a_tail_is_recalled_for_an_idle_worker() -> None:
     assert (recall.worker, recall.batch) == ("w1", cluster.started[2].batch)
     cluster.say(BatchReturned("w1", recall.batch, recall.attempt, 0))
     assert (cluster.started[-1].worker, cluster.started[-1].range) == ("w2", cluster.started[2].range)
-    assert second.batch in cluster.state.core.batches
+    assert second.batch in cluster.scheduler.state.batches
 
 
 def test_an_overdue_run_does_not_keep_what_waits_behind_it() -> None:
@@ -272,7 +272,7 @@ def recalled(cluster: Cluster) -> list[RecallBatch]:
     asked = []
     for _ in range(5):
         asked += [i for i in cluster.say(Tick(), at=cluster.now + 0.1) if isinstance(i, RecallBatch)]
-        running = next(run for run in cluster.started if run.batch in cluster.state.core.batches)
+        running = next(run for run in cluster.started if run.batch in cluster.scheduler.state.batches)
         cluster.now += 0.1
         cluster.done(running, each=0.2)
     return asked
@@ -301,12 +301,12 @@ def test_a_tail_is_recalled_for_an_idle_worker_on_the_same_node() -> None:
 def test_a_run_recalled_in_its_midst_is_cut_there() -> None:
     cluster = Cluster(("w1", "node1", "/r1"))
     cluster.submit(layer("a", 200))
-    while len((run := next(r for r in cluster.started if r.batch in cluster.state.core.batches)).range) < 8:
+    while len((run := next(r for r in cluster.started if r.batch in cluster.scheduler.state.batches)).range) < 8:
         cluster.done(run, each=0.003)
     cluster.say(BatchReturned("w1", run.batch, run.attempt, 2))
     cluster.say(BatchDone("w1", run.batch, run.attempt, (8, 8), 0.006))
-    book = cluster.state.core.layers[run.range.layer]
-    assert [int(c) for c in book.state[run.range.start : run.range.start + 2]] == [4, 4]
+    layer_state = cluster.scheduler.state.layers[run.range.layer]
+    assert [int(c) for c in layer_state.state[run.range.start : run.range.start + 2]] == [4, 4]
 
 
 def test_depth_first_before_breadth() -> None:
@@ -316,7 +316,7 @@ def test_depth_first_before_breadth() -> None:
     most = 0
     for run in cluster.started:
         cluster.done(run, each=1.0)
-        most = max(most, sum(book.counts[4] for book in cluster.state.core.layers.values()))
+        most = max(most, sum(layer_state.counts[4] for layer_state in cluster.scheduler.state.layers.values()))
     assert most <= 24
 
 

@@ -56,18 +56,18 @@ def test_the_others_go_on_while_a_suspect_is_alone() -> None:
     model.join_client("me")
     model.submit("me", "a", [("a", 0, 24)])
     for _ in range(2):  # whoever has a[0] dies
-        core = model.state.core
-        run = next(run for run in core.batches.values() if run.lo == 0)
+        state = model.scheduler.state
+        run = next(run for run in state.batches.values() if run.lo == 0)
         model.kill(run.worker.name)
         model.join_worker(f"w{model.pid}")
-    core = model.state.core
-    assert len(core.isolated_workers) == 1
-    (kept,) = core.isolated_workers.values()
-    assert not set(core.idle) & set(core.isolated_workers)
+    state = model.scheduler.state
+    assert len(state.isolated_workers) == 1
+    (kept,) = state.isolated_workers.values()
+    assert not set(state.idle) & set(state.isolated_workers)
     model.settle()
-    assert not core.isolated_workers
+    assert not state.isolated_workers
     assert not failed(model)
-    assert kept.index in core.idle
+    assert kept.index in state.idle
 
 
 def test_what_has_come_through_is_not_blamed_for_it_any_more() -> None:
@@ -83,4 +83,4 @@ def test_what_has_come_through_is_not_blamed_for_it_any_more() -> None:
         model.join_worker(f"w{model.pid}")
     model.settle()
     assert not failed(model)
-    assert not model.state.core.layers[key_of("a")].worker_deaths
+    assert not model.scheduler.state.layers[key_of("a")].worker_deaths

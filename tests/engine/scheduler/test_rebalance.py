@@ -41,11 +41,11 @@ def cluster(waits: list[list[float]], idle: int) -> Any:
     )
 
 
-def rebalanced(core: Any, patch: pytest.MonkeyPatch) -> tuple[list[int], int]:
+def rebalanced(state: Any, patch: pytest.MonkeyPatch) -> tuple[list[int], int]:
     """The runs that are asked for, in order, and how often a worker was looked at."""
     looks = 0
 
-    def longest_wait(core: Any, worker: Any) -> tuple[Any, float]:
+    def longest_wait(state: Any, worker: Any) -> tuple[Any, float]:
         nonlocal looks
         looks += 1
         left = [run for run in worker.batches if run.recalled_at is None]
@@ -53,8 +53,8 @@ def rebalanced(core: Any, patch: pytest.MonkeyPatch) -> tuple[list[int], int]:
 
     patch.setattr(assign, "_longest_wait", longest_wait)
     patch.setattr(assign.placement, "worth_waiting", lambda *_: 0.0)
-    assign.rebalance(core)
-    return [message.batch for message in core.instructions], looks
+    assign.rebalance(state)
+    return [message.batch for message in state.instructions], looks
 
 
 def greedy(waits: list[list[float]], idle: int) -> list[int]:

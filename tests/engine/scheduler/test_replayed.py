@@ -42,7 +42,7 @@ def test_copies_that_a_client_has_asked_for_stay_when_a_task_has_used_the_result
     assert len(model.workers[other].store) >= 1
     model.kill(holder)
     model.settle()
-    assert model.executed[model.span("a", 0, 1)[0], 0] == 1
+    assert model.executed[model.task_range("a", 0, 1)[0], 0] == 1
     model.end()
 
 
@@ -106,7 +106,7 @@ def test_a_client_that_comes_back_under_its_name_has_no_runs_of_the_one_before()
     model.leave_client("c2")
     model.join_client("c2")
     model.settle()
-    assert model.state.core.clients["c2"].running == 0
+    assert model.scheduler.state.clients["c2"].running == 0
 
 
 def test_inputs_fetched_for_a_run_that_was_given_to_others_do_not_stay() -> None:
@@ -204,7 +204,7 @@ def test_a_copy_on_its_way_when_the_scheduler_died_is_dropped_if_nobody_wants_it
     model.step("w1", 1)
     model.report("w1")
     model.step("w1", 1)
-    (run,) = [run for run in model.workers["w1"].runs if run.start.sources]
+    (run,) = [run for run in model.workers["w1"].batches if run.start.sources]
     assert not run.begun  # it fetches
     model.leave_client("c0")
     model.restart()

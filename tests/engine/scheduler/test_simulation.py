@@ -111,7 +111,9 @@ PLANTED = [
     pytest.param(
         recovery, "adopt_results", lose_nothing, AssertionError, id="what workers bring along is not looked at"
     ),
-    pytest.param(epoch, "is_taking_inventory", lambda core: False, AssertionError, id="nobody waits for the inventory"),
+    pytest.param(
+        epoch, "is_taking_inventory", lambda state: False, AssertionError, id="nobody waits for the inventory"
+    ),
     pytest.param(speculate, "cancel_copy", lose_nothing, Broken, id="a twin is forgotten"),
 ]
 
@@ -135,16 +137,16 @@ def test_a_planted_fault_is_found_and_its_script_shows_it(
 def test_the_books_are_really_checked() -> None:
     """A state with a lost count, a forgotten group or a missing holder does not pass."""
     for damage in (
-        lambda book: book.dependent_refs.__setitem__(0, 7),
-        lambda book: book.ready.clear(),
-        lambda book: book.counts.__setitem__(1, 3),
-        lambda book: book.client_refs.__setitem__(1, 0),
+        lambda layer_state: layer_state.dependent_refs.__setitem__(0, 7),
+        lambda layer_state: layer_state.ready.clear(),
+        lambda layer_state: layer_state.counts.__setitem__(1, 3),
+        lambda layer_state: layer_state.client_refs.__setitem__(1, 0),
     ):
         model = Model()
         model.join_client("me")
         spec = layer("a", 3)
         model.event(GraphSubmitted("me", (spec,), (whole(spec),)))
-        check(model.state)
-        damage(model.state.core.layers[spec.key])
+        check(model.scheduler)
+        damage(model.scheduler.state.layers[spec.key])
         with pytest.raises(Broken):
-            check(model.state)
+            check(model.scheduler)

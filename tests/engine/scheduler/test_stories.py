@@ -47,7 +47,7 @@ class Story:
     """A state, a clock, and shorthand. Every event is followed by a check of the books."""
 
     def __init__(self, *workers: str, slots: int = 1) -> None:
-        self.state = Scheduler()
+        self.scheduler = Scheduler()
         self.now = 0.0
         self.started: list[StartBatch] = []
         for name in workers:
@@ -55,8 +55,8 @@ class Story:
 
     def say(self, event: Event, after: float = 0.001) -> list[Instruction]:
         self.now += after
-        out = self.state.handle(event, self.now)
-        check(self.state)
+        out = self.scheduler.handle(event, self.now)
+        check(self.scheduler)
         self.started += of(StartBatch, out)
         return out
 
@@ -89,11 +89,11 @@ class Story:
         while seen < len(self.started):
             run = self.started[seen]
             seen += 1
-            if run.range.layer in keys and run.batch in self.state.core.batches:
+            if run.range.layer in keys and run.batch in self.scheduler.state.batches:
                 self.done(run, size)
 
     def code(self, spec: LayerSpec, item: int = 0) -> int:
-        return int(self.state.core.layers[spec.key].state[item])
+        return int(self.scheduler.state.layers[spec.key].state[item])
 
 
 def of(kind: type, out: Iterable[Instruction]) -> list:
@@ -155,7 +155,7 @@ def test_a_dead_workers_results_are_made_again_only_where_they_are_needed() -> N
     a, b = layer("a", 6), layer("b", 6, ("a", OneToOne()))
     story.submits(a, b)
     story.run_all(a, b)
-    lost = [span for span, worker in story.state.holder_of(whole(b)) if worker == "w2"]
+    lost = [span for span, worker in story.scheduler.holder_of(whole(b)) if worker == "w2"]
     before = len(story.started)
     out = story.dies("w2")
     assert [tell.range for tell in of(NotifyLost, out)] == lost
@@ -164,7 +164,7 @@ def test_a_dead_workers_results_are_made_again_only_where_they_are_needed() -> N
     items = {i for span in lost for i in range(*span[1:])}
     for spec in (a, b):  # a's results had been freed: lineage makes those of the lost items again
         assert {i for run in again if run.range.layer == spec.key for i in range(*run.range[1:])} == items
-    assert story.state.core.layers[b.key].counts[4] == 6
+    assert story.scheduler.state.layers[b.key].counts[4] == 6
 
 
 def test_a_dead_workers_runs_go_to_others() -> None:
@@ -219,7 +219,7 @@ def test_a_poisonous_task_is_given_up_with_the_reasons_and_spares_its_neighbours
     story.done(story.run_of(a, 0), each=0.001)
     poisonous, deaths, told = 2, 0, []
     while story.code(a, poisonous) != 5:
-        run = next(iter(story.state.core.batches.values()))
+        run = next(iter(story.scheduler.state.batches.values()))
         if run.lo <= poisonous < run.hi:
             deaths += 1
             out = story.dies(run.worker.name, f"exit code 139 ({deaths})")
@@ -244,7 +244,7 @@ def test_a_worker_that_was_asked_to_go_blames_nobody() -> None:
     for i in range(5):
         story.joins(f"w{i + 1}")
         story.say(WorkerLeft(f"w{i}", "scaled down", clean=True))
-    assert not story.state.core.layers[a.key].worker_deaths
+    assert not story.scheduler.state.layers[a.key].worker_deaths
 
 
 def test_an_error_reaches_all_that_depend_on_it_with_its_origin() -> None:
@@ -292,7 +292,7 @@ def test_of_two_workers_that_do_not_reach_each_other_none_is_asked_for_ever() ->
     a, b = layer("a", 40), layer("b", 1, ("a", Broadcast()))
     story.submits(a, b)
     other, tried = {"w1": "w2", "w2": "w1"}, []
-    while running := [run for run in story.started if run.batch in story.state.core.batches]:
+    while running := [run for run in story.started if run.batch in story.scheduler.state.batches]:
         run = next((run for run in running if run.worker != "w3"), running[0])
         cut = tuple([span for span, holder in run.sources if holder == other.get(run.worker)])
         if cut:
@@ -342,7 +342,7 @@ def test_copies_that_somebody_asked_for_stay_when_no_run_needs_them(asked: bool)
     story.run_all(b)
     story.say(Released("me", (whole(b),)))
     story.say(CopiesMade(taker, (whole(a),) if asked else ()))  # it has answered, if it was asked
-    assert requests.holders(story.state.core, whole(a))[0][1:] == ([taker] if asked else [])
+    assert requests.holders(story.scheduler.state, whole(a))[0][1:] == ([taker] if asked else [])
     out = story.dies(story.run_of(a).worker)
     assert bool(of(NotifyLost, out)) is not asked
 
@@ -357,7 +357,7 @@ def test_cancel_stops_what_nobody_else_wants() -> None:
     assert len(of(RecallBatch, out)) == 2
     for run in list(story.started):
         out = story.say(BatchReturned("w", run.batch, run.attempt, 0))
-    assert not story.state.core.batches
+    assert not story.scheduler.state.batches
     assert not of(StartBatch, out)
 
 
@@ -378,7 +378,7 @@ def test_a_client_that_leaves_takes_its_work_along() -> None:
     story.submits(b, client="you")
     story.say(ClientLeft("me"))
     story.run_all(a, b)
-    assert list(story.state.core.layers) == [b.key]
+    assert list(story.scheduler.state.layers) == [b.key]
 
 
 def test_two_contents_under_one_key_and_unknown_layers_are_refused() -> None:
@@ -389,7 +389,7 @@ def test_two_contents_under_one_key_and_unknown_layers_are_refused() -> None:
     assert "another layer of 2 items, not 3" in of(NotifyFailed, out)[0].error.message
     out = story.submits(layer("d", 1, ("c", OneToOne())))
     assert "needs a layer that is not in the graph" in of(NotifyFailed, out)[0].error.message
-    assert len(story.state.core.layers) == 1
+    assert len(story.scheduler.state.layers) == 1
 
 
 def test_an_empty_layer_is_complete() -> None:

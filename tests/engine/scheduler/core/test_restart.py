@@ -58,19 +58,19 @@ class Story:
         self.now += after
         if isinstance(event, JOURNALED):
             self.journal.append((self.now, event))
-        out = self.state.handle(event, self.now)
+        out = self.scheduler.handle(event, self.now)
         self.journal += [(self.now, failed) for failed in failures(out)]
-        check(self.state)
+        check(self.scheduler)
         self.started += of(StartBatch, out)
         return out
 
     def dies(self, compacted: bool = False) -> None:
         if compacted:
-            self.journal = [(self.now, snapshot(self.state.core))]
+            self.journal = [(self.now, snapshot(self.scheduler.state))]
         self.epoch += 1
         self.now += 1.0
-        self.state = replay(self.journal, EpochOpened(self.epoch, tuple(self.workers), GRACE), self.now)
-        check(self.state)
+        self.scheduler = replay(self.journal, EpochOpened(self.epoch, tuple(self.workers), GRACE), self.now)
+        check(self.scheduler)
 
     def joins(
         self, name: str, *running: StartBatch, holdings: Iterable[TaskRange] = (), slots: int = 1
@@ -132,7 +132,7 @@ def test_a_worker_that_stays_away_is_done_without_after_the_grace() -> None:
     first, second = story.run_of(a, 0), story.run_of(a, 1)
     story.dies()
     story.joins("w1", first)
-    wake = story.state.wake_at
+    wake = story.scheduler.wake_at
     assert wake is not None
     assert story.say(Tick(), wake - story.now - 0.01) == []
     out = story.say(Tick(), 0.02)
@@ -169,7 +169,7 @@ def test_what_was_released_and_cancelled_stays_so() -> None:
     story.say(Released("me", (whole(a),)))
     story.say(CancelRequested("me", (whole(b),)))
     story.dies()
-    assert list(story.state.core.layers) == [c.key]
+    assert list(story.scheduler.state.layers) == [c.key]
     out = story.joins("w", running, holdings=[TaskRange(b.key, 0, 1)])
     assert of(RecallBatch, out) == [RecallBatch("w", running.batch, running.attempt)]
     assert FreeRanges("w", (TaskRange(b.key, 0, 1),)) in out
@@ -232,7 +232,7 @@ def test_copies_that_a_queued_run_needs_are_kept() -> None:
     while at < len(runs):
         out += story.done(runs[at])
         runs = runs[: at + 1] + [
-            run for run in story.started if run.range.layer == b.key and run.batch in story.state.core.batches
+            run for run in story.started if run.range.layer == b.key and run.batch in story.scheduler.state.batches
         ]
         at += 1
     assert {free.worker for free in of(FreeRanges, out)} == {"w2"}, "only its copies are of no use any more"
@@ -247,15 +247,15 @@ def test_a_snapshot_says_what_the_whole_journal_said() -> None:
     story.say(Released("me", (TaskRange(b.key, 3, 9),)))
     for at in range(12):
         story.done(story.started[at])
-    before = snapshot(story.state.core)
+    before = snapshot(story.scheduler.state)
     again = replay([(0.0, before)], EpochOpened(9), 1.0)
     check(again)
-    after = snapshot(again.core)
+    after = snapshot(again.state)
     assert (after.layers, after.requested, after.clients) == (before.layers, before.requested, before.clients)
     assert sorted(after.interests) == sorted(before.interests)
     assert isinstance(before, StateRestored)
     plain = replay(story.journal, EpochOpened(9), 1.0)
-    assert sorted(snapshot(plain.core).requested) == sorted(before.requested)
+    assert sorted(snapshot(plain.state).requested) == sorted(before.requested)
 
 
 def test_preferred_hosts_are_waited_for_again() -> None:
