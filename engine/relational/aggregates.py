@@ -1,7 +1,8 @@
-"""Aggregates in three steps that trees can combine: partial states, combined states, the value.
+"""Aggregates in three steps that partitions can share: partial states, combined states, the value.
 
-Each entry of `STEPS` says which states a partition gives, how states of one group are put together, and what comes of
-them. `evaluate` evaluates the steps; `relations.Aggregate` holds `Agg`s. Dtypes are what pandas gives on samples.
+Each entry of `STEPS` defines the states of a partition, how the states of a group are combined, and the value of
+combined states. `compiler.evaluate` computes the steps; `relations.Aggregate` holds `Agg`s. Dtypes are what pandas
+gives on samples.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from howdah.engine.relational.dtypes import BOOL, INT64, DType
 from howdah.errors import NotSupported, SchemaError
 
 AGGREGATES = ("sum", "mean", "min", "max", "count", "size", "nunique", "var", "std", "first", "last")
-"""Aggregates that people can ask for."""
+"""The aggregates of groups and columns."""
 
 NUMERIC_ONLY = ("sum", "mean", "var", "std")
 
@@ -27,6 +28,7 @@ class Agg:
     """An aggregate by name of a column expression; `source` is None for the number of rows ("size").
 
     grouped : whether per group; pandas' dtypes differ from those of a reduction of a whole column.
+    ddof : of "var" and "std", as in pandas.
 
     >>> Agg("mean", Col("x", INT64)).dtype.pandas, Agg("count", Col("x", INT64)).dtype.pandas
     ('float64', 'int64')
@@ -47,7 +49,7 @@ class Agg:
         if self.name == "any":
             return BOOL
         if self.source is None or self.name not in AGGREGATES:
-            raise NotSupported(f"{self}: not there yet: there are {', '.join(AGGREGATES)}")
+            raise NotSupported(f"{self}: is not supported yet: use one of {', '.join(AGGREGATES)}")
         have = self.source.dtype
         if have.kind == "decimal" and self.name in ("mean", "var", "std"):
             raise NotSupported(f'{self}: of Decimals: use .astype("float64") first')
@@ -79,9 +81,11 @@ States = list[pl.Expr]
 
 @dataclass(frozen=True, slots=True)
 class AggregateSteps:
-    """How an aggregate is computed. States are columns named by their number; `many` states per aggregate.
+    """How an aggregate is computed, as functions of Polars expressions.
 
-    partial : expression of the (clean) values -> states. combine : states' expressions -> states. finish : -> value.
+    partial : the values, missing ones null -> states of a partition.
+    combine : the states of several partitions -> states.
+    finish : states -> the value.
     """
 
     partial: Callable[[pl.Expr, Agg], States]
@@ -119,7 +123,7 @@ def _moments(x: pl.Expr, agg: Agg) -> States:
 
 
 def _chan(states: States) -> States:
-    """Chan, Golub and LeVeque's combination of means and sums of squares, over all parts at once."""
+    """Combine means and sums of squares of all parts at once (Chan, Golub and LeVeque)."""
     n, mean, squares = states
     whole = (n * mean).sum() / n.sum()
     return [n.sum(), whole.fill_nan(0.0), squares.sum() + (n * (mean - whole.fill_nan(0.0)) ** 2).sum()]
@@ -163,11 +167,11 @@ STEPS: dict[str, AggregateSteps] = {
 }
 
 STATES = {"mean": 2, "var": 3, "std": 3}
-"""How many states an aggregate has, where it is not one."""
+"""The number of states of an aggregate, where it is not one."""
 
 
 def as_pandas_dtype(name: str, agg: Agg) -> Column:
-    """The result column `name` as pandas types it: sums of narrow integers stay narrow while every group's sum fits."""
+    """The result column `name` with pandas' dtype: sums of narrow integers stay narrow if all groups' sums fit."""
     out = Col(name, agg.dtype)
     if agg.name != "sum" or not agg.grouped or agg.source is None:
         return out

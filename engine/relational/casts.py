@@ -1,7 +1,7 @@
-"""Conversions of a column expression to another dtype, with pandas' results and pandas' errors.
+"""Conversions of a column expression to another dtype, with pandas' results and errors.
 
-`astype` is what a user asks for; `widen_if_na` gives a nullable stored column the dtype that pandas would give it.
-Called by `howdah.engine.frame` and `dtype_resolution`.
+`astype` is the user's; `widen_if_na` gives a nullable stored column the dtype that pandas would give it. Called by
+`howdah.engine.frame` and `compiler.dtype_resolution`.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ def astype(source: Column, wanted: Any) -> Column:
         raise SchemaError(f"{source}.astype({wanted!r}): {error}") from None
     have = source.dtype
     if target == np.dtype(object) and have.pandas != "object":
-        raise NotSupported(f"{source}.astype(object): object columns of {have} are not there yet: keep {have}")
+        raise NotSupported(f"{source}.astype(object): object columns of {have} are not supported yet: keep {have}")
     if is_text(target):
         name = "str"
     elif isinstance(target, (np.dtype, pd.DatetimeTZDtype)):
         name = str(target)
     else:
-        raise NotSupported(f"{source}.astype({wanted!r}): only numpy's dtypes and str are there yet")
+        raise NotSupported(f"{source}.astype({wanted!r}): only numpy's dtypes and str are supported yet")
     if name == have.pandas:
         return source
     if have.kind == "datetime" and name == "str":
-        raise NotSupported(f"{source}.astype(str): use .dt.strftime with the format that you want")
+        raise NotSupported(f"{source}.astype(str): use .dt.strftime with a format")
     native = _native_cast(have, name)
     if native is not None:
         return Cast(source, native)
@@ -47,7 +47,7 @@ def astype(source: Column, wanted: Any) -> Column:
 
 
 def _native_cast(have: DType, name: str) -> DType | None:
-    """The type, where Polars' cast gives exactly what numpy's gives."""
+    """The type, where the casts of Polars and numpy give the same values; else None."""
     widths = {"int8": 8, "int16": 16, "int32": 32, "int64": 64, "uint8": 8, "uint16": 16, "uint32": 32, "uint64": 64}
     if name in ("float64", "float32") and (have.is_number or have.kind in ("bool", "decimal")):
         return DType(name, nullable=True)
@@ -65,7 +65,10 @@ def _native_cast(have: DType, name: str) -> DType | None:
 
 
 def widen_if_na(source: Column, has_nulls: bool | None) -> Column:
-    """An integer or bool column that may hold nulls, as pandas has it: with room for them only if there are any."""
+    """A nullable integer or bool column as pandas has it: float64 or object if any value is missing, else as it is.
+
+    `has_nulls` is None where statistics do not tell.
+    """
     have = source.dtype
     if not (have.is_integer or have.kind == "bool") or not have.nullable:
         return source

@@ -1,8 +1,8 @@
-"""Column expressions: immutable, typed when they are built, named by content; they compute nothing.
+"""Column expressions: immutable nodes, typed when they are built, with a key of their content. They compute nothing.
 
-`Col`, `Lit`, `Constant`, `Binary`, `Call`, `Cast` and `DataDependent` are all there is. A node derives its dtype at
-construction by asking pandas on one-row samples (`dtypes`), so what pandas refuses is refused on the line that writes
-it. `polars_expr` turns them into Polars expressions. Built by `frame` and by the rules; anybody may read them.
+The kinds are `Col`, `Lit`, `Constant`, `Binary`, `FunctionCall`, `Cast` and `DataDependent`. A node derives its dtype
+at construction by applying pandas to one-row samples (`dtypes`), so an operation that pandas refuses raises on the line
+that writes it. `compiler.polars_expr` turns expressions into Polars'. Built by `frame` and by the rules.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Col(Column):
 
 @dataclass(frozen=True, repr=False)
 class Lit(Column):
-    """A scalar. As an operand it takes part by pandas' rules for scalars, so it has no dtype of its own until then."""
+    """A scalar. As an operand it follows pandas' rules for scalars: the other operand decides the dtype."""
 
     value: Any
     dtype: DType = field(init=False)
@@ -92,7 +92,7 @@ class Lit(Column):
 
 @dataclass(frozen=True, repr=False)
 class Constant(Column):
-    """A column with the same value in every row, which is what pandas makes of an assigned scalar.
+    """A column with the same value in every row: an assigned scalar.
 
     >>> narrow = Col("a", DType("int8"))
     >>> Binary("+", narrow, Constant(1)).dtype.pandas, Binary("+", narrow, Lit(1)).dtype.pandas
@@ -172,9 +172,11 @@ class Binary(Column):
             )
         if self.op in COMPARISONS or found.kind == "bool":
             return BOOL
-        hole = {"decimal": "nan", "date": "NaT"}.get(found.kind, "None")
+        na_value = {"decimal": "nan", "date": "NaT"}.get(found.kind, "None")
         return (
-            found.as_nullable(hole) if found.is_float or left.is_nullable or right.is_nullable else found.as_non_null()
+            found.as_nullable(na_value)
+            if found.is_float or left.is_nullable or right.is_nullable
+            else found.as_non_null()
         )
 
     def __str__(self) -> str:
@@ -182,7 +184,7 @@ class Binary(Column):
 
 
 @dataclass(frozen=True)
-class Call(Column):
+class FunctionCall(Column):
     """A row-wise function by name (`functions.FUNCTIONS`) of one or two columns, with literal parameters."""
 
     function: str
@@ -196,16 +198,16 @@ class Call(Column):
         have = self.source.dtype
         sample = have.sample_with_na() if self.function == "fillna" and have.is_nullable else have.sample()
         if self.source.dtype.kind == "str" and str(dict(self.params).get("dtype")).startswith("datetime64"):
-            sample = pd.Series(["2020-01-01"], dtype="str")  # the usual sample text is no date
+            sample = pd.Series(["2020-01-01"], dtype="str")  # the sample of text is no date
         other = self.other.value if isinstance(self.other, Lit) else self.other.dtype.sample() if self.other else None
         key = _key(self.function, repr(self.params), sample, other)
         found = derive_dtype(str(self), key, lambda: function.pandas_form(sample, other, **dict(self.params)))
-        may_miss = self.source.dtype.is_nullable or bool(self.other and self.other.dtype.is_nullable)
+        nullable = self.source.dtype.is_nullable or bool(self.other and self.other.dtype.is_nullable)
         if self.function == "fillna":
-            may_miss = bool(self.other and self.other.dtype.is_nullable)
-        hole = "NaT" if self.function == "dt.date" else have.na_value
-        keeps = found.is_float or (may_miss and found.kind != "bool")
-        object.__setattr__(self, "dtype", found.as_nullable(hole) if keeps else found.as_non_null())
+            nullable = bool(self.other and self.other.dtype.is_nullable)
+        na_value = "NaT" if self.function == "dt.date" else have.na_value
+        keeps = found.is_float or (nullable and found.kind != "bool")
+        object.__setattr__(self, "dtype", found.as_nullable(na_value) if keeps else found.as_non_null())
 
     def __str__(self) -> str:
         others = [str(self.other)] if self.other else []
@@ -215,7 +217,7 @@ class Call(Column):
 
 @dataclass(frozen=True)
 class Cast(Column):
-    """Another dtype for the same values, where Polars and numpy agree on them (`casts.astype` decides)."""
+    """The same values with another dtype, where the casts of Polars and numpy agree (`casts.astype` decides)."""
 
     source: Column
     dtype: DType
@@ -258,7 +260,7 @@ class DataDependent(Column):
         )
 
 
-# -- asking pandas --------------------------------------------------------------------------------------------------
+# -- dtypes by pandas --------------------------------------------------------------------------------------------------
 
 _derived: dict[Any, DType] = {}
 MAX_DERIVED = 4096
@@ -266,7 +268,11 @@ MAX_DERIVED = 4096
 
 
 def derive_dtype(what: str, key: Any, how: Callable[[], Any]) -> DType:
-    """The type of the Series that pandas makes of `how()`; pandas' refusals become SchemaErrors that name `what`."""
+    """The type of the Series that `how` returns.
+
+    `key` identifies the operation, to remember its dtype; None is not remembered. An error of pandas becomes a
+    SchemaError that names `what`.
+    """
     if key is not None and (known := _derived.get(key)) is not None:
         return known
     with warnings.catch_warnings():
@@ -313,7 +319,7 @@ def as_column(value: Any) -> Column:
 
 
 def binary(op: str, left: Any, right: Any) -> Column:
-    """An operation as pandas does it, with whatever depends on the data made an `DataDependent`."""
+    """An operation with pandas' result; a `DataDependent` where the dtype depends on the values."""
     left, right = _parsed(op, as_column(left), as_column(right)), _parsed(op, as_column(right), as_column(left))
     node = Binary(op, left, right)
     whole = left.dtype.is_integer and right.dtype.is_integer
@@ -323,7 +329,7 @@ def binary(op: str, left: Any, right: Any) -> Column:
     if not isinstance(right, Lit):
         return DataDependent(Binary("==", right, Lit(0)), floats, node)
     # pandas' x % 0 is float64 always, its x // 0 only where there is a row.
-    return floats if op == "%" else DataDependent(Call("notna", left), floats, left)
+    return floats if op == "%" else DataDependent(FunctionCall("notna", left), floats, left)
 
 
 def _as_float(node: Column) -> Column:
@@ -331,7 +337,7 @@ def _as_float(node: Column) -> Column:
 
 
 def _parsed(op: str, node: Column, beside: Column) -> Column:
-    """Text beside a datetime means the moment that it spells, as in pandas."""
+    """Text that is compared with a datetime, as the time that it spells, as in pandas."""
     if isinstance(node, Lit) and isinstance(node.value, str) and beside.dtype.kind == "datetime" and op in COMPARISONS:
         try:
             return Lit(pd.Timestamp(node.value, tz=beside.dtype.tz or None))
@@ -341,12 +347,12 @@ def _parsed(op: str, node: Column, beside: Column) -> Column:
 
 
 def call(function: str, source: Column, other: Any = None, **params: Any) -> Column:
-    """A row-wise function. When pandas' dtype depends on whether values are missing, an `DataDependent`."""
+    """A row-wise function; a `DataDependent` where pandas' dtype depends on missing values."""
     known = FUNCTIONS[function]
     extra = None if other is None else as_column(other)
     if function == "fillna" and not source.dtype.is_nullable:
         return source
-    node = Call(function, source, extra, tuple(sorted(params.items())))
+    node = FunctionCall(function, source, extra, tuple(sorted(params.items())))
     if source.dtype.is_nullable and not source.dtype.is_float and (node.dtype.is_number or node.dtype.kind == "bool"):
         pair = source.dtype.sample_with_na()
         beside = extra.value if isinstance(extra, Lit) else None
@@ -357,8 +363,8 @@ def call(function: str, source: Column, other: Any = None, **params: Any) -> Col
 
 
 def isna(source: Column) -> Column:
-    """Whether a value is missing; a constant where none can be."""
-    return Call("isna", source)
+    """Whether a value is missing."""
+    return FunctionCall("isna", source)
 
 
 def substitute(node: Column, by: dict[str, Column]) -> Column:

@@ -1,6 +1,7 @@
-"""Between Polars and pandas: the one place where values take pandas' dtypes, and come back from them.
+"""Conversion between Polars and pandas: the only place where values take pandas' dtypes, and come back from them.
 
-`frame` uses it for final answers and `map_partitions`; `polars_expr` for the few functions that run as pandas.
+Called by `frame` for results, by `compiler.evaluate` for `map_partitions`, and by `compiler.polars_expr` for functions
+that run as pandas.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import polars as pl
 from howdah.engine.relational.dtypes import OBJECTS, DType
 from howdah.errors import SchemaError
 
-_HOLES: dict[str, Any] = {"None": None, "nan": np.nan, "NaT": pd.NaT}
+_NA_VALUES: dict[str, Any] = {"None": None, "nan": np.nan, "NaT": pd.NaT}
 
 
 def to_pandas(values: pl.Series, dtype: DType) -> Any:
@@ -27,7 +28,7 @@ def to_pandas(values: pl.Series, dtype: DType) -> Any:
     <StringDtype(na_value=nan)>
     """
     if (dtype.is_integer or dtype.kind == "bool") and values.null_count():
-        # Nulls are here only where the other side of an `DataDependent` is taken.
+        # The branch of a `DataDependent` that is not used may hold nulls.
         values = values.fill_null(False if dtype.kind == "bool" else 0)
     if dtype.is_number:
         return values.to_numpy(writable=True).astype(dtype.kind, copy=False)
@@ -42,9 +43,9 @@ def to_pandas(values: pl.Series, dtype: DType) -> Any:
         return _stamps(values, "m8", dtype)
     out = np.empty(len(values), dtype=object)
     out[:] = values.to_list()
-    hole = _HOLES[dtype.na_value]
-    if hole is not None and values.null_count():
-        out[values.is_null().to_numpy()] = hole
+    na_value = _NA_VALUES[dtype.na_value]
+    if na_value is not None and values.null_count():
+        out[values.is_null().to_numpy()] = na_value
     return out
 
 
@@ -61,11 +62,12 @@ def to_series(values: pl.Series, dtype: DType, name: Any = None) -> Any:
 
 
 def from_pandas(values: Any, dtype: DType) -> pl.Series:
-    """A Polars Series that carries a pandas Series of type `dtype`.
+    """A Polars Series with the values of a pandas Series of type `dtype`.
 
     Raises
     ------
-    SchemaError : when the values do not fit the type that was promised.
+    SchemaError
+        The values are not of that type.
     """
     kind = dtype.polars
     try:
@@ -75,11 +77,11 @@ def from_pandas(values: Any, dtype: DType) -> pl.Series:
             return _ticks(values, dtype)
         if dtype.kind == "str":
             return pl.Series(values=pl.from_pandas(values.astype("str")).cast(pl.String))
-        if dtype.is_number and values.dtype.kind == "f" and not dtype.is_float:  # integers with room for missing ones
+        if dtype.is_number and values.dtype.kind == "f" and not dtype.is_float:  # widened by pandas
             return pl.Series(values=values.to_numpy(), nan_to_null=True).cast(kind)
         return pl.Series(values=values.to_numpy(), nan_to_null=False).cast(kind)
     except (pl.exceptions.PolarsError, TypeError, ValueError) as error:
-        raise SchemaError(f"values of dtype {values.dtype} do not fit the promised {dtype}: {error}") from error
+        raise SchemaError(f"values of dtype {values.dtype} are not of the declared type {dtype}: {error}") from error
 
 
 def _ticks(values: Any, dtype: DType) -> pl.Series:
@@ -118,7 +120,7 @@ def frame_to_pandas(
             [to_series(table[name], schema[name]) for _, name in index], names=[label for label, _ in index]
         )
     series = [to_series(table[name], schema[name]) for _, name in columns]
-    # The dtype again: pandas makes times of an object column that holds nothing but NaT.
+    # The dtype again: pandas turns an object column of NaT alone into times.
     data = {i: pd.Series(s.array, index=rows, dtype=s.dtype) for i, s in enumerate(series)}
     frame = pd.DataFrame(data, index=rows)
     frame.columns = pd.Index([label for label, _ in columns], dtype=None if columns else "str")

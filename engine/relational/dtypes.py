@@ -1,12 +1,13 @@
-"""What a column is: the dtype that pandas would show, and the Polars dtype that carries it.
+"""The types of columns: the dtype that pandas would show, and the Polars dtype that carries the values.
 
-pandas is the answer key, so it is also whom we ask: every type has a tiny pandas sample, an operation is tried on the
-samples, and the dtype of what comes out is the dtype of the expression (`columns`). Everything in `relational` and
-`frame` may use this module.
+pandas is the reference, so dtypes are derived by pandas: each type has a pandas sample of one row, an operation is
+applied to the samples, and the dtype of the result is the dtype of the expression (`columns`). Everything in
+`relational` and `frame` may use this module.
 
-Missing values are nulls in Polars. Columns that pandas holds in numpy without room for them (integers, bools) are
-never null, unless the type says ``nullable``: such a column must be resolved first (see `columns.DataDependent`).
-Floating-point columns may hold NaN *or* null for missing; whoever must tell missing from present calls `lower.known`.
+Missing values are nulls in Polars. pandas holds integers and bools in numpy arrays without room for missing values; a
+column of these holds no null unless its type is ``nullable``, and then its dtype depends on the data and has to be
+resolved (see `columns.DataDependent`). A missing value of a floating-point column is NaN *or* null;
+`polars_expr.na_as_null` makes it null.
 """
 
 from __future__ import annotations
@@ -31,19 +32,21 @@ How = Literal["inner", "left", "right", "outer"]
 """Kinds of joins."""
 
 OBJECTS = ("date", "decimal", "anybool", "time", "bytes", "none")
-"""Kinds that pandas shows as dtype object: dates, Decimals, bools with missing values, times, bytes, nothing at all."""
+"""Kinds that pandas shows as dtype object: dates, Decimals, bools with missing values, times, bytes, all missing."""
 
 
 @dataclass(frozen=True, slots=True)
 class DType:
     """The type of a column.
 
+    Attributes
+    ----------
     kind : a numpy name (``int8`` to ``uint64``, ``float32``, ``float64``, ``bool``), ``str``, ``datetime``,
         ``timedelta``, one of `OBJECTS`, or ``unsupported``.
     unit, tz : of datetimes and timedeltas ("s", "ms", "us", "ns"); for ``unsupported``, what it is.
-    scale : digits behind the point of a decimal.
-    nullable : False promises that no value is missing. Floats are always taken to be nullable.
-    na_value : how pandas shows a missing value of an object column: "None", "nan" or "NaT".
+    scale : digits after the decimal point.
+    nullable : False when no value is missing. Floats are nullable whatever this says (`is_nullable`).
+    na_value : the missing value of an object column in pandas: "None", "nan" or "NaT".
 
     >>> DType("datetime", unit="us").pandas, DType("date").pandas, DType("int64").polars
     ('datetime64[us]', 'object', Int64)
@@ -73,6 +76,7 @@ class DType:
 
     @property
     def is_nullable(self) -> bool:
+        """Whether values may be missing."""
         return self.nullable or self.is_float
 
     @property
@@ -102,15 +106,15 @@ class DType:
         return replace(self, nullable=False)
 
     def as_nullable(self, na_value: str | None = None) -> DType:
-        """The same type with room for missing values."""
+        """The same type with missing values, shown as `na_value` by pandas."""
         return replace(self, nullable=True, na_value=na_value or self.na_value)
 
     def sample(self) -> Any:
-        """One value of this type, as a pandas Series of one row."""
+        """A pandas Series of this type with one value."""
         return _sample(replace(self, nullable=False, na_value="None"), False)
 
     def sample_with_na(self) -> Any:
-        """One value and one missing value, as a pandas Series of two rows."""
+        """A pandas Series of this type with one value and one missing value."""
         return _sample(replace(self, nullable=False, na_value="None"), True)
 
 
@@ -126,7 +130,7 @@ FLOAT64 = DType("float64", nullable=True)
 
 
 def polars_unit(unit: str) -> Any:
-    """The unit of time in Polars, which has no seconds: `convert.to_pandas` gives them back."""
+    """The unit of time in Polars, which has no seconds; `convert.to_pandas` restores them."""
     return "ms" if unit == "s" else unit
 
 
@@ -164,7 +168,7 @@ def _sample(dtype: DType, with_na: bool) -> Any:
 
 
 def of_arrow(kind: pa.DataType, nulls: bool) -> DType:
-    """The type that `pd.read_parquet` gives a column of this Arrow type; `nulls`: whether any value may be missing."""
+    """The type that `pd.read_parquet` gives a column of this Arrow type; `nulls`: whether values may be missing."""
     if pa.types.is_boolean(kind):
         return DType("bool", nullable=nulls)
     if pa.types.is_integer(kind):
@@ -191,7 +195,7 @@ def of_arrow(kind: pa.DataType, nulls: bool) -> DType:
 
 
 def of_pandas(values: Any) -> DType:
-    """The type of a pandas Series; the values of object columns decide, and must be of one of `OBJECTS`."""
+    """The type of a pandas Series. Values decide for object columns; kinds besides `OBJECTS` are ``unsupported``."""
     kind = values.dtype
     nulls = bool(values.isna().any())
     if isinstance(kind, np.dtype):
@@ -211,35 +215,35 @@ def of_pandas(values: Any) -> DType:
 
 
 def is_text(kind: Any) -> bool:
-    """Whether a pandas dtype is `str`: the text whose missing value is NaN (`string`, whose is NA, is another)."""
+    """Whether a pandas dtype is `str`, the text with NaN for missing; `string`, with NA, is another dtype."""
     return isinstance(kind, pd.StringDtype) and kind.name == "str"
 
 
 def _of_objects(present: Any, nulls: bool, values: Any) -> DType:
-    hole = "None"
+    na_value = "None"
     if nulls:
         first = values[values.isna()].iloc[0]
-        hole = "None" if first is None else "NaT" if first is pd.NaT else "nan"
+        na_value = "None" if first is None else "NaT" if first is pd.NaT else "nan"
     kinds = {type(v) for v in present}
     if not kinds:
-        return DType("none", nullable=True, na_value=hole)
+        return DType("none", nullable=True, na_value=na_value)
     if kinds <= {bool, np.bool_}:
-        return DType("anybool", nullable=nulls, na_value=hole)
+        return DType("anybool", nullable=nulls, na_value=na_value)
     if kinds == {dt.date}:
-        return DType("date", nullable=nulls, na_value=hole)
+        return DType("date", nullable=nulls, na_value=na_value)
     if kinds == {dt.time}:
-        return DType("time", nullable=nulls, na_value=hole)
+        return DType("time", nullable=nulls, na_value=na_value)
     if kinds == {bytes}:
-        return DType("bytes", nullable=nulls, na_value=hole)
+        return DType("bytes", nullable=nulls, na_value=na_value)
     if kinds == {decimal.Decimal}:
         exponents = [v.as_tuple().exponent for v in present]
         if all(isinstance(e, int) for e in exponents):
-            return DType("decimal", scale=max(0, *(-e for e in exponents)), nullable=nulls, na_value=hole)
+            return DType("decimal", scale=max(0, *(-e for e in exponents)), nullable=nulls, na_value=na_value)
     return DType("unsupported", unit="object holding " + ", ".join(sorted(k.__name__ for k in kinds)[:3]))
 
 
 def key_type(left: DType, right: DType, how: How) -> DType:
-    """The type of a key column that both sides of a join share: pandas is asked, with one row on each side."""
+    """The type of a key column that both sides of a join share, derived by a join of two samples in pandas."""
     if left == right or left.pandas == right.pandas == "object":
         wide = left if left.scale >= right.scale else right
         return wide.as_nullable() if left.nullable or right.nullable else wide

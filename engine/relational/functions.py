@@ -1,7 +1,7 @@
-"""Row-wise functions by name: what pandas does (the answer key), and how Polars does the same where it can.
+"""Row-wise functions by name: pandas' form, which is the reference, and a Polars form with the same result.
 
-One table, `FUNCTIONS`. A function without a Polars form runs as pandas on the partition, and `explain()` says so.
-Used by `columns` (for dtypes) and `polars_expr` (for execution).
+`FUNCTIONS` has them all. A function without a Polars form runs as pandas on the partition, which `explain()` shows.
+Used by `columns` (for dtypes) and `compiler.polars_expr` (for execution).
 """
 
 from __future__ import annotations
@@ -115,13 +115,13 @@ TEXT = ("upper", "lower", "strip", "lstrip", "rstrip", "title", "capitalize", "s
         "contains", "startswith", "endswith", "replace", "zfill", "pad", "ljust", "rjust", "center", "match",
         "fullmatch", "count", "find", "isdigit", "isalpha", "isalnum", "isnumeric", "isupper", "islower", "isspace",
         "get", "repeat", "removeprefix", "removesuffix")  # fmt: skip
-"""Methods of `.str` that howdah has."""
+"""The methods of `.str`."""
 
 MOMENT = ("year", "month", "day", "hour", "minute", "second", "microsecond", "nanosecond", "quarter", "dayofyear",
           "day_of_year", "weekday", "dayofweek", "day_of_week", "date", "days_in_month", "is_month_start",
           "is_month_end", "is_quarter_start", "is_quarter_end", "is_year_start", "is_year_end",
           "is_leap_year")  # fmt: skip
-"""Properties of `.dt` that howdah has, for datetimes."""
+"""Properties of `.dt` for datetimes."""
 
 MOMENT_METHODS = ("normalize", "strftime", "floor", "ceil", "round", "day_name", "month_name", "total_seconds")
 SPAN = ("days", "seconds", "microseconds", "nanoseconds")

@@ -1,8 +1,9 @@
-"""Relations: immutable logical nodes, each with a schema derived at construction and a name made of its content.
+"""Relations: immutable logical nodes, each with a schema derived at construction and a key of its content.
 
-A node's rows have an order, and it is pandas' order. `Scan`, `InMemory`, `Persisted` and `StageInput` are leaves;
-`Filter`, `Head`, `Tail`, `Sort` and `Top` keep their source's columns; the others make a new schema. Nodes hold data
-and never execute: `rules` rewrite them, `lowering` lowers them to layers, `evaluate` evaluates them inside one task.
+A node's rows have an order, and it is pandas' order. `Scan`, `InMemory` and `Persisted` are leaves, `StageInput` is one
+inside of stages; `Filter`, `Head`, `Tail`, `Sort` and `Top` keep their source's columns; the others make a new schema.
+Nodes hold data and never execute: `rules` rewrite them, `compiler.lowering` turns them into layers, and
+`compiler.evaluate` computes them inside one task. Built by `frame` and by the rules.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from howdah.io.readers.table import Condition, Split, TableSource
 
 INDEX = "__index__"
-"""The hidden column of row labels that pandas would have given; index levels with names are INDEX + "0", "1", ..."""
+"""The hidden column of pandas' default row labels. The levels of another index are INDEX + "0", INDEX + "1", ..."""
 
 Schema = dict[str, DType]
 NamedColumns = tuple[tuple[str, Column], ...]
@@ -54,7 +55,7 @@ class Relation(Node["Relation"], family=True):
 
 
 def check_columns(relation: Relation, columns: Sequence[Column], where: str) -> None:
-    """Every column that the expressions read must be there."""
+    """Raise UnknownColumn unless the relation has every column that the expressions read."""
     for expression in columns:
         for name in expression.names():
             relation.require_column(name, where)
@@ -134,7 +135,7 @@ class InMemory(Relation):
 
 @dataclass(frozen=True)
 class Persisted(Relation):
-    """Rows that workers hold: `held` keeps them (see `engine.execute.persist_graph`)."""
+    """Rows that workers hold; `held` keeps them there (see `engine.execution.dispatch.persist_graph`)."""
 
     held: Any
     schema: Schema
@@ -219,7 +220,7 @@ class Tail(Relation):
 
 @dataclass(frozen=True)
 class Sort(Relation):
-    """Rows in the order of `by` (columns of the source); missing values last or first; `kind` as in pandas."""
+    """Rows in the order of the columns `by`; missing values last or first; `kind` as in pandas."""
 
     source: Relation
     by: tuple[str, ...]
@@ -233,7 +234,7 @@ class Sort(Relation):
 
     @property
     def stable(self) -> bool:
-        """Whether equal rows keep their order. By one column pandas leaves that to numpy's `kind` of sort."""
+        """Whether equal rows keep their order. For one column that depends on numpy's `kind` of sort."""
         return len(self.by) > 1 or self.kind in ("stable", "mergesort")
 
     def describe(self) -> str:
@@ -342,8 +343,12 @@ class Aggregate(Relation):
 class Join(Relation):
     """Rows of `left` beside the rows of `right` with equal keys (missing equals missing), in pandas' order.
 
-    `take` says, for each column of the result, the side ("left", "right", "key") and its column there; "key" is the
-    left value, or the right one where there is no left. `small`: the side that goes to every task ("" is undecided).
+    Attributes
+    ----------
+    take : for each column of the result its name, the side ("left", "right" or "key"), the column there, and the dtype.
+        "key" is the left value, or the right one where there is no left.
+    broadcast : the side that goes to every task, "left" or "right"; "" is undecided.
+    ordered : whether the order of the rows matters.
     """
 
     left: Relation
@@ -352,7 +357,7 @@ class Join(Relation):
     right_on: tuple[str, ...]
     how: How
     take: tuple[tuple[str, str, str, DType], ...]
-    small: str = ""
+    broadcast: str = ""
     ordered: bool = True
 
     @cached_property
@@ -361,13 +366,20 @@ class Join(Relation):
 
     def describe(self) -> str:
         on = ", ".join(a if a == b else f"{a} = {b}" for a, b in zip(self.left_on, self.right_on))
-        side = f", {self.small} side to every task" if self.small else ""
+        side = f", {self.broadcast} side to every task" if self.broadcast else ""
         return f"{self.how} join on {on}{side}"
 
 
 @dataclass(frozen=True)
 class MapPartitions(Relation):
-    """`fn` on the pandas frame of each partition. `code` is the function's content, `labels` pandas' column names."""
+    """`fn` on the pandas frame of each partition.
+
+    Attributes
+    ----------
+    code : the content hash of the function.
+    columns, index : the columns of the source that are the frame's columns, and (label, column) of its index levels.
+    schema : the columns of the result, those of the index (`index_out`) included.
+    """
 
     source: Relation
     fn: Callable[..., Any]

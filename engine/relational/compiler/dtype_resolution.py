@@ -14,7 +14,7 @@ from dataclasses import replace
 from howdah.engine.relational import relations
 from howdah.engine.relational.aggregates import Agg, as_pandas_dtype
 from howdah.engine.relational.casts import widen_if_na
-from howdah.engine.relational.columns import Binary, Call, Col, Column, DataDependent, binary, call
+from howdah.engine.relational.columns import Binary, Col, Column, DataDependent, FunctionCall, binary, call
 from howdah.engine.relational.dtypes import key_type
 from howdah.engine.relational.relations import Relation
 
@@ -50,7 +50,7 @@ def _open_conditions(node: Relation) -> list[DataDependent]:
 
 def _same_number(e: DataDependent) -> bool:
     """Parts of dates and lengths of text are the same numbers as floats: a predicate gives the same for both dtypes."""
-    return isinstance(e.if_false, Call) and e.if_false.function.startswith(("dt.", "str."))
+    return isinstance(e.if_false, FunctionCall) and e.if_false.function.startswith(("dt.", "str."))
 
 
 def _with_answers(node: Relation, compute_flags: FlagQuery) -> Relation:
@@ -70,22 +70,22 @@ def _with_answers(node: Relation, compute_flags: FlagQuery) -> Relation:
 
 
 def rebuild_typed(e: Column, change: Callable[[Column], Column]) -> Column:
-    """The expression with changed operands, built as it would be if it were written on them now."""
+    """The expression with changed operands, built anew where the kind of a dtype changed."""
     changed = e.map_children(change)
     kinds = [c.dtype.kind for c in e.children()]
     if changed is e or kinds == [c.dtype.kind for c in changed.children()]:
-        if isinstance(changed, Call) and changed.function == "fillna" and not changed.source.dtype.is_nullable:
+        if isinstance(changed, FunctionCall) and changed.function == "fillna" and not changed.source.dtype.is_nullable:
             return changed.source
         return changed
     if isinstance(changed, Binary):
         return binary(changed.op, changed.left, changed.right)
-    if isinstance(changed, Call):
+    if isinstance(changed, FunctionCall):
         return call(changed.function, changed.source, changed.other, **dict(changed.params))
     return changed
 
 
 def retype(node: Relation) -> Relation:
-    """The node with column references that have the types that its source now has."""
+    """The node with column references of the dtypes that its source has now."""
     sources = node.children()
     if isinstance(node, relations.Join):
         return _retyped_join(node)
@@ -107,7 +107,7 @@ def retype(node: Relation) -> Relation:
 
 
 def _retyped_sums(before: relations.Aggregate, now: relations.Aggregate) -> Relation:
-    """Sums whose values changed out to be narrow integers, read as pandas reads them."""
+    """An aggregate whose sums are now of narrow integers, with the dtypes that pandas gives these."""
     known = {n for n, a in before.aggs if isinstance(as_pandas_dtype(n, a), DataDependent)}  # the plan above has these
     narrow = {n: as_pandas_dtype(n, a) for n, a in now.aggs if n not in known}
     if not any(isinstance(e, DataDependent) for e in narrow.values()):

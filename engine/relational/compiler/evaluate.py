@@ -1,6 +1,6 @@
-"""A relation evaluated inside one task, as one lazy Polars query.
+"""The evaluation of a relation inside one task, as one lazy Polars query.
 
-`StageContext` holds the leaves. Called by the stages of `lowering`; runs on workers and in the client's process.
+`StageContext` holds what the leaves read. Called by `stage`; runs on workers and in the client's process.
 """
 
 from __future__ import annotations
@@ -49,11 +49,12 @@ def evaluate(node: relations.Relation, context: StageContext) -> pl.LazyFrame:
 
 
 def collect(query: pl.LazyFrame) -> pl.DataFrame:
-    """Run the query. Errors that Python functions raised inside it come out as themselves.
+    """Run the query. An exception of a Python function inside of it is raised as it was.
 
     Raises
     ------
-    NotSupported : a Decimal would need more than 38 digits.
+    NotSupported
+        A Decimal would need more than 38 digits.
     """
     try:
         return query.collect()
@@ -108,7 +109,7 @@ def _one_after_another(node: relations.Scan, stored: list[str], index: str | Non
 
 
 def _stored(name: str, dtype: DType) -> pl.Expr:
-    """A stored column in the Polars dtype that its kind has (times in seconds, decimals of any precision, ...)."""
+    """A stored column in the Polars dtype of its kind: times in seconds and decimals of any precision are cast."""
     if dtype.kind in ("str", "bool", "date", "bytes", "none", "anybool", "time"):
         return pl.col(name)
     return pl.col(name) if name != relations.INDEX and dtype.is_number else pl.col(name).cast(dtype.polars)
@@ -128,7 +129,7 @@ def _filter(node: relations.Filter, context: StageContext) -> pl.LazyFrame:
 def _project(node: relations.Project, context: StageContext) -> pl.LazyFrame:
     source = evaluate(node.source, context)
     fixed = [n for n, e in node.columns if not e.names()]
-    if fixed and len(fixed) == len(node.columns):  # constants alone would give one row
+    if fixed and len(fixed) == len(node.columns):  # of constants alone Polars gives one row
         return source.with_row_index("\1n").select("\1n", *polars_columns(node.columns)).drop("\1n")
     return source.select(polars_columns(node.columns)) if node.columns else source.select([])
 
@@ -146,8 +147,9 @@ def _map_partitions(node: relations.MapPartitions, context: StageContext) -> pl.
     out = node.fn(frame)
     out = out.to_frame(name=next(iter(node.schema))) if not hasattr(out, "columns") else out
     visible = [c for c in node.schema if c not in node.index_out]
-    if list(out.columns) != visible:
-        raise SchemaError(f"map_partitions: the function gave the columns {list(out.columns)}, its meta said {visible}")
+    found = list(out.columns)
+    if found != visible:
+        raise SchemaError(f"map_partitions: the function returned the columns {found}, its meta has {visible}")
     labels = out.index.to_frame(index=False)
     labels.columns = [*node.index_out]
     out = out.reset_index(drop=True)
@@ -182,7 +184,7 @@ def _sort(node: relations.Sort, context: StageContext) -> pl.LazyFrame:
             nulls_last=node.na_last,
             maintain_order=True,
         )
-    # One column by numpy's unstable sort: only pandas itself gives pandas' order of ties.
+    # One column by numpy's unstable sort: only pandas gives pandas' order of ties.
     table = collect(source)
     values = to_series(table[node.by[0]], node.schema[node.by[0]])
     order = values.sort_values(
@@ -284,7 +286,7 @@ def _join(node: relations.Join, context: StageContext) -> pl.LazyFrame:
 
 
 def _outer(left: pl.LazyFrame, right: pl.LazyFrame, on: list[str], nulls_last: list[bool]) -> pl.LazyFrame:
-    """An outer join in pandas' order: that of the keys. Missing keys come last, but missing times come first."""
+    """An outer join in pandas' order, that of the keys; missing keys are last, but missing times first."""
     one, other = left.with_row_index("\1left"), right.with_row_index("\1right")
     joined = one.join(other, on=on, how="full", nulls_equal=True, coalesce=True)
     return joined.sort([*on, "\1left", "\1right"], nulls_last=[*nulls_last, True, True])

@@ -97,7 +97,7 @@ class RelationalLowering(Lowering[Relation]):
         return OpenStage(relations.StageInput(0, stage.tree.schema, concatenate=True), 1, ((key, KToOne(n)),))
 
     def tree_reduce(self, stage: Stage, step: Callable[[Relation], Relation], label: str) -> Stage:
-        """`step` on every partition, then on groups of `fan_in` results, until one partition is left."""
+        """Apply `step` to every partition, then to groups of `fan_in` results, until one partition is left."""
         stage = stage.append(step)
         while stage.n > 1:
             key, n = self.close_stage(stage)
@@ -144,7 +144,7 @@ class RelationalLowering(Lowering[Relation]):
         left, right = self.lower(node.left), self.lower(node.right)
         if left.n == 1 and right.n == 1:
             return _side_by_side(node, left, right)
-        small = node.small or ("right" if right.n == 1 else "left")
+        small = node.broadcast or ("right" if right.n == 1 else "left")
         if small not in _CAN_SEND[node.how] and self._fit_together(node):
             return _side_by_side(node, self.gather(left), self.gather(right))
         self._check_broadcast(node, small)
@@ -156,18 +156,18 @@ class RelationalLowering(Lowering[Relation]):
         table = relations.StageInput(len(stage.inputs), getattr(node, small).schema, concatenate=True)
         one, two = (stage.tree, table) if small == "right" else (table, stage.tree)
         pattern: Pattern = Broadcast() if many or stage.n > 1 else OneToOne()
-        joined = replace(node, small=small, left=one, right=two)
+        joined = replace(node, broadcast=small, left=one, right=two)
         return replace(stage, tree=joined, inputs=(*stage.inputs, (key, pattern)))
 
     def _fit_together(self, node: relations.Join) -> bool:
         return estimated_bytes(node.left) + estimated_bytes(node.right) <= self.options.broadcast_bytes
 
     def _in_left_order(self, node: relations.Join) -> Stage:
-        """A join whose left side goes to every task: the tasks' rows come together and into the left side's order."""
+        """A join whose left side goes to every task: the rows of all tasks are sorted into the left side's order."""
         mark = "\1left row"
         numbered = relations.Number(node.left, mark)
         take = (*node.take, (mark, "left", mark, INT64))
-        loose = replace(node, left=numbered, take=take, small="left", ordered=False)
+        loose = replace(node, left=numbered, take=take, broadcast="left", ordered=False)
         rows = self.gather(self.lower(loose))
         wanted = tuple((n, Col(n, d)) for n, d in node.schema.items())
         return rows.append(
@@ -184,7 +184,7 @@ class RelationalLowering(Lowering[Relation]):
             )
         if small not in _CAN_SEND[node.how]:
             raise NotSupported(
-                f"merge(how={node.how!r}): rows without a partner are wanted from both sides, and these can be told "
+                f"merge(how={node.how!r}): rows without a partner are kept of both sides, and these are known "
                 f"only when both are in one place, which takes at most {self.options.broadcast_bytes / 2**20:,.0f} MiB "
                 "(stored) together: use how='left' or how='inner', or make the sides smaller first"
             )

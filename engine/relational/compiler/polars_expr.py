@@ -1,8 +1,8 @@
-"""Column expressions as Polars expressions that give pandas' values.
+"""Column expressions as Polars expressions with pandas' values.
 
-The one rule about missing values: a floating-point value is missing when it is null *or* NaN. Arithmetic lets both
-pass; every operation that must tell missing from present asks for `known` first, so a chain of arithmetic is
-normalised once, at its end. Called by `evaluate`; nobody else needs Polars expressions.
+A floating-point value is missing when it is null *or* NaN. Arithmetic passes both on; every operation that treats
+missing values apart calls `na_as_null` first, so a chain of arithmetic is normalised once, at its end. Called by
+`evaluate`.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from howdah.engine.relational.columns import (
     COMPARISONS,
     OPERATORS,
     Binary,
-    Call,
     Cast,
     Col,
     Column,
     Constant,
     DataDependent,
+    FunctionCall,
     Lit,
     is_na_literal,
 )
@@ -39,7 +39,7 @@ from howdah.engine.relational.functions import FUNCTIONS
 
 @dataclass(frozen=True, slots=True)
 class PolarsExpr:
-    """A Polars expression, and whether it may hold NaN (which means missing, as null does)."""
+    """A Polars expression, and whether its values may be NaN, which is missing like null."""
 
     expr: pl.Expr
     may_be_nan: bool = False
@@ -60,15 +60,15 @@ def to_polars(node: Column) -> PolarsExpr:
             return to_polars(node.chosen())
         case Binary():
             return _binary(node)
-        case Call():
+        case FunctionCall():
             return _call(node)
     raise TypeError(f"not a column expression: {node!r}")
 
 
 def na_as_null(node: Column) -> pl.Expr:
-    """The expression with every missing value a null."""
-    low = to_polars(node)
-    return low.expr.fill_nan(None) if low.may_be_nan else low.expr
+    """The expression with null for every missing value."""
+    polars = to_polars(node)
+    return polars.expr.fill_nan(None) if polars.may_be_nan else polars.expr
 
 
 def literal(value: Any, dtype: DType) -> pl.Expr:
@@ -137,7 +137,7 @@ def _tick(dtype: DType, unit: str) -> DType:
 
 
 def _operand(node: Column, dtype: DType) -> pl.Expr:
-    """One side of an operation, as the type that pandas computes in."""
+    """One side of an operation, cast to the type that pandas computes in."""
     if isinstance(node, Lit):
         return literal(node.value, dtype)
     expr = to_polars(node).expr
@@ -200,13 +200,13 @@ def _against_scalar(left: Column, right: Lit, op: str) -> pl.Expr | None:
         if isinstance(value, bool):
             value = int(value)
         out = OPERATORS[op](low.expr, pl.lit(value))
-        # Polars holds NaN to be greater than everything; pandas holds it to be missing.
+        # In Polars NaN is greater than everything; in pandas it is missing.
         return out & low.expr.is_not_nan() if low.may_be_nan and op in (">", ">=") else out
     return OPERATORS[op](low.expr, literal(value, right.dtype))  # type: ignore[no-any-return]
 
 
 def _decimal_against(expr: pl.Expr, scale: int, value: Any, op: str) -> pl.Expr | None:
-    """Decimals compare exactly, with floats too: by the nearest value below that the column can hold."""
+    """An exact comparison of Decimals with any number, by the largest value of the column's scale not above it."""
     if isinstance(value, float) and math.isinf(value):
         return pl.when(expr.is_not_null()).then((op in ("<", "<=") and value > 0) or (op in (">", ">=") and value < 0)
                                                 or op == "!=")  # fmt: skip
@@ -253,7 +253,7 @@ def _cast(source: Column, dtype: DType) -> PolarsExpr:
     )
 
 
-def _call(node: Call) -> PolarsExpr:
+def _call(node: FunctionCall) -> PolarsExpr:
     function = FUNCTIONS[node.function]
     params = dict(node.params)
     if has_polars_form(node):
@@ -276,8 +276,8 @@ def _call(node: Call) -> PolarsExpr:
     return PolarsExpr(_as_pandas(node, inputs, run), node.dtype.is_float)
 
 
-def has_polars_form(node: Call) -> bool:
-    """Whether Polars can do it; otherwise it runs as pandas on the partition."""
+def has_polars_form(node: FunctionCall) -> bool:
+    """Whether the function has a Polars form; otherwise it runs as pandas on the partition."""
     native = FUNCTIONS[node.function].polars_form
     if native is None or (node.other is not None and node.function != "fillna"):
         return False
@@ -286,7 +286,7 @@ def has_polars_form(node: Call) -> bool:
 
 def runs_as_pandas(node: Column) -> bool:
     """Whether this one node (not those below it) has no Polars form."""
-    if isinstance(node, Call):
+    if isinstance(node, FunctionCall):
         return not has_polars_form(node)
     if not isinstance(node, Binary) or node.op not in ARITHMETIC:
         return False

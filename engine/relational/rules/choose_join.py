@@ -1,4 +1,4 @@
-"""Which side of a join goes to every task, and whether its order matters."""
+"""Rule: which side of a join goes to every task, and whether the order of its rows matters."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def _choose(node: Relation, ordered: bool) -> Relation:
     elif not isinstance(node, (relations.Filter, relations.Project, relations.Join)):
         below = True
     node = node.map_children(lambda source: _choose(source, below))
-    return _sides(node, ordered) if isinstance(node, relations.Join) and not node.small else node
+    return _sides(node, ordered) if isinstance(node, relations.Join) and not node.broadcast else node
 
 
 def _sides(node: relations.Join, ordered: bool) -> relations.Join:
     if node.how in ("left", "outer"):
-        return replace(node, small="right", ordered=ordered)
+        return replace(node, broadcast="right", ordered=ordered)
     if node.how == "right":
-        return replace(node, small="left", ordered=ordered)
+        return replace(node, broadcast="left", ordered=ordered)
     left, right = estimated_bytes(node.left), estimated_bytes(node.right)
     keep_order = ordered and right <= current_options().broadcast_bytes  # the left side's order is the join's
-    return replace(node, small="right" if keep_order or right <= left else "left", ordered=ordered)
+    return replace(node, broadcast="right" if keep_order or right <= left else "left", ordered=ordered)

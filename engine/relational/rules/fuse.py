@@ -1,4 +1,4 @@
-"""Neighbouring derivations become one, and derivations that change nothing go."""
+"""Rule: neighbouring projections become one, and projections that change nothing are removed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Filters move down: past derivations, sorts and joins, and as statistics' conditions into the scan."""
+"""Rule: filters move down, past projections, sorts and joins, and as conditions on statistics into the scan."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 import pandas as pd
 
 from howdah.engine.relational import relations
-from howdah.engine.relational.columns import Binary, Call, Col, Column, Lit, is_unresolved, substitute
+from howdah.engine.relational.columns import Binary, Col, Column, FunctionCall, Lit, is_unresolved, substitute
 from howdah.engine.relational.relations import Relation
 
 
 def push_filter(plan: Relation) -> Relation:
-    """Filter as early as the answer allows, and let the scan leave out row groups that cannot match.
+    """Filter as early as the result allows, and let the scan leave out row groups without a matching row.
 
     >>> from howdah.engine.relational.dtypes import INT64
     >>> a, b = Col("a", INT64), Col("b", INT64)
@@ -62,7 +62,7 @@ def _move(node: relations.Filter) -> Relation | None:
             return replace(source, source=relations.Filter(source.source, node.predicate))
         case relations.Project():
             if any(is_unresolved(e) for _, e in source.columns):
-                return None  # what a question asks is asked of all the rows
+                return None  # its condition is about all the rows
             below = substitute(node.predicate, dict(source.columns))
             return replace(source, source=relations.Filter(source.source, below))
         case relations.Join():
@@ -103,14 +103,14 @@ _FLIP = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "=="}
 
 
 def _with_conditions(scan: relations.Scan, predicate: Column) -> relations.Scan:
-    """Conditions on stored columns that statistics can refute. "!=" is none: pandas holds missing to be unequal."""
+    """Add the conditions that statistics can refute; not "!=", because pandas treats missing values as unequal."""
     found = [c for part in conjuncts(predicate) if (c := _condition(part)) is not None and c[0] != relations.INDEX]
     added = tuple(c for c in dict.fromkeys(found) if c not in scan.conditions)
     return replace(scan, conditions=scan.conditions + added) if added else scan
 
 
 def _condition(part: Column) -> tuple[str, str, Any] | None:
-    if isinstance(part, Call) and isinstance(part.source, Col):
+    if isinstance(part, FunctionCall) and isinstance(part.source, Col):
         have = part.source.dtype
         if part.function == "notna":
             return part.source.name, "not_null", None
@@ -130,7 +130,7 @@ def _condition(part: Column) -> tuple[str, str, Any] | None:
 
 
 def _plain(value: Any, beside: Col) -> Any:
-    """The value as a plain Python one that statistics can be compared with; None when it had better not be."""
+    """The value as a plain Python one, if it can be compared with statistics exactly; else None."""
     have = beside.dtype
     value = value.item() if hasattr(value, "item") and not isinstance(value, pd.Timestamp) else value
     if have.is_number and isinstance(value, (int, float)) and not isinstance(value, bool):

@@ -146,6 +146,6 @@ def test_sums_of_narrow_integers_are_as_narrow_as_pandas_leaves_them(most: int, 
 
 
 def test_a_promise_that_values_break_is_an_error() -> None:
-    with pytest.raises(SchemaError, match="do not fit the promised"):
+    with pytest.raises(SchemaError, match="are not of the declared type"):
         from_pandas(pd.Series(["x"]), of_pandas(pd.Series([1])))
     assert from_pandas(pd.Series([], dtype="int64"), of_pandas(pd.Series([1]))).dtype == pl.Int64
