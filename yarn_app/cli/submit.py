@@ -28,7 +28,7 @@ from howdah.yarn_app.protocol import kv_keys
 from howdah.yarn_app.protocol.status import ApplicationResult, FinalStatus, MasterStatus
 from howdah.yarn_app.specification.specification import Specification
 from howdah.yarn_app.submit import submit as submission
-from howdah.yarn_app.submit.application import Application, Outcome
+from howdah.yarn_app.submit.application import Application, ApplicationOutcome
 from howdah.yarn_app.ui import progress, summary
 from howdah.yarn_app.ui.events import EndEvent
 
@@ -139,7 +139,7 @@ def _show_work(status: MasterStatus, reporter: progress.ProgressReporter) -> Non
 
 def _print_end(
     submitted: submission.Submission,
-    outcome: Outcome,
+    outcome: ApplicationOutcome,
     reporter: progress.ProgressReporter,
     began: float,
     *,
@@ -229,7 +229,9 @@ def _in_client(
     if last is not None and last.status != result.status:  # the application had ended by itself, so the script failed
         result = ApplicationResult(last.status, last.diagnostics, result.exit_code or last.exit_code)
         reporter.note(result.diagnostics)
-    outcome = Outcome(submitted.application.app_id, result.status, result.exit_code, result.diagnostics, last)
+    outcome = ApplicationOutcome(
+        submitted.application.app_id, result.status, result.exit_code, result.diagnostics, last
+    )
     _print_end(submitted, outcome, reporter, began, client_mode=True)
     return result.exit_code
 

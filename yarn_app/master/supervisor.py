@@ -49,7 +49,7 @@ MAX_DIAGNOSTICS = 6000
 KILLED_CODE = 137
 
 
-class Supervisor:
+class ApplicationSupervisor:
     """The supervision of one attempt of an application; `run` returns when the end was reported to YARN.
 
     Parameters
@@ -468,7 +468,7 @@ class Supervisor:
 
 def main() -> None:
     """Run the supervisor. skein has the result by then; the exit code is for its log."""
-    result = Supervisor(Path.cwd(), dict(os.environ)).run()
+    result = ApplicationSupervisor(Path.cwd(), dict(os.environ)).run()
     print(f"howdah: {result.status}: {result.diagnostics}", flush=True)
     sys.exit(0 if result.status == "SUCCEEDED" else 1)
 

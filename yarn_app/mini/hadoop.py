@@ -30,7 +30,7 @@ from howdah.yarn_app.mini.processes import containers_of, daemons_of, end, is_go
 from howdah.yarn_app.mini.readiness import make_directory, web_address, why_not_ready
 from howdah.yarn_app.mini.settings import (
     Layout,
-    Options,
+    MiniOptions,
     State,
     choose_ports,
     daemon_names,
@@ -131,7 +131,7 @@ class MiniHadoop:
         return self._layout.conf
 
     @property
-    def options(self) -> Options:
+    def options(self) -> MiniOptions:
         """The options of the last start."""
         return self._state.options
 
@@ -291,8 +291,8 @@ class MiniHadoop:
     def prepare(self) -> State:
         """Fetch the jars, store options, ports and configuration; return what was stored. `start` begins with it."""
         kept = self._layout.load()
-        base = {name: getattr(kept.options, name) for name in Options.__struct_fields__} if kept else {}
-        options = Options(**{**base, **{name: value for name, value in self._given.items() if value is not None}})
+        base = {name: getattr(kept.options, name) for name in MiniOptions.__struct_fields__} if kept else {}
+        options = MiniOptions(**{**base, **{name: value for name, value in self._given.items() if value is not None}})
         if kept and options.nodes < kept.options.nodes:
             raise InputError(
                 f"nodes: got {options.nodes}: the HDFS in {self.folder} lies on {kept.options.nodes} nodes and would "

@@ -22,7 +22,7 @@ _MOST_NODES = 100
 MASTER = "127.0.0.1"
 
 
-class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class MiniOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The options of a small Hadoop. Memory is in MiB, block size in bytes, a queue's share in percent."""
 
     nodes: int = 2
@@ -53,7 +53,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class State(msgspec.Struct, frozen=True):
     """The content of `mini.json`."""
 
-    options: Options
+    options: MiniOptions
     ports: dict[str, dict[str, int]]
     jars: str
     java: str

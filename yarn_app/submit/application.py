@@ -42,7 +42,7 @@ _WATCH_POLL = 0.4
 
 
 @dataclass(slots=True)
-class Outcome:
+class ApplicationOutcome:
     """How an application ended. `final` is the master's last status; None where the master wrote none."""
 
     app_id: str
@@ -259,7 +259,7 @@ class Application:
                 )
             time.sleep(_POLL)
 
-    def wait(self, reporter: ProgressReporter, each: Callable[[MasterStatus], None]) -> Outcome:
+    def wait(self, reporter: ProgressReporter, each: Callable[[MasterStatus], None]) -> ApplicationOutcome:
         """Wait until the application has ended, without a limit; `each` gets the master's statuses meanwhile."""
         shown: set[str] = set()
         last_status = time.monotonic()
@@ -289,7 +289,7 @@ class Application:
                 shown.add(text)
                 reporter.note(text)
 
-    def _await_end(self) -> Outcome:
+    def _await_end(self) -> ApplicationOutcome:
         """After the final status: wait until YARN reports the end too, and nothing is left."""
         report = self._retry_report()
         deadline = time.monotonic() + END_SECONDS
@@ -308,7 +308,7 @@ class Application:
 
     # -- its end
 
-    def outcome(self, report: ApplicationReport) -> Outcome:
+    def outcome(self, report: ApplicationReport) -> ApplicationOutcome:
         """Return how it ended, from the master's final status, or from YARN's report where there is none."""
         status = report.final_status if report.state == "FINISHED" else report.state
         final = self._final
@@ -322,7 +322,7 @@ class Application:
         else:
             found = re.search(r"ended with exit code (\d+)", diagnostics)
             code = int(found[1]) or 1 if found else 1
-        return Outcome(self.app_id, status, code, diagnostics, final)
+        return ApplicationOutcome(self.app_id, status, code, diagnostics, final)
 
     def failed(self, report: ApplicationReport) -> ApplicationFailed:
         """Return the error for an application that ended too early, with the log where YARN's report has little."""

@@ -11,20 +11,20 @@ import msgspec
 from howdah.errors import InputError
 
 
-class Event(msgspec.Struct, kw_only=True, tag_field="event"):
+class JsonEvent(msgspec.Struct, kw_only=True, tag_field="event"):
     """What all events have."""
 
     t: float
 
 
-class PhaseEvent(Event, kw_only=True, tag="phase"):
+class PhaseEvent(JsonEvent, kw_only=True, tag="phase"):
     """A phase of the start has begun."""
 
     phase: str
     text: str
 
 
-class ProgressEvent(Event, kw_only=True, tag="progress"):
+class ProgressEvent(JsonEvent, kw_only=True, tag="progress"):
     """How far the phase is, at most once a second."""
 
     phase: str
@@ -32,20 +32,20 @@ class ProgressEvent(Event, kw_only=True, tag="progress"):
     total: float
 
 
-class NoteEvent(Event, kw_only=True, tag="note"):
+class NoteEvent(JsonEvent, kw_only=True, tag="note"):
     """Something that a person should see, such as a lost worker."""
 
     text: str
 
 
-class SubmittedEvent(Event, kw_only=True, tag="submitted"):
+class SubmittedEvent(JsonEvent, kw_only=True, tag="submitted"):
     """YARN has accepted the application. `seconds`: since the command began."""
 
     app_id: str
     seconds: float
 
 
-class EndEvent(Event, kw_only=True, tag="end"):
+class EndEvent(JsonEvent, kw_only=True, tag="end"):
     """The application has ended.
 
     Attributes

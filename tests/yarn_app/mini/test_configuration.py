@@ -9,13 +9,13 @@ import pytest
 
 from howdah.io import load_hadoop_config
 from howdah.yarn_app.mini.configuration import site, write_configuration
-from howdah.yarn_app.mini.settings import Layout, Options, State, choose_ports, daemon_names
+from howdah.yarn_app.mini.settings import Layout, MiniOptions, State, choose_ports, daemon_names
 
 
 @pytest.fixture
 def written(tmp_path: Path) -> tuple[Layout, State]:
     layout = Layout(tmp_path)
-    options = Options(nodes=2, racks=True, queues={"default": 60, "other": 40})
+    options = MiniOptions(nodes=2, racks=True, queues={"default": 60, "other": 40})
     state = State(options, choose_ports(2, {}), "/jars", "/java")
     write_configuration(layout, state)
     return layout, state

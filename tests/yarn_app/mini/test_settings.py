@@ -10,7 +10,7 @@ import pytest
 from howdah.errors import InputError
 from howdah.yarn_app.mini import MiniHadoop
 from howdah.yarn_app.mini.processes import daemons_of
-from howdah.yarn_app.mini.settings import Layout, Options, State, choose_ports, daemon_names
+from howdah.yarn_app.mini.settings import Layout, MiniOptions, State, choose_ports, daemon_names
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_options_that_cannot_be(tmp_path: Path, options: dict[str, Any], message
 def test_the_state_is_read_back_as_it_was_stored(tmp_path: Path) -> None:
     layout = Layout(tmp_path)
     assert layout.load() is None
-    state = State(Options(nodes=3, queues={"default": 60, "other": 40}), {"namenode": {"rpc": 1}}, "/jars", "/java")
+    state = State(MiniOptions(nodes=3, queues={"default": 60, "other": 40}), {"namenode": {"rpc": 1}}, "/jars", "/java")
     layout.save(state)
     assert layout.load() == state
 

@@ -9,7 +9,7 @@ import pytest
 
 from howdah.errors import ApplicationFailed, HadoopNotFound
 from howdah.yarn_app.protocol.status import FinalStatus, MasterStatus
-from howdah.yarn_app.submit.application import KILLED_CODE, Application, Outcome
+from howdah.yarn_app.submit.application import KILLED_CODE, Application, ApplicationOutcome
 from howdah.yarn_app.yarn.reports import ApplicationReport
 from howdah.yarn_app.yarn.skein_client import MasterUnreachable
 
@@ -55,7 +55,7 @@ def test_without_a_final_status_yarns_report_decides(
 
 def test_an_outcome_is_an_exception_with_all_of_it() -> None:
     final = FinalStatus(status="FAILED", exit_code=3, diagnostics="why")
-    error = Outcome(APP, "FAILED", 3, "why", final).error()
+    error = ApplicationOutcome(APP, "FAILED", 3, "why", final).error()
     assert isinstance(error, ApplicationFailed)
     assert (error.app_id, error.state, error.diagnostics, error.exit_code) == (APP, "FAILED", "why", 3)
 
