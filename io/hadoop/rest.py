@@ -41,11 +41,12 @@ class RestClient:
         session.trust_env = False  # it would send passwords of a .netrc as well
         paths = ssl.get_default_verify_paths()
         session.verify = paths.cafile or paths.capath or True  # requests alone has its own list of authorities
-        session.headers["Accept"] = "application/json"
         return session
 
-    def get(self, url: str, query: Mapping[str, Any] | None = None) -> requests.Response:
-        """Return the response, after SPNEGO where the server requires it.
+    def get(
+        self, url: str, query: Mapping[str, Any] | None = None, accept: str = "application/json"
+    ) -> requests.Response:
+        """Return the response, after SPNEGO where the server requires it. `accept`: the media types that will do.
 
         Raises
         ------
@@ -54,18 +55,20 @@ class RestClient:
         NotSupported
             The server requires SPNEGO, and the `kerberos` extra is not installed or the login failed.
         """
-        response = self._send(url, query, None)
+        response = self._send(url, query, accept, None)
         offered = response.headers.get("WWW-Authenticate", "")
         if response.status_code == 401 and offered.lower().startswith("negotiate"):
-            response = self._send(url, query, _spnego(url))
+            response = self._send(url, query, accept, _spnego(url))
         return response
 
-    def _send(self, url: str, query: Mapping[str, Any] | None, auth: Any) -> requests.Response:
+    def _send(self, url: str, query: Mapping[str, Any] | None, accept: str, auth: Any) -> requests.Response:
         import requests
 
         proxies = requests.utils.get_environ_proxies(url) if self._use_proxies else {}
         try:
-            return self._session.get(url, params=query, auth=auth, timeout=self._seconds, proxies=proxies)
+            return self._session.get(
+                url, params=query, headers={"Accept": accept}, auth=auth, timeout=self._seconds, proxies=proxies
+            )
         except requests.RequestException as error:
             reason = next((each for each in _causes(error) if _is_plain(each)), None)
             if reason is not None:

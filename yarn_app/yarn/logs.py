@@ -54,7 +54,9 @@ def fetch_text(url: str, limit: int = 0, rest: RestClient | None = None) -> str:
     """Return one log file over a NodeManager's REST; "" where it cannot be had. `limit`: only so many last bytes."""
     rest = rest or RestClient(seconds=TEXT_SECONDS, use_proxies=True)
     try:
-        response = rest.get(url, {"size": -limit} if limit else None)
+        response = rest.get(
+            url, {"size": -limit} if limit else None, accept="text/plain, */*"
+        )  # JSON is refused with 406
     except (NotSupported, OSError):
         return ""
     text = response.content.decode(errors="replace") if response.ok else ""

@@ -30,6 +30,8 @@ def node(request: Request) -> Answer:
     }.get(request.path)
     if found is not None:
         return 200, {}, found
+    if "text/plain" not in request.headers["Accept"]:
+        return 406, {}, b"Not Acceptable"  # as a NodeManager answers for a log
     if request.path.endswith(f"{MINE}/logs/worker.log"):
         text = "0123456789"[int(request.query.get("size", 0)) :]
         return 200, {}, f"Head: x\nLogContents:\n{text}\nEnd of LogType:worker.log\n".encode()
