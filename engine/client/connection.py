@@ -180,7 +180,7 @@ class SchedulerConnection:
         except asyncio.CancelledError:
             if isinstance(question, CoordinationCall) and self.error is None:
                 replace = msgspec.structs.replace
-                self._session.send(replace(question, id=0, verb="withdraw", ticket=number, data=None, spans=()))
+                self._session.send(replace(question, id=0, verb="withdraw", ticket=number, data=None, ranges=()))
             raise
         except TimeoutError as error:
             raise DeadlineExceeded(f"the scheduler at {self.address} did not answer within {timeout:.0f} s") from error

@@ -420,7 +420,7 @@ def _fetch(futures: list[ExecutorFuture]) -> None:
 
 
 async def _asked(of: Future, verb: str) -> bool:
-    question = CoordinationCall(0, "task", "", verb, spans=(of.span,))
+    question = CoordinationCall(0, "task", "", verb, ranges=(of.span,))
     answer: list[Any] = await of.client.connection.request(question, None)
     return bool(answer[1])
 

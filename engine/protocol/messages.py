@@ -91,7 +91,7 @@ class Submit(Message, frozen=True):
     """Three frames a layer: its code, the offsets of its items' arguments (u64), the arguments."""
 
     layers: tuple[LayerSpec, ...]
-    wanted: tuple[TaskRange, ...]
+    requested: tuple[TaskRange, ...]
     priority: int = 0
 
 
@@ -103,18 +103,18 @@ class AppendArguments(Message, frozen=True):
 
 
 class ReleaseResults(Message, frozen=True):
-    spans: tuple[TaskRange, ...]
+    ranges: tuple[TaskRange, ...]
 
 
 class FetchFailed(Message, frozen=True):
     """These results could not be had from `holder`, which does not have them or is gone."""
 
     holder: str
-    spans: tuple[TaskRange, ...]
+    ranges: tuple[TaskRange, ...]
 
 
 class CancelTasks(Message, frozen=True):
-    spans: tuple[TaskRange, ...]
+    ranges: tuple[TaskRange, ...]
 
 
 class Query(Message, frozen=True):
@@ -129,7 +129,7 @@ class WhoHas(Message, frozen=True):
     """Asks for the holders of these tasks; answered as `Response` of [[start, stop, worker or None], ...] per span."""
 
     id: int
-    spans: tuple[TaskRange, ...]
+    ranges: tuple[TaskRange, ...]
 
 
 class CoordinationCall(Message, frozen=True):
@@ -146,7 +146,7 @@ class CoordinationCall(Message, frozen=True):
     ticket: int = 0
     batch: int | None = None
     data: bytes | None = None
-    spans: tuple[TaskRange, ...] = ()
+    ranges: tuple[TaskRange, ...] = ()
 
 
 class Bye(Message, frozen=True):
@@ -165,31 +165,31 @@ ClientMessage: TypeAlias = (
 class WorkerAddresses(Message, frozen=True):
     """Where results are fetched from, by worker name. Always sent before a `Done` that needs it."""
 
-    of: dict[str, str]
+    by_name: dict[str, str]
 
 
 class TasksDone(Message, frozen=True):
     """With two frames when small results come along: lengths per item (u32, NOT_INLINE for none) and pickles."""
 
-    span: TaskRange
+    range: TaskRange
     holder: str
 
 
 class TasksErred(Message, frozen=True):
-    span: TaskRange
+    range: TaskRange
     error: TaskError
-    origin: TaskRange
+    cause: TaskRange
 
 
 class TasksUnschedulable(Message, frozen=True):
     """These wait for a worker that could run them, and there is none."""
 
-    span: TaskRange
+    range: TaskRange
     reason: str
 
 
 class ResultsLost(Message, frozen=True):
-    span: TaskRange
+    range: TaskRange
 
 
 class WorkerGone(Message, frozen=True):
@@ -229,21 +229,21 @@ class RunBatch(Message, frozen=True):
     which worker, at which address. `after`: runs (with attempts) of this worker that are to end first.
     """
 
-    run: int
+    batch: int
     attempt: int
-    span: TaskRange
+    range: TaskRange
     inline: bool
     sources: tuple[tuple[TaskRange, str, str], ...] = ()
-    after: tuple[tuple[int, int], ...] = ()
+    depends_on: tuple[tuple[int, int], ...] = ()
 
 
 class Recall(Message, frozen=True):
-    run: int
+    batch: int
     attempt: int
 
 
 class FreeResults(Message, frozen=True):
-    spans: list[TaskRange]
+    ranges: list[TaskRange]
 
 
 class ForgetLayers(Message, frozen=True):
@@ -289,7 +289,7 @@ class RegisterWorker(Message, frozen=True):
     worker: WorkerInfo
     holdings: tuple[tuple[TaskRange, tuple[int, ...]], ...] = ()
     running: tuple[tuple[int, int], ...] = ()
-    spans: tuple[TaskRange, ...] = ()
+    ranges: tuple[TaskRange, ...] = ()
     """Of each of `running`, which items."""
     inputs: tuple[tuple[TaskRange, ...], ...] = ()
     """Of each of `running`, what it was to fetch, which may still be on its way."""
@@ -314,7 +314,7 @@ class BatchCut(Message, frozen=True):
 class ResultsCopied(Message, frozen=True):
     """These were asked for by `Copy` and are here now; those are `missing`: they could not be had."""
 
-    spans: tuple[TaskRange, ...]
+    ranges: tuple[TaskRange, ...]
     missing: tuple[TaskRange, ...] = ()
 
 
@@ -350,7 +350,7 @@ WorkerMessage: TypeAlias = (
 class Fetch(Message, frozen=True):
     """Asks for these items. `share`: the asker can map shared memory; `press`: it can open lz4."""
 
-    spans: tuple[TaskRange, ...]
+    ranges: tuple[TaskRange, ...]
     share: bool = False
     lz4: bool = False
 

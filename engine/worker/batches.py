@@ -38,10 +38,10 @@ class AcceptedBatches:
         if offsets and offsets[0]:
             first = offsets[0]
             offsets = array("Q", [offset - first for offset in offsets])
-        batch = QueuedBatch(message, self.codes[message.span.layer], offsets, frames[1])
-        self.by_id[message.run, message.attempt] = batch
-        if message.after:
-            self._slots.depend_on(batch, [self.by_id.get(other) for other in message.after])
+        batch = QueuedBatch(message, self.codes[message.range.layer], offsets, frames[1])
+        self.by_id[message.batch, message.attempt] = batch
+        if message.depends_on:
+            self._slots.depend_on(batch, [self.by_id.get(other) for other in message.depends_on])
         return batch
 
     def enqueue(self, batch: QueuedBatch) -> None:
@@ -72,7 +72,7 @@ class AcceptedBatches:
 
     def forget(self, batch: QueuedBatch) -> None:
         """Remove a batch that has ended. From any thread."""
-        self.by_id.pop((batch.message.run, batch.message.attempt), None)
+        self.by_id.pop((batch.message.batch, batch.message.attempt), None)
 
     def finish(self, batch: QueuedBatch) -> None:
         """Remove a batch that has ended or cannot run, and start what waited for it."""

@@ -61,8 +61,8 @@ class QueuedBatch:
     """For a layer with a time limit: the slot or the timeout has taken on the report, so the other must not."""
 
     def __post_init__(self) -> None:
-        self.start = self.next = self.message.span.start
-        self.stop = self.message.span.stop
+        self.start = self.next = self.message.range.start
+        self.stop = self.message.range.stop
 
 
 @dataclass(slots=True)
@@ -146,7 +146,7 @@ class SlotPool:
         with self._lock:
             # A running slot may have read `stop` already, and then starts one more item: leave it that one.
             batch.stop = min(batch.next + 1, batch.stop) if batch.started else batch.start
-        return BatchReturned(self._identity[0], batch.message.run, batch.message.attempt, batch.stop - batch.start)
+        return BatchReturned(self._identity[0], batch.message.batch, batch.message.attempt, batch.stop - batch.start)
 
     def release_slot(self, batch: QueuedBatch) -> None:
         """Give the slot of a waiting task to another thread, and return the rest of its batch."""
@@ -157,7 +157,7 @@ class SlotPool:
             if batch.next < batch.stop:
                 batch.stop = batch.next
                 cut = BatchReturned(
-                    self._identity[0], batch.message.run, batch.message.attempt, batch.stop - batch.start
+                    self._identity[0], batch.message.batch, batch.message.attempt, batch.stop - batch.start
                 )
         self._start()
         self.on_change(cut)
@@ -195,7 +195,7 @@ class SlotPool:
             if runs:
                 context.work = batch
                 try:
-                    span = batch.message.span
+                    span = batch.message.range
                     page.write(entry, batch.code.layer.name, batch.start, batch.stop)
                     with self.store.reserve(span.layer, batch.stop - batch.start):
                         report = self._execute(batch, runner)
@@ -267,7 +267,7 @@ class SlotPool:
         report = self._store(
             batch, [*batch.results[:done], None], [*batch.errors, (done, error)], time.perf_counter() - limit
         )
-        cut = BatchReturned(worker, batch.message.run, batch.message.attempt, done + 1) if batch.stop < tail else None
+        cut = BatchReturned(worker, batch.message.batch, batch.message.attempt, done + 1) if batch.stop < tail else None
         return report, cut
 
     def _simple(self, batch: QueuedBatch, errors: list[tuple[int, TaskError]]) -> list[Any]:
@@ -338,7 +338,7 @@ class SlotPool:
         self, batch: QueuedBatch, sizes: list[int], started: float, errors: tuple[tuple[int, TaskError], ...]
     ) -> BatchDone:
         seconds = time.perf_counter() - started
-        return BatchDone(self._identity[0], batch.message.run, batch.message.attempt, tuple(sizes), seconds, errors)
+        return BatchDone(self._identity[0], batch.message.batch, batch.message.attempt, tuple(sizes), seconds, errors)
 
 
 def unpicklable_input_report(batch: QueuedBatch, reason: str, worker: str, host: str, container: str) -> BatchReport:
@@ -347,4 +347,4 @@ def unpicklable_input_report(batch: QueuedBatch, reason: str, worker: str, host:
     n = batch.stop - batch.start
     failure = task_error(Unpicklable(f"an input cannot travel: {reason}"), worker, host, container, kind="unpicklable")
     errors = tuple((at, failure) for at in range(n))
-    return BatchReport(batch, BatchDone(worker, batch.message.run, batch.message.attempt, (-1,) * n, 0.0, errors))
+    return BatchReport(batch, BatchDone(worker, batch.message.batch, batch.message.attempt, (-1,) * n, 0.0, errors))

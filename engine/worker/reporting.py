@@ -122,7 +122,7 @@ class Reporter:
             taken = tuple((at, msgspec.structs.replace(one, kind="taken")) for at, one in done.errors)
             done = msgspec.structs.replace(done, errors=taken)
         if done.errors:
-            self.failed[done.batch, done.attempt] = batch.message.span
+            self.failed[done.batch, done.attempt] = batch.message.range
             if len(self.failed) > MAX_FAILED:
                 del self.failed[next(iter(self.failed))]
         if report.blob:
@@ -135,4 +135,4 @@ class Reporter:
         self.batches.finish(batch)
         if self.session is not None:
             name, message = self._worker, batch.message
-            self.session.send(BatchBlocked(InputsMissing(name, message.run, message.attempt, holder, tuple(missing))))
+            self.session.send(BatchBlocked(InputsMissing(name, message.batch, message.attempt, holder, tuple(missing))))

@@ -136,7 +136,7 @@ def _here() -> tuple[Task | None, str]:
     work: Any = current_task()
     if work is None:
         return None, ""
-    return (bytes(work.message.span.layer), work.next - 1), work.code.layer.name
+    return (bytes(work.message.range.layer), work.next - 1), work.code.layer.name
 
 
 class TeeStream:

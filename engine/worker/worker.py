@@ -239,7 +239,7 @@ class Worker:
             if isinstance(message, BatchFinished | BatchBlocked | BatchCut)
         ]
         running: dict[BatchId, TaskRange] = {
-            name: TaskRange(batch.message.span.layer, batch.start, batch.stop)
+            name: TaskRange(batch.message.range.layer, batch.start, batch.stop)
             for name, batch in self._batches.by_id.items()
         }
         for message, _ in reports:
@@ -273,7 +273,7 @@ class Worker:
         if batch.code.layer.timeout:
             self._timeouts.watch(batch)
         if self._drain is not None:
-            self._recall((message.run, message.attempt))
+            self._recall((message.batch, message.attempt))
         elif message.sources:
             self._run_in_background(self._fetch_inputs(batch))
         else:
@@ -283,10 +283,10 @@ class Worker:
         self._batches.codes[message.key] = LayerCode(message, frames[0])
 
     def on_free_results(self, message: FreeResults, frames: Sequence[memoryview]) -> None:
-        self._fetcher.free(message.spans)
+        self._fetcher.free(message.ranges)
 
     def on_recall(self, message: Recall, frames: Sequence[memoryview]) -> None:
-        self._recall((message.run, message.attempt))
+        self._recall((message.batch, message.attempt))
 
     def on_forget_layers(self, message: ForgetLayers, frames: Sequence[memoryview]) -> None:
         for key in message.keys:
@@ -321,7 +321,7 @@ class Worker:
             if error.final:
                 self._reporter.report(unpicklable_input_report(batch, error.reason, *self._identity))
                 return
-            log.info("batch %d is returned: %s", batch.message.run, error.reason)
+            log.info("batch %d is returned: %s", batch.message.batch, error.reason)
             self._reporter.report_blocked(batch, error.holder, error.spans)
         else:
             self._batches.enqueue(batch)

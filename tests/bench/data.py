@@ -99,8 +99,8 @@ def howdah_cluster(kind: str) -> Iterator[Any]:
         for worker in "ab":
             own = "tls://127.0.0.1:0" if secure else f"unix://{folder}/{worker}"
             start(
-                "worker.process", "--scheduler", address, "--security", worker_security, "--name", worker, "--host", worker,
-                "--listen", own, "--local-dir", str(folder), "--container", worker,
+                "worker.process", "--scheduler", address, "--security", worker_security, "--name", worker,
+                "--host", worker, "--listen", own, "--local-dir", str(folder), "--container", worker,
             )  # fmt: skip
         try:
             with Client(address, security=user) as client:

@@ -9,7 +9,7 @@ from howdah.errors import bad_value
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Address:
-    """One parsed address: `path` for unix, `host` and `port` for the others.
+    """A parsed address: `path` for unix, `host` and `port` for the others.
 
     >>> parse("tls://node1:8786")
     Address(scheme='tls', host='node1', port=8786, path='')
@@ -33,7 +33,7 @@ class Address:
 
 
 def parse(address: str) -> Address:
-    """Read an address. Raises InputError, which shows the forms that are right."""
+    """Parse an address. Raises InputError, which lists the valid forms."""
     scheme, sep, rest = address.partition("://")
     if sep and scheme == "unix" and rest.startswith("/"):
         return Address("unix", path=rest)

@@ -49,13 +49,17 @@ ALLOWED_ROLES: dict[str, frozenset[str]] = {
     "call": frozenset({"user", "scheduler"}),
     "actor": frozenset({"worker", "user", "scheduler"}),
 }
-"""Which roles may connect for which purpose."""
+"""Purpose of a connection -> the roles that may connect for it."""
 
 GREETING_TIMEOUT = 10.0
+"""Seconds for the handshake, and for each message of the greeting."""
+
 PLAIN_TCP = "HOWDAH_BENCH_PLAIN_TCP"
-_NO_LIMIT = 1 << 62  # of tornado's own buffer; `Channel` has limits of its own
-_CHUNK = 256 * 1024
-_LONGEST_PATH = 107  # of a Unix socket, in Linux
+"""Environment variable that allows tcp:// addresses, for benchmarks."""
+
+_NO_LIMIT = 1 << 62  # for tornado's buffer; `Channel` has limits of its own
+_READ_BYTES = 256 * 1024
+_MAX_PATH = 107  # bytes of a Unix socket's path, in Linux
 
 G = TypeVar("G")
 
@@ -64,12 +68,12 @@ _greetings: msgspec.msgpack.Decoder[Greeting] = msgspec.msgpack.Decoder(Greeting
 
 
 async def send_greeting(channel: Channel, greeting: Greeting) -> None:
-    """One message of the greeting; for this folder and the servers' handlers."""
+    """Send one message of the greeting. For this folder and the servers' handlers."""
     await channel.write_and_drain([_encoder.encode(greeting)])
 
 
 async def receive_greeting(channel: Channel, *kinds: type[G]) -> G:
-    """The next message of the greeting, of one of `kinds`. Raises what a `Refused` stands for."""
+    """Return the next message of the greeting, one of `kinds`. Raises the error that a `Refused` describes."""
     try:
         async with asyncio.timeout(GREETING_TIMEOUT):  # not `wait_for`, which may swallow a cancellation (Python 3.11)
             frames = await channel.read()
@@ -77,7 +81,7 @@ async def receive_greeting(channel: Channel, *kinds: type[G]) -> G:
     except msgspec.DecodeError as error:
         raise MalformedFrames(f"{channel.peer} does not speak howdah: {error}") from error
     except TimeoutError as error:
-        raise DeadlineExceeded(f"{channel.peer} said nothing for {GREETING_TIMEOUT:.0f} s after connecting") from error
+        raise DeadlineExceeded(f"{channel.peer} sent nothing for {GREETING_TIMEOUT:.0f} s after connecting") from error
     if isinstance(greeting, Refused):
         raise (EnvironmentMismatch if greeting.kind == "versions" else PeerRefused)(greeting.message)
     for kind in kinds:
@@ -87,7 +91,7 @@ async def receive_greeting(channel: Channel, *kinds: type[G]) -> G:
 
 
 def version_mismatch(hello: Hello) -> str:
-    """Why this process cannot work with the one that said `hello`; '' when it can."""
+    """Return why this process cannot work with the sender of `hello`; '' when it can."""
     mine, theirs = python_version(), hello.python
     if hello.protocol == PROTOCOL and hello.howdah == VERSION and mine.split(".")[:2] == theirs.split(".")[:2]:
         return ""
@@ -99,7 +103,7 @@ def version_mismatch(hello: Hello) -> str:
 
 
 def uses_tls(channel: Channel) -> bool:
-    """Whether TLS protects `channel`."""
+    """Return whether TLS protects `channel`."""
     return isinstance(channel.stream, SSLIOStream)
 
 
@@ -109,13 +113,13 @@ def uses_tls(channel: Channel) -> bool:
 async def connect(
     address: str, hello: Hello, security: Security | None, *, expect: str, timeout: float = GREETING_TIMEOUT
 ) -> tuple[Channel, Welcome]:
-    """Open a connection to an end of role `expect`, greet it, and be welcomed.
+    """Open a connection to a peer of role `expect` and exchange greetings.
 
     Raises
     ------
-    PeerRefused : the other end is not what it should be, or does not want us.
-    EnvironmentMismatch : it runs another howdah or Python.
-    ChannelClosed, OSError, DeadlineExceeded : there is nobody, or nobody answers.
+    PeerRefused : the peer has another role, or refuses this process.
+    EnvironmentMismatch : it runs another version of howdah or Python.
+    ChannelClosed, OSError, DeadlineExceeded : no process listens there, or none answers.
     """
     channel = await dial(address, security, expect=expect, timeout=timeout)
     try:
@@ -134,7 +138,7 @@ async def connect(
 
 
 async def dial(address: str, security: Security | None, *, expect: str, timeout: float = GREETING_TIMEOUT) -> Channel:
-    """Open a connection and check who answers; nothing is said yet."""
+    """Open a connection and check the peer's role; no greeting is sent yet."""
     try:
         async with asyncio.timeout(timeout):
             return await _dial(address, parse(address), security, expect)
@@ -144,18 +148,18 @@ async def dial(address: str, security: Security | None, *, expect: str, timeout:
 
 async def _dial(text: str, address: Address, security: Security | None, expect: str) -> Channel:
     if address.scheme == "unix":
-        here = _here.get(address.path)
-        if here is not None and here.loop is asyncio.get_running_loop() and expect != "worker":
-            return here.connect_inproc()  # workers' lines are for bulk, which wants the socket itself
+        listener = _local_listeners.get(address.path)
+        if listener is not None and listener.loop is asyncio.get_running_loop() and expect != "worker":
+            return listener.connect_inproc()  # not for workers: bulk transfers need the socket itself
         stream = IOStream(
-            socket.socket(socket.AF_UNIX, socket.SOCK_STREAM), max_buffer_size=_NO_LIMIT, read_chunk_size=_CHUNK
+            socket.socket(socket.AF_UNIX, socket.SOCK_STREAM), max_buffer_size=_NO_LIMIT, read_chunk_size=_READ_BYTES
         )
         try:
-            with _short(address.path) as path:
+            with _short_path(address.path) as path:
                 await stream.connect(path)  # a path is an AF_UNIX address
             _check_same_user(stream.socket, text)
         except StreamClosedError as error:
-            raise ChannelClosed(f"nobody listens at {text}: {error.real_error or error}") from error
+            raise ChannelClosed(f"no process listens at {text}: {error.real_error or error}") from error
         except BaseException:
             stream.close()
             raise
@@ -165,7 +169,7 @@ async def _dial(text: str, address: Address, security: Security | None, expect: 
     last: BaseException | None = None
     for family, _, _, _, target in infos:
         try:
-            stream = await _reach(socket.socket(family, socket.SOCK_STREAM), target, address, security)
+            stream = await _connect_socket(socket.socket(family, socket.SOCK_STREAM), target, address, security)
         except (StreamClosedError, ssl.SSLError, OSError) as error:
             last = getattr(error, "real_error", None) or error
             if isinstance(last, ssl.SSLError):
@@ -179,16 +183,18 @@ async def _dial(text: str, address: Address, security: Security | None, expect: 
                 stream.close()
                 raise
         return Channel(stream, text)
-    raise ChannelClosed(f"nobody answers at {text}: {last}")
+    raise ChannelClosed(f"no process answers at {text}: {last}")
 
 
-async def _reach(sock: socket.socket, target: tuple[Any, ...], address: Address, security: Security | None) -> IOStream:
+async def _connect_socket(
+    sock: socket.socket, target: tuple[Any, ...], address: Address, security: Security | None
+) -> IOStream:
     if address.scheme == "tcp" or security is None:
-        stream = IOStream(sock, max_buffer_size=_NO_LIMIT, read_chunk_size=_CHUNK)
-        await stream.connect(target)  # what getaddrinfo gave
+        stream = IOStream(sock, max_buffer_size=_NO_LIMIT, read_chunk_size=_READ_BYTES)
+        await stream.connect(target)
     else:
         stream = SSLIOStream(
-            sock, ssl_options=security.context(server=False), max_buffer_size=_NO_LIMIT, read_chunk_size=_CHUNK
+            sock, ssl_options=security.context(server=False), max_buffer_size=_NO_LIMIT, read_chunk_size=_READ_BYTES
         )
         await stream.connect(target, server_hostname=address.host)
     stream.set_nodelay(True)
@@ -197,7 +203,7 @@ async def _reach(sock: socket.socket, target: tuple[Any, ...], address: Address,
 
 def _check_allowed(address: Address, security: Security | None) -> None:
     if address.scheme == "tcp" and not os.environ.get(PLAIN_TCP):
-        raise PeerRefused(f"{address}: plain TCP proves nobody's role; use tls:// (or {PLAIN_TCP}=1 in a benchmark)")
+        raise PeerRefused(f"{address}: plain TCP proves no role; use tls:// (or {PLAIN_TCP}=1 in a benchmark)")
     if address.scheme == "tls" and security is None:
         raise PeerRefused(f"{address}: a security directory is needed (security=...)")
 
@@ -210,9 +216,9 @@ def _check_role(role: Role, security: Security, expect: str, address: str) -> No
 
 
 @contextlib.contextmanager
-def _short(path: str) -> Iterator[str]:
-    """The path, in a form that is short enough for the address of a Unix socket (YARN's folders are deep)."""
-    if len(os.fsencode(path)) <= _LONGEST_PATH:
+def _short_path(path: str) -> Iterator[str]:
+    """Yield the path in a form that is short enough for a Unix socket's address (YARN's folders are deep)."""
+    if len(os.fsencode(path)) <= _MAX_PATH:
         yield path
         return
     folder = os.open(os.path.dirname(path), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -222,53 +228,53 @@ def _short(path: str) -> Iterator[str]:
         os.close(folder)
 
 
-def _check_same_user(sock: socket.socket, who: str) -> None:
+def _check_same_user(sock: socket.socket, peer: str) -> None:
     _, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
     if uid != os.getuid():
-        raise PeerRefused(f"{who}: the other end runs as uid {uid}, this one as {os.getuid()}")
+        raise PeerRefused(f"{peer}: the other end runs as uid {uid}, this one as {os.getuid()}")
 
 
 # -- accepting ------------------------------------------------------------------------------------------------------
 
 Handler = Callable[[Channel, Role, Hello], Awaitable[None]]
 
-_here: dict[str, Listener] = {}
-"""Who listens in this process, by the Unix socket's path."""
+_local_listeners: dict[str, Listener] = {}
+"""Path of a Unix socket -> the listener in this process."""
 
 
 class Listener(TCPServer):
-    """Accepts connections and hands those that have proved a role to the handler of their purpose.
+    """Accepts connections, and calls the handler of their purpose once the peer has proved a role.
 
     Parameters
     ----------
     handlers : purpose -> coroutine; the connection is closed when it returns or raises.
     security : None for Unix sockets.
-    app : the cluster's name, for peers that need no certificate.
+    app : the cluster's name, for the roles of peers that need no certificate.
     """
 
     def __init__(self, handlers: dict[str, Handler], security: Security | None, app: str = "") -> None:
-        super().__init__(max_buffer_size=_NO_LIMIT, read_chunk_size=_CHUNK)
+        super().__init__(max_buffer_size=_NO_LIMIT, read_chunk_size=_READ_BYTES)
         self.handlers, self.security, self.app = handlers, security, app
         self.address = ""
         self.server_certificate = b""
         self._path = ""
         self._tls: ssl.SSLContext | None = None
         self._channels: set[Channel] = set()
-        self._inside: set[asyncio.Task[None]] = set()
+        self._inproc_tasks: set[asyncio.Task[None]] = set()
         self.loop: asyncio.AbstractEventLoop | None = None
 
     def open(self, address: str) -> str:
-        """Begin to accept at `address` (port 0: any); returns the address that others can use."""
+        """Start to accept at `address` (port 0: any); returns the address for others."""
         wanted = parse(address)
         if wanted.scheme == "unix":
             folder = os.stat(os.path.dirname(wanted.path))
             if folder.st_uid != os.getuid() or stat.S_IMODE(folder.st_mode) & 0o077:
                 raise PeerRefused(f"{os.path.dirname(wanted.path)!r} must belong to this user with mode 0700")
-            with _short(wanted.path) as path:
+            with _short_path(wanted.path) as path:
                 self.add_socket(bind_unix_socket(path, mode=0o600))
             self._path = wanted.path
             self.loop = asyncio.get_running_loop()
-            _here[wanted.path] = self
+            _local_listeners[wanted.path] = self
             self.address = str(wanted)
             return self.address
         _check_allowed(wanted, self.security)
@@ -287,22 +293,22 @@ class Listener(TCPServer):
         for channel in list(self._channels):
             channel.close()
         if self._path:
-            _here.pop(self._path, None)
+            _local_listeners.pop(self._path, None)
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self._path)
 
     def renew(self, security: Security) -> None:
-        """Show a new certificate from now on."""
+        """Use a new certificate for connections from now on."""
         self.security = security
         if self._tls is not None:
             self._tls = security.context(server=True, anonymous="join" in self.handlers)
 
     def connect_inproc(self) -> Channel:
-        """A connection from this very process: no socket is needed, and nobody has to prove who it is."""
+        """Return a connection from this very process: it needs no socket and no proof of a role."""
         mine, other = pair("this process", self.address)
         task = asyncio.ensure_future(self._serve(other, None))
-        self._inside.add(task)
-        task.add_done_callback(self._inside.discard)
+        self._inproc_tasks.add(task)
+        task.add_done_callback(self._inproc_tasks.discard)
         return mine
 
     async def handle_stream(self, stream: IOStream, address: object) -> None:
@@ -314,15 +320,15 @@ class Listener(TCPServer):
             self._channels.add(channel)
             hello = await receive_greeting(channel, Hello)
             channel.peer = f"{hello.purpose} {hello.name}" + (f" on {hello.host}" if hello.host else "")
-            role = self._admit(role, hello)
-            complaint = version_mismatch(hello)
-            if complaint:
-                raise EnvironmentMismatch(complaint)
+            role = self._authorize(role, hello)
+            mismatch = version_mismatch(hello)
+            if mismatch:
+                raise EnvironmentMismatch(mismatch)
             if role is not ANONYMOUS:
                 channel.lift_size_limit()
             await self.handlers[hello.purpose](channel, role, hello)
         except ChannelClosed:
-            pass  # whoever held the session knows from its own read
+            pass  # the owner of the session learns it from its own read
         except (PeerRefused, EnvironmentMismatch, MalformedFrames, DeadlineExceeded) as error:
             log.warning("refused %s: %s", channel.peer, error)
             kind = "versions" if isinstance(error, EnvironmentMismatch) else "role"
@@ -336,34 +342,34 @@ class Listener(TCPServer):
 
     async def _identify(self, stream: IOStream, channel: Channel) -> Role | None:
         if self._tls is not None:
-            return role_of_socket(await self._secure(stream, channel))
+            return role_of_socket(await self._start_tls(stream, channel))
         if stream.socket.family == socket.AF_UNIX:
             _check_same_user(stream.socket, "a local process")
         else:
             stream.set_nodelay(True)
         return None
 
-    async def _secure(self, stream: IOStream, channel: Channel) -> ssl.SSLSocket:
+    async def _start_tls(self, stream: IOStream, channel: Channel) -> ssl.SSLSocket:
         stream.set_nodelay(True)
         async with asyncio.timeout(GREETING_TIMEOUT):
             secured: SSLIOStream = await stream.start_tls(True, self._tls)
-        secured.max_buffer_size, secured.read_chunk_size = _NO_LIMIT, _CHUNK
+        secured.max_buffer_size, secured.read_chunk_size = _NO_LIMIT, _READ_BYTES
         channel.stream = secured
-        if secured.socket is None:  # the other end went away as soon as the handshake was done
+        if secured.socket is None:  # the peer left right after the handshake
             raise StreamClosedError(secured.error)
         return secured.socket
 
-    def _admit(self, role: Role | None, hello: Hello) -> Role:
+    def _authorize(self, role: Role | None, hello: Hello) -> Role:
         if hello.purpose not in self.handlers or hello.purpose not in ALLOWED_ROLES:
-            raise PeerRefused(f"nobody here serves the purpose {hello.purpose!r}")
-        if role is None:  # the same user of this machine: it is what it says
+            raise PeerRefused(f"no handler here serves the purpose {hello.purpose!r}")
+        if role is None:  # the same user of this machine: its own claim is enough
             kind = {"client": "user", "owner": "scheduler", "data": "user", "actor": "user", "call": "user"}.get(
                 hello.purpose, hello.purpose
             )
             return Role(self.app, kind, hello.name)
         if role.kind not in ALLOWED_ROLES[hello.purpose]:
-            who = "without a certificate" if role is ANONYMOUS else f"proved to be {role.uri}"
-            raise PeerRefused(f"{hello.purpose} {hello.name!r} {who}, which may not be a {hello.purpose}")
+            proof = "without a certificate" if role is ANONYMOUS else f"proved to be {role.uri}"
+            raise PeerRefused(f"{hello.purpose} {hello.name!r} {proof}, which may not be a {hello.purpose}")
         own = self.security.role if self.security else None
         if own is not None and role is not ANONYMOUS and role.app != own.app:
             raise PeerRefused(f"{role.uri} belongs to another application than {own.app!r}")

@@ -1,9 +1,9 @@
-"""How a worker without a certificate gets one (research/secure-io.md 3.5, steps 6 to 8).
+"""How a worker without a certificate gets one.
 
-The worker checks the scheduler by its chain and role, then sends a certificate request, its container, a nonce and an
-HMAC under the application's join key over all of that *and the server's own certificate*: so a request is worth
-nothing on another connection. The scheduler signs once per container (and again for the same key, should the answer
-have been lost).
+The worker checks the scheduler's chain and role, then sends a certificate request, its container, a nonce and an HMAC
+under the application's join key over all of that *and the server's own certificate*: so a request is worth nothing on
+another connection. The scheduler signs once per container (and again for the same key, should the answer have been
+lost). The worker calls `obtain_certificate`; the scheduler's server serves the purpose "join" with `answer_request`.
 """
 
 from __future__ import annotations
@@ -20,11 +20,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from howdah.backoff import delays
 from howdah.engine.comm.connection.channel import Channel, ChannelClosed
 from howdah.engine.comm.connection.connect import dial, receive_greeting, send_greeting
 from howdah.engine.comm.security.certificates import Authority, Role, Security, new_key, role_of_pem
 from howdah.engine.protocol.messages import Hello, JoinGranted, JoinRequest, Welcome
 from howdah.errors import DeadlineExceeded, PeerRefused
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 0.5
+"""Seconds between attempts to reach the scheduler."""
 
 _CONTEXT = b"howdah-join1"
 
@@ -36,7 +40,7 @@ def _mac(join_key: bytes, server_certificate: bytes, container: str, nonce: byte
 
 
 class Applicant:
-    """The worker's side: one key pair in memory, however often the request is sent."""
+    """The worker's side: one key pair in memory, whatever the number of requests."""
 
     def __init__(self, security: Security, container: str) -> None:
         if not security.join_key:
@@ -45,7 +49,7 @@ class Applicant:
         self._key, self._pem = new_key()
 
     def request(self, server_certificate: bytes) -> JoinRequest:
-        """The request for the connection on which the server showed `server_certificate` (DER)."""
+        """Return the request for the connection on which the server showed `server_certificate` (DER)."""
         from cryptography import x509
         from cryptography.hazmat.primitives import hashes, serialization
 
@@ -56,19 +60,20 @@ class Applicant:
         return JoinRequest(self.container, nonce, csr, mac)
 
     def accept(self, certificate: bytes) -> Security:
-        """The worker's identity from now on."""
+        """Return the worker's identity with the granted certificate."""
         return replace(
             self.security, role=role_of_pem(certificate), certificate=certificate, key=self._pem, join_key=b""
         )
 
 
 async def obtain_certificate(address: str, security: Security, container: str, lease: float = 60.0) -> Security:
-    """Ask the scheduler at `address` for a certificate until it answers; the identity with it.
+    """Request a certificate of the scheduler at `address` until it answers; returns the identity with it.
 
     Raises PeerRefused when the scheduler cannot prove itself or refuses, DeadlineExceeded after `lease` seconds.
     """
     applicant = Applicant(security, container)
     deadline = time.monotonic() + lease
+    pauses = delays(FIRST_PAUSE, LONGEST_PAUSE)
     while True:
         try:
             channel = await dial(address, security, expect="scheduler")
@@ -83,7 +88,7 @@ async def obtain_certificate(address: str, security: Security, container: str, l
         except (ChannelClosed, OSError, DeadlineExceeded) as error:
             if time.monotonic() > deadline:
                 raise DeadlineExceeded(f"no certificate from {address} within {lease:.0f} s: {error}") from error
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(next(pauses))
         else:
             return applicant.accept(granted.certificate)
 
@@ -96,14 +101,14 @@ def _certificate_of(channel: Channel) -> bytes:
 
 
 async def answer_request(channel: Channel, registrar: Registrar) -> None:
-    """The scheduler's side of one joining connection."""
+    """Serve one connection of the purpose "join"."""
     await send_greeting(channel, Welcome(""))
     request = await receive_greeting(channel, JoinRequest)
     await send_greeting(channel, JoinGranted(registrar.grant(request)))
 
 
 class Registrar:
-    """The scheduler's side. `may_join` says whether YARN knows the container as running; None: everyone may."""
+    """The scheduler's side. `may_join` returns whether the container is running on YARN; None: all may join."""
 
     def __init__(self, authority: Authority, certificate: bytes, may_join: Callable[[str], bool] | None = None) -> None:
         self.authority = authority
@@ -112,7 +117,7 @@ class Registrar:
         self._joined: dict[str, bytes] = {}  # container -> its public key
 
     def grant(self, request: JoinRequest) -> bytes:
-        """The certificate asked for. Raises PeerRefused, which says why not."""
+        """Return the requested certificate. Raises PeerRefused with the reason if it is refused."""
         from cryptography import x509
         from cryptography.hazmat.primitives import serialization
 
@@ -125,12 +130,12 @@ class Registrar:
         if self.may_join is not None and not self.may_join(request.container):
             raise PeerRefused(f"container {request.container!r} is not a running container of {self.authority.app}")
         public: Any = csr.public_key()
-        spelled = public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-        if self._joined.setdefault(request.container, spelled) != spelled:
+        encoded = public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+        if self._joined.setdefault(request.container, encoded) != encoded:
             raise PeerRefused(f"container {request.container!r} has joined already, with another key")
         return self.authority.issue(Role(self.authority.app, "worker", request.container), public)
 
     @staticmethod
     def load(directory: str | os.PathLike[str]) -> Registrar:
-        """The registrar whose scheduler directory this is."""
+        """Return the registrar of the application whose scheduler directory this is."""
         return Registrar(Authority.load(directory), Security.load(directory).certificate)

@@ -1,5 +1,6 @@
-"""Event loops that can stay awake, and the one daemon thread per process whose loop the local cluster's scheduler and
-all clients share. Sharing it saves the hand-over of the interpreter lock between two loops at every message.
+"""Event loops that can stay awake, and the daemon thread whose loop clients and the local cluster's scheduler share.
+
+One thread per process: two loops would hand the interpreter lock to each other at every message. A leaf.
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ T = TypeVar("T")
 
 
 AWAKE = 0.002
-"""Seconds for which a loop that expects an answer looks for it before it goes to sleep."""
+"""Seconds for which a loop that expects an answer polls before it sleeps (decisions/0010)."""
 
-_give_way = getattr(os, "sched_yield", lambda: None)
+_yield_cpu = getattr(os, "sched_yield", lambda: None)
 
 
-class _Wakeful(selectors.DefaultSelector):
-    """A selector that looks again and again until `until` (of `time.monotonic`) before it sleeps."""
+class _PollingSelector(selectors.DefaultSelector):
+    """A selector that polls without sleeping until the time `until` (of `time.monotonic`)."""
 
     until = 0.0
 
@@ -35,17 +36,17 @@ class _Wakeful(selectors.DefaultSelector):
                 found: list[Any] = super().select(0.0)
                 if found:
                     return found
-                _give_way()
+                _yield_cpu()
             self.until = 0.0
         found = super().select(timeout)
         return found
 
 
 class Loop(asyncio.SelectorEventLoop):
-    """An event loop that can be told to stay awake for a moment, because something is about to come.
+    """An event loop that can stay awake for a moment, because a message is about to arrive.
 
-    A processor that nobody uses is put to sleep; on a virtual machine it takes some 50 us, and cold caches, until it is
-    back: as long as all that the scheduler does for a task. While a loop is awake others go before it.
+    An idle processor sleeps; on a virtual machine it takes some 50 us to wake, and its caches are cold then: as long as
+    the scheduler needs for a task. A loop that is awake yields the processor to every other thread.
 
     Examples
     --------
@@ -54,20 +55,20 @@ class Loop(asyncio.SelectorEventLoop):
     """
 
     def __init__(self) -> None:
-        self._wakeful = _Wakeful()
-        super().__init__(self._wakeful)
+        self._polling = _PollingSelector()
+        super().__init__(self._polling)
 
     def stay_awake(self) -> None:
-        """Do not sleep for the next `AWAKE` seconds. From any thread; one that sleeps already goes on sleeping."""
-        self._wakeful.until = time.monotonic() + AWAKE
+        """Poll for the next `AWAKE` seconds. From any thread; a loop that sleeps already is not woken."""
+        self._polling.until = time.monotonic() + AWAKE
 
     def may_sleep(self) -> None:
-        """What was expected has come. From any thread."""
-        self._wakeful.until = 0.0
+        """Stop polling: the expected message has arrived. From any thread."""
+        self._polling.until = 0.0
 
 
 class LoopThread:
-    """A running loop and its thread. Everything that touches sockets is done on it."""
+    """A running loop and its thread. All work on sockets is done on it."""
 
     def __init__(self) -> None:
         self.loop = Loop()
@@ -80,11 +81,17 @@ class LoopThread:
         self.loop.run_forever()
 
     def start(self, work: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
-        """Run `work` on the loop; what is returned may be waited for."""
+        """Run `work` on the loop; returns a future of its result."""
         return asyncio.run_coroutine_threadsafe(work, self.loop)
 
     def call(self, work: Coroutine[Any, Any, T], timeout: float | None = None) -> T:
-        """Run `work` on the loop and wait for what it returns or raises."""
+        """Run `work` on the loop, and return or raise what it does.
+
+        Raises
+        ------
+        HowdahError : this is the loop's own thread.
+        TimeoutError : it takes longer than `timeout` seconds.
+        """
         if threading.current_thread() is self.thread:
             work.close()
             raise HowdahError(
@@ -98,7 +105,7 @@ _guard = threading.Lock()
 
 
 def loop_thread() -> LoopThread:
-    """This process's loop thread; a forked child gets one of its own."""
+    """Return this process's loop thread; a forked child gets one of its own."""
     global _running
     with _guard:
         if _running is None or _running.pid != os.getpid():

@@ -1,16 +1,15 @@
-"""Messages that arrive once and in order, over channels that may come and go.
+"""Sessions: messages that arrive once and in order, over connections that may break.
 
-A `Session` joins two ends for longer than one connection lives. What is sent within one turn of the event loop travels
-as one batch; a batch is kept until the other end has confirmed it, and is sent again on the next channel if the old
-one ended before that. So a dropped link costs nothing but time, and neither end needs to know. When a session cannot
-go on (the other end has forgotten it) its owner starts a new one and says again what matters.
+A `Session` joins two ends for longer than one connection lives. The messages of one iteration of the event loop travel
+as one batch. A batch is stored until the peer has acknowledged it, and sent again on the next channel if the old one
+ended before. So a broken connection costs only time. When a session cannot go on (the peer has lost it) its owner
+starts a new one and sends again what is still needed.
 
-An end that keeps a journal writes down each batch before it handles it (`on_batch`), and says what it may confirm
-(`confirms`). When it is started again it goes on from there with sessions that are `suspended` until the other end is
-back: what it says meanwhile is said anew then, so it is dropped.
+An end with a journal writes each batch before it handles it (`on_batch`), and limits what may be acknowledged
+(`acknowledge_limit`). After a restart it resumes from its journal with sessions that are `suspended` until the peer is
+back; what it sends meanwhile goes to `record_undelivered`, because it is sent anew then.
 
-Used by scheduler, worker and client alike; only on the event loop's thread, but for `send_now`. It opens no
-connections.
+Used by scheduler, worker and client, only on the event loop's thread except for `send_now`. Opens no connections.
 """
 
 from __future__ import annotations
@@ -33,14 +32,14 @@ In = TypeVar("In")
 
 ACK_BATCHES = 64
 ACK_BYTES = 1 << 20
-"""After so many batches or bytes a confirmation is sent at once, not with the next heartbeat."""
+"""Batches or bytes after which an acknowledgement is sent at once, not with the next heartbeat."""
 
 
 class _Head(msgspec.Struct, array_like=True, gc=False):
-    """`number` 0 is a batch without messages, which needs no confirmation."""
+    """The first frame of a batch. `number` 0: no messages, and nothing to acknowledge."""
 
     number: int
-    confirmed: int
+    acknowledged: int
     frames: list[int]
     messages: list[Any]
 
@@ -48,24 +47,24 @@ class _Head(msgspec.Struct, array_like=True, gc=False):
 _encoder = msgspec.msgpack.Encoder()
 
 
-def _unheard(message: Any, frames: Sequence[Buffer]) -> None:
-    """What a closed session does with what it hears."""
+def _ignore(message: Any, frames: Sequence[Buffer]) -> None:
+    """Handle a message that arrives at a closed session."""
 
 
 @functools.cache
 def decoder_of(messages: Any) -> msgspec.msgpack.Decoder[Any]:
-    """Decodes the heads of batches whose messages are of the union `messages`, and refuses all others."""
+    """Return a decoder for batches whose messages are of the union `messages`; it refuses all others."""
     head = msgspec.defstruct(
         "Head",
-        [("number", int), ("confirmed", int), ("frames", list[int]), ("messages", list[messages])],
+        [("number", int), ("acknowledged", int), ("frames", list[int]), ("messages", list[messages])],
         array_like=True,
         gc=False,
     )
     return msgspec.msgpack.Decoder(head)
 
 
-class _Sent(NamedTuple):
-    """A batch that the other end has not confirmed."""
+class _SentBatch(NamedTuple):
+    """A batch that the peer has not acknowledged."""
 
     number: int
     batch: list[Buffer]
@@ -74,14 +73,14 @@ class _Sent(NamedTuple):
 
 
 class Session(Generic[In]):
-    """One end of a conversation.
+    """One end of a session.
 
     Parameters
     ----------
-    id : names the session at both ends.
-    decoder : from `decoder_of`: what the other end may say.
+    id : the name of the session at both ends.
+    decoder : from `decoder_of`: which messages the peer may send.
     on_message : called with each message and its frames, in order, on the loop's thread. It must not block.
-    peer : for people.
+    peer : the other end, for messages to people.
     """
 
     def __init__(
@@ -96,29 +95,29 @@ class Session(Generic[In]):
         self.on_batch: Callable[[int, list[Any], Sequence[Buffer]], None] | None = None
         """Called with the number, the messages and the frames of each batch before it is handled."""
         self.acknowledge_limit: Callable[[], int] | None = None
-        """Says which batch is the last that may be confirmed, if that is not the last that was received."""
+        """Returns the number of the last batch that may be acknowledged, if that is not the last one received."""
         self.suspended = False
         self.record_undelivered: Callable[[Any], None] | None = None
-        """Called with what is sent while the session is dormant."""
+        """Called with what is sent while the session is suspended."""
         self.last_received = time.monotonic()
-        """When the other end last said anything."""
+        """When the last bytes of the peer arrived (`time.monotonic`)."""
         self.channel: Channel | None = None
         self.disconnected_since: float | None = None
-        """Since when there is no channel."""
+        """Since when there is no channel; None while there is one."""
         self._decoder, self._on_message = decoder, on_message
         self._number = 0
-        self._next: deque[tuple[Any, Sequence[Buffer]]] = deque()
-        self._unacknowledged: deque[_Sent] = deque()
-        self._unconfirmed = 0
-        self._unconfirmed_bytes = 0
+        self._queue: deque[tuple[Any, Sequence[Buffer]]] = deque()
+        self._unacknowledged: deque[_SentBatch] = deque()
+        self._unacked_batches = 0
+        self._unacked_bytes = 0
         self._flushing = False
         self._last_sent = 0.0
         self._loop = asyncio.get_running_loop()
         self.lock = threading.RLock()
-        """Held while anything is sent; what is put in meanwhile goes with that, or next."""
+        """Held while a batch is sent; messages that are queued meanwhile go with it or with the next."""
 
     def acknowledgeable(self) -> int:
-        """The last batch that may be confirmed."""
+        """Return the number of the last batch that may be acknowledged."""
         return self.received if self.acknowledge_limit is None else self.acknowledge_limit()
 
     @property
@@ -126,70 +125,75 @@ class Session(Generic[In]):
         return self.channel is not None
 
     def send(self, message: Any, *frames: Buffer) -> None:
-        """Send `message` at the end of this turn of the loop. Frames must not change until they are confirmed."""
+        """Send `message` at the end of this iteration of the loop. Do not change frames until they are acknowledged."""
         if self.suspended:
             if self.record_undelivered is not None:
                 self.record_undelivered(message)
             return
-        self._next.append((message, frames))
+        self._queue.append((message, frames))
         if not self._flushing:
             self._flushing = True
             self._loop.call_soon(self.flush)
 
     def send_now(self, message: Any, *frames: Buffer) -> bool:
-        """On any thread: send `message`, after all that was put in before. False, and nothing is sent, where only the
-        loop's thread can: without a connection, over TLS, or while the other end is slow to read."""
+        """Send `message` and what was queued before it, from any thread.
+
+        Returns False, and sends nothing, where only the loop's thread can send: without a connection, over TLS, or
+        while the peer is slow to read.
+        """
         with self.lock:
             if self.channel is None or self.suspended or not self.channel.thread_safe:
                 return False
-            self._next.append((message, frames))
-            self._send_next()
+            self._queue.append((message, frames))
+            self._send_queue()
         return True
 
     @property
     def last_queued(self) -> Any:
-        """The last message that was put in and is not sent, None if all are. On the loop's thread, of a session on
-        which nobody uses `send_now`: whoever put it in may still change it."""
-        return self._next[-1][0] if self._next else None
+        """The last message that is queued and not sent; None if all are. Its sender may still change it.
+
+        On the loop's thread, for a session that does not use `send_now`.
+        """
+        return self._queue[-1][0] if self._queue else None
 
     def resume(self, peer_received: int) -> None:
-        """The other end of a dormant session is back, and has had the batches up to this one."""
+        """End the suspension: the peer is back, and has received the batches up to this one."""
         self.suspended = False
         self._number = peer_received
 
     def cork(self) -> bool:
-        """What is sent from now on stays until `flush`, which is the caller's to call if this returns True."""
+        """Queue what is sent until `flush`, which the caller must call if this returns True."""
         mine = not self._flushing
         self._flushing = True
         return mine
 
     def flush(self) -> None:
-        """Send now what has been put in."""
+        """Send the queued messages now."""
         self._flushing = False
         with self.lock:
-            if self._next:
-                self._send_next()
-            elif self._unconfirmed:
+            if self._queue:
+                self._send_queue()
+            elif self._unacked_batches:
                 self._write([_encoder.encode(_Head(0, self.acknowledgeable(), [], []))])
 
-    def _send_next(self) -> None:
+    def _send_queue(self) -> None:
         self._number += 1
         messages: list[Any] = []
         counts: list[int] = []
         batch: list[Buffer] = [b""]
-        take = self._next.popleft
-        for _ in range(len(self._next)):
-            message, frames = take()
+        pop = self._queue.popleft
+        for _ in range(len(self._queue)):
+            message, frames = pop()
             messages.append(message)
             counts.append(len(frames))
             batch += frames
         batch[0] = _encoder.encode(_Head(self._number, self.acknowledgeable(), counts, messages))
-        self._unacknowledged.append(_Sent(self._number, batch, messages, counts))
+        self._unacknowledged.append(_SentBatch(self._number, batch, messages, counts))
         self._write(batch)
 
     def heartbeat(self, now: float, every: float, silence: float) -> None:
-        """To be called now and then: says something if nothing was said for `every` seconds, and ends a channel on
-        which nothing was heard for `silence` seconds."""
+        """Send a heartbeat if nothing was sent for `every` seconds, and close a channel on which nothing arrived for
+        `silence` seconds. Call it periodically."""
         if self.channel is None:
             return
         if now - self.last_received > silence:
@@ -199,7 +203,7 @@ class Session(Generic[In]):
                 self._write([_encoder.encode(_Head(0, self.acknowledgeable(), [], []))])
 
     async def run(self, channel: Channel, peer_received: int) -> None:
-        """Go on over `channel`; returns when it ends. `peer_received` is the last batch that the other end has."""
+        """Exchange messages over `channel` until it ends. `peer_received`: the last batch that the peer has."""
         if self.channel is not None:
             self.channel.close()  # the newer connection is the right one
         self.last_received = time.monotonic()
@@ -218,20 +222,20 @@ class Session(Generic[In]):
                 self.channel, self.disconnected_since = None, time.monotonic()
 
     async def _read(self, channel: Channel) -> None:
-        def take(frames: Sequence[memoryview]) -> None:
+        def on_frames(frames: Sequence[memoryview]) -> None:
             if self.channel is channel:
                 self._on_frames(channel, frames)
 
-        await channel.deliver(take)
+        await channel.deliver(on_frames)
 
     def _on_frames(self, channel: Channel, frames: Sequence[memoryview]) -> None:
-        """One batch has come."""
+        """Handle one batch."""
         self.last_received = time.monotonic()
         try:
             head = self._decoder.decode(frames[0])
         except msgspec.DecodeError as error:
-            raise MalformedFrames(f"{channel.peer} said what it may not say: {error}") from error
-        self.on_acknowledged(head.confirmed)
+            raise MalformedFrames(f"{channel.peer} sent a message that it may not send: {error}") from error
+        self.on_acknowledged(head.acknowledged)
         if head.number <= self.received:
             return  # a heartbeat, or a batch that came through before its channel ended
         self.received = head.number
@@ -241,14 +245,14 @@ class Session(Generic[In]):
         for message, count in zip(head.messages, head.frames):
             self._on_message(message, frames[at : at + count])
             at += count
-        self._unconfirmed += 1
-        self._unconfirmed_bytes += sum([frame.nbytes for frame in frames])
-        if not self._flushing and (self._unconfirmed >= ACK_BATCHES or self._unconfirmed_bytes >= ACK_BYTES):
+        self._unacked_batches += 1
+        self._unacked_bytes += sum([frame.nbytes for frame in frames])
+        if not self._flushing and (self._unacked_batches >= ACK_BATCHES or self._unacked_bytes >= ACK_BYTES):
             self._flushing = True
             self._loop.call_soon(self.flush)
 
     def replay(self, frames: Sequence[memoryview], which: Callable[[Any], bool]) -> None:
-        """Handle once more those messages of a batch, which a journal has kept, of which `which` is true."""
+        """Handle again the messages of a journaled batch for which `which` is true."""
         head = self._decoder.decode(frames[0])
         at = 1
         for message, count in zip(head.messages, head.frames):
@@ -257,21 +261,21 @@ class Session(Generic[In]):
             at += count
 
     def on_acknowledged(self, number: int) -> None:
-        """The other end has the batches up to this one."""
-        kept = self._unacknowledged
-        while kept and kept[0].number <= number:  # others add at the end alone
-            kept.popleft()
+        """Forget the batches up to this one: the peer has received them."""
+        stored = self._unacknowledged
+        while stored and stored[0].number <= number:  # other threads append only
+            stored.popleft()
 
     def _write(self, batch: Sequence[Buffer]) -> None:
         if self.channel is None:
             return
         self._last_sent = time.monotonic()
-        self._unconfirmed = self._unconfirmed_bytes = 0
-        with contextlib.suppress(ChannelClosed):  # the reader ends too, and the batch is kept for the next channel
+        self._unacked_batches = self._unacked_bytes = 0
+        with contextlib.suppress(ChannelClosed):  # the reader ends too, and the batch is stored for the next channel
             self.channel.write(batch)
 
     def unacknowledged(self) -> list[tuple[Any, list[Buffer]]]:
-        """Messages with their frames that the other end may not have: what a new session may have to say again."""
+        """Return the messages that the peer may not have received, with their frames: a new session may need them."""
         self.flush()
         found: list[tuple[Any, list[Buffer]]] = []
         for sent in self._unacknowledged:
@@ -282,15 +286,15 @@ class Session(Generic[In]):
         return found
 
     def close(self) -> None:
-        """Say what is left to say, and end the channel. Nothing more is heard, and nobody is referred to any more."""
+        """Send what is queued, and end the channel. Later messages are ignored, and all callbacks are dropped."""
         if self.channel is not None:
             self.flush()
             self.channel.close()
         self.on_batch = self.acknowledge_limit = self.record_undelivered = None
-        self._on_message = _unheard
+        self._on_message = _ignore
 
     async def close_with(self, message: Any, timeout: float = 1.0) -> None:
-        """Send a last message, wait until the socket has it, and end the channel."""
+        """Send a last message, wait up to `timeout` seconds until the socket has accepted it, and end the channel."""
         channel = self.channel
         if channel is None:
             return

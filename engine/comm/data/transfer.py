@@ -129,7 +129,7 @@ def _answer(line: BulkConnection, source: ResultSource) -> None:
     share = request.share and line.passes_fds
     presser = Compressor(line) if request.lz4 and line.other_host else None
     piece = _Piece()
-    for layer, item in items_of(request.spans):
+    for layer, item in items_of(request.ranges):
         if piece.full:
             piece.send(line, more=True, presser=presser)
             piece = _Piece()

@@ -1,11 +1,11 @@
-"""Who is who: a certificate authority per cluster, leaf certificates whose SAN URI is the role, TLS 1.3 contexts.
+"""Identity: a certificate authority per cluster, leaf certificates whose SAN URI is the role, TLS 1.3 contexts.
 
 Roles are `howdah://<app>/scheduler`, `howdah://<app>/worker/<container>` and `howdah://<app>/user/<name>`. Host names
 are not checked (containers land anywhere): the chain to the cluster's own authority and the role are. A *security
-directory* (0700, files 0600) is how an end gets its part:
+directory* (0700, files 0600) holds what one process needs:
 
 ========== ===================================================== =========================
-file       what                                                  scheduler worker client
+file       content                                               scheduler worker client
 ========== ===================================================== =========================
 ca.pem     the authority's certificate                           yes       yes    yes
 cert.pem   own leaf, and key.pem its key                         yes       no     yes
@@ -13,7 +13,8 @@ join.key   32 random bytes: proof of being started by the app    yes       yes  
 ca.key     the authority's key                                   yes       no     no
 ========== ===================================================== =========================
 
-Workers get their leaf by the join protocol (`comm/joining.py`); its key never leaves their memory.
+Workers get their leaf by the join protocol (`comm.connection.enrollment`); its key never leaves their memory. Used by
+the other folders of `comm`, by processes that load their identity, and by clusters that create an authority.
 """
 
 from __future__ import annotations
@@ -35,16 +36,16 @@ if TYPE_CHECKING:
 
 SCHEME = "howdah"
 LEAF_LIFE = datetime.timedelta(days=7)
-"""Of every leaf. As long as HDFS delegation tokens live: an application that outlives both needs new ones."""
+"""Life of every leaf: as long as HDFS delegation tokens live, so an application that outlives both needs new ones."""
 
 AUTHORITY_LIFE = datetime.timedelta(days=30)
 BACKDATED = datetime.timedelta(hours=1)
-"""Clocks of nodes differ."""
+"""Certificates are valid from so long ago: clocks of nodes differ."""
 
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """What a peer proved to be. `kind` is "scheduler", "worker", "user" or "anonymous".
+    """What a peer has proved to be. `kind` is "scheduler", "worker", "user" or "anonymous".
 
     >>> Role.from_uri("howdah://app_1/worker/container_7")
     Role(app='app_1', kind='worker', name='container_7')
@@ -92,35 +93,25 @@ class Authority:
 
     @classmethod
     def create(cls, app: str) -> Authority:
-        """A new authority for the application `app`, with a new join key."""
+        """Return a new authority for the application `app`, with a new join key."""
         from cryptography import x509
         from cryptography.hazmat.primitives import hashes
         from cryptography.hazmat.primitives.asymmetric import ec
-        from cryptography.x509.oid import NameOID
 
         key = ec.generate_private_key(ec.SECP256R1())
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"howdah authority {_safe('app', app)}"[:64])])
-        now = datetime.datetime.now(datetime.UTC)
-        public = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+        name = _common_name(f"howdah authority {_safe('app', app)}")
+        identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
         certificate = (
-            x509.CertificateBuilder()
-            .subject_name(name)
-            .issuer_name(name)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - BACKDATED)
-            .not_valid_after(now + AUTHORITY_LIFE)
+            new_certificate(name, key.public_key(), AUTHORITY_LIFE, issuer=name, issuer_identifier=identifier)
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .add_extension(_key_usage(authority=True), critical=True)
-            .add_extension(public, critical=False)
-            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(public), critical=False)
             .sign(key, hashes.SHA256())
         )
         return cls(app, certificate, key, secrets.token_bytes(32))
 
     @classmethod
     def load(cls, directory: str | os.PathLike[str]) -> Authority:
-        """The authority whose scheduler directory this is."""
+        """Return the authority of the application whose scheduler directory this is."""
         from cryptography import x509
         from cryptography.hazmat.primitives import serialization
         from cryptography.hazmat.primitives.asymmetric import ec
@@ -140,21 +131,20 @@ class Authority:
         return self.certificate.public_bytes(serialization.Encoding.PEM)
 
     def issue(self, role: Role, public_key: Any, life: datetime.timedelta = LEAF_LIFE) -> bytes:
-        """A PEM certificate that binds `public_key` to `role`."""
+        """Return a PEM certificate that binds `public_key` to `role`."""
         from cryptography import x509
         from cryptography.hazmat.primitives import hashes, serialization
-        from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+        from cryptography.x509.oid import ExtendedKeyUsageOID
 
-        now = datetime.datetime.now(datetime.UTC)
-        issuer = self.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
-        builder = (
-            x509.CertificateBuilder()
-            .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, (role.name or role.kind)[:64])]))
-            .issuer_name(self.certificate.subject)
-            .public_key(public_key)
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - BACKDATED)
-            .not_valid_after(now + life)
+        identifier = self.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+        return (
+            new_certificate(
+                _common_name(role.name or role.kind),
+                public_key,
+                life,
+                issuer=self.certificate.subject,
+                issuer_identifier=identifier,
+            )
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_key_usage(authority=False), critical=True)
             .add_extension(
@@ -162,13 +152,12 @@ class Authority:
                 critical=False,
             )
             .add_extension(x509.SubjectAlternativeName([x509.UniformResourceIdentifier(role.uri)]), critical=False)
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
-            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(issuer), critical=False)
+            .sign(self.key, hashes.SHA256())
+            .public_bytes(serialization.Encoding.PEM)
         )
-        return builder.sign(self.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
     def write_scheduler_dir(self, directory: str | os.PathLike[str]) -> Path:
-        """What the scheduler (and the owner of the application) needs: everything."""
+        """Write what the scheduler and the owner of the application need: everything."""
         from cryptography.hazmat.primitives import serialization
 
         folder = self._write_leaf(directory, Role(self.app, "scheduler"))
@@ -182,14 +171,14 @@ class Authority:
         return folder
 
     def write_worker_dir(self, directory: str | os.PathLike[str]) -> Path:
-        """What a worker needs to ask for its certificate."""
+        """Write what a worker needs to request its certificate."""
         folder = _folder(directory)
         _write(folder / "ca.pem", self.pem)
         _write(folder / "join.key", self.join_key)
         return folder
 
     def write_client_dir(self, directory: str | os.PathLike[str], user: str) -> Path:
-        """What a client of the user `user` needs."""
+        """Write what a client of the user `user` needs."""
         return self._write_leaf(directory, Role(self.app, "user", _safe("user", user)))
 
     def _write_leaf(self, directory: str | os.PathLike[str], role: Role) -> Path:
@@ -203,7 +192,7 @@ class Authority:
 
 @dataclass(frozen=True)
 class Security:
-    """One end's identity: what `security` means in every howdah call. `role` is None until a worker has joined."""
+    """The identity of one process: `security` in every howdah call. `role` is None until a worker has joined."""
 
     authority: bytes
     role: Role | None = None
@@ -228,7 +217,10 @@ class Security:
         return Security(authority, role, certificate, key, join_key, str(folder))
 
     def context(self, *, server: bool, anonymous: bool = False) -> ssl.SSLContext:
-        """TLS 1.3, chain to the cluster's authority, mutual. `anonymous`: the other end may have no certificate yet."""
+        """Return a TLS 1.3 context with mutual checks against the cluster's authority.
+
+        `anonymous`: the peer may have no certificate yet.
+        """
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if server else ssl.PROTOCOL_TLS_CLIENT)
         context.minimum_version = ssl.TLSVersion.TLSv1_3
         context.check_hostname = False  # roles are checked instead, see `role_of_socket`
@@ -236,7 +228,7 @@ class Security:
         context.verify_flags |= ssl.VERIFY_X509_STRICT
         context.load_verify_locations(cadata=self.authority.decode())
         if self.certificate:
-            # OpenSSL reads keys from files only; this one has no name on any disk.
+            # OpenSSL reads keys from files only; this file has no name and is on no disk.
             with os.fdopen(os.memfd_create("howdah-leaf", os.MFD_CLOEXEC), "wb") as memory:
                 memory.write(self.key + self.certificate)
                 memory.flush()
@@ -245,7 +237,7 @@ class Security:
 
 
 def role_of_socket(socket: ssl.SSLSocket) -> Role:
-    """The role that the peer of a finished handshake proved; ANONYMOUS without a certificate."""
+    """Return the role that the peer of a finished handshake has proved; ANONYMOUS without a certificate."""
     certificate = socket.getpeercert()
     if not certificate:
         return ANONYMOUS
@@ -257,13 +249,14 @@ def role_of_socket(socket: ssl.SSLSocket) -> Role:
 
 
 def role_of_pem(certificate: bytes) -> Role:
+    """Return the role that a PEM certificate proves."""
     from cryptography import x509
 
     return _role_in(x509.load_pem_x509_certificate(certificate))
 
 
 def new_key() -> tuple[ec.EllipticCurvePrivateKey, bytes]:
-    """A new P-256 key, as an object and as PEM."""
+    """Return a new P-256 key, as an object and as PEM."""
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -278,6 +271,45 @@ def _role_in(certificate: x509.Certificate) -> Role:
 
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     return Role.from_uri(names.get_values_for_type(x509.UniformResourceIdentifier)[0])
+
+
+def new_certificate(
+    subject: x509.Name,
+    public_key: Any,
+    life: datetime.timedelta,
+    *,
+    issuer: x509.Name,
+    issuer_identifier: x509.SubjectKeyIdentifier | None = None,
+) -> x509.CertificateBuilder:
+    """Return a builder for a certificate that is valid from an hour ago (clocks differ) and for `life`.
+
+    The caller adds the extensions that say what the certificate is for, and signs. All certificates of howdah are built
+    here. `issuer_identifier`: the key identifier of the issuer; None leaves both key identifiers out.
+    """
+    from cryptography import x509
+
+    now = datetime.datetime.now(datetime.UTC)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(public_key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - BACKDATED)
+        .not_valid_after(now + life)
+    )
+    if issuer_identifier is None:
+        return builder
+    issued_by = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(issuer_identifier)
+    own = x509.SubjectKeyIdentifier.from_public_key(public_key)
+    return builder.add_extension(own, critical=False).add_extension(issued_by, critical=False)
+
+
+def _common_name(name: str) -> x509.Name:
+    from cryptography import x509
+    from cryptography.x509.oid import NameOID
+
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name[:64])])  # X.509 allows 64 characters
 
 
 def _key_usage(*, authority: bool) -> x509.KeyUsage:

@@ -100,12 +100,12 @@ class ClientMessages:
         try:
             new = layers.add(message.layers, frames)
         except HowdahError as error:
-            for task_range in message.wanted:
+            for task_range in message.requested:
                 client.session.send(TasksErred(task_range, TaskError("invalid", str(error)), task_range))
             return
-        for task_range in message.wanted:
+        for task_range in message.requested:
             layers.inline.add(task_range.layer)
-        self._context.handle(GraphSubmitted(client.id, message.layers, message.wanted, message.priority))
+        self._context.handle(GraphSubmitted(client.id, message.layers, message.requested, message.priority))
         for key in new:
             if not self._context.views.has_layer(key):
                 layers.forget(key)
@@ -118,21 +118,21 @@ class ClientMessages:
 
     def on_release(self, client: ClientPeer, message: ReleaseResults, frames: Sequence[memoryview]) -> None:
         """The client needs these results no more."""
-        self._context.handle(Released(client.id, message.spans))
+        self._context.handle(Released(client.id, message.ranges))
 
     def on_cancel(self, client: ClientPeer, message: CancelTasks, frames: Sequence[memoryview]) -> None:
         """The client cancels these tasks."""
-        self._context.handle(CancelRequested(client.id, message.spans))
+        self._context.handle(CancelRequested(client.id, message.ranges))
 
     def on_fetch_failed(self, client: ClientPeer, message: FetchFailed, frames: Sequence[memoryview]) -> None:
         """The client could not fetch these results from their holder."""
-        self._context.handle(ResultsMissing(client.id, message.holder, message.spans))
+        self._context.handle(ResultsMissing(client.id, message.holder, message.ranges))
 
     def on_who_has(self, client: ClientPeer, message: WhoHas, frames: Sequence[memoryview]) -> None:
         """Answer which worker holds which part of these results."""
         views = self._context.views
         found = [
-            [(p.start, p.stop, holder) for p, holder in views.main_holders(task_range)] for task_range in message.spans
+            [(p.start, p.stop, holder) for p, holder in views.main_holders(task_range)] for task_range in message.ranges
         ]
         client.session.send(Response(message.id, found))
 

@@ -40,7 +40,7 @@ class CoordinationServer:
 
     def on_call(self, client: ClientPeer, message: CoordinationCall) -> None:
         """Handle a client's call; the reply is sent when the state gives one."""
-        value = None if message.data is None else PackedValue(message.data, message.spans)
+        value = None if message.data is None else PackedValue(message.data, message.ranges)
         call = PrimitiveCall(
             client.id, message.id, message.kind, message.name, message.verb, value, message.timeout, message.limit,
             message.token, message.ticket, message.batch,

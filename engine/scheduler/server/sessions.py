@@ -118,7 +118,7 @@ class WorkerPeer(Peer):
         if self.session.last_queued is not self._free:
             self._free = FreeResults([])
             self.session.send(self._free)
-        self._free.spans.extend(ranges)
+        self._free.ranges.extend(ranges)
 
     def forget(self, keys: Iterable[Key]) -> None:
         """Send that these layers start no more batches, as far as the worker has them."""

@@ -27,7 +27,7 @@ class TaskCancellation:
 
     def on_request(self, client: ClientPeer, message: CoordinationCall) -> None:
         """Answer at once, or when the task's worker has reported."""
-        task, views = message.spans[0], self._context.views
+        task, views = message.ranges[0], self._context.views
         if message.verb == "running":
             batch = views.batch_of(task)
             self._answer(client, message, batch is not None and batch.in_slot)
@@ -51,7 +51,7 @@ class TaskCancellation:
         """The worker has returned the batch's items from `start` on; the scheduler is not told yet."""
         first = self._first.pop((batch, attempt), 0)
         for client, message in self._pending.pop((batch, attempt), []):
-            if message.spans[0].start >= first + start:
+            if message.ranges[0].start >= first + start:
                 self._cancel(client, message)
             else:
                 self._answer(client, message, False)
@@ -73,8 +73,8 @@ class TaskCancellation:
                     self.on_request(client, message)
 
     def _cancel(self, client: ClientPeer, message: CoordinationCall) -> None:
-        self._context.journal.record_cancellation(client, message.id, message.spans)
-        self._context.handle(CancelRequested(client.id, message.spans))
+        self._context.journal.record_cancellation(client, message.id, message.ranges)
+        self._context.handle(CancelRequested(client.id, message.ranges))
         self._answer(client, message, True)
 
     def _answer(self, client: ClientPeer, message: CoordinationCall, value: bool) -> None:

@@ -100,7 +100,7 @@ class WorkerMessages:
 
     def on_copied(self, worker: WorkerPeer, message: ResultsCopied, frames: Sequence[memoryview]) -> None:
         """The worker has made copies that it was asked for, or could not."""
-        self._context.handle(CopiesMade(worker.name, message.spans))
+        self._context.handle(CopiesMade(worker.name, message.ranges))
         self._drains.on_copies_refused(worker.name, message.missing)
         self._drains.on_progress()
 
@@ -136,8 +136,8 @@ class WorkerMessages:
         log.info("worker %s on %s with %d slots at %s", info.name, info.host, info.slots, info.address)
         self._commands.send_all_files(worker)
         self._context.journal.record_worker(info.name)
-        peers.batches.update(zip(message.running, message.spans))
-        self._context.handle(WorkerJoined(info, message.holdings, message.running, message.spans, message.inputs))
+        peers.batches.update(zip(message.running, message.ranges))
+        self._context.handle(WorkerJoined(info, message.holdings, message.running, message.ranges, message.inputs))
 
 
 def _own(worker: WorkerPeer, report: Report) -> Report:

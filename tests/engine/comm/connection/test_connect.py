@@ -114,7 +114,7 @@ def test_a_role_is_not_another(tmp_path: Path) -> None:
         assert "may not be a worker" in await refused(place.address, Hello("worker", "w"), place.client())
         assert "may not be a owner" in await refused(place.address, Hello("owner", "w"), place.client())
         assert "without a certificate" in await refused(place.address, Hello("client", "c"), place.worker())
-        assert "nobody here serves" in await refused(place.address, Hello("data", "c"), place.client())
+        assert "no handler here serves" in await refused(place.address, Hello("data", "c"), place.client())
         # and the other way round: who connects checks who answers
         said = await refused(place.address, Hello("data", "c"), place.client(), expect="worker")
         assert "proved to be howdah://app_1/scheduler, not a worker" in said
@@ -238,5 +238,5 @@ def test_another_user_of_this_machine_is_refused(tmp_path: Path) -> None:
 
 def test_plain_tcp_is_for_benchmarks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HOWDAH_BENCH_PLAIN_TCP", raising=False)
-    with pytest.raises(PeerRefused, match="plain TCP proves nobody"):
+    with pytest.raises(PeerRefused, match="plain TCP proves no role"):
         Listener({}, None).open("tcp://127.0.0.1:0")

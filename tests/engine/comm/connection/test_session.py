@@ -153,7 +153,7 @@ def test_a_peer_may_only_say_what_its_role_allows() -> None:
         victim = End()
         lying = asyncio.ensure_future(liar.run(here, 0))
         liar.send(Leave("only a scheduler says so"))
-        with pytest.raises(MalformedFrames, match="may not say"):
+        with pytest.raises(MalformedFrames, match="may not send"):
             await victim.session.run(there, 0)
         assert victim.heard == []
         await asyncio.gather(lying)
