@@ -1,9 +1,9 @@
-"""Files: file systems, block locations, Parquet by row group, atomic writes.
+"""Files: file systems, Hadoop's configuration and locations, readers of tables, Parquet, atomic writes.
 
-Called by the collections (`howdah.engine.frame`), by `yarn_app` and `envpack`'s callers, and by users who want an HDFS
-handle of their own. It knows files and says which hosts hold them; it knows nothing of tasks, and imports nothing of
-howdah but the errors. What it promises everywhere: errors name the path; a NameNode that restarts is waited for;
-nothing is half-visible after a failed write; every handle can be pickled and opens its client where it is used.
+Called by the collections (`howdah.engine.frame`), by `yarn_app` and `envpack`'s callers, and by users who need an HDFS
+handle of their own. It finds the hosts that hold a file's bytes; it imports nothing of the engine. What it promises
+everywhere: errors name the path; a NameNode that restarts is waited for; a failed write leaves nothing half-visible;
+every handle can be pickled and opens its client where it is used.
 
 Names are imported on first use: the configuration alone does not load pyarrow.
 """

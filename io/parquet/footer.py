@@ -1,7 +1,7 @@
-"""Parquet footers: read with few requests, checked, and kept per process by (path, mtime, length).
+"""Parquet footers: read with few requests, checked, and cached per process by path, time and length.
 
-For the planner and the reader in this folder. A footer is kept with its raw bytes, because the reader gives them to
-Polars again (`howdah.io.parquet.read`); a file that was rewritten has another mtime or length and so another footer.
+Called by `table` and `read`. A footer is kept with its raw bytes, because `read` passes them to Polars again. A file
+that was rewritten has another time or length, and so another footer.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ _MAGIC = b"PAR1"
 _ENCRYPTED = b"PARE"
 _TAIL = 64 << 10
 """Bytes read from the end at once: nearly every footer is smaller, and then one request is enough."""
-_KEPT_BYTES = 64 << 20
 _THREADS = 16
 
 
@@ -38,33 +37,56 @@ class Footer:
     raw: bytes
 
 
-_cache: OrderedDict[tuple[Any, ...], Footer] = OrderedDict()
-_cached_bytes = 0
-_lock = threading.Lock()
+class FooterCache:
+    """The footers read last, up to `max_bytes` of raw footers, and at least one. For use by several threads."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self.nbytes = 0
+        self._footers: OrderedDict[tuple[Any, ...], Footer] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: tuple[Any, ...]) -> Footer | None:
+        """The footer of this key, if it is still there."""
+        with self._lock:
+            found = self._footers.get(key)
+            if found is not None:
+                self._footers.move_to_end(key)
+            return found
+
+    def put(self, key: tuple[Any, ...], footer: Footer) -> None:
+        """Keep a footer; those that were used longest ago go."""
+        with self._lock:
+            if key not in self._footers:
+                self._footers[key] = footer
+                self.nbytes += len(footer.raw)
+            while self.nbytes > self.max_bytes and len(self._footers) > 1:
+                self.nbytes -= len(self._footers.popitem(last=False)[1].raw)
+
+    def clear(self) -> None:
+        """Forget all footers: the next read of each is from its file."""
+        with self._lock:
+            self._footers.clear()
+            self.nbytes = 0
+
+
+footer_cache = FooterCache(64 << 20)
+"""The footers of this process."""
 
 
 def read_footer(filesystem: FileSystem, path: str, size: int, mtime: int) -> Footer:
-    """The footer of a file of `size` bytes.
+    """The footer of a file of `size` bytes, from `footer_cache` if it is there.
 
     Raises
     ------
     CorruptFile
         The file is empty, truncated or not Parquet; the message says which, and names it.
     """
-    global _cached_bytes
     key = (filesystem.root_url, path, mtime, size)
-    with _lock:
-        found = _cache.get(key)
-        if found is not None:
-            _cache.move_to_end(key)
-            return found
-    footer = _read(filesystem, path, size)
-    with _lock:
-        if key not in _cache:
-            _cache[key] = footer
-            _cached_bytes += len(footer.raw)
-        while _cached_bytes > _KEPT_BYTES and len(_cache) > 1:
-            _cached_bytes -= len(_cache.popitem(last=False)[1].raw)
+    footer = footer_cache.get(key)
+    if footer is None:
+        footer = _read(filesystem, path, size)
+        footer_cache.put(key, footer)
     return footer
 
 
@@ -118,7 +140,7 @@ def _read(filesystem: FileSystem, path: str, size: int) -> Footer:
 
 
 def _check_ranges(url: str, metadata: Any, end: int) -> None:
-    """The last row group must end before the footer: a file with a hole in the middle is told now, not by a task."""
+    """Raise CorruptFile unless row groups end before the footer: a file with a gap is found before any task runs."""
     for group in range(metadata.num_row_groups):
         row_group = metadata.row_group(group)
         for column in range(0, row_group.num_columns, max(1, row_group.num_columns - 1)):

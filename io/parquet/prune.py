@@ -1,9 +1,9 @@
-"""Which row groups can have a matching row, by their statistics. Never drops one that can.
+"""Pruning: which row groups can have a matching row, by their statistics. A row group with a match is never dropped.
 
-For the planner in this folder. A *filter* is (column, op, value), several are a conjunction; it removes row groups, not
-rows: whoever asked conditions the rows as well. The rows that match are meant as pandas means them (NaN matches no
-comparison but ``!=``), and where the engine could see a value in two ways (a decimal 0.05 and the float 0.05; a float32
-column and a Python float), a row group goes only if it has no matching row in any of them.
+Called by `table`. Several conditions are a conjunction. They exclude row groups, not rows: the plan filters the rows as
+well. A row matches as in pandas: NaN matches no comparison but ``!=``. Where a value can be compared in several ways (a
+decimal 0.05 and the float 0.05; a float32 column and a Python float), a row group is dropped only if no row matches in
+any of them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _DAY = 86_400_000_000_000
 
 
 def can_match(statistics: Any, rows: int, kind: pa.DataType, op: str, value: Any) -> bool:
-    """That a row group may have a row for which ``column op value`` holds.
+    """Whether a row group may have a row for which ``column op value`` holds.
 
     Parameters
     ----------
@@ -74,13 +74,13 @@ def _in_bounds(low: Any, high: Any, op: str, value: Any, nulls: int | None, kind
         if op == ">=":
             return bool(high >= value)
     except (TypeError, decimal.InvalidOperation):
-        return True  # not comparable here; the engine says so, or knows better
-    # "!=": a null or NaN is unequal to everything in pandas, and statistics do not tell of NaN
+        return True  # not comparable here: the plan's filter decides
+    # "!=": a null or NaN is unequal to everything in pandas, and statistics do not count NaN
     return not (low == value == high and nulls == 0 and not pa.types.is_floating(kind))
 
 
 def _readings(statistics: Any, kind: pa.DataType, value: Any) -> list[tuple[Any, Any, Any]]:
-    """(min, max, value) in each way in which they may be compared; [] if they cannot be."""
+    """(min, max, value) in each way in which they can be compared; [] if in none."""
     if isinstance(kind, pa.DictionaryType):
         kind = kind.value_type
     try:
@@ -127,8 +127,8 @@ def _timestamps(statistics: Any, kind: pa.DataType, value: Any) -> list[tuple[An
     low, high = statistics.min_raw, statistics.max_raw
     point = _nanoseconds(value, aware=kind.tz is not None)
     if not isinstance(low, int) or not isinstance(high, int) or point is None:
-        return []  # INT96, or a value that cannot stand beside this column
-    # the file's own unit may be finer or coarser than Arrow's: ask the bounds themselves
+        return []  # INT96, or a value of another kind
+    # the unit of the file may be finer or coarser than Arrow's, so it is taken from the bounds
     scale = _stored_unit(statistics, kind)
     return [] if scale is None else [(low * scale, high * scale, point)]
 
@@ -143,7 +143,7 @@ def _stored_unit(statistics: Any, kind: pa.DataType) -> int | None:
 
 
 def _nanoseconds(value: Any, *, aware: bool) -> int | None:
-    """Nanoseconds since 1970 of anything that is a moment or a day, or can be parsed as one; None if it is not."""
+    """Nanoseconds since 1970 of a time or a day, or of text that spells one; None of anything else."""
     if isinstance(value, bool | int | float):
         return None
     try:

@@ -1,12 +1,12 @@
-"""Read splits of a planned table as lazy Polars frames.
+"""Reading of Parquet splits as lazy Polars frames.
 
-For the collections; runs on the workers. Columns come exactly as the file has them. Projection and filters that are
-put on the frame afterwards reach Polars' own Parquet reader, for local files and for HDFS alike, and a row index counts
-the rows of the whole table no matter which filters come later.
+Runs in tasks. Columns come as the file has them. Projections and filters that are put on the frame afterwards reach
+Polars' own Parquet reader, for local files and for HDFS alike, and a row index counts the rows of the whole table
+whatever filters come later.
 
 From HDFS the stored bytes of the chosen columns are fetched into an anonymous sparse file in memory, each at its own
-offset with the footer behind them; Polars reads that as it reads any file. So both ways give the same dtypes, and it is
-faster than pyarrow over the same client (docs/files.md).
+offset with the footer behind them, which Polars reads as it reads any file. So both ways give the same dtypes, and it
+is faster than pyarrow over the same client (docs/files.md).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from howdah.io.parquet.table import ParquetTable
 
 _GAP = 256 << 10
-"""Two ranges with less than this between them are fetched as one: a request costs about what these bytes cost."""
+"""Ranges with a gap of at most this many bytes are fetched as one: a request costs as much as these bytes."""
 _INDEX_LIMIT = 2**32
 
 
@@ -79,9 +79,9 @@ def _scan(source: Any, row_index: str | None, offset: int) -> pl.LazyFrame:
 
 
 def scan_whole(table: ParquetTable, columns: Sequence[str], *, row_index: str | None = None) -> pl.LazyFrame | None:
-    """All files of a local table as one lazy scan with all of Polars' parallelism; None where that cannot be.
+    """All files of a local table as one lazy scan, with all of Polars' parallelism.
 
-    It cannot be for HDFS, nor with a row index over 2**32 rows or more.
+    None for HDFS, and with a row index over 2**32 rows or more.
     """
     if not table.filesystem.is_local or (row_index is not None and table.rows >= _INDEX_LIMIT):
         return None

@@ -63,7 +63,7 @@ class ParquetTable(TableSource):
 
     Attributes
     ----------
-    url : as it was asked for.
+    url : as it was given.
     schema : of every file, as stored (dictionaries, decimals, time zones and all).
     files : in the order of the table's rows.
     """
@@ -122,7 +122,7 @@ class ParquetTable(TableSource):
 
     @cached_property
     def pandas_metadata(self) -> dict[str, Any]:
-        """What pandas left in the first file about index and columns; {} if another program wrote it."""
+        """pandas' metadata of the first file about index and columns; {} if another program wrote it."""
         raw = (self.schema.metadata or {}).get(b"pandas")
         found: dict[str, Any] = json.loads(raw) if raw else {}
         return found
@@ -234,7 +234,7 @@ class ParquetTable(TableSource):
 
 
 def _own_leaves(table: ParquetTable, file: ParquetFile, leaves: Sequence[int]) -> Sequence[int]:
-    """`leaves` are counted in the table's schema; a file may have the same columns in another order."""
+    """`leaves` of the table's schema as those of the file, which may have the same columns in another order."""
     if file.footer.schema.names == table.schema.names:
         return leaves
     names = {leaf: name for name, span in table.leaves.items() for leaf in span}
@@ -357,8 +357,8 @@ def _walk(filesystem: FileSystem, path: str) -> list[FileInfo]:
         name, equals, _ = entry.name.partition("=")
         if equals:
             raise NotSupported(
-                f"{filesystem.url(path)} is partitioned by {name!r} (folder {entry.name!r}), which is not there yet: "
-                f"read one partition by its own path, {filesystem.url(entry.path)}"
+                f"{filesystem.url(path)} is partitioned by {name!r} (folder {entry.name!r}), which is not supported "
+                f"yet: read one partition by its own path, {filesystem.url(entry.path)}"
             )
         found += _walk(filesystem, entry.path)
     return found
@@ -405,5 +405,5 @@ def _check_schemas(filesystem: FileSystem, files: Sequence[FileInfo], footers: S
 
 
 def _type_name(kind: pa.DataType) -> str:
-    """Types that only differ in how Arrow keeps them in memory are stored alike."""
+    """The name of a type, the same for types that differ in memory only."""
     return _SAME.get(str(kind), str(kind))

@@ -1,10 +1,10 @@
-"""Write a Parquet table so that it appears whole, or not at all.
+"""Writing of a Parquet table so that it appears whole, or not at all.
 
-For the collections: `begin_write` and `commit` on the client, `write_part` on the workers. All parts are written into a
+Called by the collections: `begin_write` and `commit` in the client, `write_part` in tasks. All parts are written into a
 *job folder*, first under a name of their own and then renamed to `part-00000.parquet`, ...: of two attempts at a part
 the first wins and the other leaves nothing. `commit` checks that every part is there, puts `_SUCCESS` into the job
 folder last, and makes it visible by ONE rename. A job that dies in any of these steps leaves its target as it was; its
-job folder (hidden) is removed by `abort`, by whoever cleans up after the application.
+hidden job folder is removed by `abort`, or by the clean-up of the application.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _PART = re.compile(r"part-(\d{5,})\.parquet")
 
 @dataclass(frozen=True, slots=True)
 class PartInfo:
-    """A part that is in the job folder. `won` is False where another attempt had been faster."""
+    """A part in the job folder. `won` is False when another attempt was faster."""
 
     index: int
     rows: int
@@ -42,7 +42,7 @@ class PartInfo:
 
 @dataclass(frozen=True, slots=True)
 class WriteResult:
-    """What `commit` made visible: files (their URLs), rows and bytes of all of them together."""
+    """What `commit` made visible: the URLs of the files, and the rows and bytes of all of them together."""
 
     url: str
     files: tuple[str, ...]
@@ -52,7 +52,7 @@ class WriteResult:
 
 @dataclass(frozen=True)
 class WriteJob:
-    """One table on its way to `target`. Made by `begin_write`; pickles to a few hundred bytes.
+    """A table that is being written to `target`. Made by `begin_write`; pickles to a few hundred bytes.
 
     Attributes
     ----------
@@ -73,13 +73,13 @@ class WriteJob:
 
     @property
     def scratch_path(self) -> str:
-        """The job folder's URL: whoever cleans up after a killed application removes this."""
+        """The URL of the job folder, which the clean-up after a killed application removes."""
         return self.filesystem.url(self.folder)
 
     # -- on the workers ---------------------------------------------------------------------------------------------
 
     def write_part(self, index: int, table: pa.Table, attempt: str | None = None) -> PartInfo:
-        """Write part number `index`. Two attempts at one part may run at once; the first that is ready wins.
+        """Write part number `index`. Two attempts at one part may run at once; the first to finish wins.
 
         Parameters
         ----------
@@ -140,7 +140,7 @@ class WriteJob:
         StorageError
             A part is not there, or is not as it was written. The target is as it was before.
         PathExists
-            Somebody else has put something at the target meanwhile. Nothing of it has been touched.
+            Another writer has put something at the target meanwhile. It has not been changed.
         """
         known = self._complete(parts)
         there = {entry.name: entry for entry in self._listing()}
@@ -157,18 +157,18 @@ class WriteJob:
         return WriteResult(self.url, files, sum(part.rows for part in kept), sum(part.nbytes for part in kept))
 
     def abort(self) -> None:
-        """Remove everything that the job has made, and bring back what an unfinished overwrite had put aside.
+        """Remove everything that the job has made, and restore the backup of an unfinished overwrite.
 
-        May be called at any time, twice too, and after the process that began the job is gone.
+        May be called at any time, more than once, and by another process than the one that began the job.
         """
         self.filesystem.rm(self.folder, recursive=True, missing_ok=True)
-        _restore(self.filesystem, self.target, self._aside)
+        _restore(self.filesystem, self.target, self._backup)
         for path in reversed(self.made):
             _remove_if_empty(self.filesystem, path)
 
     @property
-    def _aside(self) -> str:
-        return _aside(self.target, posixpath.basename(self.folder).rpartition("-")[2])
+    def _backup(self) -> str:
+        return _backup(self.target, posixpath.basename(self.folder).rpartition("-")[2])
 
     def _complete(self, parts: Sequence[PartInfo]) -> list[PartInfo]:
         known = {part.index: part for part in parts}
@@ -196,17 +196,17 @@ class WriteJob:
 
     def _publish(self) -> None:
         if self.overwrite:
-            with contextlib.suppress(PathMissing):  # then there is nothing to keep
-                self.filesystem.rename(self.target, self._aside)
+            with contextlib.suppress(PathMissing):  # then there is nothing to back up
+                self.filesystem.rename(self.target, self._backup)
         try:
             self.filesystem.rename(self.folder, self.target)
         except BaseException:
-            _restore(self.filesystem, self.target, self._aside)
+            _restore(self.filesystem, self.target, self._backup)
             raise
-        self.filesystem.rm(self._aside, recursive=True, missing_ok=True)
+        self.filesystem.rm(self._backup, recursive=True, missing_ok=True)
 
     def _sweep(self, names: set[str]) -> None:
-        """Remove the temporary file of an attempt that began in the moment before the rename."""
+        """Remove the temporary files of attempts that began just before the rename."""
         for entry in self.filesystem.ls(self.target):
             if entry.name not in names and entry.name.startswith(".attempt-"):
                 self.filesystem.rm(entry.path, missing_ok=True)
@@ -229,8 +229,8 @@ def part_name(index: int) -> str:
 def encode(table: pa.Table) -> pa.Buffer:
     """A table as the bytes of a Parquet file: snappy, statistics, a million rows per row group.
 
-    Encoded in memory, so that the file's size is known when its HDFS block size is chosen, and a broken upload can be
-    made again.
+    Encoded in memory, so that the file's size is known when its HDFS block size is chosen, and a failed upload can be
+    repeated.
     """
     names = table.schema.names
     twice = next((name for name in names if names.count(name) > 1), None)
@@ -248,12 +248,12 @@ def begin_write(
     scratch: str | None = None,
     filesystem: FileSystem | None = None,
 ) -> WriteJob:
-    """Begin to write a table: everything that is wrong with the target is told now, before any work.
+    """Begin to write a table. Everything that is wrong with the target raises here, before any work.
 
     Parameters
     ----------
-    url : the folder that the table will be.
-    overwrite : replace what is there; it stays readable until the new table is complete, and comes back if the last
+    url : the folder of the table.
+    overwrite : replace what is there; it stays readable until the new table is complete, and is restored if the last
         step fails.
     scratch : a folder to keep the job folder in while it runs. None, or a folder on another file system: beside the
         target, hidden, as ``.<name>.howdah-<job>``.
@@ -284,7 +284,7 @@ def begin_write(
     _recover(this, parent, name)
     if this.exists(target) and not overwrite:
         raise PathExists(
-            f"{this.url(target)} exists already: nothing of it has been touched. Give another path, or overwrite=True"
+            f"{this.url(target)} exists already and has not been changed. Give another path, or overwrite=True"
         )
     base, hidden = parent, f".{name}.howdah-{job}"
     if scratch is not None:
@@ -300,33 +300,33 @@ def begin_write(
 
 
 def _check_writable(filesystem: FileSystem, parent: str, hidden: str) -> None:
-    """The job folder is elsewhere: that the target's parent takes the last rename is tried with a folder."""
+    """Check with an empty folder that the last rename can move a job folder from elsewhere to the target's parent."""
     probe = posixpath.join(parent, hidden)
     filesystem.mkdir(probe)
     filesystem.rm(probe)
 
 
 def _make_folders(filesystem: FileSystem, path: str) -> list[str]:
-    """Make a folder with those above it; which of them are new."""
+    """Make a folder and those above it; those that are new."""
     new: list[str] = []
     above = path
     while above not in ("/", "") and not filesystem.exists(above):
         new.append(above)
         above = posixpath.dirname(above)
     if above not in ("/", "") and not filesystem.isdir(above):
-        raise StorageError(f"{filesystem.url(above)}: it is a file, and the target would have to be in it")
+        raise StorageError(f"{filesystem.url(above)}: it is a file, so the target cannot be in it")
     if new:
         filesystem.mkdirs(path)
     return new[::-1]
 
 
-def _aside(target: str, job: str) -> str:
+def _backup(target: str, job: str) -> str:
     parent, name = posixpath.split(target)
     return posixpath.join(parent, f".{name}.howdah-old-{job}")
 
 
 def _recover(filesystem: FileSystem, parent: str, name: str) -> None:
-    """An overwrite that died between its two renames left the old table aside: bring it back before anything else."""
+    """Restore the backup of an overwrite that died between its two renames."""
     if filesystem.exists(posixpath.join(parent, name)):
         return
     for entry in filesystem.ls(parent):
@@ -335,13 +335,13 @@ def _recover(filesystem: FileSystem, parent: str, name: str) -> None:
             return
 
 
-def _restore(filesystem: FileSystem, target: str, aside: str) -> None:
+def _restore(filesystem: FileSystem, target: str, backup: str) -> None:
     try:
-        filesystem.rename(aside, target)
+        filesystem.rename(backup, target)
     except PathMissing:
         return
     except PathExists:
-        filesystem.rm(aside, recursive=True, missing_ok=True)
+        filesystem.rm(backup, recursive=True, missing_ok=True)
 
 
 def _remove_if_empty(filesystem: FileSystem, path: str) -> None:

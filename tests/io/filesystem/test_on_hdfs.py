@@ -33,7 +33,7 @@ from howdah.io.filesystem.block_locations import NameNodeLocations, WebHdfsLocat
 from howdah.io.filesystem.filesystem import FileSystem
 from howdah.io.hadoop.config import HadoopConfig, load_hadoop_config
 from howdah.io.hadoop.protobuf import ProtobufMessage, read_varint
-from howdah.io.parquet.footer import _cache
+from howdah.io.parquet.footer import footer_cache
 
 pytestmark = pytest.mark.hadoop
 
@@ -161,7 +161,7 @@ def test_one_call_for_a_folder_of_files(hadoop: Any, filesystem: FileSystem, fol
     few = [f"{folder}/part-{i:02}.parquet" for i in (3, 4)]
     assert {path: found[path] for path in few} == counted.locate(few)
     proxy.calls.clear()
-    _cache.clear()
+    footer_cache.clear()
     assert len(plan_parquet(url).files) == FILES
     assert proxy.calls.pop("getListing") == 1
     assert proxy.calls.total() <= 2 * FILES  # opening each file for its footer
@@ -171,7 +171,7 @@ def test_planning_sixteen_files_is_quick(hadoop: Any, filesystem: FileSystem, fo
     parquet(filesystem, folder)
     times = []
     for _ in range(3):
-        _cache.clear()
+        footer_cache.clear()
         started = time.perf_counter()
         table = plan_parquet(f"hdfs://{folder}")
         times.append(time.perf_counter() - started)
@@ -344,7 +344,7 @@ def test_a_namenode_restarted_in_the_middle_is_waited_for(hadoop: Any, filesyste
     job = begin_write(f"hdfs://{folder}/out")
     first = job.write_part(0, table.slice(0, 10))
     filesystem.create(f"{folder}/old name", b"x")
-    _cache.clear()
+    footer_cache.clear()
     answers: dict[str, Any] = {}
 
     def ask(name: str, act: Any) -> threading.Thread:

@@ -91,8 +91,8 @@ def test_no_matching_row_is_dropped(name: str, tmp_path: Path, data: st.DataObje
     value = data.draw(st.lists(values, max_size=3)) if op == "in" else data.draw(values)
     path = tmp_path / "t.parquet"
     pq.write_table(pa.table({"c": column}), path, row_group_size=GROUP)
-    pieces = plan_parquet(path).splits(["c"], conditions=[("c", op, value)])
-    kept = {run.offset + i for piece in pieces for run in piece.row_group_ranges for i in range(run.rows)}
+    splits = plan_parquet(path).splits(["c"], conditions=[("c", op, value)])
+    kept = {groups.offset + i for split in splits for groups in split.row_group_ranges for i in range(groups.rows)}
     for row, cell in enumerate(column.to_pylist()):
         if matches(cell, op, value, kind):
             assert row in kept, (cell, op, value)
@@ -127,5 +127,5 @@ def test_what_can_be_dropped_is(
     kind: pa.DataType, cells: list[Any], op: str, value: Any, kept: int, tmp_path: Path
 ) -> None:
     pq.write_table(pa.table({"c": pa.array(cells, kind)}), tmp_path / "t.parquet", row_group_size=GROUP)
-    pieces = plan_parquet(tmp_path).splits(["c"], conditions=[("c", op, value)])
-    assert sum(piece.rows for piece in pieces) == kept
+    splits = plan_parquet(tmp_path).splits(["c"], conditions=[("c", op, value)])
+    assert sum(split.rows for split in splits) == kept

@@ -1,4 +1,4 @@
-"""Reading pieces: the same rows, dtypes and row numbers as the files have, locally and through a remote client."""
+"""Reading splits: the same rows, dtypes and row numbers as the files have, locally and through a remote client."""
 
 from __future__ import annotations
 
@@ -72,9 +72,9 @@ def test_all_dtypes_are_the_same_locally_and_remotely(tmp_path: Path) -> None:
     names = table.schema.names
     frames = []
     for remote in (False, True):
-        pieces = plan(tmp_path, remote).splits(names, target_bytes=1)
-        assert len(pieces) == 4
-        frames.append(pl.concat([scan_split(piece, names).collect() for piece in pieces]))
+        splits = plan(tmp_path, remote).splits(names, target_bytes=1)
+        assert len(splits) == 4
+        frames.append(pl.concat([scan_split(split, names).collect() for split in splits]))
     assert frames[0].schema == frames[1].schema == pl.read_parquet(tmp_path / "a.parquet").schema
     assert frames[0].equals(frames[1])
     assert frames[0].equals(pl.read_parquet(tmp_path / "a.parquet"))
@@ -82,26 +82,26 @@ def test_all_dtypes_are_the_same_locally_and_remotely(tmp_path: Path) -> None:
 
 def test_columns_come_in_the_order_asked_for(planned: Callable[[Path], ParquetTable], tmp_path: Path) -> None:
     pq.write_table(everything(10), tmp_path / "a.parquet")
-    (piece,) = planned(tmp_path).splits(["s", "i"])
-    assert scan_split(piece, ["s", "i"], row_index="#").collect().columns == ["#", "s", "i"]
+    (split,) = planned(tmp_path).splits(["s", "i"])
+    assert scan_split(split, ["s", "i"], row_index="#").collect().columns == ["#", "s", "i"]
 
 
 def test_no_columns_are_still_rows(planned: Callable[[Path], ParquetTable], tmp_path: Path) -> None:
     pq.write_table(everything(25), tmp_path / "a.parquet", row_group_size=10)
-    pieces = planned(tmp_path).splits([], target_bytes=1)
-    numbers = [scan_split(piece, [], row_index="#").collect() for piece in pieces]
+    splits = planned(tmp_path).splits([], target_bytes=1)
+    numbers = [scan_split(split, [], row_index="#").collect() for split in splits]
     assert pl.concat(numbers)["#"].to_list() == list(range(25))
-    assert sum(piece.nbytes for piece in pieces) == 0
+    assert sum(split.nbytes for split in splits) == 0
 
 
 def test_only_the_bytes_of_the_columns_are_fetched(tmp_path: Path) -> None:
     rows = 50_000
     noise = np.random.default_rng(0).integers(0, 2**62, (3, rows))
     pq.write_table(pa.table({"a": noise[0], "b": noise[1], "c": noise[2]}), tmp_path / "a.parquet", compression="none")
-    (piece,) = plan(tmp_path, remote=True).splits(["b"])
+    (split,) = plan(tmp_path, remote=True).splits(["b"])
     READS.clear()
-    assert scan_split(piece, ["b"]).sum().collect().item() == noise[1].sum()
-    assert sum(length for _, length in READS) == piece.nbytes < (tmp_path / "a.parquet").stat().st_size / 2
+    assert scan_split(split, ["b"]).sum().collect().item() == noise[1].sum()
+    assert sum(length for _, length in READS) == split.nbytes < (tmp_path / "a.parquet").stat().st_size / 2
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -126,11 +126,11 @@ def test_row_index_counts_the_whole_table_whatever_is_filtered_later(
     values = whole["v"].to_numpy()
     expected = [(int(row), int(values[row])) for row in np.flatnonzero(values >= low)]
 
-    filters = [("v", ">=", low)] if pruned else []
+    conditions = [("v", ">=", low)] if pruned else []
     table = plan(folder, remote)
     found: list[tuple[int, int]] = []
-    for piece in table.splits(["v"], conditions=filters, target_bytes=target):
-        frame = scan_split(piece, ["v"], row_index="row").filter(pl.col("v") >= low).collect()
+    for split in table.splits(["v"], conditions=conditions, target_bytes=target):
+        frame = scan_split(split, ["v"], row_index="row").filter(pl.col("v") >= low).collect()
         assert frame.schema["row"] == pl.UInt32
         found += [(row, value) for row, value in frame.rows()]
     assert found == expected
@@ -146,44 +146,44 @@ def test_row_numbers_beyond_32_bits_are_wide(tmp_path: Path) -> None:
     import dataclasses
 
     pq.write_table(pa.table({"v": [10, 11, 12]}), tmp_path / "a.parquet", row_group_size=1)
-    piece = plan_parquet(tmp_path).splits(["v"], target_bytes=1)[2]
-    far = dataclasses.replace(piece, file_first_row=2**33, table_rows=2**33 + 3)
+    split = plan_parquet(tmp_path).splits(["v"], target_bytes=1)[2]
+    far = dataclasses.replace(split, file_first_row=2**33, table_rows=2**33 + 3)
     frame = scan_split(far, ["v"], row_index="row").filter(pl.col("v") == 12).collect()
     assert frame.rows() == [(2**33 + 2, 12)]
 
 
 def test_filters_reach_the_parquet_reader(planned: Callable[[Path], ParquetTable], tmp_path: Path) -> None:
     pq.write_table(everything(100), tmp_path / "a.parquet", row_group_size=10)
-    piece = planned(tmp_path).splits(["i", "s"], target_bytes=1)[3]
-    plan_text = scan_split(piece, ["i", "s"], row_index="row").filter(pl.col("i") > 3).select("s").explain()
+    split = planned(tmp_path).splits(["i", "s"], target_bytes=1)[3]
+    plan_text = scan_split(split, ["i", "s"], row_index="row").filter(pl.col("i") > 3).select("s").explain()
     scan = plan_text[plan_text.index("Parquet SCAN") :]
     assert "SELECTION" in scan
     assert "PROJECT 2/17 COLUMNS" in scan
 
 
-def test_a_piece_without_rows_has_the_schema(planned: Callable[[Path], ParquetTable], tmp_path: Path) -> None:
+def test_a_split_without_rows_has_the_schema(planned: Callable[[Path], ParquetTable], tmp_path: Path) -> None:
     pq.write_table(everything(0), tmp_path / "a.parquet")
     names = everything(0).schema.names
-    (piece,) = planned(tmp_path).splits(names)
-    assert scan_split(piece, names).collect().schema == pl.read_parquet(tmp_path / "a.parquet").schema
+    (split,) = planned(tmp_path).splits(names)
+    assert scan_split(split, names).collect().schema == pl.read_parquet(tmp_path / "a.parquet").schema
     pq.write_table(everything(20), tmp_path / "a.parquet")
-    (piece,) = planned(tmp_path).splits(["i"], conditions=[("u8", ">", 100)])
-    assert scan_split(piece, ["i"], row_index="row").collect().shape == (0, 2)
+    (split,) = planned(tmp_path).splits(["i"], conditions=[("u8", ">", 100)])
+    assert scan_split(split, ["i"], row_index="row").collect().shape == (0, 2)
 
 
 def test_a_file_rewritten_after_planning_is_told(planned: Callable[[Path], ParquetTable], tmp_path: Path) -> None:
     pq.write_table(pa.table({"v": [1, 2, 3]}), tmp_path / "a.parquet")
-    (piece,) = planned(tmp_path).splits(["v"])
+    (split,) = planned(tmp_path).splits(["v"])
     pq.write_table(pa.table({"v": np.arange(1000)}), tmp_path / "a.parquet")
     with pytest.raises(StorageError, match=r"a.parquet: .*rewritten"):
-        scan_split(piece, ["v"]).collect()
+        scan_split(split, ["v"]).collect()
 
 
 def test_unknown_columns_are_told_when_scanned(tmp_path: Path) -> None:
     pq.write_table(pa.table({"value": [1]}), tmp_path / "a.parquet")
-    (piece,) = plan(tmp_path, remote=True).splits(["value"])
+    (split,) = plan(tmp_path, remote=True).splits(["value"])
     with pytest.raises(UnknownColumn, match="did you mean 'value'"):
-        scan_split(piece, ["valu"])
+        scan_split(split, ["valu"])
 
 
 def test_wildcards_in_the_path_are_no_wildcards(tmp_path: Path) -> None:
@@ -199,7 +199,7 @@ def test_wildcards_in_the_path_are_no_wildcards(tmp_path: Path) -> None:
 def test_a_pandas_frame_comes_back(tmp_path: Path) -> None:
     frame = pd.DataFrame({"a": [1.5, None], "b": ["x", None], "t": pd.to_datetime(["2024-01-01", None])})
     frame.to_parquet(tmp_path / "a.parquet")
-    (piece,) = plan_parquet(tmp_path).splits(["a", "b", "t"])
+    (split,) = plan_parquet(tmp_path).splits(["a", "b", "t"])
     pd.testing.assert_frame_equal(
-        scan_split(piece, ["a", "b", "t"]).collect().to_pandas(), frame, check_dtype=False, check_index_type=False
+        scan_split(split, ["a", "b", "t"]).collect().to_pandas(), frame, check_dtype=False, check_index_type=False
     )

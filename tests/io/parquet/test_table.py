@@ -126,7 +126,7 @@ def test_schemas_may_differ_in_order_nullability_and_arrow_s_memory_form(tmp_pat
     pq.write_table(pa.table({"a": [1], "b": ["x" * 50]}, schema=one), tmp_path / "1.parquet")
     pq.write_table(pa.table({"b": ["y" * 5000], "a": [2]}, schema=two), tmp_path / "2.parquet")
     table = plan_parquet(tmp_path)
-    only_b = [piece.nbytes for piece in table.splits(["b"])]
+    only_b = [split.nbytes for split in table.splits(["b"])]
     metadata = [pq.read_metadata(f.path).row_group(0) for f in table.files]
     assert only_b == [metadata[0].column(1).total_compressed_size, metadata[1].column(0).total_compressed_size]
     assert len(table.splits(["b"], conditions=[("a", "==", 2)])) == 1
@@ -162,41 +162,41 @@ def test_pandas_index(tmp_path: Path) -> None:
     assert plan_parquet(write(tmp_path / "b" / "p.parquet")).pandas_metadata == {}
 
 
-def test_pieces_cover_every_row_once_and_respect_the_target(tmp_path: Path) -> None:
+def test_splits_cover_every_row_once_and_respect_the_target(tmp_path: Path) -> None:
     for name in "ab":
         write(tmp_path / f"{name}.parquet", rows=1000, group=100, s=[f"{i:050}" for i in range(1000)])
     table = plan_parquet(tmp_path)
     per_group = table.stored_bytes(["s"]) / 20
     for target in (1, int(per_group * 3.5), 1 << 30):
-        pieces = table.splits(["s"], target_bytes=target)
+        splits = table.splits(["s"], target_bytes=target)
         at = 0
-        for piece in pieces:
-            assert piece.first_row == at
-            at += piece.rows
-            assert len(piece.row_groups) == 1 or piece.nbytes <= target
+        for split in splits:
+            assert split.first_row == at
+            at += split.rows
+            assert len(split.row_groups) == 1 or split.nbytes <= target
         assert at == 2000
-        assert sum(piece.nbytes for piece in pieces) == table.stored_bytes(["s"])
+        assert sum(split.nbytes for split in splits) == table.stored_bytes(["s"])
     assert len(table.splits(["s"], target_bytes=1)) == 20
     assert len(table.splits(["s"])) == 2
     assert table.splits(["x"])[0].nbytes < table.splits(["s"])[0].nbytes < table.splits(["x", "s"])[0].nbytes
 
 
-def test_pieces_leave_out_row_groups_and_keep_row_numbers(tmp_path: Path) -> None:
+def test_splits_leave_out_row_groups_and_keep_row_numbers(tmp_path: Path) -> None:
     table = plan_parquet(write(tmp_path / "a.parquet", rows=40, group=10))
-    (piece,) = table.splits(["x"], conditions=[("x", "in", [5, 25])])
-    assert piece.row_groups == (0, 2)
-    assert [(run.offset, run.rows) for run in piece.row_group_ranges] == [(0, 10), (20, 10)]
-    assert (piece.first_row, piece.rows) == (0, 20)
+    (split,) = table.splits(["x"], conditions=[("x", "in", [5, 25])])
+    assert split.row_groups == (0, 2)
+    assert [(groups.offset, groups.rows) for groups in split.row_group_ranges] == [(0, 10), (20, 10)]
+    assert (split.first_row, split.rows) == (0, 20)
     (nothing,) = table.splits(["x"], conditions=[("x", ">", 99)])
     assert (nothing.rows, nothing.row_groups, nothing.nbytes) == (0, (), 0)
 
 
-def test_pieces_pickle_small_and_equal(tmp_path: Path) -> None:
+def test_splits_pickle_small_and_equal(tmp_path: Path) -> None:
     table = plan_parquet(write(tmp_path / "a.parquet", rows=4000, group=10))
-    (piece,) = table.splits(["x"])
-    data = pickle.dumps(piece)
+    (split,) = table.splits(["x"])
+    data = pickle.dumps(split)
     assert len(data) < 500
-    assert pickle.loads(data) == piece
+    assert pickle.loads(data) == split
 
 
 def test_a_rewritten_file_is_read_anew(tmp_path: Path) -> None:

@@ -142,9 +142,9 @@ def test_an_incomplete_job_is_not_committed(what: str, tmp_path: Path) -> None:
 def test_problems_with_the_target_are_told_before_any_work(tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(PathExists, match=f"{tmp_path}/there exists already: nothing of it"):
+    with pytest.raises(PathExists, match=f"{tmp_path}/there exists already and has not been changed"):
         begin_write(tmp_path / "there")
-    with pytest.raises(StorageError, match=f"{tmp_path}/file: it is a file, and the target would have to be in it"):
+    with pytest.raises(StorageError, match=f"{tmp_path}/file: it is a file, so the target cannot be in it"):
         begin_write(tmp_path / "file" / "out")
     with pytest.raises(StorageError, match="a part of the path is a file"):
         begin_write(tmp_path / "file" / "more" / "out")
