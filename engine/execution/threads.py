@@ -169,7 +169,7 @@ class _Work:
                     for i in range(target.n - 1, -1, -1):
                         _arrive(target, i, 1, ready)
                 continue
-            reach = wires.dependants(item, item + 1)
+            reach = wires.dependents(item, item + 1)
             if isinstance(reach, list):
                 for lo, hi, weight in reach:
                     for i in range(lo, hi):

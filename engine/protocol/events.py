@@ -1,9 +1,11 @@
-"""What the scheduler's pure state hears (events) and says (instructions).
+"""What the scheduler's rules receive (events) and return (instructions).
 
-`state.handle(event, now) -> list[Instruction]`. Frozen records of plain values: no sockets, no clock, no user bytes.
-The server turns messages into events and instructions into messages; the simulation makes and plays them directly.
-A run is identified by (`run`, `attempt`); a report about anything but the current attempt is ignored, so late,
-duplicated and reordered messages are harmless. Sizes are bytes, times seconds, workers and clients are named by str.
+`Scheduler.handle(event, now) -> list[Instruction]`. Frozen records of plain values: no sockets, no clock, no user
+bytes. The server turns messages into events and instructions into messages; the simulation makes and plays them
+directly. Every module may import this one.
+
+A batch is identified by (`batch`, `attempt`); a report about anything but the current attempt is ignored, so late,
+duplicated and reordered messages are harmless. Sizes are bytes, times seconds; workers and clients are named by str.
 """
 
 from __future__ import annotations
@@ -20,17 +22,18 @@ class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class LayerSpec(Record, frozen=True):
-    """A layer without its code: all that the scheduler may know of it.
+    """A layer without its code: all that the scheduler may know of it. The one record of a layer's options.
 
-    `host_sets` and `host_index` say the preferred hosts per item, dictionary-encoded; empty when there are none. One
-    set without an index is that of all items.
-    `nbytes` is one entry per item, or empty. `resources`: what each running item takes of its worker's, by name.
-    `only`: names, addresses or hosts of the workers that may run it, () is all; `loose`: others may while none of
-    those is there. `priority` is added to the graph's.
-    `arrived`: of how many items the arguments come along; the others follow (`ArgumentsArrived`). -1: all.
-    `function`: a digest of the code; layers of one function are taken to need the same time for an item. b"": unknown.
-    `timeout`: seconds that each item may take, kept by the worker that runs it; 0 is no limit.
-    `spread`: share the items out among all workers, wherever their inputs lie.
+    Fields of options have the names of the annotations that set them (`howdah.engine.graph.annotations`).
+
+    `host_sets` and `host_index` are the preferred hosts per item, dictionary-encoded; empty when there are none. One
+    set without an index is that of all items. `nbytes` is one entry per item, or empty. `resources`: what each running
+    item takes of its worker's, by name. `arrived`: of how many items the arguments come along; the others follow
+    (`ArgumentsArrived`). -1: all. `function`: a digest of the code; layers of one function are assumed to need the same
+    time for an item. b"": unknown. `workers`: names, addresses or hosts of the workers that may run it, () is all;
+    `allow_other_workers`: others may while none of those is there. `priority` is added to the graph's. `timeout`:
+    seconds that each item may take, enforced by the worker that runs it; 0 is no limit. `spread`: share the items out
+    among all workers, wherever their inputs lie.
     """
 
     key: Key
@@ -54,9 +57,9 @@ class LayerSpec(Record, frozen=True):
 class TaskError(Record, frozen=True):
     """Why a task has no result. `frame` is the user's exception, pickled; the scheduler never opens it.
 
-    `said`: the last lines that the task has printed or logged. kind: "raised" (user code), "lost" (its workers died),
-    "timeout", "cancelled", "unpicklable"; tried again after a pause, whatever the layer's retries: "platform" (a full
-    or broken disk) and "taken" (its worker had been told to go, with all processes in its container).
+    `log_tail`: the last lines that the task has printed or logged. kind: "raised" (user code), "lost" (its workers
+    died), "timeout", "cancelled", "unpicklable"; tried again after a wait, whatever the layer's retries: "platform" (a
+    full or broken disk) and "taken" (its worker was asked to leave, with all processes in its container).
     """
 
     kind: str
@@ -70,9 +73,9 @@ class TaskError(Record, frozen=True):
 
 
 class WorkerInfo(Record, frozen=True):
-    """A worker as it introduced itself. `slots` tasks run at once; `address` is where peers fetch from.
+    """A worker as it introduces itself. `slots` tasks run at once; `address` is where peers fetch from.
 
-    `resources`: how much it has of what tasks may ask for, by name (`("gpu", 1.0)`).
+    `resources`: how much it has of what tasks may take, by name (`("gpu", 1.0)`).
     """
 
     name: str
@@ -90,19 +93,23 @@ class WorkerInfo(Record, frozen=True):
 
 
 class ClientJoined(Record, frozen=True):
+    """A client has connected; a known one may have another weight now."""
+
     client: str
     weight: float = 1.0
 
 
 class ClientLeft(Record, frozen=True):
-    """The client has gone for good (closed, or its lease ran out): what only it wanted is released."""
+    """The client has left for good (closed, or its lease ran out): what only it needed is released."""
 
     client: str
 
 
 class GraphSubmitted(Record, frozen=True):
-    """`layers` in topological order; a layer that is known already is not scheduled twice. `wanted` is kept until
-    the client releases it; what it needs is kept until it is computed."""
+    """A client submits `layers` in topological order; a layer that is known already is not scheduled twice.
+
+    Results of `requested` are kept until the client releases them; what these need is kept until it is computed.
+    """
 
     client: str
     layers: tuple[LayerSpec, ...]
@@ -111,29 +118,33 @@ class GraphSubmitted(Record, frozen=True):
 
 
 class ArgumentsArrived(Record, frozen=True):
-    """The arguments of the layer's items before `stop` are there now: a graph need not be all sent to begin."""
+    """The arguments of the layer's items before `stop` have arrived: a graph need not be sent whole to begin."""
 
     layer: Key
     stop: int
 
 
 class Released(Record, frozen=True):
+    """The client does not need these results any more."""
+
     client: str
     ranges: tuple[TaskRange, ...]
 
 
 class CancelRequested(Record, frozen=True):
+    """The client asks for these to be cancelled; other clients' tasks go on."""
+
     client: str
     ranges: tuple[TaskRange, ...]
 
 
 class WorkerJoined(Record, frozen=True):
-    """`holdings`: what a worker that comes back still holds, with sizes per item.
+    """A worker has connected, or reconnected. `holdings`: what it still holds, with sizes per item.
 
-    `running`: the (run, attempt) that it still has queued, executing or not yet reported. Its other runs are void.
-    `spans`: the items of each of these; runs of an earlier epoch are taken over by them. Empty: none are.
-    `inputs`: what each of these was to fetch, which may still be on its way.
-    A known name with another pid is a new process: the old one is taken to have died.
+    `running`: the (batch, attempt) that it still has queued, executing or not yet reported. Its other batches are void.
+    `ranges`: the items of each of these; batches of an earlier epoch are taken over by them. Empty: none are. `inputs`:
+    what each of these was to fetch, which may still be under way. A known name with another pid is a new process: the
+    old one is presumed dead.
     """
 
     worker: WorkerInfo
@@ -144,7 +155,8 @@ class WorkerJoined(Record, frozen=True):
 
 
 class WorkerLeft(Record, frozen=True):
-    """`reason` is shown to people: exit code or signal, peak memory, YARN's message. `clean`: it was asked to go."""
+    """The worker has gone. `reason` is for people: exit code or signal, peak memory, YARN's message. `clean`: on
+    request."""
 
     worker: str
     reason: str = ""
@@ -152,7 +164,7 @@ class WorkerLeft(Record, frozen=True):
 
 
 class BatchDone(Record, frozen=True):
-    """All items of the run were tried. `sizes` per item (-1 for a failed one); `errors` by offset into the run."""
+    """All items of the batch were tried. `sizes` per item (-1 for a failed one); `errors` by offset into the batch."""
 
     worker: str
     batch: int
@@ -163,7 +175,7 @@ class BatchDone(Record, frozen=True):
 
 
 class InputsMissing(Record, frozen=True):
-    """The run could not start: these spans could not be had from `holder`."""
+    """The batch could not start: these ranges could not be fetched from `holder`."""
 
     worker: str
     batch: int
@@ -173,7 +185,7 @@ class InputsMissing(Record, frozen=True):
 
 
 class BatchReturned(Record, frozen=True):
-    """The answer to `RecallBatch`: items from `start` (offset into the run) were not begun and are given back."""
+    """The answer to `RecallBatch`: items from `start` (offset into the batch) were not started and are given back."""
 
     worker: str
     batch: int
@@ -182,7 +194,7 @@ class BatchReturned(Record, frozen=True):
 
 
 class ResultsMissing(Record, frozen=True):
-    """A client could not have these results from `holder`, which is taken not to have them any more."""
+    """A client could not fetch these results from `holder`, which is taken not to have them any more."""
 
     client: str
     holder: str
@@ -197,20 +209,21 @@ class RetryRequested(Record, frozen=True):
 
 
 class CopiesRequested(Record, frozen=True):
-    """Somebody wants copies of these: what has been copied, or will be, stays as long as the result."""
+    """Copies of these are requested: what has been copied, or will be, stays as long as the result."""
 
     ranges: tuple[TaskRange, ...]
 
 
 class CopiesMade(Record, frozen=True):
-    """The worker has fetched copies of these, as it was asked to."""
+    """The worker has fetched copies of these, as requested."""
 
     worker: str
     ranges: tuple[TaskRange, ...]
 
 
 class SlotsChanged(Record, frozen=True):
-    """So many tasks may run at once on the worker now: one that waits for others has left its slot, or came back."""
+    """So many tasks may run at once on the worker now: one that waits for others has released its slot, or taken it
+    again."""
 
     worker: str
     slots: int
@@ -223,17 +236,17 @@ class RacksKnown(Record, frozen=True):
 
 
 class Tick(Record, frozen=True):
-    """Time passed: bounded waits end."""
+    """Time has passed: bounded waits end."""
 
 
 # -- events of a scheduler that has been started again ---------------------------------------------------------------
 
 
 class StateRestored(Record, frozen=True):
-    """All that was known when the journal was compacted; said to a state that knows nothing yet.
+    """All that was known when the journal was compacted; for a state that knows nothing yet.
 
-    `layers` in topological order; `clients` with their weights; `interests`: (client, layer, place in its order);
-    `wants`: what each client wants; `failures`: (span, error, the span whose failure it was).
+    `layers` in topological order; `clients` with their weights; `interests`: (client, layer, its priority);
+    `requested`: the results that each client needs; `failures`: (range, error, the range that caused it).
     """
 
     layers: tuple[LayerSpec, ...]
@@ -244,16 +257,16 @@ class StateRestored(Record, frozen=True):
 
 
 class TasksFailed(Record, frozen=True):
-    """These failed before the scheduler was started again, and are not to be tried again."""
+    """These failed before the scheduler was restarted, and are not to be tried again."""
 
     range: TaskRange
     error: TaskError
 
 
 class EpochOpened(Record, frozen=True):
-    """The journal has been heard to its end: numbers of runs begin anew, above all of the last epoch.
+    """The journal has been replayed to its end: numbers of batches begin anew, above all of the last epoch.
 
-    `workers` were there before. Nothing is given out until each of them has said what it holds, or has left, or
+    `workers` were there before. Nothing is dispatched until each of them has reported what it holds, or has left, or
     `grace` seconds have passed.
     """
 
@@ -263,7 +276,7 @@ class EpochOpened(Record, frozen=True):
 
 
 class ClientReturned(Record, frozen=True):
-    """A client that was there before the scheduler was started again has found it: it is told all that is true now."""
+    """A client of the scheduler's last epoch has reconnected: it is notified of all that is true now."""
 
     client: str
 
@@ -297,12 +310,13 @@ Event: TypeAlias = (
 
 
 class StartBatch(Record, frozen=True):
-    """Run items of `span` on `worker`, in order, on one slot. `sources`: for inputs the worker lacks, who has them.
+    """Run the items of `range` on `worker`, in order, on one slot. `sources`: the holders of inputs that the worker
+    lacks.
 
-    `after`: runs (with attempts) of this worker that make inputs of this one; it begins when they have ended. If it
-    then lacks inputs, it reports them missing like any run.
+    `depends_on`: batches (with attempts) of this worker that compute inputs of this one; it begins when they have
+    ended. If it then lacks inputs, it reports them missing like any batch.
 
-    What a worker fetches it keeps as a copy until `FreeRanges` names it: the next run that needs it has no source.
+    What a worker fetches it keeps as a copy until `FreeRanges` names it: the next batch that needs it has no source.
     """
 
     worker: str
@@ -314,20 +328,22 @@ class StartBatch(Record, frozen=True):
 
 
 class RecallBatch(Record, frozen=True):
+    """Give back the items of the batch that have not been started (`BatchReturned`)."""
+
     worker: str
     batch: int
     attempt: int
 
 
 class FreeRanges(Record, frozen=True):
-    """Nobody wants these any more: the worker drops them from its store."""
+    """Nothing needs these any more: the worker removes them from its store."""
 
     worker: str
     ranges: tuple[TaskRange, ...]
 
 
 class NotifyDone(Record, frozen=True):
-    """These wanted tasks have results; `holder` has them."""
+    """These tasks, in which the client has an interest, have results; `holder` has them."""
 
     client: str
     range: TaskRange
@@ -335,7 +351,8 @@ class NotifyDone(Record, frozen=True):
 
 
 class NotifyFailed(Record, frozen=True):
-    """These wanted tasks will have no result. `origin` is the task whose failure it was."""
+    """These tasks, in which the client has an interest, will have no result. `cause` is the task whose failure it
+    was."""
 
     client: str
     range: TaskRange
@@ -344,7 +361,7 @@ class NotifyFailed(Record, frozen=True):
 
 
 class NotifyStuck(Record, frozen=True):
-    """These tasks wait, and no worker that is there could ever run them: `reason` says what they ask for."""
+    """These tasks wait, and none of the present workers can ever run them: `reason` says what they require."""
 
     client: str
     range: TaskRange
@@ -352,20 +369,20 @@ class NotifyStuck(Record, frozen=True):
 
 
 class NotifyLost(Record, frozen=True):
-    """These tasks, told done before, were lost with their worker and are being made again."""
+    """These tasks, reported done before, were lost with their worker and are computed again."""
 
     client: str
     range: TaskRange
 
 
 class ForgetLayer(Record, frozen=True):
-    """No task of it can be asked for any more: its frames may be dropped."""
+    """No task of the layer can be requested any more: its frames may be dropped."""
 
     layer: Key
 
 
 class JournalFailure(Record, frozen=True):
-    """For the journal: these failed for good, of themselves. Said only by a scheduler that has one (`EpochOpened`)."""
+    """For the journal: these failed for good. Returned only by a scheduler that has one (`EpochOpened`)."""
 
     range: TaskRange
     error: TaskError

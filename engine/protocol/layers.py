@@ -1,8 +1,8 @@
-"""Layers, patterns, spans: the vocabulary in which all work is described (DESIGN, "Layers, not tasks").
+"""Layers, dependencies and ranges of tasks: the vocabulary in which all work is described.
 
-A *layer* is one function over `n` items; a *task* is one item of it, addressed by (layer key, item). A *span* is a
-run of neighbouring items of one layer: what people, messages and the scheduler's books deal in. Immutable records
-only, no behaviour beyond looking things up; everybody may import this module.
+A *layer* is one function over `n` items; a *task* is one item of it, addressed by (layer key, item). A *range* is a run
+of neighbouring items of one layer: what people, messages and the scheduler deal in. Immutable records, with no
+behaviour beyond looking things up; every module may import this one.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from typing import Any, NamedTuple, TypeAlias
 import msgspec
 
 Key: TypeAlias = bytes
-"""16 bytes: the content hash of a layer (see `howdah.engine.graph.keys`)."""
+"""16 bytes: the content hash of a layer (`howdah.engine.graph.keys`)."""
 
 
 class TaskRange(NamedTuple):
-    """Items `start` to `stop` (exclusive) of the layer `layer`."""
+    """The tasks `start` to `stop` (exclusive) of the layer `layer`; its length is their number."""
 
     layer: Key
     start: int
     stop: int
 
-    def __len__(self) -> int:  # a span's length is its number of items
+    def __len__(self) -> int:  # not the number of fields
         return self.stop - self.start
 
 
@@ -97,7 +97,7 @@ def inputs_of(pattern: Pattern, item: int, n_source: int) -> Sequence[int]:
 
 
 class Dependency(msgspec.Struct, frozen=True, gc=False):
-    """That a layer's items need items of the layer `layer`, in the manner of `pattern`."""
+    """A layer's items need items of the layer `layer`, as `pattern` says."""
 
     layer: Key
     pattern: Pattern

@@ -1,8 +1,7 @@
-"""What a dependency pattern means: which items an item needs, and which items need it.
+"""What a dependency pattern means for ranges of tasks: which items they need, and which items need them.
 
-`layer.inputs_of` is the definition, item by item; `Wiring` is the same for whole spans at once, for the scheduler's
-counts.
-Pure functions of the pattern and the two layers' lengths. Anybody may call this module.
+`layers.inputs_of` is the definition, item by item; `Wiring` is the same for whole ranges, for the scheduler's counts.
+Pure functions of the pattern and the two layers' lengths. Every module may call this one.
 """
 
 from __future__ import annotations
@@ -16,10 +15,10 @@ import numpy as np
 from howdah.engine.protocol.layers import Broadcast, Free, KToOne, OneToOne, Pattern, Window
 
 FEW = 64
-"""Indices up to which plain Python is quicker than numpy."""
+"""Up to so many indices plain Python is faster than numpy."""
 
 Reach: TypeAlias = list[tuple[int, int, int]]
-"""(start, stop, how often): every item from start to stop is meant, that many times. Parts may overlap."""
+"""(start, stop, weight): every item from start to stop, that many times. Parts may overlap."""
 
 
 def is_single(pattern: Pattern) -> bool:
@@ -42,7 +41,7 @@ def free(adjacency: Sequence[Sequence[int]]) -> Free:
 
 
 def problem_of(pattern: Pattern, n: int, n_source: int) -> str | None:
-    """Why a layer of `n` items cannot depend on one of `n_source` in this manner; None if it can.
+    """Why a layer of `n` items cannot depend on one of `n_source` by this pattern; None if it can.
 
     >>> problem_of(OneToOne(), 3, 4)
     'OneToOne needs layers of the same length: 3 items cannot need 4 items one to one'
@@ -73,26 +72,27 @@ def problem_of(pattern: Pattern, n: int, n_source: int) -> str | None:
 
 
 class Wiring:
-    """One dependency between two layers, for spans. `broadcast` marks broadcast, which has no counts item by item."""
+    """One dependency between two layers, for ranges."""
 
     broadcast = False
+    """Whether each item needs all of the source, so that nothing is counted item by item."""
     single = False
-    """Whether it is one to one."""
+    """Whether item i needs item i."""
 
     def inputs(self, lo: int, hi: int) -> Reach | Any:
-        """What the items lo..hi need: a Reach, or for free patterns an index array (with repeats)."""
+        """The items that lo..hi need: a Reach, or for free patterns an index array (with repeats)."""
         raise NotImplementedError
 
-    def dependants(self, lo: int, hi: int) -> Reach | Any:
-        """Which items need the source's items lo..hi, as often as they need one of them."""
+    def dependents(self, lo: int, hi: int) -> Reach | Any:
+        """The items that need lo..hi of the source, as often as they need one of them: a Reach, or an index array."""
         raise NotImplementedError
 
     def cover(self, lo: int, hi: int) -> list[tuple[int, int]]:
-        """What the items lo..hi need, each once, as ascending stretches."""
+        """The items that lo..hi need, each once, as ascending intervals."""
         raise NotImplementedError
 
     def firsts(self, lo: int, hi: int) -> Any:
-        """Per item of lo..hi the first of its inputs, -1 where it has none. An array."""
+        """An array: per item of lo..hi the first of its inputs, -1 where it has none."""
         found = []
         for item in range(lo, hi):
             reach = self.inputs(item, item + 1)
@@ -110,7 +110,7 @@ class _OneToOneWiring(Wiring):
     def inputs(self, lo: int, hi: int) -> Reach:
         return [(lo, hi, 1)]
 
-    def dependants(self, lo: int, hi: int) -> Reach:
+    def dependents(self, lo: int, hi: int) -> Reach:
         return [(lo, hi, 1)]
 
     def cover(self, lo: int, hi: int) -> list[tuple[int, int]]:
@@ -127,7 +127,7 @@ class _KToOneWiring(Wiring):
     def inputs(self, lo: int, hi: int) -> Reach:
         return [(lo * self.k, min(hi * self.k, self.n_source), 1)]
 
-    def dependants(self, lo: int, hi: int) -> Reach:
+    def dependents(self, lo: int, hi: int) -> Reach:
         k = self.k
         first, last = lo // k, (hi - 1) // k
         if first == last:
@@ -178,7 +178,7 @@ class _WindowWiring(Wiring):
     def inputs(self, lo: int, hi: int) -> Reach:
         return self._shifted(lo, hi, -self.before, self.after)
 
-    def dependants(self, lo: int, hi: int) -> Reach:
+    def dependents(self, lo: int, hi: int) -> Reach:
         return self._shifted(lo, hi, -self.after, self.before)
 
     def cover(self, lo: int, hi: int) -> list[tuple[int, int]]:
@@ -216,7 +216,7 @@ class _FreeWiring(Wiring):
     def inputs(self, lo: int, hi: int) -> Any:
         return self.indices[int(self.indptr[lo]) : int(self.indptr[hi])]
 
-    def dependants(self, lo: int, hi: int) -> Any:
+    def dependents(self, lo: int, hi: int) -> Any:
         if self._back is None:  # the transposed adjacency, made when first asked for
             order = np.argsort(self.indices, kind="stable")
             owner = np.repeat(np.arange(self.indptr.size - 1, dtype="<u4"), np.diff(self.indptr))
@@ -266,7 +266,7 @@ def distinct(numbers: Any) -> Any:
 
 
 def to_intervals(items: list[int]) -> list[tuple[int, int]]:
-    """Ascending stretches of these items, which may be in any order and repeat."""
+    """Ascending intervals of these items, which may be in any order and repeat."""
     if len(items) > 1:
         items = sorted(set(items))
     if len(items) == 1:
@@ -288,9 +288,9 @@ _ONE = _OneToOneWiring()
 
 
 def wiring(pattern: Pattern, n: int, n_source: int) -> Wiring:
-    """The pattern, ready for spans, between a layer of `n` items and its dependency of `n_source`.
+    """The wiring of the pattern between a layer of `n` items and its dependency of `n_source`.
 
-    >>> wiring(KToOne(4), 3, 10).dependants(2, 9)
+    >>> wiring(KToOne(4), 3, 10).dependents(2, 9)
     [(0, 1, 2), (2, 3, 1), (1, 2, 4)]
     """
     if isinstance(pattern, OneToOne):

@@ -1,9 +1,8 @@
-"""Many items of one layer that do not stand together, at once: what an exchange touches with every task.
+"""Many scattered items of one layer at once: what an exchange touches with every task.
 
-A task that needs one item of each of a thousand runs would cost a thousand steps of each kind if its inputs were gone
-through as stretches. Here they are index arrays (ascending, each item once), and a step is a few array operations.
-The rules are those of `lifecycle` and `assign`, whose functions call these. Deterministic functions on the
-`SchedulerState`.
+A task that needs one item of each of a thousand batches would cost a thousand steps of each kind if its inputs were
+visited as intervals. Here they are index arrays (ascending, each item once), and a step is a few array operations. The
+rules are those of `transitions` and `dispatch`, which call these functions.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from howdah.engine.scheduler.core.state import SchedulerState
 from howdah.engine.scheduler.core.tables import DONE, MANY, NOBODY, Edge, LayerState, Worker
 
 FEW = 16
-"""Items up to which it is not worth while."""
+"""Up to so many items intervals are cheaper."""
 
 
 def scattered_inputs(edge: Edge, lo: int, hi: int) -> Items | None:
@@ -27,7 +26,7 @@ def scattered_inputs(edge: Edge, lo: int, hi: int) -> Items | None:
     if isinstance(needed, list) or needed.size <= FEW:
         return None
     items = distinct(needed)
-    if int(items[-1]) - int(items[0]) < 2 * items.size:  # next to each other: stretches say it shorter
+    if int(items[-1]) - int(items[0]) < 2 * items.size:  # neighbours: intervals are shorter
         return None
     return items
 
@@ -38,7 +37,8 @@ def scattered_inputs(edge: Edge, lo: int, hi: int) -> Items | None:
 def scattered_sources(
     state: SchedulerState, layer: LayerState, items: Items, mine: int
 ) -> tuple[list[tuple[int, int, str]], int, int]:
-    """Who has those of `items` that worker `mine` lacks, as (start, stop, holder); bytes it has, bytes to be moved."""
+    """The holders of those of `items` that the worker `mine` lacks, as (start, stop, name); bytes that it has, bytes to
+    be moved."""
     holders, sizes = layer.holder[items], layer.size[items]
     here = holders == mine
     local = int(sizes[here].sum())
@@ -58,7 +58,7 @@ def scattered_sources(
 
 
 def record_scattered_copies(state: SchedulerState, worker: Worker, layer: LayerState, items: Items) -> None:
-    """What a run has fetched, its worker has now; what is no result any more, or not needed, it drops."""
+    """As `dispatch.record_copies`, for an array of fetched items."""
     mine, results = worker.index, state.results
     done = layer.state[items] == DONE
     theirs = done & (layer.holder[items] != mine)
@@ -74,7 +74,7 @@ def record_scattered_copies(state: SchedulerState, worker: Worker, layer: LayerS
     gone = items[~done]
     if gone.size:
         for batch in worker.batches.values():
-            if batch.layer is layer:  # it is making these now
+            if batch.layer is layer:  # it is computing these now
                 gone = gone[(gone < batch.lo) | (gone >= batch.hi)]
         results.defer_free(layer.key, np.full(gone.size, mine), gone)
     untracked = items[theirs & ~needed]

@@ -1,7 +1,7 @@
-"""What a layer asks of the worker that runs it: amounts of its resources, or to be one of those that are named.
+"""What a layer requires of the worker that runs it: amounts of its resources, or to be one of those that are named.
 
-A layer that asks for something has a place of its own (`SchedulerState.needs`): workers that may run it
-look there, and nobody else. Deterministic functions on the `SchedulerState`, for `placement.py` and its neighbours.
+Layers with one constraint have a queue of their own (`SchedulerState.constraint_queues`): workers that may run them
+look there, and no others. Rules on `SchedulerState`, called by `placement` and its neighbours.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 
 class Constraint(NamedTuple):
-    """`resources`: what each running item takes. `only`: names, addresses or hosts of the workers that may run it; ()
-    is all. `loose`: others may while none of those is there."""
+    """What a layer requires. `resources`: what each running item takes. `workers`: names, addresses or hosts of the
+    workers that may run it; () is all. `allow_other_workers`: others may while none of those is there."""
 
     resources: tuple[tuple[str, float], ...]
     workers: tuple[str, ...] = ()
@@ -37,10 +37,10 @@ def capacity(info: WorkerInfo) -> dict[str, float]:
 
 
 def aliases_of(info: WorkerInfo) -> tuple[str, ...]:
-    """All that a worker may be called in `only`.
+    """Every name by which a constraint may name the worker.
 
     >>> from howdah.engine.protocol.events import WorkerInfo
-    >>> marks_of(WorkerInfo("w-0", "Node1", address="tls://10.0.0.1:4040"))
+    >>> aliases_of(WorkerInfo("w-0", "Node1", address="tls://10.0.0.1:4040"))
     ('10.0.0.1:4040', 'node1', 'tls://10.0.0.1:4040', 'w-0')
     """
     names = {info.name, info.host, info.address, info.address.partition("://")[2]}
@@ -55,7 +55,7 @@ def is_allowed(state: SchedulerState, worker: Worker, constraint: Constraint) ->
 
 
 def could_run(state: SchedulerState, worker: Worker, constraint: Constraint | None) -> bool:
-    """Whether it has what is asked for, when nothing else takes of it."""
+    """Whether the worker has what is required when nothing else takes of it."""
     if constraint is None:
         return True
     have = capacity(worker.info)
@@ -75,7 +75,7 @@ def may_run(state: SchedulerState, worker: Worker, constraint: Constraint | None
 
 
 def wake_candidates(state: SchedulerState, constraint: Constraint) -> None:
-    """Work that asks for this is on offer: those who could run it are asked, whoever else idles."""
+    """Work with this constraint was enqueued: have the workers that could run it served, whichever else idle."""
     for worker in _candidates(state, constraint):
         if may_run(state, worker, constraint):
             state.wakeups[worker.index] = None
@@ -87,31 +87,33 @@ def _candidates(state: SchedulerState, constraint: Constraint) -> Iterable[Worke
 
 
 def worth_recalling(state: SchedulerState, layer: LayerState) -> bool:
-    """Whether a worker that idles could run what another gives back."""
+    """Whether an idle worker could run what another gives back."""
     constraint = layer.constraint
     return constraint is None or any(may_run(state, worker, constraint) for worker in state.idle.values())
 
 
 def layer_added(state: SchedulerState, constraint: Constraint, place: QueueKey) -> None:
-    """A layer asks for this, and is on offer at `place`."""
+    """Count a layer with this constraint, enqueued under `queue_key`."""
     state.constraint_queues[constraint] = place
     state.constraint_layers[constraint] = state.constraint_layers.get(constraint, 0) + 1
 
 
 def layer_removed(state: SchedulerState, constraint: Constraint) -> None:
-    """The place of the last layer that asked for this is closed."""
+    """Remove the queue of the last layer with this constraint."""
     state.constraint_layers[constraint] -= 1
     if not state.constraint_layers[constraint]:
         del state.constraint_layers[constraint], state.constraint_queues[constraint]
 
 
 def worker_added(state: SchedulerState, worker: Worker) -> None:
+    """Enter the worker under all its aliases."""
     for mark in aliases_of(worker.info):
         state.aliases.setdefault(mark, {})[worker.index] = worker
 
 
 def worker_removed(state: SchedulerState, worker: Worker) -> None:
-    state.placement_version += 1  # what was for it alone, others may now want to look at again
+    """Remove the worker's aliases; layers that name it may be for others now."""
+    state.placement_version += 1  # others may run now what was for it alone
     for mark in aliases_of(worker.info):
         there = state.aliases.get(mark, {})
         there.pop(worker.index, None)
@@ -123,7 +125,7 @@ def worker_removed(state: SchedulerState, worker: Worker) -> None:
 
 
 def unmet_reason(state: SchedulerState, layer: LayerState) -> str:
-    """Why none of the workers that are there can ever run the layer; "" if one can."""
+    """Why none of the present workers can ever run the layer; "" if one can."""
     constraint = layer.constraint
     workers = state.workers.values()
     if constraint is None or not workers or any(could_run(state, worker, constraint) for worker in workers):

@@ -1,11 +1,15 @@
-"""Giving runs to workers: how long a run is, how much a worker may hold, whose turn it is, and taking tails back.
+"""Which worker gets which batch, how large it is, and what is asked back.
 
-Sizes: a run should take about TARGET seconds by the layer's own measure; a layer nobody has timed starts with one
-item (one whose function has been timed in another layer, with as many as were allowed there) and grows fourfold with
-every run that comes back, or by an item for every WITNESSES of them; and no run is larger than its share of what is
-ready, so that the end of a layer is spread over all workers. Credit: each slot has one run and one more waiting (more
-when they are so short that two do not last until the next report). Turns: the most urgent priority first, then the
-client with the least virtual time (seconds received divided by its weight), then depth first.
+Sizes: a batch should take about TARGET_SECONDS by its layer's own measure. A layer without an estimate starts with one
+item and may grow GROWTH times with each batch that has been reported, or by what its function needed in another layer;
+an equal share of what is ready bounds both, but no batch is much shorter than MIN_SECONDS: sharing less out costs more
+than it saves. A worker holds up to two batches per slot: one runs, one waits, so that it does not idle while its report
+travels; more, up to MAX_BATCHES, as long as they are short. What waits long at one worker while another idles is
+recalled.
+
+Clients take turns by virtual time (start-time fair queueing): a client's time advances by the seconds it was served,
+divided by its weight; the ready client with the least time, among those with the best priority, is next. Rules on
+`SchedulerState`, called by `scheduler` and by the neighbouring rules.
 """
 
 from __future__ import annotations
@@ -40,50 +44,50 @@ from howdah.engine.scheduler.core.tables import (
 from howdah.engine.scheduler.core.transitions import transition
 
 TARGET_SECONDS = 0.03
-"""Seconds that a run should take: long against a message's cost, short against a person's patience."""
+"""Seconds that a batch should take: long against the cost of a message, short against the patience of a user."""
 
 MAX_BATCHES = 64
-"""Runs that a slot may hold when they are very short (layers of one tiny item)."""
+"""Batches that a slot may hold when they are very short (layers of one tiny item)."""
 
 GROWTH = 4
-"""How many times longer the next run of a layer may be than the longest that has come back."""
+"""The next batch of a layer may be this many times longer than the longest that has been reported."""
 
 WITNESSES = 256
-"""So many runs that have come back say as much of a layer as a run that is an item longer: a thousand slots need not
-all go through the small sizes."""
+"""This many reported batches allow a batch of one item more: a thousand slots need not all go through the small sizes.
+"""
 
 MIN_SECONDS = 0.01
-"""Seconds that a run should take at least, however little is left to share out; twice as much in a layer that keeps
+"""Seconds that a batch should take at least, however little is left to share out; twice as much in a layer that keeps
 every slot busy for longer than that."""
 
 SURPRISE, FIRST_CALL = 8, 1e-3
-"""A run that took longer than so many times what was expected, and so many seconds, is not believed to the letter: it
-may have imported something. What does take that long says so again."""
+"""A batch that took longer than SURPRISE times the estimate and FIRST_CALL seconds does not count in full: it may have
+imported a module. Work that really takes that long shows it again."""
 
 MAX_BATCH_ITEMS = 1 << 15
-"""Items in one run at most, so that a report stays a small message."""
+"""Items in one batch at most, so that a report stays a small message."""
 
 RECALL_WORTH = 0.05
-"""Seconds of work that must wait behind other work before it is asked back for an idle worker."""
+"""Seconds of work that must wait behind other work before it is recalled for an idle worker."""
 
 MAX_NAMES = 10_000
-"""Names of layers whose seconds per item are remembered."""
+"""Names of layers whose seconds an item are remembered."""
 
 RECALL_TIMEOUT = 0.5
-"""Seconds within which the answer to a recall is waited for before another run is asked for."""
+"""Seconds for which the answer to a recall is awaited before another batch is recalled."""
 
 STEAL_PAUSE = 0.002
-"""Seconds until others' work is looked at again, after an idle worker has found none that is worth moving."""
+"""Seconds until others' work is searched again, after an idle worker has found none that is worth moving."""
 
 REBALANCE_INTERVAL = 0.01
-"""Seconds between looks at who has nothing to do while others' work waits (`rebalance`)."""
+"""Seconds between two searches for work that waits while workers idle (`rebalance`)."""
 
 STEAL_ATTEMPTS = 64
-"""Workers that may decline in one event before no more are asked."""
+"""Workers that may decline in one event before no more are tried."""
 
 
 def update_idle(state: SchedulerState, worker: Worker) -> None:
-    """Keep the lists of workers that may be given work; after each change of what a worker holds."""
+    """Update `state.idle` and `state.accepting`; to be called after each change of what a worker holds."""
     held, slots, index = len(worker.batches) - worker.blocked, worker.slots, worker.index
     if worker.unschedulable_reasons:
         state.idle.pop(index, None)
@@ -100,13 +104,13 @@ def update_idle(state: SchedulerState, worker: Worker) -> None:
 
 
 def has_room(worker: Worker) -> bool:
-    """The rule for `core.open`, which `update_idle` keeps; `check` holds it against that."""
+    """Whether a worker with busy slots may hold one batch more: the rule of `update_idle`, for checks."""
     held, slots = worker.unblocked, worker.slots
     return held < 2 * slots or (held < MAX_BATCHES * slots and worker.backlog < TARGET_SECONDS * slots)
 
 
 def schedule(state: SchedulerState, first: Worker | None) -> None:
-    """Hand out ready work to workers with credit, idle slots first, a run each in turn."""
+    """Dispatch ready work to workers with room, idle slots first, a batch each in turn; `first` is served first."""
     if state.ready:
         asked = {first.index: first} if first is not None else {}
         for index in state.wakeups:
@@ -116,7 +120,7 @@ def schedule(state: SchedulerState, first: Worker | None) -> None:
         for line in (state.idle, state.accepting):
             turn = [worker for worker in asked.values() if worker.index in line and dispatch_next(state, worker)]
             _dispatch_in_turn(state, line)
-            while turn and state.ready:  # what is at home with them, nobody else in the line may take
+            while turn and state.ready:  # no other worker may take what is in their own queues
                 turn = [worker for worker in turn if worker.index in line and dispatch_next(state, worker)]
         if state.ready and state.idle and state.now >= state.next_steal:
             steal(state)
@@ -129,13 +133,15 @@ def _dispatch_in_turn(state: SchedulerState, line: dict[int, Worker]) -> None:
     while state.ready and line and declined < STEAL_ATTEMPTS:
         worker = next(iter(line.values()))
         if worker.declined_version == state.placement_version:
-            return  # so have all behind it: whoever was asked goes to the end of the line
+            return  # so have all behind it: who was tried goes to the end of the line
         declined += not dispatch_next(state, worker)
 
 
 def dispatch_next(state: SchedulerState, worker: Worker) -> bool:
-    """Start the best run for this worker from its own places; False if there is none for it now. It goes to the end of
-    the lines of those that may be given work."""
+    """Dispatch the best batch from this worker's own queues; False if there is none for it now.
+
+    The worker goes to the end of `idle` and `accepting`.
+    """
     if worker.unschedulable_reasons:
         return False
     best: Candidate | None = None
@@ -148,9 +154,9 @@ def dispatch_next(state: SchedulerState, worker: Worker) -> bool:
             ):
                 best, turn = found, client
     if best is not None and worker.unblocked >= 2 * worker.slots and batch_size(state, best[2]) < best[2].counts[READY]:
-        best = None  # more than two runs a slot is for layers that are one short run, not for shares of a long layer
+        best = None  # more than two batches a slot are for layers of one short batch, not for shares of a long layer
     if best is not None and best[2].spread and worker.unblocked >= worker.slots:
-        best = None  # nobody takes a second share while others have had none
+        best = None  # no worker takes a second share while others have none
     if best is None or turn is None:
         worker.declined_version = state.placement_version
     else:
@@ -162,7 +168,7 @@ def dispatch_next(state: SchedulerState, worker: Worker) -> bool:
 
 
 def steal(state: SchedulerState) -> None:
-    """Idle workers take work whose inputs lie with workers that will not come to it soon, until one finds none."""
+    """Give idle workers work whose inputs lie with workers that will not start it soon, until one finds none."""
     for worker in list(islice(state.idle.values(), STEAL_ATTEMPTS)):
         while worker.unblocked < worker.slots:
             turns = state.clients.values()
@@ -172,17 +178,17 @@ def steal(state: SchedulerState) -> None:
                     cut_batch(state, client, worker, found[2], found[1])
                     break
             else:
-                state.next_steal = state.now + STEAL_PAUSE  # whoever looked now would find the same
+                state.next_steal = state.now + STEAL_PAUSE  # another search now would find the same
                 return
 
 
 def batch_size(state: SchedulerState, layer: LayerState) -> int:
-    """How many items the next run of the layer should have."""
+    """The number of items that the layer's next batch should have."""
     if layer.spread:
         return min(-(-layer.n // max(1, state.slots)), MAX_BATCH_ITEMS)
     seconds = layer.task_seconds if layer.task_seconds is not None else state.seconds_by_name.get(layer.name)
     size, least = layer.batch_limit, 1
-    if layer.task_seconds is None:  # not timed yet; its function may have been, in another layer
+    if layer.task_seconds is None:  # no estimate; its function may have one from another layer
         size = max(size, state.batch_limit_by_function.get(layer.spec.function, 1))
     slots = max(1, state.slots)
     if seconds is not None:
@@ -194,10 +200,10 @@ def batch_size(state: SchedulerState, layer: LayerState) -> int:
 
 
 def cut_batch(state: SchedulerState, client: Client, worker: Worker, layer: LayerState, group: int) -> None:
-    """Cut a run from the group and give it to the worker."""
+    """Cut a batch from the group and dispatch it to the worker."""
     intervals = layer.ready[group]
     lo, hi = intervals.take(1 if layer.n == 1 else batch_size(state, layer))
-    if layer.worker_deaths:  # those of which a worker may have died are runs of their own: fewer are blamed again
+    if layer.worker_deaths:  # suspects of a death are batches of their own: fewer items share the next one
         blamed = min((i for i in layer.worker_deaths if lo <= i < hi), default=hi)
         cut = lo + 1 if blamed == lo else blamed
         if cut < hi:
@@ -219,7 +225,7 @@ def dispatch_batch(
     after: Sequence[TaskBatch],
     old: int,
 ) -> None:
-    """lo..hi, in state `old`, become a run of the worker's; it starts when those in `after` have ended."""
+    """Make lo..hi, in state `old`, a batch of the worker's; it starts when those in `depends_on` have ended."""
     attempts = layer.attempts
     if hi - lo == 1:
         attempt = attempts[lo] = int(attempts[lo]) + 1
@@ -234,7 +240,7 @@ def dispatch_batch(
         batch.locality = placement.record_locality(state, layer, group, worker)
     seconds = layer.task_seconds if layer.task_seconds is not None else state.seconds_by_name.get(layer.name)
     batch.expected = None if seconds is None else seconds * (hi - lo)
-    if old != RUNNING:  # a twin's item is
+    if old != RUNNING:  # the item of a speculative copy is already
         transition(state, layer, lo, hi, old, RUNNING, batch)
     state.batches[batch.ident] = batch
     layer.batches[batch] = None
@@ -262,14 +268,14 @@ def dispatch_batch(
 
 
 def _sources(state: SchedulerState, batch: TaskBatch) -> tuple[tuple[TaskRange, str], ...]:
-    """Who has the inputs that the run's worker lacks."""
+    """The holders of the inputs that the batch's worker lacks."""
     layer, mine = batch.layer, batch.worker.index
     found: list[tuple[TaskRange, str]] = []
     local = moved = 0
     for edge in layer.inputs:
         source = edge.source
         if edge.single and (source.holder[0] == NOBODY or source.holder[0] == mine):
-            local += source.size[0]  # 0 where it is made by a run that this one stands behind
+            local += source.size[0]  # 0 where a batch that this one depends on computes it
             continue
         have = source.copies.get(mine) if source.copies else None
         many = scattered_inputs(edge, batch.lo, batch.hi)
@@ -281,7 +287,7 @@ def _sources(state: SchedulerState, batch: TaskBatch) -> tuple[tuple[TaskRange, 
             continue
         for lo, hi in edge.wiring.cover(batch.lo, batch.hi):
             for a, b, holder in group_equal(source.holder, lo, hi):
-                if holder == NOBODY:  # made by a run that this one stands behind
+                if holder == NOBODY:  # computed by a batch that this one depends on
                     continue
                 if holder == mine:
                     local += source.result_bytes(a, b)
@@ -299,7 +305,10 @@ def _sources(state: SchedulerState, batch: TaskBatch) -> tuple[tuple[TaskRange, 
 
 
 def finish_batch(state: SchedulerState, batch: TaskBatch) -> bool:
-    """The run is over, one way or another; its items are the caller's to move on. False: its twin has them still."""
+    """Remove the batch from all tables. Its items are the caller's to move on.
+
+    Returns False if a speculative copy of the batch still has them.
+    """
     worker, duplicate = batch.worker, batch.speculative_copy
     if duplicate is not None:
         duplicate.speculative_copy = batch.speculative_copy = None
@@ -328,8 +337,10 @@ def finish_batch(state: SchedulerState, batch: TaskBatch) -> bool:
 
 
 def record_copies(state: SchedulerState, batch: TaskBatch) -> None:
-    """What the run fetched, its worker has now; what is no result any more (lost meanwhile), or of no more use to any
-    unfinished item, it drops."""
+    """Enter what the batch fetched as copies on its worker.
+
+    The worker frees what is no result any more (lost meanwhile), and what no unfinished item needs.
+    """
     mine = batch.worker.index
     many: dict[LayerState, list[Interval]] = {}
     for source, lo, hi in batch.fetched:
@@ -370,7 +381,7 @@ def record_copies(state: SchedulerState, batch: TaskBatch) -> None:
 
 
 def update_estimate(state: SchedulerState, batch: TaskBatch, tried: int, seconds: float) -> None:
-    """What the run's length says about its layer, and about its client's turn."""
+    """Update the layer's seconds an item and batch limit from a report, and the client's virtual time."""
     layer = batch.layer
     client = state.clients.get(batch.client)
     if client is not None:
@@ -401,7 +412,7 @@ def update_estimate(state: SchedulerState, batch: TaskBatch, tried: int, seconds
 
 
 def account_locality(state: SchedulerState, batch: TaskBatch, lo: int, hi: int) -> None:
-    """Enter completed items of the run into their layer's account."""
+    """Add completed items of the batch to the layer's statistics."""
     account, count = batch.layer.statistics, hi - lo
     if account is None:
         account = batch.layer.statistics = LayerStatistics()
@@ -420,7 +431,7 @@ def account_locality(state: SchedulerState, batch: TaskBatch, lo: int, hi: int) 
 
 
 def truncate(state: SchedulerState, batch: TaskBatch, hi: int) -> None:
-    """The run ends before `hi` now."""
+    """End the batch before `hi`."""
     if batch.expected is not None:
         less = batch.expected * (batch.hi - hi) / (batch.hi - batch.lo)
         batch.expected -= less
@@ -433,10 +444,10 @@ def truncate(state: SchedulerState, batch: TaskBatch, hi: int) -> None:
 
 
 def rebalance(state: SchedulerState) -> None:
-    """Ask for the unstarted tails of the runs that would otherwise wait longest, if workers have nothing to do."""
+    """Recall the tails of the batches that would otherwise wait longest, if workers idle."""
     state.rebalanced_at = state.now
     idle = sum([w.slots - w.unblocked for w in state.idle.values()])
-    # Who has nothing to give back does not answer: so an old request is one that gave nothing.
+    # A worker with nothing to give back does not answer, so an old recall is one that gave nothing.
     idle -= sum(
         [
             state.now - batch.recalled_at < RECALL_TIMEOUT
@@ -461,14 +472,14 @@ def rebalance(state: SchedulerState) -> None:
 
 
 def recall(state: SchedulerState, batch: TaskBatch) -> None:
-    """Ask for the unstarted tail of a run; once is enough."""
+    """Recall the items of a batch that have not been started; once is enough."""
     batch.recalled_at = state.now
     state.instructions.append(RecallBatch(batch.worker.name, batch.ident, batch.attempt))
 
 
 def _recall_candidates(state: SchedulerState, worker: Worker, number: int) -> list[tuple[float, int, TaskBatch]]:
-    """The worker's run whose tail should be asked back next, if any: the longest wait comes first, then the lowest
-    number."""
+    """The worker's batch whose tail should be recalled next, if any, as (-seconds of waiting, worker's number,
+    batch)."""
     batch, waits = _longest_wait(state, worker)
     if batch is None or waits <= max(
         RECALL_WORTH, placement.worth_waiting(state, batch.layer, batch.group, batch.locality)
@@ -478,7 +489,7 @@ def _recall_candidates(state: SchedulerState, worker: Worker, number: int) -> li
 
 
 def _longest_wait(state: SchedulerState, worker: Worker) -> tuple[TaskBatch | None, float]:
-    """The worker's newest run that can be asked back, and the seconds that its last item has to wait there."""
+    """The worker's newest batch that can be recalled, and the seconds that its last item has to wait there."""
     batches = [batch for batch in worker.batches.values() if not batch.depends_on]
     if len(batches) <= worker.slots and all(batch.hi - batch.lo == 1 for batch in batches):
         return None, 0.0

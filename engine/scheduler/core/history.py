@@ -1,8 +1,9 @@
-"""What happened, transition by transition: a ring of the last ones, `story` of an item, and JSON lines on request.
+"""The last transitions of tasks, for people: a ring, the `story` of an item, and JSON lines on request.
 
-The scheduler's state notes every step of every stretch of items here, with the names of the states, the worker and the
-run where there are any. One note is for a whole stretch, so a layer of a million tasks costs a note a run. Notes keep
-the order of events; times are the state's clock (seconds, as given to `State.handle`).
+`transitions.transition` records every step here, with the names of the states, and the worker and batch where there are
+any. One entry is for a whole interval, so a layer of a million tasks costs an entry a batch. Entries keep the order of
+events; times are the scheduler's clock (seconds, as given to `Scheduler.handle`). Read through
+`SchedulerViews.history`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple, TextIO
 
 MAX_ENTRIES = 10_000
-"""Notes that are kept; older ones are forgotten (JSON lines keep them all)."""
+"""Entries that are kept; older ones are forgotten (JSON lines keep them all)."""
 
 
 class HistoryEntry(NamedTuple):
@@ -32,7 +33,7 @@ class HistoryEntry(NamedTuple):
     reason: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON: keys as hexadecimal digits, what is not known left out.
+        """As JSON: keys as hexadecimal digits, what is not known left out.
 
         >>> HistoryEntry(1.5, b"k", "inc", 0, 2, "ready", "running", "w1", 7, 1).to_dict()["layer"]
         '6b'
@@ -43,7 +44,7 @@ class HistoryEntry(NamedTuple):
 
 
 class History:
-    """The ring, and the counts of all transitions there ever were."""
+    """The ring, and the counts of all transitions so far."""
 
     def __init__(self, most: int = MAX_ENTRIES) -> None:
         self._ring: deque[tuple[Any, ...]] = deque(maxlen=most)
@@ -54,14 +55,14 @@ class History:
 
     @property
     def entries(self) -> list[HistoryEntry]:
-        """The last ones, oldest first."""
+        """The last entries, oldest first."""
         return [_note(fields) for fields in self._ring]
 
     def record(
         self, at: float, layer: bytes, name: str, start: int, stop: int, step: tuple[str, str],
         worker: str = "", batch: int = 0, attempt: int = 0, reason: str = "",
     ) -> None:  # fmt: skip
-        """The fields are those of `HistoryEntry`; `step` is (old, new)."""
+        """Add an entry; the fields are those of `HistoryEntry`, and `step` is (old, new)."""
         fields = (at, layer, name, start, stop, step, worker, batch, attempt, reason)
         self._ring.append(fields)
         self.counts[step] += stop - start
@@ -71,7 +72,7 @@ class History:
     def record_all(
         self, at: float, layer: bytes, name: str, stretches: list[tuple[int, int]], step: tuple[str, str]
     ) -> None:
-        """One note for each of the stretches."""
+        """Add an entry for each of the intervals."""
         if self._file is not None:
             for start, stop in stretches:
                 self.record(at, layer, name, start, stop, step)
@@ -80,7 +81,7 @@ class History:
         self.counts[step] += sum([stop - start for start, stop in stretches])
 
     def write_to(self, path: str) -> None:
-        """From now on every note goes to the end of this file too, one JSON object a line."""
+        """Write every entry from now on to the end of this file too, one JSON object a line."""
         self.close()
         self._file = open(path, "a", buffering=1)  # noqa: SIM115  # open until `close`
 

@@ -1,10 +1,10 @@
-"""Hosts on which workers keep dying, or tasks fail for the platform's sake, get no work for a while.
+"""Hosts on which workers keep dying, or tasks fail because of the platform, get no work for a while.
 
-A death that may be a task's own fault is not the host's: one of a worker that was kept for a suspect (`quarantine`), or
-whose tasks have been blamed elsewhere before. FAULTS within WITHIN seconds leave a host out for PAUSE seconds, twice as
-long each time that it happens again; a host that has been quiet for long enough begins anew. What runs there goes on,
-and what lies there is fetched. Never more than half of the hosts are left out, and none when no other has workers.
-Deterministic functions on the `SchedulerState`.
+A death that may be a task's own fault does not count against the host: that of a worker reserved for a suspect
+(`poison_isolation`), or one whose tasks have a death elsewhere. MAX_FAILURES within FAILURE_WINDOW seconds exclude a
+host for FIRST_EXCLUSION seconds, twice as long each time that it happens again; a host that has been quiet for long
+enough begins anew. What runs there goes on, and what lies there is fetched. Never more than half of the hosts are
+excluded, and none when no other has workers. Rules on `SchedulerState`, called by `recovery`.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from howdah.engine.scheduler.core.state import HostFailures, SchedulerState
 from howdah.engine.scheduler.core.tables import HOST_EXCLUDED, TaskBatch, Worker
 
 MAX_FAILURES = 3
-"""So many faults of a host leave it out."""
+"""So many failures of a host exclude it."""
 
 FAILURE_WINDOW = 300.0
-"""Seconds after which a fault is forgotten."""
+"""Seconds after which a failure is forgotten."""
 
 FIRST_EXCLUSION, LONGEST_EXCLUSION = 60.0, 960.0
-"""Seconds for which a host is left out the first time, and at most."""
+"""Seconds for which a host is excluded the first time, and at most."""
 
 
 def counts_against_host(state: SchedulerState, worker: Worker, batches: list[TaskBatch]) -> bool:
@@ -40,7 +40,7 @@ def counts_against_host(state: SchedulerState, worker: Worker, batches: list[Tas
 
 
 def record_failure(state: SchedulerState, host: str, reason: str) -> None:
-    """Something went wrong on the host that no task is to blame for."""
+    """Record a failure on the host for which no task is to blame; exclude the host if there are too many."""
     known = state.host_failures.setdefault(host, HostFailures())
     known.failed_at = [at for at in known.failed_at if state.now - at < FAILURE_WINDOW]
     if not known.failed_at and state.now - known.until > FAILURE_WINDOW:
@@ -69,7 +69,7 @@ def record_failure(state: SchedulerState, host: str, reason: str) -> None:
 
 
 def readmit_hosts(state: SchedulerState) -> None:
-    """Those whose time is over are hosts like others; so are all, when only they have workers."""
+    """Give work again to the hosts whose time is over, and to all when only excluded ones have workers."""
     only = all(worker.host in state.excluded_hosts for worker in state.workers.values())
     for host, until in list(state.excluded_hosts.items()):
         if until > state.now and not only:

@@ -1,7 +1,7 @@
-"""Sets of items as stretches of neighbours, and the columns in which a layer's facts about its items stand.
+"""Sets of items as sorted intervals, and the columns in which the facts about a layer's items stand.
 
-A column of a layer of a few items is a Python list, of a larger one a numpy array: ten thousand layers of one item
-must be as cheap as one layer of a million. Functions here take either. For the scheduler's own modules only.
+A column of a layer of few items is a Python list, of a larger one a numpy array: ten thousand layers of one item must
+be as cheap as one layer of a million. Functions here take either. For the modules of this folder.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Items: TypeAlias = Any
 
 
 class IntervalSet:
-    """A set of items, kept as sorted, disjoint stretches; every operation costs what it touches.
+    """A set of items, kept as sorted, disjoint intervals; every operation costs what it touches.
 
     >>> s = IntervalSet()
     >>> s.add(0, 4); s.add(6, 9); s.add(4, 5); s.remove(1, 2)
@@ -43,17 +43,19 @@ class IntervalSet:
         self.bounds: list[int] = [lo, hi] if hi > lo else []
 
     def add(self, lo: int, hi: int) -> None:
+        """Add lo..hi."""
         bounds = self.bounds
         i, j = bisect_left(bounds, lo), bisect_right(bounds, hi)
         bounds[i:j] = ([] if i & 1 else [lo]) + ([] if j & 1 else [hi])
 
     def remove(self, lo: int, hi: int) -> None:
+        """Remove lo..hi."""
         bounds = self.bounds
         i, j = bisect_left(bounds, lo), bisect_right(bounds, hi)
         bounds[i:j] = ([lo] if i & 1 else []) + ([hi] if j & 1 else [])
 
     def overlap(self, lo: int, hi: int) -> list[Interval]:
-        """What of lo..hi is in the set."""
+        """The part of lo..hi that is in the set."""
         bounds = self.bounds
         if len(bounds) == 2:
             first, last = bounds
@@ -71,7 +73,7 @@ class IntervalSet:
         return found
 
     def gaps(self, lo: int, hi: int) -> list[Interval]:
-        """What of lo..hi is not in the set."""
+        """The part of lo..hi that is not in the set."""
         found, at = [], lo
         for a, b in self.overlap(lo, hi):
             if at < a:
@@ -82,7 +84,7 @@ class IntervalSet:
         return found
 
     def take(self, most: int) -> Interval:
-        """Remove and return the first stretch, at most `most` items of it. The set must not be empty."""
+        """Remove and return the first interval, at most `most` items of it. The set must not be empty."""
         bounds = self.bounds
         lo, hi = bounds[0], bounds[1]
         if hi - lo <= most:
@@ -137,9 +139,9 @@ def add(col: Column, lo: int, hi: int, value: int) -> None:
 
 
 def true_intervals(mask: Any, base: int = 0) -> list[Interval]:
-    """The stretches of True in a boolean array, moved by `base`.
+    """The intervals of True in a boolean array, moved by `base`.
 
-    >>> stretches(np.array([True, True, False, True]), base=10)
+    >>> true_intervals(np.array([True, True, False, True]), base=10)
     [(10, 12), (13, 14)]
     """
     size = mask.size
@@ -161,9 +163,9 @@ def true_intervals(mask: Any, base: int = 0) -> list[Interval]:
 
 
 def group_equal(col: Column, lo: int, hi: int) -> list[tuple[int, int, int]]:
-    """(start, stop, value) for each stretch of equal values in lo..hi.
+    """(start, stop, value) for each interval of equal values in lo..hi.
 
-    >>> equal_stretches([5, 5, 7], 0, 3)
+    >>> group_equal([5, 5, 7], 0, 3)
     [(0, 2, 5), (2, 3, 7)]
     """
     if hi - lo == 1:
@@ -184,7 +186,7 @@ def group_equal(col: Column, lo: int, hi: int) -> list[tuple[int, int, int]]:
 
 
 def interval_bounds(items: Items, also: Any = None) -> tuple[list[int], list[int], Any]:
-    """Where stretches of neighbours begin and end, and the index of each one's first in `items`; `also` cuts, too."""
+    """Where intervals begin and end, and the index of each one's first in `items`; a change in `also` cuts, too."""
     cut = items[1:] != items[:-1] + 1
     if also is not None:
         cut |= also[1:] != also[:-1]
@@ -194,9 +196,9 @@ def interval_bounds(items: Items, also: Any = None) -> tuple[list[int], list[int
 
 
 def items_to_intervals(items: Items) -> list[Interval]:
-    """The items as stretches.
+    """The items as intervals.
 
-    >>> pairs(np.array([3, 4, 9]))
+    >>> items_to_intervals(np.array([3, 4, 9]))
     [(3, 5), (9, 10)]
     """
     starts, stops, _ = interval_bounds(items)
@@ -204,9 +206,9 @@ def items_to_intervals(items: Items) -> list[Interval]:
 
 
 def group_by_worker(chunks: list[tuple[Any, Items]]) -> Iterator[tuple[int, int, int]]:
-    """(worker, start, stop) of arrays of workers and items that were put together piece by piece; a worker's in a row.
+    """(worker, start, stop) of chunks of (workers, items) arrays; those of a worker follow each other.
 
-    >>> list(by_worker([(np.array([2, 1]), np.array([7, 8])), (np.array([1, 2]), np.array([7, 5]))]))
+    >>> list(group_by_worker([(np.array([2, 1]), np.array([7, 8])), (np.array([1, 2]), np.array([7, 5]))]))
     [(1, 7, 9), (2, 5, 6), (2, 7, 8)]
     """
     workers = np.concatenate([numbers for numbers, _ in chunks]).astype(np.int64)

@@ -1,10 +1,10 @@
-"""Handing a task to the worker that is still making its inputs, so that a chain costs no exchange a link.
+"""Dispatch a task to the worker that still computes its inputs, so that a chain costs no message between its links.
 
-A layer of one item (`submit`, `delayed`), or one that is a single short run (`placement.is_short`), that waits for
-nothing but items which one worker runs, or has queued, is given to that worker at once, to be started after them
-(`StartBatch.after`): the worker's slot goes from one to the next by itself. If it comes otherwise (an input raises, is
-asked back, its worker dies) the worker reports the inputs missing, and the items wait again like any others.
-Deterministic functions on the `SchedulerState`.
+A layer of one item (`submit`, `delayed`), or one that is a single short batch (`placement.is_short`), that waits only
+for items which one worker runs or has queued, is dispatched to that worker at once, to start after them
+(`StartBatch.depends_on`): the worker's slot goes from one to the next by itself. If it turns out otherwise (an input
+raises, is recalled, its worker dies) the worker reports the inputs missing, and the items wait again like any others.
+Rules on `SchedulerState`, called by `scheduler`.
 """
 
 from __future__ import annotations
@@ -24,23 +24,24 @@ from howdah.engine.scheduler.core.tables import (
 )
 
 MAX_INPUTS = 64
-"""Layers, and items of one layer, that a task may need and be handed on ahead: it is looked at each time that one of
-them is given out or ends, and a look costs as many steps."""
+"""Layers, and items of one layer, that a task may need and be dispatched ahead: it is examined each time that one of
+them is dispatched or ends, and this costs as many steps."""
 
 MAX_BLOCKED = 4096
-"""Runs that may stand behind others on one worker."""
+"""Batches that may wait for others on one worker."""
 
 MAX_SECONDS = 0.06
-"""Seconds of work that a worker has before no more is put behind it: what is there cannot go to another."""
+"""Seconds of work that a worker has before nothing more is dispatched to it ahead: what is there cannot go to another.
+"""
 
 
 def dispatch_ahead(state: SchedulerState, reporter: Worker | None) -> None:
-    """Give ahead what has begun to wait, or whose inputs have been given out, since the last time."""
+    """Dispatch ahead what has begun to wait, or whose inputs have been dispatched, since the last call."""
     if reporter is not None and reporter.pipelining_candidates and _has_room(reporter):
         state.pipelining_candidates.extend(reporter.pipelining_candidates)
         reporter.pipelining_candidates.clear()
     at = 0
-    while at < len(state.pipelining_candidates):  # it grows: what is given ahead has dependants
+    while at < len(state.pipelining_candidates):  # it grows: what is dispatched ahead has dependents
         _dispatch_layer(state, state.pipelining_candidates[at])
         at += 1
     state.pipelining_candidates.clear()
@@ -61,7 +62,7 @@ def _dispatch_layer(state: SchedulerState, layer: LayerState) -> None:
         return
     attempts = layer.attempts
     if (attempts[0] if layer.n == 1 else max(attempts)) > recovery.MAX_LOCAL_ATTEMPTS:
-        return  # it may be that worker which cannot get the rest
+        return  # perhaps that worker cannot fetch the rest
     if layer.n > 1 and not placement.is_short(state, layer):
         return
     if len(layer.inputs) > MAX_INPUTS:
@@ -81,7 +82,7 @@ def _dispatch_layer(state: SchedulerState, layer: LayerState) -> None:
 
 
 def _running_inputs(layer: LayerState) -> list[TaskBatch]:
-    """The runs that make the inputs which are not there; empty unless all are on one worker."""
+    """The batches that compute the missing inputs; empty unless all are on one worker."""
     found: dict[TaskBatch, None] = {}
     worker: Worker | None = None
     for edge in layer.inputs:

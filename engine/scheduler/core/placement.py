@@ -1,15 +1,16 @@
-"""Where ready work should run, and who may take it.
+"""Where ready work should run, and which worker may take it.
 
-Ready items stand in *groups*: those of a layer with preferred hosts by their set of hosts, those of a layer with
-inputs by the worker that holds most of their bytes, the rest ANYWHERE. A run is always cut from one stretch of one
-group, so where preferences alternate item by item, a run is one item. A non-empty group is announced at *places*
-(a worker, a host, a rack, or anywhere); a worker looks at its own places only, so choosing costs the same whatever
-the number of workers.
+Ready items stand in *groups*: those of a layer with preferred hosts by their set of hosts, those of a layer with inputs
+by the worker that holds most of their bytes, the rest in the group ANYWHERE. A batch is always cut from one interval of
+one group, so where preferences alternate item by item, a batch is one item. A group is enqueued under one or more keys
+(a worker, a host, a rack, a constraint, or ANYWHERE); a worker looks at its own keys only, so choosing costs the same
+whatever the number of workers.
 
-Waiting is bounded (delay scheduling): a group with preferred hosts is for workers on those hosts until nobody there
-has taken from it for NODE_WAIT seconds, then for their racks too for RACK_WAIT, then for all. A level on which no
-worker lives is not waited for. Work whose inputs lie with a busy worker goes to an idle one when moving the bytes
-takes less time than the busy one's backlog (`steal`).
+Waiting is bounded (delay scheduling): a group with preferred hosts is for workers on those hosts until none of them has
+taken from it for NODE_WAIT seconds, then for their racks too for RACK_WAIT, then for all. A level on which no worker
+lives is not waited for. Work whose inputs lie with a busy worker goes to an idle one when moving the bytes takes less
+time than the busy one's backlog (`find_stealable`). Rules on `SchedulerState`, called by `transitions`, `dispatch` and
+their neighbours.
 """
 
 from __future__ import annotations
@@ -38,28 +39,28 @@ from howdah.engine.scheduler.core.tables import (
 )
 
 NODE_WAIT, RACK_WAIT = 3.0, 1.0
-"""Seconds that a group waits for its hosts, then for their racks (Spark's and MapReduce's order of magnitude)."""
+"""Seconds that a group waits for its hosts, then for their racks (the order of magnitude of Spark and MapReduce)."""
 COLD_WAIT = 12.0
-"""Seconds that a group waits for a host whose worker is in its very first run: that one imports the user's packages,
-which on a busy node takes longer than NODE_WAIT and says nothing about the runs after it."""
+"""Seconds that a group waits for a host whose worker is in its first batch: that one imports the user's packages, which
+on a busy node takes longer than NODE_WAIT and predicts nothing about the batches after it."""
 
 STUCK_WAIT = 3.0
-"""Seconds after which a client is told that no worker could ever run what it waits for."""
+"""Seconds after which a client is notified that no worker can ever run what it waits for."""
 
 BANDWIDTH, LATENCY = 100e6, 2e-3
-"""Bytes a second and seconds an exchange that moving inputs is taken to cost; a gigabit network's figures."""
+"""Bytes a second, and seconds a message, that moving inputs is assumed to cost; figures of a gigabit network."""
 
 SHORT_WORK = 10e-3
-"""The same for work that is shorter than its move: where it is torn apart its dependants are, too."""
+"""Seconds of latency that work shorter than its move is charged with: its dependents would be spread with it."""
 
 SHORT_LAYER = 5e-3
 """Seconds that all of a layer may take and still be one worker's, wherever its inputs lie."""
 
 STEAL_LOOKUPS = 8
-"""Places that are looked at in one attempt to steal."""
+"""Queues that are looked at in one attempt to steal."""
 
 SMALL_INPUT = 1 << 16
-"""Inputs up to this size are not worth cutting runs into single items for."""
+"""Inputs up to this many bytes are not worth cutting batches into single items for."""
 
 NODE, RACK, ANY = range(3)
 
@@ -67,7 +68,7 @@ Candidate: TypeAlias = tuple[Priority, int, LayerState, QueueKey]
 
 
 def place(state: SchedulerState, layer: LayerState, lo: int, hi: int, spread: bool = False) -> None:
-    """lo..hi have become ready: put them in their groups. With `spread` anybody may take them at once."""
+    """Put lo..hi, which have become ready, in their groups. With `spread` any worker may take them at once."""
     if layer.worker_deaths:
         for a, b in _set_suspects_aside(state, layer, lo, hi):
             _place(state, layer, a, b, spread)
@@ -76,7 +77,7 @@ def place(state: SchedulerState, layer: LayerState, lo: int, hi: int, spread: bo
 
 
 def _set_suspects_aside(state: SchedulerState, layer: LayerState, lo: int, hi: int) -> list[Interval]:
-    """Those of lo..hi of which workers may have died are put aside, to run alone; the rest is returned."""
+    """Set aside those of lo..hi of which workers may have died, to run alone; return the rest."""
     rest = IntervalSet(lo, hi)
     for item, reasons in (layer.worker_deaths or {}).items():
         if lo <= item < hi and len(reasons) >= ISOLATE_AFTER:
@@ -114,7 +115,7 @@ def _add_to_group(state: SchedulerState, layer: LayerState, group: int, lo: int,
     if layer.host_sets is not None or group == ANYWHERE:
         state.placement_version += 1
     else:
-        state.wakeups[group] = None  # that worker has work at home: it is asked, whoever else idles
+        state.wakeups[group] = None  # it is served first, whichever others idle
     intervals = layer.ready.get(group)
     if intervals is None:
         layer.ready[group] = IntervalSet(lo, hi)
@@ -127,7 +128,7 @@ def _add_to_group(state: SchedulerState, layer: LayerState, group: int, lo: int,
 
 
 def withdraw(layer: LayerState, lo: int, hi: int) -> None:
-    """lo..hi are ready no longer."""
+    """Remove lo..hi, which are ready no longer, from their groups."""
     if layer.poison_suspects:
         layer.poison_suspects.remove(lo, hi)
     for group, intervals in list(layer.ready.items()):
@@ -142,14 +143,14 @@ def _enqueue(state: SchedulerState, layer: LayerState, group: int, at: QueueKey,
             client = state.clients[name]
             heap = client.queues.get(at)
             if heap is None:
-                if not client.queues and not client.running:  # it was idle: no credit for the time in which it was
+                if not client.queues and not client.running:  # it was idle: no credit for that time
                     client.virtual_time = max(client.virtual_time, state.virtual_time)
                 heap = client.queues[at] = []
             heappush(heap, (order, group, layer))
 
 
 def enqueue_for_client(state: SchedulerState, layer: LayerState, client: str) -> None:
-    """A client that has just become interested in the layer may have its ready items run, too."""
+    """Enqueue the layer's ready items for a client that has just become interested in it."""
     for group in layer.ready:
         if layer.host_sets is None:
             _enqueue(state, layer, group, layer.queue_key if group == ANYWHERE else group, client)
@@ -170,11 +171,11 @@ def enqueue_for_client(state: SchedulerState, layer: LayerState, client: str) ->
 def preferred_workers(state: SchedulerState, layer: LayerState, lo: int, hi: int) -> list[tuple[int, int, int]]:
     """(start, stop, worker index or ANYWHERE) for the items lo..hi, whose inputs all have results.
 
-    A layer that is one short run with small inputs has one home: what a row of such layers (a stencil, a step of an
-    iteration) has in several places would be passed to and fro from row to row.
+    A layer that is one short batch with small inputs has one preferred worker: the results of a row of such layers (a
+    stencil, a step of an iteration) in several places would be passed to and fro from row to row.
     """
     there = state.by_index.get(layer.preferred_worker)
-    if there is not None and state.workers.get(there.name) is there:  # and not just leaving
+    if there is not None and state.workers.get(there.name) is there:  # and is not just leaving
         return [(lo, hi, layer.preferred_worker)]
     parts = _input_holders(layer, lo, hi)
     if layer.n > 1 and _is_one_place(state, layer, lo, hi):
@@ -187,7 +188,7 @@ def preferred_workers(state: SchedulerState, layer: LayerState, lo: int, hi: int
 
 
 def _is_one_place(state: SchedulerState, layer: LayerState, lo: int, hi: int) -> bool:
-    """Whether the layer is short, and its inputs, by those of lo..hi, move within the latency of an exchange."""
+    """Whether the layer is short, and its inputs, by those of lo..hi, move within the latency of a message."""
     if not is_short(state, layer):
         return False
     nbytes = sum([e.source.result_bytes(a, b) for e in layer.inputs for a, b in e.wiring.cover(lo, hi)])
@@ -195,7 +196,7 @@ def _is_one_place(state: SchedulerState, layer: LayerState, lo: int, hi: int) ->
 
 
 def is_short(state: SchedulerState, layer: LayerState) -> bool:
-    """Whether all of the layer takes less time than tearing it apart costs, as far as one can tell."""
+    """Whether all of the layer takes less time than spreading it costs, by the estimate."""
     seconds = layer.task_seconds if layer.task_seconds is not None else state.seconds_by_name.get(layer.name)
     return seconds is not None and seconds * layer.n <= SHORT_LAYER
 
@@ -265,13 +266,13 @@ def _levels(layer: LayerState) -> dict[int, int]:
 
 
 def _racks(state: SchedulerState, layer: LayerState, group: int) -> list[str]:
-    """Racks of the group's hosts on which workers live, each once."""
+    """The racks of the group's hosts on which workers live, each once."""
     racks = dict.fromkeys([state.rack_of.get(host, "") for host in _hosts(layer, group)])
     return [rack for rack in racks if state.rack_workers.get(rack)]
 
 
 def _announce_hosts(state: SchedulerState, layer: LayerState, group: int) -> None:
-    """A group with preferred hosts has got its first item: begin at the nearest level on which workers live."""
+    """Enqueue a group with preferred hosts that has got its first item, at the nearest level on which workers live."""
     live = [host for host in _hosts(layer, group) if state.host_workers.get(host)]
     assert layer.group_since is not None
     layer.group_since[group] = state.now
@@ -285,7 +286,7 @@ def _announce_hosts(state: SchedulerState, layer: LayerState, group: int) -> Non
 
 
 def widen(state: SchedulerState, layer: LayerState, group: int) -> None:
-    """The group's present level is waited for no longer: offer it on the next one on which workers live."""
+    """Stop waiting at the group's present level: enqueue it on the next one on which workers live."""
     assert layer.group_since is not None
     levels = _levels(layer)
     layer.group_since[group] = state.now
@@ -332,13 +333,16 @@ def notify_stuck(state: SchedulerState, layer: LayerState) -> None:
 
 
 def _cold(state: SchedulerState, layer: LayerState, group: int) -> bool:
-    """Whether a worker on the group's hosts is still in its first run."""
+    """Whether a worker on the group's hosts is still in its first batch."""
     hosts = _hosts(layer, group)
     return any(not worker.warm and worker.batches and worker.host in hosts for worker in state.workers.values())
 
 
 def record_locality(state: SchedulerState, layer: LayerState, group: int, worker: Worker) -> int:
-    """A run was cut from the group for that worker. Returns how near it is: NODE, RACK or ANY; -1 is "no matter"."""
+    """A batch was cut from the group for that worker: return NODE, RACK or ANY, or -1 for a group without hosts.
+
+    Where a worker on a preferred host takes work, the group waits for its hosts again.
+    """
     hosts = _hosts(layer, group)
     if not hosts:
         return -1
@@ -353,20 +357,20 @@ def record_locality(state: SchedulerState, layer: LayerState, group: int, worker
 
 
 def worth_waiting(state: SchedulerState, layer: LayerState, group: int, level: int) -> float:
-    """Seconds of waiting for which work that has been given to a worker beside its data may go to an idle one."""
+    """Seconds that a batch dispatched to a worker beside its data must wait there before it may go to an idle one."""
     if layer.host_sets is None or level != NODE or _idle_near(state, layer, group):
         return 0.0
     return NODE_WAIT
 
 
 def _idle_near(state: SchedulerState, layer: LayerState, group: int) -> bool:
-    """Whether a worker with nothing to do lives on the group's hosts."""
+    """Whether an idle worker lives on the group's hosts."""
     hosts = _hosts(layer, group)
     return any(worker.host in hosts for worker in state.idle.values())
 
 
 def worker_added(state: SchedulerState, worker: Worker) -> None:
-    """Groups that prefer its host or rack are offered to it."""
+    """Enqueue the groups that prefer its host or rack for it."""
     state.host_workers[worker.host] = state.host_workers.get(worker.host, 0) + 1
     state.rack_workers[worker.rack] = state.rack_workers.get(worker.rack, 0) + 1
     state.rack_of[worker.host] = worker.rack
@@ -380,7 +384,7 @@ def worker_added(state: SchedulerState, worker: Worker) -> None:
 
 
 def worker_removed(state: SchedulerState, worker: Worker) -> None:
-    """Work that was meant for it finds other places; groups whose last host it was wait no longer."""
+    """Move work that was enqueued for it alone; groups whose last host it was stop waiting."""
     state.host_workers[worker.host] -= 1
     state.rack_workers[worker.rack] -= 1
     constraints.worker_removed(state, worker)
@@ -390,7 +394,7 @@ def worker_removed(state: SchedulerState, worker: Worker) -> None:
         if not layer.ready:
             continue
         if layer.constraint is not None:
-            state.timers.start(STUCK_WAIT, notify_stuck, layer)  # nobody may be left who can
+            state.timers.start(STUCK_WAIT, notify_stuck, layer)  # perhaps none is left that can
         elif layer.host_sets is not None:
             for group in list(layer.ready):
                 near = layer.host_sets[group]
@@ -403,7 +407,7 @@ def worker_removed(state: SchedulerState, worker: Worker) -> None:
 
 
 def release_preferred(state: SchedulerState, worker: Worker) -> None:
-    """Work whose inputs lie with the worker is for anybody: it gets none for now."""
+    """Let all workers take the work whose inputs lie with this one: it gets none for now."""
     for layer in list(state.layers.values()):
         if layer.host_sets is None and worker.index in layer.ready:
             for lo, hi in layer.ready.pop(worker.index):
@@ -459,7 +463,7 @@ def _valid(layer: LayerState, group: int, at: QueueKey) -> bool:
 
 
 def find_stealable(state: SchedulerState, client: Client, worker: Worker) -> Candidate | None:
-    """For a worker with nothing to do: work whose inputs lie with a worker that will not come to it soon."""
+    """Find work for an idle worker whose inputs lie with a worker that will not start it soon."""
     for at in list(islice(client.queues, STEAL_LOOKUPS)):
         if type(at) is not int or at == ANYWHERE or at == worker.index:
             continue
@@ -474,12 +478,12 @@ def find_stealable(state: SchedulerState, client: Client, worker: Worker) -> Can
             item = layer.ready[group].first
             if _input_bytes(layer, item) < rest * BANDWIDTH:
                 return order, group, layer, at
-        client.queues[at] = client.queues.pop(at)  # others are looked at first the next time
+        client.queues[at] = client.queues.pop(at)  # others come first the next time
     return None
 
 
 def _worth_moving(layer: LayerState, group: int) -> bool:
-    """Whether the group's items take longer than moving their inputs, as far as one can tell."""
+    """Whether the group's items take longer than moving their inputs, by the estimate."""
     return layer.task_seconds is None or layer.task_seconds * len(layer.ready[group]) > LATENCY
 
 

@@ -1,10 +1,11 @@
-"""Items of which workers may have died: run alone on a worker that has nothing else, so that it is known who it was.
+"""Items of which workers may have died run alone on a worker, so that the next death identifies the culprit.
 
-A worker that dies may have been executing any run that it was given: reports travel together, and a crash takes those
-that had not left with it. So each item of its runs is blamed. One that has been blamed `books.ALONE_FROM` times is a
-suspect: it is on offer nowhere (`placement.place`), but given to an empty worker, by itself, which gets nothing else
-meanwhile. If that worker dies too, the item is given up (`recovery.blame`); its innocent neighbours come through. A few
-workers at a time are emptied for this, so that the others go on. Deterministic functions on the `SchedulerState`.
+A worker that dies may have been executing any batch that it had: reports travel together, and a crash takes those that
+had not left with it. So the death is recorded for each item of its batches. An item with `tables.ISOLATE_AFTER` deaths
+is a suspect: it is enqueued nowhere (`placement.place`), but dispatched to an empty worker, by itself, which gets
+nothing else meanwhile. If that worker dies too, the item fails (`recovery.record_death`); its innocent neighbours
+succeed. A few workers at a time are reserved for this, so that the others go on. Rules on `SchedulerState`, called by
+`scheduler`.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ from howdah.engine.scheduler.core.state import SchedulerState
 from howdah.engine.scheduler.core.tables import ANYWHERE, ISOLATED, READY, LayerState, Worker
 
 WORKERS_PER_ISOLATED = 8
-"""One of so many workers may be kept for suspects, and one at least."""
+"""One of so many workers may be reserved for suspects, and one at least."""
 
 
 def dispatch_suspects(state: SchedulerState) -> None:
-    """Give suspects to the workers that are kept for them; keep as many as are of use, and no longer than they are."""
+    """Dispatch suspects to the workers reserved for them; reserve as many as are of use, and release the others."""
     for layer in [layer for layer in state.poison_suspects if not layer.poison_suspects]:
         del state.poison_suspects[layer]
     waiting = [layer for layer in state.poison_suspects if layer.priorities]

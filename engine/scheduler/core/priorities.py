@@ -1,4 +1,4 @@
-"""The order between the layers of one graph."""
+"""The order in which the layers of one graph run. A pure function, called by `submission`."""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
-"""What happens when workers go, come back, or turn out not to have what they should.
+"""What happens when workers leave, reconnect, or turn out not to have what they should.
 
-A worker's death costs its unfinished runs and the results that only it had. Of these, those still needed are made
-again, and of their inputs those that are gone too, and so on (lineage, `lifecycle.lose`). An item is *blamed* when a
-worker dies while it may have been executing it; blamed MOST_DEATHS times, it fails with kind "lost" and the reasons,
-so that one poisonous task cannot eat the cluster.
+The death of a worker costs its unfinished batches and the results that only it had. Of these, those still needed are
+computed again, and of their inputs those that are lost too, and so on (lineage, `transitions.mark_lost`). A death is
+*recorded* for an item if the worker may have been executing it; with MAX_DEATHS of them, the item fails with kind
+"lost" and the reasons, so that one poisonous task cannot use up the cluster. Rules on `SchedulerState`, called by
+`scheduler` and by the neighbouring rules.
 """
 
 from __future__ import annotations
@@ -46,19 +47,21 @@ from howdah.engine.scheduler.core.transitions import (
 )
 
 MAX_DEATHS = 3
-"""So many workers may die of an item before it is given up."""
+"""So many workers may die of an item before it fails."""
 
 MAX_ZOMBIE_WORKERS = 1000
-"""Workers that left with unfinished runs whose return is prepared for."""
+"""Workers that left with unfinished batches whose return is prepared for."""
 
 MAX_LOCAL_ATTEMPTS = 2
-"""So often a run that lacked inputs is placed by where they lie; after that each worker has its turn (`_turn`)."""
+"""So often a batch that lacked inputs is placed by where they lie; after that other workers get it (`_rotate_worker`).
+"""
 
 MAX_ATTEMPTS = 50
-"""So often an item is started before it is given up: something is wrong that deaths do not explain."""
+"""So often an item is started before it fails: something is wrong that deaths do not explain."""
 
 
 def on_worker_joined(state: SchedulerState, event: WorkerJoined) -> Worker:
+    """Add the worker, or reconcile the tables with what a known one reports after a broken connection."""
     worker = state.workers.get(event.worker.name)
     if worker is not None and worker.info.pid != event.worker.pid:
         remove_worker(state, worker, "another process has taken its name", clean=False)
@@ -75,6 +78,7 @@ def on_worker_joined(state: SchedulerState, event: WorkerJoined) -> Worker:
 
 
 def on_worker_left(state: SchedulerState, event: WorkerLeft) -> None:
+    """Remove the worker, with its batches and all that it held."""
     worker = state.workers.get(event.worker)
     if worker is not None:
         remove_worker(state, worker, event.reason, event.clean)
@@ -83,7 +87,7 @@ def on_worker_left(state: SchedulerState, event: WorkerLeft) -> None:
 
 
 def add_worker(state: SchedulerState, info: WorkerInfo) -> Worker:
-    """A worker that is not known: give it an index and its places."""
+    """Enter a worker that is not known."""
     worker = Worker(state.next_worker, info)
     if worker.host in state.excluded_hosts:
         worker.unschedulable_reasons.add(HOST_EXCLUDED)
@@ -102,10 +106,10 @@ def reconcile_worker(
     holdings: tuple[tuple[TaskRange, tuple[int, ...]], ...],
     running: tuple[tuple[int, int], ...],
 ) -> None:
-    """A worker says what it holds and runs; whatever the books say beyond that is not so."""
+    """Make the tables agree with what the worker reports to hold and run."""
     alive = set(running)
     zombies = {key: zombie for key, zombie in state.zombies.pop(worker.name, {}).items() if key in alive}
-    if zombies:  # given to others meanwhile: what it has begun is taken if it comes in time
+    if zombies:  # dispatched to others meanwhile: what it has begun is adopted if it comes in time
         state.zombies[worker.name] = zombies
         state.instructions.extend([RecallBatch(worker.name, batch, attempt) for batch, attempt in zombies])
     for batch in [batch for batch in worker.batches.values() if (batch.ident, batch.attempt) not in alive]:
@@ -128,13 +132,14 @@ def reconcile_worker(
 
 
 def zombie_of(batch: TaskBatch) -> ZombieBatch:
-    """What is remembered of a run that is over, while its worker may still be busy with it."""
+    """What is remembered of a batch that has ended for the scheduler while its worker may still run it."""
     fetched = tuple([TaskRange(source.key, lo, hi) for source, lo, hi in batch.fetched])
     return ZombieBatch(TaskRange(batch.layer.key, batch.lo, batch.hi), fetched)
 
 
 def stale_report(state: SchedulerState, name: str, batch: int, attempt: int, sizes: tuple[int, ...] = ()) -> None:
-    """The last report of a run that the worker was given before it was taken for dead, or that its twin has beaten."""
+    """Handle a report for a batch that is no longer tracked: its worker was presumed dead, or a speculative copy
+    finished first."""
     worker = state.workers.get(name)
     zombie = state.zombies.get(name, {}).pop((batch, attempt), None) if worker is not None else None
     if worker is not None and zombie is not None:
@@ -151,14 +156,14 @@ def stale_report(state: SchedulerState, name: str, batch: int, attempt: int, siz
 
 
 def adopt_results(state: SchedulerState, worker: Worker, task_range: TaskRange, sizes: tuple[int, ...]) -> None:
-    """Results that a worker brings along: taken where they spare work, dropped where nobody needs them."""
-    if state.results.deferred_frees:  # some of these, perhaps, which would be dropped after they were taken
+    """Take results that a worker brings along where they spare work; have it free those that nothing needs."""
+    if state.results.deferred_frees:  # perhaps of these: they would be freed after they were adopted
         state.flush_deferred_frees()
     layer = state.layers.get(task_range.layer)
     if layer is None or task_range.stop > layer.n:
         state.results.free(worker.name, task_range.layer, task_range.start, task_range.stop)
         return
-    own = [batch for batch in worker.batches.values() if batch.layer is layer]  # it will still report these itself
+    own = [batch for batch in worker.batches.values() if batch.layer is layer]  # it will report these itself
     for code in (IDLE, FAILED, RUNNING, DONE, WAITING, READY):
         for lo, hi in layer.in_state(task_range.start, task_range.stop, code):
             if code in (WAITING, READY):
@@ -170,7 +175,7 @@ def adopt_results(state: SchedulerState, worker: Worker, task_range: TaskRange, 
                 mine = IntervalSet(a, b)
                 for batch in own:
                     mine.remove(batch.lo, batch.hi)
-                if code == DONE:  # a copy, which what it is to run may need
+                if code == DONE:  # a copy, which its batches may need
                     _add_needed_copies(state, worker, layer, mine)
                 for c, d in mine:
                     state.results.free(worker.name, layer.key, c, d)
@@ -188,7 +193,7 @@ def _add_needed_copies(state: SchedulerState, worker: Worker, layer: LayerState,
 
 
 def remove_worker(state: SchedulerState, worker: Worker, reason: str, clean: bool) -> None:
-    """The worker is gone, with its runs and all that it held."""
+    """Remove the worker, with its batches and all that it held."""
     del state.workers[worker.name]
     state.slots -= worker.slots
     batches = list(worker.batches.values())
@@ -218,8 +223,11 @@ def remove_worker(state: SchedulerState, worker: Worker, reason: str, clean: boo
 
 
 def record_death(state: SchedulerState, batch: TaskBatch, reason: str) -> None:
-    """A worker died while it may have been executing items of this run: any that it had been given, as a crash takes
-    the last reports with it. One that dies of it for the last time had nothing else (`quarantine`)."""
+    """Record the death of a worker that may have been executing items of this batch.
+
+    Each item that the worker had counts, as a crash takes the last reports with it. An item that dies for the last time
+    had nothing else beside it (`poison_isolation`).
+    """
     layer = batch.layer
     if layer.worker_deaths is None:
         layer.worker_deaths = {}
@@ -234,7 +242,7 @@ def record_death(state: SchedulerState, batch: TaskBatch, reason: str) -> None:
 
 
 def task_failed(state: SchedulerState, worker: Worker, layer: LayerState, item: int, error: TaskError) -> None:
-    """The item's function raised: again while it has retries, else it fails. What nobody needs any more just ends."""
+    """Run an item whose function raised again while it has retries, else fail it. One that nothing needs just ends."""
     if error.kind in ("platform", "taken"):
         if error.kind == "platform":
             host_exclusion.record_failure(
@@ -255,11 +263,13 @@ def task_failed(state: SchedulerState, worker: Worker, layer: LayerState, item: 
 
 
 def _journal_failure(state: SchedulerState, task_range: TaskRange, error: TaskError) -> None:
+    """Have the journal remember a failure that is not to be tried again after a restart."""
     if state.epoch:
         state.instructions.append(JournalFailure(task_range, error))
 
 
 def fail_permanently(state: SchedulerState, layer: LayerState, lo: int, hi: int, message: str, worker: Worker) -> None:
+    """Fail lo..hi with kind "lost", and have the journal remember it."""
     info = worker.info
     error = TaskError("lost", message, worker=info.name, host=info.host, container=info.container)
     _journal_failure(state, TaskRange(layer.key, lo, hi), error)
@@ -267,7 +277,8 @@ def fail_permanently(state: SchedulerState, layer: LayerState, lo: int, hi: int,
 
 
 def results_missing(state: SchedulerState, holder: str, ranges: tuple[TaskRange, ...]) -> None:
-    """These could not be had from `holder`: it is taken not to have them. Copies serve, or they are made again."""
+    """These could not be fetched from `holder`: it is taken not to have them. Copies serve, or they are computed
+    again."""
     worker = state.workers.get(holder)
     if worker is None:
         return
@@ -289,13 +300,13 @@ def on_results_missing(state: SchedulerState, event: ResultsMissing) -> None:
 
 
 def drop_old_copies(state: SchedulerState, worker: Worker, layer: LayerState, lo: int, hi: int) -> None:
-    """The worker made no results of lo..hi after all; copies that it fetched before they were lost are of no use."""
+    """Have the worker free copies of lo..hi that it fetched before they were lost: it computed no results of them."""
     if any(attempts > 1 for attempts in layer.attempts[lo:hi]):
         state.results.free(worker.name, layer.key, lo, hi)
 
 
 def inputs_missing(state: SchedulerState, batch: TaskBatch, holder: str, ranges: tuple[TaskRange, ...]) -> None:
-    """The run could not start for want of inputs."""
+    """End a batch that could not start because it lacked inputs, and have its items wait again."""
     alone = finish_batch(state, batch)
     results_missing(state, holder, ranges)
     drop_old_copies(state, batch.worker, batch.layer, batch.lo, batch.hi)
@@ -318,9 +329,12 @@ def inputs_missing(state: SchedulerState, batch: TaskBatch, holder: str, ranges:
 
 
 def _rotate_worker(state: SchedulerState, batch: TaskBatch) -> None:
-    """Two workers may not reach each other though both are well: after a few tries somebody else has his turn, also
-    when the inputs have to be made again first, by whoever that will be. One item goes to the next worker, so that each
-    has it in turn; a longer layer is for all of them."""
+    """Give the batch's layer to other workers.
+
+    Two workers may be unable to reach each other though both are well: after a few attempts another worker gets the
+    items, also when their inputs have to be computed again first, by whichever worker. One item goes to the next
+    worker, so that each has it in turn; a longer layer is for all of them.
+    """
     layer = batch.layer
     if layer.n > 1:
         layer.spread = True
@@ -334,16 +348,16 @@ def _rotate_worker(state: SchedulerState, batch: TaskBatch) -> None:
 
 
 def discard_fetched(state: SchedulerState, worker: Worker, fetched: Sequence[TaskRange]) -> None:
-    """What a run that came to nothing has fetched is of no use, unless the books or the worker's other runs need it."""
+    """Have the worker free what an abandoned batch has fetched, unless the tables or its other batches need it."""
     mine = worker.index
     for task_range in fetched:
         layer = state.layers.get(task_range.layer)
         untracked = IntervalSet(task_range.start, task_range.stop)
         if layer is not None:
             for a, b, index in group_equal(layer.holder, task_range.start, task_range.stop):
-                if index == mine:  # it has made this itself since
+                if index == mine:  # it has computed this since
                     untracked.remove(a, b)
-            for a, b in (layer.copies or {}).get(mine, ()):  # another run of it has brought this
+            for a, b in (layer.copies or {}).get(mine, ()):  # another batch of it has fetched this
                 untracked.remove(a, b)
             for other in worker.batches.values():
                 for source, a, b in other.fetched:

@@ -1,6 +1,6 @@
-"""What clients ask for beside graphs: try again, copies in more places, more or fewer slots.
+"""What clients request beside graphs: retries, copies on more workers, changes of slots; and who holds what.
 
-Called by `State` for the events of the same names; the questions of `server_requests.py` lead to them.
+Called by `scheduler` for the events of these names, and by `views`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from howdah.engine.scheduler.core.transitions import Stack, drop_errors, request
 
 
 def on_retry_requested(state: SchedulerState, event: RetryRequested) -> None:
-    """What of the spans has failed is made again, and so is whatever failed before it."""
+    """Compute again what has failed of the ranges, and whatever failed before it."""
     again: Stack = []
     stack: Stack = []
     for task_range in event.ranges:
@@ -34,13 +34,15 @@ def on_retry_requested(state: SchedulerState, event: RetryRequested) -> None:
             again.append((layer, a, b))
             for edge in layer.inputs:
                 stack.extend([(edge.source, c, d) for c, d in edge.wiring.cover(a, b)])
-    again.reverse()  # what was asked for is demanded first, and demands its inputs itself
+    again.reverse()  # what was asked for comes first, and requests its inputs itself
     request(state, again)
 
 
 def on_copies_requested(state: SchedulerState, event: CopiesRequested) -> None:
-    """Copies of these results are kept from now on. Said before they are made: a run may fetch the same items
-    meanwhile, and when it ends they would go."""
+    """Keep copies of these results from now on.
+
+    Sent before they are made: a batch may fetch the same items meanwhile, and its copies would be freed when it ends.
+    """
     for task_range in event.ranges:
         layer = state.layers.get(task_range.layer)
         if layer is not None:
@@ -49,7 +51,7 @@ def on_copies_requested(state: SchedulerState, event: CopiesRequested) -> None:
 
 
 def on_copies_made(state: SchedulerState, event: CopiesMade) -> None:
-    """The worker was asked to fetch these, and has them; what is no result any more it drops."""
+    """Enter the copies that the worker was asked to fetch; it frees what is no result any more."""
     worker = state.workers.get(event.worker)
     if worker is None:
         return
@@ -70,7 +72,7 @@ def on_copies_made(state: SchedulerState, event: CopiesMade) -> None:
 
 
 def on_slots_changed(state: SchedulerState, event: SlotsChanged) -> None:
-    """A task has left its slot to another (it waits for tasks of its own), or has come back to it."""
+    """Update the worker's slots: a task has released its slot (it waits for tasks of its own), or taken it again."""
     worker = state.workers.get(event.worker)
     if worker is not None:
         slots = max(0, event.slots)
@@ -80,7 +82,7 @@ def on_slots_changed(state: SchedulerState, event: SlotsChanged) -> None:
 
 
 def holders(state: SchedulerState, task_range: TaskRange) -> list[list[str]]:
-    """Per item of the span the workers that hold it, copies included."""
+    """Per item of the range the workers that hold it, copies included."""
     found: list[list[str]] = [[] for _ in range(len(task_range))]
     layer = state.layers.get(task_range.layer)
     if layer is None:
@@ -97,7 +99,7 @@ def holders(state: SchedulerState, task_range: TaskRange) -> list[list[str]]:
 
 
 def held_by(state: SchedulerState) -> dict[str, list[TaskRange]]:
-    """Per worker the spans that it holds, copies included."""
+    """Per worker the ranges that it holds, copies included."""
     found: dict[str, list[TaskRange]] = {name: [] for name in state.workers}
     for layer in state.layers.values():
         for lo, hi in layer.in_state(0, layer.n, DONE):

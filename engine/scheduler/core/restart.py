@@ -1,10 +1,11 @@
-"""The first minutes of a scheduler that was started again: inventory before anything is given out.
+"""The first seconds of a scheduler that was restarted: an inventory before anything is dispatched.
 
-A new state has heard the journal: it knows every layer, want and failure, and no worker. What the workers of the last
-epoch hold is adopted (`recovery.adopt`), what they are running is taken over here, under its old number; numbers of
-this epoch's own runs begin above all of the last one's, so no report can be taken for another's. Until every worker
-has spoken, or the grace has passed, nothing is given out: else what a late one holds would be made a second time.
-Then the clients are told what is pending again. Deterministic functions on the `SchedulerState`.
+The new state has replayed the journal: it knows every layer, interest and failure, and no worker. What the workers of
+the last epoch hold is adopted (`recovery.adopt_results`); the batches that they run are taken over here, under their
+old numbers. Numbers of this epoch's own batches begin above all of the last one's, so no report can be mistaken for
+another's. Until every worker has reported, or the grace has passed, nothing is dispatched: else what a late one holds
+would be computed a second time. Then the clients are notified of what is pending again. Called by `scheduler` and
+`recovery`.
 """
 
 from __future__ import annotations
@@ -42,11 +43,11 @@ from howdah.engine.scheduler.core.tables import (
 from howdah.engine.scheduler.core.transitions import add_counts, errors_in, fail_items, transition
 
 EPOCH_BITS = 32
-"""Bits of a run's number below its epoch's."""
+"""Bits of a batch's number below its epoch's."""
 
 
 def on_epoch_opened(state: SchedulerState, event: EpochOpened) -> None:
-    """From now on this scheduler speaks for itself."""
+    """Begin the inventory: numbers of batches begin anew, and the workers of the last epoch are awaited."""
     state.epoch = event.epoch
     state.next_batch = event.epoch << EPOCH_BITS
     state.awaited_workers = set(event.workers) - state.workers.keys()
@@ -59,7 +60,7 @@ def _end_grace(state: SchedulerState) -> None:
 
 
 def is_taking_inventory(state: SchedulerState) -> bool:
-    """Whether the inventory goes on; if it has just ended, what has to be said and placed then is."""
+    """Whether workers are still awaited. Ends the inventory, with the notifications that are due, when none is."""
     if state.awaited_workers:
         return True
     state.awaited_workers = None
@@ -79,7 +80,7 @@ def is_taking_inventory(state: SchedulerState) -> bool:
 
 
 def on_client_returned(state: SchedulerState, event: ClientReturned) -> None:
-    """Say again what is true of all that the client wants."""
+    """Notify a client that reconnected of all that is true of its interests."""
     client = state.clients.get(event.client)
     for layer in client.layers if client is not None else ():
         for lo, hi in layer.interests.get(event.client, ()):
@@ -92,7 +93,7 @@ def on_client_returned(state: SchedulerState, event: ClientReturned) -> None:
 
 
 def notify_pending(state: SchedulerState, layer: LayerState, client: str) -> None:
-    """The client may have been told that these are done."""
+    """Notify the client that those of its items are pending which it may have been notified were done."""
     left = IntervalSet()
     for lo, hi in layer.interests.get(client, ()):
         left.add(lo, hi)
@@ -103,11 +104,12 @@ def notify_pending(state: SchedulerState, layer: LayerState, client: str) -> Non
 
 
 def on_tasks_failed(state: SchedulerState, event: TasksFailed) -> None:
-    """The journal says that these failed."""
+    """Restore a failure from the journal."""
     restore_failure(state, event.range, event.error, event.range)
 
 
 def restore_failure(state: SchedulerState, task_range: TaskRange, error: TaskError, cause: TaskRange) -> None:
+    """Fail the items of the range that are not done, with the error and the range that caused it."""
     layer = state.layers.get(task_range.layer)
     if layer is not None:
         for code in (READY, WAITING):
@@ -124,10 +126,10 @@ def take_over_batches(
     ranges: Sequence[TaskRange],
     inputs: Sequence[tuple[TaskRange, ...]],
 ) -> None:
-    """What the worker was given in an earlier epoch goes on there, where its items are still needed and nowhere else.
+    """Continue batches of an earlier epoch where their items are still needed and nowhere else.
 
-    Other runs of that kind are asked back, and what they have made all the same is taken if it comes in time; what they
-    were to fetch is dropped then. To be called before `recovery.rejoin`.
+    Other batches of that kind become zombies: they are recalled, what they compute all the same is adopted if it comes
+    in time, and what they fetch is freed. To be called before `recovery.reconcile_worker`.
     """
     for (ident, attempt), task_range, fetched in zip(running, ranges, inputs or repeat(())):
         if ident >> EPOCH_BITS >= state.epoch or not len(task_range) or ident in state.batches:
@@ -144,6 +146,7 @@ def take_over_batches(
 def _take_over_batch(
     state: SchedulerState, worker: Worker, layer: LayerState, task_range: TaskRange, ident: int, attempt: int
 ) -> bool:
+    """Enter the batch under its old number; False if its items are not waiting or ready."""
     _, lo, hi = task_range
     if any(layer.in_state(lo, hi, code) for code in (RUNNING, DONE, FAILED)):
         return False
@@ -153,7 +156,7 @@ def _take_over_batch(
     batch = TaskBatch(ident, attempt, layer, lo, hi, worker)
     client = state.clients[min(layer.priorities, key=layer.priorities.__getitem__)]
     batch.client, batch.started = client.name, state.now
-    for a, b in layer.in_state(lo, hi, IDLE):  # the rest of the run, which nobody needs: begun all the same
+    for a, b in layer.in_state(lo, hi, IDLE):  # the rest of the batch, which nothing needs, but which runs all the same
         transition(state, layer, a, b, IDLE, WAITING)
         _add_input_refs(layer, a, b)
     for code in (READY, WAITING):
@@ -168,14 +171,15 @@ def _take_over_batch(
     client.running += 1
     for name, amount in layer.resources:
         worker.available[name] = worker.available.get(name, 0.0) - amount
-    # When it ends, the worker has what it needed.
+    # When it ends, the worker has its inputs.
     batch.fetched = [(edge.source, a, b) for edge in layer.inputs for a, b in edge.wiring.cover(lo, hi)]
     update_idle(state, worker)
     return True
 
 
 def _add_input_refs(layer: LayerState, lo: int, hi: int) -> None:
-    """Claim the inputs without asking for them: who runs has them, or says so."""
+    """Add references to the inputs without requesting them: a worker that runs the items has the inputs, or reports
+    them missing."""
     fill(layer.unfinished_deps, lo, hi, 0)
     for edge in layer.inputs:
         if edge.broadcast:
@@ -188,7 +192,7 @@ def _add_input_refs(layer: LayerState, lo: int, hi: int) -> None:
 
 
 def snapshot(state: SchedulerState) -> StateRestored:
-    """All that a new state must be told to be where this one is, but for what workers know."""
+    """The event that brings a new state to where this one is, but for what workers know."""
     layers = list(state.layers.values())
     names = state.clients
     return StateRestored(

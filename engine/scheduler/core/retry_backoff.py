@@ -1,9 +1,8 @@
-"""A task that failed for the platform's sake is tried again after a pause, elsewhere if somebody else is idle.
+"""A task that failed because of the platform runs again after a wait, elsewhere if another worker idles.
 
-What is the platform's (kind "platform": a full or broken disk; kind "taken": YARN ends the container with the task's
-own child processes) is not the user's: it costs none of the layer's retries, but MOST_FAULTS of them end it. A paused
-item waits as for one more input (`LayerState.paused`). Deterministic functions on the
-`SchedulerState`.
+Failures of the platform (kind "platform": a full or broken disk; kind "taken": YARN ends the container with the task's
+own child processes) cost none of the layer's retries, but MAX_INFRASTRUCTURE_FAILURES of them are final. An item that
+waits counts one more in `LayerState.unfinished_deps` (`LayerState.retry_at`). Called by `recovery`.
 """
 
 from __future__ import annotations
@@ -13,14 +12,14 @@ from howdah.engine.scheduler.core.tables import WAITING, LayerState
 from howdah.engine.scheduler.core.transitions import make_ready
 
 MAX_INFRASTRUCTURE_FAILURES = 5
-"""So often a task may fail for the platform's sake before it has failed."""
+"""So often a task may fail because of the platform before it has failed for good."""
 
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0
-"""Seconds of the first pause, and of the longest; each is twice the one before."""
+"""Seconds of the first wait, and of the longest; each is twice the one before."""
 
 
 def schedule_retry(state: SchedulerState, layer: LayerState, item: int) -> bool:
-    """The item, which is running still, has failed for the platform's sake. False: it has done so too often."""
+    """Have the item, which is running still, wait for another attempt; False if it has had too many failures."""
     if layer.infrastructure_failures is None:
         layer.infrastructure_failures, layer.retry_at = {}, {}
     count = layer.infrastructure_failures[item] = layer.infrastructure_failures.get(item, 0) + 1
@@ -33,7 +32,7 @@ def schedule_retry(state: SchedulerState, layer: LayerState, item: int) -> bool:
 
 
 def _end_wait(state: SchedulerState, layer: LayerState, item: int, until: float) -> None:
-    """The item waits for one input less."""
+    """Let the item wait for one input less."""
     if layer.retry_at is None or layer.retry_at.get(item) != until:
         return
     del layer.retry_at[item]

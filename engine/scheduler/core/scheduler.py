@@ -138,7 +138,7 @@ class Scheduler:
 
 
 def _batch_of(state: SchedulerState, event: BatchDone | InputsMissing | BatchReturned) -> TaskBatch | None:
-    """The run that a report is about; None if it is not, or no longer, a run of that worker and attempt."""
+    """The batch that a report is about; None if it is not, or no longer, a batch of that worker and attempt."""
     batch = state.batches.get(event.batch)
     if batch is None or batch.attempt != event.attempt or batch.worker.name != event.worker:
         state.stale_reports += 1
@@ -147,6 +147,7 @@ def _batch_of(state: SchedulerState, event: BatchDone | InputsMissing | BatchRet
 
 
 def on_batch_done(state: SchedulerState, event: BatchDone) -> Worker | None:
+    """Record the results and failures of a batch's items; items that were not tried begin again."""
     batch = _batch_of(state, event)
     if batch is None:
         recovery.stale_report(state, event.worker, event.batch, event.attempt, event.sizes)
@@ -185,6 +186,7 @@ def on_batch_done(state: SchedulerState, event: BatchDone) -> Worker | None:
 
 
 def on_batch_returned(state: SchedulerState, event: BatchReturned) -> Worker | None:
+    """Take back the items that a recalled batch has not started."""
     batch = _batch_of(state, event)
     if batch is None:
         if event.start <= 0:  # else it reports once more
@@ -208,6 +210,10 @@ def on_batch_returned(state: SchedulerState, event: BatchReturned) -> Worker | N
 
 
 def on_inputs_missing(state: SchedulerState, event: InputsMissing) -> Worker | None:
+    """End a batch that could not fetch its inputs.
+
+    Returns None: other workers are served first, as this one perhaps cannot reach the holder, and they can.
+    """
     batch = _batch_of(state, event)
     if batch is None:
         recovery.stale_report(state, event.worker, event.batch, event.attempt)
@@ -217,11 +223,13 @@ def on_inputs_missing(state: SchedulerState, event: InputsMissing) -> Worker | N
 
 
 def on_racks_known(state: SchedulerState, event: RacksKnown) -> None:
+    """Enter the racks of hosts on which no worker lives."""
     for host, rack in event.racks:
         state.rack_of.setdefault(host.lower(), rack)
 
 
 def on_tick(state: SchedulerState, event: Tick) -> None:
+    """Let time pass: backlogs have changed, so every worker may look for work again."""
     if state.speculation:
         speculation.start_speculative_copies(state)
     state.placement_version += 1  # everybody may look again: backlogs have changed

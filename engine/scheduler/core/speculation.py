@@ -1,7 +1,8 @@
-"""A second run for stragglers: an item that takes far longer than its layer's others is started once more elsewhere.
+"""A second batch for stragglers: an item that takes far longer than its layer's others is started once more elsewhere.
 
-Off by default. The first of the two to report decides; the other is asked back, and what it makes nevertheless is
-dropped when it reports (`recovery.late`). Only items that run alone have twins: long tasks do. Deterministic.
+Off by default. The first of the two reports counts; the other batch is recalled, and what it computes nevertheless is
+freed when it is reported (`recovery.stale_report`). Only batches of one item have copies: long tasks are such. Called
+by `scheduler`.
 """
 
 from __future__ import annotations
@@ -12,17 +13,17 @@ from howdah.engine.scheduler.core.state import SchedulerState
 from howdah.engine.scheduler.core.tables import DONE, RUNNING, LayerState, TaskBatch, Worker
 
 FACTOR = 3.0
-"""So many times its layer's usual seconds an item must have taken."""
+"""An item must have taken this many times its layer's estimate."""
 
 MIN_SECONDS = 1.0
-"""Seconds that it must have taken at least."""
+"""Seconds that an item must have taken at least."""
 
 DONE_SHARE = 0.5
-"""Of its layer that must be done: only then is it known what is usual."""
+"""The share of its layer that must be done: only then is the estimate good."""
 
 
 def start_speculative_copies(state: SchedulerState) -> None:
-    """Start twins of stragglers on workers with nothing to do. Called now and then."""
+    """Start copies of stragglers on idle workers. Called with each `Tick`."""
     if state.ready or not state.idle:
         return
     for batch in list(state.batches.values()):
@@ -64,7 +65,7 @@ def _start_copy(state: SchedulerState, batch: TaskBatch, worker: Worker) -> None
 
 
 def cancel_copy(state: SchedulerState, batch: TaskBatch) -> None:
-    """The run's twin has reported: this one is over, whatever it still does."""
+    """End this batch, whose copy has reported, whatever its worker still does."""
     dispatch.finish_batch(state, batch)
     name = (batch.ident, batch.attempt)
     state.zombies.setdefault(batch.worker.name, {})[name] = recovery.zombie_of(batch)

@@ -1,6 +1,6 @@
-"""What clients want of which layers, from the first submission until the layer is forgotten (see `state`).
+"""Graphs and clients: from the first submission of a layer until it is forgotten. The theory opens `transitions`.
 
-Called by `State` alone, with an event or what it says.
+Called by `scheduler`, with events of clients. Rules on `SchedulerState`.
 """
 
 from __future__ import annotations
@@ -40,13 +40,14 @@ from howdah.engine.scheduler.core.tables import (
 from howdah.engine.scheduler.core.transitions import Stack, errors_in, fail_items, make_ready, release_unneeded, request
 
 ONE_ITEM = IntervalSet(0, 1)
-"""What clients want of layers of one item: all or nothing, so one set serves all of them. Nobody changes it."""
+"""The interest of a client in a layer of one item: one set serves all of them. Never changed."""
 
 MAX_FORGOTTEN_NAMES = 1000
-"""Names of forgotten layers whose accounts are kept apart."""
+"""Names of forgotten layers whose statistics are kept apart."""
 
 
 def on_client_joined(state: SchedulerState, event: ClientJoined) -> None:
+    """Enter the client, or update the weight of a known one."""
     known = state.clients.get(event.client)
     if known is None:
         state.clients[event.client] = Client(event.client, event.weight, state.virtual_time)
@@ -55,6 +56,7 @@ def on_client_joined(state: SchedulerState, event: ClientJoined) -> None:
 
 
 def on_client_left(state: SchedulerState, event: ClientLeft) -> None:
+    """Release all that the client has an interest in, and forget it."""
     client = state.clients.get(event.client)
     if client is None:
         return
@@ -72,6 +74,7 @@ def on_client_left(state: SchedulerState, event: ClientLeft) -> None:
 
 
 def on_released(state: SchedulerState, event: Released) -> None:
+    """Remove the client's interest in these items."""
     to_release: Stack = []
     for task_range in event.ranges:
         layer = state.layers.get(task_range.layer)
@@ -81,7 +84,7 @@ def on_released(state: SchedulerState, event: Released) -> None:
 
 
 def on_cancel_requested(state: SchedulerState, event: CancelRequested) -> None:
-    """What only this client wants fails with kind "cancelled", and what waits for it; what others want goes on."""
+    """Fail with kind "cancelled" what only this client needs, and what waits for it; what others need goes on."""
     error = TaskError("cancelled", "cancelled by its client")
     to_release: Stack = []
     for task_range in event.ranges:
@@ -104,6 +107,7 @@ def on_cancel_requested(state: SchedulerState, event: CancelRequested) -> None:
 
 
 def on_graph_submitted(state: SchedulerState, event: GraphSubmitted) -> None:
+    """Add the layers that are new, and request the items that the client asks for; reject an invalid graph."""
     client = state.clients.get(event.client)
     if client is None:
         client = state.clients[event.client] = Client(event.client, 1.0, state.virtual_time)
@@ -132,6 +136,7 @@ def on_graph_submitted(state: SchedulerState, event: GraphSubmitted) -> None:
 
 
 def on_arguments_arrived(state: SchedulerState, event: ArgumentsArrived) -> None:
+    """Let items whose arguments have arrived run."""
     layer = state.layers.get(event.layer)
     if layer is None or event.stop <= layer.arrived:
         return
@@ -143,6 +148,7 @@ def on_arguments_arrived(state: SchedulerState, event: ArgumentsArrived) -> None
 
 
 def on_state_restored(state: SchedulerState, event: StateRestored) -> None:
+    """Enter all that a compacted journal holds."""
     for name, weight in event.clients:
         on_client_joined(state, ClientJoined(name, weight))
     for spec in event.layers:
@@ -157,12 +163,11 @@ def on_state_restored(state: SchedulerState, event: StateRestored) -> None:
             add_interest(state, name, state.layers[task_range.layer], task_range.start, task_range.stop)
     for task_range, error, cause in event.failures:
         restart.restore_failure(state, task_range, error, cause)
-    state.forget_candidates.update(
-        dict.fromkeys(state.layers.values())
-    )  # layers may have been there for what ran, unneeded
+    state.forget_candidates.update(dict.fromkeys(state.layers.values()))  # layers may have been kept only for what ran
 
 
 def _problem_of(state: SchedulerState, event: GraphSubmitted) -> str | None:
+    """Why the graph is invalid; None if it is not."""
     lengths: dict[Key, int] = {}
     layers = state.layers
     for spec in event.layers:
@@ -197,7 +202,8 @@ def _problem_of(state: SchedulerState, event: GraphSubmitted) -> str | None:
 
 
 def _add_layer(state: SchedulerState, spec: LayerSpec) -> LayerState:
-    if spec.key in state.results.deferred_frees:  # a layer of this key is over, and begins anew
+    """Enter a layer and connect it to its dependencies."""
+    if spec.key in state.results.deferred_frees:  # an earlier layer of this key
         state.flush_deferred_frees()
     layer = new_layer_state(state.next_layer, spec)
     state.next_layer += 1
@@ -217,7 +223,7 @@ def _add_layer(state: SchedulerState, spec: LayerSpec) -> LayerState:
 
 
 def _enqueue_for_client(state: SchedulerState, client: Client, layer: LayerState, order: tuple[int, int, int]) -> None:
-    """The client pays for the layer's runs when its turn comes, and for those of the layers below it."""
+    """Charge the client for the layer's batches when its turn comes, and for those of the layers below it."""
     name = client.name
     stack = [layer]
     while stack:
@@ -234,6 +240,7 @@ def _enqueue_for_client(state: SchedulerState, client: Client, layer: LayerState
 
 
 def add_interest(state: SchedulerState, client: str, layer: LayerState, lo: int, hi: int) -> None:
+    """The client needs the results of lo..hi: request them, and notify it of what is known already."""
     intervals = layer.interests.get(client)
     if intervals is None:
         if hi - lo == layer.n > 0 and layer.counts[IDLE] == layer.n:  # the common case
@@ -260,6 +267,7 @@ def add_interest(state: SchedulerState, client: str, layer: LayerState, lo: int,
 
 
 def remove_interest(state: SchedulerState, layer: LayerState, client: str, lo: int, hi: int, to_release: Stack) -> None:
+    """The client does not need lo..hi any more; what may be unneeded now goes on the stack."""
     intervals = layer.interests.get(client)
     if intervals is None:
         return
@@ -280,6 +288,7 @@ def remove_interest(state: SchedulerState, layer: LayerState, client: str, lo: i
 
 
 def forget_layers(state: SchedulerState) -> None:
+    """Forget the candidates that nothing needs any more, and then what only these depended on."""
     while state.forget_candidates:
         layer, _ = state.forget_candidates.popitem()
         if layer.counts[IDLE] != layer.n or layer.interests or layer.dependents or layer.key not in state.layers:
@@ -292,7 +301,7 @@ def forget_layers(state: SchedulerState) -> None:
             del source.dependents[edge]
             if source.counts[IDLE] == source.n:
                 state.forget_candidates[source] = None
-        layer.inputs = ()  # an edge knows its target: this circle nobody else takes apart
+        layer.inputs = ()  # an edge refers to its target: this cycle is broken here
         for name in layer.priorities:
             state.clients[name].layers.pop(layer, None)
         if layer.statistics is not None:

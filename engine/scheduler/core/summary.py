@@ -1,4 +1,4 @@
-"""What the scheduler can say of itself: progress per layer, and the accounts of locality and movement."""
+"""Progress per layer, and the accounts of locality and movement, as records. Called by `views`."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Summary(msgspec.Struct, frozen=True):
 
 
 def layer_summary(layer: LayerState) -> LayerSummary:
-    """The layer's progress and accounts."""
+    """The layer's progress and statistics."""
     counts, account = layer.counts, layer.statistics or LayerStatistics()
     return LayerSummary(
         layer.name,
@@ -84,6 +84,7 @@ def _figures(account: LayerStatistics) -> dict[str, Any]:
 
 
 def summarise(state: SchedulerState, layers: bool = True) -> Summary:
+    """The statistics of all layers, and with `layers` those of each."""
     total = LayerStatistics()
     for account in state.forgotten_statistics.values():
         total.add(account)
@@ -109,7 +110,7 @@ def summarise(state: SchedulerState, layers: bool = True) -> Summary:
 
 
 def to_dict(summary: Summary) -> dict[str, Any]:
-    """For JSON."""
+    """The summary as a JSON object."""
     fields: dict[str, Any] = {name: getattr(summary, name) for name in summary.__struct_fields__}
     fields["layers"] = [{f: getattr(s, f) for f in s.__struct_fields__} for s in summary.layers]
     return msgspec.to_builtins(fields)  # type: ignore[no-any-return]

@@ -1,13 +1,13 @@
-"""The scheduler's books: what it knows of layers, workers, clients and runs.
+"""The scheduler's tables: layers, workers, clients and batches.
 
-A layer's facts about its items stand in columns (`spans.Column`), about 30 bytes an item; a layer of one item costs
-about a kilobyte. Plain data with the few questions that only one book is needed to answer. Written by the modules of
-this folder alone.
+A layer's facts about its items stand in columns (`intervals.Column`), about 30 bytes an item; a layer of one item costs
+about two kilobytes. Plain data, with the queries that need only one record. Written by the rule modules of this folder;
+the columns of results by `results.ResultTable` alone.
 
-Books, edges, runs and accounts are none of Python's collector's business (`gc=False`): it would look again and again at
-all that waits, and a chain of tasks would spend a fifth of its time on that. So whoever ends one takes its circles
-apart: `graphs.forget` those of a book and its edges, `assign.retire` those of a run,
-`SchedulerState.__del__` what is left.
+Layers, edges, batches and statistics are invisible to Python's garbage collector (`gc=False`): it would visit all that
+waits again and again, and a chain of tasks would spend a fifth of its time on that. So the code that ends one breaks
+its reference cycles: `submission.forget_layers` those of a layer and its edges, `dispatch.finish_batch` those of a
+batch, `SchedulerState.__del__` what is left.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ IDLE, WAITING, READY, RUNNING, DONE, FAILED = range(6)
 STATE_NAMES = ("idle", "waiting", "ready", "running", "done", "failed")
 
 ANYWHERE = -1
-"""The group of ready items that have no better place than another, and the place where all workers look."""
+"""The group of ready items that have no preferred worker, and the queue in which all workers look."""
 
 NOBODY = -1
 """The holder of an item that has no result."""
 
 ISOLATE_AFTER = 2
-"""Deaths that an item may have caused, from which on it runs alone (`quarantine`)."""
+"""Deaths of workers that an item may have caused, from which on it runs alone (`poison_isolation`)."""
 
 MAX_PIPELINED = 1024
-"""Items of a layer that may be given to a worker ahead (`ahead`)."""
+"""Items of a layer that may be dispatched to a worker ahead (`pipelining`)."""
 
 MANY = -2
 """Several workers may have copies of the item."""
@@ -56,15 +56,15 @@ Priority: TypeAlias = tuple[int, int, int]
 """(-priority, graph number, -depth): least first."""
 
 QueueKey: TypeAlias = int | str
-"""Where ready work is looked for: a worker's index, "host:..." or "rack:...", or ANYWHERE."""
+"""A queue of ready work: a worker's index, "host:...", "rack:...", "constraint:...", or ANYWHERE."""
 
 FailureCause: TypeAlias = tuple[TaskError, Key, int, int]
-"""An error and the span whose failure it was."""
+"""An error, and the range of tasks (layer, start, stop) that caused it."""
 
 
 class Edge(Struct, gc=False, eq=False):
-    """`target`'s items need items of `source` in the manner of `wiring`; `every` of them needs all, or not. `one`: it
-    is one item that needs one, the most frequent of all."""
+    """`target`'s items need items of `source` as `wiring` says. `broadcast`: each needs all. `single`: one item needs
+    one item, the most frequent case."""
 
     source: LayerState
     target: LayerState
@@ -168,7 +168,7 @@ class LayerState(Struct, gc=False, eq=False):
         return f"<LayerState {self.name}[{self.n}]>"
 
     def in_state(self, lo: int, hi: int, code: int) -> list[Interval]:
-        """The stretches of lo..hi in that state."""
+        """The intervals of lo..hi in that state."""
         codes = self.state
         if hi - lo == 1:
             return [(lo, hi)] if codes[lo] == code else []
@@ -181,7 +181,7 @@ class LayerState(Struct, gc=False, eq=False):
         return true_intervals(codes[lo:hi] == code, lo)
 
     def runnable(self, lo: int, hi: int) -> list[Interval]:
-        """Items of lo..hi that wait and whose inputs are all there."""
+        """The intervals of lo..hi that wait and whose inputs all have results."""
         code, missing = self.state, self.unfinished_deps
         if hi - lo == 1:
             return [(lo, hi)] if code[lo] == WAITING and missing[lo] == 0 else []
@@ -190,7 +190,7 @@ class LayerState(Struct, gc=False, eq=False):
         return true_intervals((missing[lo:hi] == 0) & (code[lo:hi] == WAITING), lo)
 
     def unneeded(self, lo: int, hi: int, code: int) -> list[Interval]:
-        """Items of lo..hi in that state that neither a client nor an unfinished item needs."""
+        """The intervals of lo..hi in that state that neither a client nor an unfinished item needs."""
         if self.broadcast_refs or self.counts[code] == 0:
             return []
         codes, constraint, wanted = self.state, self.dependent_refs, self.client_refs
@@ -206,7 +206,7 @@ class LayerState(Struct, gc=False, eq=False):
         return true_intervals(mask, lo)
 
     def unneeded_by_tasks(self, lo: int, hi: int) -> list[Interval]:
-        """Items of lo..hi that no unfinished item needs, whatever clients do."""
+        """The intervals of lo..hi that no unfinished item needs, whatever clients need."""
         if self.broadcast_refs:
             return []
         constraint = self.dependent_refs
@@ -217,14 +217,14 @@ class LayerState(Struct, gc=False, eq=False):
         return true_intervals(constraint[lo:hi] == 0, lo)
 
     def result_bytes(self, lo: int, hi: int) -> int:
-        """Bytes of the results of lo..hi."""
+        """The bytes of the results of lo..hi."""
         if hi - lo == 1:
             return int(self.size[lo])
         part = self.size[lo:hi]
         return sum(part) if self.small else int(part.sum())
 
     def source_bytes(self, lo: int, hi: int) -> int:
-        """Bytes that lo..hi read from outside the engine."""
+        """The bytes that lo..hi read from outside the engine."""
         if self.nbytes is None:
             return 0
         part = self.nbytes[lo:hi]
@@ -289,7 +289,7 @@ def _where(test: Any, lo: int, hi: int) -> list[Interval]:
 
 
 class LayerStatistics(Struct, gc=False, eq=False):
-    """A layer's account of what ran where; see `summary.LayerSummary` for the meaning of each."""
+    """What ran where, for one layer; `summary.LayerSummary` explains each field."""
 
     tasks: int = 0
     runs: int = 0
@@ -319,10 +319,11 @@ class LayerStatistics(Struct, gc=False, eq=False):
 
 
 class TaskBatch(Struct, gc=False, eq=False):
-    """Items `lo` to `hi` of a layer, given to a worker. `expected` seconds are None while nobody timed the layer.
+    """Items `lo` to `hi` of a layer, dispatched to a worker. `expected` seconds are None while the layer has no
+    estimate.
 
-    `after`: the worker's runs that make its inputs (`ahead`); `followers`: those that stand behind this one.
-    `twin`: another run of the same item, on another worker (`speculate`).
+    `depends_on`: the worker's batches that compute its inputs (`pipelining`); `dependents`: those that depend on this
+    one. `speculative_copy`: another batch of the same item, on another worker (`speculation`).
     """
 
     ident: int
@@ -343,11 +344,11 @@ class TaskBatch(Struct, gc=False, eq=False):
     dependents: dict[TaskBatch, None] = {}
 
     def __repr__(self) -> str:
-        return f"<Run {self.ident} of {self.layer!r} {self.lo}:{self.hi} on {self.worker.name}>"
+        return f"<TaskBatch {self.ident} of {self.layer!r} {self.lo}:{self.hi} on {self.worker.name}>"
 
 
 class Worker:
-    """A worker: its runs in the order in which they were given, and what they are expected to take."""
+    """A worker: its batches in the order in which they were dispatched, and what they are expected to take."""
 
     __slots__ = (
         "available", "backlog", "batches", "blocked", "declined_version", "host", "host_key", "index", "info",
@@ -362,25 +363,25 @@ class Worker:
         self.queue_keys: tuple[QueueKey, ...] = (index, self.host_key, self.rack_key, ANYWHERE)
         self.batches: dict[int, TaskBatch] = {}
         self.backlog = 0.0
-        self.blocked = 0  # runs that cannot begin before others of this worker have ended
-        self.pipelining_candidates: dict[LayerState, None] = {}  # what could stand behind its runs, if it had room
+        self.blocked = 0  # batches that wait for others of this worker
+        self.pipelining_candidates: dict[LayerState, None] = {}  # layers for `pipelining` when it has room
         self.available = capacity(info)
         self.declined_version = -1
         self.items = 0
         self.nbytes = 0
         self.unschedulable_reasons: set[str] = set()  # it gets no work while there is one
-        self.warm = False  # it has finished a run: what its first one imports is there
+        self.warm = False  # it has finished a batch: what its first one imports is loaded
 
     @property
     def unblocked(self) -> int:
-        """Runs that need no other run's end to begin: they fill slots, or wait for one."""
+        """The number of batches that wait for no other batch: they fill slots, or wait for one."""
         return len(self.batches) - self.blocked
 
     def remaining_seconds(self, now: float) -> list[float]:
-        """Seconds that each of its held runs will still take, as far as one can tell.
+        """Estimated seconds until each of its unblocked batches ends.
 
-        One that takes longer than expected, or of which nothing is expected, will take as long as it has: a wrong
-        estimate must not make a busy worker look free.
+        One that has taken longer than expected, or has no estimate, is expected to take as long again: a wrong estimate
+        must not make a busy worker look free.
         """
         rests = []
         executing = self.slots
@@ -398,7 +399,7 @@ class Worker:
 
 
 class Client:
-    """A client: its ready work by place, each a heap of (order, group, book); and its virtual time."""
+    """A client: its ready work by queue, each a heap of (priority, group, layer); and its virtual time."""
 
     __slots__ = ("layers", "name", "queues", "running", "virtual_time", "weight")
 

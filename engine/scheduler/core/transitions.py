@@ -198,7 +198,7 @@ def add_counts(col: Any, reach: Any, sign: int) -> None:
 
 
 def reach_intervals(reach: Any) -> list[Interval]:
-    """The items of a reach as stretches (which may overlap where the reach's do)."""
+    """The items of a reach as intervals (which may overlap where the reach's do)."""
     if isinstance(reach, list):
         return [(lo, hi) for lo, hi, _ in reach]
     if not reach.size:
@@ -218,7 +218,7 @@ def reach_intervals(reach: Any) -> list[Interval]:
 
 
 def request(state: SchedulerState, stack: Stack) -> None:
-    """The idle items on the stack are needed: they, and what they need, are made."""
+    """Make the idle items on the stack, and what they need, wait for their inputs."""
     doomed: Stack = []
     while stack:
         layer, lo, hi = stack.pop()
@@ -238,10 +238,10 @@ def enter_waiting(
     doomed: Stack,
     spread: bool = False,
 ) -> None:
-    """lo..hi begin to wait: from IDLE they claim their inputs, from RUNNING they have kept their claims.
+    """Make lo..hi wait: from IDLE they add references to their inputs, from RUNNING they have kept theirs.
 
-    Idle inputs go on the stack to be demanded; if an input has failed the items are `doomed`. With `spread` they go
-    to any worker that is idle, wherever their inputs are.
+    Idle inputs go on the stack to be requested; if an input has failed the items go on `doomed`. With `spread` they go
+    to any idle worker, wherever their inputs are.
     """
     transition(state, layer, lo, hi, old, WAITING)
     if not layer.inputs and hi <= layer.arrived and not layer.retry_at:
@@ -291,6 +291,7 @@ def enter_waiting(
 
 
 def _count_missing(edge: Edge, lo: int, hi: int) -> None:
+    """Count the inputs that have no result."""
     source, target = edge.source, edge.target
     missing = target.unfinished_deps
     if edge.broadcast:
@@ -313,6 +314,7 @@ def _count_missing(edge: Edge, lo: int, hi: int) -> None:
 
 
 def make_ready(state: SchedulerState, layer: LayerState, lo: int, hi: int, spread: bool = False) -> None:
+    """Move lo..hi from WAITING to READY and enqueue them."""
     transition(state, layer, lo, hi, WAITING, READY)
     placement.place(state, layer, lo, hi, spread)
 
@@ -327,7 +329,8 @@ def record_results(
     sizes: tuple[int, ...],
     batch: TaskBatch | None = None,
 ) -> None:
-    """lo..hi, in state `old`, have results of these sizes on the worker."""
+    """lo..hi, in state `old`, have results of these sizes on the worker: dependents become ready, inputs may be
+    dropped."""
     if old == READY:
         placement.withdraw(layer, lo, hi)
     if layer.worker_deaths:
@@ -347,7 +350,7 @@ def record_results(
 
 
 def satisfy_dependents(state: SchedulerState, layer: LayerState, lo: int, hi: int) -> None:
-    """lo..hi have results now: dependants become ready, clients hear of it."""
+    """lo..hi have results now: dependents become ready, clients are notified."""
     for edge in layer.dependents:
         target = edge.target
         if not target.counts[WAITING]:
@@ -363,7 +366,7 @@ def satisfy_dependents(state: SchedulerState, layer: LayerState, lo: int, hi: in
                 for a, b in target.runnable(0, target.n):
                     make_ready(state, target, a, b)
             continue
-        reach = edge.wiring.dependants(lo, hi)
+        reach = edge.wiring.dependents(lo, hi)
         add_counts(target.unfinished_deps, reach, -1)
         for first, last in reach_intervals(reach):
             for a, b in target.runnable(first, last):
@@ -376,7 +379,7 @@ def satisfy_dependents(state: SchedulerState, layer: LayerState, lo: int, hi: in
 
 
 def release_inputs(layer: LayerState, lo: int, hi: int, stack: Stack) -> None:
-    """lo..hi are no longer unfinished: their inputs may not be needed now, and go on the stack to be settled."""
+    """lo..hi are no longer unfinished: remove their references; inputs that may be unneeded go on the stack."""
     for edge in layer.inputs:
         source = edge.source
         if edge.single:
@@ -396,7 +399,7 @@ def release_inputs(layer: LayerState, lo: int, hi: int, stack: Stack) -> None:
 
 
 def release_unneeded(state: SchedulerState, stack: Stack) -> None:
-    """What is on the stack and not needed (any more) is dropped."""
+    """Drop what is on the stack and not needed (any more)."""
     results = state.results
     while stack:
         layer, lo, hi = stack.pop()
@@ -406,7 +409,7 @@ def release_unneeded(state: SchedulerState, stack: Stack) -> None:
             and not layer.copies
             and (layer.dependent_refs[0] or layer.client_refs[0] or layer.broadcast_refs)
         ):
-            continue  # somebody needs it: there is nothing to drop
+            continue  # it is needed: there is nothing to drop
         if hi < 0:
             rest = _drop_unneeded_items(state, layer, lo)
             stack.extend([(layer, a, b) for a, b in items_to_intervals(rest)] if rest.size else ())
@@ -459,8 +462,8 @@ def _drop_unneeded_items(state: SchedulerState, layer: LayerState, items: Items)
 
 
 def _recall_useless(state: SchedulerState, layer: LayerState, lo: int, hi: int) -> None:
-    """Ask runs back of which nothing is needed any more."""
-    if not layer.unneeded(lo, hi, RUNNING):  # before all runs of the layer are looked at
+    """Recall batches of which nothing is needed any more."""
+    if not layer.unneeded(lo, hi, RUNNING):  # before all batches of the layer are visited
         return
     for batch in layer.batches:
         if batch.recalled_at is not None or batch.lo >= hi or batch.hi <= lo:
@@ -471,6 +474,7 @@ def _recall_useless(state: SchedulerState, layer: LayerState, lo: int, hi: int) 
 
 
 def drop_errors(layer: LayerState, lo: int, hi: int) -> None:
+    """Forget the errors of lo..hi."""
     errors = layer.errors or {}
     if hi - lo == 1 and lo in errors and errors[lo][0] == hi:
         del errors[lo]
@@ -485,13 +489,13 @@ def drop_errors(layer: LayerState, lo: int, hi: int) -> None:
 
 
 def errors_in(layer: LayerState, lo: int, hi: int) -> list[tuple[int, int, FailureCause]]:
-    """(start, stop, origin) of the failures within lo..hi."""
+    """(start, stop, cause) of the failures within lo..hi."""
     errors = layer.errors or {}
     return [(max(lo, a), min(hi, b), cause) for a, (b, cause) in errors.items() if a < hi and b > lo]
 
 
 def fail_items(state: SchedulerState, layer: LayerState, lo: int, hi: int, old: int, cause: FailureCause) -> None:
-    """Those of lo..hi that are in state `old`, and whatever waits for them, will have no result."""
+    """Fail those of lo..hi that are in state `old`, and whatever waits for them."""
     to_release: Stack = []
     stack: Stack = []
     for a, b in layer.in_state(lo, hi, old):
@@ -501,7 +505,7 @@ def fail_items(state: SchedulerState, layer: LayerState, lo: int, hi: int, old: 
         layer, lo, hi = stack.pop()
         for edge in layer.dependents:
             target = edge.target
-            where = [(0, target.n)] if edge.broadcast else reach_intervals(edge.wiring.dependants(lo, hi))
+            where = [(0, target.n)] if edge.broadcast else reach_intervals(edge.wiring.dependents(lo, hi))
             for first, last in where:
                 for code in (WAITING, READY):
                     for a, b in target.in_state(first, last, code):
@@ -525,12 +529,12 @@ def _fail_items(
 
 
 def fail_dependents(state: SchedulerState, layer: LayerState, lo: int, hi: int) -> None:
-    """Those of lo..hi that need a failed input fail with it."""
+    """Fail those of lo..hi that need a failed input."""
     for edge in layer.inputs:
         source = edge.source
         for first, last in edge.wiring.cover(lo, hi):
             for a, b, cause in errors_in(source, first, last):
-                where = [(lo, hi)] if edge.broadcast else reach_intervals(edge.wiring.dependants(a, b))
+                where = [(lo, hi)] if edge.broadcast else reach_intervals(edge.wiring.dependents(a, b))
                 for start, stop in where:
                     for c, d in (
                         layer.in_state(max(start, lo), min(stop, hi), WAITING) if start < hi and stop > lo else ()
@@ -539,7 +543,7 @@ def fail_dependents(state: SchedulerState, layer: LayerState, lo: int, hi: int) 
 
 
 def reschedule(state: SchedulerState, layer: LayerState, lo: int, hi: int, spread: bool = False) -> None:
-    """Items that were given to a worker are not on their way to a result any more: begin again, or drop them."""
+    """Items of lo..hi that a worker will not finish begin again, or are dropped if nothing needs them."""
     to_release: Stack = []
     again: Stack = []
     doomed: Stack = []
@@ -556,7 +560,8 @@ def reschedule(state: SchedulerState, layer: LayerState, lo: int, hi: int, sprea
 
 
 def mark_lost(state: SchedulerState, losses: Stack) -> None:
-    """These results have no holder any more. Those that are still needed are made again, with all that takes."""
+    """Forget results that have no holder any more. Those that are still needed are computed again, with all that
+    takes."""
     for layer, lo, hi in losses:
         was_complete = layer.counts[DONE] == layer.n
         state.notify_lost(layer, lo, hi)
@@ -572,6 +577,7 @@ def mark_lost(state: SchedulerState, losses: Stack) -> None:
 
 
 def _set_back(state: SchedulerState, edge: Edge, lo: int, hi: int, was_complete: bool) -> None:
+    """Make the ready dependents of lost items wait again."""
     target = edge.target
     if not (target.counts[WAITING] or target.counts[READY]) or (edge.broadcast and not was_complete):
         return
@@ -579,7 +585,7 @@ def _set_back(state: SchedulerState, edge: Edge, lo: int, hi: int, was_complete:
         add(target.unfinished_deps, 0, target.n, 1)
         where = [(0, target.n)]
     else:
-        reach = edge.wiring.dependants(lo, hi)
+        reach = edge.wiring.dependents(lo, hi)
         add_counts(target.unfinished_deps, reach, 1)
         where = reach_intervals(reach)
     for first, last in where:
@@ -589,7 +595,8 @@ def _set_back(state: SchedulerState, edge: Edge, lo: int, hi: int, was_complete:
 
 
 def _still_needed(layer: LayerState, lo: int, hi: int) -> list[Interval]:
-    """What of lo..hi a client wants or a waiting item needs. (What runs has its inputs, or will ask again.)"""
+    """The part of lo..hi that a client or a waiting item needs. (What runs has its inputs, or will report them
+    missing.)"""
     found = IntervalSet()
     for intervals in layer.interests.values():
         for a, b in intervals.overlap(lo, hi):
@@ -600,7 +607,7 @@ def _still_needed(layer: LayerState, lo: int, hi: int) -> list[Interval]:
             continue
         if edge.broadcast:
             return [(lo, hi)]
-        for first, last in reach_intervals(edge.wiring.dependants(lo, hi)):
+        for first, last in reach_intervals(edge.wiring.dependents(lo, hi)):
             for a, b in target.in_state(first, last, WAITING):
                 for c, d in edge.wiring.cover(a, b):
                     if c < hi and d > lo:

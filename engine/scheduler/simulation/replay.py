@@ -53,7 +53,7 @@ def replay(
     >>> span = TaskRange(layer.key, 0, 2)
     >>> scheduler = replay([(0.0, GraphSubmitted("me", (layer,), (span,)))], EpochOpened(2, ("w",), 8.0), 5.0)
     >>> scheduler.handle(WorkerJoined(WorkerInfo("w", "node1"), ((span, (28, 28)),)), 6.0)
-    [NotifyDone(client='me', span=TaskRange(layer=b'kkkkkkkkkkkkkkkk', start=0, stop=2), holder='w')]
+    [NotifyDone(client='me', range=TaskRange(layer=b'kkkkkkkkkkkkkkkk', start=0, stop=2), holder='w')]
     """
     scheduler = Scheduler(speculation)
     for at, event in events:

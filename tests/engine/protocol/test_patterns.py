@@ -61,7 +61,7 @@ def test_spans_agree_with_items(case: tuple[Pattern, int, int], data: st.DataObj
     first = data.draw(st.integers(0, n_source - 1))
     last = data.draw(st.integers(first + 1, n_source))
     users = Counter(i for i in range(n) for j in inputs_of(pattern, i, n_source) if first <= j < last)
-    assert count(wires.dependants(first, last)) == users
+    assert count(wires.dependents(first, last)) == users
 
     flags = np.array(data.draw(st.lists(st.booleans(), min_size=n_source, max_size=n_source)))
     sums = [sum(bool(flags[j]) for j in inputs_of(pattern, i, n_source)) for i in range(lo, hi)]
