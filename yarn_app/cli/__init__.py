@@ -32,18 +32,18 @@ class _ShownError(click.ClickException):
 
 
 class _LazyGroup(click.Group):
-    def list_commands(self, context: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted(p.stem for p in Path(__file__).parent.glob("*.py") if not p.stem.startswith("_"))
 
-    def get_command(self, context: click.Context, name: str) -> click.Command | None:
-        if name not in self.list_commands(context):
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.list_commands(ctx):
             return None
-        found: click.Command = importlib.import_module(f"howdah.yarn_app.cli.{name}").command
+        found: click.Command = importlib.import_module(f"howdah.yarn_app.cli.{cmd_name}").command
         return found
 
-    def invoke(self, context: click.Context) -> Any:
+    def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(context)
+            return super().invoke(ctx)
         except HowdahError as error:
             raise _ShownError(error) from error
 

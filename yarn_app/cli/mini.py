@@ -24,7 +24,7 @@ from howdah.yarn_app.mini import MiniHadoop, default_folder
 
 @click.group(name="mini")
 def command() -> None:
-    """A small real Hadoop on this machine: HDFS and YARN, one process for each daemon, on 127.0.0.x.
+    """Run a small real Hadoop on this machine: HDFS and YARN, one process for each daemon, on 127.0.0.x.
 
     \b
         howdah mini start

@@ -278,7 +278,7 @@ def _run_script(
 
 
 def _scheduler_file(application: Application, status: MasterStatus | None) -> bytes:
-    """The file for a client that has lost the scheduler: JSON with `address` or `ended`; empty if it stays as it is."""
+    """Return the file for a client that has lost the scheduler: JSON with `address` or `ended`, or nothing new."""
     if isinstance(status, FinalStatus):
         return msgspec.json.encode({"ended": f"{application.app_id} has ended {status.status}: {status.diagnostics}"})
     if status is not None and status.scheduler:

@@ -71,7 +71,7 @@ def translate(fields: Mapping[str, Any]) -> Translation:
 
 
 def _part(tree: Mapping[str, Any], name: str, path: str) -> Mapping[str, Any]:
-    """The mapping under a name, empty where there is none."""
+    """Return the mapping under a name, an empty one where there is none."""
     found = tree.get(name) or {}
     if not isinstance(found, Mapping):
         raise bad_value(path, found, "give a mapping", SpecificationError)
@@ -160,7 +160,7 @@ def _skein_bytes(path: str, value: object) -> int:
 
 
 def _worker_memory(path: str, value: object) -> str:
-    """The memory limit of a worker in a container of this size: skein asks for containers, howdah for limits."""
+    """Return the memory limit of a worker in a container of this size: skein counts containers, howdah limits."""
     size = without_overhead(_skein_bytes(path, value))
     if size < _MIN_WORKER:
         raise bad_value(

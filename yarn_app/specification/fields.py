@@ -125,19 +125,19 @@ def rename_aliases(given: Mapping[str, Any], known: Sequence[str]) -> dict[str, 
 
 
 def text(path: str, value: object) -> str:
-    """A text that is not empty."""
+    """Check a text that is not empty."""
     if not isinstance(value, str) or not value.strip():
         raise bad_value(path, value, "give a text that is not empty", SpecificationError)
     return value
 
 
 def optional_text(path: str, value: object) -> str:
-    """A text, "" for none."""
+    """Check a text; None and "" are "" both."""
     return "" if value in (None, "") else text(path, value)
 
 
 def application_name(path: str, value: object) -> str:
-    """A name that YARN and HDFS accept."""
+    """Check a name that YARN and HDFS accept."""
     if not isinstance(value, str) or not _NAME.fullmatch(value):
         raise bad_value(
             path, value, "give letters, digits, '.', '_' and '-', as in 'nightly-revenue'", SpecificationError
@@ -146,7 +146,7 @@ def application_name(path: str, value: object) -> str:
 
 
 def tags(path: str, value: object) -> tuple[str, ...]:
-    """YARN tags: lower case, sorted, each once.
+    """Check YARN tags; return them in lower case, sorted, each once.
 
     >>> tags("tags", "b, A,b")
     ('a', 'b')
@@ -162,7 +162,7 @@ def tags(path: str, value: object) -> tuple[str, ...]:
 
 
 def mapping(path: str, value: object) -> dict[str, str]:
-    """Texts by name.
+    """Check texts by name; numbers become texts.
 
     >>> mapping("conf", {"dfs.replication": 1})
     {'dfs.replication': '1'}
@@ -178,7 +178,7 @@ def mapping(path: str, value: object) -> dict[str, str]:
 
 
 def amounts(path: str, value: object) -> dict[str, float]:
-    """Amounts above 0 by name."""
+    """Check amounts above 0 by name."""
     found: dict[str, float] = {}
     for name, amount in mapping(path, value).items():
         try:
@@ -191,7 +191,7 @@ def amounts(path: str, value: object) -> dict[str, float]:
 
 
 def paths(path: str, value: object) -> dict[str, str]:
-    """Sources by their name in the container, from a mapping or a list of Spark's 'path#name' and 'path'.
+    """Return sources by their name in the container, from a mapping or a list of 'path#name' and 'path' as Spark's.
 
     >>> paths("files", ["data/a.csv", "b.csv#c"])
     {'a.csv': 'data/a.csv', 'c': 'b.csv'}
@@ -226,12 +226,12 @@ def _named(path: str, entry: str) -> tuple[str, str]:
 
 
 def memory(path: str, value: object) -> str:
-    """A size of memory, as `format_memory` writes it."""
+    """Check a size of memory; return it as `format_memory` writes it."""
     return format_memory(parse_memory(path, value))
 
 
 def failures(path: str, value: object) -> int | None:
-    """A number of failures, -1 for no limit, None for the default."""
+    """Check a number of failures: -1 is no limit, None the default."""
     return None if value is None else parse_count(path, value, least=-1)
 
 

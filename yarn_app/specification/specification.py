@@ -25,7 +25,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def _field(default: Any, check: fields.Check) -> Any:
-    """An attribute whose value goes through `check`; a mapping as default is copied for each object."""
+    """Declare an attribute whose value goes through `check`; a mapping as default is copied for each object."""
     converter: Any = attrs.Converter(lambda value, field: check(field.name, value), takes_field=True)
     if isinstance(default, dict):
         return attrs.field(factory=default.copy, converter=converter)
@@ -252,8 +252,9 @@ class Specification:
             return cls.from_dict(source)
         if isinstance(source, (str, Path)):
             return cls.from_yaml(source)
-        if hasattr(source, "to_dict"):  # skein.ApplicationSpec
-            return cls.from_dict(source.to_dict())
+        to_dict = getattr(source, "to_dict", None)  # of a skein.ApplicationSpec
+        if to_dict is not None:
+            return cls.from_dict(to_dict())
         raise bad_value("specification", source, "give a path, YAML, a mapping or a Specification", SpecificationError)
 
     # -- and back

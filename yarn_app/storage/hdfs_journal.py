@@ -117,7 +117,7 @@ class HdfsJournal:
             self._appended = self._enqueued = self.written = last
 
     def _listed(self) -> list[tuple[str, int]]:
-        """The names of the files to read, in order, each with the number of its last record."""
+        """Return the names of the files to read, in order, each with the number of its last record."""
         found = [(posixpath.basename(one.path), one) for one in self.files.ls(self.folder)]
         parsed = [(match, name) for name, _ in found if (match := _NAME.fullmatch(name))]
         snapshots = [(int(match[3]), name) for match, name in parsed if match[1] == "snapshot"]

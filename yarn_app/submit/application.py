@@ -109,7 +109,7 @@ class Application:
             return self._skein_driver().report(self.app_id)
 
     def _retry_report(self) -> ApplicationReport:
-        """The report, of a YARN that may just be restarted."""
+        """Return the report, of a YARN that may just be restarted."""
         deadline = time.monotonic() + YARN_RESTART_SECONDS
         while True:
             try:

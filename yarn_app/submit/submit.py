@@ -223,7 +223,7 @@ def _nodes(manager: ResourceManager) -> list[NodeReport]:
 
 
 def _containers(spec: Specification, *, with_driver: bool) -> dict[str, tuple[int, int]]:
-    """Memory (bytes) and cores of each kind of container, by what it is for people."""
+    """Return memory (bytes) and cores of each kind of container, by its description."""
     role = "the driver program with the application master" if with_driver else "the application master"
     worker = f"a worker of {spec.worker_memory} (worker_memory)"
     overhead = format_memory(spec.container_memory - spec.worker_bytes)
@@ -238,7 +238,7 @@ def _containers(spec: Specification, *, with_driver: bool) -> dict[str, tuple[in
 def _environment(
     spec: Specification, staging: Staging, reporter: ProgressReporter, seconds: dict[str, float]
 ) -> LocalResource:
-    """The archive of the environment; the running environment is packed and uploaded first."""
+    """Return the archive of the environment; the running environment is packed and uploaded first."""
     began = time.monotonic()
     named = spec.environment
     store = EnvStore(staging.fs, staging.environments, url=staging.base)
@@ -275,7 +275,7 @@ def _environment(
 
 
 def _visibility(staging: Staging, url: str) -> str:
-    """How widely YARN may share its unpacked copy: between users only where all of them may read the archive."""
+    """Return how widely YARN may share its unpacked copy: between users only where all of them may read the archive."""
     if not url.startswith(staging.base + "/"):
         return "application" if url.startswith("file:") else "private"
     path = url.removeprefix(staging.base)
@@ -296,7 +296,7 @@ def _config(
     program: Program | None,
     grace: float,
 ) -> ApplicationConfig:
-    """The configuration for the containers."""
+    """Return the configuration for the containers."""
     return ApplicationConfig(
         token=token,
         versions=Versions.current(),
@@ -364,7 +364,7 @@ def _files(spec: Specification) -> dict[str, LocalResource]:
 
 
 def _env(given: Mapping[str, str]) -> dict[str, str]:
-    """The user's environment variables; those that would break the container are refused."""
+    """Return the user's environment variables; those that would break the container are refused."""
     for name in given:
         if not re.fullmatch(r"[A-Za-z_]\w*", name):
             raise bad_value("env_vars", name, "a variable's name has letters, digits and '_'", SpecificationError)
