@@ -398,7 +398,7 @@ class CoordinationState:
     def _claim(self, primitive: PrimitiveState, call: PrimitiveCall, deadline: float | None) -> None:
         """A worker is about to create the actor; only the first may."""
         if primitive.flag or not primitive.owner:
-            why = "was lost with its worker" if primitive.flag else "is not wanted any more"
+            why = "was lost with its worker" if primitive.flag else "was released by its client"
             self._out.append(Reply(call.client, call.number, "wrong", why))
             return
         primitive.flag = True

@@ -141,7 +141,7 @@ class ClientMessages:
         client.session.send(self._queries.answer(client, message, owner=False))
 
     def on_coordinate(self, client: ClientPeer, message: CoordinationCall, frames: Sequence[memoryview]) -> None:
-        """Call a coordination primitive, or ask about a single task."""
+        """Call a coordination primitive, or handle a request about a single task."""
         if message.kind == "task":
             self._cancellation.on_request(client, message)
         else:

@@ -1,4 +1,4 @@
-"""Requests of clients that change something: copies, retries, files, worker restarts, results nobody waits for.
+"""Requests of clients that change something: copies, retries, files, worker restarts, results no client awaits.
 
 They come as `Query` and are answered at once (`queries`); what they start is reported in the usual messages. A function
 here takes the request's arguments as the client sent them, and raises KeyError for one that is missing.

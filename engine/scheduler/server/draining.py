@@ -122,7 +122,7 @@ class Drains:
                 portion, size = [], 0
 
     def before_worker_left(self, name: str) -> None:
-        """The worker has left, and the scheduler is about to be told."""
+        """Record the end of a drain; called before the scheduler handles that the worker has left."""
         views = self._context.views
         if name not in self.under_way or name not in views.workers:
             return

@@ -135,7 +135,7 @@ def check_header(found: bytes, where: str) -> None:
         )
     if match[1] == b"broken":
         raise HowdahError(
-            f"the journal {where} ends too early: writing it failed while its scheduler went on (its log says why). "
+            f"the journal {where} ends too early: writing it failed while its scheduler continued (see its log). "
             f"Nothing can be started again from it; move it away to start with nothing"
         )
 
@@ -185,7 +185,7 @@ class LocalJournal:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self.path + ".new")
             size = os.fstat(self._file).st_size
-            if size < HEADER_BYTES:  # new, or the process that made it died at once
+            if size < HEADER_BYTES:  # new, or the process that made it ended at once
                 os.ftruncate(self._file, 0)
                 _write(self._file, [header()])
                 self.nbytes = HEADER_BYTES

@@ -3,7 +3,7 @@
 The journal is a log of what clients sent: each batch that changes anything, as it came, before it is handled; beside
 it the sessions, the names of workers, and the few things that happened without a client's request. Nothing leaves the
 server before the journal has what it follows from, as far as the journal's `flush` is one (`follow`). `restart` replays
-the log. Without a journal nothing is recorded; callers need not ask whether there is one.
+the log. Without a journal nothing is recorded; callers need not check for one.
 """
 
 from __future__ import annotations

@@ -58,7 +58,7 @@ class Metrics:
             _block(
                 "journal_failed",
                 "gauge",
-                "1 when it cannot be written: a scheduler that dies cannot be started again.",
+                "1 when it cannot be written: the scheduler could not be restarted.",
                 [({}, failed)],
             ),
             _block("start_time_seconds", "gauge", "When the scheduler was started, Unix time.", [({}, self._started)]),

@@ -43,7 +43,7 @@ HEARTBEAT = 0.5
 """Seconds between two heartbeats of the server; a `Tick` that is due later waits for the heartbeat."""
 
 MOST_FORGOTTEN = 100
-"""Forgotten layers of which workers are told together; at the latest they are told with the next heartbeat."""
+"""Forgotten layers that are sent to workers together; fewer are sent with the next heartbeat."""
 
 MOST_OTHERS = 2
 """Other holders of an input that are sent to a worker, beside the one from which it is to fetch."""
@@ -114,7 +114,7 @@ class Reactor:
             handlers = self._handlers
             for instruction in self.scheduler.handle(event, time.monotonic() if past is None else past):
                 handlers[type(instruction)](instruction, inline)
-        except Exception as error:  # a defect of howdah: peers are told before one waits for ever
+        except Exception as error:  # a defect of howdah: the server closes, so that no client waits for ever
             self.failure = f"an error of howdah's own in the scheduler: {type(error).__name__}: {error}"
             log.critical("%s", self.failure, exc_info=error)
             self._on_failure(self.failure)
@@ -131,7 +131,7 @@ class Reactor:
                 self._timer = asyncio.get_running_loop().call_later(max(delay, 0.01), self.handle, Tick())
 
     def on_heartbeat(self) -> None:
-        """Let the scheduler see the time, and tell workers of forgotten layers."""
+        """Pass the time to the scheduler, and send workers the layers that were forgotten."""
         self.handle(Tick())
         if self._forgotten:
             self._send_forgotten()
@@ -161,7 +161,7 @@ class Reactor:
         return found
 
     def on_notify_done(self, note: NotifyDone, inline: InlineResults | None) -> None:
-        """Tell a client that tasks have results."""
+        """Send a client that tasks have results."""
         peers = self._peers
         client = peers.clients.get(note.client)
         if client is not None:
@@ -172,7 +172,7 @@ class Reactor:
             self._end_fire_and_forget(note.range)
 
     def on_notify_failed(self, note: NotifyFailed, inline: InlineResults | None) -> None:
-        """Tell a client that tasks will have no result."""
+        """Send a client that tasks have failed."""
         if note.client == FIRE_AND_FORGET:
             self._end_fire_and_forget(note.range)
         self.send_to_client(note.client, TasksErred(note.range, note.error, note.cause))
@@ -184,23 +184,23 @@ class Reactor:
             asyncio.get_running_loop().call_soon(self.handle, Released(FIRE_AND_FORGET, (task_range,)))
 
     def on_notify_stuck(self, note: NotifyStuck, inline: InlineResults | None) -> None:
-        """Tell a client that tasks wait for a worker that does not exist."""
+        """Send a client that tasks wait for a worker that does not exist."""
         if note.client in self._peers.clients:
             log.warning("%s", note.reason)
         self.send_to_client(note.client, TasksUnschedulable(note.range, note.reason))
 
     def on_notify_lost(self, note: NotifyLost, inline: InlineResults | None) -> None:
-        """Tell a client that results were lost and are computed again."""
+        """Send a client that results were lost and are computed again."""
         self.send_to_client(note.client, ResultsLost(note.range))
 
     def on_free_ranges(self, note: FreeRanges, inline: InlineResults | None) -> None:
-        """Tell a worker that it may delete results."""
+        """Send a worker the results that it may delete."""
         worker = self._peers.workers.get(note.worker)
         if worker is not None:
             worker.free(note.ranges)
 
     def on_recall_batch(self, note: RecallBatch, inline: InlineResults | None) -> None:
-        """Ask a worker to return what it has not begun of a batch."""
+        """Send a worker the request to return what it has not begun of a batch."""
         self.send_to_worker(note.worker, Recall(note.batch, note.attempt))
 
     def on_note_failure(self, note: JournalFailure, inline: InlineResults | None) -> None:
@@ -215,7 +215,7 @@ class Reactor:
             log.info("host %s: %s", note.host, note.reason)
 
     def on_forget_layer(self, note: ForgetLayer, inline: InlineResults | None) -> None:
-        """Delete a layer's frames; workers are told later, of several layers together."""
+        """Delete a layer's frames; workers receive the news later, of several layers together."""
         self._layers.forget(note.layer)
         self._forgotten[note.layer] = None
         if len(self._forgotten) >= MOST_FORGOTTEN:

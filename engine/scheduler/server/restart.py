@@ -1,8 +1,8 @@
 """A server that is started again: replay of the journal, and its compaction into a snapshot.
 
 A replay handles again what clients sent, with suspended sessions that send nothing and at the times of the records.
-Then the server has all that its predecessor had except what the workers know: they report it when they reconnect. A
-snapshot is a journal of records that state the present in place of how it came about. Made and called by `server`.
+Then the server has all that its predecessor had, except what its workers hold and run: they report that when they
+reconnect. A snapshot is a journal of records that state the present instead of how it came about. Used by `server`.
 """
 
 from __future__ import annotations

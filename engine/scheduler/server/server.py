@@ -1,8 +1,8 @@
 """The scheduler's server: composes its parts, and runs them from `open` to `close`.
 
-The pure scheduler (`core`) decides; the parts keep what it must not know: sessions, leases, addresses, and the opaque
-frames of layers. No part unpickles a user's bytes. Everything happens on one event loop's thread; a local cluster runs
-it in the client's process. Used by `__main__` and by `engine/deploy`.
+The pure scheduler (`core`) decides; the parts hold what it does not depend on: sessions, leases, addresses, and the
+opaque frames of layers. No part unpickles a user's bytes. Everything happens on one event loop's thread; a local
+cluster runs it in the client's process. Used by `__main__` and by `engine/deploy`.
 """
 
 from __future__ import annotations

@@ -105,7 +105,7 @@ class SchedulerStatus(msgspec.Struct, frozen=True):
 
 
 class LayerCounts(msgspec.Struct, frozen=True):
-    """Items of a layer: all, those that have results, those that nobody needs."""
+    """Items of a layer: all, those that have results, those that no client or task needs."""
 
     name: str
     n: int

@@ -1,6 +1,6 @@
 """Whether a task has begun, and its cancellation if it has not: what `concurrent.futures` requires, exactly.
 
-Only a worker knows which of its tasks have begun. So the task's batch is recalled, as when another worker is idle, and
+Only its worker can tell whether a task has begun. So the task's batch is recalled, as when another worker is idle, and
 the worker's report shows whether the task was among those returned: such a task is cancelled before anything else can
 happen to it. The other tasks that were returned run elsewhere.
 """
@@ -48,7 +48,7 @@ class TaskCancellation:
             self._answer(client, message, False)
 
     def before_batch_returned(self, batch: int, attempt: int, start: int) -> None:
-        """The worker has returned the batch's items from `start` on; the scheduler is not told yet."""
+        """The worker has returned the batch's items from `start` on, which the scheduler has not handled yet."""
         first = self._first.pop((batch, attempt), 0)
         for client, message in self._pending.pop((batch, attempt), []):
             if message.ranges[0].start >= first + start:

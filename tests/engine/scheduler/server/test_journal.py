@@ -131,7 +131,7 @@ def test_a_full_disk_is_said_and_the_journal_is_marked(tmp_path: Path, caplog: p
     assert journal.written == 3, "who waits for a journal that cannot be written would wait for ever"
     journal.append([b"later"])
     journal.close()
-    with pytest.raises(HowdahError, match="ends too early: writing it failed while its scheduler went on"):
+    with pytest.raises(HowdahError, match="ends too early: writing it failed while its scheduler continued"):
         read(path)
 
 
