@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
+import polars as pl
 
 from howdah.engine.frame.dataframe import DataFrame
 from howdah.engine.frame.state import DEFAULT, FrameState, Level
@@ -11,13 +14,11 @@ from howdah.engine.relational import relations
 from howdah.engine.relational.casts import widen_if_na
 from howdah.engine.relational.columns import Col, Column
 from howdah.engine.relational.compiler.compile import in_memory
-from howdah.engine.relational.convert import from_pandas as _carried
+from howdah.engine.relational.convert import from_pandas as to_polars_series
 from howdah.engine.relational.dtypes import DType, of_arrow, of_pandas
 from howdah.engine.relational.relations import INDEX, Relation
 from howdah.errors import NotSupported, SchemaError, UnknownColumn, near
-
-if TYPE_CHECKING:
-    from howdah.io import TableSource
+from howdah.io import TableSource, open_table, plan_parquet
 
 _REMEDY = {
     "category": '.astype("str")',
@@ -26,7 +27,7 @@ _REMEDY = {
 
 
 def read_parquet(url: Any, columns: Sequence[str] | None = None) -> DataFrame:
-    """A frame over a Parquet file or a folder of them; nothing but footers is read now.
+    """Return a frame over a Parquet file or a folder of them; only footers are read now.
 
     The rows are those of `pandas.read_parquet` of all files in the order of their names, put end to end with a fresh
     index, with the same dtypes (dates and decimals are Python objects in pandas: `.astype` them where it matters).
@@ -35,9 +36,9 @@ def read_parquet(url: Any, columns: Sequence[str] | None = None) -> DataFrame:
     ----------
     url : str or path
         ``hdfs:///tpch/lineitem``, ``file:///data/x.parquet``, or a plain path. Names that begin with "_" or "." are
-        passed over.
+        skipped.
     columns : sequence of str, optional
-        Only these, in this order. (Columns that nobody uses are not read in any case.)
+        Only these, in this order. (Columns that are not used are not read in any case.)
 
     Returns
     -------
@@ -57,13 +58,11 @@ def read_parquet(url: Any, columns: Sequence[str] | None = None) -> DataFrame:
     >>> read_parquet("t.parquet").a.sum().compute()
     np.int64(6)
     """
-    from howdah.io import plan_parquet
-
     return _frame_of(plan_parquet(str(url)), columns, f"read_parquet({str(url)!r})")
 
 
 def read_table(url: Any, format: str, columns: Sequence[str] | None = None, **options: Any) -> DataFrame:
-    """A frame over a table in any format for which a reader is installed; no rows are read now.
+    """Return a frame over a table in any format for which a reader is installed; no rows are read now.
 
     Parameters
     ----------
@@ -96,8 +95,6 @@ def read_table(url: Any, format: str, columns: Sequence[str] | None = None, **op
     >>> read_table("t.parquet", format="parquet").a.sum().compute()
     np.int64(6)
     """
-    from howdah.io import open_table
-
     return _frame_of(open_table(str(url), format, **options), columns, f"read_table({str(url)!r})")
 
 
@@ -110,7 +107,7 @@ def _frame_of(table: TableSource, columns: Sequence[str] | None, what: str) -> D
         if name not in names:
             raise UnknownColumn(f"{what}: no column {name!r}: {near(str(name), names)}")
         if name.startswith(INDEX) and not name.startswith("__index_level_"):
-            raise SchemaError(f"{what}: the name {name!r} is kept by howdah for itself: rename the column")
+            raise SchemaError(f"{what}: the name {name!r} is reserved by howdah: rename the column")
     used = list(dict.fromkeys([*shown, *levels]))
     types: dict[str, DType] = {}
     values: dict[str, Column] = {}
@@ -130,13 +127,26 @@ def _frame_of(table: TableSource, columns: Sequence[str] | None, what: str) -> D
 
 
 def from_pandas(frame: Any, npartitions: int = 1) -> DataFrame:
-    """A frame over rows that this process has; they travel with the plan, so keep them small.
+    """Return a frame over rows that this process has; they travel with the plan, so keep them small.
 
     Parameters
     ----------
-    frame : a pandas DataFrame with text column names, and columns of numpy dtypes, str, or objects that are dates,
-        Decimals or bools. The index is kept.
-    npartitions : how many tasks share the rows.
+    frame : pandas.DataFrame or pandas.Series
+        Its column names are text, its columns of numpy dtypes, str, or objects that are dates, Decimals or bools. The
+        index is kept.
+    npartitions : int, default 1
+        How many tasks share the rows.
+
+    Returns
+    -------
+    DataFrame
+
+    Raises
+    ------
+    SchemaError
+        It is not a frame, column names are not distinct text, or `npartitions` is below 1.
+    NotSupported
+        A column has another dtype; the message says what to convert it to.
 
     Examples
     --------
@@ -144,9 +154,6 @@ def from_pandas(frame: Any, npartitions: int = 1) -> DataFrame:
     >>> from_pandas(pd.DataFrame({"a": [1, 2]})).a.mean().compute()
     np.float64(1.5)
     """
-    import pandas as pd
-    import polars as pl
-
     if isinstance(frame, pd.Series):
         frame = frame.to_frame()
     if not isinstance(frame, pd.DataFrame):
@@ -165,12 +172,12 @@ def from_pandas(frame: Any, npartitions: int = 1) -> DataFrame:
     data: dict[str, Any] = {}
     for name, values in series.items():
         if name in labels and name.startswith(INDEX):
-            raise SchemaError(f"from_pandas: the name {name!r} is kept by howdah for itself: rename the column")
+            raise SchemaError(f"from_pandas: the name {name!r} is reserved by howdah: rename the column")
         dtype = of_pandas(values)
         if dtype.kind == "unsupported":
             remedy = _REMEDY.get(str(values.dtype), "a numpy dtype or str")
             raise NotSupported(f"from_pandas: column {name!r} is {values.dtype} ({dtype.unit}): use {remedy} first")
-        schema[name], data[name] = dtype, _carried(values, dtype)
+        schema[name], data[name] = dtype, to_polars_series(values, dtype)
     node = in_memory(pl.DataFrame(data), schema, npartitions, positional)
     columns = tuple((c, Col(c, schema[c])) for c in labels)
     names = list(frame.index.names)

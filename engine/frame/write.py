@@ -1,10 +1,11 @@
-"""Frames to Parquet: a part per partition written where it is computed, then one commit by the caller."""
+"""Frames to Parquet: one part per partition, written where it is computed, then one commit. Internal to `frame`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
+import polars as pl
 import pyarrow as pa
 
 from howdah.engine.frame.state import FrameState, internal_name
@@ -14,12 +15,21 @@ from howdah.engine.relational.compiler.evaluate import as_polars
 from howdah.engine.relational.convert import frame_to_pandas
 from howdah.engine.relational.dtypes import DType
 from howdah.errors import SchemaError
+from howdah.io import begin_write
 
 
 @dataclass(frozen=True, slots=True)
 class PartitionWriter:
-    """Writes one partition: a module-level class, so that it pickles by name. Parts without rows write nothing,
-    except the first, which keeps the schema."""
+    """Write one partition. A module-level class, so that it pickles by name.
+
+    Partitions without rows write nothing, except the first, which keeps the schema.
+
+    Attributes
+    ----------
+    job : a `howdah.io.WriteJob`.
+    schema : (stored name, column of the partition, dtype) of each stored column.
+    metadata : pandas' metadata about index and columns.
+    """
 
     job: Any
     schema: tuple[tuple[str, str, DType], ...]
@@ -51,8 +61,6 @@ def _stored(values: Any, dtype: DType) -> Any:
 
 def write(rows: FrameState, url: str, *, overwrite: bool, index: bool | None, scheduler: Any) -> Any:
     """See `Collection.to_parquet`."""
-    from howdah.io import begin_write
-
     client = client_for(scheduler)
     job = begin_write(str(url), overwrite=overwrite, scratch=getattr(client, "scratch_root", None))
     try:
@@ -63,7 +71,7 @@ def write(rows: FrameState, url: str, *, overwrite: bool, index: bool | None, sc
         part = PartitionWriter(job, *_layout(rows, plan.schema, levels))
         parts = COMPILER.write(plan, part, scheduler)
         return job.commit([p for p in parts if p is not None])
-    except BaseException:  # a KeyboardInterrupt too must leave nothing behind
+    except BaseException:  # after a KeyboardInterrupt too nothing may stay
         job.abort()
         raise
 
@@ -78,8 +86,6 @@ def _layout(
             raise SchemaError(f"to_parquet: the column label {label!r} is not text: use rename or to_frame(name)")
         stored.append((label, internal_name(label), schema[internal_name(label)]))
     index = list(zip(rows.index, rows.level_names())) if levels else []
-    import polars as pl
-
     empty = pl.DataFrame(schema={n: d.polars for n, d in schema.items()})
     pairs = [(level.label, name) for level, name in index]
     frame = frame_to_pandas(empty, schema, [(label, source) for label, source, _ in stored], pairs)
