@@ -1,7 +1,8 @@
 """howdah seats Python on Hadoop: `import howdah as hd`.
 
-The face of the house: it re-exports what a user writes and holds nothing of its own but the errors and the
-configuration. Names are imported on first use, so that `import howdah` stays far under 0.2 s.
+Re-exports what a user writes, and holds nothing of its own but errors, the version and the rule for waits between
+attempts. Names are imported on first use, so that `import howdah` takes far less than 0.2 s. Nothing below imports this
+module; its leaves (`howdah.errors`, `howdah.version`, `howdah.backoff`) import nothing of howdah.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
         wait,
         worker_client,
     )
+    from howdah.engine.client.account import account
     from howdah.engine.coordination import Event, Lock, Queue, Semaphore, Variable
     from howdah.engine.delayed.compute import compute, persist
     from howdah.engine.delayed.delayed import Delayed, delayed
@@ -56,6 +58,7 @@ _HOME = {
     "Specification": "howdah.yarn_app",
     "Variable": "howdah.engine.coordination",
     "YarnCluster": "howdah.yarn_app",
+    "account": "howdah.engine.client.account",
     "annotate": "howdah.engine.graph.annotations",
     "as_completed": "howdah.engine.api",
     "compute": "howdah.engine.delayed.compute",
@@ -92,6 +95,7 @@ __all__ = [
     "Specification",
     "Variable",
     "YarnCluster",
+    "account",
     "annotate",
     "as_completed",
     "compute",

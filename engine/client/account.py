@@ -1,7 +1,7 @@
-"""What a piece of work cost the cluster: `account(client)` around any number of computes, and a table to print.
+"""Accounts: the cost of a piece of work on a cluster, by `account(client)` around any number of computes.
 
-The difference of the scheduler's own accounts (`Client.summary`) before and after, so work of other clients in the
-meantime counts too. Nothing is collected that would not be otherwise.
+The difference of the scheduler's own accounts (`Client.summary`) before and after, so the work of other clients in the
+meantime counts too. Nothing is collected that would not be otherwise. For users, as `howdah.account`.
 """
 
 from __future__ import annotations
@@ -16,15 +16,29 @@ FIELDS = ("tasks", "runs", "seconds", "inputs_local", "inputs_moved", "bytes_nod
 
 
 class Summarised(Protocol):
+    """A client, as far as it is needed here."""
+
     def summary(self) -> dict[str, Any]: ...
 
 
 @dataclass
 class Account:
-    """Filled in when the block of `account` ends.
+    """The cost of a block, filled in when the block of `account` ends; `print` shows it as a table.
 
-    wall : seconds of the block. parts : per layer name the FIELDS' growth: tasks completed, runs, slots' seconds, bytes
-    of inputs that were at hand and that moved between workers, bytes read from outside by where that was.
+    Attributes
+    ----------
+    wall
+        Seconds that the block took.
+    slots
+        The number of slots of the cluster at the end.
+    parts
+        By the name of layers, the growth of each of `FIELDS`: tasks completed, runs, seconds of slots, bytes of inputs
+        that were local and that were moved between workers, bytes read from outside by distance.
+
+    Examples
+    --------
+    >>> Account(wall=2.0, slots=1, parts={"inc": dict.fromkeys(FIELDS, 1)}).total("tasks")
+    1
     """
 
     wall: float = 0.0
@@ -32,10 +46,21 @@ class Account:
     parts: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def total(self, name: str) -> float:
+        """Return the sum of one of `FIELDS` over all layers.
+
+        Parameters
+        ----------
+        name
+            The field, as "seconds".
+
+        Returns
+        -------
+        float
+        """
         return sum(part[name] for part in self.parts.values())
 
     def __str__(self) -> str:
-        """A table, the longest part first."""
+        """Return a table, the longest part first."""
         busy = 100 * self.total("seconds") / (self.wall * self.slots) if self.wall and self.slots else 0.0
         read = sum(self.total(name) for name in ("bytes_node", "bytes_rack", "bytes_remote"))
         lines = [
@@ -55,8 +80,20 @@ class Account:
 
 @contextlib.contextmanager
 def account(client: Summarised) -> Iterator[Account]:
-    """What is done in this block, as an `Account` that is complete when the block ends.
+    """Account for the work of a `with` block.
 
+    Parameters
+    ----------
+    client
+        The client of the cluster.
+
+    Yields
+    ------
+    Account
+        Complete when the block ends.
+
+    Examples
+    --------
     >>> from howdah.engine.api import Client
     >>> with Client(n_workers=1) as client, account(client) as cost:
     ...     _ = client.gather(client.map(abs, range(10)))

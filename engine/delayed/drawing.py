@@ -41,7 +41,14 @@ class Box:
 
 
 class Drawing:
-    """The picture of a graph: notebooks show it, `save` writes it, and `svg` is its text."""
+    """The picture of a graph: notebooks show it, `save` writes it, and `svg` is its text.
+
+    Examples
+    --------
+    >>> picture = Drawing([Box("load"), Box("clean", [0], row=1)])
+    >>> picture.save("graph.html").name, picture.svg.count("<rect")
+    ('graph.html', 2)
+    """
 
     def __init__(self, boxes: Sequence[Box]) -> None:
         self.boxes = list(boxes)

@@ -1,7 +1,7 @@
-"""Where graphs are run: what every collection's `compute` and `persist` call.
+"""`compute_graph` and `persist_graph`, which every collection's `compute` and `persist` call.
 
-With a client (the one given, or the current one) graphs run on its cluster; without, on threads of this process.
-Answers are the same either way.
+With a client (the given or the default one) graphs run on its cluster; without, on threads of this process. Results are
+the same either way.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ from howdah.errors import InputError, bad_value, near
 
 
 class GraphClient(Protocol):
-    """What graphs need of a `Client`. The `results` of a `PersistedLayer` it returns have `values()` and `client`."""
+    """A `Client`, as far as graphs need it.
+
+    The `results` of a `PersistedLayer` that it returns have `values()` and `client`.
+    """
 
     def compute_graph(
         self, graph: Graph, targets: Sequence[TaskRange], progress: Progress | None
@@ -34,23 +37,34 @@ Scheduler: TypeAlias = GraphClient | Literal["threads", "inline", "processes"] |
 
 ALIASES = {"sync": "inline", "synchronous": "inline", "single-threaded": "inline", "threading": "threads",
                "multiprocessing": "processes"}  # fmt: skip
-"""dask's names for the same."""
+"""dask's names of the schedulers."""
 
 
 def compute_graph(
     graph: Graph, targets: Sequence[TaskRange], *, scheduler: Scheduler = None, progress: Progress | None = None
 ) -> list[list[Any]]:
-    """The values of each wanted span, in order.
+    """Compute a graph and return the values of each target range, in order.
 
     Parameters
     ----------
-    scheduler : a `Client`; "threads" (one per core) or "inline" (the calling thread) of this process; "processes" on
-        this machine; None is the current client, or "threads" when there is none.
-    progress : called now and then as progress(done tasks, all tasks, layer name), and once at the end.
+    graph
+        The layers; those that the targets do not need are left out.
+    targets
+        Ranges of items of its layers.
+    scheduler
+        A `Client`; "threads" (one per core) or "inline" (the calling thread) of this process; "processes" on this
+        machine; None is the default client, or "threads" when there is none.
+    progress
+        Called every 0.1 s as progress(done tasks, all tasks, layer name), and once at the end.
+
+    Returns
+    -------
+    list of lists
 
     Raises
     ------
-    Whatever a task raises, as it is, with notes that say which task and where.
+    InputError : an unknown scheduler. An exception of a task is raised as it is, with notes that name the task and its
+        worker.
 
     Examples
     --------
@@ -67,27 +81,41 @@ def compute_graph(
 
 
 def persist_graph(graph: Graph, targets: Sequence[TaskRange], *, scheduler: Scheduler = None) -> list[PersistedLayer]:
-    """Start computing the wanted spans, each a whole layer, and keep the results while the returned objects live.
+    """Start to compute layers and keep their results while the returned objects exist.
 
     With a client the call returns at once and the results stay on the workers; without, they are computed now and
-    stay in this process. Put what is returned into another graph's `held` to use it.
+    stay in this process. Another graph uses them by its `persisted`.
+
+    Parameters
+    ----------
+    graph
+        The layers.
+    targets
+        Ranges of all items of some layers.
+    scheduler
+        As for `compute_graph`.
+
+    Returns
+    -------
+    list of PersistedLayer
+        One for each target.
 
     Raises
     ------
-    InputError : a span that is not a whole layer.
+    InputError : a target is not a whole layer.
     """
-    for span in targets:
-        if (span.start, span.stop) != (0, graph.length(span.layer)):
-            raise InputError(f"wanted: items {span.start} to {span.stop}: only whole layers can be persisted")
+    for target in targets:
+        if (target.start, target.stop) != (0, graph.length(target.layer)):
+            raise InputError(f"targets: items {target.start} to {target.stop}: only whole layers can be persisted")
     client, threads = _resolve(scheduler)
     if client is None:
         values = compute_local(graph, targets, threads=threads)
-        return [PersistedLayer(span.layer, span.stop, InMemoryResults(v)) for span, v in zip(targets, values)]
+        return [PersistedLayer(t.layer, t.stop, InMemoryResults(v)) for t, v in zip(targets, values)]
     return client.persist_graph(for_cluster(client, graph, targets), targets)
 
 
 def _resolve(scheduler: Scheduler) -> tuple[GraphClient | None, int | None]:
-    """The client, or None and the number of threads for `compute_local`."""
+    """Return the client, or None and the number of threads for `compute_local`."""
     if scheduler is None:
         return get_default_client(), None
     if isinstance(scheduler, str):
@@ -102,20 +130,20 @@ def _resolve(scheduler: Scheduler) -> tuple[GraphClient | None, int | None]:
 
 
 def for_cluster(client: GraphClient, graph: Graph, targets: Sequence[TaskRange]) -> Graph:
-    """The layers that are needed, chains fused; what is held elsewhere goes along as values."""
+    """Return the needed layers, chains fused, with the values of results that are persisted elsewhere."""
     culled = graph.cull(targets)
     foreign = [held for held in culled.persisted.values() if getattr(held.results, "client", None) is not client]
     if foreign:
         layers = {held.layer: literal_layer(held) for held in foreign}
         culled.layers = {**layers, **culled.layers}
         culled.persisted = {key: held for key, held in culled.persisted.items() if key not in layers}
-    notes = active_annotations()
-    if notes is not None:
-        culled.layers = {key: _noted(layer, notes) for key, layer in culled.layers.items()}
+    annotations = active_annotations()
+    if annotations is not None:
+        culled.layers = {key: _annotated(layer, annotations) for key, layer in culled.layers.items()}
     return fuse(culled, targets)
 
 
-def _noted(layer: Layer, notes: Annotations) -> Layer:
-    """The layer with what is said where it is computed, as far as it was not said where it was written."""
-    fields = dict(notes.layer_fields()) | dict(layer.annotations)
-    return replace(layer, annotations=tuple(sorted(fields.items())), retries=layer.retries or notes.retries or 0)
+def _annotated(layer: Layer, active: Annotations) -> Layer:
+    """Return the layer with the annotations active at compute time; those of the layer itself take precedence."""
+    fields = dict(active.layer_fields()) | dict(layer.annotations)
+    return replace(layer, annotations=tuple(sorted(fields.items())), retries=layer.retries or active.retries or 0)

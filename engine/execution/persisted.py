@@ -1,4 +1,4 @@
-"""Results kept in this process for later graphs: what `persist` without a client gives."""
+"""Results stored in this process for later graphs: what `persist` without a client returns."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from howdah.errors import InputError
 
 
 class PersistedResults(Protocol):
-    """What a `PersistedLayer.results` can do: give the values of all its items. It keeps them while it lives."""
+    """The `results` of a `PersistedLayer`: they exist while this object does."""
 
-    def values(self) -> Sequence[Any]: ...
+    def values(self) -> Sequence[Any]:
+        """Return the values of all items."""
+        ...
 
 
 class InMemoryResults:
@@ -24,25 +26,26 @@ class InMemoryResults:
         self._values = values
 
     def values(self) -> Sequence[Any]:
+        """Return the values of all items."""
         return self._values
 
 
-def values_of(held: PersistedLayer) -> Sequence[Any]:
-    """The values of a held layer, brought here if they are elsewhere.
+def values_of(persisted: PersistedLayer) -> Sequence[Any]:
+    """Return the values of a persisted layer, fetched if they are elsewhere.
 
     Raises
     ------
-    InputError : nothing keeps them any more: `held` has been through a pickle, or its cluster is closed.
+    InputError : they are gone: the object was pickled, or its cluster is closed.
     """
-    if held.results is None:
+    if persisted.results is None:
         raise InputError(
-            f"held: the results of layer {held.layer.hex()} are not kept by anything in this process; "
+            f"the results of layer {persisted.layer.hex()} are not in this process, and no client of it has them; "
             "persist them again where they are needed"
         )
-    keeper: PersistedResults = held.results
-    return keeper.values()
+    results: PersistedResults = persisted.results
+    return results.values()
 
 
-def literal_layer(held: PersistedLayer) -> Layer:
-    """The same results as a layer with the values for arguments, for a cluster that does not hold them."""
-    return Layer("held", identity, held.n, args=[(value,) for value in values_of(held)], key=held.layer)
+def literal_layer(persisted: PersistedLayer) -> Layer:
+    """Return the same results as a layer with the values as arguments, for a cluster that does not have them."""
+    return Layer("persisted", identity, persisted.n, args=[(v,) for v in values_of(persisted)], key=persisted.layer)

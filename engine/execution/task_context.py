@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 
 class SlotOwner(Protocol):
-    """What is needed of the worker's slots."""
+    """The worker's slots, as far as a waiting task needs them."""
 
     def release_slot(self, work: Any) -> None: ...
 
@@ -23,7 +23,7 @@ class SlotOwner(Protocol):
 
 
 class SlotContext:
-    """One slot's thread, as the code that it runs sees it."""
+    """The slot of a thread, for the code that the thread runs."""
 
     def __init__(self, slots: SlotOwner) -> None:
         self.slots = slots
@@ -32,7 +32,7 @@ class SlotContext:
         self.seceded = False
 
     def ended(self) -> bool:
-        """The task has ended; whether the thread must end too, since another has its slot."""
+        """End the task; return whether the thread must end too, because another has its slot."""
         if not self.seceded:
             return False
         self.seceded, self.released = False, 0
@@ -40,64 +40,71 @@ class SlotContext:
         return True
 
 
-_here = threading.local()
+_thread = threading.local()
 
 
 def register_slot_thread(slots: SlotOwner) -> SlotContext:
-    """Said once by each slot's thread."""
-    _here.place = SlotContext(slots)
-    return _here.place  # type: ignore[no-any-return]
+    """Make the calling thread one of a slot. Called once by each."""
+    _thread.context = SlotContext(slots)
+    return _thread.context  # type: ignore[no-any-return]
 
 
 def in_task() -> bool:
-    """Whether this thread is running a task of a worker."""
-    place = getattr(_here, "place", None)
-    return place is not None and place.work is not None
+    """Return whether this thread is running a task of a worker."""
+    context = getattr(_thread, "context", None)
+    return context is not None and context.work is not None
 
 
 def current_task() -> Any:
-    """The work that this thread, a slot's, is doing; None on other threads and between runs."""
-    place: SlotContext | None = getattr(_here, "place", None)
-    return None if place is None else place.work
+    """Return the batch that this thread of a slot runs; None on other threads and between batches."""
+    context: SlotContext | None = getattr(_thread, "context", None)
+    return None if context is None else context.work
 
 
 @contextlib.contextmanager
 def slot_released() -> Iterator[None]:
-    """While this is entered on a slot's thread, another thread has the slot."""
-    place: SlotContext | None = getattr(_here, "place", None)
-    if place is None or place.work is None:
+    """Let another thread have the slot of this one during a `with` block."""
+    context: SlotContext | None = getattr(_thread, "context", None)
+    if context is None or context.work is None:
         yield
         return
-    place.released += 1
-    if place.released == 1:
-        place.slots.release_slot(place.work)
+    context.released += 1
+    if context.released == 1:
+        context.slots.release_slot(context.work)
     try:
         yield
     finally:
-        place.released -= 1
-        if not place.released:
-            place.slots.reacquire_slot(True)
+        context.released -= 1
+        if not context.released:
+            context.slots.reacquire_slot(True)
 
 
 def secede() -> None:
-    """Leave the slot to another task from here on; `rejoin` takes one again. Outside of a task it does nothing.
+    """Leave the slot of this task to others from here on; `rejoin` takes one again.
 
-    Waiting for futures needs no `secede`: a wait gives the slot away by itself. It is for tasks that wait in other
-    ways (for a file, a socket), or run for as long as the cluster.
+    Waiting for futures needs no `secede`: a wait releases the slot by itself. It is for tasks that wait in other ways
+    (for a file, a socket), or run for as long as the cluster. Outside of a task it does nothing.
+
+    Examples
+    --------
+    >>> secede()
     """
-    place: SlotContext | None = getattr(_here, "place", None)
-    if place is not None and place.work is not None and not place.seceded:
-        place.released += 1
-        if place.released == 1:
-            place.slots.release_slot(place.work)
-        place.seceded = True
+    context: SlotContext | None = getattr(_thread, "context", None)
+    if context is not None and context.work is not None and not context.seceded:
+        context.released += 1
+        if context.released == 1:
+            context.slots.release_slot(context.work)
+        context.seceded = True
 
 
 def rejoin() -> None:
-    """Take a slot again after `secede`. Elsewhere it does nothing."""
-    place: SlotContext | None = getattr(_here, "place", None)
-    if place is not None and place.seceded:
-        place.seceded = False
-        place.released -= 1
-        if not place.released:
-            place.slots.reacquire_slot(True)
+    """Take a slot again after `secede`.
+
+    Waits until one is free. Outside of a task, or without `secede`, it does nothing.
+    """
+    context: SlotContext | None = getattr(_thread, "context", None)
+    if context is not None and context.seceded:
+        context.seceded = False
+        context.released -= 1
+        if not context.released:
+            context.slots.reacquire_slot(True)

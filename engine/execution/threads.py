@@ -1,8 +1,8 @@
-"""Graphs in this process: no sockets, no pickles. `inline` runs in the calling thread, `threads` on several.
+"""Execution of graphs in this process, without sockets and pickles: on the calling thread or on several.
 
-Tasks run depth first: what a finished task makes ready goes before what was ready already, and a value is dropped
-with its last use, so memory follows need. The first exception of a task ends the run and is raised as it is, with a
-note that names the task; tasks that are running then are waited for. Called by `engine.execute`.
+Tasks run depth first: those that a finished task makes ready run before those that were ready already, and a value is
+dropped after its last use, so memory stays small. The first exception of a task ends the run and is raised as it is,
+with a note that names the task, after the tasks that are running then have ended. Called by `dispatch`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from howdah.engine.protocol.layers import Key, Layer, OneToOne, TaskRange, input
 from howdah.engine.protocol.patterns import Wiring, wiring
 
 Progress: TypeAlias = Callable[[int, int, str], None]
-"""progress(done tasks, all tasks, name of the layer worked on): called now and then, and once at the end."""
+"""progress(done tasks, all tasks, name of the present layer): called every PROGRESS_INTERVAL, and once at the end."""
 
 PROGRESS_INTERVAL = 0.1
 """Seconds between two calls of a progress function."""
@@ -33,11 +33,20 @@ _EMPTY: Any = object()
 def compute_local(
     graph: Graph, targets: Sequence[TaskRange], *, threads: int | None = None, progress: Progress | None = None
 ) -> list[list[Any]]:
-    """The values of each wanted span.
+    """Compute a graph in this process and return the values of each target range.
 
     Parameters
     ----------
-    threads : 0 runs in the calling thread; None is one thread per core.
+    graph, targets
+        As for `dispatch.compute_graph`.
+    threads
+        0 runs in the calling thread; None is one thread per core.
+    progress
+        As for `dispatch.compute_graph`.
+
+    Returns
+    -------
+    list of lists
 
     Examples
     --------
@@ -48,7 +57,7 @@ def compute_local(
     >>> compute_local(graph, [graph.full_range(sums), TaskRange(squares, 3, 4)], threads=0)
     [[1, 13], [9]]
     """
-    work = _Work(graph.cull(targets), targets)
+    work = _Computation(graph.cull(targets), targets)
     if threads == 0:
         _inline(work, progress)
     else:
@@ -58,62 +67,62 @@ def compute_local(
     return [work.parts[span.layer].values[span.start : span.stop] for span in targets]
 
 
-class _Part:
-    """A layer that is being computed. Columns by item: `left` inputs that are missing, `uses` left of the value."""
+class _LayerProgress:
+    """The progress of a layer. By item: `missing` inputs (-1: it is not needed), remaining `uses` of the value."""
 
-    __slots__ = ("ins", "is_async", "layer", "left", "n", "out", "todo", "users", "uses", "values")
+    __slots__ = ("ins", "is_async", "layer", "missing", "n", "out", "todo", "users", "uses", "values")
 
     def __init__(self, layer: Layer | None, n: int) -> None:
         self.layer, self.n = layer, n
         self.values: list[Any] = [_EMPTY] * n
-        self.left = [-1] * n  # -1: nobody needs it
+        self.missing = [-1] * n
         self.uses = [0] * n
         self.users = 0  # items that need all of this layer and have not run
-        self.todo = n  # items without a value: counted for those who need all
-        self.ins: list[tuple[_Part, Any]] = []
-        self.out: list[tuple[_Part, Wiring]] = []
+        self.todo = n  # items without a value, for dependents of the whole layer
+        self.ins: list[tuple[_LayerProgress, Any]] = []
+        self.out: list[tuple[_LayerProgress, Wiring]] = []
         self.is_async = layer is not None and inspect.iscoroutinefunction(layer.fn)
 
 
-class _Work:
-    """What is to be done, with all its counts. Not thread-safe by itself."""
+class _Computation:
+    """The state of a computation: layers, counts and ready tasks. Not thread-safe by itself."""
 
-    def __init__(self, graph: Graph, wanted: Sequence[TaskRange]) -> None:
-        self.parts: dict[Key, _Part] = {}
-        self.ready: list[tuple[_Part, int]] = []
+    def __init__(self, graph: Graph, targets: Sequence[TaskRange]) -> None:
+        self.parts: dict[Key, _LayerProgress] = {}
+        self.ready: list[tuple[_LayerProgress, int]] = []
         self.done = self.total = 0
         self.name = ""
         for key, held in graph.persisted.items():
-            part = self.parts[key] = _Part(None, held.n)
+            part = self.parts[key] = _LayerProgress(None, held.n)
             part.values = list(values_of(held))
-            part.left, part.todo, part.uses = [0] * held.n, 0, [1] * held.n
+            part.missing, part.todo, part.uses = [0] * held.n, 0, [1] * held.n
         for key, layer in graph.layers.items():
-            part = self.parts[key] = _Part(layer, layer.n)
+            part = self.parts[key] = _LayerProgress(layer, layer.n)
             for dep in layer.deps:
                 source = self.parts[dep.layer]
                 part.ins.append((source, dep.pattern))
                 source.out.append((part, wiring(dep.pattern, layer.n, source.n)))
-        self._count(wanted)
+        self._count(targets)
 
-    def _count(self, wanted: Sequence[TaskRange]) -> None:
-        """Mark what is needed, depth first, so that the tasks without inputs come in the order of their users."""
-        for span in wanted:
+    def _count(self, targets: Sequence[TaskRange]) -> None:
+        """Mark the needed items, depth first, so that the tasks without inputs are in the order of their dependents."""
+        for span in targets:
             part = self.parts[span.layer]
             for item in range(span.start, span.stop):
                 part.uses[item] += 1
         stack = [
             (self.parts[span.layer], item)
-            for span in reversed(wanted)
+            for span in reversed(targets)
             for item in range(span.stop - 1, span.start - 1, -1)
         ]
         roots = []
         while stack:
             part, item = stack.pop()
-            if part.left[item] >= 0:
+            if part.missing[item] >= 0:
                 continue
             self.total += 1
             left = 0
-            needed: list[tuple[_Part, int]] = []
+            needed: list[tuple[_LayerProgress, int]] = []
             for source, pattern in part.ins:
                 if _every(pattern):
                     if source.users == 0:
@@ -126,7 +135,7 @@ class _Work:
                         if source.layer is not None:
                             left += 1
                             needed.append((source, i))
-            part.left[item] = left
+            part.missing[item] = left
             if left == 0:
                 roots.append((part, item))
             needed.reverse()
@@ -134,10 +143,10 @@ class _Work:
         roots.reverse()
         self.ready = roots
 
-    def call(self, part: _Part, item: int) -> Any:
-        """Run one task. Touches no counts, so threads may be in here together."""
+    def call(self, part: _LayerProgress, item: int) -> Any:
+        """Run one task. Reads no counts, so several threads may call this at once."""
         layer = part.layer
-        assert layer is not None  # held layers are never ready
+        assert layer is not None  # persisted layers are never ready
         inputs: list[Any] = []
         if layer.pass_inputs:
             for source, pattern in part.ins:
@@ -156,8 +165,8 @@ class _Work:
             error.add_note(f"while computing {layer.name}[{item}]")
             raise
 
-    def finish(self, part: _Part, item: int, value: Any) -> None:
-        """The task has its value: count down those who wait for it and what it used."""
+    def finish(self, part: _LayerProgress, item: int, value: Any) -> None:
+        """Store the value of a task; update the counts of its dependents and of its inputs."""
         self.done += 1
         if part.uses[item] or part.users:
             part.values[item] = value
@@ -195,14 +204,14 @@ def _every(pattern: Any) -> bool:
     return type(pattern).__name__ == "Broadcast"
 
 
-def _arrive(part: _Part, item: int, count: int, ready: list[tuple[_Part, int]]) -> None:
-    if part.left[item] > 0:
-        part.left[item] -= count
-        if part.left[item] == 0:
+def _arrive(part: _LayerProgress, item: int, count: int, ready: list[tuple[_LayerProgress, int]]) -> None:
+    if part.missing[item] > 0:
+        part.missing[item] -= count
+        if part.missing[item] == 0:
             ready.append((part, item))
 
 
-def _inline(work: _Work, progress: Progress | None) -> None:
+def _inline(work: _Computation, progress: Progress | None) -> None:
     due = time.monotonic() + PROGRESS_INTERVAL
     while work.ready:
         part, item = work.ready.pop()
@@ -213,9 +222,9 @@ def _inline(work: _Work, progress: Progress | None) -> None:
 
 
 class _Pool:
-    """Threads that share one `_Work`, until it is done or one task has raised."""
+    """Threads that share one computation, until it is done or one task has raised."""
 
-    def __init__(self, work: _Work, count: int) -> None:
+    def __init__(self, work: _Computation, count: int) -> None:
         self.work = work
         self.error: BaseException | None = None
         self.stop = False
@@ -259,7 +268,7 @@ class _Pool:
                     changed.notify_all()
 
 
-def _threads(work: _Work, count: int, progress: Progress | None) -> None:
+def _threads(work: _Computation, count: int, progress: Progress | None) -> None:
     if not work.total:
         return
     pool = _Pool(work, count)
@@ -271,7 +280,7 @@ def _threads(work: _Work, count: int, progress: Progress | None) -> None:
                 pool.changed.wait(PROGRESS_INTERVAL if progress is not None else None)
                 if progress is not None:
                     progress(work.done, work.total, work.name)
-    finally:  # an interrupt included: nothing new is begun, and no thread is left behind
+    finally:  # an interrupt included: no task is begun any more, and no thread is left
         with pool.changed:
             pool.stop = True
             pool.changed.notify_all()

@@ -165,7 +165,9 @@ class DataFrame(Operators, Collection):
         return out
 
     def drop(self, labels: Any = None, *, columns: Any = None, axis: Any = 0, errors: str = "raise") -> DataFrame:
-        """Leave out columns. (For rows, use a boolean mask.)
+        """Leave out columns.
+
+        For rows, use a boolean mask.
 
         Parameters
         ----------

@@ -1,6 +1,5 @@
-"""Graphs: layers, their keys and patterns, checking, culling and fusing them, and how they travel.
+"""Graphs of layers: their keys, checking, culling and fusing them, annotations, and their encoding for the wire.
 
-Called by collections, the client and the local executors; `layer` and `patterns` also by scheduler and workers. It
-promises that a graph is linear in its size to build, that equal content has equal keys in every process, and that
-two contents never share one.
+Called by collections, the client and local execution. Promises: building a graph is linear in its size; equal content
+has equal keys in every process, and two contents never share one.
 """

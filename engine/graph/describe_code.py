@@ -1,7 +1,7 @@
-"""How functions, methods and classes count in a content hash: by name and by code.
+"""Descriptions of functions, methods and classes for a content hash: their names and their code.
 
-What a worker imports is named by its module; what travels by value (``__main__``, notebooks, closures) also counts by
-the globals that it uses.
+What a worker imports is described by its module; what is pickled by value (``__main__``, notebooks, closures) also by
+the globals that it uses. Used by `keys`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def _function(walk: Walk, fn: types.FunctionType) -> None:
 
 
 def travels_by_value(obj: Any) -> bool:
-    """Whether cloudpickle sends the code itself, as a worker cannot import it."""
+    """Return whether cloudpickle sends the code itself, as a worker cannot import it."""
     module = getattr(obj, "__module__", None)
     if module is None or module == "__main__" or module not in sys.modules:
         return True
@@ -52,7 +52,7 @@ def _global_names(code: types.CodeType) -> set[str]:
 
 
 _CODE_DIGESTS: dict[int, tuple[weakref.ref[types.CodeType], bytes]] = {}
-"""By id, of code objects that live: they cannot change, and each costs some 20 us to describe."""
+"""By id, of live code objects: they cannot change, and each takes some 20 us to describe."""
 
 
 def _code(walk: Walk, code: types.CodeType) -> None:
@@ -98,6 +98,7 @@ def _module(walk: Walk, obj: types.ModuleType) -> None:
 
 
 def describe_class(walk: Walk, obj: type) -> None:
+    """Describe a class by its name, and by its attributes if it is pickled by value."""
     walk.text(b"Ty", f"{obj.__module__}:{obj.__qualname__}")
     if travels_by_value(obj) and obj.__module__ != "builtins":
         walk.each(b"o", obj.__mro__[1:], len(obj.__mro__) - 1)

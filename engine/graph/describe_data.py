@@ -1,4 +1,7 @@
-"""How data counts in a content hash: arrays and tables by their content, other objects as they would be pickled."""
+"""Descriptions of data for a content hash: arrays and tables by content, other objects as they would be pickled.
+
+Used by `keys`.
+"""
 
 from __future__ import annotations
 
@@ -77,7 +80,7 @@ def _arrow(walk: Walk, obj: Any) -> None:
 
 
 class _Sink(io.RawIOBase):
-    """A file that hashes what is written."""
+    """A file that feeds a hash."""
 
     def __init__(self, walk: Walk):
         self._write = walk.write
@@ -102,7 +105,7 @@ def _polars(walk: Walk, obj: Any) -> None:
 
 
 def anything(walk: Walk, obj: Any) -> None:
-    """Any other object: what it says itself, its dataclass fields, or how it would be pickled."""
+    """Describe any other object: by `__howdah_content__`, its dataclass fields, or how it would be pickled."""
     kind = type(obj)
     content = getattr(kind, "__howdah_content__", None)
     if content is not None:

@@ -1,7 +1,7 @@
-"""A layer as it travels: its spec for the scheduler, its code and its arguments as bytes that only workers open.
+"""Encoding of a layer: its spec for the scheduler, its code and its arguments as bytes that only workers open.
 
-The arguments of each item are a pickle of their own in one blob, so any run of items is a slice of it and nobody
-between client and worker has to open anything.
+The arguments of each item are a pickle of their own in one blob, so any range of items is a slice of it, and no process
+between client and worker has to open it.
 """
 
 from __future__ import annotations
@@ -30,8 +30,7 @@ class Encoded:
 
 
 def layer_spec(layer: Layer, code: bytes = b"", key: Key = b"") -> LayerSpec:
-    """All that the scheduler may know of a layer; it must have its key, or `key` is it. `code` is its function as it
-    travels.
+    """Return the spec of a layer for the scheduler; `key` is for a layer without one, `code` its pickled function.
 
     >>> spec = layer_spec(Layer("scan", abs, 3, hosts=[("a", "b"), (), ("a", "b")], key=b"k"))
     >>> spec.host_sets, spec.host_index
@@ -68,7 +67,7 @@ def annotated_spec(spec: LayerSpec, said: Mapping[str, Any]) -> LayerSpec:
 
 
 FIRST_PART = 4096
-"""Items whose arguments travel with their layer; those beyond follow: the first runs while the last is packed."""
+"""Items whose arguments are sent with their layer; the rest follow, so that the first run while the last are packed."""
 
 PART = 32_768
 """Items in each of the parts that follow."""
@@ -106,7 +105,7 @@ def encode(layer: Layer, first: int | None = None) -> Encoded:
 
 
 def encode_rest(layer: Layer, start: int) -> Iterator[tuple[int, array[int], bytes]]:
-    """(first item, offsets, arguments) of what of the layer's arguments follows it. Raises Unpicklable, as `encode`.
+    """Yield (first item, offsets, arguments) of the parts that follow item `start`. Raises Unpicklable, as `encode`.
 
     >>> layer = Layer("pow", pow, 3, args=[(2, 3), (4, 5), (6, 7)], key=b"k")
     >>> [(first, len(offsets)) for first, offsets, _ in encode_rest(layer, 1)]

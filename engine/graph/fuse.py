@@ -1,7 +1,7 @@
-"""Linear fusion: a chain of one-to-one layers becomes one layer, whose items cost one task and keep nothing between.
+"""Linear fusion: a chain of one-to-one layers becomes one layer, whose items cost one task and store nothing between.
 
-Only where nothing is lost by it: the inner layer has one dependant, nobody wants its results, and both get their
-inputs by position. The fused layer keeps the key of the last, since its results are the same.
+Only where nothing is lost by it: the inner layer has one dependent, its results are no target, and both take their
+inputs by position. The fused layer has the key of the last, since its results are the same. Called by `dispatch`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Fused:
 
 
 def fuse(graph: Graph, targets: Sequence[TaskRange]) -> Graph:
-    """The same results under the same keys, from fewer layers.
+    """Return a graph of fewer layers with the same results under the same keys.
 
     >>> from howdah.engine.protocol.layers import Dependency
     >>> graph = Graph()

@@ -1,7 +1,7 @@
 """Graphs: layers in topological order, checked as they are added, culled before they run.
 
-A `Graph` is what collections build and hand to `engine.execute`. Adding a layer is linear in its size, whatever the
-graph holds already. Layers are immutable; sharing them between graphs is free.
+Collections build a `Graph` and pass it to `engine.execution.dispatch`. Adding a layer is linear in its size, whatever
+the graph contains already. Layers are immutable; sharing them between graphs is free.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from howdah.errors import InputError
 
 
 class CollisionError(InputError):
-    """Two different contents under one key: an explicit key was given twice, or (2**-64) a hash collided."""
+    """Two different contents have one key: an explicit key was given twice, or (2**-64) a hash collided."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class PersistedLayer:
 
 
 class Graph:
-    """Layers by key, in topological order: a layer is added after everything that it needs.
+    """Layers by key, in topological order: a layer is added after its dependencies.
 
     `held` are layers whose results exist already, by key: other layers may depend on them.
 
@@ -69,14 +69,14 @@ class Graph:
             self.add(layer)
 
     def add(self, layer: Layer) -> Key:
-        """Check the layer, give it its key if it has none, and keep it. Returns the key.
+        """Check the layer, give it its key if it has none, and add it. Returns the key.
 
-        A layer that is there already is not added twice. What it depends on must have been added (or be `held`), so
+        A layer that is there already is not added twice. Its dependencies must have been added (or be `held`), so
         a cycle cannot be written.
 
         Raises
         ------
-        InputError : a dependency that is not there, lengths that do not fit the pattern, wrong numbers of arguments.
+        InputError : a dependency is missing, lengths do not fit the pattern, or there are arguments for other lengths.
         CollisionError : another layer has this key.
         """
         problem = _problem_of(layer, self.length)
@@ -102,7 +102,7 @@ class Graph:
         return None if held is None else held.n
 
     def full_range(self, key: Key) -> TaskRange:
-        """The span of all items of a layer."""
+        """Return the range of all items of a layer."""
         n = self.length(key)
         if n is None:
             raise InputError(f"layer {key.hex()} is not in the graph")
@@ -153,7 +153,7 @@ class Graph:
 
 
 def from_layers(layers: Iterable[Layer]) -> Graph:
-    """A graph of layers in any order, whose keys are given. A cycle is an `InputError` that names its layers.
+    """Return the graph of layers in any order, which have keys. A cycle is an `InputError` that names its layers.
 
     >>> from howdah.engine.protocol.layers import Dependency
     >>> a = Layer("a", abs, 1, deps=(Dependency(b"b", OneToOne()),), key=b"a")
@@ -213,5 +213,5 @@ def _problem_of(layer: Layer, length: Callable[[Key], int | None]) -> str | None
 
 
 def _alike(one: Layer, other: Layer) -> bool:
-    """Whether two layers of one key can be the same work: what is cheap to compare agrees."""
+    """Return whether two layers of one key can be the same work: whatever is cheap to compare agrees."""
     return one.n == other.n and one.deps == other.deps and one.pass_inputs == other.pass_inputs

@@ -1,7 +1,8 @@
-"""Placeholders for inputs inside literal arguments: how a layer with ``pass_inputs=False`` says where its inputs go.
+"""Placeholders for inputs inside literal arguments, for layers with ``pass_inputs=False``.
 
-`delayed` puts an `Input` wherever another task's result stands in an argument, at any depth. On a cluster it travels as
-a reference that the worker opens as the value itself (`comm.references`); in this process `fill` puts the value there.
+`delayed` puts an `Input` wherever another task's result stands in an argument, at any depth. On a cluster it is
+pickled as a reference that the worker opens as the value (`engine.serialization.references`); in this process `fill`
+inserts the value.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from howdah.engine.serialization.references import input_reference
 
 
 class Input:
-    """Stands for the item at `position` among the item's inputs from dependency number `dependency`."""
+    """The item at `position` among a task's inputs from dependency number `dependency`."""
 
     __slots__ = ("dependency", "position")
 
@@ -28,7 +29,7 @@ class Input:
 
 
 def fill(nest: Any, inputs: Sequence[Sequence[Any]]) -> Any:
-    """`nest` with every `Input` in lists, tuples, sets and dictionaries replaced by its value.
+    """Return `nest` with every `Input` in lists, tuples, sets and dictionaries replaced by its value.
 
     >>> fill(([Input(0, 1), 5], {"x": Input(1, 0)}), [["a", "b"], ["c"]])
     (['b', 5], {'x': 'c'})
@@ -37,9 +38,9 @@ def fill(nest: Any, inputs: Sequence[Sequence[Any]]) -> Any:
 
 
 def rebuilt(nest: Any, change: Callable[[Any], Any], kind: type) -> Any:
-    """A nest of lists, tuples, sets and dictionaries with `change` applied to every part of type `kind`.
+    """Return a nest of lists, tuples, sets and dictionaries with `change` applied to every part of type `kind`.
 
-    Containers without such a part are given back as they are. Anything else is not looked into.
+    Containers without such a part are returned as they are. Other objects are not searched.
     """
     made = type(nest)
     if made is kind:

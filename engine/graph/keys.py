@@ -1,15 +1,14 @@
 """Keys: the content hash of a function and its inputs, the same in every process and interpreter of one Python version.
 
-Equal content gives equal keys, so equal work of two users is done once. The other way round is what must never
-happen: two contents under one key would be a silent wrong answer. So where it is unclear whether a difference matters
-(the order of a dict, the chunks of an Arrow column, the class of a number) it does matter. What cannot be described
-at all gets a key of its own, never shared.
+Equal content gives equal keys, so equal work of two users is done once. The converse must never happen: two contents
+under one key would be a silent wrong answer. So where it is unclear whether a difference matters (the order of a dict,
+the chunks of an Arrow column, the class of a number), it does. Content that cannot be described has a unique key.
 
 Functions count by name *and* code (constants, defaults, closure values included), so an edited function is another;
 functions of ``__main__`` and of notebooks also by the globals that they use, as those travel with them.
 
-A class may define ``__howdah_content__(self) -> Any``: what to hash in place of the object's attributes. Anybody may
-call this module; it never raises for an odd object.
+A class may define ``__howdah_content__(self) -> Any``: what to hash in place of the object's attributes. A leaf of the
+engine; it never raises for an odd object.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ walk.FALLBACK.append(describe_data.anything)
 
 
 def content_hash(obj: Any) -> Key:
-    """16 bytes that stand for the content of `obj`.
+    """Return 16 bytes that identify the content of `obj`.
 
     >>> content_hash({"a": 1}) == content_hash({"a": 1})
     True
@@ -55,7 +54,7 @@ _numbers = itertools.count()
 
 
 def unique_key() -> Key:
-    """A key that nobody else has: this process's random bytes and a number. (The system's take 0.2 ms a time.)"""
+    """Return a key used nowhere else: random bytes of this process and a number. (`os.urandom` takes 0.2 ms.)"""
     return _prefix + next(_numbers).to_bytes(8, "little")
 
 
@@ -68,7 +67,7 @@ os.register_at_fork(after_in_child=_forked)
 
 
 def layer_key(layer: Layer) -> Key:
-    """The key that `Graph.add` gives to a layer: its function, length, dependencies and arguments.
+    """Return the key of a layer: the hash of its function, length, dependencies and arguments.
 
     Its name, preferred hosts, sizes and retries are not part of it. Impure layers get a random key.
     """

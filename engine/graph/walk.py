@@ -1,4 +1,4 @@
-"""Walking an object for its content hash: a hash that is fed tagged, self-delimiting descriptions.
+"""The walk over an object for its content hash: a hash over tagged, self-delimiting descriptions.
 
 How a type is described is looked up in KINDS (by type), then ROOTS (by the package that defines it), then FALLBACK;
 `keys` fills these. For this folder's modules only.
@@ -25,15 +25,18 @@ class Indescribable(Exception):
 class Walk:
     """Feeds a hash with tagged, self-delimiting descriptions of objects."""
 
-    def __init__(self) -> None:
+    def __init__(self, path: dict[int, int] | None = None) -> None:
         self._hash = hashlib.blake2b(_GENERATION, digest_size=16)
         self.write = self._hash.update
-        self._path: dict[int, int] = {}  # objects that are being described, by how deep they are: cycles end there
+        self._path = {} if path is None else path
+        """The depth of the objects that are being described, by id: cycles end there."""
 
     def digest(self) -> Key:
+        """Return the hash of all that was fed."""
         return self._hash.digest()
 
     def feed(self, obj: Any) -> None:
+        """Describe an object and all that it contains."""
         kind = type(obj)
         simple = _SIMPLE.get(kind)
         if simple is not None:
@@ -55,23 +58,25 @@ class Walk:
             del self._path[ident]
 
     def text(self, tag: bytes, text: str) -> None:
+        """Describe a text."""
         data = text.encode("utf-8", "surrogatepass")
         self.write(tag + b"%d:" % len(data))
         self.write(data)
 
     def raw(self, tag: bytes, data: Any) -> None:
+        """Describe a buffer."""
         self.write(tag + b"%d:" % memoryview(data).nbytes)
         self.write(data)
 
     def each(self, tag: bytes, items: Iterable[Any], count: int) -> None:
+        """Describe a number of items in order."""
         self.write(tag + b"%d," % count)
         for item in items:
             self.feed(item)
 
     def separate_digest(self, obj: Any) -> bytes:
-        """The digest of `obj` alone, for what has no order."""
-        walk = Walk()
-        walk._path = self._path
+        """Return the digest of `obj` alone, for containers without order."""
+        walk = Walk(self._path)
         walk.feed(obj)
         return walk.digest()
 
