@@ -219,7 +219,7 @@ def test_persisted_results_serve_later_graphs() -> None:
             [0, 1, 4, 9],
         ]
     assert ran == [0, 1, 2, 3]
-    with pytest.raises(InputError, match="not kept by anything in this process"):
+    with pytest.raises(InputError, match="are not in this process"):
         compute_graph(Graph(persisted={a: PersistedLayer(a, 4)}), [TaskRange(a, 0, 4)], scheduler="inline")
     with pytest.raises(InputError, match="only whole layers"):
         persist_graph(graph, [TaskRange(a, 0, 1)])
@@ -259,7 +259,7 @@ def test_the_current_client_computes_and_gets_culled_fused_graphs() -> None:
         assert compute_graph(later, [later.full_range(c)]) == [[3]]
     finally:
         remove_default_client(client)
-    assert client.seen == [["numbers+b"], ["numbers+b"], ["held", "c"]]
+    assert client.seen == [["numbers+b"], ["numbers+b"], ["persisted", "c"]]
 
 
 def test_an_unknown_executor_is_refused_with_the_near_one() -> None:
