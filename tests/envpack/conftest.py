@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 
 import howdah
-import howdah.engine
 from howdah.envpack import Archive, Environment
 from howdah.envpack.archive import pack_described
 from howdah.envpack.environment import describe
@@ -86,11 +85,10 @@ def venv(tmp_path_factory: pytest.TempPathFactory) -> Venv:
 
 @pytest.fixture(scope="session")
 def with_howdah(venv: Venv, tmp_path_factory: pytest.TempPathFactory) -> Venv:
-    """`venv` with howdah's face and engine in it, installed plainly. Shared: do not change it, `copy` it."""
+    """`venv` with howdah in it, installed plainly. Shared: do not change it, `copy` it."""
     made = venv.copy(tmp_path_factory.mktemp("envs") / "with-howdah")
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(Path(howdah.__file__).parent, made.site / "howdah", ignore=ignored)
-    shutil.copytree(Path(howdah.engine.__file__).parent, made.site / "howdah" / "engine", ignore=ignored)
     info = made.site / f"howdah-{howdah.__version__}.dist-info"
     info.mkdir()
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: howdah\nVersion: {howdah.__version__}\n\n")
@@ -142,7 +140,7 @@ packages = ["revenue_kit", "revenue_kit.core"]
 
 @pytest.fixture(scope="session")
 def make_project() -> Callable[[Path], None]:
-    """Makes a checkout whose folders are mapped to sub-packages, with package data, as howdah's own."""
+    """Makes a checkout whose folders are mapped to sub-packages, with package data."""
     return _make_project
 
 

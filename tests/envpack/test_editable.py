@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import howdah
+from howdah.envpack import describe_environment
 from howdah.envpack.distributions import InstalledDistribution, read_site
 from howdah.envpack.editable import resolve
 from howdah.errors import EnvironmentMismatch
@@ -107,17 +109,22 @@ def test_a_new_module_and_no_caches_or_tests(env: Venv, project: Path) -> None:
 
 
 def test_howdah_itself_in_its_checkout() -> None:
-    """The tests run on `pip install -e .`: four folders mapped to sub-packages."""
-    import howdah
-    from howdah.envpack import describe_environment
-
+    """The tests run on `pip install -e .`: the sub-packages are links inside the folder `howdah`."""
     environment = describe_environment()
     if "howdah" not in environment.editable:
         pytest.skip("howdah is installed plainly here")
-    found = names(environment)
-    assert {"howdah/__init__.py", "howdah/py.typed", "howdah/engine/__init__.py", "howdah/envpack/elf.py"} <= found
-    assert f"howdah-{howdah.__version__}.dist-info/METADATA" in found
-    assert not any(n.startswith(("engine/", "__editable__", "howdah/tests/")) for n in found)
+    root = Path(howdah.__file__).parent
+    found = {name for name in names(environment) if name.startswith("howdah/")}
+    parts = [path for path in root.rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    for link in ("engine", "io", "yarn_app", "envpack"):
+        parts += [
+            root / link / path.relative_to((root / link).resolve()) for path in (root / link).resolve().rglob("*")
+        ]
+    files = {str(path.relative_to(root.parent)) for path in parts if path.is_file() and "__pycache__" not in path.parts}
+    assert found == files
+    assert {"howdah/py.typed", "howdah/envpack/elf.py", "howdah/yarn_app/mini/pom.xml"} <= found
+    assert f"howdah-{howdah.__version__}.dist-info/METADATA" in names(environment)
+    assert not any(n.startswith(("engine/", "__editable__", "howdah/tests/")) for n in names(environment))
 
 
 # -- what other installers leave
