@@ -51,7 +51,7 @@ def members(environment: Environment, python: Interpreter, scratch: str) -> list
             warnings.simplefilter("ignore", UserWarning)
             everything = CondaEnv.from_prefix(environment.prefix, ignore_editable_packages=True)
             kept = [f for f in everything.files if f.target not in gone and _keeps(f, own, python)]
-            CondaEnv(everything.prefix, kept, everything._excluded_files).pack(output=scratch, format="no-archive")
+            CondaEnv(everything.prefix, kept).pack(output=scratch, format="no-archive")
     except conda_pack.CondaPackException as error:
         raise EnvironmentMismatch(f"conda-pack cannot pack {environment.prefix}: {error}") from error
     staged = list(_staged(scratch))

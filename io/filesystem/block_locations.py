@@ -1,8 +1,9 @@
-"""Where the bytes of files are: block locations, and the hosts that a byte range should be read on.
+"""Block locations of files, and the preferred hosts of a byte range.
 
-Three providers, tried in this order and remembered per file system: `NameNodeRpc` (a folder's files with all their
-blocks in one call per page of the listing), `WebHdfs` (one call per file), and none (local files). A provider that the
-cluster does not allow is told in the log once; the work goes on without locality, never fails for the lack of it.
+For `filesystem` and for readers. Three providers, tried in this order and remembered per file system: `NameNodeRpc` (a
+folder's files with all their blocks in one call per page of the listing), `WebHdfs` (one call per file), and none
+(local files). It promises: a provider that the cluster does not allow is logged once, and work goes on without
+locality; it never fails for the lack of it.
 """
 
 from __future__ import annotations
@@ -33,10 +34,10 @@ MOST_HOSTS = 3
 
 
 def preferred_hosts(blocks: Iterable[Block], start: int, end: int, *, salt: int = 0) -> tuple[str, ...]:
-    """The hosts that hold most of the bytes `start` to `end` (exclusive), best first, three at most.
+    """Return the hosts that hold most of the bytes `start` to `end` (exclusive), best first, three at most.
 
-    ``localhost`` is no host that anybody else could be sent to, and is dropped. Hosts that hold equally much come in an
-    order that depends on `salt` and `start` alone: the same every time, and not the same host first for every file.
+    ``localhost`` means another host to every reader, and is left out. Hosts that hold equally much come in an order
+    that depends on `salt` and `start` alone: the same every time, and not the same host first for every file.
 
     >>> blocks = [Block(0, 100, ("a", "b")), Block(100, 100, ("b", "c"))]
     >>> preferred_hosts(blocks, 40, 200)
@@ -54,13 +55,15 @@ def preferred_hosts(blocks: Iterable[Block], start: int, end: int, *, salt: int 
 
 
 class BlockLocations(Protocol):
-    """A provider. `listing` is a folder's entries (or a file's own) with blocks; raises `NotSupported` if it cannot."""
+    """A provider of block locations."""
 
-    def listing(self, path: str) -> list[FileInfo]: ...
+    def listing(self, path: str) -> list[FileInfo]:
+        """Return a folder's entries (or a file's own) with blocks. Raises `NotSupported` if the cluster refuses."""
+        ...
 
 
 class NameNodeLocations:
-    """One connection per question: questions are few (one per folder), and idle connections would be closed anyway."""
+    """Block locations by NameNode RPC; a connection per listing, as they are few and idle ones would be closed."""
 
     def __init__(self, filesystem: FileSystem) -> None:
         nodes = filesystem.config.namenodes(filesystem.authority)
@@ -68,12 +71,13 @@ class NameNodeLocations:
         self._security = filesystem.config.get("hadoop.security.authentication") or "simple"
 
     def listing(self, path: str) -> list[FileInfo]:
+        """Return entries with blocks; raises the NameNode's errors."""
         with NameNodeRpc(self._addresses, hdfs_user(), self._security) as namenode:
             return list(namenode.listing(path))
 
 
 class WebHdfsLocations:
-    """The listing by the file system's own client, then one call per file."""
+    """Block locations by WebHDFS: a listing by the file system's own client, then one call per file."""
 
     _THREADS = 8
 
@@ -82,11 +86,12 @@ class WebHdfsLocations:
         self._web = WebHdfs(filesystem.config.namenodes(filesystem.authority), filesystem.config, hdfs_user())
 
     def listing(self, path: str) -> list[FileInfo]:
+        """Return entries with blocks; raises WebHDFS' errors."""
         entries = self._filesystem.ls(path)
         files = [entry for entry in entries if not entry.is_dir]
         if not files:
             return entries
-        first = self._web.blocks(files[0].path, files[0].size)  # says once, not 8 times, that it is not allowed
+        first = self._web.blocks(files[0].path, files[0].size)  # a refusal is logged once, not 8 times
         with ThreadPoolExecutor(self._THREADS, thread_name_prefix="howdah-locate") as pool:
             rest = pool.map(lambda file: self._web.blocks(file.path, file.size), files[1:])
             blocks = dict(zip((file.path for file in files), [first, *rest]))
@@ -99,17 +104,17 @@ _chosen_lock = threading.Lock()
 
 
 def locate_listing(filesystem: FileSystem, path: str) -> list[FileInfo] | None:
-    """A folder's entries with block locations, sorted by name; None where no provider can be used.
+    """Return a folder's entries with block locations, sorted by name; None where no provider can be used.
 
     Raises
     ------
     FileNotFoundError, OSError, RuntimeError
-        As the provider raises it: `FileSystem` is patient and translates.
+        The provider's error: `FileSystem` retries and translates.
     """
     if filesystem.scheme != "hdfs":  # a viewfs path is on many NameNodes: no locality yet
         return None
     with _chosen_lock:
-        # who takes WebHDFS as the client is outside the RPC network
+        # a user who chose WebHDFS as the client is outside the RPC network
         number = _chosen.get(filesystem, int(filesystem.client_name == "webhdfs"))
     while number < len(_PROVIDERS):
         try:
@@ -122,7 +127,7 @@ def locate_listing(filesystem: FileSystem, path: str) -> list[FileInfo] | None:
             return None
         except NotSupported as error:
             number += 1
-            then = "WebHDFS is asked" if number < len(_PROVIDERS) else "tasks are placed without regard to blocks"
+            then = "WebHDFS is tried" if number < len(_PROVIDERS) else "tasks are placed without regard to blocks"
             logger.info("%s: %s; %s", filesystem.root_url, error, then)
             with _chosen_lock:
                 _chosen[filesystem] = number
@@ -130,17 +135,17 @@ def locate_listing(filesystem: FileSystem, path: str) -> list[FileInfo] | None:
 
 
 def locate(filesystem: FileSystem, paths: str | Sequence[str]) -> dict[str, list[Block]]:
-    """Blocks of a file, of a folder's files, or of some files; folders in which several files lie are asked once."""
+    """Return path -> blocks of a file, of a folder's files, or of some files; a folder of several is listed once."""
     if isinstance(paths, str):
         entries = filesystem.ls(paths, locate=True)
     else:
-        wanted: dict[str, list[str]] = defaultdict(list)
+        by_folder: dict[str, list[str]] = defaultdict(list)
         for path in paths:
-            wanted[posixpath.dirname(path)].append(path)
+            by_folder[posixpath.dirname(path)].append(path)
         entries = []
-        for folder, files in wanted.items():
-            asked = [folder] if len(files) > 1 else files
-            found = {entry.path: entry for each in asked for entry in filesystem.ls(each, locate=True)}
+        for folder, files in by_folder.items():
+            listed = [folder] if len(files) > 1 else files
+            found = {entry.path: entry for each in listed for entry in filesystem.ls(each, locate=True)}
             entries += [found[path] if path in found else filesystem.info(path) for path in files]
     return {
         entry.path: list(

@@ -1,7 +1,7 @@
-"""The clients under a `FileSystem`: local files, hdfs-native, and whatever else fsspec reaches. Chosen in one place.
+"""The clients under a `FileSystem`: local files, hdfs-native, and what else fsspec reaches. Chosen in one place.
 
-For `howdah.io.filesystem.filesystem` alone, which adds patience, howdah's errors and pickling. A client raises what
-its library raises. All of them promise the same: `rename` never overwrites and never moves *into* a folder; `create`
+For `howdah.io.filesystem.filesystem` alone, which adds retries, howdah's errors and pickling. A client raises its
+library's own errors. All of them promise the same: `rename` never overwrites and never moves *into* a folder; `create`
 refuses a path that exists or whose folder is gone, so a late writer cannot bring an ended job's folder back.
 """
 
@@ -27,23 +27,49 @@ _STEP = 8 << 20
 
 
 class StorageClient(Protocol):
-    """What a `FileSystem` needs. Paths are plain, without scheme and authority."""
+    """The operations that a `FileSystem` needs. Paths are plain, without scheme and authority."""
 
     fsspec: Any
 
-    def info(self, path: str) -> FileInfo: ...
-    def ls(self, path: str) -> list[FileInfo]: ...
-    def open(self, path: str, mode: str) -> BinaryIO: ...
-    def read_ranges(self, path: str, ranges: Iterable[Range], size: int, sink: Sink) -> None: ...
-    def create(self, path: str, data: memoryview, block_size: int | None) -> None: ...
-    def replace(self, source: str, target: str) -> None: ...
-    def mkdir(self, path: str, parents: bool) -> None: ...
-    def rename(self, source: str, target: str) -> None: ...
-    def delete(self, path: str, recursive: bool) -> None: ...
+    def info(self, path: str) -> FileInfo:
+        """Return the record of a file or folder."""
+        ...
+
+    def ls(self, path: str) -> list[FileInfo]:
+        """Return the entries of a folder, in any order."""
+        ...
+
+    def open(self, path: str, mode: str) -> BinaryIO:
+        """Open a binary file: ``rb``, ``wb`` or ``ab``."""
+        ...
+
+    def read_ranges(self, path: str, ranges: Iterable[Range], size: int, sink: Sink) -> None:
+        """Deliver byte ranges to `sink`; `StorageError` where the file has another length than `size`."""
+        ...
+
+    def create(self, path: str, data: memoryview, block_size: int | None) -> None:
+        """Write a new file. Raises `FileExistsError`, and `FileNotFoundError` without its folder."""
+        ...
+
+    def replace(self, source: str, target: str) -> None:
+        """Rename a file, also over another one."""
+        ...
+
+    def mkdir(self, path: str, parents: bool) -> None:
+        """Make a folder; with `parents` those above too, and one that is there is fine."""
+        ...
+
+    def rename(self, source: str, target: str) -> None:
+        """Move a file or folder; `FileExistsError` where `target` is there."""
+        ...
+
+    def delete(self, path: str, recursive: bool) -> None:
+        """Delete a file, or a folder, with all in it where `recursive`."""
+        ...
 
 
 class LocalClient:
-    """Files of this machine."""
+    """Files of this machine. The methods are `StorageClient`'s."""
 
     def __init__(self) -> None:
         from fsspec.implementations.local import LocalFileSystem
@@ -51,9 +77,11 @@ class LocalClient:
         self.fsspec = LocalFileSystem(auto_mkdir=False, skip_instance_cache=True)
 
     def info(self, path: str) -> FileInfo:
+        """Return the record of a file or folder."""
         return _local_info(path, os.stat(path))
 
     def ls(self, path: str) -> list[FileInfo]:
+        """Return the entries of a folder, in any order."""
         found = []
         with os.scandir(path) as entries:
             for entry in entries:
@@ -64,28 +92,34 @@ class LocalClient:
         return found
 
     def open(self, path: str, mode: str) -> BinaryIO:
+        """Open a binary file."""
         return open(path, mode)  # type: ignore[return-value]  # modes are binary ones
 
     def read_ranges(self, path: str, ranges: Iterable[Range], size: int, sink: Sink) -> None:
+        """Deliver byte ranges to `sink`."""
         with open(path, "rb") as file:
             _check_size(path, os.fstat(file.fileno()).st_size, size)
             for offset, length in ranges:
                 sink(offset, os.pread(file.fileno(), length, offset))
 
     def create(self, path: str, data: memoryview, block_size: int | None) -> None:
+        """Write a new file."""
         with open(path, "xb") as file:
             file.write(data)
 
     def replace(self, source: str, target: str) -> None:
+        """Rename a file, also over another one."""
         os.replace(source, target)
 
     def mkdir(self, path: str, parents: bool) -> None:
+        """Make a folder."""
         if parents:
             os.makedirs(path, exist_ok=True)
         else:
             os.mkdir(path)
 
     def rename(self, source: str, target: str) -> None:
+        """Move a file or folder; never over another."""
         if os.path.isdir(source):
             if os.path.lexists(target):  # os.rename would replace an empty folder
                 raise FileExistsError(target)
@@ -103,6 +137,7 @@ class LocalClient:
             os.unlink(source)
 
     def delete(self, path: str, recursive: bool) -> None:
+        """Delete a file or folder."""
         if not os.path.isdir(path) or os.path.islink(path):
             os.unlink(path)
         elif recursive:
@@ -117,14 +152,14 @@ def _local_info(path: str, stat: os.stat_result) -> FileInfo:
 
 
 class NativeClient:
-    """HDFS without a JVM, by hdfs-native. It is given our configuration: it cannot substitute variables itself."""
+    """HDFS without a JVM, by hdfs-native. It gets our configuration: it cannot substitute variables itself."""
 
     def __init__(self, url: str, properties: Mapping[str, str]) -> None:
         from hdfs_native import Client
         from hdfs_native.fsspec import HdfsFileSystem, ViewfsFileSystem
 
         namenodes = len(properties.get(f"dfs.ha.namenodes.{url.partition('://')[2]}", "").split(","))
-        # hdfs-native alone is patient for 3 minutes, silently. `FileSystem` is patient instead, and tells; libraries
+        # hdfs-native alone retries for 3 minutes and logs nothing. `FileSystem` retries instead, and logs; libraries
         # that use the fsspec object have some 20 seconds.
         given = {
             **properties,
@@ -132,7 +167,7 @@ class NativeClient:
             "dfs.client.failover.sleep.base.millis": "50",
             "dfs.client.failover.sleep.max.millis": "500",
         }
-        patient = {
+        with_retries = {
             **properties,
             "dfs.client.failover.max.attempts": "6",
             "dfs.client.failover.sleep.max.millis": "4000",
@@ -144,20 +179,24 @@ class NativeClient:
         kind = ViewfsFileSystem if url.startswith("viewfs:") else HdfsFileSystem
         authority = url.partition("://")[2]
         host, _, port = authority.partition(":")
-        self.fsspec = kind(host or None, int(port) if port else None, skip_instance_cache=True, **patient)
+        self.fsspec = kind(host or None, int(port) if port else None, skip_instance_cache=True, **with_retries)
 
     def info(self, path: str) -> FileInfo:
+        """Return the record of a file or folder."""
         return _native_info(self._client.get_file_info(path))
 
     def ls(self, path: str) -> list[FileInfo]:
+        """Return the entries of a folder, in any order."""
         return [_native_info(status) for status in self._client.list_status(path, False)]
 
     def open(self, path: str, mode: str) -> BinaryIO:
+        """Open a binary file."""
         if mode == "rb":
             return cast(BinaryIO, self._client.read(path))
         return self.fsspec.open(path, mode)  # type: ignore[no-any-return]
 
     def read_ranges(self, path: str, ranges: Iterable[Range], size: int, sink: Sink) -> None:
+        """Deliver byte ranges to `sink`."""
         reader = self._client.read(path)
         _check_size(path, len(reader), size)  # reading beyond the end is a panic in hdfs-native
         for offset, length in ranges:
@@ -169,6 +208,7 @@ class NativeClient:
                 raise ConnectionError(f"early eof: {position - offset} of {length} bytes at {offset}")
 
     def create(self, path: str, data: memoryview, block_size: int | None) -> None:
+        """Write a new file."""
         from hdfs_native import WriteOptions
 
         options = WriteOptions(
@@ -180,19 +220,23 @@ class NativeClient:
         )
         file = self._client.create(path, options)
         for start in range(0, len(data), _STEP):
-            file.write(data[start : start + _STEP])  # what fails is not closed: that would wait 12 s for its blocks
+            file.write(data[start : start + _STEP])  # not closed after an error: that would wait 12 s for its blocks
         file.close()
 
     def replace(self, source: str, target: str) -> None:
+        """Rename a file, also over another one."""
         self._client.rename(source, target, True)
 
     def mkdir(self, path: str, parents: bool) -> None:
+        """Make a folder."""
         self._client.mkdirs(path, self._permissions, parents)
 
     def rename(self, source: str, target: str) -> None:
+        """Move a file or folder; never over another."""
         self._client.rename(source, target, False)
 
     def delete(self, path: str, recursive: bool) -> None:
+        """Delete a file or folder."""
         if not self._client.delete(path, recursive):
             raise FileNotFoundError(path)
 
@@ -208,9 +252,11 @@ class FsspecClient:
         self.fsspec = fsspec
 
     def info(self, path: str) -> FileInfo:
+        """Return the record of a file or folder."""
         return self._record(self.fsspec.info(path))
 
     def ls(self, path: str) -> list[FileInfo]:
+        """Return the entries of a folder, in any order."""
         self.fsspec.invalidate_cache()
         return [self._record(entry) for entry in self.fsspec.ls(path, detail=True)]
 
@@ -218,13 +264,16 @@ class FsspecClient:
         when = entry.get("mtime", entry.get("modificationTime", 0))
         nanoseconds = int(when.timestamp() * 1e9) if hasattr(when, "timestamp") else int(when) * 1_000_000
         is_dir = entry["type"] == "directory"
-        path = self.fsspec._strip_protocol(entry["name"])
-        return FileInfo(path, 0 if is_dir else int(entry["size"] or 0), nanoseconds, is_dir)
+        return FileInfo(
+            "/" + str(entry["name"]).strip("/"), 0 if is_dir else int(entry["size"] or 0), nanoseconds, is_dir
+        )
 
     def open(self, path: str, mode: str) -> BinaryIO:
+        """Open a binary file."""
         return self.fsspec.open(path, mode)  # type: ignore[no-any-return]
 
     def read_ranges(self, path: str, ranges: Iterable[Range], size: int, sink: Sink) -> None:
+        """Deliver byte ranges to `sink`."""
         _check_size(path, self.info(path).size, size)
         with self.fsspec.open(path, "rb") as file:
             for offset, length in ranges:
@@ -235,6 +284,7 @@ class FsspecClient:
                 sink(offset, data)
 
     def create(self, path: str, data: memoryview, block_size: int | None) -> None:
+        """Write a new file."""
         if self.fsspec.exists(path):
             raise FileExistsError(path)
         if not self.fsspec.isdir(path.rpartition("/")[0] or "/"):
@@ -244,6 +294,7 @@ class FsspecClient:
                 file.write(bytes(data[start : start + _STEP]))
 
     def replace(self, source: str, target: str) -> None:
+        """Rename a file, also over another one."""
         self.info(source)  # before anything is removed
         if self.fsspec.exists(target):
             self.fsspec.rm(target)
@@ -251,19 +302,22 @@ class FsspecClient:
         self.fsspec.invalidate_cache()
 
     def mkdir(self, path: str, parents: bool) -> None:
+        """Make a folder."""
         if parents:
             self.fsspec.makedirs(path, exist_ok=True)
         else:
             self.fsspec.mkdir(path, create_parents=False)
 
     def rename(self, source: str, target: str) -> None:
+        """Move a file or folder; never over another."""
         if self.fsspec.exists(target):
             raise FileExistsError(target)
-        self.info(source)  # says which of the two is missing
+        self.info(source)  # its error names the missing one
         self.fsspec.mv(source, target)
         self.fsspec.invalidate_cache()
 
     def delete(self, path: str, recursive: bool) -> None:
+        """Delete a file or folder."""
         self.info(path)
         self.fsspec.rm(path, recursive=recursive)
         self.fsspec.invalidate_cache()
@@ -278,7 +332,7 @@ def _check_size(path: str, there: int, expected: int) -> None:
 
 
 def choose_client(environ: Mapping[str, str] | None = None) -> str:
-    """The HDFS client to use: ``hdfs-native`` unless `HOWDAH_HDFS_CLIENT` says otherwise. The only place that decides.
+    """Choose the HDFS client: ``hdfs-native`` unless `HOWDAH_HDFS_CLIENT` names another. The only place that chooses.
 
     hdfs-native is the default because it needs no JVM in the workers; ``pyarrow`` (libhdfs and a JVM) reads what it
     cannot; ``webhdfs`` is for machines outside the RPC network.
@@ -294,7 +348,7 @@ def choose_client(environ: Mapping[str, str] | None = None) -> str:
 
 
 def make_client(name: str, url: str, config: HadoopConfig) -> StorageClient:
-    """A client for the file system `url` (``file://`` or ``hdfs://authority``)."""
+    """Make a client for the file system `url` (``file://`` or ``hdfs://authority``)."""
     if url == "file://":
         return LocalClient()
     if name == "hdfs-native":

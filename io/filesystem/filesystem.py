@@ -1,8 +1,9 @@
-"""`FileSystem`: one small face over local files and HDFS, and `open_filesystem`, which finds it for a URL.
+"""`FileSystem`: one small interface to local files and HDFS, and `open_filesystem`, which finds it for a URL.
 
-For everybody above `io`, and for users. It promises: it can be pickled and is a few hundred bytes then; its client is
-opened where it is first used, once per process, and never used across a fork; a NameNode that restarts is waited for
-(`retry.RETRY_SECONDS`); errors are howdah's and name the path. Paths are plain: what comes after scheme and authority.
+For everybody above `io`, and for users. It promises: it can be pickled, to a few hundred bytes; its client is opened
+where it is first used, once per process, and never used across a fork; transient errors are retried, so a NameNode may
+restart (`retry.RETRY_SECONDS`); errors are howdah's and name the path. Paths are plain: what follows scheme and
+authority.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from urllib.parse import unquote
 
 from howdah.errors import HadoopNotFound, PathExists, PathMissing, bad_value
 from howdah.io.filesystem import retry
+from howdah.io.filesystem.block_locations import locate, locate_listing
 from howdah.io.filesystem.clients import Range, Sink, StorageClient, choose_client, make_client
 from howdah.io.hadoop.config import HadoopConfig, load_hadoop_config
 from howdah.io.hadoop.records import Block, FileInfo
@@ -28,14 +30,18 @@ _MAGIC = re.compile(r"[*?\[]")
 
 
 class FileSystem:
-    """Local files or one HDFS. Made by `open_filesystem`; safe to use from many threads.
+    """Local files or one HDFS. Made by `open_filesystem`; safe to use from several threads.
 
     Attributes
     ----------
-    scheme : ``"file"``, ``"hdfs"`` or ``"viewfs"``.
-    root_url : ``file://`` or ``hdfs://authority``; a path appended to it is a URL that `open_filesystem` understands.
-    client_name : which client is under it (`howdah.io.filesystem.clients.CLIENTS`, or ``local``).
-    config : Hadoop's configuration, as far as this file system needs it.
+    scheme
+        ``"file"``, ``"hdfs"`` or ``"viewfs"``.
+    root_url
+        ``file://`` or ``hdfs://authority``; a path appended to it is a URL that `open_filesystem` understands.
+    client_name
+        Which client is under it (`howdah.io.filesystem.clients.CLIENTS`, or ``local``).
+    config
+        Hadoop's configuration, as far as this file system needs it.
     """
 
     def __init__(self, scheme: str, authority: str, config: HadoopConfig, client: str, known: bool = False) -> None:
@@ -43,7 +49,7 @@ class FileSystem:
         self.root_url = f"{scheme}://{authority}"
         self._opened: tuple[int, StorageClient] | None = None
         self._lock = threading.Lock()
-        self._reached = known  # a copy on a worker comes from a process that had reached it
+        self._reached = known  # a copy on a worker comes from a process that has reached it
         self._identity = (scheme, authority, client, tuple(sorted(config.connection().items())))
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -60,11 +66,12 @@ class FileSystem:
 
     @property
     def is_local(self) -> bool:
+        """Whether these are files of this machine."""
         return self.scheme == "file"
 
     @property
     def client(self) -> StorageClient:
-        """This process's client. After a fork it is a new one: hdfs-native's threads do not cross."""
+        """The client of this process; a new one after a fork, which hdfs-native's threads do not survive."""
         opened = self._opened
         if opened is None or opened[0] != os.getpid():
             if opened is not None and opened[0] != os.getpid():
@@ -77,11 +84,11 @@ class FileSystem:
 
     @property
     def fs(self) -> Any:
-        """The fsspec file system below, for libraries that take one. Its errors are its own, its patience 20 s."""
+        """The fsspec file system below, for libraries that take one. Its errors are its own; it retries for 20 s."""
         return self.client.fsspec
 
     def url(self, path: str) -> str:
-        """The URL of a path, as shown in messages."""
+        """Return the URL of a path, as shown in messages."""
         return path if self.is_local else self.root_url + path
 
     def _call(
@@ -116,30 +123,33 @@ class FileSystem:
     ) -> T:
         return self._call(action, path, operation, retry_seconds=retry_seconds)  # type: ignore[return-value]  # None only where `act` returns it
 
-    # -- looking ----------------------------------------------------------------------------------------------------
+    # -- metadata ---------------------------------------------------------------------------------------------------
 
     def info(self, path: str) -> FileInfo:
-        """What is at `path`. Raises `PathMissing`."""
+        """Return the record of the file or folder at `path`. Raises `PathMissing`."""
         return self._require("look at", path, lambda c: c.info(path))
 
     def exists(self, path: str) -> bool:
+        """Return whether there is a file or folder at `path`."""
         return self._call("look at", path, lambda c: c.info(path), missing_ok=True) is not None
 
     def isdir(self, path: str) -> bool:
+        """Return whether there is a folder at `path`."""
         found = self._call("look at", path, lambda c: c.info(path), missing_ok=True)
         return found is not None and found.is_dir
 
     def ls(self, path: str, *, locate: bool = False) -> list[FileInfo]:
-        """The entries of a folder, sorted by name; a file is its own only entry. Raises `PathMissing`.
+        """Return the entries of a folder, sorted by name; a file is its own only entry. Raises `PathMissing`.
 
         Parameters
         ----------
-        locate : with block locations, in the same bulk call where the provider can
+        path
+            A folder or file.
+        locate
+            Add block locations, in the same bulk call where the provider can
             (`howdah.io.filesystem.block_locations`).
         """
         if locate and not self.is_local:
-            from howdah.io.filesystem.block_locations import locate_listing
-
             found = self._require("list", path, lambda _: locate_listing(self, path))
             if found is not None:
                 return found
@@ -150,7 +160,7 @@ class FileSystem:
         return sorted(entries, key=lambda entry: entry.path)
 
     def glob(self, pattern: str, *, locate: bool = False) -> list[FileInfo]:
-        """Everything that matches, sorted; ``*``, ``?`` and ``[...]`` within one path component each. [] if nothing."""
+        """Return all that matches, sorted; ``*``, ``?`` and ``[...]`` stay within one path component; [] for none."""
         parts = pattern.strip("/").split("/")
         found = [FileInfo("/", 0, 0, True)]
         for depth, part in enumerate(parts):
@@ -169,33 +179,38 @@ class FileSystem:
         return found
 
     def locate(self, paths: str | Sequence[str]) -> dict[str, list[Block]]:
-        """Block locations of a file, of a folder's files (one bulk call per page of it), or of a list of files.
+        """Return block locations of a file, of a folder's files (one bulk call per page of it), or of a list of files.
 
-        Blocks have no hosts where the file system knows of none (local files). Raises `PathMissing`.
+        Blocks have no hosts where the file system has none (local files). Raises `PathMissing`.
         """
-        from howdah.io.filesystem.block_locations import locate
-
         return locate(self, paths)
 
     # -- reading ----------------------------------------------------------------------------------------------------
 
     def open(self, path: str, mode: str = "rb") -> BinaryIO:
-        """A binary file; mode ``rb``, ``wb`` (replaces) or ``ab``. Opening is patient, later reads are the client's."""
+        """Open a binary file; mode ``rb``, ``wb`` (replaces) or ``ab``. Opening is retried, later reads are not."""
         if mode not in ("rb", "wb", "ab"):
             raise bad_value("mode", mode, "give 'rb', 'wb' or 'ab'")
         return self._require("open", path, lambda c: c.open(path, mode))
 
     def read_ranges(self, path: str, ranges: Sequence[Range], size: int, sink: Sink) -> None:
-        """Read byte ranges into `sink`, patiently: after a fault all of them come again.
+        """Read byte ranges into `sink`; after a transient error all of them are delivered again.
 
         Parameters
         ----------
-        size : the file's length as planned; another length is a `StorageError`.
+        path
+            A file.
+        ranges
+            (offset, length) of each, in bytes.
+        size
+            The file's length when it was planned; another length is a `StorageError`.
+        sink
+            Called with (offset in the file, bytes), in pieces of any size.
         """
         self._require("read", path, lambda c: c.read_ranges(path, ranges, size, sink))
 
     def read_range(self, path: str, offset: int, length: int, size: int) -> bytes:
-        """One byte range as bytes."""
+        """Return one byte range."""
         buffer = bytearray(length)
 
         def put(position: int, chunk: bytes) -> None:
@@ -211,12 +226,19 @@ class FileSystem:
     ) -> None:
         """Write a new file. Raises `PathExists` if it is there, `PathMissing` if its folder is not.
 
-        After a platform fault the half-written file of the first try is removed: `path` must be this caller's own. A
-        NameNode offers a DataNode that has just died for as long as it believes in it; another try gets others.
+        After a transient error the incomplete file of the first try is removed, so `path` must be this caller's own. A
+        NameNode offers a DataNode that has just died until it notices; another try gets others.
 
         Parameters
         ----------
-        retry_seconds : for how long transient errors are retried, where that is less than `retry.RETRY_SECONDS`.
+        path
+            The new file.
+        data
+            Its content.
+        block_size
+            In bytes; None for the configuration's.
+        retry_seconds
+            For how long transient errors are retried, where that is less than `retry.RETRY_SECONDS`.
         """
         view, tries = memoryview(data).cast("B"), 0  # Arrow's buffers are signed bytes, which hdfs-native refuses
 
@@ -230,11 +252,11 @@ class FileSystem:
         self._require("write", path, act, retry_seconds)
 
     def replace(self, path: str, data: bytes, *, retry_seconds: float | None = None) -> None:
-        """Write a file, new or in the place of another, which is there until then: whole or not at all.
+        """Write a file, new or in the place of another, which stays until then: whole or not at all.
         `retry_seconds` as in `create`. Raises `PathMissing` if its folder is not there."""
         fresh, view = path + ".new", memoryview(data)
 
-        def act(client: StorageClient) -> None:  # done once more as a whole where an answer was lost
+        def act(client: StorageClient) -> None:  # repeated as a whole where a response was lost
             self._discard(client, fresh)
             client.create(fresh, view, None)
             client.replace(fresh, path)
@@ -274,7 +296,7 @@ class FileSystem:
             try:
                 client.rename(source, target)
             except (FileNotFoundError, FileExistsError, RuntimeError):
-                # the first try's answer may have been lost on the way: then it is done
+                # the response of the first try may have been lost: then it is done
                 if tries > 1 and _there(client, target) and not _there(client, source):
                     return
                 raise
@@ -315,7 +337,7 @@ def _matches(name: str, pattern: str) -> bool:
 
 
 def is_glob(path: str) -> bool:
-    """That a path has wildcards.
+    """Return whether a path has wildcards.
 
     >>> is_glob("/data/2024-*/x.parquet"), is_glob("/data")
     (True, False)
@@ -328,7 +350,7 @@ _known_lock = threading.Lock()
 
 
 def _restore(scheme: str, authority: str, client: str, properties: Iterable[tuple[str, str]]) -> FileSystem:
-    """A thousand pieces of one table share one file system, and so one client, per process."""
+    """Restore a pickled file system: a thousand splits of one table share one of them, and one client, per process."""
     return _shared(FileSystem(scheme, authority, HadoopConfig(dict(properties)), client, known=True))
 
 
@@ -338,13 +360,15 @@ def _shared(made: FileSystem) -> FileSystem:
 
 
 def open_filesystem(url: str | os.PathLike[str], *, config: HadoopConfig | None = None) -> tuple[FileSystem, str]:
-    """The file system of a URL, and the plain path in it. Nothing is contacted yet.
+    """Return the file system of a URL, and the plain path in it. No connection is made yet.
 
     Parameters
     ----------
-    url : ``hdfs://authority/path``, ``hdfs:///path`` (on `fs.defaultFS`), ``viewfs://...``, ``file:///path`` or a path
+    url
+        ``hdfs://authority/path``, ``hdfs:///path`` (on `fs.defaultFS`), ``viewfs://...``, ``file:///path`` or a path
         of this machine (relative ones too; ``~`` is the home folder).
-    config : Hadoop's configuration; None reads it from `HADOOP_CONF_DIR` when the URL needs it.
+    config
+        Hadoop's configuration; None reads it from `HADOOP_CONF_DIR` when the URL needs it.
 
     Raises
     ------
@@ -370,7 +394,7 @@ def open_filesystem(url: str | os.PathLike[str], *, config: HadoopConfig | None 
             raise bad_value("url", text, f"{authority!r} is taken for a host; write file:///{authority}{path or ''}")
         return _local, os.path.abspath(unquote(path or "/"))
     if scheme not in ("hdfs", "viewfs"):
-        raise bad_value("url", text, "use hdfs://, file:// or a plain path; other file systems are not there yet")
+        raise bad_value("url", text, "use hdfs://, file:// or a plain path; other file systems are not supported yet")
     config = _config_for(text, authority, config)
     if not authority:
         default = _URL.match(config.default_filesystem)

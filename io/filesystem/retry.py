@@ -75,10 +75,14 @@ def retry_transient(
 
     Parameters
     ----------
-    operation : called without arguments.
-    where : the address, for the log.
-    retry_seconds : 0 for a single try.
-    now, sleep : the clock.
+    operation
+        Called without arguments.
+    where
+        The address, for the log.
+    retry_seconds
+        0 for a single try.
+    now, sleep
+        The clock.
     """
     started = now()
     for wait in delays(_FIRST_WAIT, _LONGEST_WAIT):
@@ -96,7 +100,7 @@ def retry_transient(
 
 
 def short_message(error: BaseException) -> str:
-    """Return the one line of an error that a person wants to read: no Java class names, no stack.
+    """Return the one readable line of an error: no Java class names, no stack.
 
     >>> short_message(RuntimeError('RPCError("org.x.SafeModeException", "Name node is in safe mode.\\\\nat org.x")'))
     'SafeModeException: Name node is in safe mode.'
@@ -118,11 +122,18 @@ def translate_error(
 
     Parameters
     ----------
-    url : the path at which it happened.
-    action : what was tried: "read", "list", ...
-    where : the NameNode's address, or "" for local files.
-    waited : the seconds for which transient errors were retried.
-    reached : the file system has answered before: its address is right.
+    error
+        The client's error.
+    url
+        The path at which it happened.
+    action
+        What was tried: "read", "list", ...
+    where
+        The NameNode's address, or "" for local files.
+    waited
+        The seconds for which transient errors were retried.
+    reached
+        The file system has answered before: its address is right.
     """
     message = short_message(error)
     if isinstance(error, HowdahError):

@@ -1,7 +1,7 @@
 """Hadoop's configuration, parsed by us: substitution, XInclude, `<final>`, layers, and NameNodes by nameservice.
 
-hdfs-native reads two files without any of that, so the parsed values are handed to it. For everybody; imports no Hadoop
-and no pyarrow. Values are substituted when they are asked for, as Hadoop does, with the environment of that moment.
+hdfs-native reads two files without any of that, so it gets the parsed values. For everybody; needs no Hadoop and no
+pyarrow. Values are substituted when they are read, as Hadoop does, with the environment of that moment.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _VARIABLE = re.compile(r"\$\{([^}$\s]+)\}")
 _MOST_SUBSTITUTIONS = 20
 _RPC_PORT = 8020
 _INCLUDE = "{http://www.w3.org/2001/XInclude}"
-# What a process needs to reach one file system; the rest of the configuration does not travel with every piece.
+# What a process needs to reach one file system; the rest of the configuration is not pickled with every split.
 _CONNECTION = re.compile(
     r"fs\.defaultFS|dfs\.nameservices|dfs\.ha\.namenodes\..*|dfs\.(internal\.)?nameservices|"
     r"dfs\.namenode\.(rpc|http|https|servicerpc)-address(\..*)?|dfs\.http\.policy|"
@@ -46,7 +46,7 @@ _CONNECTION = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class NameNode:
-    """Where one NameNode listens, as ``host:port``; `http` and `https` are empty when not known."""
+    """Addresses of one NameNode, as ``host:port``; `http` and `https` are empty when not known."""
 
     rpc: str
     http: str = ""
@@ -59,9 +59,12 @@ class HadoopConfig:
 
     Parameters
     ----------
-    values : the properties as written, before substitution.
-    conf_dir : the folder they come from, or "".
-    sources : for each property the file that set it, for error messages.
+    values
+        The properties as written, before substitution.
+    conf_dir
+        The folder they come from, or "".
+    sources
+        For each property the file that set it, for error messages.
 
     Examples
     --------
@@ -77,20 +80,20 @@ class HadoopConfig:
     sources: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     def get(self, name: str, default: str | None = None) -> str | None:
-        """The property's value with its variables put in, or `default`."""
+        """Return the property's value with its variables substituted, or `default`."""
         raw = self.values.get(_DEPRECATED.get(name, name))
         return default if raw is None else substitute(raw, self.values)
 
     def get_list(self, name: str) -> tuple[str, ...]:
-        """A comma-separated property; () when it is not set."""
+        """Return the parts of a comma-separated property; () when it is not set."""
         return tuple(part.strip() for part in (self.get(name) or "").split(",") if part.strip())
 
     def get_bool(self, name: str, default: bool = False) -> bool:
-        """A property that is ``true`` or ``false``; anything else counts as `default`, as in Hadoop."""
+        """Return a property that is ``true`` or ``false``; any other value counts as `default`, as in Hadoop."""
         return {"true": True, "false": False}.get((self.get(name) or "").strip().lower(), default)
 
     def get_bytes(self, name: str, default: int) -> int:
-        """A size such as ``128m`` in bytes (k, m, g, t, p, e are powers of 1024).
+        """Return a size such as ``128m`` in bytes (k, m, g, t, p, e are powers of 1024).
 
         >>> HadoopConfig({"dfs.blocksize": "128m"}).get_bytes("dfs.blocksize", 0)
         134217728
@@ -105,7 +108,7 @@ class HadoopConfig:
             raise self.wrong(name, text, "give a size in bytes, as in 134217728 or 128m") from None
 
     def wrong(self, name: str, value: object, remedy: str) -> InputError:
-        """An error about a property, naming the file that it stands in."""
+        """Return an error about a property that names the file it stands in."""
         where = self.sources.get(name)
         return bad_value(f"{name} in {where}" if where else name, value, remedy)
 
@@ -113,7 +116,7 @@ class HadoopConfig:
         return iter(self.values)
 
     def as_dict(self) -> dict[str, str]:
-        """All properties, substituted, in order of their names."""
+        """Return all properties, substituted, in order of their names."""
         return {name: self.get(name) or "" for name in sorted(self.values)}
 
     # -- file systems -----------------------------------------------------------------------------------------------
@@ -126,18 +129,20 @@ class HadoopConfig:
 
     @property
     def nameservices(self) -> tuple[str, ...]:
+        """`dfs.nameservices`."""
         return self.get_list("dfs.nameservices")
 
     def is_nameservice(self, authority: str) -> bool:
-        """That `authority` names several NameNodes, not a host."""
+        """Return whether `authority` names several NameNodes, not a host."""
         return bool(self.get(f"dfs.ha.namenodes.{authority}"))
 
     def namenodes(self, authority: str) -> tuple[NameNode, ...]:
-        """The NameNodes behind the authority of an ``hdfs://`` URL, in the order of the configuration.
+        """Return the NameNodes behind the authority of an ``hdfs://`` URL, in the order of the configuration.
 
         Parameters
         ----------
-        authority : a nameservice, ``host`` or ``host:port``.
+        authority
+            A nameservice, ``host`` or ``host:port``.
 
         Raises
         ------
@@ -186,7 +191,7 @@ class HadoopConfig:
         return NameNode(rpc, *found)
 
     def connection(self) -> dict[str, str]:
-        """The substituted properties that a client of a file system needs, and nothing else."""
+        """Return the substituted properties that a client of a file system needs, and no others."""
         return {name: value for name, value in self.as_dict().items() if _CONNECTION.fullmatch(name)}
 
 
@@ -201,7 +206,8 @@ def load_hadoop_config(conf_dir: str | os.PathLike[str] | None = None) -> Hadoop
 
     Parameters
     ----------
-    conf_dir : their folder; None takes `HADOOP_CONF_DIR`, then `HADOOP_HOME`/etc/hadoop.
+    conf_dir
+        Their folder; None takes `HADOOP_CONF_DIR`, then `HADOOP_HOME`/etc/hadoop.
 
     Raises
     ------
@@ -292,9 +298,9 @@ def _included(element: ElementTree.Element, path: Path, outer: tuple[Path, ...])
 
 
 def substitute(text: str, values: Mapping[str, str]) -> str:
-    """Put in ``${property}``, ``${env.NAME}``, ``${env.NAME-default}`` and ``${env.NAME:-default}``.
+    """Substitute ``${property}``, ``${env.NAME}``, ``${env.NAME-default}`` and ``${env.NAME:-default}``.
 
-    What is not known stays as it is written, as in Hadoop; at most 20 substitutions are made, so a loop ends.
+    An unknown variable stays as it is written, as in Hadoop; at most 20 substitutions are made, so a loop ends.
 
     >>> substitute("${a}/x", {"a": "${b}", "b": "/data"})
     '/data/x'

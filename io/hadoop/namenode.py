@@ -22,13 +22,16 @@ ANSWER_SECONDS = 60.0
 
 
 class NameNodeRpc:
-    """Calls to whichever of several NameNodes is active. One connection; not safe to use from several threads at once.
+    """Calls to the active one of some NameNodes. One connection; not safe to use from several threads at once.
 
     Parameters
     ----------
-    addresses : ``host:port`` of each NameNode.
-    user : the user's name, which a cluster without Kerberos believes.
-    security : `hadoop.security.authentication` of the configuration.
+    addresses
+        ``host:port`` of each NameNode.
+    user
+        The user's name, which a cluster without Kerberos believes.
+    security
+        `hadoop.security.authentication` of the configuration.
 
     Raises
     ------
@@ -41,7 +44,7 @@ class NameNodeRpc:
     def __init__(self, addresses: Sequence[str], user: str, security: str = "simple") -> None:
         self.addresses, self.user, self.security = tuple(addresses), user, security
         self.calls = 0
-        """Calls that were answered, for tests and measurements."""
+        """Answered calls, for tests and measurements."""
         self._connection: RpcConnection | None = None
         self._active = 0
 

@@ -1,7 +1,7 @@
-"""Protocol buffers, as much of them as two NameNode calls need: varints, strings, bytes, messages.
+"""Protocol buffers, as far as Hadoop RPC needs them: varints, strings, bytes, messages.
 
-For `namenode_rpc` alone. A dependency on protobuf would bring its version conflicts (skein pins one) into every user's
-environment for four message types.
+For `rpc` and those who call it. A dependency on protobuf would bring its version conflicts (skein pins one) into every
+user's environment for a handful of message types.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ Value: TypeAlias = int | str | bytes | None
 
 
 def varint(number: int) -> bytes:
-    """An integer as a varint; negative ones in 64-bit two's complement.
+    """Encode an integer as a varint; negative ones in 64-bit two's complement.
 
     >>> varint(300)
     b'\\xac\\x02'
@@ -27,7 +27,7 @@ def varint(number: int) -> bytes:
 
 
 def zigzag(number: int) -> int:
-    """A signed integer as `sint32` wants it.
+    """Map a signed integer to the unsigned one of a `sint32` field.
 
     >>> [zigzag(n) for n in (0, -1, 1, -3)]
     [0, 1, 2, 5]
@@ -36,7 +36,7 @@ def zigzag(number: int) -> int:
 
 
 def encode(*fields: tuple[int, Value]) -> bytes:
-    """A message of (field number, value) pairs; None is left out.
+    """Encode a message of (field number, value) pairs; None is left out.
 
     >>> encode((1, "/x"), (2, b""), (3, 1), (4, None))
     b'\\n\\x02/x\\x12\\x00\\x18\\x01'
@@ -52,12 +52,12 @@ def encode(*fields: tuple[int, Value]) -> bytes:
 
 
 def delimited(data: bytes) -> bytes:
-    """Bytes with their length in front."""
+    """Return bytes with their length in front."""
     return varint(len(data)) + data
 
 
 def read_varint(data: memoryview, position: int) -> tuple[int, int]:
-    """A varint at `position`, and the position after it. Raises `ValueError` where the data ends inside it."""
+    """Return the varint at `position`, and the position after it. Raises `ValueError` where the data end inside it."""
     value = shift = 0
     while shift < 70:
         if position >= len(data):
@@ -106,22 +106,28 @@ class ProtobufMessage:
         return field in self._fields
 
     def numbers(self, field: int) -> list[int]:
+        """Return all integers of a field."""
         return [value for value in self._fields.get(field, ()) if isinstance(value, int)]
 
     def number(self, field: int, default: int = 0) -> int:
+        """Return the last integer of a field."""
         found = self.numbers(field)
         return found[-1] if found else default
 
     def raw(self, field: int) -> bytes:
+        """Return the last bytes of a field; b"" where there are none."""
         found = self._fields.get(field)
         return bytes(found[-1]) if found and not isinstance(found[-1], int) else b""
 
     def text(self, field: int) -> str:
+        """Return the last string of a field; "" where there is none."""
         return self.raw(field).decode("utf-8", "surrogateescape")
 
     def messages(self, field: int) -> list[ProtobufMessage]:
+        """Return all nested messages of a field."""
         return [ProtobufMessage(value) for value in self._fields.get(field, ()) if not isinstance(value, int)]
 
     def message(self, field: int) -> ProtobufMessage:
+        """Return the last nested message of a field; an empty one where there is none."""
         found = self.messages(field)
         return found[-1] if found else ProtobufMessage(memoryview(b""))

@@ -1,4 +1,4 @@
-"""What file systems and locality providers say about a file. Plain frozen records; everybody may import them."""
+"""Records of files and their blocks, as file systems and block locations return them. Everybody may import them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class FileInfo:
-    """A file or folder. `size` in bytes, `mtime` in nanoseconds; `blocks` is None where nobody asked for them."""
+    """A file or folder. `size` in bytes, `mtime` in nanoseconds; `blocks` is None where they were not requested."""
 
     path: str
     size: int
@@ -28,9 +28,10 @@ class FileInfo:
 
     @property
     def name(self) -> str:
+        """The last part of the path."""
         return posixpath.basename(self.path)
 
     @property
     def hidden(self) -> bool:
-        """Files that writers leave for themselves (`_SUCCESS`, `.crc`), which no reader of a table looks at."""
+        """Whether it is a file that writers leave for themselves (`_SUCCESS`, `.crc`) and readers of a table skip."""
         return self.name.startswith(("_", "."))

@@ -26,8 +26,10 @@ class RestClient:
 
     Parameters
     ----------
-    seconds : limit for the connection and for each wait for data.
-    use_proxies : follow the environment's proxy rules (``http_proxy``, ``no_proxy``).
+    seconds
+        Limit for the connection and for each wait for data.
+    use_proxies
+        Follow the environment's proxy rules (``http_proxy``, ``no_proxy``).
     """
 
     def __init__(self, *, seconds: float, use_proxies: bool = False) -> None:
@@ -92,7 +94,7 @@ def _place(url: str) -> str:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """An error and what led to it: requests wraps urllib3's errors, and those the system's."""
+    """Yield an error and those that led to it: requests wraps urllib3's errors, and those the system's."""
     waiting, seen = [error], set()
     while waiting:
         each = waiting.pop(0)
@@ -105,7 +107,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _is_plain(error: BaseException) -> bool:
-    """That it is the system's own error, in the system's words."""
+    """Return whether it is the system's own error, with the system's text."""
     if isinstance(error, socket.gaierror | ssl.SSLError):
         return True
     return isinstance(error, OSError) and type(error).__module__ == "builtins"

@@ -51,8 +51,10 @@ def authentication_for(security: str, user: str) -> SimpleAuthentication | SaslA
 
     Parameters
     ----------
-    security : `hadoop.security.authentication` of the configuration.
-    user : the name without Kerberos.
+    security
+        `hadoop.security.authentication` of the configuration.
+    user
+        The name without Kerberos.
 
     Raises
     ------
@@ -69,10 +71,14 @@ class RpcConnection:
 
     Parameters
     ----------
-    address : ``host:port``.
-    protocol : the Java interface that is called, as in ``org.apache.hadoop.hdfs.protocol.ClientProtocol``.
-    authentication : who we are.
-    connect_seconds, answer_seconds : limits for the connection and for each response.
+    address
+        ``host:port``.
+    protocol
+        The Java interface that is called, as in ``org.apache.hadoop.hdfs.protocol.ClientProtocol``.
+    authentication
+        Who we are.
+    connect_seconds, answer_seconds
+        Limits for the connection and for each response.
 
     Raises
     ------

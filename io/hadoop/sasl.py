@@ -58,6 +58,7 @@ class DigestMd5:
         self._token = token
 
     def initiate(self, offer: SaslOffer) -> bytes:
+        """Return the digest of the server's challenge."""
         return digest_response(
             offer.challenge.decode(),
             user=base64.b64encode(self._token.identifier).decode(),
@@ -68,6 +69,7 @@ class DigestMd5:
         ).encode()
 
     def respond(self, challenge: bytes) -> bytes:
+        """Return an empty response."""
         return b""  # the server's own proof (`rspauth`), which has no answer
 
 

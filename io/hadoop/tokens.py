@@ -1,7 +1,7 @@
 """Hadoop's token files: the delegation tokens that YARN writes for a container (`HADOOP_TOKEN_FILE_LOCATION`).
 
-For `io.hadoop` and for whoever authenticates to a Hadoop service by token. Reads bytes and touches no disk. The format:
-`org.apache.hadoop.security.Credentials`, its first version ("writable").
+For `io.hadoop` and for callers that authenticate to a Hadoop service by token. Reads bytes and touches no disk. The
+format: `org.apache.hadoop.security.Credentials`, its first version ("writable").
 """
 
 from __future__ import annotations

@@ -24,13 +24,16 @@ ANSWER_SECONDS = 20.0
 
 
 class WebHdfs:
-    """Requests to whichever NameNode is active, over HTTP or HTTPS as `dfs.http.policy` says.
+    """Requests to the active one of some NameNodes, over HTTP or HTTPS as `dfs.http.policy` says.
 
     Parameters
     ----------
-    namenodes : the NameNodes of one file system.
-    config : Hadoop's configuration.
-    user : the user's name, which a cluster without Kerberos believes.
+    namenodes
+        The NameNodes of one file system.
+    config
+        Hadoop's configuration.
+    user
+        The user's name, which a cluster without Kerberos believes.
     """
 
     def __init__(self, namenodes: Sequence[NameNode], config: HadoopConfig, user: str) -> None:
@@ -76,7 +79,7 @@ class WebHdfs:
 
 
 def _refusal(root: str, response: requests.Response) -> Exception:
-    """The error for a response that is no success: the Java exception in it, where there is one."""
+    """Return the error of a response that is no success: the Java exception in it, where there is one."""
     try:
         remote = json.loads(response.content)["RemoteException"]
         java_class, message = str(remote["javaClassName"]), str(remote["message"])

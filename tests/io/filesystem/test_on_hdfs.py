@@ -30,9 +30,11 @@ import pytest
 from howdah.errors import CorruptFile, PathExists, PathMissing, StorageError
 from howdah.io import begin_write, open_filesystem, plan_parquet, scan_split
 from howdah.io.filesystem.block_locations import NameNodeLocations, WebHdfsLocations, preferred_hosts
+from howdah.io.filesystem.clients import hdfs_user
 from howdah.io.filesystem.filesystem import FileSystem
 from howdah.io.hadoop.config import HadoopConfig, load_hadoop_config
 from howdah.io.hadoop.protobuf import ProtobufMessage, read_varint
+from howdah.io.hadoop.rest import RestClient
 from howdah.io.parquet.footer import footer_cache
 
 pytestmark = pytest.mark.hadoop
@@ -387,7 +389,7 @@ def test_a_namenode_that_stays_away_is_named(
     hadoop: Any, filesystem: FileSystem, folder: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert filesystem.exists(folder)
-    monkeypatch.setattr("howdah.io.filesystem.retry.PATIENCE", 1.0)
+    monkeypatch.setattr("howdah.io.filesystem.retry.RETRY_SECONDS", 1.0)
     hadoop.kill("namenode")
     try:
         with pytest.raises(
@@ -406,7 +408,9 @@ def test_files_get_as_many_replicas_as_the_configuration_says(hadoop: Any, folde
     for asked, replicas in ((config, 1), (twice, 2)):
         files, path = open_filesystem(f"hdfs://{folder}/times-{replicas}", config=asked)
         files.create(path, b"here")
-        assert files.client._client.get_file_info(path).replication == replicas  # type: ignore[attr-defined]
+        query = {"op": "GETFILESTATUS", "user.name": hdfs_user()}
+        status = RestClient(seconds=10).get(f"{hadoop.namenode_url}/webhdfs/v1{path}", query).json()
+        assert status["FileStatus"]["replication"] == replicas
 
 
 @pytest.mark.slow
