@@ -1,5 +1,4 @@
-"""Python environments as artifacts: described, packed into one self-contained archive, checked, and kept by content in
-a store.
+"""Python environments as artifacts: described, packed into one self-contained archive, checked, and stored by content.
 
 What lives here
 ---------------
@@ -10,17 +9,25 @@ What lives here
 - `check_compatible`: refuses an environment with another Python or howdah, with both versions in the message.
 - `exclusions`: the one list of what is left out.
 
-Who may call it: `yarn_app` and users. It imports nothing of howdah but `howdah.errors`. It promises to write nothing in
+Who may call it: `yarn_app` and users, on an edge node or a laptop: it needs the libraries of `pip install
+'howdah[yarn]'`, and workers do not. It imports nothing of howdah but `howdah.errors`. It promises to write nothing in
 the environment that it packs and nothing in a user's checkout.
 """
 
 import warnings
 
-from howdah.envpack.archive import pack
-from howdah.envpack.check import check_archive, check_compatible
-from howdah.envpack.environment import describe_environment
-from howdah.envpack.records import Archive, Environment, Package, Progress, Published, StoredEnvironment
-from howdah.envpack.store import EnvStore
+from howdah.errors import EnvironmentMismatch
+
+try:
+    from howdah.envpack.archive import pack
+    from howdah.envpack.check import check_archive, check_compatible
+    from howdah.envpack.environment import describe_environment
+    from howdah.envpack.records import Archive, Environment, Package, Progress, Published, StoredEnvironment
+    from howdah.envpack.store import EnvStore
+except ModuleNotFoundError as error:
+    if error.name is None or error.name.partition(".")[0] == "howdah":
+        raise
+    raise EnvironmentMismatch(f"packing environments needs {error.name}: pip install 'howdah[yarn]'") from error
 
 __all__ = [
     "Archive",

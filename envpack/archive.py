@@ -1,10 +1,10 @@
-"""Packs an environment into one `.tar.gz` that runs wherever it is unpacked.
+"""Pack an environment into one `.tar.gz` that runs wherever it is unpacked.
 
 Promises: the archive unpacks to `bin/python`, `lib/...` and `howdah-environment.json` at its top (YARN unpacks it
 into a folder named by the application's resource); it needs no activation, no `conda-unpack`, no Python on the node;
 it may be read-only. The same environment gives the same bytes: names sorted, times and owners fixed, modes 0755 and
-0644. Nothing is written in the environment. tar.gz because YARN knows it by name (`.tar.zst` it does not; `.zip`
-loses exec bits before Hadoop 3.4). Anybody may call :func:`pack`; the store does it for `howdah env pack`.
+0644. Nothing is written in the environment. The format is tar.gz because YARN unpacks it by its name (not `.tar.zst`;
+`.zip` loses exec bits before Hadoop 3.4). Anybody may call :func:`pack`; the store calls it for `howdah env pack`.
 """
 
 from __future__ import annotations
@@ -77,10 +77,10 @@ def pack_described(
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> Archive:
-    """As :func:`pack`, of an environment that has been described already (the store's way: hash first)."""
+    """Pack an environment that has been described already, as :func:`pack` does (the store needs its hash first)."""
     threads = threads or len(os.sched_getaffinity(0))
     path = os.fspath(output)
-    half = f"{path}.{os.getpid()}.tmp"
+    partial = f"{path}.{os.getpid()}.tmp"
     seconds: dict[str, float] = {}
     started = time.perf_counter()
     try:
@@ -96,13 +96,13 @@ def pack_described(
             members.sort(key=lambda m: m.name)
             seconds["compiling"] = time.perf_counter() - started
             started = time.perf_counter()
-            unpacked = _write(half, members, threads, progress)
-        os.replace(half, path)
+            unpacked = _write(partial, members, threads, progress)
+        os.replace(partial, path)
     except OSError as error:
         raise _write_error(error, path) from error
     finally:
-        if os.path.exists(half):
-            os.remove(half)
+        if os.path.exists(partial):
+            os.remove(partial)
     seconds["packing"] = time.perf_counter() - started
     size = os.path.getsize(path)
     return Archive(path, environment.hash, size, unpacked, len(members), needed, seconds)
@@ -135,7 +135,7 @@ def _write(path: str, members: list[Member], threads: int, progress: Progress | 
     sizes = [0 if m.link else len(m.data) if m.data is not None else os.path.getsize(m.source) for m in members]
     total, done = sum(sizes), 0
     with open(path, "wb") as raw, GzipWriter(raw, threads=threads) as stream:
-        # mode "w" wants no more of its file object than write and tell
+        # mode "w" calls only write and tell of its file object
         with tarfile.TarFile(
             fileobj=cast(io.BufferedWriter, stream), mode="w", format=tarfile.PAX_FORMAT, copybufsize=1 << 20
         ) as tar:
@@ -163,7 +163,7 @@ def _write(path: str, members: list[Member], threads: int, progress: Progress | 
 
 
 def _verified(member: Member, file: BinaryIO) -> BinaryIO:
-    """The file's bytes, if they are still those that the content hash is about."""
+    """Return the file's bytes. Raises `SourceChanged` where they are not those that the content hash covers."""
     data = file.read()
     if sha256(data) != member.digest:
         raise SourceChanged(f"{member.source} was changed while the environment was packed: pack again")

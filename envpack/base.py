@@ -4,14 +4,14 @@ Promises: the packed program finds its own libpython and standard library wherev
 nodes need no Python. A virtual environment only points to the Python that made it; here that Python goes along. Three
 things make it movable:
 
-- There is no `pyvenv.cfg`: Python looks upward from its program for `lib/pythonX.Y/os.py`, and takes that folder as
+- There is no `pyvenv.cfg`: Python searches upward from its program for `lib/pythonX.Y/os.py`, and takes that folder as
   its prefix.
 - A Python built with ``--enable-shared`` (pyenv often, Fedora, conda-less docker images) is a shell around
   `libpythonX.Y.so`, which the loader finds by an absolute search path in the program, or in the system's folders. The
   library goes into `lib/`, and the program's search path becomes ``$ORIGIN/../lib`` (`elf`).
 - Libraries that extension modules find through a search path of their own, outside the system's folders (OpenSSL of a
   home-built Python), go into `lib/` too. Those of the system (libc, libssl, libffi, libsqlite3) do not: the nodes must
-  have them, as the archive's facts say.
+  have them, and the archive's facts list them.
 
 Called by `archive`.
 """
@@ -32,7 +32,7 @@ _SYSTEM = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/lib32", "/usr/lib32")
 
 
 def python_members(python: Interpreter) -> list[Member]:
-    """Every file of the interpreter, without packages.
+    """Return every file of the interpreter, without packages.
 
     Raises
     ------
@@ -69,7 +69,7 @@ def python_members(python: Interpreter) -> list[Member]:
 
 
 def _stripped_library(name: str, path: str) -> Member:
-    """A library of Python's own, without what only debuggers read."""
+    """Return a library of Python's own without its debug sections."""
     with open(path, "rb") as file:
         data = file.read()
     less = elf.without_debug(data)
@@ -77,12 +77,12 @@ def _stripped_library(name: str, path: str) -> Member:
 
 
 def node_requirements(members: list[Member]) -> dict[str, object]:
-    """What the nodes must have for these files to load: the newest glibc version named, and libraries not inside.
+    """Return what the nodes must have for these files to load: a glibc version, and libraries that are not inside.
 
-    Looks at Python's own files and at extension modules alike.
+    Covers Python's own files and extension modules alike.
     """
     inside: set[str] = set()
-    wanted: set[str] = set()
+    needed: set[str] = set()
     newest: tuple[int, ...] = ()
     for member in members:
         base = os.path.basename(member.name)
@@ -92,10 +92,10 @@ def node_requirements(members: list[Member]) -> dict[str, object]:
         if facts is None:
             continue
         inside |= {base, facts.soname}
-        wanted |= {os.path.basename(n) for n in facts.needed}
+        needed |= {os.path.basename(n) for n in facts.needed}
         newest = max(newest, facts.glibc)
-    wanted = {name for name in wanted - inside if not name.startswith("ld-linux")}
-    return {"glibc": ".".join(map(str, newest)), "libraries": sorted(wanted)}
+    outside = {name for name in needed - inside if not name.startswith("ld-linux")}
+    return {"glibc": ".".join(map(str, newest)), "libraries": sorted(outside)}
 
 
 def _stdlib(python: Interpreter) -> Iterator[tuple[str, str]]:
@@ -114,7 +114,7 @@ def _walk(folder: str, name: str, *, top: bool) -> Iterator[tuple[str, str]]:
 
 
 def _bundle_libraries(out: dict[str, Member], python: Interpreter) -> None:
-    """Add libraries that are found by search path outside the system's folders, and theirs."""
+    """Add libraries that are found by search path outside the system's folders, and those that these need."""
     waiting = [(m.name, m.source) for m in out.values() if m.executable and not m.link]
     while waiting:
         name, path = waiting.pop()

@@ -2,13 +2,13 @@
 
 Why: the unpacked folder is read-only in YARN's cache, so Python could never keep what it compiles: ``import polars,
 pandas, pyarrow`` takes 2.1 s without and 0.5 s with them, in every container. Why not the `.pyc` files that are
-there: they hold the source's modification time and are void when an unpacker or a reproducible archive changes it,
-and uv makes none. Ours are of the kind that is never checked against its source (PEP 552, unchecked hash-based): the
-folder never changes.
+there: they hold the source's modification time and are invalid when an unpacker or a reproducible archive changes it,
+and uv makes none. Ours are never checked against their source (PEP 552, unchecked hash-based): the folder never
+changes.
 
 Promises: nothing is written in the environment. Results are kept in a cache folder, named by interpreter and by the
 source's SHA-256, so that a second pack compiles only what changed. A file that does not compile (a template, Python
-2) goes without. Called by `archive`.
+2) is packed without bytecode. Called by `archive`.
 """
 
 from __future__ import annotations
@@ -42,16 +42,16 @@ for line in sys.stdin:
         data = external._code_to_hash_pyc(code, importlib.util.source_hash(text), False)
     except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError):
         data = b""
-    half = f"{target}.{os.getpid()}"
-    with open(half, "wb") as file:
+    partial = f"{target}.{os.getpid()}"
+    with open(partial, "wb") as file:
         file.write(data)
-    os.replace(half, target)
+    os.replace(partial, target)
     print(flush=True)
 """
 
 
 def cache_folder(python: Interpreter) -> str:
-    """Where compiled modules of this interpreter are kept: under ``$XDG_CACHE_HOME/howdah`` or ``~/.cache/howdah``."""
+    """Return the folder of this interpreter's bytecode, in ``$XDG_CACHE_HOME/howdah`` or ``~/.cache/howdah``."""
     root = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     build = hashlib.sha256(python.build.encode()).hexdigest()[:12]
     return os.path.join(root, "howdah", "bytecode", f"{python.cache_tag}-{python.magic}-{build}")
@@ -65,14 +65,16 @@ def compiled(
     spare_folder: str,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Member]:
-    """The `.pyc` members for all `.py` members below `lib/pythonX.Y`.
+    """Return the `.pyc` members for all `.py` members below `lib/pythonX.Y`.
 
     Parameters
     ----------
     members
         An archive's files; compiled ones should not be among them.
     python
-        Its program does the compiling, `threads` processes of it.
+        Its program compiles.
+    threads
+        Processes of it at once.
     spare_folder
         Used where the cache folder cannot be written.
     progress
@@ -137,16 +139,16 @@ def _compile(
                 done += 1
                 if progress:
                     progress(done, len(work))
-            words = child.stderr.read() if child.stderr else b""
+            stderr = child.stderr.read() if child.stderr else b""
             if child.wait():
                 raise EnvironmentMismatch(
                     f"{command[0]} failed to compile its modules (exit code {child.returncode}): is the disk full, "
-                    f"or the environment broken?\n{words.decode(errors='replace').strip()[-2000:]}"
+                    f"or the environment broken?\n{stderr.decode(errors='replace').strip()[-2000:]}"
                 )
 
 
 def _prune(cache: str) -> None:
-    """Keep the cache under its limit: the longest unused half goes."""
+    """Keep the cache under its limit: remove the half that was not used for longest."""
     found = []
     for folder in os.scandir(cache):
         if folder.is_dir():

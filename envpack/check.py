@@ -1,9 +1,9 @@
-"""Starts a packed environment the way a node will, before anybody relies on it.
+"""Start a packed environment the way a node will, before it is uploaded.
 
-Promises: the archive itself is unpacked (with GNU tar, as YARN does, where there is one) into a temporary folder, its
-Python is started with an empty environment in an empty folder, and imports howdah and the main packages that are
+Promises: the archive itself is unpacked (with GNU tar, as YARN does, where it is installed) into a temporary folder,
+its Python is started with an empty environment in an empty folder, and imports howdah and the main packages that are
 inside. Then every loaded module, every mapped library and ``sys.prefix`` must lie in the unpacked folder (the
-system's libraries aside). What fails is an `EnvironmentMismatch` that names the module and shows the traceback. The
+system's libraries aside). A failure is an `EnvironmentMismatch` that names the module and shows the traceback. The
 temporary folder is gone afterwards. Called by `store` and the command line.
 """
 
@@ -20,7 +20,7 @@ import time
 from howdah.envpack.records import Archive, Environment, Progress
 from howdah.errors import EnvironmentMismatch, StorageError
 
-# Distribution -> modules to import: howdah and what it stands on; submodules stand for shared libraries of their own.
+# Distribution -> modules to import: howdah and what it depends on; some submodules load shared libraries of their own.
 # Users' own packages are located, not imported: importing may do anything.
 IMPORTS = {
     "howdah": ("howdah",),
@@ -39,16 +39,18 @@ IMPORTS = {
     "click": ("click",),
     "rich": ("rich",),
     "fsspec": ("fsspec",),
+    "attrs": ("attrs",),
+    "requests": ("requests",),
 }
 STANDARD = ("ssl", "sqlite3", "ctypes", "lzma", "bz2", "hashlib", "asyncio", "multiprocessing", "zoneinfo")
-TIMEOUT = 300.0  # seconds; two are usual, a cold disk and a full machine take more
+TIMEOUT = 300.0  # seconds; two are usual, a cold disk or a busy machine takes more
 
 _SCRIPT = """
 import importlib, importlib.util, json, os, sys, traceback
-asked = json.loads(sys.stdin.read())
-root = os.path.realpath(asked["root"])
+request = json.loads(sys.stdin.read())
+root = os.path.realpath(request["root"])
 answer = {"failed": None, "outside": [], "missing": []}
-for name in asked["imports"]:
+for name in request["imports"]:
     try:
         importlib.import_module(name)
     except BaseException:
@@ -56,7 +58,7 @@ for name in asked["imports"]:
         break
 def inside(path):
     return os.path.realpath(path).startswith(root + os.sep)
-for name in asked["locate"]:
+for name in request["locate"]:
     try:
         found = importlib.util.find_spec(name)
     except Exception:
@@ -70,7 +72,7 @@ for name, module in sorted(sys.modules.items()):
 with open("/proc/self/maps", errors="replace") as maps:
     mapped = {line.split(None, 5)[5].strip() for line in maps if line.count("/")}
 for path in sorted(mapped):
-    if not inside(path) and ("libpython" in path or any(path.startswith(f + os.sep) for f in asked["foreign"])):
+    if not inside(path) and ("libpython" in path or any(path.startswith(f + os.sep) for f in request["foreign"])):
         answer["outside"].append("a library is " + path)
 if os.path.realpath(sys.prefix) != root:
     answer["outside"].append("sys.prefix is " + sys.prefix)
@@ -80,7 +82,7 @@ print("\\n" + json.dumps(answer))
 
 
 def check_archive(archive: Archive, environment: Environment, *, progress: Progress | None = None) -> float:
-    """Unpack, start, import. Returns the seconds that it took.
+    """Unpack an archive, start its Python and import its packages. Returns the seconds that it took.
 
     Raises
     ------
@@ -122,7 +124,7 @@ def _start(folder: str, scratch: str, environment: Environment) -> None:
     packed = {p.name.lower().replace("_", "-") for p in environment.packages}
     imports = [*STANDARD, *(module for name, modules in IMPORTS.items() if name in packed for module in modules)]
     foreign = {environment.prefix, os.path.dirname(os.path.dirname(environment.base))} - {"/", "/usr", "/usr/local"}
-    question = {"root": folder, "imports": imports, "locate": environment.own_modules, "foreign": sorted(foreign)}
+    request = {"root": folder, "imports": imports, "locate": environment.own_modules, "foreign": sorted(foreign)}
     empty = os.path.join(scratch, "empty")
     os.mkdir(empty)
     clean = {"PATH": "/usr/bin:/bin", "HOME": empty, "LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1"}
@@ -131,7 +133,7 @@ def _start(folder: str, scratch: str, environment: Environment) -> None:
     try:
         ran = subprocess.run(
             command,
-            input=json.dumps(question),
+            input=json.dumps(request),
             capture_output=True,
             text=True,
             env=clean,
@@ -166,9 +168,9 @@ def _start(folder: str, scratch: str, environment: Environment) -> None:
 def check_compatible(
     *, python: str, howdah: str | None, python_version: str, howdah_version: str, what: str = "the environment"
 ) -> None:
-    """Refuse an environment that would not understand this program.
+    """Refuse an environment whose Python or howdah does not fit this program.
 
-    Pickled functions need the same Python minor version, and howdah's messages the same howdah, at both ends.
+    Pickled functions need the same Python minor version at both ends, and howdah's messages the same howdah.
 
     Parameters
     ----------
@@ -177,7 +179,7 @@ def check_compatible(
     python_version, howdah_version
         This program's.
     what
-        How to name the environment in the error.
+        The environment's name in the error.
 
     Raises
     ------

@@ -1,10 +1,10 @@
-"""Which files of the installed packages go into an archive, and each one's digest.
+"""Collect the files of the installed packages that go into an archive, with their digests.
 
-Promises: the result depends on content alone, so that two machines with the same packages agree: a file is known by
-its SHA-256. A digest comes from the distribution's RECORD where the file has the recorded size and is not newer than
+Promises: the result depends on content alone, so that two machines with the same packages agree: a file is identified
+by its SHA-256. A digest comes from the distribution's RECORD where the file has the recorded size and is not newer than
 RECORD; any other file (changed by hand, not recorded, of an editable project) is read. So an edit in site-packages is
-noticed, unless it keeps the size AND sets the time back. Takes a fraction of a second for tens of thousands of files;
-writes nothing. Called by `environment`.
+noticed, unless it keeps the size AND sets the time back. It takes a fraction of a second for tens of thousands of
+files, and writes nothing. Called by `environment`.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from howdah.envpack.exclusions import Exclusions, drops_package_file, drops_pack
 from howdah.envpack.interpreter import Interpreter
 from howdah.envpack.records import Member, Package
 
-# What an installer notes for itself: it differs from machine to machine, and nothing on a worker asks for it.
-_INSTALLERS_NOTES = {"INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json", "uv_build.json"}
+# Files of installers themselves: they differ from machine to machine, and nothing on a worker reads them.
+_INSTALLER_FILES = {"INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json", "uv_build.json"}
 
 
 @dataclass(slots=True)
@@ -46,14 +46,14 @@ def collect(python: Interpreter, rules: Exclusions, also_known: frozenset[str] =
     rules
         What to leave out.
     also_known
-        Names that `rules` may mention though they are no Python distributions (conda packages).
+        Names that `rules` may have though they are no Python distributions (conda packages).
 
     Raises
     ------
     InputError
-        `rules` names what is not installed.
+        `rules` has a name that is not installed.
     EnvironmentMismatch
-        An editable installation that cannot be made plain.
+        An editable installation that cannot be resolved.
     """
     chosen: dict[str, InstalledDistribution] = {}
     shadowed: list[InstalledDistribution] = []
@@ -106,7 +106,7 @@ class _SiteFolder:
         self.owner: dict[str, InstalledDistribution | None] = {}
         for dist in gone:
             self.owner.update(dict.fromkeys(dist.files))
-            if not dist.files:  # no RECORD: all that is known of it is its top-level names
+            if not dist.files:  # no RECORD: only its top-level names are known
                 self.skipped.update(f"{top}{end}" for top in dist.top_level for end in ("", ".py"))
         self.plain: list[tuple[InstalledDistribution, editable.ResolvedEditable]] = []
         for dist in self.kept:
@@ -114,7 +114,7 @@ class _SiteFolder:
                 plain = editable.resolve(dist)
                 self.plain.append((dist, plain))
                 self.skipped |= plain.replaced | {dist.info, "easy-install.pth"}
-            else:  # after those that are gone: a file that both record stays
+            else:  # after those that are left out: a file that both record stays
                 self.owner.update(dict.fromkeys(dist.files, dist))
 
     def members(self, python: Interpreter) -> Iterator[Member]:
@@ -125,7 +125,7 @@ class _SiteFolder:
             trusted = dist is not None and size == stat.st_size and stat.st_mtime_ns <= dist.recorded_at
             name = f"{python.site}/{rel}"
             folder, _, base = rel.rpartition("/")
-            if folder.endswith(".dist-info") and base in _INSTALLERS_NOTES:
+            if folder.endswith(".dist-info") and base in _INSTALLER_FILES:
                 continue
             if folder.endswith(".dist-info") and base == "RECORD":
                 yield Member(name, data=_plain_record(entry.path))
@@ -168,18 +168,18 @@ def _without_folders(pth: str, folders: list[str]) -> bytes:
 
 
 def _plain_record(record: str) -> bytes:
-    """A RECORD that is the same for every installer: sorted, without compiled modules and installers' notes.
+    """Return a RECORD that is the same for every installer: sorted, without compiled modules and installers' files.
 
     And without scripts, whose digests depend on the environment's path.
     """
     with open(record, encoding="utf-8", errors="surrogateescape") as file:
         lines = [line for line in file if not line.startswith("../") and ".pyc," not in line]
-    kept = [line for line in lines if os.path.basename(line.partition(",")[0]) not in _INSTALLERS_NOTES]
+    kept = [line for line in lines if os.path.basename(line.partition(",")[0]) not in _INSTALLER_FILES]
     return "".join(sorted(kept)).encode("utf-8", "surrogateescape")
 
 
 def _metadata(dist: InstalledDistribution, plain: editable.ResolvedEditable, site: str) -> Iterator[Member]:
-    """A dist-info as a plain installation has it, so that `importlib.metadata` finds version and entry points."""
+    """Yield a dist-info as a plain installation has it: `importlib.metadata` finds version and entry points in it."""
     if dist.info.endswith(".egg-link"):
         source = dist.source or ""
         eggs = [e for e in os.listdir(source) if e.endswith(".egg-info") and os.path.isdir(os.path.join(source, e))]
@@ -189,7 +189,7 @@ def _metadata(dist: InstalledDistribution, plain: editable.ResolvedEditable, sit
     names = sorted(plain.files)
     for name, folder in folders:
         for path, _, files in os.walk(folder):
-            for file in sorted(set(files) - _INSTALLERS_NOTES - {"RECORD"}):
+            for file in sorted(set(files) - _INSTALLER_FILES - {"RECORD"}):
                 rel = os.path.relpath(os.path.join(path, file), folder)
                 names.append(f"{name}/{rel}")
                 yield Member(f"{site}/{name}/{rel}", os.path.join(path, file))
@@ -199,7 +199,7 @@ def _metadata(dist: InstalledDistribution, plain: editable.ResolvedEditable, sit
 
 
 def _files_outside_site(dist: InstalledDistribution, python: Interpreter) -> Iterator[Member]:
-    """What a distribution put beside site-packages: data files, and programs that are no scripts."""
+    """Yield what a distribution put outside site-packages: data files, and programs that are no scripts."""
     for rel in dist.files if dist.source is None else ():
         if not rel.startswith("../"):
             continue
@@ -213,13 +213,13 @@ def _files_outside_site(dist: InstalledDistribution, python: Interpreter) -> Ite
 
 
 def is_program(path: str) -> bool:
-    """Whether a file is an ELF program or library."""
+    """Return whether a file is an ELF program or library."""
     with open(path, "rb") as file:
         return file.read(4) == b"\x7fELF"
 
 
 def sha256(data: bytes) -> str:
-    """A digest in RECORD's form.
+    """Return a digest in RECORD's form.
 
     >>> sha256(b"")
     '47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU'

@@ -1,4 +1,4 @@
-"""A conda environment's files, made movable by conda-pack.
+"""List the files of a conda environment, which conda-pack makes movable.
 
 Promises: the same selection as for other environments (`collect`, `exclusions`); conda-pack rewrites what holds the
 environment's path, and `conda-unpack` is not needed: programs find their libraries by ``$ORIGIN``, and Python is
@@ -32,7 +32,7 @@ def members(environment: Environment, python: Interpreter, scratch: str) -> list
     Raises
     ------
     EnvironmentMismatch
-        conda-pack is missing, or refuses (its words are in the message): as a rule because pip replaced files of a
+        conda-pack is missing, or refuses (its text is in the message): as a rule because pip replaced files of a
         conda package.
     """
     try:
@@ -56,7 +56,7 @@ def members(environment: Environment, python: Interpreter, scratch: str) -> list
         raise EnvironmentMismatch(f"conda-pack cannot pack {environment.prefix}: {error}") from error
     staged = list(_staged(scratch))
     there = {m.name for m in staged}
-    # editable projects, made plain, are known to us and not to conda-pack
+    # the files of editable projects are in our list and not in conda-pack's
     return staged + [m for m in environment.members if m.name not in there]
 
 
@@ -75,7 +75,7 @@ def _keeps(file: Any, own: dict[str, Member], python: Interpreter) -> bool:
 
 
 def _files_of_excluded(environment: Environment) -> set[str]:
-    """Files of conda packages that the user leaves out by name and that are no Python distributions."""
+    """Return files of conda packages that the user leaves out by name and that are no Python distributions."""
     meta = os.path.join(environment.prefix, "conda-meta")
     gone: set[str] = set()
     for record in sorted(os.listdir(meta)):

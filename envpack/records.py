@@ -1,5 +1,5 @@
-"""The records that envpack hands out and keeps: environments, archives, store entries. Plain values, no behaviour
-but their own JSON. Anybody may read them."""
+"""The records that envpack returns and stores: environments, archives, stored environments. Plain values, with no
+behaviour but their own JSON. Anybody may read them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LAYOUT = 1
 """Version of the archive's layout. It is part of every content hash: a new layout means new archives."""
 
 FACTS_FILE = "howdah-environment.json"
-"""At the top of every archive: the hash, Python and packages, for whoever looks at an unpacked folder."""
+"""At the top of every archive: the hash, Python and packages, for the reader of an unpacked folder."""
 
 Progress: TypeAlias = Callable[[str, int, int], None]
 """``progress(phase, done, total)``: phases are hashing, compiling, packing, checking, uploading; units are files or
@@ -63,7 +63,7 @@ class Environment:
         return tuple(p.name for p in self.packages if p.editable)
 
     def version_of(self, name: str) -> str | None:
-        """The version of a packed distribution, None where it is not in."""
+        """Return the version of a packed distribution, None where it is not in."""
         return next((p.version for p in self.packages if p.name.lower().replace("_", "-") == name), None)
 
 
@@ -82,7 +82,7 @@ class Archive:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What `EnvStore.publish` did. `seconds` by phase; `uploaded` is False where the store had the content already."""
+    """The result of `EnvStore.publish`. `seconds` by phase; `uploaded` is False where the store had the content."""
 
     hash: str
     path: str
@@ -119,12 +119,12 @@ class StoredEnvironment:
         return self.names[0] if self.names else ""
 
     def to_json(self) -> dict[str, Any]:
-        """As plain JSON values, packages as ``{"name", "version", "editable"}``."""
+        """Return plain JSON values, packages as ``{"name", "version", "editable"}``."""
         return {**asdict(self), "name": self.name}
 
 
 def entry_from_json(text: str | bytes, *, names: tuple[str, ...], path: str, url: str) -> StoredEnvironment:
-    """Read a store's metadata file; fields that a newer howdah added are passed over."""
+    """Read a store's metadata file; fields that a newer howdah added are ignored."""
     values = json.loads(text)
     known = {
         k: v

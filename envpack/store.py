@@ -1,12 +1,11 @@
 """Packed environments in a folder of a file system, named by content.
 
 Promises: ``<root>/<hash>.tar.gz`` is complete or absent (uploaded under another name, then renamed), and so is
-``<hash>.json``, which comes after it: what has no `.json` is not there. An archive is never replaced while its
-`.json` stands. Two publishers of the same environment end with one archive; the slower one throws its copy away. A
-name (`etl`) points to one hash at a time; pointing it elsewhere has no moment without it: each change is a new file
-in `names/`, the newest counts. Works on any fsspec file system that renames; of HDFS it asks no more. The folder is
-made private (0700) where the file system knows modes: an archive holds the user's own code. A folder that exists
-keeps its modes.
+``<hash>.json``, which is written after it: an archive without `.json` is not in the store. An archive is never replaced
+while its `.json` exists. Two publishers of the same environment end with one archive; the slower one removes its copy.
+A name (`etl`) points to one hash at a time, and never to none while it changes: each change is a new file in `names/`,
+and the newest is valid. Works on any fsspec file system that renames. The folder is made private (0700) where the file
+system has modes: an archive holds the user's own code. A folder that exists keeps its modes.
 """
 
 from __future__ import annotations
@@ -41,8 +40,8 @@ from howdah.errors import EnvironmentMismatch, HowdahError, PathMissing, Storage
 _HASH = re.compile(r"[0-9a-f]{32}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _CHUNK = 4 << 20
-_EDITS = 3  # so often a change of sources during packing is met by packing again
-_STALE = 24 * 3600.0  # seconds after which a half upload is nobody's
+_MAX_PACKS = 3  # tries when sources change during packing
+_STALE = 24 * 3600.0  # age (s) after which an incomplete upload is garbage
 
 
 class EnvStore:
@@ -55,7 +54,7 @@ class EnvStore:
     root
         The folder's plain path there. It is made on the first publish.
     url
-        What to put before paths to make them URLs, as in ``hdfs://namenode:8020``.
+        The prefix that makes paths URLs, as in ``hdfs://namenode:8020``.
 
     Examples
     --------
@@ -107,10 +106,10 @@ class EnvStore:
             raise bad_value(
                 "name", name, "use 1 to 64 letters, digits, '.', '_' and '-', beginning with a letter or digit"
             )
-        for left in reversed(range(_EDITS)):
+        for left in reversed(range(_MAX_PACKS)):
             try:
                 return self._publish(prefix, name, progress, exclude, include, threads, without_howdah)
-            except SourceChanged:  # somebody edits a project that is installed as editable: look again
+            except SourceChanged:  # an editable project was edited meanwhile: pack again
                 if not left:
                     raise
         raise AssertionError("the last turn returns or raises")
@@ -160,11 +159,9 @@ class EnvStore:
         )
 
     def _recover_upload(self, environment: Environment) -> int | None:
-        """The size of an archive whose publisher died before its `.json`: renamed, so complete."""
+        """Return the size of an archive whose publisher died before its `.json`: it was renamed, so it is complete."""
         path = self._path(environment.hash + ".tar.gz")
-        if self._path(environment.hash + ".json") in names.files(
-            self.fs, self.root
-        ):  # it speaks of another size: damaged
+        if self._path(environment.hash + ".json") in names.files(self.fs, self.root):  # it has another size: damaged
             self.fs.rm(self._path(environment.hash + ".json"))
             if self._size(path) is not None:
                 self.fs.rm(path)
@@ -174,25 +171,25 @@ class EnvStore:
         return size
 
     def _upload(self, archive: Archive, environment: Environment, progress: Progress | None) -> tuple[int, bool]:
-        """Returns the archive's size in the store, and whether it is ours."""
+        """Upload an archive. Returns its size in the store, and whether the store's is this upload."""
         self._make_root()
         path = self._path(environment.hash + ".tar.gz")
-        half = self._path(f".{environment.hash}.{uuid.uuid4().hex}.tmp")
+        partial = self._path(f".{environment.hash}.{uuid.uuid4().hex}.tmp")
         try:
             done = 0
-            with open(archive.path, "rb") as source, self.fs.open(half, "wb") as target:
+            with open(archive.path, "rb") as source, self.fs.open(partial, "wb") as target:
                 while chunk := source.read(_CHUNK):
                     target.write(chunk)
                     done += len(chunk)
                     if progress:
                         progress("uploading", done, archive.size)
-            ours = self._rename(half, path)
+            ours = self._rename(partial, path)
         except BaseException:
-            with contextlib.suppress(OSError, RuntimeError):  # the first error is the one to tell
-                self.fs.rm(half)
+            with contextlib.suppress(OSError, RuntimeError):  # the first error is raised
+                self.fs.rm(partial)
             raise
         if not ours:
-            self.fs.rm(half)
+            self.fs.rm(partial)
         size = self._size(path)
         if size is None:
             raise StorageError(f"{self.url}{path} disappeared while it was published: publish again")
@@ -201,7 +198,7 @@ class EnvStore:
         return size, ours
 
     def _rename(self, source: str, target: str) -> bool:
-        """Rename unless `target` is there: False when somebody else was faster."""
+        """Rename unless `target` is there: False when another publisher was faster."""
         if self._size(target) is not None:
             return False
         try:
@@ -229,11 +226,11 @@ class EnvStore:
             "left_out": plain(environment.left_out),
             "needs": archive.needs if archive else {},
         }
-        half = self._path(f".{environment.hash}.{uuid.uuid4().hex}.tmp")
-        with self.fs.open(half, "wb") as file:
+        partial = self._path(f".{environment.hash}.{uuid.uuid4().hex}.tmp")
+        with self.fs.open(partial, "wb") as file:
             file.write(json.dumps(facts, indent=1).encode())
-        if not self._rename(half, self._path(environment.hash + ".json")):
-            self.fs.rm(half)  # another publisher's says the same
+        if not self._rename(partial, self._path(environment.hash + ".json")):
+            self.fs.rm(partial)  # another publisher's has the same content
 
     def _make_root(self) -> None:
         if self.fs.exists(self.root):
@@ -246,23 +243,23 @@ class EnvStore:
             os.chmod(self.root, 0o700)
 
     def _remove_stale_uploads(self) -> None:
-        """Remove what publishers left half uploaded a day or more ago."""
+        """Remove incomplete uploads that are a day or more old."""
         for path, info in names.files(self.fs, self.root).items():
-            half = posixpath.basename(path).startswith(".") and path.endswith(".tmp")
-            if half and 0 < _modified(info) < time.time() - _STALE:
+            partial = posixpath.basename(path).startswith(".") and path.endswith(".tmp")
+            if partial and 0 < _modified(info) < time.time() - _STALE:
                 self.fs.rm(path)
 
-    # -- look ---------------------------------------------------------------------------------------------------------
+    # -- list ---------------------------------------------------------------------------------------------------------
 
     def list(self) -> list[StoredEnvironment]:
-        """Every environment, newest first."""
+        """Return every environment, newest first."""
         with self._translated_errors("list"):
             pointers = names.pointers(self.fs, self.root)
             found = [self._entry(hash_, pointers) for hash_ in self._hashes()]
         return sorted((e for e in found if e is not None), key=lambda e: -e.created)
 
     def resolve(self, name_or_hash: str) -> StoredEnvironment:
-        """The environment of a name, a hash, or the unambiguous beginning of a hash (4 characters at least).
+        """Return the environment of a name, a hash, or the unambiguous beginning of a hash (4 characters at least).
 
         Raises
         ------
@@ -298,19 +295,19 @@ class EnvStore:
         return entry
 
     def inspect(self, name_or_hash: str) -> StoredEnvironment:
-        """All that is known of one environment; errors as in `resolve`."""
+        """Return the record of one environment; errors as in `resolve`."""
         return self.resolve(name_or_hash)
 
     def remove(self, name_or_hash: str) -> StoredEnvironment:
         """Remove a name, or an environment with all its names.
 
-        By name: the archive goes too, unless another name points to it. By hash: it goes whatever its names. Running
-        applications that have not unpacked it yet on some node fail there.
+        By name: the archive is removed too, unless another name points to it. By hash: it is removed with its names.
+        Running applications fail on a node where it is not unpacked yet.
 
         Returns
         -------
         StoredEnvironment
-            What is gone: `names` has the names that were removed, `size` is 0 where the archive stays.
+            What was removed: `names` has the removed names, `size` is 0 where the archive stays.
         """
         with self._translated_errors("remove from"):
             pointers = names.pointers(self.fs, self.root)
@@ -318,7 +315,7 @@ class EnvStore:
             if name_or_hash in pointers and len(entry.names) > 1:
                 names.remove(self.fs, [path for _, _, path in pointers[name_or_hash]])
                 return replace(entry, names=(name_or_hash,), size=0)
-            for suffix in (".json", ".tar.gz"):  # the .json first: without it the environment is not there
+            for suffix in (".json", ".tar.gz"):  # the .json first: without it the environment is not in the store
                 path = self._path(entry.hash + suffix)
                 if self._size(path) is not None:
                     self.fs.rm(path)
@@ -327,16 +324,16 @@ class EnvStore:
 
     @contextlib.contextmanager
     def _translated_errors(self, action: str) -> Iterator[None]:
-        """What the file system raises becomes howdah's, with the store's place."""
+        """Translate errors of the file system to howdah's, with the store's URL."""
         try:
             yield
         except HowdahError:
             raise
-        except (OSError, RuntimeError) as error:  # hdfs-native raises RuntimeError for what has no errno
+        except (OSError, RuntimeError) as error:  # hdfs-native raises RuntimeError for errors without errno
             raise StorageError(f"cannot {action} the environment store {self.url}{self.root}: {error}") from error
 
     def _entry(self, hash_: str, pointers: names.Pointers | None = None) -> StoredEnvironment | None:
-        """None where the `.json` is not there, or speaks of an archive of another size."""
+        """Return one environment; None where there is no `.json`, or it has another size than the archive."""
         path = self._path(hash_ + ".tar.gz")
         self.fs.invalidate_cache()
         try:
@@ -372,7 +369,7 @@ class EnvStore:
 
 
 def _modified(info: dict[str, Any]) -> float:
-    """Seconds since 1970 of a listing's entry, 0.0 where it does not say."""
+    """Return the time of a listing's entry in seconds since 1970; 0.0 where it has none."""
     value = next(
         (info[key] for key in ("mtime", "modification_time", "last_modified", "created") if info.get(key)), 0.0
     )
