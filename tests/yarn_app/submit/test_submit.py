@@ -39,7 +39,7 @@ def test_what_yarn_cannot_unpack_is_no_archive() -> None:
 
 
 def test_a_script_that_is_not_there_is_named() -> None:
-    with pytest.raises(PathMissing, match="the script 'nix.py' does not exist"):
+    with pytest.raises(PathMissing, match=r"the script 'nix\.py' does not exist"):
         submit(Specification(), QuietReporter(), program=("nix.py", []))
 
 
