@@ -85,7 +85,12 @@ class History:
         self.close()
         self._file = open(path, "a", buffering=1)  # noqa: SIM115  # open until `close`
 
+    def clear(self) -> None:
+        """Forget the entries; counts and file stay."""
+        self._ring.clear()
+
     def close(self) -> None:
+        """Write no more to the file."""
         if self._file is not None:
             self._file.close()
             self._file = None

@@ -67,7 +67,7 @@ def _dispatch_layer(state: SchedulerState, layer: LayerState) -> None:
         return
     if len(layer.inputs) > MAX_INPUTS:
         return
-    batches = _running_inputs(layer)
+    batches = running_inputs(layer)
     if not batches:
         return
     worker = batches[0].worker
@@ -81,7 +81,7 @@ def _dispatch_layer(state: SchedulerState, layer: LayerState) -> None:
     dispatch.dispatch_batch(state, client, worker, layer, 0, layer.n, ANYWHERE, batches, WAITING)
 
 
-def _running_inputs(layer: LayerState) -> list[TaskBatch]:
+def running_inputs(layer: LayerState) -> list[TaskBatch]:
     """The batches that compute the missing inputs; empty unless all are on one worker."""
     found: dict[TaskBatch, None] = {}
     worker: Worker | None = None

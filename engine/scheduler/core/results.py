@@ -270,7 +270,7 @@ class ResultTable:
     def defer_free(self, key: Key, holders: Any, items: Any) -> None:
         """Have each of `holders` (array of indices) free the item at its place in `items`, a little later."""
         if not self.deferred_frees:
-            self._timers.start(DEFERRAL, _flush_deferred, self._deferrals)
+            self._timers.start(DEFERRAL, flush_deferred, self._deferrals)
         self.deferred_frees.setdefault(key, []).append((holders, items))
 
     def flush_deferred(self, deferral: int) -> list[FreeRanges]:
@@ -303,5 +303,5 @@ class ResultTable:
         return taken
 
 
-def _flush_deferred(state: SchedulerState, deferral: int) -> None:
+def flush_deferred(state: SchedulerState, deferral: int) -> None:
     state.instructions += state.results.flush_deferred(deferral)

@@ -36,7 +36,7 @@ from howdah.engine.protocol.events import (
     WorkerLeft,
 )
 from howdah.engine.protocol.layers import Broadcast, KToOne, OneToOne, TaskRange
-from howdah.engine.scheduler.core import replicas as requests
+from howdah.engine.scheduler.core import replicas
 from howdah.engine.scheduler.core.recovery import MAX_LOCAL_ATTEMPTS
 from howdah.engine.scheduler.core.scheduler import Scheduler
 from howdah.engine.scheduler.simulation.cluster import layer, whole
@@ -342,7 +342,7 @@ def test_copies_that_somebody_asked_for_stay_when_no_run_needs_them(asked: bool)
     story.run_all(b)
     story.say(Released("me", (whole(b),)))
     story.say(CopiesMade(taker, (whole(a),) if asked else ()))  # it has answered, if it was asked
-    assert requests.holders(story.scheduler.state, whole(a))[0][1:] == ([taker] if asked else [])
+    assert replicas.holders(story.scheduler.state, whole(a))[0][1:] == ([taker] if asked else [])
     out = story.dies(story.run_of(a).worker)
     assert bool(of(NotifyLost, out)) is not asked
 

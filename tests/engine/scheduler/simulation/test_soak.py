@@ -10,7 +10,7 @@ import pytest
 
 from howdah.engine.scheduler.core.results import ResultTable
 
-TESTS = Path(__file__).parents[2]
+TESTS = Path(__file__).parents[3]
 
 
 def test_it_runs_for_as_long_as_it_is_told() -> None:

@@ -28,7 +28,7 @@ from howdah.engine.protocol.events import (
     WorkerLeft,
 )
 from howdah.engine.protocol.layers import Dependency, Free, Key, TaskRange, inputs_of
-from howdah.engine.scheduler.core import bulk as scattered
+from howdah.engine.scheduler.core import bulk
 from howdah.engine.scheduler.core.results import DEFERRAL
 from howdah.engine.scheduler.core.scheduler import Scheduler
 from howdah.engine.scheduler.simulation.invariants import check
@@ -117,10 +117,10 @@ class Cluster:
         return True
 
 
-@pytest.mark.parametrize("few", [2, scattered.FEW])
+@pytest.mark.parametrize("few", [2, bulk.FEW])
 @pytest.mark.parametrize("faults", [False, True])
 def test_an_exchange_ends_and_leaves_nothing(few: int, faults: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scattered, "FEW", few)
+    monkeypatch.setattr(bulk, "FEW", few)
     for seed in range(4):
         random = Random(seed)
         partitions = random.choice([5, 18, 20])

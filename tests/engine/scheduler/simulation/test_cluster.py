@@ -14,7 +14,7 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
-from howdah.engine.scheduler.core import transitions as lifecycle
+from howdah.engine.scheduler.core import transitions
 from howdah.engine.scheduler.simulation.scenarios import new_model
 
 few = st.integers(0, 5)
@@ -153,6 +153,6 @@ def test_whatever_happens_the_answers_are_right_and_longer() -> None:
 
 
 def test_a_planted_fault_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lifecycle, "_set_back", lambda *_: None)
+    monkeypatch.setattr(transitions, "_set_back", lambda *_: None)
     with pytest.raises(AssertionError):
         play(200, Phase.generate)  # cutting it down takes long

@@ -12,10 +12,7 @@ from typing import Any
 import pytest
 
 from howdah.engine.protocol.events import GraphSubmitted
-from howdah.engine.scheduler.core import placement, recovery
-from howdah.engine.scheduler.core import restart as epoch
-from howdah.engine.scheduler.core import speculation as speculate
-from howdah.engine.scheduler.core import transitions as lifecycle
+from howdah.engine.scheduler.core import placement, recovery, restart, speculation, transitions
 from howdah.engine.scheduler.core.results import ResultTable
 from howdah.engine.scheduler.simulation.cluster import Model, layer, whole
 from howdah.engine.scheduler.simulation.invariants import Broken, check
@@ -105,16 +102,16 @@ TWINS = range(2280, 2320)
 """Scenarios among which is one with a straggler whose twin is quicker."""
 
 PLANTED = [
-    pytest.param(lifecycle, "_set_back", lose_nothing, Broken, id="ready items whose inputs were lost stay ready"),
+    pytest.param(transitions, "_set_back", lose_nothing, Broken, id="ready items whose inputs were lost stay ready"),
     pytest.param(ResultTable, "free", lose_nothing, AssertionError, id="nothing is ever freed"),
     pytest.param(placement, "worker_removed", lose_nothing, AssertionError, id="work stays offered to a dead worker"),
     pytest.param(
         recovery, "adopt_results", lose_nothing, AssertionError, id="what workers bring along is not looked at"
     ),
     pytest.param(
-        epoch, "is_taking_inventory", lambda state: False, AssertionError, id="nobody waits for the inventory"
+        restart, "is_taking_inventory", lambda state: False, AssertionError, id="nobody waits for the inventory"
     ),
-    pytest.param(speculate, "cancel_copy", lose_nothing, Broken, id="a twin is forgotten"),
+    pytest.param(speculation, "cancel_copy", lose_nothing, Broken, id="a twin is forgotten"),
 ]
 
 

@@ -14,7 +14,7 @@ from howdah.engine.protocol.events import (
     WorkerJoined,
 )
 from howdah.engine.protocol.layers import Dependency, Key, OneToOne, TaskRange, Window
-from howdah.engine.scheduler.core import pipelining as ahead
+from howdah.engine.scheduler.core import pipelining
 from howdah.engine.scheduler.core.dispatch import GROWTH
 from howdah.engine.scheduler.core.scheduler import Scheduler
 from howdah.engine.scheduler.core.tables import DONE
@@ -22,10 +22,10 @@ from howdah.engine.scheduler.core.tables import DONE
 
 def test_a_merge_of_many_layers_is_not_gone_through_for_each_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
     looks = []
-    running_inputs = ahead._running_inputs
+    running_inputs = pipelining.running_inputs
     monkeypatch.setattr(
-        ahead,
-        "_running_inputs",
+        pipelining,
+        "running_inputs",
         lambda layer_state: looks.append(len(layer_state.inputs)) or running_inputs(layer_state),
     )
     scheduler = Scheduler()

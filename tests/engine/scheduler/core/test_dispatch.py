@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from howdah.engine.scheduler.core import dispatch as assign
+from howdah.engine.scheduler.core import dispatch
 
 
 def cluster(waits: list[list[float]], idle: int) -> Any:
@@ -51,9 +51,9 @@ def rebalanced(state: Any, patch: pytest.MonkeyPatch) -> tuple[list[int], int]:
         left = [run for run in worker.batches if run.recalled_at is None]
         return (left[0], left[0].waits) if left else (None, 0.0)
 
-    patch.setattr(assign, "_longest_wait", longest_wait)
-    patch.setattr(assign.placement, "worth_waiting", lambda *_: 0.0)
-    assign.rebalance(state)
+    patch.setattr(dispatch, "_longest_wait", longest_wait)
+    patch.setattr(dispatch.placement, "worth_waiting", lambda *_: 0.0)
+    dispatch.rebalance(state)
     return [message.batch for message in state.instructions], looks
 
 
@@ -63,7 +63,7 @@ def greedy(waits: list[list[float]], idle: int) -> list[int]:
     found = []
     while len(found) < idle:
         number = max(rest, key=lambda n: (rest[n][0][1] if rest[n] else 0.0, -n), default=None)
-        if number is None or not rest[number] or rest[number][0][1] <= assign.RECALL_WORTH:
+        if number is None or not rest[number] or rest[number][0][1] <= dispatch.RECALL_WORTH:
             break
         found.append(100 * number + rest[number].pop(0)[0])
     return found

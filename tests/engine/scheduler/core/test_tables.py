@@ -54,7 +54,7 @@ def test_what_is_forgotten_is_free_at_once() -> None:
             scheduler.handle(Released("c", (TaskRange(last, 0, n),)), now)
             assert not scheduler.state.layers
             scheduler.handle(ClientLeft("c"), now)
-            scheduler.state.history._ring.clear()
+            scheduler.state.history.clear()
             scheduler.state.seconds_by_name.clear()
             scheduler.state.forgotten_statistics.clear()
             del run, out

@@ -1,4 +1,4 @@
-"""What the scheduler's state costs: CPU per task, memory per task. ``python tests/engine/scheduler/cost.py``
+"""What the scheduler's state costs: CPU per task, memory per task. ``python tests/engine/scheduler/core/cost.py``
 
 Every run that is started is done at once, so nothing but `State.handle` is timed (CPU seconds of this thread).
 """
