@@ -1,4 +1,4 @@
-"""Clients inside of tasks, and work that nobody waits for."""
+"""Clients and workers as tasks see them, and work that no client waits for. For users."""
 
 from __future__ import annotations
 
@@ -18,13 +18,17 @@ if TYPE_CHECKING:
 
 
 def get_client(address: str | None = None, timeout: float | None = None) -> Client:
-    """The client to use here: in a task the worker's own (made at the first call), elsewhere the current one.
+    """Return the client to use here: in a task the worker's own (made at the first call), elsewhere the default one.
 
-    A task may submit tasks and wait for them: while it waits, another has its slot, so nothing locks up.
+    A task may submit tasks and wait for them: another task gets its slot meanwhile, so the wait cannot deadlock.
 
     Parameters
     ----------
-    address, timeout : there for dask's sake; a task's client is always that of its cluster.
+    address, timeout : accepted for dask compatibility; ignored. A task's client is always that of its cluster.
+
+    Returns
+    -------
+    Client
 
     Raises
     ------
@@ -47,11 +51,16 @@ def get_client(address: str | None = None, timeout: float | None = None) -> Clie
 
 @contextlib.contextmanager
 def worker_client(timeout: float | None = None, separate_thread: bool = True) -> Iterator[Client]:
-    """In a task: a client for the time of a `with` block, in which the task holds no slot.
+    """In a task: a client for a ``with`` block, in which the task holds no slot.
 
     Parameters
     ----------
-    separate_thread : False keeps the slot, but for the waits.
+    timeout : accepted for dask compatibility; ignored.
+    separate_thread : False keeps the slot, except during waits.
+
+    Returns
+    -------
+    context manager of a Client
     """
     client = get_client()
     if separate_thread:
@@ -64,7 +73,17 @@ def worker_client(timeout: float | None = None, separate_thread: bool = True) ->
 
 
 def get_worker() -> WorkerContext:
-    """Name of the worker that runs this task, and its scheduler's address. Raises HowdahError outside of a worker."""
+    """Return the worker that runs this task.
+
+    Returns
+    -------
+    WorkerContext
+        Its name, host and container, and the addresses of its data server and of the scheduler.
+
+    Raises
+    ------
+    HowdahError : this process is no worker.
+    """
     found = current_worker()
     if found is None:
         raise HowdahError("get_worker: this process is no worker; call it inside a task")
@@ -72,11 +91,15 @@ def get_worker() -> WorkerContext:
 
 
 def fire_and_forget(obj: Any) -> None:
-    """Have these futures computed even if they are dropped and this client leaves. Failures are told to nobody.
+    """Compute futures even if they are dropped and this client disconnects. Their failures are not reported.
 
     Parameters
     ----------
     obj : a future, or a nest of them.
+
+    Raises
+    ------
+    InputError : there is no future.
     """
     found = nested_futures(obj)
     if not found:

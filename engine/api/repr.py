@@ -1,4 +1,4 @@
-"""A client as notebooks show it."""
+"""`client_as_html`: a client as notebooks show it."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import html
 from collections.abc import Mapping
 from typing import Any
 
-MOST_ROWS = 20
-"""Workers that are listed; of more, the number is told."""
+MAX_ROWS = 20
+"""Workers that are listed; of the others, only the number is."""
 
 
 def client_as_html(words: str, workers: Mapping[str, Any], dashboard: str) -> str:
-    """What it is connected to, and a row per worker: slots, memory, resources.
+    """Return HTML: the text `words`, the dashboard's link, and a row per worker with slots, memory and resources.
 
     >>> client_as_html("<Client x 1 workers>", {"w": {"host": "a", "slots": 2, "rss": 1 << 20, "memory": 0}}, "")[:59]
     '<b>Client</b> <code>&lt;Client x 1 workers&gt;</code><table'
@@ -23,13 +23,13 @@ def client_as_html(words: str, workers: Mapping[str, Any], dashboard: str) -> st
     if not workers:
         return text
     rows = []
-    for name, worker in list(workers.items())[:MOST_ROWS]:
+    for name, worker in list(workers.items())[:MAX_ROWS]:
         used, limit = worker.get("rss", 0) / 2**20, worker.get("memory", 0) / 2**20
         memory = f"{used:,.0f} of {limit:,.0f} MiB" if limit else f"{used:,.0f} MiB"
         offers = ", ".join(f"{key}={amount:g}" for key, amount in worker.get("resources", {}).items())
         cells = (name, worker["host"], str(worker["slots"]), memory, offers)
         rows.append("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>")
-    if len(workers) > MOST_ROWS:
-        rows.append(f"<tr><td colspan='5'>and {len(workers) - MOST_ROWS} more</td></tr>")
+    if len(workers) > MAX_ROWS:
+        rows.append(f"<tr><td colspan='5'>and {len(workers) - MAX_ROWS} more</td></tr>")
     heads = "".join(f"<th>{head}</th>" for head in ("worker", "host", "slots", "memory", "resources"))
     return f"{text}<table><tr>{heads}</tr>{''.join(rows)}</table>"

@@ -1,6 +1,7 @@
-"""The owner's line to a scheduler: for the application's master, who sees processes and containers come and go.
+"""`Owner`: the connection of an application's master to its scheduler. It reports processes and containers that end.
 
-An owner is no client: leases do not count it. It proves the scheduler's own role, with the scheduler's directory.
+An owner is no client: leases do not count it. It authenticates in the scheduler's own role, by the scheduler's security
+directory.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from howdah.errors import HowdahError
 
 
 class Owner:
-    """A blocking line to the scheduler at `address`.
+    """A blocking connection to the scheduler at `address`.
 
-    Every call raises HowdahError when the scheduler is gone; an owner that finds it so makes a new line.
+    Every call raises HowdahError when the scheduler is lost; connect anew then.
 
     Parameters
     ----------
@@ -41,24 +42,25 @@ class Owner:
 
     @property
     def fault(self) -> HowdahError | None:
-        """Why the line is lost; None while it is not."""
+        """Why the connection is lost; None while it is not."""
         return self._connection.error
 
     def status(self) -> dict[str, Any]:
-        """Workers, tasks, layers, locality, clients, cleanup: see `server_questions.status`. Cheap."""
+        """Return workers, tasks, layers, locality, clients and cleanup paths (`server.queries.status`). Cheap."""
         found: dict[str, Any] = self._connection.query("status", self.timeout)
         return found
 
     def worker_lost(self, name: str, reason: str) -> bool:
-        """The process of the worker (or container) `name` has ended; False if it is not (or no longer) known."""
+        """Report that the process of a worker (or container) has ended; False if the scheduler does not know it."""
         return bool(self._connection.query("worker_lost", self.timeout, name=name, reason=reason))
 
     def retire(self, names: Sequence[str]) -> list[str]:
-        """Ask these workers to go; returns those that were there."""
+        """Ask these workers to leave; the names of those that were connected."""
         found: list[str] = self._connection.query("retire", self.timeout, names=list(names))
         return found
 
     def close(self) -> None:
+        """Disconnect."""
         self._connection.close()
 
     def __enter__(self) -> Owner:

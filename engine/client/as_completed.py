@@ -1,4 +1,4 @@
-"""`wait` and `as_completed`: several futures at once, on a thread or on an event loop."""
+"""`wait` and `as_completed`: several futures at once, on a thread or on an event loop. For users."""
 
 from __future__ import annotations
 
@@ -16,26 +16,31 @@ from howdah.errors import DeadlineExceeded, bad_value
 ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION = "ALL_COMPLETED", "FIRST_COMPLETED", "FIRST_EXCEPTION"
 
 CONNECTION_CHECK_INTERVAL = 0.5
-"""Seconds between looks at the link: a lost cluster ends no future."""
+"""Seconds between looks at the connection: futures do not end when the cluster is lost."""
 
 
 class DoneAndNotDone(NamedTuple):
+    """What `wait` returns: futures that have ended, and the others."""
+
     done: set[Future]
     not_done: set[Future]
 
 
-class as_completed:  # the name that everybody knows
+class as_completed:  # named as in concurrent.futures
     """Futures in the order in which they end; more may be added while it runs. Also by ``async for``.
 
     Parameters
     ----------
     futures : of one client.
-    with_results : give (future, value) pairs; the value of a failed one is its exception, which is raised.
-    raise_errors : False gives the exception of a failed one as its value instead.
-    timeout : seconds for all of it; then DeadlineExceeded.
-    loop : there for dask's sake.
+    loop : accepted for dask compatibility; ignored.
+    with_results : yield (future, value) pairs; the exception of a failed one is raised.
+    raise_errors : False yields the exception of a failed one as its value instead.
+    timeout : seconds for the whole iteration.
 
-    Raises the fault of a client that loses its cluster, as every wait does.
+    Raises
+    ------
+    DeadlineExceeded : `timeout` seconds have passed.
+    HowdahError : the cluster is lost, or the client was closed.
 
     Examples
     --------
@@ -65,10 +70,11 @@ class as_completed:  # the name that everybody knows
         self.update(futures)
 
     def add(self, future: Future) -> None:
+        """Yield this future too."""
         self.update([future])
 
     def update(self, futures: Iterable[Future]) -> None:
-        """Watch these too."""
+        """Yield these futures too."""
         fresh = list(futures)
         self._count += len(fresh)
         if fresh:
@@ -107,19 +113,19 @@ class as_completed:  # the name that everybody knows
     # -- what is left -------------------------------------------------------------------------------------------------
 
     def count(self) -> int:
-        """How many have not been given out yet."""
+        """Return the number of futures that were not yielded yet."""
         return self._count
 
     def is_empty(self) -> bool:
-        """Whether all have been given out."""
+        """Return whether all were yielded."""
         return not self._count
 
     def has_ready(self) -> bool:
-        """Whether one can be had without waiting."""
+        """Return whether one can be yielded without waiting."""
         return not self._ended.empty()
 
     def clear(self) -> None:
-        """Watch none of them any more."""
+        """Drop all futures that were not yielded yet."""
         self._ended = queue.SimpleQueue()
         self._waiting.clear()
         self._count = 0
@@ -135,14 +141,19 @@ class as_completed:  # the name that everybody knows
         return self._deliver(self._next())
 
     def next_batch(self, block: bool = True) -> list[Any]:
-        """All that have ended and were not given out yet; with `block` at least one, if any is left."""
+        """Return all that have ended and were not yielded yet.
+
+        Parameters
+        ----------
+        block : wait for at least one, if any is left.
+        """
         batch = [self._next()] if block and self._count else []
         while not self._ended.empty() and self._count > len(batch):
             batch.append(self._ended.get_nowait())
         return [self._deliver(future) for future in batch]
 
     def batches(self) -> Iterator[list[Any]]:
-        """Lists of what has ended meanwhile, until all are given out."""
+        """Yield lists of what has ended meanwhile, until all were yielded."""
         while self._count:
             yield self.next_batch()
 
@@ -201,10 +212,31 @@ class _NoSlot:
 
 
 def wait(futures: Any, timeout: float | None = None, return_when: str = ALL_COMPLETED) -> Any:
-    """Wait until futures have ended: all, one (``"FIRST_COMPLETED"``), or one has failed (``"FIRST_EXCEPTION"``).
+    """Wait until futures have ended.
 
-    Returns ``(done, not_done)``, two sets; with an asynchronous client something to await. Raises DeadlineExceeded
-    after `timeout` seconds, and the fault of a client that loses its cluster.
+    Parameters
+    ----------
+    futures : a future, or several of one client.
+    timeout : seconds; None is no limit.
+    return_when : "ALL_COMPLETED", "FIRST_COMPLETED", or "FIRST_EXCEPTION": one has failed, or all have ended.
+
+    Returns
+    -------
+    DoneAndNotDone
+        Two sets of futures; with an asynchronous client on an event loop, an awaitable of it.
+
+    Raises
+    ------
+    DeadlineExceeded : `timeout` seconds have passed.
+    HowdahError : the cluster is lost, or the client was closed.
+
+    Examples
+    --------
+    >>> from howdah.engine.api import Client
+    >>> with Client(n_workers=1) as client:
+    ...     done, not_done = wait(client.map(abs, [-1, -2]))
+    >>> len(done), not_done
+    (2, set())
     """
     if return_when not in (ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION):
         raise bad_value("return_when", return_when, f"write {ALL_COMPLETED}, {FIRST_COMPLETED} or {FIRST_EXCEPTION}")

@@ -1,8 +1,7 @@
-"""The asyncio side of the one client: waits that a user's own event loop can await.
+"""The asyncio side of a client: events that a user's own event loop can await, and methods that return awaitables.
 
-Everything is done by the same code as for synchronous users, on howdah's loop thread. What differs is how the waiter
-is woken: `AsyncEvent.set` may be called on any thread; all events of one loop set in a row wake it once. Blocking
-questions to the cluster are sent off to a thread (`blocking`).
+Results change on howdah's loop thread, waits end on a user's. `AsyncEvent.set` may be called on any thread; all events
+of one loop that are set in a row wake it once. Blocking queries of an asynchronous client run on a thread (`blocking`).
 """
 
 from __future__ import annotations
@@ -21,14 +20,14 @@ T = TypeVar("T")
 
 
 def on_event_loop() -> bool:
-    """Whether this thread is running somebody's event loop."""
+    """Return whether this thread is running an event loop."""
     return asyncio._get_running_loop() is not None
 
 
 def blocking(method: Callable[P, T]) -> Callable[P, T]:
-    """A method that waits for the cluster: in an asynchronous client, called on an event loop, it gives an awaitable.
+    """Make a blocking method of a client return an awaitable in an asynchronous client, on an event loop.
 
-    The work is begun at once, on a thread; what is given back need not be awaited.
+    The work starts at once, on a thread; the awaitable need not be awaited.
     """
 
     @functools.wraps(method)
@@ -42,7 +41,7 @@ def blocking(method: Callable[P, T]) -> Callable[P, T]:
 
 
 class LoopWaker:
-    """Wakes one event loop for many flags at once."""
+    """Wakes one event loop for many events at once."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = weakref.ref(loop)
@@ -51,6 +50,7 @@ class LoopWaker:
         self._lock = threading.Lock()
 
     def wake(self, future: asyncio.Future[None]) -> None:
+        """Set the result of `future` on the loop. From any thread."""
         with self._lock:
             self._due.append(future)
             if self._scheduled:
@@ -83,11 +83,13 @@ class AsyncEvent:
         self._set = False
 
     def set(self) -> None:
+        """Set it. From any thread; setting it twice has no effect."""
         if not self._set:
             self._set = True
             self._waker.wake(self._future)
 
     def is_set(self) -> bool:
+        """Return whether it is set."""
         return self._set
 
     async def wait_for(self, timeout: float | None = None) -> bool:
@@ -98,7 +100,7 @@ class AsyncEvent:
 
 
 class ItemCallbacks:
-    """Who waits for single items: one listener per layer, however many they are. On howdah's loop thread."""
+    """Callbacks for single items: one listener per layer, however many there are. On howdah's loop thread."""
 
     def __init__(self) -> None:
         self._waiting: dict[int, dict[int, list[Callable[[], None]]]] = {}
@@ -115,7 +117,7 @@ class ItemCallbacks:
         items.setdefault(item, []).append(then)
 
     def call_all(self) -> None:
-        """The link is lost: everybody may look."""
+        """Call all of them, because the connection is lost."""
         for items in self._waiting.values():
             for calls in items.values():
                 for then in calls:
@@ -137,5 +139,5 @@ class ItemCallbacks:
 
 
 def as_task(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-    """A coroutine as a task: it goes on whether or not somebody awaits it."""
+    """Return a coroutine as a task, which runs whether or not it is awaited."""
     return asyncio.ensure_future(work)

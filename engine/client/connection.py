@@ -1,9 +1,9 @@
-"""A client's connection to the scheduler, as seen from any thread: messages out, messages in, questions, its loss.
+"""A client's connection to the scheduler: messages, queries and their answers, reconnection. For any thread.
 
-What is sent from several calls in a row travels together. A connection that ends is opened again for as long as the
-lease lasts; after that, or when the scheduler says good-bye, `error` says why and everybody who waits is told. A
-scheduler that was started again from its journal goes on with the session (its epoch is another): what it may not
-have written down is sent again by the session, and what was asked of the old one is asked again here.
+Messages of several calls in a row are sent together. A connection that ends is reopened while the lease lasts; after
+that, or when the scheduler closes the session, `error` says why and all waits end. A scheduler that was restarted from
+its journal resumes the session under another epoch: the session sends again what the journal may lack, and requests
+that the old scheduler had not answered are sent again here.
 """
 
 from __future__ import annotations
@@ -35,22 +35,35 @@ log = logging.getLogger(__name__)
 HEARTBEAT_INTERVAL = 1.0
 SILENCE_LIMIT = 20.0
 MESSAGES_PER_TURN = 64
-"""Messages that are sent in one turn of the loop: what a scheduler on this loop can handle in some 5 ms."""
+"""Messages that are sent in one turn of the loop: a scheduler on this loop handles them in about 5 ms."""
 
 RETRY_FIRST, RETRY_MOST = 0.02, 0.5
 """Seconds between attempts to reconnect, at first and at most."""
 
 LOCATE_AFTER = 1.0
-"""A scheduler that is started again where it was is back after so many seconds, as a rule."""
+"""Seconds within which a scheduler that is restarted at its address is usually back."""
 
 
 def _ignore(*_: object) -> None:
-    """What a closed link calls: nobody listens."""
+    """Drop a message: what a closed connection calls."""
 
 
 def read_address_file(file: str) -> str:
-    """Where the scheduler is, as whoever started this program keeps it in a file: JSON with `address`, or `ended` with
-    the reason, which is raised as a HowdahError. "" where there is no such file now."""
+    """Return the scheduler's address from a file that the starter of this program keeps up to date.
+
+    Parameters
+    ----------
+    file : JSON with "address", or with "ended" and the reason.
+
+    Returns
+    -------
+    str
+        "" if there is no such file now.
+
+    Raises
+    ------
+    HowdahError : the file has "ended".
+    """
     try:
         found = json.loads(Path(file).read_bytes())
     except (OSError, ValueError):
@@ -66,11 +79,14 @@ class SchedulerConnection:
     Parameters
     ----------
     purpose : "client" or "owner".
-    on_message : called on the loop's thread with everything but answers.
-    on_fault : called once on the loop's thread when the link is lost for good.
-    lease : seconds for which a lost scheduler is looked for.
-    locate : where a lost scheduler is now, "" while nobody knows; it may block, and raises HowdahError when the cluster
-        has ended. With it a lost scheduler is looked for until then, whatever the lease.
+    on_message : called on the loop's thread with each message that is no answer.
+    on_error : called once on the loop's thread when the connection is lost for good, or closed.
+    locate : returns where a lost scheduler is now, as `Cluster.locate_scheduler` does. With it attempts to reconnect
+        continue until the cluster has ended, whatever the lease.
+
+    Attributes
+    ----------
+    error : why the connection is lost or closed; None while it is not.
     """
 
     def __init__(
@@ -99,11 +115,11 @@ class SchedulerConnection:
     # -- from any thread ------------------------------------------------------------------------------------------
 
     def open(self, timeout: float) -> None:
-        """Connect. Raises what `transport.connect` raises, DeadlineExceeded when nobody answers in time."""
+        """Connect. Raises what `connect` raises, and DeadlineExceeded after `timeout` seconds without an answer."""
         self._thread.call(self._open(timeout))
 
     def send(self, message: Any, *frames: Buffer) -> None:
-        """Send soon, in order. Raises the fault of a link that is lost."""
+        """Send soon, in order. Raises the connection's error when it is lost."""
         if self.error is not None:
             raise self.error
         self._outbox.append((message, frames))
@@ -112,7 +128,7 @@ class SchedulerConnection:
             self._thread.loop.call_soon_threadsafe(self._drain_some)
 
     def flush(self, timeout: float = 5.0) -> None:
-        """Return when what `send` was given before has gone; to a scheduler on this loop: when it has been handled."""
+        """Return when earlier messages were sent; for a scheduler on this loop, when it has handled them."""
         if threading.current_thread() is self._thread.thread:
             return
         gone = threading.Event()
@@ -121,26 +137,27 @@ class SchedulerConnection:
         gone.wait(timeout)
 
     def query(self, what: str, timeout: float = 30.0, **about: Any) -> Any:
-        """The scheduler's answer. Raises HowdahError with what it said is wrong."""
+        """Send a query and return the scheduler's answer. Raises HowdahError with the reason of a refusal."""
         return self._thread.call(self.request(Query(0, what, about), timeout))
 
     def who_has(self, spans: Sequence[Any], timeout: float = 30.0) -> Any:
+        """Return for each range the holders of its items, with their addresses."""
         return self._thread.call(self.request(WhoHas(0, tuple(spans)), timeout))
 
     def close(self, timeout: float = 5.0) -> None:
-        """Say good-bye. Closing twice is fine, and so is closing a lost link."""
+        """End the session. Closing twice is fine, and so is closing a lost connection."""
         if self._thread.thread.is_alive():
             self._thread.call(self._close(), timeout)
 
     # -- on the loop's thread -------------------------------------------------------------------------------------
 
     def drain(self) -> None:
-        """Hand over to the session all that `send` has been given."""
+        """Pass all queued messages to the session."""
         self._drain_scheduled = False
         self._hand_over(len(self._outbox))
 
     def _drain_some(self) -> None:
-        """Hand over a part, and more in the loop's next turn: a scheduler on this loop has told its workers then."""
+        """Pass on a part, and more in the loop's next turn: a scheduler on this loop has started work meanwhile."""
         if self._session is None or len(self._outbox) <= MESSAGES_PER_TURN:
             self.drain()
         else:
@@ -160,27 +177,27 @@ class SchedulerConnection:
             session.flush()
 
     async def query_async(self, what: str, **about: Any) -> Any:
-        """A question that is asked on the loop's thread, after what was sent before it."""
+        """`query` on the loop's thread, after earlier messages."""
         return await self.request(Query(0, what, about), 30.0)
 
-    async def request(self, question: Query | WhoHas | CoordinationCall, timeout: float | None) -> Any:
+    async def request(self, request: Query | WhoHas | CoordinationCall, timeout: float | None) -> Any:
         if self.error is not None:
             raise self.error
         self.drain()
         self._request_count += 1
         number = self._request_count
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        question = msgspec.structs.replace(question, id=number)
-        self._pending[number] = future, question
+        request = msgspec.structs.replace(request, id=number)
+        self._pending[number] = future, request
         assert self._session is not None
-        self._session.send(question)
+        self._session.send(request)
         try:
             async with asyncio.timeout(timeout):
                 return await future
         except asyncio.CancelledError:
-            if isinstance(question, CoordinationCall) and self.error is None:
+            if isinstance(request, CoordinationCall) and self.error is None:
                 replace = msgspec.structs.replace
-                self._session.send(replace(question, id=0, verb="withdraw", ticket=number, data=None, ranges=()))
+                self._session.send(replace(request, id=0, verb="withdraw", ticket=number, data=None, ranges=()))
             raise
         except TimeoutError as error:
             raise DeadlineExceeded(f"the scheduler at {self.address} did not answer within {timeout:.0f} s") from error
@@ -284,32 +301,34 @@ class SchedulerConnection:
         return True
 
     def _resend_requests(self, session: Session[SchedulerToClient]) -> None:
-        """The scheduler was started again: it may have been asked, and its answer may have been lost. Questions keep
-        their numbers, so it knows those that it has written down."""
-        unsaid = {
+        """Send requests again to a restarted scheduler, whose answers may have been lost.
+
+        They keep their numbers, by which the scheduler recognises those in its journal.
+        """
+        unsent = {
             message.id
             for message, _ in session.unacknowledged()
             if isinstance(message, Query | WhoHas | CoordinationCall)
         }
-        for number, (waiting, question) in list(self._pending.items()):
-            if number not in unsaid and not waiting.done():
-                session.send(question)
+        for number, (waiting, request) in list(self._pending.items()):
+            if number not in unsent and not waiting.done():
+                session.send(request)
 
     async def _heartbeat(self, session: Session[SchedulerToClient]) -> None:
         while self.error is None:
             await asyncio.sleep(HEARTBEAT_INTERVAL)
             session.heartbeat(time.monotonic(), HEARTBEAT_INTERVAL, SILENCE_LIMIT)
 
-    def _fail(self, fault: HowdahError) -> None:
+    def _fail(self, error: HowdahError) -> None:
         if self.error is not None:
             return
-        self.error = fault
+        self.error = error
         for waiting, _ in self._pending.values():
             if not waiting.done():
-                waiting.set_exception(fault)
+                waiting.set_exception(error)
         if self._session is not None and self._session.channel is not None:
             self._session.channel.close()
-        self._on_error(fault)
+        self._on_error(error)
 
     async def _close(self) -> None:
         self.drain()
@@ -321,6 +340,6 @@ class SchedulerConnection:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        # Nothing of a closed client refers to itself: its memory is free as soon as nobody has it.
+        # No reference cycle stays in a closed client: its memory is freed with its last reference.
         self._tasks, self._session = [], None
         self._on_message, self._on_error = _ignore, _ignore

@@ -1,7 +1,7 @@
-"""Calls to layers: functions and arguments pickled, futures inside them found and made dependencies.
+"""`encode_call`: from calls to layers. Pickles functions and arguments, and makes futures in them dependencies.
 
 Runs on the user's thread. An argument may hold futures at any depth; each is a reference in the pickle (see
-`comm.references`), and its layer a dependency of the new one.
+`howdah.engine.serialization.references`), and its layer a dependency of the new one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from howdah.engine.serialization.serialize import PLAIN_TYPES, dumps, dumps_each
 
 
 def name_of(fn: Callable[..., Any]) -> str:
-    """What people call the function.
+    """Return a name for the function.
 
     >>> name_of(len), name_of(print)
     ('len', 'print')
@@ -43,36 +43,43 @@ def encode_call(
     labels: Sequence[str] | None = None,
     extras: Mapping[str, Any] | None = None,
 ) -> Encoded:
-    """A layer that computes ``fn(*items[i], **kwargs)`` for each i.
+    """Return a layer that computes ``fn(*items[i], **kwargs)`` for each i.
 
-    `labels` are keys that the user gave to the items, `extras` further fields of the layer's spec.
+    Parameters
+    ----------
+    labels : keys that the user gave to the items.
+    extras : further fields of the layer's spec.
 
-    Raises Unpicklable, which names what cannot travel.
+    Raises
+    ------
+    Unpicklable : the message names the part that cannot be pickled.
     """
     n = len(items)
-    noted = _FutureReferences(n)
-    with encoding_futures(noted.note_shared):
+    references = _FutureReferences(n)
+    with encoding_futures(references.note_shared):
         code = _code(fn) if not kwargs else dumps((fn, dict(kwargs), False))
-    whole = _whole_layer(items) if n > 1 and not noted.keys else None
+    whole = _whole_layer(items) if n > 1 and not references.keys else None
     deps: tuple[Dependency, ...]
     if whole is not None:
         code, blob, offsets, args = dumps((fn, dict(kwargs), True)), b"", array("Q"), None
         deps = (Dependency(whole.key, OneToOne()),)
     else:
-        with encoding_futures(noted.note):
-            blob, ends = _one_future(items, noted) or dumps_each(_TrackedItems(items, noted) if n > 1 else items)
-        offsets, args, deps = array("Q", ends), items, noted.dependencies()
+        with encoding_futures(references.note):
+            blob, ends = _one_future(items, references) or dumps_each(
+                _TrackedItems(items, references) if n > 1 else items
+            )
+        offsets, args, deps = array("Q", ends), items, references.dependencies()
     layer = Layer(
         name_of(fn), fn, n, deps, args, kwargs, hosts, retries=retries, pass_inputs=whole is not None, pure=pure
     )
     return _encoded(layer, code, blob, offsets, labels, extras)
 
 
-def _one_future(items: Sequence[tuple[Any, ...]], noted: _FutureReferences) -> tuple[bytes, list[int]] | None:
-    """What `dumps_each` makes of a single future of a single item, the rule in a chain; None for anything else."""
+def _one_future(items: Sequence[tuple[Any, ...]], references: _FutureReferences) -> tuple[bytes, list[int]] | None:
+    """Return what `dumps_each` makes of one future as the only argument, as in a chain; None for anything else."""
     if len(items) != 1 or len(items[0]) != 1 or type(items[0][0]) is not Future or items[0][0].results.n != 1:
         return None
-    place = noted.note(items[0][0])
+    place = references.note(items[0][0])
     if place not in _references:
         _references[place] = dumps_each(items)[0]
     return _references[place], [0, len(_references[place])]
@@ -84,9 +91,9 @@ _codes: weakref.WeakKeyDictionary[Any, tuple[Any, Any, bytes]] = weakref.WeakKey
 
 
 def _code(fn: Callable[..., Any]) -> bytes:
-    """The pickle of a function without keyword arguments; kept for functions that refer to nothing outside of them.
+    """Return the pickle of a function without keyword arguments; cached for functions that use no globals.
 
-    (Those of `__main__` travel by value, which takes 0.2 ms each time.)
+    (Functions of `__main__` are pickled by value, which takes 0.2 ms each time.)
     """
     if type(fn) is not FunctionType or fn.__closure__ or fn.__dict__ or fn.__kwdefaults__:
         return dumps((fn, {}, False))
@@ -119,7 +126,7 @@ def _encoded(
 
 
 def _whole_layer(items: Sequence[tuple[Any, ...]]) -> LayerResults | None:
-    """The layer whose futures, all of them and in order, are the only arguments of `items`; None otherwise."""
+    """Return the layer whose futures, all of them and in order, are the only arguments of `items`; None otherwise."""
     first = items[0] if items else ()
     if len(first) != 1 or type(first[0]) is not Future:
         return None
@@ -134,7 +141,7 @@ def _whole_layer(items: Sequence[tuple[Any, ...]]) -> LayerResults | None:
 
 
 class _FutureReferences:
-    """Futures met while arguments are pickled: per layer, which of its items each item of the new layer needs."""
+    """Futures found while arguments are pickled: per layer, which of its items each item of the new layer needs."""
 
     def __init__(self, n: int) -> None:
         self.n = n
@@ -145,7 +152,7 @@ class _FutureReferences:
         self._single: set[int] = set()
 
     def note(self, future: Any) -> tuple[int, int]:
-        """The place of `future` among the inputs of the item that is being pickled."""
+        """Return the place of `future` among the inputs of the item that is being pickled."""
         number = self._layer(future)
         if self.n == 1 == future.results.n:  # one to one, which costs the scheduler least
             self._single.add(number)
@@ -157,7 +164,7 @@ class _FutureReferences:
         return number, mine.setdefault(future.item, len(mine))
 
     def note_shared(self, future: Any) -> tuple[int, int]:
-        """The same for keyword arguments, which every item gets."""
+        """`note` for keyword arguments, which every item receives."""
         number = self._layer(future)
         if self.n == 1 == future.results.n:
             self._single.add(number)
@@ -173,12 +180,13 @@ class _FutureReferences:
         return number
 
     def restart(self) -> None:
-        """The items are pickled again, in another way."""
+        """Forget the items, because they are pickled again in another way."""
         self.item = 0
         for needs in self._needs:
             needs.clear()
 
     def dependencies(self) -> tuple[Dependency, ...]:
+        """Return the dependencies of the new layer."""
         found: list[Dependency] = []
         for key, number in self.keys.items():
             if number in self._single:
@@ -196,10 +204,10 @@ class _FutureReferences:
 
 
 class _TrackedItems(Sequence[tuple[Any, ...]]):
-    """The items; tells `noted` which one is being pickled."""
+    """The items; sets `references.item` to the one that is being pickled."""
 
-    def __init__(self, items: Sequence[tuple[Any, ...]], noted: _FutureReferences) -> None:
-        self._items, self._noted = items, noted
+    def __init__(self, items: Sequence[tuple[Any, ...]], references: _FutureReferences) -> None:
+        self._items, self._noted = items, references
 
     def __len__(self) -> int:
         return len(self._items)

@@ -1,4 +1,4 @@
-"""From what the client knows to values: small results are at hand, the others come from their holders in bulk."""
+"""`ResultFetcher`: the values of results. Small ones came with the reports; others are fetched from their holders."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ MissingByHolder = dict[str, list[tuple[LayerResults, int]]]
 
 
 class ResultFetcher:
-    """Collects values. `collect` runs on the user's thread, transfers on the loop's."""
+    """Collects values, with one connection per worker. `collect` runs on the user's thread, transfers on the loop's."""
 
     def __init__(
         self,
-        link: SchedulerConnection,
+        connection: SchedulerConnection,
         name: str,
         security: Security | None,
         addresses: Mapping[str, str],
     ) -> None:
-        self._connection, self._addresses = link, addresses
+        self._connection, self._addresses = connection, addresses
         self._thread = loop_thread()
         self._peers = self._thread.call(_create_peers(name, security))
 
     def collect(self, spans: Spans) -> list[Any] | None:
-        """The values of spans that are all done; None when some could not be had and must be waited for again."""
+        """Return the values of ranges that are all done; None if some could not be fetched: wait for them again."""
         values: list[Any] = []
         absent: MissingByHolder = {}
         places: dict[tuple[Key, int], list[int]] = {}
@@ -60,7 +60,7 @@ class ResultFetcher:
         return values
 
     def all_inline(self, spans: Spans) -> bool:
-        """Whether the values are here already: small ones, that came with the reports."""
+        """Return whether all values are here already, because they are small and came with the reports."""
         return not any(
             NOT_INLINE in part.lengths or not part.lengths
             for results, start, stop in spans
@@ -74,7 +74,7 @@ class ResultFetcher:
         complete = self._thread.call(self._transfer(absent, got))
         for layer, item, packed in got:
             for place in places[layer, item]:
-                values[place] = packed.open()  # anew for each place: nobody shares
+                values[place] = packed.open()  # anew for each place: values are not shared
         return values if complete else None
 
     async def _transfer(self, absent: MissingByHolder, got: list[tuple[Key, int, Packed]]) -> bool:
@@ -98,13 +98,13 @@ class ResultFetcher:
                 missing = await self._peers.fetch(address, _as_spans(rest), take)
             except (HowdahError, OSError) as error:
                 if attempt < 2 and not isinstance(error, PeerGone):
-                    await asyncio.sleep(0.1)  # a passing fault of the network, perhaps
+                    await asyncio.sleep(0.1)  # the network may recover
                     continue
                 missing = [name for name in wanted if name not in arrived]
             break
         if not missing:
             return True
-        # The scheduler may know by now, and have told us of another holder: only what still points to this one is news.
+        # The scheduler may have reported another holder meanwhile: only items that still point to this one are lost.
         missed = set(missing)
         news: list[tuple[Key, int]] = []
         for results, item in items:
@@ -118,10 +118,11 @@ class ResultFetcher:
         return False
 
     def drop_peer(self, address: str) -> None:
-        """The worker whose data server this is was given up. On the loop's thread."""
+        """End the fetches from a worker that is gone. On the loop's thread."""
         self._peers.abort(address)
 
     def close(self) -> None:
+        """Close the connections to workers."""
         self._thread.loop.call_soon_threadsafe(self._peers.close)
 
 

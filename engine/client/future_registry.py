@@ -1,6 +1,7 @@
-"""What the client has futures of: results by layer, how many references each item has, and their release.
+"""`FutureRegistry`: the results of which a client has futures, the number of references to each, and their release.
 
 References are counted on users' threads, dropped by destructors on any thread, and results change on the loop's.
+For `Client` and its parts.
 """
 
 from __future__ import annotations
@@ -29,42 +30,49 @@ from howdah.engine.protocol.messages import (
 from howdah.engine.serialization.exceptions import rebuild_exception
 
 RELEASE_DELAY = 0.02
-"""Seconds for which dropped futures are collected before the scheduler is told."""
+"""Seconds for which dropped references are collected before the scheduler is sent their release."""
 
 ResultRanges = Sequence[tuple[LayerResults, int, int]]
 
 
 class FutureRegistry:
-    """The client's books. `lock` is held while references are counted together with what is sent about them."""
+    """Results by layer, and their references.
+
+    Attributes
+    ----------
+    lock : held while references are counted together with sending the message about them.
+    addresses : of workers' data servers, by worker.
+    names : of layers in graphs, for messages.
+    on_worker_gone : called with the address of a worker that is gone.
+    """
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
         self.addresses: dict[str, str] = {}
-        """Of workers' data servers, by worker."""
         self.names: dict[Key, str] = {}
-        """Of layers in graphs, for messages."""
         self.on_worker_gone: Callable[[str], None] = lambda address: None
-        """Told the address of a worker that was given up."""
         self._results: dict[Key, LayerResults] = {}
         self._released: deque[tuple[LayerResults, int, int]] = deque()
         self._release_scheduled = False
         self._loop = loop_thread().loop
         self._connection: SchedulerConnection | None = None
 
-    def attach(self, link: SchedulerConnection) -> None:
-        self._connection = link
+    def attach(self, connection: SchedulerConnection) -> None:
+        """Send releases over this connection."""
+        self._connection = connection
 
     # -- references -------------------------------------------------------------------------------------------------
 
     def get(self, key: Key) -> LayerResults | None:
+        """Return the results of a layer; None if there are no futures of it."""
         return self._results.get(key)
 
     def layers(self) -> list[LayerResults]:
-        """Every layer that this client has futures of."""
+        """Return all layers of which there are futures."""
         return list(self._results.values())
 
     def add_reference(self, key: Key, name: str, n: int, start: int, stop: int) -> LayerResults:
-        """Count one more reference to each of these items. Under the lock."""
+        """Count one more reference to each of these items; their layer's results. Under the lock."""
         results = self._results.get(key)
         if results is None:
             results = self._results[key] = LayerResults(key, name, n)
@@ -72,13 +80,13 @@ class FutureRegistry:
         return results
 
     def add_references(self, spans: ResultRanges) -> None:
-        """One more reference to each of these, of which there are some."""
+        """Count one more reference to each of these, which have at least one."""
         with self.lock:
             for results, start, stop in spans:
                 results.add_references(start, stop)
 
     def release(self, results: LayerResults, start: int, stop: int) -> None:
-        """One reference less to each of these. Called by destructors, on any thread, at any time: takes no lock."""
+        """Drop one reference to each of these. Called by destructors, on any thread, at any time: takes no lock."""
         self._released.append((results, start, stop))
         if not self._release_scheduled:
             self._release_scheduled = True
@@ -86,13 +94,13 @@ class FutureRegistry:
                 self._loop.call_soon_threadsafe(self._loop.call_later, RELEASE_DELAY, self._send_releases)
 
     def detach(self, spans: ResultRanges) -> None:
-        """Cancelled: the same call made again is another task, and must not find these. Under the lock."""
+        """Forget cancelled results, so that the same call made again is a new task. Under the lock."""
         for results, _, _ in spans:
             if self._results.get(results.key) is results:
                 del self._results[results.key]
 
     def _send_releases(self) -> None:
-        """Tell the scheduler what nobody holds any more. On the loop's thread."""
+        """Send the scheduler what has no reference any more. On the loop's thread."""
         self._release_scheduled = False
         free: list[TaskRange] = []
         with self.lock:
@@ -101,7 +109,7 @@ class FutureRegistry:
                 return
             for results, start, stop in self._merged_releases():
                 if self._results.get(results.key) is not results:
-                    continue  # cancelled; the scheduler knows
+                    continue  # cancelled, and the scheduler was sent that
                 for a, b in results.remove_references(start, stop):
                     results.discard_chunks(a, b)
                     free.append(TaskRange(results.key, a, b))
@@ -112,7 +120,7 @@ class FutureRegistry:
                 self._connection.send(ReleaseResults(tuple(free)))
 
     def _merged_releases(self) -> Iterator[tuple[LayerResults, int, int]]:
-        """What was dropped, neighbours together: a list of futures dies in order, from its end."""
+        """Yield the dropped ranges, neighbours merged: a list of futures is destroyed in order, from its end."""
         dropped = self._released
         while dropped:
             results, start, stop = dropped.popleft()
@@ -122,10 +130,10 @@ class FutureRegistry:
                 stop = dropped.popleft()[2]
             yield results, start, stop
 
-    # -- news, on the loop's thread ---------------------------------------------------------------------------------
+    # -- reports, on the loop's thread ------------------------------------------------------------------------------
 
     def on_message(self, message: SchedulerToClient, frames: Sequence[memoryview]) -> None:
-        """What the scheduler says about results."""
+        """Record what the scheduler reports about results."""
         match message:
             case TasksDone(span, holder):
                 results = self._results.get(span.layer)
@@ -147,7 +155,7 @@ class FutureRegistry:
                 self.on_worker_gone(address)
 
     async def mark_cancelled(self, spans: ResultRanges) -> None:
-        """Those of `spans` that are pending count as cancelled from now on."""
+        """Mark the pending ones of these as cancelled."""
         for results, start, stop in spans:
             for item in range(start, stop):
                 if not results.settled(item, item + 1):
@@ -157,7 +165,7 @@ class FutureRegistry:
     # -- failures ---------------------------------------------------------------------------------------------------
 
     def failure(self, results: LayerResults, item: int) -> BaseException | None:
-        """The exception of a failed item, made anew each time; None if it has not failed."""
+        """Return the exception of a failed item, a new one each time; None if it has not failed."""
         if results.state[item] != FAILED:
             return None
         failure = results.failure_of(item)
@@ -168,7 +176,7 @@ class FutureRegistry:
 
 
 def failure_note(results: LayerResults, item: int, failure: TaskFailure, name: str) -> str:
-    """The note under a task's exception: which task (of the layer `name`), and where it ran."""
+    """Return the note for a task's exception: which task (of the layer `name`), and where it ran."""
     error, origin = failure
     name = name or (results.name if origin.layer == results.key else "")
     task = f"{name or origin.layer.hex()[:8]}[{origin.start}]"
@@ -182,7 +190,7 @@ def failure_note(results: LayerResults, item: int, failure: TaskFailure, name: s
 
 
 def ranges_of(futures: Sequence[Any]) -> list[tuple[LayerResults, int, int]]:
-    """Neighbouring futures of one layer as one span."""
+    """Return futures as ranges; neighbours of one layer are one range."""
     spans: list[tuple[LayerResults, int, int]] = []
     current: LayerResults | None = None
     start = stop = 0
@@ -200,7 +208,7 @@ def ranges_of(futures: Sequence[Any]) -> list[tuple[LayerResults, int, int]]:
 
 
 def timeout_message(spans: ResultRanges, timeout: float) -> str:
-    """What a wait that ran out of time says."""
+    """Return the message of a wait that timed out."""
     names = [f"{r.name}[{a}:{b}]" if b - a > 1 else f"{r.name}[{a}]" for r, a, b in spans if not r.settled(a, b)]
     shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
     return f"not done after {timeout:.3g} s: {shown}"

@@ -1,7 +1,7 @@
-"""What a client knows of one layer's results: which are there, where, and which came along.
+"""`LayerResults`: the state of one layer's results at a client, their holders, and the small values themselves.
 
-One `LayerResults` serves all futures of a layer, so that a hundred thousand of them cost a few bytes each here. It is
-changed on the loop's thread only, and read from any.
+One `LayerResults` serves all futures of a layer, so that a hundred thousand of them cost a few bytes each. It is
+changed on the loop's thread only, and read from any. `CompletionWatch` waits for ranges of them.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from howdah.engine.protocol.layers import Key, TaskRange
 from howdah.engine.protocol.messages import NOT_INLINE
 
 COPY_LIMIT = 1024
-"""Bytes of results that are kept as bytes of their own: a view keeps all that came with it."""
+"""Bytes up to which values are copied out of their message: a view would keep the whole message."""
 
 PENDING, DONE, FAILED = 0, 1, 2
 STATUS = ("pending", "finished", "error")
 
 _chunks_lock = threading.Lock()
-"""Held while lists of parts are changed or cut; for microseconds, so one serves all layers."""
+"""Held while lists of chunks are changed or split; for microseconds, so one lock serves all layers."""
 
 Listener = Callable[["LayerResults", int, int], None]
 """Called on the loop's thread after items start to stop of a layer have changed."""
 
 
 class ResultChunk:
-    """Neighbouring items that became known together: who holds them, and the small ones themselves."""
+    """Neighbouring items of one report: their holder, and the values of small ones."""
 
     __slots__ = ("_ends", "blob", "holder", "lengths", "referenced", "start", "stop")
 
@@ -40,18 +40,18 @@ class ResultChunk:
         self.start, self.stop, self.holder = start, stop, holder
         self.referenced = stop - start
         self.lengths: Sequence[int] = ()
-        """Of each item's pickle in `blob`; NOT_INLINE of one that did not come along, none where none did."""
+        """Bytes of each item's pickle in `blob`; NOT_INLINE for one that was not sent; empty if none was."""
         self.blob: Buffer = b""
         self._ends: Sequence[int] = ()
         if len(frames) == 2:
             lengths = array("I")
             lengths.frombytes(frames[0])
-            # Of the very many that are one small thing: nothing that the garbage collector has to look at.
+            # Most chunks are one small value: a tuple of integers is not tracked by the garbage collector.
             self.lengths = tuple(lengths) if self.referenced == 1 else lengths
             self.blob = bytes(frames[1]) if frames[1].nbytes <= COPY_LIMIT else frames[1]
 
     def pickles(self, start: int, stop: int) -> Iterator[Buffer | None]:
-        """The pickle of each item, None for one that must be fetched."""
+        """Yield the pickle of each item, None for one that must be fetched."""
         if not self.lengths:
             for _ in range(start, stop):
                 yield None
@@ -64,12 +64,22 @@ class ResultChunk:
 
 
 class TaskFailure(NamedTuple):
+    """Why items failed, and the range of tasks where the error arose."""
+
     error: TaskError
     origin: TaskRange
 
 
 class LayerResults:
-    """One layer of `n` items under `key`, of which this client has futures."""
+    """One layer of `n` items under `key`, of which this client has futures.
+
+    Attributes
+    ----------
+    state : PENDING, DONE or FAILED of each item.
+    reference_counts : number of futures of each item; `referenced` is the number of items that have any. Both under the
+        registry's lock.
+    labels : keys that the user gave to the items; None if she gave none.
+    """
 
     __slots__ = (
         "__weakref__",
@@ -90,19 +100,17 @@ class LayerResults:
         self.key, self.name, self.n = key, name, n
         self.state = bytearray(n)
         self.reference_counts: array[int] = array("I", bytes(4 * n))
-        """How many futures there are of each item, and of how many items there are any. Under the registry's lock."""
         self.referenced = 0
         self.starts: list[int] = []
         self.chunks: list[ResultChunk] = []
         self.failures: tuple[tuple[int, int, TaskFailure], ...] = ()
         self.listeners: tuple[Listener, ...] = ()
         self.labels: list[str] | None = None
-        """Keys that the user gave to the items."""
 
     # -- references, under the registry's lock ----------------------------------------------------------------------
 
     def add_references(self, start: int, stop: int) -> None:
-        """One reference more to each of these."""
+        """Count one reference more to each of these."""
         refs = self.reference_counts
         if not self.referenced:
             refs[start:stop] = array("I", (1,)) * (stop - start)
@@ -114,7 +122,7 @@ class LayerResults:
             refs[item] += 1
 
     def remove_references(self, start: int, stop: int) -> list[tuple[int, int]]:
-        """One reference less to each of these; the stretches of which none is left."""
+        """Count one reference less to each of these; the ranges that have none left."""
         refs = self.reference_counts
         n = stop - start
         if refs[start:stop] == array("I", (1,)) * n:
@@ -135,8 +143,9 @@ class LayerResults:
     # -- changes, on the loop's thread ------------------------------------------------------------------------------
 
     def mark_done(self, start: int, stop: int, holder: str, frames: Sequence[memoryview]) -> None:
-        """These have results. Said again (the scheduler was started again, or another worker has them now), what came
-        along the first time stays."""
+        """Record results. A repeated report (after a restart of the scheduler, or a move to another worker) changes the
+        holder only.
+        """
         if not frames and self.state[start] == DONE:
             self._change_holder(start, stop, holder)
         else:
@@ -169,14 +178,16 @@ class LayerResults:
             self._add_chunk(at, stop, holder, ())
 
     def mark_failed(self, start: int, stop: int, failure: TaskFailure) -> None:
+        """Record a failure of these items."""
         if self.state.count(FAILED, start, stop) == stop - start:
-            return  # said again
+            return  # a repeated report
         self.failures += ((start, stop, failure),)
         self._mark(start, stop, FAILED)
 
     def mark_lost(self, start: int, stop: int) -> None:
+        """Make these pending again, because their holder is gone."""
         if not any(self.state[start:stop]):
-            return  # they are pending, and known to be
+            return  # pending already
         with _chunks_lock:
             self._cut_out(start, stop)
         self._mark(start, stop, PENDING)
@@ -187,18 +198,18 @@ class LayerResults:
             listener(self, start, stop)
 
     def add_listener(self, listener: Listener) -> None:
-        """From now on it is called after each change; on any thread. Twice is as good as once."""
+        """Call `listener` after each change from now on. From any thread; adding one twice has no effect."""
         with _chunks_lock:
             if listener not in self.listeners:
                 self.listeners = (*self.listeners, listener)
 
     def remove_listener(self, listener: Listener) -> None:
-        """It is not called any more, if it was."""
+        """Stop calling `listener`."""
         with _chunks_lock:
             self.listeners = tuple([one for one in self.listeners if one != listener])
 
     def _cut_out(self, start: int, stop: int) -> None:
-        """Cut what is known about these items out of the parts."""
+        """Remove these items from the chunks."""
         at = max(bisect_right(self.starts, start) - 1, 0)
         while at < len(self.chunks):
             part = self.chunks[at]
@@ -215,7 +226,7 @@ class LayerResults:
                     at += 1
 
     def discard_chunks(self, start: int, stop: int) -> None:
-        """Nobody holds futures of these items any more."""
+        """Free the values of items that have no references any more."""
         with _chunks_lock:
             at = max(bisect_right(self.starts, start) - 1, 0)
             while at < len(self.chunks) and self.chunks[at].start < stop:
@@ -226,24 +237,25 @@ class LayerResults:
                 else:
                     at += 1
 
-    # -- questions, from any thread ---------------------------------------------------------------------------------
+    # -- from any thread --------------------------------------------------------------------------------------------
 
     def settled(self, start: int, stop: int) -> bool:
-        """Whether each of these is done or has failed."""
+        """Return whether each of these is done or has failed."""
         return self.state.find(PENDING, start, stop) < 0
 
     def first_failed(self, start: int, stop: int) -> int:
-        """The first of these that failed, -1 if none has."""
+        """Return the first of these that has failed; -1 if none has."""
         return self.state.find(FAILED, start, stop)
 
     def failure_of(self, item: int) -> TaskFailure:
+        """Return the failure of a failed item."""
         for start, stop, failure in reversed(self.failures):
             if start <= item < stop:
                 return failure
         raise KeyError(item)
 
     def chunks_in(self, start: int, stop: int) -> list[tuple[ResultChunk, int, int]]:
-        """The parts that cover these items, with the bounds of what each covers."""
+        """Return the chunks that cover these items, each with the bounds of its share."""
         with _chunks_lock:
             at = max(bisect_right(self.starts, start) - 1, 0)
             parts = self.chunks[at : bisect_right(self.starts, stop - 1)]
@@ -261,15 +273,16 @@ def _cut(part: ResultChunk, start: int, stop: int) -> ResultChunk:
 
 
 class Settable(Protocol):
-    """What a watch needs of the event that it sets."""
+    """What a watch needs of its event."""
 
     def set(self) -> None: ...
 
 
 class CompletionWatch:
-    """Waits until spans of results are settled.
+    """Sets an event when ranges of results are settled.
 
-    `event` is set when all are, when one has failed and `first_failure` is asked for, or when the link is lost.
+    `event` is set when all items are done or have failed; with `first_failure`, when one has failed. Its owner sets it
+    when the connection is lost.
     """
 
     def __init__(self, spans: Sequence[tuple[LayerResults, int, int]], first_failure: bool, event: Settable) -> None:
@@ -280,12 +293,13 @@ class CompletionWatch:
         self._layers = {id(results): results for results, _, _ in spans}
 
     def start(self) -> None:
-        """Begin to listen; on any thread. What changes while this looks is seen here or told to the listener."""
+        """Start to watch; from any thread. A change meanwhile is found by this check or reported to the listener."""
         for results in self._layers.values():
             results.add_listener(self._changed)
         self.check()
 
     def stop(self) -> None:
+        """Stop to watch."""
         for results in self._layers.values():
             results.remove_listener(self._changed)
 
@@ -293,14 +307,15 @@ class CompletionWatch:
         if self._first_failure and results.state[start] == FAILED:
             self.check()
             return
-        # Look only at what is still waited for; a hundred thousand futures must not be looked at for each report.
-        waiting = self._waiting  # `start` may put another list in its place meanwhile
+        # Check only what is still pending: a report must not cost a look at a hundred thousand futures.
+        waiting = self._waiting  # `start` may replace it meanwhile
         while waiting and waiting[-1][0].settled(*waiting[-1][1:]):
             waiting.pop()
         if not waiting:
             self.check()
 
     def check(self) -> None:
+        """Set the event if the ranges are settled."""
         self._waiting = [span for span in self.spans if not span[0].settled(*span[1:])]
         failed = self._first_failure and any(results.first_failed(a, b) >= 0 for results, a, b in self.spans)
         if failed or not self._waiting:

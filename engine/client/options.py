@@ -1,4 +1,4 @@
-"""The options of `submit` and `map`: checked before anything is sent, so that a slip of the pen is named at once."""
+"""The options of `submit` and `map`, checked before anything is sent, so that a mistake is reported at the call."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ OPTIONS = (
 
 
 def check_callable(fn: Any) -> None:
+    """Raise InputError if `fn` cannot be called."""
     if not callable(fn):
         raise bad_value("fn", fn, "give a function (or another callable) first, then its arguments")
 
 
 def check_keywords(fn: Callable[..., Any], kwargs: Mapping[str, Any], call: str) -> None:
-    """Keywords that neither `submit` nor the function knows are an InputError that names near ones."""
+    """Raise InputError for keywords that neither `call` nor the function has; it suggests similar ones."""
     if not kwargs:
         return
     known = _keywords(fn)
@@ -44,7 +45,7 @@ def _keywords(fn: Callable[..., Any]) -> tuple[str, ...] | None:
 
 
 def _found(fn: Callable[..., Any]) -> tuple[str, ...] | None:
-    """Names of keywords that `fn` takes; None when that cannot be known, or it takes any."""
+    """Return the names of the keywords that `fn` takes; None if it takes any, or has no signature."""
     try:
         parameters = inspect.signature(fn).parameters.values()
     except (TypeError, ValueError):
@@ -58,7 +59,7 @@ _keywords_of = functools.lru_cache(maxsize=256)(_found)
 
 
 class Options(NamedTuple):
-    """`submit`'s and `map`'s options with what the `annotate` blocks around them say, as messages have them."""
+    """The options of a call, completed by the `annotate` blocks around it, in the form of messages."""
 
     retries: int
     priority: int
@@ -74,11 +75,11 @@ def options(
     workers: Any = None,
     allow_other_workers: Any = None,
 ) -> Options:
-    """Check the options of a call. Raises InputError for a value that cannot be."""
+    """Check the options of a call and complete them. Raises InputError for a value that is not valid."""
     around = active_annotations()
     if retries is None and not priority and resources is None and workers is None and around is None:
         return _PLAIN
-    said = parse_annotations(
+    checked = parse_annotations(
         call,
         retries=retries,
         priority=priority or None,
@@ -86,16 +87,16 @@ def options(
         workers=workers,
         allow_other_workers=allow_other_workers or None,
     ).with_defaults(around)
-    extras = dict(said.layer_fields())
+    extras = dict(checked.layer_fields())
     extras.pop("priority", None)
-    return Options(said.retries or 0, said.priority or 0, extras)
+    return Options(checked.retries or 0, checked.priority or 0, extras)
 
 
 _PLAIN = Options(0, 0, {})
 
 
 def time_limit(fn: Callable[..., Any], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """`timeout=` taken out of `kwargs` as an annotation, unless the function itself takes (or may take) one.
+    """Take ``timeout=`` out of `kwargs` and return it as an annotation, unless the function takes (or may take) one.
 
     >>> given = {"timeout": 5}; time_limit(len, given), given
     ({'timeout': 5.0}, {})
@@ -108,7 +109,7 @@ def time_limit(fn: Callable[..., Any], kwargs: dict[str, Any]) -> dict[str, Any]
 
 
 def labels(key: Any, n: int, name: str) -> list[str] | None:
-    """The keys that the user gave to n tasks; None when she gave none."""
+    """Return the keys that the user gave to `n` tasks; None if she gave none."""
     if key is None:
         return None
     if isinstance(key, str):

@@ -184,7 +184,7 @@ class Primitive:
 
         with encoding_futures(note):
             data = dumps(value)
-        return {"data": data, "spans": tuple(TaskRange(key, item, item + 1) for key, item in futures)}
+        return {"data": data, "ranges": tuple(TaskRange(key, item, item + 1) for key, item in futures)}
 
     def _receive_values(self, value: Any) -> list[Any]:
         """Take the values of a reply. On the loop's thread: their futures count before the ticket is returned."""

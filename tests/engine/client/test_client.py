@@ -481,7 +481,7 @@ def test_a_closed_client_is_free_at_once(cluster: LocalCluster) -> None:
             assert sum(client.gather(client.map(operator.neg, range(100), pure=False))) == -4950
 
     def there_are() -> Counter[str]:
-        names = {"Client", "Ledger", "Link", "Session", "ClientPeer", "InsideChannel"}
+        names = {"Client", "FutureRegistry", "SchedulerConnection", "Session", "ClientPeer", "InprocChannel"}
         return Counter(name for name in (type(found).__name__ for found in gc.get_objects()) if name in names)
 
     gc.collect()
@@ -500,14 +500,14 @@ def test_a_long_row_of_submits_goes_to_the_scheduler_in_parts(client: Client, mo
     """All that had piled up went at once: a scheduler on the client's own loop handled thousands of submits before it
     told a worker of the first."""
     sizes: list[int] = []
-    send_next = Session._send_next
+    send_queue = Session._send_queue  # noqa: SLF001  # how many messages one turn of the loop sends
 
     def counted(session: Session[Any]) -> None:
         if session.peer == "the scheduler":
-            sizes.append(len(session._next))
-        send_next(session)
+            sizes.append(len(session._queue))  # noqa: SLF001  # as above
+        send_queue(session)
 
-    monkeypatch.setattr(Session, "_send_next", counted)
+    monkeypatch.setattr(Session, "_send_queue", counted)
     gate = threading.Event()
     loop_thread().loop.call_soon_threadsafe(gate.wait)  # the loop is busy: all of them pile up
     future = client.submit(inc, 0, pure=False)
