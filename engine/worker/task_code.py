@@ -22,6 +22,7 @@ _MOST_KNOWN, _KNOWN_BYTES = 1000, 1000
 _known: dict[bytes, tuple[Callable[..., Any], bool, bool]] = {}
 """What frames that name a function of a module open to: (function, pass_inputs, is_async). A `submit` is a layer of its
 own, and most are of functions that were there before."""
+_known_lock = threading.Lock()  # for writers
 
 
 def _is_of_module(fn: Callable[..., Any]) -> bool:
@@ -59,9 +60,10 @@ class LayerCode:
                     self.fn, self.kwargs, self.pass_inputs = loads(frame)
                 self.is_async = inspect.iscoroutinefunction(self.fn)
                 if not self.kwargs and len(frame) <= _KNOWN_BYTES and _is_of_module(self.fn):
-                    if len(_known) >= _MOST_KNOWN:
-                        _known.clear()
-                    _known[frame] = self.fn, self.pass_inputs, self.is_async
+                    with _known_lock:
+                        if len(_known) >= _MOST_KNOWN:
+                            del _known[next(iter(_known))]  # the oldest; reads are not slowed by an order of use
+                        _known[frame] = self.fn, self.pass_inputs, self.is_async
             self._opened = True
 
     def call(self, inputs: list[Any], arguments: Buffer | None) -> Any:
