@@ -1,7 +1,7 @@
 """Every error howdah raises on purpose, one type per kind of remedy.
 
-A leaf: it imports nothing, and every folder of the house may import it (docs/decisions/0001), so that
-``except HowdahError`` catches them all. A message says what happened, where (host, container, file, column) and
+A leaf: it imports nothing of howdah, and every folder may import it (docs/decisions/0001), so that
+``except HowdahError`` catches them all. A message has what happened, where (host, container, file, column) and
 what to do about it. A user's own exception is never wrapped: it is raised as it was, with howdah's facts as notes.
 """
 
@@ -13,7 +13,7 @@ from collections.abc import Iterable
 
 
 class HowdahError(Exception):
-    """Base of all of howdah's errors."""
+    """The base of all errors of howdah."""
 
 
 class InputError(HowdahError, ValueError):
@@ -38,7 +38,7 @@ class UnknownColumn(SchemaError, KeyError):
 
 
 class NotSupported(HowdahError, NotImplementedError):
-    """Not there yet; the message names what to use instead."""
+    """A feature is not there yet; the message names what to use instead."""
 
 
 class HadoopNotFound(HowdahError):
@@ -50,11 +50,11 @@ class ResourceRefused(HowdahError):
 
 
 class EnvironmentMismatch(HowdahError):
-    """Two ends run different Pythons or howdahs, or a packed environment cannot be used."""
+    """Two processes run different versions of Python or howdah, or a packed environment cannot be used."""
 
 
 class ApplicationFailed(HowdahError):
-    """The YARN application ended without success. `diagnostics` holds YARN's and the driver's words."""
+    """The YARN application ended without success. `diagnostics` has the messages of YARN and the driver."""
 
     def __init__(self, message: str, *, app_id: str = "", state: str = "", diagnostics: str = "", exit_code: int = 1):
         super().__init__(message)
@@ -68,8 +68,10 @@ class StorageError(HowdahError, OSError):
 
 
 class StorageAway(StorageError):
-    """A file system that was there does not answer, or cannot write now, for as long as it was waited for. A task that
-    fails of it is tried again later."""
+    """A file system did not answer, or could not write, within the time limit.
+
+    A task that fails with this error is retried later.
+    """
 
 
 class PathMissing(StorageError, FileNotFoundError):
@@ -77,31 +79,31 @@ class PathMissing(StorageError, FileNotFoundError):
 
 
 class PathExists(StorageError, FileExistsError):
-    """An output path exists already, and nothing of it has been touched."""
+    """An output path exists already; it was not changed."""
 
 
 class CorruptFile(StorageError):
-    """A file is truncated or is not of the format that it should be."""
+    """A file is truncated, or is not of the expected format."""
 
 
 class WorkerLost(HowdahError):
-    """A task was given up because the workers that ran it died; the message has their last words."""
+    """A task failed because the workers that ran it died; the message has their last lines of output."""
 
 
 class TaskTimeout(HowdahError, TimeoutError):
-    """A task did not end within the seconds that it was given (`timeout=`); the message names it and its worker."""
+    """A task did not end within its time limit (`timeout=`); the message names it and its worker."""
 
 
 class PeerRefused(HowdahError):
-    """The other end of a connection could not prove its role, or refused ours."""
+    """The peer of a connection could not prove its role, or refused ours."""
 
 
 class Unpicklable(HowdahError, TypeError):
-    """A function, argument or result cannot travel; the message names the part inside that cannot."""
+    """A function, argument or result cannot be pickled; the message names the part inside that cannot."""
 
 
 class DeadlineExceeded(HowdahError, TimeoutError):
-    """A wait ended without its condition; the message says what was awaited and what was seen meanwhile."""
+    """A wait ended before its condition held; the message has the condition and the last state."""
 
 
 class Cancelled(HowdahError, concurrent.futures.CancelledError):
@@ -109,7 +111,7 @@ class Cancelled(HowdahError, concurrent.futures.CancelledError):
 
 
 def near(name: str, known: Iterable[str], most: int = 3) -> str:
-    """A half sentence that offers the nearest known names, or lists them when none is near.
+    """Return half a sentence that suggests the nearest known names, or lists all when none is near.
 
     >>> near("l_shipdat", ["l_shipdate", "l_tax"])
     "did you mean 'l_shipdate'?"
@@ -125,7 +127,7 @@ def near(name: str, known: Iterable[str], most: int = 3) -> str:
 
 
 def bad_value(field: str, value: object, remedy: str, kind: type[InputError] = InputError) -> InputError:
-    """An error that names the field, the value and the remedy.
+    """Return an error that names the field, the value and the remedy.
 
     >>> str(bad_value("worker_memory", "1", "give a unit, as in '1GiB'"))
     "worker_memory: got '1': give a unit, as in '1GiB'"

@@ -200,6 +200,21 @@ class Delayed(LazyTask):
     def __call__(
         self, *args: Any, pure: bool | None = None, dask_key_name: str | None = None, **kwargs: Any
     ) -> Delayed:
+        """Write a call of the value: a task with these arguments.
+
+        Parameters
+        ----------
+        *args, **kwargs
+            The arguments; lazy objects among them are computed first.
+        pure
+            As for `delayed`; by default that of this object.
+        dask_key_name
+            The name of the task.
+
+        Returns
+        -------
+        Delayed
+        """
         fn, pure = self._fn, self._pure if pure is None else pure
         if fn is identity and not self._deps and self._persisted is None:
             function = self._args[0]

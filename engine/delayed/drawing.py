@@ -37,6 +37,7 @@ class Box:
 
     @property
     def width(self) -> float:
+        """The width in pixels, from the length of the label."""
         return max(34.0, len(self.label) * _LETTER + 18)
 
 

@@ -26,11 +26,13 @@ class GraphClient(Protocol):
     The `results` of a `PersistedLayer` that it returns have `values()` and `client`.
     """
 
-    def compute_graph(
-        self, graph: Graph, targets: Sequence[TaskRange], progress: Progress | None
-    ) -> list[list[Any]]: ...
+    def compute_graph(self, graph: Graph, targets: Sequence[TaskRange], progress: Progress | None) -> list[list[Any]]:
+        """Compute a graph and return the values of each target range."""
+        ...
 
-    def persist_graph(self, graph: Graph, targets: Sequence[TaskRange]) -> list[PersistedLayer]: ...
+    def persist_graph(self, graph: Graph, targets: Sequence[TaskRange]) -> list[PersistedLayer]:
+        """Start to compute whole layers and return references to their results."""
+        ...
 
 
 Scheduler: TypeAlias = GraphClient | Literal["threads", "inline", "processes"] | None

@@ -17,9 +17,13 @@ from typing import Any, Protocol
 class SlotOwner(Protocol):
     """The worker's slots, as far as a waiting task needs them."""
 
-    def release_slot(self, work: Any) -> None: ...
+    def release_slot(self, work: Any) -> None:
+        """Give the slot of the calling thread, which runs `work`, to another thread."""
+        ...
 
-    def reacquire_slot(self, thread_goes_on: bool) -> None: ...
+    def reacquire_slot(self, thread_goes_on: bool) -> None:
+        """Take a slot again; or, if the thread does not go on, count it out."""
+        ...
 
 
 class SlotContext:

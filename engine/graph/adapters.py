@@ -40,6 +40,7 @@ class StarCall:
         self.fn = fn
 
     def __call__(self, inputs: Sequence[Any], *args: Any) -> Any:
+        """Call the function with the inputs and the further arguments."""
         return self.fn(*inputs, *args)
 
     def __reduce__(self) -> Any:
@@ -57,6 +58,7 @@ class KeywordCall:
         self.fn = fn
 
     def __call__(self, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        """Call the function."""
         return self.fn(*args, **kwargs)
 
     def __reduce__(self) -> Any:

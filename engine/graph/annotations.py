@@ -203,7 +203,7 @@ def _texts(options: Mapping[str, Any], field: str, remedy: str) -> tuple[str, ..
 def parse_bytes(field: str, given: Any) -> int:
     """Return a size in bytes, from a number or a text with a unit.
 
-    >>> bytes_of("memory", "1.5 GiB")
+    >>> parse_bytes("memory", "1.5 GiB")
     1610612736
     """
     if isinstance(given, int) and not isinstance(given, bool) and given > 0:

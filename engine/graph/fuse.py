@@ -25,6 +25,7 @@ class Fused:
     steps: tuple[tuple[Callable[..., Any], Mapping[str, Any], int], ...]
 
     def __call__(self, *args: Any) -> Any:
+        """Call the steps: with the inputs of the first, then its arguments, then those of the others."""
         # What goes before the first step's own arguments are its inputs, however many there are.
         own = sum([count for _, _, count in self.steps])
         first = self.steps[0][2] + len(args) - own

@@ -23,9 +23,9 @@ class CollisionError(InputError):
 
 @dataclass(frozen=True, slots=True)
 class PersistedLayer:
-    """Results that are kept elsewhere (by workers, or in this process) while this object lives.
+    """Results of a layer that are stored elsewhere (by workers, or in this process) while this object exists.
 
-    layer, n : their layer's key and number of items. keep : whatever keeps them; not part of comparison or pickles.
+    layer, n : their layer's key and number of items. results : has `values()`; not part of comparison or pickles.
     """
 
     layer: Key
@@ -47,7 +47,7 @@ class PersistedLayer:
 class Graph:
     """Layers by key, in topological order: a layer is added after its dependencies.
 
-    `held` are layers whose results exist already, by key: other layers may depend on them.
+    `persisted` are layers whose results exist already, by key: other layers may depend on them.
 
     Examples
     --------
@@ -95,7 +95,7 @@ class Graph:
         return layer.key
 
     def length(self, key: Key) -> int | None:
-        """How many items a layer has; None if it is neither in the graph nor held."""
+        """Return the number of items of a layer; None if it is neither in the graph nor persisted."""
         if key in self.layers:
             return self.layers[key].n
         held = self.persisted.get(key)
@@ -115,9 +115,9 @@ class Graph:
             self.add(layer)
 
     def cull(self, targets: Sequence[TaskRange]) -> Graph:
-        """The layers that the wanted spans need, directly or not, in the same order.
+        """Return the layers that the targets need, directly or not, in the same order.
 
-        Whole layers are kept or left out: which items of a kept layer are needed, whoever runs them finds.
+        Whole layers are kept or left out; which items of a layer are needed is decided where they run.
         """
         needed: set[Key] = set()
         stack = [span.layer for span in targets]
