@@ -63,6 +63,7 @@ def compiled(
     *,
     threads: int,
     spare_folder: str,
+    cache_limit: int = CACHE_LIMIT,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Member]:
     """Return the `.pyc` members for all `.py` members below `lib/pythonX.Y`.
@@ -77,6 +78,8 @@ def compiled(
         Processes of it at once.
     spare_folder
         Used where the cache folder cannot be written.
+    cache_limit
+        Bytes of the cache folder above which it is pruned.
     progress
         Called with (compiled, to compile).
     """
@@ -105,7 +108,7 @@ def compiled(
             os.utime(place)
     _compile(todo, python, threads, progress)
     if todo:
-        _prune(cache)
+        _prune(cache, cache_limit, {place for _, place in places})
     made = []
     for member, place in places:
         if os.path.getsize(place):
@@ -147,13 +150,14 @@ def _compile(
                 )
 
 
-def _prune(cache: str) -> None:
-    """Keep the cache under its limit: remove the half that was not used for longest."""
+def _prune(cache: str, limit: int, in_use: set[str]) -> None:
+    """Keep the cache near its limit: remove the half that was not used for longest, but nothing in use."""
     found = []
     for folder in os.scandir(cache):
         if folder.is_dir():
             found += [(e.stat().st_mtime, e.stat().st_size, e.path) for e in os.scandir(folder.path)]
-    if sum(size for _, size, _ in found) > CACHE_LIMIT:
+    if sum(size for _, size, _ in found) > limit:
         for _, _, path in sorted(found)[: len(found) // 2]:
-            with contextlib.suppress(FileNotFoundError):  # another pack prunes as well
-                os.remove(path)
+            if path not in in_use:
+                with contextlib.suppress(FileNotFoundError):  # another pack prunes as well
+                    os.remove(path)
