@@ -1,16 +1,13 @@
-"""Dtypes are known before anything is read, are pandas' own, and where rows decide, the rows are asked."""
+"""Dtypes are known before anything is read, are pandas' own, and are refused where they cannot be carried."""
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -18,7 +15,7 @@ import pytest
 import howdah as hd
 from howdah.engine.relational.convert import from_pandas, to_series
 from howdah.engine.relational.dtypes import of_arrow, of_pandas
-from howdah.errors import NotSupported, SchemaError
+from howdah.errors import NotSupported
 
 STORED: dict[str, pa.Array] = {
     "int8": pa.array([1, 2], pa.int8()),
@@ -87,65 +84,3 @@ def test_null_is_missing_where_of_arrow_says_so() -> None:
 def test_what_cannot_be_carried_is_refused_with_the_column(values: pd.Series[Any]) -> None:
     with pytest.raises(NotSupported, match="column 'odd' is"):
         hd.from_pandas(pd.DataFrame({"odd": values}))
-
-
-# -- dtypes that rows decide ----------------------------------------------------------------------------------------
-
-LEFT = pd.DataFrame({"k": [1, 2, 3], "a": pd.Series([1, 2, 3], dtype="int32"), "on": [True, False, True]})
-FULL = pd.DataFrame({"k": [3, 2, 1], "n": [30, 20, 10], "yes": [True, False, True], "f": [1.0, 2.0, 3.0]})
-Pipeline = Callable[[Any, Any], Any]
-
-DECIDED: dict[str, Pipeline] = {
-    "all partners found": lambda df, other: df.merge(other, on="k", how="left"),
-    "arithmetic on top": lambda df, other: df.merge(other, on="k", how="left").assign(z=lambda q: q.n + q.a),
-    "a filter on top": lambda df, other: _keep(df.merge(other, on="k", how="left")),
-    "groups on top": lambda df, other: df.merge(other, on="k", how="left").groupby("on")[["n", "a"]].sum(),
-    "outer": lambda df, other: df.merge(other, on="k", how="outer"),
-    "right": lambda df, other: df.merge(other, on="k", how="right"),
-    "two joins": lambda df, other: df.merge(other, on="k", how="left").merge(other, on="k", how="left"),
-    "division by a column": lambda df, other: df.assign(z=df.k // (df.a - 2), y=df.k % df.a),
-}
-
-
-def _keep(frame: Any) -> Any:
-    return frame[frame.n > 10]
-
-
-@pytest.mark.parametrize("partners", [3, 2, 0])
-@pytest.mark.parametrize("name", DECIDED)
-def test_integers_become_floats_only_where_a_row_has_no_value(name: str, partners: int) -> None:
-    other = FULL.head(partners)
-    got = DECIDED[name](hd.from_pandas(LEFT), hd.from_pandas(other)).compute(scheduler="inline")
-    want = DECIDED[name](LEFT, other)
-    objects = [c for c in want.columns if want[c].dtype == np.dtype(object)]  # None or NaN: pandas' accident
-    pd.testing.assert_frame_equal(got.drop(columns=objects), want.drop(columns=objects))
-    for c in objects:
-        assert got[c].fillna(9).tolist() == want[c].fillna(9).tolist()
-
-
-@pytest.mark.parametrize("statistics", [True, False])
-@pytest.mark.parametrize("holes", [True, False])
-def test_a_nullable_integer_is_a_float_only_with_nulls(statistics: bool, holes: bool, tmp_path: Path) -> None:
-    """Statistics tell; without them the rows are asked."""
-    table = pa.table({"x": pa.array([1, None if holes else 2], pa.int32()), "k": ["a", "a"]})
-    pq.write_table(table, tmp_path / "t.parquet", write_statistics=statistics)
-    want, got = pd.read_parquet(tmp_path / "t.parquet"), hd.read_parquet(tmp_path / "t.parquet")
-    pd.testing.assert_frame_equal(got.compute(), want)
-    sums = got.groupby("k", as_index=False).x.sum().compute()
-    pd.testing.assert_frame_equal(sums, want.groupby("k", as_index=False).x.sum())
-
-
-@pytest.mark.parametrize("most", [100, 127, 2**31 - 1])
-def test_sums_of_narrow_integers_are_as_narrow_as_pandas_leaves_them(most: int, tmp_path: Path) -> None:
-    dtype = "int8" if most < 128 else "int32"
-    want = pd.DataFrame({"k": ["a", "a", "b"], "x": pd.Series([most, most, -1], dtype=dtype)})
-    for frame in (want, want.tail(1)):
-        got = hd.from_pandas(frame)
-        pd.testing.assert_series_equal(got.groupby("k").x.sum().compute(), frame.groupby("k").x.sum())
-        assert got.x.sum().compute() == frame.x.sum()
-
-
-def test_a_promise_that_values_break_is_an_error() -> None:
-    with pytest.raises(SchemaError, match="are not of the declared type"):
-        from_pandas(pd.Series(["x"]), of_pandas(pd.Series([1])))
-    assert from_pandas(pd.Series([], dtype="int64"), of_pandas(pd.Series([1]))).dtype == pl.Int64
