@@ -1,7 +1,7 @@
-"""A task's exception on its way to the client: the exception itself, its traceback in the user's frames, and where.
+"""A task's exception on its way to the client: the exception, its traceback in the user's frames, and the worker.
 
-The client raises the user's own exception again, with the remote frames in its traceback (`reraise`): as if it had
-happened at the edge.
+The worker makes a `TaskError` of it (`task_error`). The client raises the user's own exception again, with the remote
+frames in its traceback (`rebuild_exception`), as if it had been raised there.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ from howdah.engine.protocol.events import TaskError
 from howdah.engine.serialization.serialize import dumps, loads
 
 _ENGINE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
-MOST_FRAMES = 60
+MAX_TRACEBACK_FRAMES = 60
+"""Frames of a traceback that travel; the middle of a longer one is left out."""
 
 _DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS})
-"""What a disk says that is full or broken: another host's may not be."""
+"""Errors of a full or broken disk; the disk of another host may work."""
 
 
 def is_platform_error(error: BaseException) -> bool:
-    """Whether the platform has failed and not the user's code: a disk, or a file system that has gone away."""
+    """Return whether the platform has failed and not the user's code: a disk, or a file system that is away."""
     return isinstance(error, errors.StorageAway) or (isinstance(error, OSError) and error.errno in _DISK)
 
 
@@ -40,20 +41,20 @@ class TracebackFrame(NamedTuple):
 
 
 def extract_frames(error: BaseException) -> list[TracebackFrame]:
-    """The traceback of `error` without howdah's own frames at its outer end; deep ones lose their middle."""
+    """Return the traceback of `error` without howdah's own frames at its outer end."""
     found = [
         TracebackFrame(entry.filename, entry.lineno or 0, entry.name, entry.line or "")
         for entry in traceback.extract_tb(error.__traceback__)
     ]
     while found and found[0].file.startswith(_ENGINE):
         found.pop(0)
-    if len(found) > MOST_FRAMES:
-        found = found[: MOST_FRAMES // 2] + found[-MOST_FRAMES // 2 :]
+    if len(found) > MAX_TRACEBACK_FRAMES:
+        found = found[: MAX_TRACEBACK_FRAMES // 2] + found[-MAX_TRACEBACK_FRAMES // 2 :]
     return found
 
 
 def format_error(error: BaseException, frames: Sequence[TracebackFrame]) -> str:
-    """What Python would print for it."""
+    """Return what Python would print for `error`."""
     lines = ["Traceback (most recent call last):\n"] if frames else []
     lines += traceback.format_list([(f.file, f.line, f.function, f.text) for f in frames])
     lines += traceback.format_exception_only(error)
@@ -61,8 +62,11 @@ def format_error(error: BaseException, frames: Sequence[TracebackFrame]) -> str:
 
 
 def task_error(error: BaseException, worker: str, host: str, container: str, kind: str = "") -> TaskError:
-    """`error` as a record; without a `kind`, "platform" where `is_platform_error`, else "raised". What of it cannot be
-    pickled travels as text."""
+    """Return `error` as a record.
+
+    Without a `kind` it is "platform" where `is_platform_error`, else "raised". Parts that cannot be pickled travel as
+    text.
+    """
     if not kind:
         kind = "platform" if is_platform_error(error) else "raised"
     frames = extract_frames(error)
@@ -92,7 +96,7 @@ def _pickled(error: BaseException, frames: list[tuple[Any, ...]], message: str) 
 
 
 def rebuild_exception(error: TaskError, where: str) -> BaseException:
-    """The user's exception, with the remote frames as its traceback and `where` as a note. For the client."""
+    """Return the user's exception, with the remote frames as its traceback and `where` as a note. For the client."""
     try:
         opened = loads(error.frame) if error.frame else (None, None, [])
     except Exception as problem:  # noqa: BLE001  # the class may not be importable here; say what it was
@@ -100,7 +104,7 @@ def rebuild_exception(error: TaskError, where: str) -> BaseException:
         where += f"\n(the exception itself could not be opened here: {type(problem).__name__}: {problem})"
     exception: BaseException | None = opened[0]
     if exception is None:
-        exception = _stand_in(error)
+        exception = _substitute(error)
     elif opened[1] is not None:
         exception.__cause__ = opened[1]
     frames = [TracebackFrame(*frame) for frame in opened[2]]
@@ -108,15 +112,15 @@ def rebuild_exception(error: TaskError, where: str) -> BaseException:
         where = f"{error.traceback.rstrip()}\n{where}"
     if error.kind == "taken":
         where += (
-            "\nits worker had been told to go (SIGTERM), and perhaps what the task had started; it was tried elsewhere"
+            "\nits worker had got SIGTERM, and perhaps the processes that the task had started; it was tried elsewhere"
         )
     if error.log_tail:
-        where += "\nwhat the task said before:\n" + "\n".join(f"  {line}" for line in error.log_tail.splitlines())
+        where += "\nthe last output of the task:\n" + "\n".join(f"  {line}" for line in error.log_tail.splitlines())
     exception.add_note(where)
     return exception.with_traceback(rebuild_traceback(frames))
 
 
-def _stand_in(error: TaskError) -> errors.HowdahError:
+def _substitute(error: TaskError) -> errors.HowdahError:
     kinds: dict[str, type[errors.HowdahError]] = {
         "lost": errors.WorkerLost,
         "timeout": errors.TaskTimeout,
@@ -127,7 +131,7 @@ def _stand_in(error: TaskError) -> errors.HowdahError:
 
 
 def rebuild_traceback(frames: Sequence[TracebackFrame]) -> types.TracebackType | None:
-    """A traceback that shows `frames`, made of stub code under their names (the idea is tblib's)."""
+    """Return a traceback that shows `frames`, made of stub code with their names (as tblib does)."""
     made: types.TracebackType | None = None
     for frame in reversed(frames):
         line = max(frame.line, 1)

@@ -1,8 +1,8 @@
-"""Objects to bytes and back: pickle 5 with buffers out of band, Arrow by IPC, cloudpickle where C pickle cannot.
+"""Pickling and unpickling: pickle 5 with buffers out of band, Arrow by IPC, cloudpickle where C pickle cannot.
 
-Used by client and workers only; the scheduler never imports this module (it must not be able to run user code).
+Used by client and workers only; the scheduler never imports this module, because it must not be able to run user code.
 An Arrow or Polars *slice* costs its own size: it travels as IPC, never as its parent's buffers. Objects of
-``__main__`` and closures go by value. What cannot travel raises `Unpicklable`, which names the part at fault.
+``__main__`` and closures travel by value. What cannot be pickled raises `Unpicklable`, which names the part at fault.
 """
 
 from __future__ import annotations
@@ -23,44 +23,44 @@ from howdah.engine.serialization.import_guard import import_named_packages
 from howdah.errors import Unpicklable
 
 PLAIN_TYPES: frozenset[type] = frozenset({int, float, str, bytes, bool, type(None), complex})
-"""Types whose pickle needs no care at all: no buffers, no code."""
+"""Types whose pickles hold neither buffers nor code."""
 
-SMALL = 2048
-"""Bytes below which a buffer is not worth a frame of its own."""
+MIN_BUFFER_BYTES = 2048
+"""Bytes from which a buffer gets a frame of its own."""
 
-_PICKLE_FAULTS = (pickle.PicklingError, TypeError, AttributeError, ValueError, RecursionError, NotImplementedError)
+_PICKLE_ERRORS = (pickle.PicklingError, TypeError, AttributeError, ValueError, RecursionError, NotImplementedError)
 
 
 def dumps(obj: Any) -> bytes:
-    """`obj` as one pickle, buffers inside.
+    """Pickle `obj`, with its buffers inside.
 
     Raises
     ------
-    Unpicklable : names the part of `obj` that cannot travel.
+    Unpicklable : names the part of `obj` that cannot be pickled.
 
     >>> loads(dumps({"a": [1, 2]}))
     {'a': [1, 2]}
     """
     if type(obj) in PLAIN_TYPES:
         return pickle.dumps(obj, 5)
-    return _dump(obj, apart=False)[0]
+    return _dump(obj, out_of_band=False)[0]
 
 
 def dumps_out_of_band(obj: Any) -> tuple[bytes, list[memoryview]]:
-    """`obj` as a pickle and the large buffers that it refers to, not copied."""
+    """Pickle `obj`; return the pickle and the large buffers that it refers to, not copied."""
     if type(obj) in PLAIN_TYPES:
         return pickle.dumps(obj, 5), []
-    return _dump(obj, apart=True)
+    return _dump(obj, out_of_band=True)
 
 
 def loads(data: Buffer, buffers: Iterable[Buffer] = ()) -> Any:
-    """The object again. Only for bytes of a peer whose role is verified."""
+    """Unpickle an object. Only for bytes of a peer whose role is verified."""
     import_named_packages(data)
     return pickle.loads(data, buffers=buffers)
 
 
 def dumps_each(items: Sequence[tuple[Any, ...]]) -> tuple[bytes, list[int]]:
-    """Every item as a pickle of its own, joined; and the n + 1 offsets at which they begin and end.
+    """Pickle every item by itself; return the pickles joined, and the n + 1 offsets at which they begin and end.
 
     >>> blob, offsets = dumps_each([(1,), (2, "b")])
     >>> loads(blob[offsets[1]:offsets[2]])
@@ -75,7 +75,7 @@ def dumps_each(items: Sequence[tuple[Any, ...]]) -> tuple[bytes, list[int]]:
             dump(item)
             clear()
             mark(tell())
-    except _PICKLE_FAULTS:
+    except _PICKLE_ERRORS:
         return _dumps_each_by_value(items)
     blob = out.getvalue()
     if b"__main__" in blob:
@@ -84,7 +84,7 @@ def dumps_each(items: Sequence[tuple[Any, ...]]) -> tuple[bytes, list[int]]:
 
 
 def _dumps_each_by_value(items: Sequence[tuple[Any, ...]]) -> tuple[bytes, list[int]]:
-    parts = [_dump(item, apart=False)[0] for item in items]
+    parts = [_dump(item, out_of_band=False)[0] for item in items]
     offsets, end = [0], 0
     for part in parts:
         end += len(part)
@@ -92,41 +92,41 @@ def _dumps_each_by_value(items: Sequence[tuple[Any, ...]]) -> tuple[bytes, list[
     return b"".join(parts), offsets
 
 
-def _dump(obj: Any, apart: bool) -> tuple[bytes, list[memoryview]]:
+def _dump(obj: Any, out_of_band: bool) -> tuple[bytes, list[memoryview]]:
     # Plain C pickle first: ten times as fast. It refuses closures and lambdas, and writes what lives in __main__ by a
-    # name that means nothing elsewhere; those are cloudpickle's part.
-    with contextlib.suppress(*_PICKLE_FAULTS):
-        data, buffers = _dump_by(_Pickler, obj, apart)
+    # name that means nothing elsewhere; those are left to cloudpickle.
+    with contextlib.suppress(*_PICKLE_ERRORS):
+        data, buffers = _dump_by(_Pickler, obj, out_of_band)
         if b"__main__" not in data:
             return data, buffers
     try:
-        return _dump_by(_ValuePickler, obj, apart)
-    except _PICKLE_FAULTS as error:
+        return _dump_by(_ValuePickler, obj, out_of_band)
+    except _PICKLE_ERRORS as error:
         part = unpicklable_part(obj)
         raise Unpicklable(
-            f"{part or _called(obj)} cannot be pickled ({type(error).__name__}: {error}); make it inside the function "
-            f"that uses it, or give it a __reduce__"
+            f"{part or _describe(obj)} cannot be pickled ({type(error).__name__}: {error}); make it inside the "
+            f"function that uses it, or give it a __reduce__"
         ) from error
 
 
-def _dump_by(pickler: type[pickle.Pickler], obj: Any, apart: bool) -> tuple[bytes, list[memoryview]]:
+def _dump_by(pickler: type[pickle.Pickler], obj: Any, out_of_band: bool) -> tuple[bytes, list[memoryview]]:
     out = io.BytesIO()
     buffers: list[memoryview] = []
 
-    def inside(buffer: pickle.PickleBuffer) -> bool:
+    def in_band(buffer: pickle.PickleBuffer) -> bool:
         with contextlib.suppress(BufferError):  # not contiguous: it stays inside
             raw = buffer.raw()
-            if raw.nbytes >= SMALL:
+            if raw.nbytes >= MIN_BUFFER_BYTES:
                 buffers.append(raw)
                 return False
         return True
 
-    pickler(out, 5, buffer_callback=inside if apart else None).dump(obj)
+    pickler(out, 5, buffer_callback=in_band if out_of_band else None).dump(obj)
     return out.getvalue(), buffers
 
 
 def unpicklable_part(obj: Any, path: str = "", depth: int = 5) -> str:
-    """Where inside `obj` the object is that cannot be pickled, as a path for people; '' when none is found.
+    """Return the path, for people, to the object inside `obj` that cannot be pickled; '' when none is found.
 
     >>> import threading
     >>> unpicklable_part({"a": [1, threading.Lock()]})
@@ -137,7 +137,7 @@ def unpicklable_part(obj: Any, path: str = "", depth: int = 5) -> str:
     for name, part in _parts(obj):
         try:
             cloudpickle.dumps(part, 5)
-        except _PICKLE_FAULTS:
+        except _PICKLE_ERRORS:
             return unpicklable_part(part, path + name, depth - 1) or f"{path}{name} (a {type(part).__name__})"
     return ""
 
@@ -162,7 +162,7 @@ def _parts(obj: Any) -> Iterable[tuple[str, Any]]:
         yield from ((f".{key}", value) for key, value in vars(obj).items())
 
 
-def _called(obj: Any) -> str:
+def _describe(obj: Any) -> str:
     return f"{getattr(obj, '__qualname__', '') or 'an object'} of type {type(obj).__name__}"
 
 
@@ -198,13 +198,13 @@ def _load_chunked(buffer: Buffer, schema: bytes = b"") -> Any:
     return _load_table(buffer, schema).column(0)
 
 
-def _load_frame(buffer: Buffer, schema: bytes = b"") -> Any:
+def _load_polars(buffer: Buffer, schema: bytes = b"") -> Any:
     import polars as pl
 
     return pl.from_arrow(_load_table(buffer, schema), rechunk=False)
 
 
-def _load_frame_by_polars(buffer: Buffer) -> Any:
+def _load_polars_by_polars(buffer: Buffer) -> Any:
     import polars as pl
 
     return pl.read_ipc_stream(io.BytesIO(buffer))
@@ -215,8 +215,8 @@ def _load_series(loaded: Any) -> Any:
 
 
 SMALL_TABLE = 1 << 20
-"""Bytes below which the schema of a table is worth pressing: names and types of many columns are most of what is not
-data in a slice of a thousand rows."""
+"""Bytes of a table up to which its schema is compressed: names and types of many columns are a large part of a slice of
+a thousand rows."""
 
 
 def _is_flat(kind: Any) -> bool:
@@ -224,7 +224,7 @@ def _is_flat(kind: Any) -> bool:
 
 
 def _ipc(schema: Any, batches: Sequence[Any]) -> tuple[Any, ...]:
-    """What a loader needs: the batches as IPC, the pressed schema apart where that is worth it."""
+    """Return the arguments of a loader: the batches as IPC, and the compressed schema of a small table."""
     import pyarrow as pa
 
     def write(sink: Any) -> None:
@@ -232,14 +232,14 @@ def _ipc(schema: Any, batches: Sequence[Any]) -> tuple[Any, ...]:
             for batch in batches:
                 writer.write_batch(batch)
 
-    # Twice, first to nowhere for the size: growing a buffer costs four times as much as filling one of the right size.
+    # Write twice, the first time for the size only: growing a buffer costs four times as much as filling one.
     size = pa.MockOutputStream()
     write(size)
     buffer = pa.allocate_buffer(size.size())
     write(pa.FixedSizeBufferWriter(buffer))
     if buffer.size <= SMALL_TABLE and len(schema) and all(map(_is_flat, schema.types)):
         head = schema.serialize()
-        if buffer.slice(0, head.size).equals(head):  # then an end mark of eight bytes closes the stream
+        if buffer.slice(0, head.size).equals(head):  # an end mark of eight bytes closes the stream
             return pickle.PickleBuffer(buffer.slice(head.size, buffer.size - head.size - 8)), zlib.compress(head, 1)
     return (pickle.PickleBuffer(buffer),)
 
@@ -275,8 +275,8 @@ def _reduce_frame(frame: Any) -> Any:
         # The oldest level writes strings without views, so that a slice does not carry its parent's string buffers;
         # and pyarrow writes it ten times as fast as Polars does.
         table = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
-        return _load_frame, _ipc(table.schema, table.to_batches())
-    return _load_frame_by_polars, (pickle.PickleBuffer(frame.write_ipc_stream(None).getbuffer()),)
+        return _load_polars, _ipc(table.schema, table.to_batches())
+    return _load_polars_by_polars, (pickle.PickleBuffer(frame.write_ipc_stream(None).getbuffer()),)
 
 
 def _same_in_arrow(dtype: Any) -> bool:
@@ -294,18 +294,18 @@ def _reduce_series(series: Any) -> Any:
 
 
 _REDUCERS: dict[type, Callable[[Any], Any]] = {}
-"""What reduces an Arrow or Polars type; filled as types are met."""
+"""Arrow or Polars type -> its reducer; filled when a type is first pickled."""
 
 
 _IMPORTABLE: dict[str, bool] = {"builtins": True, "__main__": True}
-"""Per top-level module whether another process with our import path finds it. (`__main__` is dealt with apart.)"""
+"""Top-level module -> whether a process with our import path finds it. (`__main__` is handled apart.)"""
 
 
 def _importable(module: str) -> bool:
-    """Whether a reference to this module means something to a worker.
+    """Return whether a worker can import this module.
 
-    A module that was loaded by its file's path (a test, a plugin) is known here under a name that nobody else can
-    import; what is in it must travel by value.
+    A module that was loaded by its file's path (a test, a plugin) has a name here that no other process can import; its
+    objects must travel by value.
     """
     root = module.partition(".")[0]
     known = _IMPORTABLE.get(root)

@@ -46,7 +46,7 @@ def _reader(layer: Key, pattern: Pattern, n: int, start: int, stop: int, store: 
     if stop - start > 1:
         needed, bounds = _all_of(pattern, n, start, stop)
         if len(needed) <= MAX_BATCHED_INPUTS:
-            values = store.small(layer, needed)
+            values = store.get_small(layer, needed)
             if values is not None:
                 if type(pattern) is OneToOne:
                     return lambda item: values[item - start]

@@ -259,7 +259,7 @@ class Listener(TCPServer):
         self.server_certificate = b""
         self._path = ""
         self._tls: ssl.SSLContext | None = None
-        self._channels: set[Channel] = set()
+        self.channels: set[Channel] = set()
         self._inproc_tasks: set[asyncio.Task[None]] = set()
         self.loop: asyncio.AbstractEventLoop | None = None
 
@@ -290,7 +290,7 @@ class Listener(TCPServer):
     def close(self) -> None:
         """Stop accepting, end every connection, remove the socket's file."""
         self.stop()
-        for channel in list(self._channels):
+        for channel in list(self.channels):
             channel.close()
         if self._path:
             _local_listeners.pop(self._path, None)
@@ -317,7 +317,7 @@ class Listener(TCPServer):
     async def _serve(self, channel: Channel, stream: IOStream | None) -> None:
         try:
             role = await self._identify(stream, channel) if stream is not None else None
-            self._channels.add(channel)
+            self.channels.add(channel)
             hello = await receive_greeting(channel, Hello)
             channel.peer = f"{hello.purpose} {hello.name}" + (f" on {hello.host}" if hello.host else "")
             role = self._authorize(role, hello)
@@ -337,7 +337,7 @@ class Listener(TCPServer):
         except (ssl.SSLError, StreamClosedError, OSError) as error:
             log.warning("no handshake with %s: %s", channel.peer, error)
         finally:
-            self._channels.discard(channel)
+            self.channels.discard(channel)
             channel.close()
 
     async def _identify(self, stream: IOStream, channel: Channel) -> Role | None:

@@ -34,7 +34,7 @@ from howdah.engine.protocol.frames import (
 )
 
 IDLE_TIMEOUT = 120
-"""An end that neither sends nor takes a byte for so long while it should is given up."""
+"""Seconds after which a connection ends whose peer neither sends nor accepts a byte that is due."""
 
 MAX_FDS = 64
 """File descriptors in one control message (the kernel's limit is 253)."""
@@ -45,26 +45,28 @@ _ALIGN, _ALIGNED_MIN_BYTES = 16, 1024
 
 
 class BulkConnection:
-    """One blocking connection. One thread at a time uses it; `close` may be called from any.
+    """One blocking connection. One thread at a time may use it; `close` may be called from any.
 
     Every method raises `ChannelClosed` when the connection ends or is silent for too long.
     """
 
     def __init__(
-        self, sock: socket.socket, peer: str, other_host: bool = False, seal: AeadRecords | None = None
+        self, sock: socket.socket, peer: str, other_host: bool = False, aead: AeadRecords | None = None
     ) -> None:
-        if isinstance(sock, ssl.SSLSocket) and seal is not None:
-            sock = socket.socket(fileno=sock.detach())  # TLS has done its part: what follows is sealed
+        if isinstance(sock, ssl.SSLSocket) and aead is not None:
+            sock = socket.socket(
+                fileno=sock.detach()
+            )  # after its handshake TLS is not used: `aead` protects what follows
         self._socket, self.peer = sock, peer
         self.other_host = other_host
         self.closed = False
         self.seconds_per_byte = 0.0
-        """What sending has cost of late, by large messages."""
-        self._way: RecordLayer
-        if seal is not None:
-            self._way = EncryptedRecords(sock, seal)
+        """Moving average of what sending costs, measured on large messages."""
+        self._records: RecordLayer
+        if aead is not None:
+            self._records = EncryptedRecords(sock, aead)
         else:
-            self._way = TlsRecords(sock) if isinstance(sock, ssl.SSLSocket) else PlainRecords(sock)
+            self._records = TlsRecords(sock) if isinstance(sock, ssl.SSLSocket) else PlainRecords(sock)
         self.passes_fds = sock.family == socket.AF_UNIX
         sock.setblocking(True)
         wait = struct.pack("ll", IDLE_TIMEOUT, 0)
@@ -72,35 +74,35 @@ class BulkConnection:
             sock.setsockopt(socket.SOL_SOCKET, option, wait)
         if sock.family == socket.AF_UNIX:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BUFFER)
-        else:  # the kernel sizes buffers of TCP by itself, and notices a host that is gone
+        else:  # the kernel sizes the buffers of TCP itself, and its probes detect a host that is gone
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             for name, value in ((socket.TCP_KEEPIDLE, 15), (socket.TCP_KEEPINTVL, 5), (socket.TCP_KEEPCNT, 3)):
                 sock.setsockopt(socket.IPPROTO_TCP, name, value)
 
     @classmethod
-    def take_over(cls, channel: Channel, other_host: bool = False, seal: AeadRecords | None = None) -> BulkConnection:
-        """Take the socket from `channel`, which is not used any more. On the loop's thread.
+    def take_over(cls, channel: Channel, other_host: bool = False, aead: AeadRecords | None = None) -> BulkConnection:
+        """Take the socket of `channel`, which cannot be used any more. On the loop's thread.
 
-        With `seal`, which the other end has the counterpart of, all that follows is sealed by it.
+        With `aead`, whose counterpart the peer has, it encrypts all that follows.
         """
-        connection = cls(channel.detach(), channel.peer, other_host, seal)
+        connection = cls(channel.detach(), channel.peer, other_host, aead)
         channel.on_close = connection.close
         return connection
 
     @property
     def pending(self) -> bool:
-        """Whether bytes have arrived that the system does not know of any more."""
-        return self._way.pending()
+        """Whether bytes have arrived that the kernel does not report any more."""
+        return self._records.pending()
 
     def fileno(self) -> int:
         return self._socket.fileno()
 
     def send(self, frames: Sequence[Buffer], fds: Sequence[int] = ()) -> None:
-        """Send one message, and `fds` after it."""
+        """Send one message, and the file descriptors `fds` after it."""
         pieces = encode_message(frames)
         begun = time.perf_counter()
-        with self._ending():
-            self._way.send([memoryview(piece).cast("B") for piece in pieces])
+        with self._closing_on_error():
+            self._records.send([memoryview(piece).cast("B") for piece in pieces])
             for at in range(0, len(fds), MAX_FDS):
                 socket.send_fds(self._socket, [b"F"], list(fds[at : at + MAX_FDS]))
         size = sum(map(nbytes, pieces))
@@ -108,7 +110,7 @@ class BulkConnection:
             self.seconds_per_byte += ((time.perf_counter() - begun) / size - self.seconds_per_byte) / 4
 
     def receive(self) -> list[memoryview]:
-        """The next message's frames, each a writable memoryview."""
+        """Return the next message's frames, each a writable memoryview."""
         head = bytearray(PREFIX.size)
         self._fill(memoryview(head))
         count, first = PREFIX.unpack(head)
@@ -135,10 +137,10 @@ class BulkConnection:
         return frames
 
     def receive_fds(self, count: int) -> list[int]:
-        """The `count` file descriptors that came with the last message. They are the caller's to close."""
+        """Return the `count` file descriptors that came with the last message. The caller must close them."""
         fds: list[int] = []
         try:
-            with self._ending():
+            with self._closing_on_error():
                 while len(fds) < count:
                     due = min(MAX_FDS, count - len(fds))
                     fds += self._receive_some(due)
@@ -151,8 +153,8 @@ class BulkConnection:
     def _receive_some(self, due: int) -> list[int]:
         found = array.array("i")
         flags = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
-        data, notes, _, _ = self._socket.recvmsg(1, socket.CMSG_SPACE(due * found.itemsize), flags)
-        for level, kind, body in notes:
+        data, ancillary, _, _ = self._socket.recvmsg(1, socket.CMSG_SPACE(due * found.itemsize), flags)
+        for level, kind, body in ancillary:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                 found.frombytes(body[: len(body) - len(body) % found.itemsize])
         if not data:
@@ -164,11 +166,11 @@ class BulkConnection:
         return list(found)
 
     def _fill(self, memory: memoryview) -> None:
-        with self._ending():
-            self._way.fill(memory)
+        with self._closing_on_error():
+            self._records.fill(memory)
 
     @contextlib.contextmanager
-    def _ending(self):  # type: ignore[no-untyped-def]
+    def _closing_on_error(self):  # type: ignore[no-untyped-def]
         try:
             yield
         except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError) as error:
@@ -180,14 +182,14 @@ class BulkConnection:
             raise ChannelClosed(f"the connection to {self.peer} ended{why}") from error
 
     def close(self) -> None:
-        """End the connection; a thread that waits on it gets `ChannelClosed`."""
+        """End the connection; a thread that waits on it raises `ChannelClosed`."""
         if self.closed:
             return
         self.closed = True
         with contextlib.suppress(OSError):
-            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)  # wakes the thread that waits
+            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)  # wakes a waiting thread
 
     def release(self) -> None:
-        """Give the socket back to the system; nobody uses the line any more."""
+        """Close the socket; no thread uses the connection any more."""
         self.close()
         self._socket.close()

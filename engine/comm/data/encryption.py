@@ -1,14 +1,15 @@
-"""What results are sealed with between hosts: AES-256-GCM in pieces of a MiB, by keys agreed on over TLS.
+"""Encryption of results between hosts: AES-256-GCM in records of a MiB, with keys agreed on over TLS (decisions/0009).
 
-TLS cuts what it sends into records of 16 KiB, and each of them costs system calls and a turn through Python: sealed
-whole, results take half the CPU (docs/decisions/0009). A connection for results begins with TLS 1.3 as every other, and
-both ends prove their roles. If both want to, the data server's welcome, which travels inside of TLS, holds a secret
-that was made for this connection alone, and all that follows is sealed instead: each direction by a key of its own
-(HKDF-SHA256, RFC 5869), each piece with its number as the nonce (NIST SP 800-38D, 8.2.1) and its size as additional
-data. So a piece that is changed, left out, repeated or swapped on its way does not open, and the connection ends. A key
-is followed by the next, made from it, before it has sealed 64 GiB.
+TLS cuts what it sends into records of 16 KiB, and each costs system calls and Python code: large records take half the
+CPU. A connection for results begins with TLS 1.3 as every other, and both ends prove their roles. If both
+support it, the data server's welcome, inside of TLS, holds a secret of this connection alone, and all that follows is
+encrypted by `AeadRecords` instead: each direction with a key of its own (HKDF-SHA256, RFC 5869), each record with its
+number as the nonce (NIST SP 800-38D, 8.2.1) and its size as additional data. So a record that is changed, left out,
+repeated or reordered does not decrypt, and the connection ends. A key is replaced by one derived from it before it has
+encrypted 64 GiB.
 
-``HOWDAH_SEAL=0`` at either end keeps all in TLS records, for those whose rules name TLS, and to measure what it saves.
+``HOWDAH_SEAL=0`` at either end keeps all in TLS records, for rules that demand TLS, and to measure the difference.
+For `bulk_connection`, `record_layer` and `transfer`.
 """
 
 from __future__ import annotations
@@ -25,89 +26,92 @@ if TYPE_CHECKING:
 
 SWITCH = "HOWDAH_SEAL"
 RECORD_BYTES = 1 << 20
-"""The most that is sealed at once."""
+"""Bytes of one record, at most."""
 
 BYTES_PER_KEY = 1 << 36
-"""So much is sealed by one key: 2**32 blocks, by which nobody tells AES from chance with odds above 2**-64."""
+"""Bytes encrypted with one key: 2**32 blocks, which distinguish AES from a random function with odds below 2**-64."""
 
 _TAG = 16
-_DETAIL = "seal"
+_DETAIL = "aead"
 
 
 class IntegrityError(OSError):
-    """A piece does not open: somebody has changed it, or what came before it, on its way."""
+    """A record does not decrypt: it was changed on its way, or a record before it was."""
 
 
 def is_enabled() -> bool:
-    """Whether this process wants results to be sealed rather than in TLS records."""
+    """Return whether this process encrypts results in large records rather than in those of TLS."""
     return os.environ.get(SWITCH) != "0"
 
 
 class AeadRecords:
-    """One end's part of a connection.
+    """The keys of one end of a connection.
 
     Parameters
     ----------
     secret : 32 bytes, of this connection alone.
-    server : whether this end is the one that was connected to.
+    server : whether this end accepted the connection.
     """
 
     def __init__(self, secret: bytes, *, server: bool) -> None:
-        ways = [_Keys(secret, b"howdah results, from the server"), _Keys(secret, b"howdah results, to the server")]
-        self._out, self._in = ways if server else reversed(ways)
+        directions = [
+            _Keys(secret, b"howdah results, from the server"),
+            _Keys(secret, b"howdah results, to the server"),
+        ]
+        self._out, self._in = directions if server else reversed(directions)
 
     def encrypted_size(self, size: int) -> int:
-        """Bytes of a piece of `size` bytes, sealed."""
+        """Return the bytes of a record of `size` bytes after encryption."""
         return size + _TAG
 
-    def plain_size(self, sealed: int) -> int:
-        """Bytes of a piece that takes `sealed` bytes."""
-        return sealed - _TAG
+    def plain_size(self, encrypted: int) -> int:
+        """Return the bytes of a record that takes `encrypted` bytes."""
+        return encrypted - _TAG
 
-    def check_size(self, sealed: int) -> int:
-        """The size of a sealed piece as it was announced. Raises BrokenSeal when there can be none of that size."""
-        if not _TAG < sealed <= RECORD_BYTES + _TAG:
-            raise IntegrityError(f"a piece of {sealed} bytes was announced: the connection was meddled with")
-        return sealed
+    def check_size(self, encrypted: int) -> int:
+        """Return the announced size of an encrypted record. Raises IntegrityError if no record has that size."""
+        if not _TAG < encrypted <= RECORD_BYTES + _TAG:
+            raise IntegrityError(f"integrity check failed: invalid record length {encrypted}")
+        return encrypted
 
-    def encrypt(self, piece: memoryview, head: memoryview, memory: memoryview) -> None:
-        """Put `piece`, sealed, into `memory`; `head` is sent openly, but cannot be changed."""
-        key, nonce = self._out.next(len(piece))
-        key.encrypt_into(nonce, piece, head, memory)
+    def encrypt(self, record: memoryview, head: memoryview, memory: memoryview) -> None:
+        """Encrypt `record` into `memory`; `head` is sent in the clear, but a change of it is detected."""
+        key, nonce = self._out.next(len(record))
+        key.encrypt_into(nonce, record, head, memory)
 
-    def decrypt(self, sealed: memoryview, head: memoryview, memory: memoryview) -> None:
-        """Put what `sealed` holds into `memory`. Raises BrokenSeal, and then nothing of it may be used."""
+    def decrypt(self, encrypted: memoryview, head: memoryview, memory: memoryview) -> None:
+        """Decrypt `encrypted` into `memory`. After an IntegrityError its content must not be used."""
         from cryptography.exceptions import InvalidTag
 
         key, nonce = self._in.next(len(memory))
         try:
-            key.decrypt_into(nonce, sealed, head, memory)
+            key.decrypt_into(nonce, encrypted, head, memory)
         except InvalidTag:
-            raise IntegrityError("a piece of a result was changed on its way") from None
+            raise IntegrityError("integrity check failed: a record was changed on its way") from None
 
 
 class _Keys:
-    """The keys of one direction, one after the other, and the numbers of its pieces."""
+    """The current key of one direction, and the number of its records."""
 
     def __init__(self, secret: bytes, name: bytes) -> None:
-        self._take(_derived(secret, name))
+        self._use(_derive(secret, name))
         self._number = 0
 
-    def _take(self, key: bytes) -> None:
+    def _use(self, key: bytes) -> None:
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
         self._key, self._cipher, self._done = key, AESGCM(key), 0
 
     def next(self, size: int) -> tuple[AESGCM, bytes]:
-        """The cipher and the nonce for one piece of `size` bytes; no nonce comes twice."""
+        """Return the cipher and the nonce for one record of `size` bytes; no nonce is used twice."""
         if self._done + size > BYTES_PER_KEY:
-            self._take(_derived(self._key, b"howdah results, the next key"))
+            self._use(_derive(self._key, b"howdah results, the next key"))
         self._done += size
         self._number += 1
         return self._cipher, self._number.to_bytes(12, "big")
 
 
-def _derived(secret: bytes, name: bytes) -> bytes:
+def _derive(secret: bytes, name: bytes) -> bytes:
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
@@ -115,7 +119,7 @@ def _derived(secret: bytes, name: bytes) -> bytes:
 
 
 def offer(hello: Hello) -> tuple[dict[str, str], AeadRecords | None]:
-    """For the data server, over TLS: what its welcome says, and its part; nothing where either end does not want."""
+    """Return the details for a data server's welcome, and its end; nothing unless both ends support it."""
     if not (hello.accepts_aead and is_enabled()):
         return {}, None
     secret = secrets.token_bytes(32)
@@ -123,5 +127,5 @@ def offer(hello: Hello) -> tuple[dict[str, str], AeadRecords | None]:
 
 
 def accept(details: Mapping[str, str]) -> AeadRecords | None:
-    """For who connected: its part, by the details of the welcome; None where the server did not offer any."""
+    """Return the connecting end, by the details of the welcome; None if the server offered none."""
     return AeadRecords(bytes.fromhex(details[_DETAIL]), server=False) if _DETAIL in details else None

@@ -1,9 +1,9 @@
-"""Two processes of one machine in a cluster that speaks TLS: results cross by a Unix socket, and so by shared memory.
+"""Results between two processes of one machine, in a cluster that speaks TLS: over a Unix socket, and by shared memory.
 
-Who fetches connects by TLS first, as always, and both prove their roles. In its welcome a data server says where else
-it can be reached, if that is this very machine, and a password for it. Its Unix socket is in a private folder (0700),
-the other end must be the same user's, and it must know the password: nobody has it who has not proved a role.
-``HOWDAH_NEAR=0`` keeps results on the network (to measure what that costs).
+A client of a data server connects by TLS first, and both prove their roles. In its welcome the data server names its
+machine, the address of its Unix socket and a password for it. The socket is in a private folder (0700), the peer must
+run as the same user, and it must know the password, which only a peer with a proved role gets. ``HOWDAH_NEAR=0`` keeps
+results on the network, to measure the difference. For the data server of the worker, and for `transfer`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
 def machine_id() -> str:
-    """Names this machine until it is started again; "" where that cannot be known, or nobody is to be near."""
+    """Return a name of this machine until its next boot; "" where there is none, or `HOWDAH_NEAR` is 0."""
     if os.environ.get(SWITCH) == "0":
         return ""
     with contextlib.suppress(OSError):
@@ -37,29 +37,29 @@ def machine_id() -> str:
 
 
 class LocalSocket:
-    """A data server's second entrance.
+    """The Unix socket of a data server.
 
     Parameters
     ----------
-    folder : private, for the socket; the caller's to remove.
-    handler : what serves who comes in.
+    folder : private, for the socket; the caller removes it.
+    handler : serves the connections.
     """
 
     def __init__(self, folder: str, handler: Handler) -> None:
         self._password = secrets.token_hex(16)
         self._handler = handler
-        self._listener = Listener({"data": self._admit}, None)
+        self._listener = Listener({"data": self._serve}, None)
         self.details: dict[str, str] = {}
-        """What a welcome says of it; nothing where it cannot be opened."""
-        here = machine_id()
-        if here:
+        """Its entries for the details of a welcome; none where the socket cannot be opened."""
+        machine = machine_id()
+        if machine:
             with contextlib.suppress(OSError, HowdahError):  # a file system without sockets
                 address = self._listener.open(f"unix://{folder}/data")
-                self.details = {"machine": here, "near": address, "password": self._password}
+                self.details = {"machine": machine, "near": address, "password": self._password}
 
-    async def _admit(self, channel: Channel, role: Role, hello: Hello) -> None:
+    async def _serve(self, channel: Channel, role: Role, hello: Hello) -> None:
         if not hmac.compare_digest(hello.session, self._password):
-            raise PeerRefused(f"{hello.purpose} {hello.name!r} does not know this socket's password")
+            raise PeerRefused(f"{hello.purpose} {hello.name!r} does not have this socket's password")
         await self._handler(channel, role, hello)
 
     def close(self) -> None:
@@ -67,13 +67,13 @@ class LocalSocket:
 
 
 async def connect_local(details: Mapping[str, str], hello: Hello) -> Channel | None:
-    """A shorter way to the data server that welcomed `hello` with `details`; None where there is none."""
-    here = machine_id()
-    if not here or details.get("machine") != here:
+    """Connect to the Unix socket of the data server that welcomed `hello` with `details`; None if there is none."""
+    machine = machine_id()
+    if not machine or details.get("machine") != machine:
         return None
     try:
-        known = msgspec.structs.replace(hello, session=details["password"])
-        channel, _ = await connect(details["near"], known, None, expect="worker")
-    except (KeyError, HowdahError, OSError):  # another container's view of the machine, perhaps
+        with_password = msgspec.structs.replace(hello, session=details["password"])
+        channel, _ = await connect(details["near"], with_password, None, expect="worker")
+    except (KeyError, HowdahError, OSError):  # the peer is in another container of the machine, perhaps
         return None
     return channel

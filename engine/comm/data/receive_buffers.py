@@ -1,7 +1,7 @@
-"""Memory for what arrives: nobody has cleared it in vain, and large pieces are used again (`kept`).
+"""Memory for results that arrive: it is not cleared, and large pieces are reused (`buffer_pool`).
 
-A result of a MiB that comes into new memory costs a third of a millisecond for its pages alone, as much as all else
-that its arrival costs.
+For a result of a MiB the pages of new memory alone cost a third of a millisecond, as much as the rest of its arrival.
+For the modules of this folder.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from typing import NamedTuple
 from howdah.engine.comm.data.buffer_pool import BufferPool, size_class
 
 POOLED_MIN_BYTES = 256 << 10
-"""Bytes from which memory is the system's own, and used again."""
+"""Bytes from which memory is mapped and pooled."""
 
 MAPPED_BYTES = 4 << 20
-"""About so much is asked for at once."""
+"""Bytes that are mapped at once, about."""
 
 HUGE_PAGE = 2 << 20
 
@@ -34,57 +34,57 @@ _FAILED = ctypes.c_void_p(-1).value
 
 
 def allocate(n: int) -> memoryview:
-    """Writable memory of `n` bytes that may hold anything. It is given up with its last view.
+    """Return writable memory of `n` bytes with undefined content. It is released with its last view.
 
     Raises
     ------
-    MemoryError : the system has none.
+    MemoryError : the system has no memory.
 
     >>> allocate(5).nbytes
     5
     """
     if n >= POOLED_MIN_BYTES:
-        return _large(n)
+        return _allocate_pooled(n)
     numpy = sys.modules.get("numpy")
-    if numpy is not None and hasattr(numpy, "empty"):  # half imported by another thread, it has none yet
+    if numpy is not None and hasattr(numpy, "empty"):  # another thread may be importing it
         return memoryview(numpy.empty(n, "u1"))
     return memoryview(bytearray(n))
 
 
-class _Piece(NamedTuple):
+class _MappedPiece(NamedTuple):
     address: int
     size: int
     touched: bool
-    """Whether its pages are there."""
+    """Whether its pages are in memory."""
 
 
-def _large(n: int) -> memoryview:
+def _allocate_pooled(n: int) -> memoryview:
     size = size_class(n)
-    piece = _kept.take(size) or _new_piece(size)
+    piece = _pool.take(size) or _new_piece(size)
     if not piece.touched:
-        # All pages in one go: a third less CPU than a fault for each. Before Linux 5.14 they come one by one as ever.
+        # All pages in one call: a third less CPU than a fault for each. Before Linux 5.14 there is a fault for each.
         _libc.madvise(piece.address, n, _MADV_POPULATE_WRITE)
     memory = (ctypes.c_ubyte * size).from_address(piece.address)
-    weakref.finalize(memory, _kept.put, size, piece._replace(touched=True)).atexit = False
+    weakref.finalize(memory, _pool.put, size, piece._replace(touched=True)).atexit = False
     return memoryview(memory).cast("B")[:n]
 
 
-def _new_piece(size: int) -> _Piece:
-    """One of several, of which the others are for who comes next: together they fill huge pages."""
+def _new_piece(size: int) -> _MappedPiece:
+    """Map several pieces, which fill huge pages together; return one and pool the others."""
     count = max(MAPPED_BYTES // size, 1)
     address = _map_aligned(size * count)
     for at in range(1, count):
-        _kept.put(size, _Piece(address + at * size, size, False), over=True)
-    return _Piece(address, size, False)
+        _pool.put(size, _MappedPiece(address + at * size, size, False), force=True)
+    return _MappedPiece(address, size, False)
 
 
 def _map_aligned(size: int) -> int:
-    """Map `size` bytes, from the beginning of a huge page on."""
+    """Map `size` bytes that start at a huge page."""
     room = size + HUGE_PAGE
     flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
     found = _libc.mmap(None, room, mmap.PROT_READ | mmap.PROT_WRITE, flags, -1, 0)
     if found == _FAILED:
-        raise MemoryError(f"no {size} bytes for a result that arrives: {os.strerror(ctypes.get_errno())}")
+        raise MemoryError(f"no memory of {size} bytes for a result that arrives: {os.strerror(ctypes.get_errno())}")
     begin: int = -(-found // HUGE_PAGE) * HUGE_PAGE
     for first, last in ((found, begin), (begin + size, found + room)):
         if first < last:
@@ -93,8 +93,8 @@ def _map_aligned(size: int) -> int:
     return begin
 
 
-def _unmap(piece: _Piece) -> None:
+def _unmap(piece: _MappedPiece) -> None:
     _libc.munmap(piece.address, piece.size)
 
 
-_kept: BufferPool[_Piece] = BufferPool(_unmap)
+_pool: BufferPool[_MappedPiece] = BufferPool(_unmap)

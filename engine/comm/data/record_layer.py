@@ -1,7 +1,7 @@
-"""How the bytes of a `BulkConnection` move over its socket: as they are, in TLS records, or sealed in large pieces.
+"""How the bytes of a `BulkConnection` travel over its socket: unchanged, in TLS records, or in large encrypted records.
 
-All are blocking, and raise EOFError when the other end has hung up, OSError for whatever else goes wrong. For `line`
-alone, which makes of these `ChannelClosed`.
+All are blocking; they raise EOFError when the peer has closed the connection, OSError for any other failure. For
+`bulk_connection` alone, which raises `ChannelClosed` instead.
 """
 
 from __future__ import annotations
@@ -16,24 +16,25 @@ from howdah.engine.comm.data.encryption import RECORD_BYTES, AeadRecords
 
 _MOST_PIECES = 512
 _HEAD = 4
-_ROOM = RECORD_BYTES + (64 << 10)
+"""Bytes of the size before each encrypted record."""
+_SCRATCH_BYTES = RECORD_BYTES + (64 << 10)
 
 
 class RecordLayer(Protocol):
-    """What a `BulkConnection` asks of it."""
+    """What a `BulkConnection` requires."""
 
     def send(self, pieces: Sequence[memoryview]) -> None:
         """Send all bytes of `pieces`, in order."""
 
     def fill(self, memory: memoryview) -> None:
-        """Receive as many bytes as `memory` has."""
+        """Receive bytes until `memory` is full."""
 
     def pending(self) -> bool:
-        """Whether bytes have arrived that the system does not know of any more."""
+        """Return whether bytes have arrived that the kernel does not report any more."""
 
 
 class PlainRecords:
-    """The socket itself."""
+    """The socket without protection."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
@@ -61,7 +62,7 @@ class PlainRecords:
 
 
 class TlsRecords:
-    """TLS, as OpenSSL does it: 16 KiB at a time."""
+    """TLS by OpenSSL: 16 KiB at a time."""
 
     def __init__(self, sock: ssl.SSLSocket) -> None:
         self._socket = sock
@@ -83,32 +84,32 @@ class TlsRecords:
 
 
 class EncryptedRecords:
-    """Pieces of up to a MiB, each with its size before it, sealed by `seal`.
+    """Records of up to a MiB, each after its size, encrypted by `aead`.
 
     One thread sends or receives at a time (`BulkConnection` promises it), through memory that is the thread's own and
     not the connection's: a worker has connections to a thousand others.
     """
 
-    def __init__(self, sock: socket.socket, seal: AeadRecords) -> None:
-        self._plain, self._seal = PlainRecords(sock), seal
+    def __init__(self, sock: socket.socket, aead: AeadRecords) -> None:
+        self._plain, self._aead = PlainRecords(sock), aead
         self._left = memoryview(b"")
-        """Of the last piece, what nobody has asked for yet."""
+        """The part of the last record that has not been read."""
 
     def send(self, pieces: Sequence[memoryview]) -> None:
-        room, at = _room(), 0
+        scratch, at = _scratch(), 0
         for piece in pieces:
             for begin in range(0, len(piece), RECORD_BYTES):
                 part = piece[begin : begin + RECORD_BYTES]
-                size = self._seal.encrypted_size(len(part))
-                if at + _HEAD + size > len(room):
-                    self._plain.send([room[:at]])
+                size = self._aead.encrypted_size(len(part))
+                if at + _HEAD + size > len(scratch):
+                    self._plain.send([scratch[:at]])
                     at = 0
-                head, at = room[at : at + _HEAD], at + _HEAD
+                head, at = scratch[at : at + _HEAD], at + _HEAD
                 head[:] = size.to_bytes(_HEAD, "little")
-                self._seal.encrypt(part, head, room[at : at + size])
+                self._aead.encrypt(part, head, scratch[at : at + size])
                 at += size
         if at:
-            self._plain.send([room[:at]])
+            self._plain.send([scratch[:at]])
 
     def fill(self, memory: memoryview) -> None:
         at, n = 0, len(memory)
@@ -122,30 +123,30 @@ class EncryptedRecords:
                 at += self._next(memory[at:])
 
     def _next(self, memory: memoryview) -> int:
-        """Receive a piece: into `memory`, where it fits; returns how much of that is filled."""
+        """Receive a record, into `memory` if it fits; return the number of bytes filled there."""
         head = memoryview(bytearray(_HEAD))
         self._plain.fill(head)
-        sealed = _room()[: self._seal.check_size(int.from_bytes(head, "little"))]
-        self._plain.fill(sealed)
-        size = self._seal.plain_size(len(sealed))
+        encrypted = _scratch()[: self._aead.check_size(int.from_bytes(head, "little"))]
+        self._plain.fill(encrypted)
+        size = self._aead.plain_size(len(encrypted))
         if size <= len(memory):
-            self._seal.decrypt(sealed, head, memory[:size])
+            self._aead.decrypt(encrypted, head, memory[:size])
             return size
         self._left = memoryview(bytearray(size))
-        self._seal.decrypt(sealed, head, self._left)
+        self._aead.decrypt(encrypted, head, self._left)
         return 0
 
     def pending(self) -> bool:
         return bool(self._left)
 
 
-_rooms = threading.local()
+_thread = threading.local()
 
 
-def _room() -> memoryview:
-    """This thread's memory for sealed pieces, until its next call."""
+def _scratch() -> memoryview:
+    """Return this thread's memory for encrypted records, valid until its next call."""
     try:
-        found: memoryview = _rooms.room
+        found: memoryview = _thread.scratch
     except AttributeError:
-        found = _rooms.room = memoryview(bytearray(_ROOM))
+        found = _thread.scratch = memoryview(bytearray(_SCRATCH_BYTES))
     return found

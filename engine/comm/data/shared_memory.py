@@ -1,8 +1,9 @@
 """Buffers in memory that processes of one host share: written once, passed by file descriptor, mapped by all.
 
-What is mapped is copy-on-write: who writes to it gets pages of her own, and nobody else ever sees it. So a value means
-the same however it travelled. Its size is sealed, and who gets a descriptor can only read by it. Memory that nobody
-maps any more is written again (`kept`): that costs half to three quarters of what new memory does.
+A mapping is copy-on-write: a process that writes to it gets pages of its own, and no other sees the change. So a value
+is the same however it travelled. The memory's size is sealed, and a receiver of a descriptor can only read by it.
+Memory that no process maps any more is written again (`buffer_pool`), which costs half to three quarters of what new
+memory does. For the worker's store and for `transfer`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from howdah.engine.comm.data.buffer_pool import BufferPool, size_class
 from howdah.engine.protocol.frames import Buffer, nbytes
 
 SHARED_MIN_BYTES = 64 << 10
-"""Bytes of buffers from which a result is shared rather than sent: below, two system calls and a mapping cost more."""
+"""Bytes of buffers from which a result is shared: below, sending it costs less than two system calls and a mapping."""
 
 _ALIGN = 64
 _PADDING = bytes(_ALIGN)
@@ -30,8 +31,8 @@ _MOST_PIECES = 512
 
 
 class SegmentPool:
-    """One store's shared memory: the file descriptors that it may have, a quarter of what the system allows, and what
-    nobody uses, kept for the next results."""
+    """The shared memory of one store: up to a quarter of the file descriptors that the system allows, and a pool of the
+    unused ones."""
 
     def __init__(self) -> None:
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -39,23 +40,23 @@ class SegmentPool:
         if soft < wanted:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
         self.available = max(soft, wanted) // 4 if os.path.exists("/proc/self/fd") else 0
-        """Descriptors that may still be made; none where none can be lent."""
+        """Descriptors that may still be created; 0 where none could be opened for readers."""
         self._lock = threading.Lock()
-        self._kept: BufferPool[int] = BufferPool(self.close)
+        self._pool: BufferPool[int] = BufferPool(self.close)
 
     def take(self, size: int) -> int | None:
-        """A descriptor of `size` bytes that nobody else has or maps; None when there is none left."""
-        fd = self._kept.take(size, oldest=True)
+        """Return a descriptor of `size` bytes that no other process has or maps; None when none is left."""
+        fd = self._pool.take(size, oldest=True)
         if fd is not None:
             if _is_free(fd):
                 return fd
-            self._kept.put(size, fd)
-        if not self._may_have_one():
+            self._pool.put(size, fd)
+        if not self._reserve():
             return None
         try:
             fd = os.memfd_create("howdah-result", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         except OSError:
-            self._give()
+            self._unreserve()
             return None
         try:
             os.ftruncate(fd, size)
@@ -65,37 +66,38 @@ class SegmentPool:
             return None
         return fd
 
-    def _may_have_one(self) -> bool:
+    def _reserve(self) -> bool:
         for _ in range(2):
             with self._lock:
                 if self.available > 0:
                     self.available -= 1
                     return True
-            self._kept.trim()
+            self._pool.trim()
         return False
 
-    def _give(self) -> None:
+    def _unreserve(self) -> None:
         with self._lock:
             self.available += 1
 
     def recycle(self, size: int, fd: int) -> None:
-        """This process does not use it any more; others may."""
-        self._kept.put(size, fd)
+        """Pool a descriptor that this process does not use any more; others may still map it."""
+        self._pool.put(size, fd)
 
     def close(self, fd: int) -> None:
+        """Return a descriptor to the system."""
         os.close(fd)
-        self._give()
+        self._unreserve()
 
     def trim(self) -> None:
-        """To the system: all that is kept."""
-        self._kept.trim()
+        """Return all pooled memory to the system."""
+        self._pool.trim()
 
     def __del__(self) -> None:
         self.trim()
 
 
 def _is_free(fd: int) -> bool:
-    """Whether all that `Shared.lend` made of `fd`, and all mappings by them, have ended, wherever they were."""
+    """Return whether no process has a descriptor of `SharedBuffers.open_reader` for `fd`, nor a mapping by one."""
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -105,7 +107,7 @@ def _is_free(fd: int) -> bool:
 
 
 class SharedBuffers:
-    """Buffers in one piece of shared memory, which is free with the last reference to this, once nobody maps it."""
+    """Buffers in one piece of shared memory. It is reused after the last reference to this and the last mapping."""
 
     __slots__ = ("_fd", "_segments", "nbytes", "sizes")
 
@@ -114,17 +116,17 @@ class SharedBuffers:
         self.nbytes = sum(sizes)
 
     def open_reader(self) -> int:
-        """A descriptor to read it by, here or in another process; the caller's to close.
+        """Return a descriptor to read it by, here or in another process. The caller must close it.
 
-        It is an open file of its own with a lock on it, which the system holds as long as anybody has this descriptor
-        or maps memory by it, and no longer, however his process ends. So nothing is written over under a reader.
+        It is an open file of its own with a lock on it. The kernel holds the lock as long as any process has this
+        descriptor or maps memory by it, however the process ends. So nothing is overwritten under a reader.
         """
         fd = os.open(f"/proc/self/fd/{self._fd}", os.O_RDONLY | os.O_CLOEXEC)
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
         return fd
 
     def map(self) -> list[memoryview]:
-        """The buffers, copy-on-write."""
+        """Return the buffers, mapped copy-on-write."""
         fd = self.open_reader()
         try:
             return map_aligned(fd, self.sizes)
@@ -140,7 +142,7 @@ def _size_for(sizes: Sequence[int]) -> int:
 
 
 def share(buffers: Sequence[Buffer], segments: SegmentPool) -> SharedBuffers | None:
-    """Copy `buffers` into shared memory; None when there is none left (descriptors or memory)."""
+    """Copy `buffers` into shared memory; None when descriptors or memory are used up."""
     sizes = tuple(map(nbytes, buffers))
     fd = segments.take(_size_for(sizes))
     if fd is None:
@@ -173,7 +175,7 @@ def write_aligned(fd: int, buffers: Sequence[Buffer]) -> None:
 
 
 def aligned_size(sizes: Sequence[int]) -> int:
-    """Bytes that buffers of these sizes take in a file.
+    """Return the bytes that buffers of these sizes take in a file.
 
     >>> aligned_size([1, 64, 65])
     256
@@ -192,7 +194,7 @@ _FAILED = ctypes.c_void_p(-1).value
 
 
 def map_aligned(fd: int, sizes: Sequence[int], offset: int = 0) -> list[memoryview]:
-    """The buffers in `fd`, copy-on-write. The descriptor may be closed; the mapping ends with its last view.
+    """Map the buffers in `fd`, copy-on-write. The descriptor may be closed; the mapping ends with its last view.
 
     Raises
     ------
@@ -200,7 +202,7 @@ def map_aligned(fd: int, sizes: Sequence[int], offset: int = 0) -> list[memoryvi
     """
     n = offset + aligned_size(sizes)
     if os.fstat(fd).st_size < n:
-        raise OSError(f"{os.fstat(fd).st_size} bytes where {n} should be")
+        raise OSError(f"the file has {os.fstat(fd).st_size} bytes instead of {n}")
     if n == 0:
         return [memoryview(b"") for _ in sizes]
     address = _libc.mmap(None, n, mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE, fd, 0)

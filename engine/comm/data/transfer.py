@@ -1,9 +1,10 @@
-"""Results from those who hold them to those who need them: the data server's side and the fetcher's side.
+"""Transfers of results: `serve_results` for the process that has them, `PeerConnections` for the one that needs them.
 
-One request names spans; the answer comes in pieces, so that packing, sending, receiving and opening overlap. On one
-host large buffers are not sent: they are put into shared memory once, and its file descriptor is passed. Between hosts
-they are sealed (`seal`), and pressed by lz4 where a sample says that it pays. Bulk moves on threads, by blocking
-sockets (`line`); the loop only opens connections. Workers serve and fetch, clients fetch.
+One request names ranges of items; the answer comes in chunks, so that packing, sending, receiving and unpickling
+overlap. On one host large buffers are not sent: they are written into shared memory once, and its file descriptor is
+passed. Between hosts they are encrypted (`encryption`), and compressed by lz4 where a sample shows that it saves time.
+Bulk data moves on threads, over blocking sockets (`bulk_connection`); the event loop only opens connections. Workers
+serve and fetch, clients fetch.
 """
 
 from __future__ import annotations
@@ -33,24 +34,26 @@ from howdah.engine.serialization.serialize import loads
 from howdah.errors import HowdahError, PeerRefused, Unpicklable
 
 CHUNK_BYTES = 8 << 20
-"""About so much of an answer is sent at once."""
+"""Bytes of an answer that are sent at once, about."""
 
 CHUNK_ITEMS = 4096
+"""Items of a chunk, at most."""
+
 SPLIT_ITEMS = 8
-"""From so many items on a request goes over two connections."""
+"""Number of items from which a request uses two connections."""
 
 MAX_RECONNECTS = 2
-"""So often an answer that breaks off is gone on with over a new connection."""
+"""New connections on which an interrupted request is continued, at most."""
 
 MISSING: Any = object()
-"""What `look_up` returns for an item that is not there."""
+"""Stands for an item that the holder does not have."""
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[DataMessage] = msgspec.msgpack.Decoder(DataMessage)
 
 
 class Packed(NamedTuple):
-    """A value as it travels. `error` says why it cannot; `shared` is where its buffers are, if not in `buffers`."""
+    """A pickled value. `error`: why it cannot be pickled; `shared`: where its buffers are, if not in `buffers`."""
 
     pickle: Buffer = b""
     buffers: Sequence[Buffer] = ()
@@ -58,7 +61,7 @@ class Packed(NamedTuple):
     shared: SharedBuffers | None = None
 
     def open(self) -> Any:
-        """The value. Raises Unpicklable when it could not travel."""
+        """Unpickle the value. Raises Unpicklable if it could not be pickled."""
         if self.error:
             raise Unpicklable(self.error)
         return loads(self.pickle, self.buffers)
@@ -78,38 +81,38 @@ def items_of(spans: Iterable[TaskRange]) -> Iterable[tuple[Key, int]]:
 
 
 class PeerGone(ChannelClosed):
-    """The scheduler has given this worker up: it is useless to try it again."""
+    """The scheduler has given up this worker: another attempt is useless."""
 
 
 ResultSource = Callable[[Key, int, bool], Any]
-"""source(layer, item, share) -> Packed or MISSING; `share`: rather in shared memory. Called on threads."""
+"""source(layer, item, share) -> Packed or MISSING; `share`: preferably in shared memory. Called on threads."""
 
 
 async def welcome_peer(channel: Channel, hello: Hello, details: Mapping[str, str] | None = None) -> AeadRecords | None:
-    """Welcome who asks for results; returns what `serve` seals them with, if it does."""
-    offered, seal = offer(hello) if uses_tls(channel) else ({}, None)
+    """Send the welcome of a connection for results; returns what encrypts the results, if it is not TLS."""
+    offered, aead = offer(hello) if uses_tls(channel) else ({}, None)
     await send_greeting(channel, Welcome("", details={**(details or {}), **offered}))
-    return seal
+    return aead
 
 
 async def serve_results(
-    channel: Channel, source: ResultSource, pool: Executor, other_host: bool = False, seal: AeadRecords | None = None
+    channel: Channel, source: ResultSource, pool: Executor, other_host: bool = False, aead: AeadRecords | None = None
 ) -> None:
-    """Answer requests on `channel`, which was welcomed, until it ends; the answers are made and sent on `pool`."""
+    """Answer requests on `channel`, which was welcomed, until it ends; answers are made and sent on `pool`."""
     loop = asyncio.get_running_loop()
-    line = BulkConnection.take_over(channel, other_host, seal)
+    connection = BulkConnection.take_over(channel, other_host, aead)
     try:
         while True:
-            if not line.pending:
-                await _readable(loop, line)
-            await loop.run_in_executor(pool, _answer, line, source)
+            if not connection.pending:
+                await _readable(loop, connection)
+            await loop.run_in_executor(pool, _answer, connection, source)
     finally:
-        line.release()
+        connection.release()
 
 
-async def _readable(loop: asyncio.AbstractEventLoop, line: BulkConnection) -> None:
+async def _readable(loop: asyncio.AbstractEventLoop, connection: BulkConnection) -> None:
     ready: asyncio.Future[None] = loop.create_future()
-    number = line.fileno()
+    number = connection.fileno()
 
     def arrived() -> None:
         if not ready.done():
@@ -122,25 +125,25 @@ async def _readable(loop: asyncio.AbstractEventLoop, line: BulkConnection) -> No
         loop.remove_reader(number)
 
 
-def _answer(line: BulkConnection, source: ResultSource) -> None:
-    request = _decoder.decode(line.receive()[0])
+def _answer(connection: BulkConnection, source: ResultSource) -> None:
+    request = _decoder.decode(connection.receive()[0])
     if not isinstance(request, Fetch):
-        raise PeerRefused(f"{line.peer} sent {type(request).__name__} where only Fetch is served")
-    share = request.share and line.passes_fds
-    presser = Compressor(line) if request.lz4 and line.other_host else None
-    piece = _Piece()
+        raise PeerRefused(f"{connection.peer} sent {type(request).__name__} where only Fetch is served")
+    share = request.share and connection.passes_fds
+    compressor = Compressor(connection) if request.lz4 and connection.other_host else None
+    chunk = _Chunk()
     for layer, item in items_of(request.ranges):
-        if piece.full:
-            piece.send(line, more=True, presser=presser)
-            piece = _Piece()
+        if chunk.full:
+            chunk.send(connection, more=True, compressor=compressor)
+            chunk = _Chunk()
         packed = source(layer, item, share)
-        piece.add(packed)
+        chunk.add(packed)
         del packed
-    piece.send(line, more=False, presser=presser)
+    chunk.send(connection, more=False, compressor=compressor)
 
 
-class _Piece:
-    """A part of an answer while it is put together."""
+class _Chunk:
+    """A part of an answer while it is assembled."""
 
     def __init__(self) -> None:
         self.parts: list[int] = []
@@ -172,15 +175,15 @@ class _Piece:
         self.buffers.extend(packed.buffers)
         self.nbytes += packed.nbytes
 
-    def send(self, line: BulkConnection, more: bool, presser: Compressor | None) -> None:
-        frames = [b"", *self.pickles, *self.buffers]  # what is small together, so that it is received at once
-        pressed = presser.compress(frames) if presser is not None else ()
-        head = Fetched(tuple(self.parts), tuple(self.errors), tuple(self.shared), tuple(pressed), more)
+    def send(self, connection: BulkConnection, more: bool, compressor: Compressor | None) -> None:
+        frames = [b"", *self.pickles, *self.buffers]  # small frames together, so that they are received at once
+        compressed = compressor.compress(frames) if compressor is not None else ()
+        head = Fetched(tuple(self.parts), tuple(self.errors), tuple(self.shared), tuple(compressed), more)
         frames[0] = _encoder.encode(head)
         fds: list[int] = []
         try:
             fds.extend(shared.open_reader() for shared in self.mapped)
-            line.send(frames, fds)
+            connection.send(frames, fds)
         finally:
             for fd in fds:
                 os.close(fd)
@@ -190,12 +193,12 @@ class _Piece:
 
 
 class PeerConnections:
-    """Connections to data servers, kept for the next time.
+    """Connections to data servers, reused for later requests.
 
     Parameters
     ----------
-    name : who asks, for the other end's log.
-    most : how many requests are under way at once, over all peers; each has a thread while it is.
+    name : of this process, for the peer's log.
+    max_requests : how many requests are under way at once, over all peers; each has a thread while it is.
     per_peer : how many of them to one peer.
     """
 
@@ -203,7 +206,7 @@ class PeerConnections:
         self.name, self.security = name, security
         self._idle: dict[str, list[BulkConnection]] = {}
         self._busy: set[BulkConnection] = set()
-        self._most = asyncio.Semaphore(max_requests)
+        self._all_requests = asyncio.Semaphore(max_requests)
         self._per_peer = per_peer
         self._slots: dict[str, asyncio.Semaphore] = {}
         self._pool = ThreadPoolExecutor(max_requests, "howdah-fetch")
@@ -213,12 +216,12 @@ class PeerConnections:
         self.bytes_fetched = 0
 
     async def fetch(
-        self, address: str, spans: Sequence[TaskRange], take: Callable[[Key, int, Packed], None]
+        self, address: str, spans: Sequence[TaskRange], on_item: Callable[[Key, int, Packed], None]
     ) -> list[tuple[Key, int]]:
-        """Get these results from the data server at `address`.
+        """Fetch these results from the data server at `address`.
 
-        `take` is called with each as it arrives, on a thread of the transfer's, while others are still on their way.
-        Large requests take two connections, so it may be called by two threads at once.
+        `on_item` is called with each item as it arrives, on a thread of the transfer's, while others are still on their
+        way. Large requests use two connections, so two threads may call it at once.
 
         Returns
         -------
@@ -226,8 +229,8 @@ class PeerConnections:
 
         Raises
         ------
-        HowdahError, OSError : the holder cannot be reached or refuses; some items may have been taken. PeerGone when
-            it was given up meanwhile.
+        HowdahError, OSError : the holder cannot be reached or refuses; some items may have arrived. PeerGone when
+            `abort` was called meanwhile.
         """
         missing: list[tuple[Key, int]] = []
         if sum(map(len, spans)) >= SPLIT_ITEMS:
@@ -235,7 +238,7 @@ class PeerConnections:
             halves = [_first(spans, count), _after(spans, count)]
         else:
             halves = [list(spans)]
-        jobs = [asyncio.ensure_future(self._fetch(address, half, take, missing)) for half in halves]
+        jobs = [asyncio.ensure_future(self._fetch(address, half, on_item, missing)) for half in halves]
         under_way = self._under_way.setdefault(address, set())
         under_way.update(jobs)
         try:
@@ -255,8 +258,10 @@ class PeerConnections:
         return missing
 
     def abort(self, address: str) -> None:
-        """Whoever is fetching from there gets PeerGone now: a process that is stopped, or a host that is cut off, does
-        not even refuse. On the loop's thread."""
+        """End the fetches from `address` with PeerGone: a stopped process or a lost host does not even refuse.
+
+        On the loop's thread.
+        """
         self.close_idle(address)
         for job in self._under_way.get(address, ()):
             self._given_up.add(job)
@@ -266,48 +271,48 @@ class PeerConnections:
         self,
         address: str,
         spans: list[TaskRange],
-        take: Callable[[Key, int, Packed], None],
+        on_item: Callable[[Key, int, Packed], None],
         missing: list[tuple[Key, int]],
     ) -> None:
         slots = self._slots.setdefault(address, asyncio.Semaphore(self._per_peer))
-        exchange = _Exchange(spans, take, missing)
-        async with slots, self._most:
-            line, reused = await self._line(address)
+        request = _FetchRequest(spans, on_item, missing)
+        async with slots, self._all_requests:
+            connection, reused = await self._connect(address)
             breaks = 0
             while True:
-                self._busy.add(line)
-                running = self._pool.submit(exchange.run, line)
+                self._busy.add(connection)
+                running = self._pool.submit(request.run, connection)
                 try:
                     self.bytes_fetched += await asyncio.wrap_future(running)
                 except ChannelClosed:
-                    line.release()
+                    connection.release()
                     if not reused:
                         breaks += 1
                         if breaks > MAX_RECONNECTS:
                             raise
-                    # It lay idle and the peer has closed it, or the link broke: neither says that the peer is gone.
-                    # What has come is taken; the next connection is asked for the rest.
+                    # The peer has closed an idle connection, or the network broke it: it need not be gone. What has
+                    # arrived is stored; the next connection is used for the rest.
                     self.close_idle(address)
-                    line, reused = await self._line(address)
+                    connection, reused = await self._connect(address)
                     continue
                 except BaseException:
-                    line.close()
-                    _release_after(running, line)
+                    connection.close()
+                    _release_after(running, connection)
                     raise
                 finally:
-                    self._busy.discard(line)
+                    self._busy.discard(connection)
                 break
             if self._closed:
-                line.release()
+                connection.release()
             else:
-                self._idle.setdefault(address, []).append(line)
+                self._idle.setdefault(address, []).append(connection)
 
-    async def _line(self, address: str) -> tuple[BulkConnection, bool]:
+    async def _connect(self, address: str) -> tuple[BulkConnection, bool]:
         idle = self._idle.get(address, [])
         while idle:
-            line = idle.pop()
-            if not line.closed:
-                return line, True
+            connection = idle.pop()
+            if not connection.closed:
+                return connection, True
         if self._closed:
             raise ChannelClosed("this end is closed")
         hello = Hello("data", self.name, host=socket.gethostname(), accepts_aead=is_enabled())
@@ -316,61 +321,61 @@ class PeerConnections:
         if near is not None:
             channel.close()
             return BulkConnection.take_over(near), False
-        return BulkConnection.take_over(channel, seal=accept(welcomed.details)), False
+        return BulkConnection.take_over(channel, aead=accept(welcomed.details)), False
 
     def close_idle(self, address: str) -> None:
         """End the idle connections to `address`."""
-        for line in self._idle.pop(address, []):
-            line.release()
+        for connection in self._idle.pop(address, []):
+            connection.release()
 
     def close(self) -> None:
-        """End all connections, those in use too: whoever waits on them gets `ChannelClosed`."""
+        """End all connections, those in use too, with `ChannelClosed`."""
         self._closed = True
-        for line in itertools.chain.from_iterable(self._idle.values()):
-            line.release()
+        for connection in itertools.chain.from_iterable(self._idle.values()):
+            connection.release()
         self._idle.clear()
-        for line in self._busy:
-            line.close()
+        for connection in self._busy:
+            connection.close()
         self._pool.shutdown(wait=False)
 
 
-def _release_after(running: Future[int], line: BulkConnection) -> None:
-    """A thread may be using it still."""
-    running.add_done_callback(lambda _: line.release())
+def _release_after(running: Future[int], connection: BulkConnection) -> None:
+    """Release the connection when its thread has ended."""
+    running.add_done_callback(lambda _: connection.release())
 
 
-class _Exchange:
-    """One request and what is still to come of it; goes on over another line if the first one ends."""
+class _FetchRequest:
+    """One request and what has not arrived of it; continues over another connection if the first one ends."""
 
     def __init__(
-        self, spans: Sequence[TaskRange], take: Callable[[Key, int, Packed], None], missing: list[tuple[Key, int]]
+        self, spans: Sequence[TaskRange], on_item: Callable[[Key, int, Packed], None], missing: list[tuple[Key, int]]
     ) -> None:
         self.rest = list(spans)
-        self._take, self._missing = take, missing
+        self._on_item, self._missing = on_item, missing
 
-    def run(self, line: BulkConnection) -> int:
-        """Ask on `line` and take all that comes; returns the bytes that came, mapped ones included. On a thread."""
-        line.send([_encoder.encode(Fetch(tuple(self.rest), line.passes_fds, lz4=True))])
+    def run(self, connection: BulkConnection) -> int:
+        """Send the request and receive the answer; returns the bytes received, mapped ones included. On a thread."""
+        connection.send([_encoder.encode(Fetch(tuple(self.rest), connection.passes_fds, lz4=True))])
         total, more = 0, True
         while more:
-            frames = line.receive()
+            frames = connection.receive()
             total += sum(map(nbytes, frames))
             answer = _decoder.decode(frames[0])
             if not isinstance(answer, Fetched):
-                raise HowdahError(f"{line.peer} answered a fetch with {type(answer).__name__}")
+                raise HowdahError(f"{connection.peer} answered a fetch with {type(answer).__name__}")
             if answer.compressed:
                 decompress(frames, answer.compressed)
             total += sum(sum(sizes) for _, sizes in answer.shared)
-            fds = line.receive_fds(len(answer.shared)) if answer.shared else []
+            fds = connection.receive_fds(len(answer.shared)) if answer.shared else []
             try:
-                self._give_out(answer, frames, fds)
+                self._distribute(answer, frames, fds)
             finally:
                 for fd in fds:
                     os.close(fd)
             more = answer.more
         return total
 
-    def _give_out(self, answer: Fetched, frames: list[memoryview], fds: list[int]) -> None:
+    def _distribute(self, answer: Fetched, frames: list[memoryview], fds: list[int]) -> None:
         errors = dict(answer.errors)
         shared = {position: (sizes, fd) for (position, sizes), fd in zip(answer.shared, fds)}
         pickle, at = 1, 1 + sum(map(bool, answer.parts))
@@ -380,18 +385,18 @@ class _Exchange:
                 if position in shared:
                     sizes, fd = shared[position]
                     buffers = map_aligned(fd, sizes)
-                self._take(layer, item, Packed(frames[pickle], buffers))
+                self._on_item(layer, item, Packed(frames[pickle], buffers))
                 pickle += 1
                 at += count - 1
             elif position in errors:
-                self._take(layer, item, Packed(error=errors[position]))
+                self._on_item(layer, item, Packed(error=errors[position]))
             else:
                 self._missing.append((layer, item))
         self.rest = _after(self.rest, len(answer.parts))
 
 
 def _first(spans: Sequence[TaskRange], count: int) -> list[TaskRange]:
-    """The first `count` items of `spans`.
+    """Return the first `count` items of `spans`.
 
     >>> _first([TaskRange(b"a", 0, 3), TaskRange(b"b", 5, 9)], 4)
     [TaskRange(layer=b'a', start=0, stop=3), TaskRange(layer=b'b', start=5, stop=6)]
@@ -406,7 +411,7 @@ def _first(spans: Sequence[TaskRange], count: int) -> list[TaskRange]:
 
 
 def _after(spans: Sequence[TaskRange], count: int) -> list[TaskRange]:
-    """What of `spans` comes after the first `count` items.
+    """Return the items of `spans` after the first `count`.
 
     >>> _after([TaskRange(b"a", 0, 3), TaskRange(b"b", 5, 6)], 2)
     [TaskRange(layer=b'a', start=2, stop=3), TaskRange(layer=b'b', start=5, stop=6)]

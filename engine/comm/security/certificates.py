@@ -160,7 +160,7 @@ class Authority:
         """Write what the scheduler and the owner of the application need: everything."""
         from cryptography.hazmat.primitives import serialization
 
-        folder = self._write_leaf(directory, Role(self.app, "scheduler"))
+        folder = self.write_identity(directory, Role(self.app, "scheduler"))
         _write(folder / "join.key", self.join_key)
         _write(
             folder / "ca.key",
@@ -179,9 +179,9 @@ class Authority:
 
     def write_client_dir(self, directory: str | os.PathLike[str], user: str) -> Path:
         """Write what a client of the user `user` needs."""
-        return self._write_leaf(directory, Role(self.app, "user", _safe("user", user)))
+        return self.write_identity(directory, Role(self.app, "user", _safe("user", user)))
 
-    def _write_leaf(self, directory: str | os.PathLike[str], role: Role) -> Path:
+    def write_identity(self, directory: str | os.PathLike[str], role: Role) -> Path:
         key, pem = new_key()
         folder = _folder(directory)
         _write(folder / "ca.pem", self.pem)

@@ -1,5 +1,6 @@
-"""What becomes of a run's results before they are stored: their bytes are counted, and the small ones that a client
-waits for are pickled, next to the cache they are still in. For slots.
+"""The preparation of a batch's results for the store. For slots.
+
+Sizes are measured, and small results that a client waits for are pickled while they are in the processor's cache.
 """
 
 from __future__ import annotations
@@ -15,20 +16,22 @@ from howdah.engine.serialization.serialize import PLAIN_TYPES, dumps, dumps_out_
 from howdah.engine.worker.store.sizeof import size_of_value
 from howdah.errors import Unpicklable
 
-INLINE_RUN_BYTES = 4 << 20
-"""What one report may carry of results; the rest is fetched from the store."""
+INLINE_BATCH_BYTES = 4 << 20
+"""Bytes of results in one report, at most; the others are fetched from the store."""
 
 TRIED_BYTES = 1 << 20
-"""A result of unknown kind up to this size is pickled at once, to tell in time that it cannot travel."""
+"""Bytes up to which a result of unknown type is pickled at once, to detect early that it cannot be."""
 
 _EXACT = frozenset({"numpy", "pandas", "polars", "pyarrow"})
-"""Whose values tell their bytes, and are known to travel."""
+"""Packages whose values know their sizes and can be pickled."""
 
 
 @dataclass(slots=True)
 class MeasuredResults:
     """One entry per result: `sizes` in bytes, -1 for none; `lengths` of their pickles among `pieces`, or NOT_INLINE.
-    `errors`: which cannot travel, and why."""
+
+    `errors`: which results cannot be pickled, and why.
+    """
 
     sizes: list[int] = field(default_factory=list)
     lengths: array[int] = field(default_factory=lambda: array("I"))
@@ -37,15 +40,15 @@ class MeasuredResults:
 
 
 def measure(results: Sequence[Any], failed: Collection[int], inline: bool) -> MeasuredResults:
-    """Measure the results of a run of which the items `failed` have none; `inline`: a client waits for them.
+    """Measure the results of a batch of which the items `failed` have none; `inline`: a client waits for them.
 
     >>> measure([1, b"x" * 100_000], (), inline=True).lengths
     array('I', [5, 4294967295])
     """
-    if not inline and not failed and PLAIN_TYPES.issuperset(map(type, results)):  # many, each of next to no work
+    if not inline and not failed and PLAIN_TYPES.issuperset(map(type, results)):  # the fast path for many tiny tasks
         return MeasuredResults(list(map(sys.getsizeof, results)), array("I", [NOT_INLINE]) * len(results))
     found = MeasuredResults()
-    room = INLINE_RUN_BYTES
+    room = INLINE_BATCH_BYTES
     for at, value in enumerate(results):
         piece, size = b"", -1
         if at not in failed:
@@ -64,7 +67,7 @@ def measure(results: Sequence[Any], failed: Collection[int], inline: bool) -> Me
 
 
 def _measured(value: Any, inline: bool) -> tuple[bytes, int]:
-    """Its pickle, where one was made, and its bytes."""
+    """Return the pickle of `value`, if one was made, and its size in bytes."""
     if type(value) in PLAIN_TYPES:
         return dumps(value) if inline else b"", sys.getsizeof(value)
     size = size_of_value(value)

@@ -1,5 +1,6 @@
-"""Folders of one worker's process: made under its local directory, with its number in their names, so that whoever sees
-it die (its supervisor) can remove what it could not.
+"""Folders of one worker's process, under its local directory. A leaf.
+
+The number of the process is in their names, so that its supervisor can remove them after it has died.
 """
 
 from __future__ import annotations
@@ -11,14 +12,14 @@ import tempfile
 
 
 def make_folder(parent: str, what: str) -> str:
-    """A new folder for this process under `parent`, which is made if it is not there; '' is the temporary directory."""
+    """Make a new folder of this process under `parent` ('': the temporary directory), which is made if missing."""
     parent = parent or tempfile.gettempdir()
     os.makedirs(parent, exist_ok=True)
     return tempfile.mkdtemp(prefix=f"{_prefix(what, os.getpid())}", dir=parent)
 
 
 def remove_folders_of(parent: str, pid: int) -> None:
-    """Remove what the process `pid`, which is dead, has left there."""
+    """Remove the folders that the dead process `pid` has left there."""
     for folder in glob.glob(os.path.join(glob.escape(parent or tempfile.gettempdir()), _prefix("*", pid) + "*")):
         shutil.rmtree(folder, ignore_errors=True)
 

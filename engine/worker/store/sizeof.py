@@ -1,6 +1,6 @@
-"""How many bytes a value takes, and in which pieces of memory they lie: what the store's accounts are made of.
+"""The bytes of values, and the blocks of memory in which they lie: the basis of the store's accounts.
 
-For the worker only. It imports none of the libraries whose values it measures.
+For the worker and the joblib backend. It imports none of the libraries whose values it measures.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-MOST_PARTS = 1000
-"""Parts of a container that are looked at one by one; beyond, a hundred stand for all."""
+MAX_PARTS = 1000
+"""Elements of a container whose blocks are collected one by one; a longer container is one block."""
 
 
 def size_of_value(value: Any, depth: int = 4) -> int:
-    """Bytes that `value` takes, exact for arrays and tables (a slice counts its own), an estimate for the rest.
+    """Return the bytes of `value`: exact for arrays and tables (a slice counts its own), an estimate for others.
 
     >>> size_of_value(b"abc") - size_of_value(b"")
     3
@@ -35,7 +35,7 @@ def size_of_value(value: Any, depth: int = 4) -> int:
 
 
 def _size_of_container(value: Any, depth: int) -> int:
-    """A container: its own size and that of its parts, of which a hundred stand for many."""
+    """Return the size of a container and its elements; of many, a hundred are sampled."""
     size = sys.getsizeof(value, 64)
     parts = list(value.values()) if isinstance(value, dict) else list(value)
     sample = parts if len(parts) <= 100 else parts[:: len(parts) // 100]
@@ -45,19 +45,19 @@ def _size_of_container(value: Any, depth: int) -> int:
 
 
 def memory_blocks(value: Any, size: int) -> list[tuple[int, int]]:
-    """The pieces of memory that `value` keeps alive, as (name, bytes).
+    """Return the blocks of memory that `value` keeps alive, as (identifier, bytes).
 
-    Two values that share a piece name it alike: an array and its slices, tables cut from one table. What is of no
-    known kind is one piece of `size` bytes of its own.
+    Values that share a block have its identifier in common: an array and its slices, tables cut from one table. A value
+    of unknown type is one block of `size` bytes.
 
     >>> memory_blocks("abc", 52)[0][1]
     52
     """
-    found = dict(_pieces(value, 3))
+    found = dict(_blocks(value, 3))
     return list(found.items()) if found else [(id(value), size)]
 
 
-def _pieces(value: Any, depth: int) -> Iterator[tuple[int, int]]:
+def _blocks(value: Any, depth: int) -> Iterator[tuple[int, int]]:
     module = type(value).__module__.partition(".")[0]
     if module == "numpy" and hasattr(value, "__array_interface__"):
         yield from _of_array(value)
@@ -65,21 +65,21 @@ def _pieces(value: Any, depth: int) -> Iterator[tuple[int, int]]:
         yield from _of_arrow(value)
     elif module == "pandas" and hasattr(value, "_mgr"):
         for column in value._mgr.arrays:
-            yield from _pieces(column, depth)
-        yield from _pieces(value.index, depth)
+            yield from _blocks(column, depth)
+        yield from _blocks(value.index, depth)
     elif type(value).__name__ == "RangeIndex":
         return
     elif module == "pandas":
         for name in ("_pa_array", "_ndarray", "_data", "_values"):
             inner = getattr(value, name, None)
             if inner is not None and inner is not value:
-                yield from _pieces(inner, depth)
+                yield from _blocks(inner, depth)
                 return
-    elif isinstance(value, list | tuple | dict) and depth and len(value) <= MOST_PARTS:
+    elif isinstance(value, list | tuple | dict) and depth and len(value) <= MAX_PARTS:
         yield id(value), sys.getsizeof(value, 64)
         for part in value.values() if isinstance(value, dict) else value:
-            pieces = list(_pieces(part, depth - 1))
-            yield from pieces or [(id(part), size_of_value(part, depth - 1))]
+            blocks = list(_blocks(part, depth - 1))
+            yield from blocks or [(id(part), size_of_value(part, depth - 1))]
 
 
 def _of_array(array: Any) -> Iterator[tuple[int, int]]:

@@ -1,8 +1,8 @@
-"""Room in a worker's memory: a thread that moves results to disk, least recently used first, before it is too late.
+"""Memory of a worker: a thread moves results to disk, least recently used first, before memory runs out.
 
-The store calls `look` when something was put in; slots wait in `await_room` before a run, and fetches before they
-begin. What a task is using stays, for dropping it would free nothing. A disk that is full or broken is reported once,
-and the results stay in memory.
+The store calls `check` when a result was added; slots reserve memory before a batch, and fetches wait for it
+(`wait_for_memory`). A result that a task uses stays, because dropping it would free nothing. A full or broken disk is
+logged once, and the results stay in memory. For `store` alone.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 
-from howdah.engine.comm.data import buffer_pool as kept
+from howdah.engine.comm.data import buffer_pool
 from howdah.engine.worker.store import scratch
 from howdah.engine.worker.store.process_memory import resident_bytes
 from howdah.engine.worker.store.spillable import SpillableResult
@@ -27,187 +27,188 @@ from howdah.engine.worker.store.spillable import SpillableResult
 log = logging.getLogger(__name__)
 
 TARGET = 0.55
-"""Share of the limit that results in memory may take; beyond, the oldest go to disk."""
+"""Share of the limit that results in memory may take; above it, the oldest go to disk."""
 
 PROCESS = 0.70
-"""Share of the limit from which on results go to disk because of what the process uses in all."""
+"""Share of the limit that the whole process may use before results go to disk."""
 
 LOW = 0.85
-"""Once begun, go on until what is used is this share of the mark that was passed."""
+"""Spilling continues until the use is down to this share of the mark that was exceeded."""
 
 STOP = 0.95
-"""Share of the limit at which no run is begun until there is room."""
+"""Share of the limit at which no batch starts until memory is free."""
 
-LOOK_EVERY = 0.01
-"""Seconds between looks at the process's memory while half of the limit is free: runs may be much shorter."""
+MEASURE_EVERY = 0.01
+"""Seconds between measurements of the process while half of the limit is free: batches may be much shorter."""
 
 DISK_PAUSE = 5.0
-"""Seconds for which a disk that refused is left alone."""
+"""Seconds without an attempt to write after a disk error."""
 
 _libc = ctypes.CDLL(None)
 
 
 class Spiller:
-    """Keeps a store within `limit` bytes of process memory (0: no limit, and nothing is ever spilled).
+    """Keeps a store within `limit` bytes of process memory (0: no limit, and nothing is spilled).
 
     Parameters
     ----------
-    folder : where the folder of files is made when the first one is needed; '' is the temporary directory.
-    larges : gives the results that may be spilled.
-    managed : gives the bytes of all results in memory.
-    spilled : called with each result that has left memory.
+    folder : where the folder of files is made when the first is needed; '' is the temporary directory.
+    candidates : returns the results that may be spilled.
+    managed : returns the bytes of all results in memory.
+    on_spilled : called with each result that has left memory.
     """
 
     def __init__(
         self,
         limit: int,
         folder: str,
-        larges: Callable[[], Iterable[SpillableResult]],
+        candidates: Callable[[], Iterable[SpillableResult]],
         managed: Callable[[], int],
-        spilled: Callable[[SpillableResult], None],
+        on_spilled: Callable[[SpillableResult], None],
     ) -> None:
         self.limit = limit
         self.disk_error = ""
-        """What the disk said when it refused last; '' when it takes what it gets."""
+        """The last error of the disk; '' once it accepts files again."""
         self.bytes_written = 0
         self._parent, self._folder = folder or tempfile.gettempdir(), ""
-        self._larges, self._managed, self._spilled = larges, managed, spilled
+        self._candidates, self._managed, self._on_spilled = candidates, managed, on_spilled
         self._numbers = itertools.count()
-        self._room = threading.Condition()
-        self._promised = 0
-        self._spare, self._look_at = 0, 0.0
-        """What may be taken without a look before that time."""
+        self._changed = threading.Condition()
+        self._reserved = 0
+        self._spare, self._measure_at = 0, 0.0
+        """Bytes that may be reserved before that time without a measurement."""
         self._waiting: Counter[int] = Counter()
         self._wanted = self._at_work = False
         self._rounds = 0
         self._stuck = False
-        """There was nothing to spill the last time; waiting for it is useless."""
-        self._refused = 0.0
+        """The last round found nothing to spill; waiting is useless."""
+        self._disk_error_at = 0.0
         self._closed = False
         self._thread: threading.Thread | None = None
 
     def check(self) -> None:
-        """Wake the thread if there is too much. Called when something was put in, and now and then."""
+        """Wake the thread if results exceed their share. Called when a result was added, and with each heartbeat."""
         if self.limit and self._managed() > TARGET * self.limit:
             self._wake()
 
     @contextlib.contextmanager
     def reserve(self, nbytes: int) -> Iterator[None]:
-        """Wait until `nbytes` more have room in the process, and keep that room meanwhile."""
+        """Wait until the process may use `nbytes` more, and reserve them meanwhile."""
         if not self.limit:
             yield
             return
         now = time.monotonic()
-        if now >= self._look_at or nbytes > self._spare - self._promised:
+        if now >= self._measure_at or nbytes > self._spare - self._reserved:
             self.wait_for_memory(nbytes)
             self._spare = self.limit // 2 - resident_bytes()
-            self._look_at = now + LOOK_EVERY
+            self._measure_at = now + MEASURE_EVERY
         self._spare -= nbytes
-        with self._room:
-            self._promised += nbytes
+        with self._changed:
+            self._reserved += nbytes
         try:
             yield
         finally:
-            with self._room:
-                self._promised -= nbytes
+            with self._changed:
+                self._reserved -= nbytes
 
     def wait_for_memory(self, nbytes: int = 0, seconds: float = 30.0) -> None:
-        """Return when `nbytes` more would leave the process below the line at which no run is begun, or when spilling
-        cannot help."""
+        """Return when the process may use `nbytes` more without reaching `STOP`, or when spilling cannot help."""
         if not self.limit:
             return
         used = resident_bytes() + nbytes
         if used > PROCESS * self.limit:
-            kept.trim()
+            buffer_pool.trim()
             used = resident_bytes() + nbytes
         if used > PROCESS * self.limit:
             self._wake()
-        if used + self._promised <= STOP * self.limit:
+        if used + self._reserved <= STOP * self.limit:
             return
         deadline = time.monotonic() + seconds
-        with self._room:
+        with self._changed:
             self._waiting[nbytes] += 1
             rounds = self._rounds
         try:
             while not self._closed and time.monotonic() < deadline:
-                _libc.malloc_trim(0)  # what was freed lies in the allocator's heap and counts as used
-                if resident_bytes() + self._promised + nbytes <= STOP * self.limit:
+                _libc.malloc_trim(0)  # freed memory in the allocator's heap counts as used
+                if resident_bytes() + self._reserved + nbytes <= STOP * self.limit:
                     return
                 self._wake()
-                with self._room:
-                    self._room.wait(0.05)
+                with self._changed:
+                    self._changed.wait(0.05)
                     if self._stuck and self._rounds > rounds + 1:
-                        return  # a worker that stops for good frees nothing
+                        return  # a worker that stops altogether frees nothing
         finally:
-            with self._room:
+            with self._changed:
                 self._waiting[nbytes] -= 1
 
     def is_settled(self) -> bool:
-        """Whether results in memory take no more than they may, and nothing is on its way to disk."""
-        with self._room:
+        """Return whether results in memory are within their share, and none is being written to disk."""
+        with self._changed:
             return not (self._wanted or self._at_work) and self._managed() <= TARGET * self.limit
 
     def close(self) -> None:
         """End the thread and remove all files."""
-        with self._room:
+        with self._changed:
             self._closed = True
-            self._room.notify_all()
+            self._changed.notify_all()
         if self._folder:
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def _wake(self) -> None:
-        with self._room:
+        with self._changed:
             if self._wanted or self._closed:
                 return
             self._wanted = True
             if self._thread is None:
                 self._thread = threading.Thread(target=self._serve, name="howdah-spill", daemon=True)
                 self._thread.start()
-            self._room.notify_all()
+            self._changed.notify_all()
 
     def _serve(self) -> None:
         while True:
-            with self._room:
+            with self._changed:
                 while not self._wanted and not self._closed:
-                    self._room.wait()
+                    self._changed.wait()
                 if self._closed:
                     return
-                self._wanted = False  # whoever wakes it from now on may have seen what this round does not see
+                self._wanted = False  # a caller may have added a result that this round does not see
                 self._at_work = True
             progress = self._make_room()
-            with self._room:
+            with self._changed:
                 self._at_work = False
                 self._stuck = not progress
                 self._rounds += 1
-                self._room.notify_all()
+                self._changed.notify_all()
 
     def _make_room(self) -> bool:
-        """Spill until there is room; whether anything could be done."""
-        kept.trim()
+        """Spill until enough memory is free; return whether that made progress."""
+        buffer_pool.trim()
         excess = self._excess()
-        if excess <= 0:  # there is room, or nothing that could make some
+        if excess <= 0:  # enough is free, or nothing can be spilled
             return resident_bytes() <= STOP * self.limit
-        if time.monotonic() - self._refused < DISK_PAUSE:
+        if time.monotonic() - self._disk_error_at < DISK_PAUSE:
             return False
         progress = False
-        for large in sorted([one for one in self._larges() if one.in_memory and not one.stays], key=lambda o: o.used):
+        for result in sorted(
+            [one for one in self._candidates() if one.in_memory and not one.stays], key=lambda o: o.used
+        ):
             if self._closed:
                 return True
-            if large.in_use:
+            if result.in_use:
                 continue
             try:
-                self.bytes_written += large.spill(self._path())
+                self.bytes_written += result.spill(self._path())
             except OSError as error:
-                self._complain(error)
+                self._on_disk_error(error)
                 break
-            if large.in_memory:
+            if result.in_memory:
                 continue
             self.disk_error = ""
-            self._spilled(large)
+            self._on_spilled(result)
             progress = True
-            excess -= large.size
-            with self._room:
-                self._room.notify_all()
+            excess -= result.size
+            with self._changed:
+                self._changed.notify_all()
             if excess <= 0:
                 excess = self._excess()
                 if excess <= 0:
@@ -216,10 +217,10 @@ class Spiller:
         return progress
 
     def _excess(self) -> float:
-        """Bytes that should go. What the process uses counts only as far as spilling can change it."""
+        """Return the bytes to spill. The use of the process counts only as far as spilling can change it."""
         managed, used = self._managed(), resident_bytes()
-        with self._room:
-            demand = self._promised + max((n for n, count in self._waiting.items() if count), default=0)
+        with self._changed:
+            demand = self._reserved + max((n for n, count in self._waiting.items() if count), default=0)
         by_demand = used + demand - STOP * self.limit
         if managed <= TARGET * self.limit and used <= PROCESS * self.limit and by_demand <= 0:
             return 0
@@ -230,8 +231,8 @@ class Spiller:
             self._folder = scratch.make_folder(self._parent, "spill")
         return os.path.join(self._folder, f"{next(self._numbers)}.result")
 
-    def _complain(self, error: OSError) -> None:
-        self._refused = time.monotonic()
+    def _on_disk_error(self, error: OSError) -> None:
+        self._disk_error_at = time.monotonic()
         if not self.disk_error:
             log.warning(
                 "memory: results cannot be moved to disk (%s); they stay in memory, and this worker may run out of it. "

@@ -1,7 +1,7 @@
-"""One large result: in memory, in shared memory, on disk, or in several of them; and how it gets from one to another.
+"""One large result: in memory, in shared memory, on disk, or in several of them, and its moves between these.
 
-Used by the store, on slot threads, transfer threads and the spill thread. A value that comes back from disk or that
-was put into shared memory is an equal one, not the same object: as if it had travelled.
+Used by the store, on slot threads, transfer threads and the spill thread. A value that comes back from disk or was put
+into shared memory is equal to the original, not the same object: as if it had travelled.
 """
 
 from __future__ import annotations
@@ -31,26 +31,26 @@ from howdah.errors import Unpicklable
 log = logging.getLogger(__name__)
 
 _clock = itertools.count()
-_TRAVELS_WHOLE = frozenset({"numpy", "pandas"})
-"""Whose values are their buffers: one over shared memory is as good as the one it was made from."""
+_BUFFERS_ONLY = frozenset({"numpy", "pandas"})
+"""Packages whose values are their buffers: one over shared memory is as good as the original."""
 
-_ALONE = 2
-"""`sys.getrefcount` of a value that nobody uses: this object's reference and the count's own argument."""
+_UNUSED = 2
+"""`sys.getrefcount` of an unused value: the reference of this object, and the argument of the call."""
 
 
 class ResultLost(Exception):
-    """The file of a result is not there or not what was written."""
+    """The file of a result is missing or damaged."""
 
 
 class SpillFile(NamedTuple):
-    """Where a result lies: its pickle and its buffers, each with its bytes and its checksum."""
+    """The file of a result: sizes and checksums of its pickle and its buffers."""
 
     path: str
     sizes: tuple[int, ...]
     checksums: tuple[int, ...]
 
     def read(self) -> tuple[memoryview, list[memoryview]]:
-        """Pickle and buffers, mapped. Raises ResultLost."""
+        """Map and check the pickle and the buffers. Raises ResultLost."""
         try:
             fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
             try:
@@ -61,20 +61,20 @@ class SpillFile(NamedTuple):
             raise ResultLost(f"{self.path} cannot be read: {error}") from error
         for view, checksum in zip(views, self.checksums):
             if zlib.crc32(view) != checksum:
-                raise ResultLost(f"{self.path} is damaged: its checksum is not that of what was written")
+                raise ResultLost(f"{self.path} is damaged: its checksum is wrong")
         return views[0], views[1:]
 
     def remove(self) -> None:
         try:
             os.unlink(self.path)
         except FileNotFoundError:
-            log.warning("%s was removed by somebody else", self.path)
+            log.warning("%s was removed by another process", self.path)
 
 
 class SpillableResult:
-    """A result of `size` bytes."""
+    """A result of `size` bytes, in memory at first."""
 
-    __slots__ = ("_lock", "asked", "dropped", "file", "pieces", "shared", "size", "stays", "used", "value")
+    __slots__ = ("_lock", "dropped", "file", "pieces", "share_count", "shared", "size", "stays", "used", "value")
 
     def __init__(self, value: Any, size: int, pieces: list[tuple[int, int]]) -> None:
         self.value, self.size, self.pieces = value, size, pieces
@@ -82,14 +82,14 @@ class SpillableResult:
         self.shared: tuple[bytes, SharedBuffers] | None = None
         self.file: SpillFile | None = None
         self.dropped = False
-        self.asked = 0
-        """How often it was put into shared memory."""
+        self.share_count = 0
+        """How often it was written to shared memory."""
         self.stays = False
-        """It cannot be pickled, so it cannot be spilled."""
+        """Whether it cannot be pickled, and so cannot be spilled."""
         self._lock = threading.Lock()
 
     def get(self) -> tuple[Any, bool]:
-        """The value, and whether it had to be read. Raises ResultLost."""
+        """Return the value, and whether it was read from disk. Raises ResultLost."""
         self.used = next(_clock)
         value = self.value
         if value is not MISSING:
@@ -103,7 +103,7 @@ class SpillableResult:
             return value, True
 
     def pack(self, share_it: bool, segments: SegmentPool) -> Packed:
-        """The value as it travels. Raises ResultLost, Unpicklable."""
+        """Return the pickled value. Raises ResultLost, Unpicklable."""
         self.used = next(_clock)
         with self._lock:
             if self.shared is not None and share_it:
@@ -119,10 +119,10 @@ class SpillableResult:
             shared = share(buffers, segments)
             if shared is None:
                 return Packed(data, buffers)
-            self.asked += 1
-            if self.asked > 1 and type(value).__module__.partition(".")[0] in _TRAVELS_WHOLE and not self.dropped:
-                # More than one wants it: they all share this piece of memory, and the holder's own value moves there
-                # too, or it would be in memory once more. For a single asker, who is the rule, that costs a fifth.
+            self.share_count += 1
+            if self.share_count > 1 and type(value).__module__.partition(".")[0] in _BUFFERS_ONLY and not self.dropped:
+                # From the second request on all share this memory, and the holder's own value moves there too, or it
+                # would be in memory twice. For a single request, which is the rule, that would cost a fifth more.
                 self.shared = (data, shared)
                 self.value = loads(data, shared.map())
             return Packed(data, shared=shared)
@@ -133,11 +133,11 @@ class SpillableResult:
 
     @property
     def in_use(self) -> bool:
-        """Whether anybody but the store refers to the value: then dropping it would free nothing."""
-        return sys.getrefcount(self.value) > _ALONE
+        """Whether the value is referenced from outside the store: then dropping it would free nothing."""
+        return sys.getrefcount(self.value) > _UNUSED
 
     def spill(self, path: str) -> int:
-        """Write the value to `path` and let it go; returns the bytes written. On OSError nothing is changed."""
+        """Write the value to `path` and drop it from memory; returns the bytes written. OSError changes nothing."""
         with self._lock:
             value = self.value
             if self.dropped or value is MISSING:
@@ -156,7 +156,7 @@ class SpillableResult:
             return written
 
     def drop(self) -> None:
-        """Nobody wants it any more."""
+        """Free the result, and remove its file."""
         with self._lock:
             self.dropped = True
             self.shared = None

@@ -1,8 +1,8 @@
-"""What a worker holds: results and fetched copies, by layer and item, with their bytes.
+"""The results that a worker holds: its own and fetched copies, by layer and item, with their sizes.
 
-Read by slots and the data server from several threads, written by slots and the loop. A lookup is one dictionary
-access, so no lock is held; sums are kept under one. Results from `LARGE_LEAST` bytes on may leave memory (`spill`) and
-come back when they are asked for; nobody who asks needs to know.
+Slots and the data server read it from several threads, slots and the event loop write it. A lookup is one dictionary
+access without a lock; sums are updated under one. Results from `SPILLABLE_MIN_BYTES` on may leave memory (`spill`) and
+return on access, which callers do not notice.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ __all__ = ["MISSING", "ResultStore", "size_of_value"]
 log = logging.getLogger(__name__)
 
 SPILLABLE_MIN_BYTES = 16 << 10
-"""Bytes from which a result has an account of its own, and may go to disk."""
+"""Bytes from which a result has its own account, and may go to disk."""
 
-_MOST_LAYERS = 1000
-"""Layers of which the largest result is remembered."""
+_MAX_LAYERS = 1000
+"""Layers whose largest result is remembered."""
 
 
 class ResultStore:
@@ -50,31 +50,31 @@ class ResultStore:
     def __init__(self, memory_limit: int = 0, folder: str = "") -> None:
         self._values: dict[Key, dict[int, Any]] = {}
         self._sizes: dict[Key, dict[int, int]] = {}
-        self._larges: set[SpillableResult] = set()
-        self._largest: dict[Key, int] = {}
-        """Bytes of the largest result of each layer that has large ones."""
-        self._pieces: dict[int, list[int]] = {}
-        """Bytes and number of users of each piece of memory that large results lie in."""
+        self._spillable: set[SpillableResult] = set()
+        self._spillablet: dict[Key, int] = {}
+        """Layer -> bytes of its largest result, for layers with spillable ones."""
+        self.blocks: dict[int, list[int]] = {}
+        """Block of memory of spillable results -> its bytes, and the number of results that lie in it."""
         self._lock = threading.RLock()
-        self._segments = SegmentPool()
-        self.spiller = Spiller(memory_limit, folder, self._all_large, lambda: self.memory, self._left_memory)
+        self.segments = SegmentPool()
+        self.spiller = Spiller(memory_limit, folder, self._list_spillable, lambda: self.memory, self._on_spilled)
         self.nbytes = 0
-        """Bytes of all that is held, as counted when it was put in."""
+        """Bytes of all results, as measured by `put`."""
         self.memory = 0
-        """Bytes of what is held in memory; what several results share counts once."""
+        """Bytes of the results in memory; a block that several results share counts once."""
         self.lost = 0
-        """Results whose files were damaged or gone."""
+        """Number of results whose files were damaged or missing."""
 
     def get(self, layer: Key, item: int) -> Any:
-        """The value, or MISSING."""
+        """Return the value, or MISSING."""
         held = self._values.get(layer)
         if held is None:
             return MISSING
         value = held.get(item, MISSING)
-        return self._opened(layer, item, value) if type(value) is SpillableResult else value
+        return self._load(layer, item, value) if type(value) is SpillableResult else value
 
-    def small(self, layer: Key, items: Iterable[int]) -> list[Any] | None:
-        """The values of many items; None where one is missing or large, and they are to be asked for one by one."""
+    def get_small(self, layer: Key, items: Iterable[int]) -> list[Any] | None:
+        """Return the values of many items; None if one is missing or spillable, and `get` must be used for each."""
         held = self._values.get(layer)
         if held is None:
             return None
@@ -85,10 +85,10 @@ class ResultStore:
         return None if SpillableResult in set(map(type, values)) else values
 
     def reserve(self, layer: Key, count: int) -> contextlib.AbstractContextManager[None]:
-        """To run `count` items of `layer` in: entered when their results have room, by what earlier ones took."""
-        return self.spiller.reserve(self._largest.get(layer, 0) * count)
+        """Reserve memory for `count` results of `layer`, estimated by the largest so far; entering may wait."""
+        return self.spiller.reserve(self._spillablet.get(layer, 0) * count)
 
-    def _opened(self, layer: Key, item: int, large: SpillableResult) -> Any:
+    def _load(self, layer: Key, item: int, large: SpillableResult) -> Any:
         try:
             if not large.in_memory:
                 self.spiller.wait_for_memory(large.size)
@@ -102,13 +102,13 @@ class ResultStore:
         return value
 
     def pack(self, layer: Key, item: int, share: bool) -> Any:
-        """The value as it travels (`Packed`), in shared memory where `share` is set and it is worth it; or MISSING."""
+        """Return the pickled value (`Packed`), or MISSING. `share`: large buffers in shared memory."""
         held = self._values.get(layer)
         value = MISSING if held is None else held.get(item, MISSING)
         try:
             if type(value) is SpillableResult:
                 before = value.shared
-                packed = value.pack(share, self._segments)
+                packed = value.pack(share, self.segments)
                 if value.shared is not before and value.in_memory:  # it lies elsewhere now
                     self._count(value, memory_blocks(value.value, value.size))
                 return packed
@@ -122,12 +122,12 @@ class ResultStore:
             return Packed(error=f"{type(value).__name__} cannot be pickled: {type(error).__name__}: {error}")
 
     def _lose(self, layer: Key, item: int, large: SpillableResult, error: ResultLost) -> None:
-        """Its file is no good: it is as if it had never been here. Who needs it says so, and it is made again."""
+        """Drop a result whose file is unusable; it is computed again when it is needed."""
         with self._lock:
             if self._values.get(layer, {}).get(item) is not large:
                 return
             self.lost += 1
-        log.warning("a result is lost and will be made again: %s", error)
+        log.warning("a result is lost and will be computed again: %s", error)
         self.free([TaskRange(layer, item, item + 1)])
 
     def has(self, layer: Key, item: int) -> bool:
@@ -135,7 +135,7 @@ class ResultStore:
         return held is not None and item in held
 
     def put(self, layer: Key, items: Iterable[int], values: Sequence[Any], sizes: Sequence[int]) -> None:
-        """Keep `values`; what is there already under the same names is replaced (it is the same by contract)."""
+        """Store `values`. Existing results of the same items are replaced (they are equal by contract)."""
         items = list(items)
         any_large = bool(sizes) and max(sizes) >= SPILLABLE_MIN_BYTES
         if any_large:
@@ -158,13 +158,13 @@ class ResultStore:
             self.nbytes += total
             self.memory += total
             if any_large:
-                self._largest[layer] = max(self._largest.pop(layer, 0), *sizes)
-                if len(self._largest) > _MOST_LAYERS:
-                    del self._largest[next(iter(self._largest))]
+                self._spillablet[layer] = max(self._spillablet.pop(layer, 0), *sizes)
+                if len(self._spillablet) > _MAX_LAYERS:
+                    del self._spillablet[next(iter(self._spillablet))]
                 for value in values:
                     if type(value) is SpillableResult:
                         self.memory -= value.size
-                        self._larges.add(value)
+                        self._spillable.add(value)
                         pieces, value.pieces = value.pieces, []
                         self._count(value, pieces)
         for old in replaced:
@@ -176,55 +176,55 @@ class ResultStore:
     # -- accounts ---------------------------------------------------------------------------------------------------
 
     def _count(self, large: SpillableResult, pieces: list[tuple[int, int]]) -> None:
-        """`large` is in memory, in these pieces."""
+        """Account for a result that is in memory, in these blocks."""
         with self._lock:
             self._discount(large)
-            if large not in self._larges:
-                return  # freed in the meantime
+            if large not in self._spillable:
+                return  # freed meanwhile
             large.pieces = pieces
             for name, size in pieces:
-                users = self._pieces.get(name)
+                users = self.blocks.get(name)
                 if users is None:
-                    self._pieces[name] = [size, 1]
+                    self.blocks[name] = [size, 1]
                     self.memory += size
                 else:
                     users[1] += 1
 
     def _discount(self, large: SpillableResult) -> None:
         for name, _ in large.pieces:
-            users = self._pieces[name]
+            users = self.blocks[name]
             users[1] -= 1
             if not users[1]:
                 self.memory -= users[0]
-                del self._pieces[name]
+                del self.blocks[name]
         large.pieces = []
 
     def _uncount(self, value: Any, size: int) -> None:
-        """`value` is held no longer. Under the lock."""
+        """Remove a result from the accounts. Under the lock."""
         self.nbytes -= size
         if type(value) is SpillableResult:
             self._discount(value)
-            self._larges.discard(value)
+            self._spillable.discard(value)
         else:
             self.memory -= size
 
-    def _left_memory(self, large: SpillableResult) -> None:
+    def _on_spilled(self, large: SpillableResult) -> None:
         with self._lock:
             if not large.in_memory:
                 self._discount(large)
 
-    def _all_large(self) -> list[SpillableResult]:
+    def _list_spillable(self) -> list[SpillableResult]:
         with self._lock:
-            return list(self._larges)
+            return list(self._spillable)
 
     def close(self) -> None:
-        """End the spill thread and remove its files, and give back what was shared."""
+        """End the spill thread, remove its files, and return shared memory to the system."""
         self.spiller.close()
-        self._segments.trim()
+        self.segments.trim()
 
     def free(self, spans: Iterable[TaskRange]) -> None:
-        """Drop these; what is not there is no matter."""
-        dropped: list[Any] = []  # values die after the lock is given back: their destructors may take long
+        """Free the results of `spans`; missing ones are ignored."""
+        dropped: list[Any] = []  # destructors may take long, so they run after the lock is released
         with self._lock:
             for layer, start, stop in spans:
                 sizes = self._sizes.get(layer)
@@ -244,7 +244,7 @@ class ResultStore:
                 value.drop()
 
     def size_of(self, spans: Iterable[TaskRange]) -> int:
-        """Bytes of these spans, as far as they are here."""
+        """Return the bytes of the results of `spans` that are here."""
         total = 0
         for layer, start, stop in spans:
             sizes = self._sizes.get(layer)
@@ -253,7 +253,7 @@ class ResultStore:
         return total
 
     def holdings(self) -> list[tuple[TaskRange, tuple[int, ...]]]:
-        """All that is held, as spans with the bytes of each item."""
+        """Return all results, as ranges with the bytes of each item."""
         found: list[tuple[TaskRange, tuple[int, ...]]] = []
         with self._lock:
             for layer, sizes in self._sizes.items():

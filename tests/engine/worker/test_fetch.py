@@ -140,7 +140,7 @@ def test_whoever_waits_for_a_worker_that_was_given_up_is_told(folder: Path) -> N
         waiting = asyncio.ensure_future(fetching.fetch([first.source]))
         helped = asyncio.ensure_future(fetching.fetch([(TaskRange(KEY, 0, 1), "a", first.address)]))
         await asyncio.sleep(0)
-        while not first.listener._channels:
+        while not first.listener.channels:
             await asyncio.sleep(0.005)
         peers.abort(first.address)
         for one in (waiting, helped):

@@ -123,7 +123,7 @@ def test_a_failed_task_tells_what_it_has_said(client: Client) -> None:
         client.submit(fails, 2).result(20)
     text = "".join(traceback.format_exception(caught.value))
     assert text.index("KeyError: 'x'") < text.index("howdah: task fails[0] failed on worker")
-    assert text.endswith("what the task said before:\n  STDOUT: step 0\n  STDOUT: step 1\n")
+    assert text.endswith("the last output of the task:\n  STDOUT: step 0\n  STDOUT: step 1\n")
     with pytest.raises(KeyError) as caught:
         client.submit(fails, 100).result(20)
     text = "".join(traceback.format_exception(caught.value))
@@ -132,7 +132,7 @@ def test_a_failed_task_tells_what_it_has_said(client: Client) -> None:
     assert "\n  ...\n" in text
     with pytest.raises(KeyError) as caught:
         client.submit(fails, 0).result(20)
-    assert "what the task said" not in "".join(traceback.format_exception(caught.value))
+    assert "the last output" not in "".join(traceback.format_exception(caught.value))
 
 
 def test_what_is_printed_still_goes_where_it_went(capfd: pytest.CaptureFixture[str]) -> None:

@@ -79,7 +79,7 @@ def test_what_would_be_too_much_goes_at_once(monkeypatch: pytest.MonkeyPatch) ->
     for piece in ("first", "second", "third"):
         pieces.put(MIB, piece)
     assert gone == ["third"]
-    pieces.put(MIB, "one of several that were asked for together", over=True)
+    pieces.put(MIB, "one of several that were asked for together", force=True)
     assert gone == ["third"]
     assert kept.pooled_bytes() >= 3 * MIB
 
@@ -104,7 +104,7 @@ def test_what_nobody_takes_gets_old_and_goes(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_destructor_never_waits_for_the_lock() -> None:
     gone: list[str] = []
     pieces: BufferPool[str] = BufferPool(gone.append)
-    with pieces._lock:  # another thread has it, or had it when this process was forked
+    with pieces.lock:  # another thread has it, or had it when this process was forked
         thread = threading.Thread(target=pieces.put, args=(MIB, "piece"))
         thread.start()
         thread.join(10)
@@ -193,7 +193,7 @@ def test_what_is_kept_goes_back_to_the_system() -> None:
 
 
 def test_memory_that_the_system_does_not_have_is_an_error_that_says_so() -> None:
-    with pytest.raises(MemoryError, match=r"no \d+ bytes for a result that arrives"):
+    with pytest.raises(MemoryError, match=r"no memory of \d+ bytes for a result that arrives"):
         allocate(1 << 60)
 
 

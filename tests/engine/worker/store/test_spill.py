@@ -88,7 +88,7 @@ def test_a_damaged_file_is_a_lost_result(tmp_path: Path, damage: str, caplog: py
     assert store.get(KEY, 0) is MISSING
     assert not store.has(KEY, 0)
     assert (store.lost, store.nbytes) == (1, 5 * MIB)
-    assert "made again" in caplog.text
+    assert "computed again" in caplog.text
     assert store.get(KEY, 1)[0] == 1.0
     put(store, 0, np.zeros(MIB // 8))  # made again
     assert store.get(KEY, 0)[0] == 0.0
@@ -179,7 +179,7 @@ def test_many_threads_read_while_results_come_and_go(tmp_path: Path) -> None:
         thread.join()
     assert faults == []
     until(store.spiller.is_settled)
-    assert store.memory == sum(size for size, _ in store._pieces.values())
+    assert store.memory == sum(size for size, _ in store.blocks.values())
     store.free([TaskRange(KEY, 0, 12)])
     assert (store.memory, store.nbytes, files(tmp_path)) == (0, 0, [])
     store.close()
