@@ -47,7 +47,8 @@ class JournalWriter:
 
     def __init__(self, journal: Journal | None = None) -> None:
         self.journal = journal
-        self.cluster, self.restart = secrets.token_hex(8), 0
+        self.cluster, self.restarts = secrets.token_hex(8), 0
+        """The cluster's name in the journal, and how many servers have used it."""
         self.address = ""
         """Where the previous server listened."""
         self.replay_time: float | None = None
@@ -63,7 +64,7 @@ class JournalWriter:
     @property
     def server_id(self) -> str:
         """Names this server process; up to the point it is the same for all servers of one journal."""
-        return self.cluster if self.journal is None else f"{self.cluster}.{self.restart}"
+        return self.cluster if self.journal is None else f"{self.cluster}.{self.restarts}"
 
     def status(self) -> JournalStatus | None:
         """The journal's size and health; None without a journal."""
@@ -106,7 +107,7 @@ class JournalWriter:
     def record_restart(self, address: str) -> None:
         """Record that the server listens at `address`."""
         if self.journal is not None:
-            self.append(RestartRecord(time.time(), self.cluster, self.restart, address))
+            self.append(RestartRecord(time.time(), self.cluster, self.restarts, address))
             self.journal.flush()
 
     def record_session(self, peer: ClientPeer) -> None:

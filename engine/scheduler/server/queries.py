@@ -27,6 +27,7 @@ from howdah.engine.scheduler.server.status import (
     PlaceCounts,
     SchedulerInfo,
     SchedulerStatus,
+    SchedulerSummary,
     TaskCounts,
     TransitionStatus,
     WorkerStatus,
@@ -142,10 +143,10 @@ class Queries:
             journal=self._context.journal.status(),
         )
 
-    def summary(self) -> dict[str, Any]:
-        """All accounts of the scheduler (`core.summary.Summary`), and the drains that have ended."""
-        found: dict[str, Any] = msgspec.to_builtins(self._context.views.summary())
-        return found | {"drained": msgspec.to_builtins(self._drains.ended)}
+    def summary(self) -> SchedulerSummary:
+        """Describe all that was computed so far, and the drains that have ended."""
+        found = msgspec.structs.asdict(self._context.views.summary())
+        return SchedulerSummary(**found, drained=list(self._drains.ended))
 
     def status(self) -> SchedulerStatus:
         """Describe what the status page and the application's master show; cheap enough for twice a second."""

@@ -117,23 +117,23 @@ class Restart:
             count += 1
         self._base = journal.nbytes
         writer.replay_time = None
-        writer.restart += 1
+        writer.restarts += 1
         for peer in self._peers.sessions.values():
             if isinstance(peer, ClientPeer):
                 peer.asked = peer.last_asked
         self._coordination.on_time_passed()
-        context.handle(EpochOpened(writer.restart, tuple(writer.workers), worker_lease))
+        context.handle(EpochOpened(writer.restarts, tuple(writer.workers), worker_lease))
         if count:
             log.warning(
                 "restart %d: replayed %d records of the journal in %.2f s: %d layers, %d clients, %d workers expected",
-                writer.restart, count, time.perf_counter() - began, context.views.layer_count,
+                writer.restarts, count, time.perf_counter() - began, context.views.layer_count,
                 len(self._peers.clients), len(writer.workers),
             )  # fmt: skip
 
     def on_restart(self, record: RestartRecord, frames: Sequence[memoryview]) -> None:
         """Go on with the number and the address of the previous server."""
         writer = self._context.journal
-        writer.cluster, writer.restart, writer.address = record.cluster, record.restart, record.address
+        writer.cluster, writer.restarts, writer.address = record.cluster, record.restart, record.address
 
     def on_session_opened(self, record: SessionOpened, frames: Sequence[memoryview]) -> None:
         """Admit the client, with a session that is suspended until it reconnects."""
@@ -204,7 +204,7 @@ class Restart:
 
     def _snapshot(self) -> Iterable[list[Buffer]]:
         now, writer = time.time(), self._context.journal
-        yield [encode_record(RestartRecord(now, writer.cluster, writer.restart, self._connections.address))]
+        yield [encode_record(RestartRecord(now, writer.cluster, writer.restarts, self._connections.address))]
         clients = [peer for peer in self._peers.sessions.values() if isinstance(peer, ClientPeer)]
         for peer in clients:
             yield [encode_record(session_record(peer))]

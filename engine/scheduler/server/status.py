@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from howdah.engine.scheduler.core.summary import LayerSummary
+from howdah.engine.scheduler.core.summary import LayerSummary, Summary
 
 
 class WorkerStatus(msgspec.Struct, frozen=True):
@@ -83,6 +83,12 @@ class DrainStatus(msgspec.Struct, frozen=True):
     results: int
     bytes: int
     lost: int
+
+
+class SchedulerSummary(Summary, frozen=True):
+    """All accounts of the scheduler, and the drains that have ended: `Client.summary()`."""
+
+    drained: list[DrainStatus] = msgspec.field(default_factory=list)
 
 
 class SchedulerStatus(msgspec.Struct, frozen=True):
