@@ -13,16 +13,17 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import click
 
-from howdah.envpack import EnvStore, check_archive, describe_environment
-from howdah.envpack import pack as pack_file
 from howdah.errors import HowdahError, bad_value
 from howdah.io import open_filesystem
 from howdah.yarn_app.specification.units import format_bytes
 from howdah.yarn_app.yarn.edge_node import user
+
+if TYPE_CHECKING:
+    from howdah.envpack import EnvStore
 
 
 @click.group(name="env")
@@ -108,6 +109,10 @@ def pack(
 def _pack_here(
     output: str, prefix: str | None, exclude: tuple[str, ...], include: tuple[str, ...], phases: _PhaseLines
 ) -> dict[str, Any]:
+    # Half a second, with pyelftools and packaging: `howdah env --help` does without.
+    from howdah.envpack import check_archive, describe_environment
+    from howdah.envpack import pack as pack_file
+
     environment = describe_environment(prefix, exclude=exclude, include=include)
     archive = pack_file(prefix, output=output, exclude=exclude, include=include, progress=phases)
     seconds = {**archive.seconds, "checking": check_archive(archive, environment, progress=phases)}
@@ -195,6 +200,8 @@ def remove(name: str, store: str | None, as_json: bool) -> None:
 
 
 def _open(url: str | None) -> EnvStore:
+    from howdah.envpack import EnvStore
+
     files, path = open_filesystem(url or f"hdfs:///user/{user()}/.howdah/envs")
     return EnvStore(files.fs, path, url=files.root_url)
 

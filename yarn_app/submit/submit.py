@@ -18,7 +18,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from howdah.envpack import EnvStore, check_compatible
 from howdah.errors import HowdahError, PathMissing, ResourceRefused, SpecificationError, bad_value, near
 from howdah.io import load_hadoop_config
 from howdah.version import VERSION
@@ -239,6 +238,9 @@ def _environment(
     spec: Specification, staging: Staging, reporter: ProgressReporter, seconds: dict[str, float]
 ) -> LocalResource:
     """Return the archive of the environment; the running environment is packed and uploaded first."""
+    # Half a second, with pyelftools and packaging, which no other command of those that import this module needs.
+    from howdah.envpack import EnvStore, check_compatible
+
     began = time.monotonic()
     named = spec.environment
     store = EnvStore(staging.fs, staging.environments, url=staging.base)
