@@ -155,7 +155,7 @@ class WorkerJoined(Record, frozen=True):
 
 
 class WorkerLeft(Record, frozen=True):
-    """The worker has gone. `reason` is for people: exit code or signal, peak memory, YARN's message. `clean`: on
+    """The worker has gone. `reason` is for logs and errors: exit code or signal, peak memory, YARN's message. `clean`: on
     request."""
 
     worker: str
@@ -389,7 +389,7 @@ class JournalFailure(Record, frozen=True):
 
 
 class HostExcluded(Record, frozen=True):
-    """For people: the host gets no work for so many seconds, and why; 0: it does again."""
+    """A notice for logs: the host gets no work for so many seconds, and why; 0: it does again."""
 
     host: str
     seconds: float

@@ -1,7 +1,7 @@
 """Layers, dependencies and ranges of tasks: the vocabulary in which all work is described.
 
 A *layer* is one function over `n` items; a *task* is one item of it, addressed by (layer key, item). A *range* is a run
-of neighbouring items of one layer: what people, messages and the scheduler deal in. Immutable records, with no
+of neighbouring items of one layer: what users, messages and the scheduler deal in. Immutable records, with no
 behaviour beyond looking things up; every module may import this one.
 """
 
@@ -114,7 +114,7 @@ class Layer:
 
     Parameters
     ----------
-    name : what people see: ``inc``, ``scan+partial``. Not part of the key.
+    name : what users see: ``inc``, ``scan+partial``. Not part of the key.
     fn : a callable that can be pickled by cloudpickle.
     n : number of items.
     deps : what its items need.

@@ -12,7 +12,7 @@ import numpy as np
 from howdah.engine.protocol.patterns import distinct
 from howdah.engine.scheduler.core.intervals import Items, interval_bounds, items_to_intervals
 from howdah.engine.scheduler.core.state import SchedulerState
-from howdah.engine.scheduler.core.tables import DONE, MANY, NOBODY, Edge, LayerState, Worker
+from howdah.engine.scheduler.core.tables import DONE, MANY, NO_WORKER, Edge, LayerState, Worker
 
 FEW = 16
 """Up to so many items intervals are cheaper."""
@@ -42,7 +42,7 @@ def scattered_sources(
     holders, sizes = layer.holder[items], layer.size[items]
     here = holders == mine
     local = int(sizes[here].sum())
-    lacking = ~here & (holders != NOBODY)
+    lacking = ~here & (holders != NO_WORKER)
     have = layer.copies.get(mine) if layer.copies else None
     if have is not None and layer.copy_holder is not None:
         copier = layer.copy_holder[items]

@@ -31,7 +31,7 @@ from howdah.engine.scheduler.core.state import SchedulerState
 from howdah.engine.scheduler.core.tables import (
     DONE,
     MAX_PIPELINED,
-    NOBODY,
+    NO_WORKER,
     READY,
     RUNNING,
     WAITING,
@@ -274,7 +274,7 @@ def _sources(state: SchedulerState, batch: TaskBatch) -> tuple[tuple[TaskRange, 
     local = moved = 0
     for edge in layer.inputs:
         source = edge.source
-        if edge.single and (source.holder[0] == NOBODY or source.holder[0] == mine):
+        if edge.single and (source.holder[0] == NO_WORKER or source.holder[0] == mine):
             local += source.size[0]  # 0 where a batch that this one depends on computes it
             continue
         have = source.copies.get(mine) if source.copies else None
@@ -287,7 +287,7 @@ def _sources(state: SchedulerState, batch: TaskBatch) -> tuple[tuple[TaskRange, 
             continue
         for lo, hi in edge.wiring.cover(batch.lo, batch.hi):
             for a, b, holder in group_equal(source.holder, lo, hi):
-                if holder == NOBODY:  # computed by a batch that this one depends on
+                if holder == NO_WORKER:  # computed by a batch that this one depends on
                     continue
                 if holder == mine:
                     local += source.result_bytes(a, b)

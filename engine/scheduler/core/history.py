@@ -1,4 +1,4 @@
-"""The last transitions of tasks, for people: a ring, the `story` of an item, and JSON lines on request.
+"""The last transitions of tasks, for debugging: a ring, the `story` of an item, and JSON lines on request.
 
 `transitions.transition` records every step here, with the names of the states, and the worker and batch where there are
 any. One entry is for a whole interval, so a layer of a million tasks costs an entry a batch. Entries keep the order of

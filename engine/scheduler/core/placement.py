@@ -30,7 +30,7 @@ from howdah.engine.scheduler.core.state import SchedulerState
 from howdah.engine.scheduler.core.tables import (
     ANYWHERE,
     ISOLATE_AFTER,
-    NOBODY,
+    NO_WORKER,
     Client,
     LayerState,
     Priority,
@@ -247,7 +247,7 @@ def _heaviest(layer: LayerState, item: int) -> int:
                 for holder, weight in enumerate(weights.tolist(), -1):
                     if weight:
                         tally[holder] = tally.get(holder, 0) + int(weight)
-    tally.pop(NOBODY, None)
+    tally.pop(NO_WORKER, None)
     if not tally:
         return ANYWHERE
     return max(tally, key=lambda holder: (tally[holder], -holder))

@@ -30,7 +30,7 @@ from howdah.engine.scheduler.core.tables import (
     FAILED,
     HOST_EXCLUDED,
     IDLE,
-    NOBODY,
+    NO_WORKER,
     READY,
     RUNNING,
     WAITING,
@@ -343,7 +343,7 @@ def _rotate_worker(state: SchedulerState, batch: TaskBatch) -> None:
         [worker.index for worker in state.workers.values() if worker.slots and not worker.unschedulable_reasons]
     )
     layer.preferred_worker = next(
-        (index for index in others if index > batch.worker.index), others[0] if others else NOBODY
+        (index for index in others if index > batch.worker.index), others[0] if others else NO_WORKER
     )
 
 

@@ -29,7 +29,7 @@ from howdah.engine.scheduler.core.intervals import (
     group_equal,
     items_to_intervals,
 )
-from howdah.engine.scheduler.core.tables import DONE, MANY, NOBODY, LayerState, Worker
+from howdah.engine.scheduler.core.tables import DONE, MANY, NO_WORKER, LayerState, Worker
 from howdah.engine.scheduler.core.timers import TimerQueue
 
 if TYPE_CHECKING:
@@ -93,9 +93,9 @@ class ResultTable:
         if layer.pinned:
             layer.pinned.remove(lo, hi)
         if hi - lo == 1:
-            layer.holder[lo], layer.size[lo] = NOBODY, 0
+            layer.holder[lo], layer.size[lo] = NO_WORKER, 0
         else:
-            fill(layer.holder, lo, hi, NOBODY)
+            fill(layer.holder, lo, hi, NO_WORKER)
             fill(layer.size, lo, hi, 0)
 
     def move(self, layer: LayerState, lo: int, hi: int, worker: Worker) -> tuple[list[Interval], list[Interval]]:
@@ -144,14 +144,14 @@ class ResultTable:
             intervals.add(lo, hi)
         copy_holder = layer.copy_holder
         if copy_holder is None:
-            copy_holder = layer.copy_holder = column(layer.n, "i4", NOBODY)
+            copy_holder = layer.copy_holder = column(layer.n, "i4", NO_WORKER)
         if hi - lo == 1:
             if copy_holder[lo] != index:
-                copy_holder[lo] = index if copy_holder[lo] == NOBODY else MANY
+                copy_holder[lo] = index if copy_holder[lo] == NO_WORKER else MANY
             return
         for a, b, known in group_equal(copy_holder, lo, hi):
             if known != index:
-                fill(copy_holder, a, b, index if known == NOBODY else MANY)
+                fill(copy_holder, a, b, index if known == NO_WORKER else MANY)
 
     def drop_copies(self, layer: LayerState, lo: int, hi: int) -> None:
         """Forget all copies of lo..hi, and have their workers free them."""
@@ -159,8 +159,8 @@ class ResultTable:
         if copy_holder is None:
             return
         if hi - lo == 1 and (single := int(copy_holder[lo])) != MANY:
-            if single != NOBODY:
-                copy_holder[lo] = NOBODY
+            if single != NO_WORKER:
+                copy_holder[lo] = NO_WORKER
                 intervals = copies.get(single)
                 if intervals is not None and lo in intervals:
                     self.free(self._by_index[single].name, layer.key, lo, hi)
@@ -169,7 +169,7 @@ class ResultTable:
                         del copies[single]
             return
         for first, last, known in group_equal(copy_holder, lo, hi):
-            if known == NOBODY:
+            if known == NO_WORKER:
                 continue
             for index in list(copies) if known == MANY else [known]:
                 intervals = copies.get(index)
@@ -180,7 +180,7 @@ class ResultTable:
                 intervals.remove(first, last)
                 if not intervals:
                     del copies[index]
-            fill(copy_holder, first, last, NOBODY)
+            fill(copy_holder, first, last, NO_WORKER)
 
     def forget_copies(self, layer: LayerState, lo: int, hi: int, worker: Worker) -> None:
         """`worker` does not have copies of lo..hi after all."""
@@ -221,7 +221,7 @@ class ResultTable:
             worker = self._by_index[index]
             worker.items -= int(count[index])
             worker.nbytes -= int(nbytes[index])
-        layer.holder[items] = NOBODY
+        layer.holder[items] = NO_WORKER
         layer.size[items] = 0
 
     def drop_item_copies(self, layer: LayerState, items: Items) -> None:
@@ -229,7 +229,7 @@ class ResultTable:
         copies, copy_holder = layer.copies or {}, layer.copy_holder
         if copy_holder is None:
             return
-        items = items[copy_holder[items] != NOBODY]
+        items = items[copy_holder[items] != NO_WORKER]
         for item, known in zip(items.tolist(), copy_holder[items].tolist()):
             for index in list(copies) if known == MANY else [known]:
                 intervals = copies.get(index)
@@ -238,7 +238,7 @@ class ResultTable:
                     intervals.remove(item, item + 1)
                     if not intervals:
                         del copies[index]
-        copy_holder[items] = NOBODY
+        copy_holder[items] = NO_WORKER
 
     def pinned_items(self, layer: LayerState, items: Items) -> np.ndarray:
         """A mask: those of `items` whose copies are pinned."""
@@ -259,7 +259,7 @@ class ResultTable:
             have.add(lo, hi)
 
     def free_untracked(self, worker: Worker, key: Key, lo: int, hi: int) -> None:
-        """Have the worker free what it may have though no table says so, except what it is computing now."""
+        """Have the worker free what it may have beyond the tables, except what it is computing now."""
         untracked = IntervalSet(lo, hi)
         for batch in worker.batches.values():
             if batch.layer.key == key:

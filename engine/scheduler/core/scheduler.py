@@ -232,7 +232,7 @@ def on_tick(state: SchedulerState, event: Tick) -> None:
     """Let time pass: backlogs have changed, so every worker may look for work again."""
     if state.speculation:
         speculation.start_speculative_copies(state)
-    state.placement_version += 1  # everybody may look again: backlogs have changed
+    state.placement_version += 1  # every worker may look again: backlogs have changed
 
 
 HANDLERS: dict[type[Any], Callable[[SchedulerState, Any], Worker | None]] = {

@@ -40,7 +40,7 @@ STATE_NAMES = ("idle", "waiting", "ready", "running", "done", "failed")
 ANYWHERE = -1
 """The group of ready items that have no preferred worker, and the queue in which all workers look."""
 
-NOBODY = -1
+NO_WORKER = -1
 """The holder of an item that has no result."""
 
 ISOLATE_AFTER = 2
@@ -103,7 +103,7 @@ class LayerState(Struct, gc=False, eq=False):
     client_refs: Column
     """The clients with an interest in the item."""
     holder: Column
-    """The index of the worker that has the result, or NOBODY."""
+    """The index of the worker that has the result, or NO_WORKER."""
     size: Column
     """The bytes of the result."""
     attempts: Column
@@ -133,7 +133,7 @@ class LayerState(Struct, gc=False, eq=False):
     ready: dict[int, IntervalSet] = {}
     """By group (`placement`)."""
     preferred_worker: int = -1
-    """The worker that all of the layer is for, or NOBODY (`placement.preferred_workers`)."""
+    """The worker that all of the layer is for, or NO_WORKER (`placement.preferred_workers`)."""
     host_sets: tuple[tuple[str, ...], ...] | None = None
     host_index: Any = None
     group_since: dict[int, float] | None = None
@@ -144,7 +144,7 @@ class LayerState(Struct, gc=False, eq=False):
     copies: dict[int, IntervalSet] | None = None
     """By worker, what it has fetched and keeps."""
     copy_holder: Column | None = None
-    """Per item the single worker with a copy, NOBODY, or MANY; avoids a scan of `copies`."""
+    """Per item the single worker with a copy, NO_WORKER, or MANY; avoids a scan of `copies`."""
     pinned: IntervalSet | None = None
     """Items whose copies were requested: these stay with the result."""
 
@@ -241,7 +241,7 @@ def new_layer_state(ident: int, spec: LayerSpec) -> LayerState:
     state: Column = [IDLE] if n == 1 else column(n, "u1", IDLE)
     unfinished_deps, dependent_refs = ([0], [0]) if n == 1 else (column(n, "i4"), column(n, "i4"))
     client_refs, attempts = ([0], [0]) if n == 1 else (column(n, "i2"), column(n, "i2"))
-    holder: Column = [NOBODY] if n == 1 else column(n, "i4", NOBODY)
+    holder: Column = [NO_WORKER] if n == 1 else column(n, "i4", NO_WORKER)
     size: Column = [0] if n == 1 else column(n, "i8")
     counts, arrived = [n, 0, 0, 0, 0, 0], n if spec.arrived < 0 else min(n, spec.arrived)
     bare = replace(spec, host_index=(), nbytes=()) if spec.host_index or spec.nbytes else spec

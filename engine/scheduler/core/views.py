@@ -1,4 +1,4 @@
-"""Read-only views of the scheduler's state, for the server and for people.
+"""Read-only views of the scheduler's state, for the server and its status pages.
 
 `Scheduler.views` is the one object of this class. Nothing outside this folder and the simulation reads the tables
 themselves; no view changes them, and what a view returns does not change later.
@@ -18,7 +18,7 @@ from howdah.engine.scheduler.core.history import History
 from howdah.engine.scheduler.core.intervals import group_equal
 from howdah.engine.scheduler.core.state import SchedulerState
 from howdah.engine.scheduler.core.summary import LayerSummary, Summary, layer_summary, summarise
-from howdah.engine.scheduler.core.tables import DONE, NOBODY, STATE_NAMES, TaskBatch
+from howdah.engine.scheduler.core.tables import DONE, NO_WORKER, STATE_NAMES, TaskBatch
 
 
 class BatchView(Struct, frozen=True):
@@ -73,7 +73,7 @@ class SchedulerViews:
         if layer is None:
             return []
         parts = group_equal(layer.holder, task_range.start, min(task_range.stop, layer.n))
-        return [(TaskRange(layer.key, a, b), self._state.by_index[h].name) for a, b, h in parts if h != NOBODY]
+        return [(TaskRange(layer.key, a, b), self._state.by_index[h].name) for a, b, h in parts if h != NO_WORKER]
 
     def copy_holders(self, task_range: TaskRange, most: int) -> list[tuple[TaskRange, str]]:
         """Parts of `span` and workers that have copies of them; of up to `most` workers."""

@@ -1,12 +1,13 @@
-"""A modelled cluster around a `State`: workers, links and clients without processes or sockets, for simulation.
+"""A modelled cluster around a `Scheduler`: workers, links and clients without processes or sockets.
 
-Every *move* is a method whose arguments are literals, so a scenario is a list of calls that can be printed, cut and
-played again (`scenario.py`). A move that is not possible as things are does nothing and says False: a script stays
-valid when parts of it are left out. Nothing is drawn at random here.
+Every *move* is a method whose arguments are literals, so a scenario is a list of calls that can be printed, shortened
+and played again (`scenarios`). A move that is impossible in the present situation does nothing and returns False: a
+script stays valid when parts of it are left out. Nothing is random here.
 
-Reports travel singly, in any order, may come twice, and may come long after (`echo`); a link that breaks loses what
+Reports travel one by one, in any order, may come twice, and may come long after (`echo`); a link that breaks loses what
 is in it, and the worker introduces itself again with what it holds and runs. Tasks compute a number from their inputs'
-numbers, so a result made of the wrong inputs shows. It knows the records and the state's public face alone.
+numbers, so a result made of the wrong inputs shows. The model uses the records of `howdah.engine.protocol` and the
+public methods of `Scheduler`.
 """
 
 from __future__ import annotations
@@ -65,32 +66,39 @@ from howdah.engine.protocol.patterns import free, problem_of
 from howdah.engine.scheduler.core.constraints import aliases_of
 from howdah.engine.scheduler.core.restart import snapshot
 from howdah.engine.scheduler.core.scheduler import Scheduler
-from howdah.engine.scheduler.simulation.oracle import Ledger, Task, Uncaused, believed, tasks_of
+from howdah.engine.scheduler.simulation.oracle import (
+    ObserverLedger,
+    Task,
+    Unjustified,
+    tasks_of,
+    tracked_results,
+)
 from howdah.engine.scheduler.simulation.replay import JOURNALED, failures, replay
-from howdah.engine.scheduler.simulation.worker import Copy, ModelWorker, advance, take
+from howdah.engine.scheduler.simulation.worker import CopyOrder, ModelWorker, advance, take
 
-MOST_ECHOES = 20
+MAX_ECHOES = 20
 """Reports that may come again."""
 
-MOST_TURNS = 3000
+MAX_TURNS = 3000
 """Rounds of all workers in which a cluster must come to rest."""
 
 
 @dataclass
 class ModelClient:
-    """What a client believes of the tasks that it wants: None (pending), a holder's name, or an error."""
+    """What a client knows of its tasks: None (pending), a holder's name, or an error."""
 
     name: str
     tasks: dict[Task, str | TaskError | None] = field(default_factory=dict)
 
 
 class Model:
-    """The cluster. `event` hands one event to the state and delivers the instructions; moves are the other methods.
+    """The cluster. `event` passes one event to the scheduler and delivers the instructions; moves are the other
+    methods.
 
     Parameters
     ----------
     after : called after every event, with the model.
-    speculation : see `State`.
+    speculation : see `Scheduler`.
     """
 
     def __init__(self, after: Callable[[Model], None] | None = None, speculation: bool = False) -> None:
@@ -105,7 +113,7 @@ class Model:
         """Clients that have not."""
         self.now = 0.0
         self.events = 0
-        self.ledger = Ledger()
+        self.ledger = ObserverLedger()
         self.layers: dict[Key, LayerSpec] = {}
         self.arrived: dict[Key, int] = {}
         self.workers: dict[str, ModelWorker] = {}
@@ -121,7 +129,7 @@ class Model:
         self.pid = 0
         self.epoch = 1
         self.scheduler.handle(EpochOpened(self.epoch), 0.0)  # it has a journal
-        self.heard: list[tuple[float, Event, list[Instruction]]] = []
+        self.log: list[tuple[float, Event, list[Instruction]]] = []
         """Every event with its time, and the instructions it led to."""
 
     # -- events and instructions ------------------------------------------------------------------------------------
@@ -129,14 +137,14 @@ class Model:
     def event(self, event: Event) -> bool:
         self.events += 1
         self.now += 0.001 + (self.events * 7919 % 17) * 0.001  # any small steps will do
-        self.ledger.hear(event)
+        self.ledger.record_event(event)
         out = self.scheduler.handle(event, self.now)
-        self.heard.append((self.now, event, out))
+        self.log.append((self.now, event, out))
         if isinstance(event, JOURNALED):
             self.journal.append((self.now, event))
         self.journal += [(self.now, failed) for failed in failures(out)]
         for instruction in out:
-            self.ledger.said(instruction, self.scheduler)
+            self.ledger.check_instruction(instruction, self.scheduler)
             self._deliver(instruction)
         if self.after is not None:
             self.after(self)
@@ -146,9 +154,9 @@ class Model:
         match instruction:
             case StartBatch(name, range=task_range):
                 if task_range.stop > self.arrived.get(task_range.layer, 1 << 40):
-                    raise Uncaused(f"{task_range} was started before its arguments came")
+                    raise Unjustified(f"{task_range} was started before its arguments came")
                 if self.awaited and self.now < self.grace_ends:
-                    raise Uncaused(f"{task_range} was started before {self.awaited} said what they hold")
+                    raise Unjustified(f"{task_range} was started before {self.awaited} reported what they hold")
                 self._send(name, instruction)
             case RecallBatch(name) | FreeRanges(name):
                 self._send(name, instruction)
@@ -162,7 +170,7 @@ class Model:
             case ForgetLayer(key):
                 self.arrived.pop(key, None)
 
-    def _send(self, name: str, instruction: Instruction | Copy) -> None:
+    def _send(self, name: str, instruction: Instruction | CopyOrder) -> None:
         worker = self.workers.get(name)
         if worker is not None and worker.linked:
             worker.inbox.append(instruction)
@@ -185,7 +193,9 @@ class Model:
             case _:
                 caused = False
         if not caused:
-            raise Uncaused(f"{origin} is said to have failed ({error.kind}: {error.message}), and nothing made it fail")
+            raise Unjustified(
+                f"{origin} is reported to have failed ({error.kind}: {error.message}), and nothing made it fail"
+            )
 
     # -- truth ------------------------------------------------------------------------------------------------------
 
@@ -299,7 +309,7 @@ class Model:
         return True
 
     def faults(self, letter: str, item: int, times: int) -> bool:
-        """The task fails so often for the platform's sake before it does not."""
+        """The task fails so often because of the platform before it does not."""
         self.to_fault[key_of(letter), item] = times
         return True
 
@@ -332,7 +342,7 @@ class Model:
         opened = EpochOpened(self.epoch, known, grace)
         self.grace_ends = self.now + grace
         self.scheduler = replay(self.journal, opened, self.now, self.speculation)
-        self.heard.append((self.now, opened, []))
+        self.log.append((self.now, opened, []))
         return True
 
     # -- workers ----------------------------------------------------------------------------------------------------
@@ -397,7 +407,7 @@ class Model:
         self.event(WorkerJoined(worker.info, holdings, tuple(running), ranges, inputs))
         for (number, count), task_range in zip(running, ranges):
             if number in self.scheduler.state.batches:
-                self.ledger.adopt(name, number, count, task_range)
+                self.ledger.take_over(name, number, count, task_range)
         return worker.slots == worker.info.slots or self.event(SlotsChanged(name, worker.slots))
 
     def slots(self, name: str, count: int) -> bool:
@@ -415,7 +425,7 @@ class Model:
         held = [(task, h) for part, h in self.scheduler.holder_of(task_range) if h != name for task in tasks_of(part)]
         if held:
             self.event(CopiesRequested((task_range,)))
-            self._send(name, Copy(tuple(held)))
+            self._send(name, CopyOrder(tuple(held)))
         return bool(held)
 
     def racks(self, host: str, rack: str) -> bool:
@@ -453,11 +463,11 @@ class Model:
         if worker is None or not worker.unreported or not worker.linked:
             return False
         event = worker.unreported.pop(at % len(worker.unreported))
-        self.echoes = [event, *self.echoes[: MOST_ECHOES - 1]]
+        self.echoes = [event, *self.echoes[: MAX_ECHOES - 1]]
         return self.event(event)
 
     def _keep_echoes(self, worker: ModelWorker) -> None:
-        self.echoes = [*worker.unreported, *self.echoes][:MOST_ECHOES]
+        self.echoes = [*worker.unreported, *self.echoes][:MAX_ECHOES]
 
     def echo(self, at: int) -> bool:
         """A report that has come already, or whose worker has died, comes (again)."""
@@ -484,7 +494,7 @@ class Model:
                 self.relink(name)
         for name in list(self.clients):
             self.comes_back(name)
-        for _ in range(MOST_TURNS):
+        for _ in range(MAX_TURNS):
             self._enough_workers()
             moved = False
             for name in list(self.workers):
@@ -502,7 +512,7 @@ class Model:
         return True
 
     def _enough_workers(self) -> None:
-        """Poisonous tasks kill workers: others come, as on YARN. What tasks ask for, somebody has."""
+        """Poisonous tasks kill workers: others come, as on YARN. Some worker has what tasks require."""
         specs = [self.layers[key] for key in self.scheduler.state.layers]
         for spec in specs:
             there = {mark for worker in self.workers.values() for mark in aliases_of(worker.info)}
@@ -534,13 +544,17 @@ class Model:
                     raise AssertionError(f"{client.name}: {letter_of(task[0])}[{task[1]}] has a wrong value")
         for name, worker in self.workers.items():
             results = {
-                task for task_range, _ in believed(self.scheduler, name, copies=False) for task in tasks_of(task_range)
+                task
+                for task_range, _ in tracked_results(self.scheduler, name, copies=False)
+                for task in tasks_of(task_range)
             }
-            copies = {task for task_range, where in believed(self.scheduler, name) for task in tasks_of(task_range)}
+            copies = {
+                task for task_range, where in tracked_results(self.scheduler, name) for task in tasks_of(task_range)
+            }
             if results - worker.store.keys():
-                raise AssertionError(f"{name} is believed to have {results - worker.store.keys()}")
+                raise AssertionError(f"{name} has, by the tables, {results - worker.store.keys()}")
             if worker.store.keys() - copies:
-                raise AssertionError(f"{name} keeps {worker.store.keys() - copies}, which nobody wants")
+                raise AssertionError(f"{name} keeps {worker.store.keys() - copies}, which nothing needs")
 
     def end(self) -> bool:
         """When all clients have gone, nothing is left anywhere."""

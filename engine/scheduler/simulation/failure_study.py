@@ -172,7 +172,7 @@ class Cluster:
                 run.begun, run.each = self.now, MEAN_SECONDS * self.random.lognormvariate(-(SPREAD**2) / 2, SPREAD)
                 gone = next((part for part in run.start.sources if part[1] not in self.nodes), None)
                 if gone is not None:
-                    run.end = self.now + 1.0  # nobody answers
+                    run.end = self.now + 1.0  # no answer comes
                     self.at(run.end, self.blocked, node, name, run, gone)
                     continue
                 for span, _ in run.start.sources:
@@ -256,7 +256,7 @@ def simulate(workers: int, tasks: int, factor: float, seed: int = 1) -> Outcome:
 
 
 def table(outcomes: Sequence[Outcome]) -> str:
-    """For people. Times are the model's, but for the scheduler's own."""
+    """A table to print. Times are the model's, but for the scheduler's own."""
     head = f"{'rate':>8} {'deaths':>7} {'finished':>10} {'against none':>13} {'tasks redone':>16} {'slot-hours':>11}"
     lines = [f"{head} {'unfetched':>10} {'scheduler a task':>17}"]
     none = next((o.seconds for o in outcomes if not o.factor), None)

@@ -1,7 +1,7 @@
-"""The invariants of the scheduler's books: recounted from scratch, item by item. For the simulation and its tests.
+"""The invariants of the scheduler's tables: recounted from scratch, item by item.
 
-`check(state)` raises `Broken` with every disagreement that it finds. It costs many times what the scheduler itself
-does, so it is for small scenarios; it changes nothing.
+`check_invariants(scheduler)` raises `BrokenInvariant` with every disagreement that it finds. It costs many times what
+the scheduler itself does, so it is for small scenarios; it changes nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from howdah.engine.scheduler.core.tables import (
     FAILED,
     IDLE,
     MANY,
-    NOBODY,
+    NO_WORKER,
     READY,
     RUNNING,
     STATE_NAMES,
@@ -33,16 +33,16 @@ from howdah.engine.scheduler.core.transitions import errors_in
 UNFINISHED = (WAITING, READY, RUNNING)
 
 
-class Broken(AssertionError):
-    """The books do not hold together."""
+class BrokenInvariant(AssertionError):
+    """The tables do not agree with each other."""
 
 
-def check(scheduler: Scheduler) -> None:
-    """Raise `Broken` unless everything agrees."""
+def check_invariants(scheduler: Scheduler) -> None:
+    """Raise `BrokenInvariant` unless all tables agree."""
     state = scheduler.state
     problems = [*_layers(state), *_runs(state), *_workers(state), *_queues(state)]
     if problems:
-        raise Broken("\n".join(problems))
+        raise BrokenInvariant("\n".join(problems))
 
 
 def _inputs(layer: LayerState, item: int) -> Iterator[tuple[LayerState, int]]:
@@ -77,13 +77,13 @@ def _layers(state: SchedulerState) -> Iterator[str]:
                         claims[edge.source] += 1
                         running_claims[edge.source] += code == RUNNING
     if sum(layer.counts[READY] for layer in state.layers.values()) != state.ready:
-        yield f"{state.ready} items are said to be ready"
+        yield f"{state.ready} items are counted as ready"
     for layer in state.layers.values():
         yield from _columns(state, layer, need, claims[layer])
         for item in range(layer.n):
             waited_for = need[layer, item] - kept_by_running[layer, item] + claims[layer] - running_claims[layer]
             if layer.state[item] == IDLE and (layer.client_refs[item] or waited_for):
-                yield f"{layer.name}[{item}] is needed and nobody makes it"
+                yield f"{layer.name}[{item}] is needed and nothing computes it"
         if layer.counts[IDLE] == layer.n and not layer.interests and not layer.dependents:
             yield f"{layer.name} should have been forgotten"
 
@@ -95,23 +95,23 @@ def _columns(
     if [counted[c] for c in range(6)] != layer.counts:
         yield f"{layer.name}: counts {layer.counts}, recounted {dict(counted)}"
     if layer.broadcast_refs != claims:
-        yield f"{layer.name}: {layer.broadcast_refs} broadcast claims, recounted {claims}"
+        yield f"{layer.name}: {layer.broadcast_refs} broadcast references, recounted {claims}"
     grouped = Counter(
         i for ranges in [*layer.ready.values(), layer.poison_suspects or ()] for lo, hi in ranges for i in range(lo, hi)
     )
     if layer.poison_suspects and layer not in state.poison_suspects:
-        yield f"{layer.name}: its suspects are given to nobody"
+        yield f"{layer.name}: its suspects are dispatched to no worker"
     for item in range(layer.n):
         where, code = f"{layer.name}[{item}] ({STATE_NAMES[layer.state[item]]})", layer.state[item]
         if layer.dependent_refs[item] != need[layer, item]:
-            yield f"{where}: need {layer.dependent_refs[item]}, recounted {need[layer, item]}"
+            yield f"{where}: dependent references {layer.dependent_refs[item]}, recounted {need[layer, item]}"
         wanted = sum(item in ranges for ranges in layer.interests.values())
         if layer.client_refs[item] != wanted:
-            yield f"{where}: wanted by {layer.client_refs[item]}, recounted {wanted}"
+            yield f"{where}: client references {layer.client_refs[item]}, recounted {wanted}"
         needed = wanted or need[layer, item] or claims
         if code in (WAITING, READY, DONE, FAILED) and not needed:
-            yield f"{where}: nobody needs it"
-        if (code == DONE) != (layer.holder[item] != NOBODY):
+            yield f"{where}: nothing needs it"
+        if (code == DONE) != (layer.holder[item] != NO_WORKER):
             yield f"{where}: holder {layer.holder[item]}"
         if code == DONE and int(layer.holder[item]) not in state.by_index:
             yield f"{where}: its holder is gone"
@@ -130,9 +130,9 @@ def _columns(
             if not layer.priorities and (
                 layer.client_refs[item] or any(edge.target.priorities for edge in layer.dependents)
             ):
-                yield f"{where}: no client has its layer run"
+                yield f"{where}: no client has its layer in a graph"
     if any(layer.state[item] != DONE for lo, hi in layer.pinned or () for item in range(lo, hi)):
-        yield f"{layer.name}: copies are asked for of what has no result"
+        yield f"{layer.name}: copies are pinned of what has no result"
     for index, ranges in (layer.copies or {}).items():
         for lo, hi in ranges:
             for item in range(lo, hi):
@@ -181,13 +181,13 @@ def _workers(state: SchedulerState) -> Iterator[str]:
             yield f"worker {worker.name}: {worker.items} items, {worker.nbytes} bytes; recounted {items[worker.index]}"
         kept = bool(worker.unschedulable_reasons)
         if kept != (worker.index in state.isolated_workers or worker.host in state.excluded_hosts):
-            yield f"worker {worker.name}: barred"
+            yield f"worker {worker.name}: unschedulable reasons"
         if (worker.index in state.idle) != (held < worker.slots and not kept):
             yield f"worker {worker.name}: idle list"
         if (worker.index in state.accepting) != (held >= worker.slots and has_room(worker) and not kept):
-            yield f"worker {worker.name}: open list"
+            yield f"worker {worker.name}: accepting list"
         if worker.blocked != sum(bool(batch.depends_on) for batch in worker.batches.values()):
-            yield f"worker {worker.name}: {worker.blocked} runs are said to stand behind others"
+            yield f"worker {worker.name}: {worker.blocked} batches are counted as blocked"
         for name, amount in capacity(worker.info).items():
             taken = sum(dict(batch.layer.resources).get(name, 0.0) for batch in worker.batches.values())
             if (amount < float("inf") and abs(worker.available[name] + taken - amount) > 1e-6) or worker.available[
@@ -209,14 +209,14 @@ def _workers(state: SchedulerState) -> Iterator[str]:
     if state.constraint_layers != Counter(
         layer.constraint for layer in state.layers.values() if layer.constraint is not None
     ):
-        yield f"needs: {state.constraint_layers} layers are said to ask for them"
+        yield f"constraints: {state.constraint_layers} layers are counted for them"
     for host, count in state.host_workers.items():
         if count != sum(worker.host == host for worker in state.workers.values()):
             yield f"{count} workers on {host}"
 
 
 def _queues(state: SchedulerState) -> Iterator[str]:
-    """Every ready group is on offer, to every interested client, at a place where a worker looks or soon will."""
+    """Every ready group is enqueued, for every interested client, where a worker looks or soon will."""
     waiting = set(state.timers.pending(end_wait)) | {
         (layer, ANYWHERE) for (layer,) in state.timers.pending(notify_stuck)
     }
@@ -232,4 +232,4 @@ def _queues(state: SchedulerState) -> Iterator[str]:
                 queues = state.clients[name].queues
                 shown = any((g, b) == (group, layer) for at, heap in queues.items() if at in places for _, g, b in heap)
                 if not shown and (layer, group) not in waiting:
-                    yield f"{layer.name}: group {group} is nowhere on offer for client {name}"
+                    yield f"{layer.name}: group {group} is enqueued nowhere for client {name}"

@@ -1,9 +1,8 @@
-"""Who was given what, and who has what, as a bystander of the scheduler's talk would know it. For the simulation.
+"""An observer's ledger: which batches are under way and which worker has which result, from the messages alone.
 
-The books are the scheduler's own view. This ledger sees only what passes by: it knows for every task the runs that
-are under way and the workers that have its result, and says so when the scheduler starts a task without a cause
-(one of its runs goes on, or its result is there), when it has a worker drop what the books still count on, and when
-it says that a task failed which nothing made fail.
+The tables are the scheduler's own view. The ledger sees only events and instructions; it raises when the scheduler
+starts a task without a cause (one of its batches goes on, or its result is there), when it has a worker free what the
+tables still count on, and when it reports that a task failed which nothing made fail.
 """
 
 from __future__ import annotations
@@ -34,12 +33,13 @@ def tasks_of(task_range: TaskRange) -> list[Task]:
     return [(task_range.layer, item) for item in range(task_range.start, task_range.stop)]
 
 
-class Uncaused(AssertionError):
-    """The scheduler did something for which there was no cause."""
+class Unjustified(AssertionError):
+    """The scheduler returned an instruction for which there was no cause."""
 
 
-class Ledger:
-    """What is under way and what is there; `hear` takes each event before the state does, `said` each instruction."""
+class ObserverLedger:
+    """What is under way and what is there. `record_event` takes each event before the scheduler does,
+    `check_instruction` each instruction."""
 
     def __init__(self) -> None:
         self.given: dict[tuple[int, int], tuple[str, TaskRange]] = {}
@@ -50,12 +50,12 @@ class Ledger:
         """How many workers have died, or seemed to, with a run that had the task in it."""
 
     def restart(self) -> None:
-        """The scheduler has forgotten everything but its journal; workers will say what they have."""
+        """The scheduler has forgotten everything but its journal; workers will report what they have."""
         self.given.clear()
         self.held.clear()
         self.pids.clear()
 
-    def hear(self, event: Event) -> None:
+    def record_event(self, event: Event) -> None:
         match event:
             case BatchDone(worker, batch, attempt, sizes):
                 given = self._end(worker, batch, attempt)
@@ -108,38 +108,40 @@ class Ledger:
         for holders in self.held.values():
             holders.discard(worker)
 
-    def adopt(self, worker: str, batch: int, attempt: int, task_range: TaskRange) -> None:
-        """A worker that came back after a restart of the scheduler goes on with this."""
+    def take_over(self, worker: str, batch: int, attempt: int, task_range: TaskRange) -> None:
+        """A worker that reconnected after a restart of the scheduler continues this batch."""
         self.given[batch, attempt] = worker, task_range
 
-    def said(self, instruction: Instruction, scheduler: Scheduler) -> None:
+    def check_instruction(self, instruction: Instruction, scheduler: Scheduler) -> None:
         match instruction:
             case StartBatch(worker, batch, attempt, task_range):
                 under_way = {} if scheduler.state.speculation else self._under_way()
                 for task in tasks_of(task_range):
                     if task in under_way:
-                        raise Uncaused(f"{task} was started as run {batch}, but run {under_way[task]} goes on")
+                        raise Unjustified(f"{task} was started as batch {batch}, but batch {under_way[task]} goes on")
                     if self.held.get(task):
-                        raise Uncaused(f"{task} was started as run {batch}, but {self.held[task]} have its result")
+                        raise Unjustified(f"{task} was started as batch {batch}, but {self.held[task]} have its result")
                     self.starts[task] += 1
                 self.given[batch, attempt] = worker, task_range
             case FreeRanges(worker, ranges):
                 self._drop(worker, ranges)
-                for task_range, where in believed(scheduler, worker):
+                for task_range, where in tracked_results(scheduler, worker):
                     for other in ranges:
                         if (
                             other.layer == task_range.layer
                             and other.start < task_range.stop
                             and other.stop > task_range.start
                         ):
-                            raise Uncaused(f"{worker} was told to drop {other}, which is {where} in the books")
+                            raise Unjustified(
+                                f"{worker} was instructed to free {other}, which is {where} in the tables"
+                            )
 
     def _under_way(self) -> dict[Task, int]:
         return {task: batch for (batch, _), (_, task_range) in self.given.items() for task in tasks_of(task_range)}
 
 
-def believed(scheduler: Scheduler, worker: str, copies: bool = True) -> Iterator[tuple[TaskRange, str]]:
-    """What the books say that the worker has."""
+def tracked_results(scheduler: Scheduler, worker: str, copies: bool = True) -> Iterator[tuple[TaskRange, str]]:
+    """What the tables have of the worker."""
     known = scheduler.state.workers.get(worker)
     if known is None:
         return

@@ -1,7 +1,7 @@
-"""A new state from an old one's journal: the events that clients made, at their times, and no worker there.
+"""A new scheduler from an old one's journal: the events that clients made, at their times, and no worker.
 
-Pure: the server and the simulation use the same. What workers know (results, running runs) is not in a journal; they
-say it themselves when they find the scheduler that was started again (`epoch.py`).
+Pure. What workers know (results, running batches) is not in a journal; they report it when they reconnect
+(`core.restart`).
 """
 
 from __future__ import annotations
@@ -36,15 +36,16 @@ JOURNALED: tuple[type[Event], ...] = (
     TasksFailed,
     StateRestored,
 )
-"""Events that a scheduler which is started again must hear. All others are about workers.
+"""Events that a restarted scheduler must handle again. All others are about workers.
 
-`TasksFailed` is made of `JournalFailure` (`failures`): failures come from workers, but outlive them."""
+`TasksFailed` is made of `JournalFailure` (`failures`): failures come from workers, but outlive them.
+"""
 
 
 def replay(
     events: Iterable[tuple[float, Event]], opened: EpochOpened, now: float, speculation: bool = False
 ) -> Scheduler:
-    """The state that has heard these (times with events) and has opened its epoch.
+    """The scheduler that has handled these (times with events) and has opened its epoch.
 
     Examples
     --------
@@ -63,5 +64,5 @@ def replay(
 
 
 def failures(instructions: Iterable[Instruction]) -> list[TasksFailed]:
-    """What the journal must say after an event, so that what failed in it is not run again."""
+    """What the journal must hold after an event, so that what failed in it is not run again."""
     return [TasksFailed(told.range, told.error) for told in instructions if isinstance(told, JournalFailure)]

@@ -1,7 +1,8 @@
-"""Scenarios: a seed makes a cluster, graphs and mishaps; what fails is cut down and printed as a script to play again.
+"""Scenarios: a seed makes a cluster, graphs and failures; one that breaks an invariant is shortened and printed as a
+script.
 
 A scenario is a list of moves of the `Model`, drawn one by one from a seeded generator while the model plays them, with
-the books checked after every event. When one fails, moves that are not needed for the failure are left out, and what
+the tables checked after every event. When one fails, moves that the failure does not need are left out, and what
 remains is Python that shows the same failure (`script`). Used by the tests and by `make soak`.
 
 >>> found = search([7], faults=True)
@@ -18,7 +19,7 @@ from random import Random
 from typing import Any, NamedTuple
 
 from howdah.engine.scheduler.simulation.cluster import Model, key_of
-from howdah.engine.scheduler.simulation.invariants import check
+from howdah.engine.scheduler.simulation.invariants import check_invariants
 
 HOSTS = ("h1", "h2", "h3")
 
@@ -42,8 +43,8 @@ class Move(NamedTuple):
 
 
 def new_model(speculation: bool = False) -> Model:
-    """A model whose books are checked after every event."""
-    return Model(lambda model: check(model.scheduler), speculation)
+    """A model whose tables are checked after every event."""
+    return Model(lambda model: check_invariants(model.scheduler), speculation)
 
 
 def replay(moves: Iterable[Move], speculation: bool = False) -> Model:
@@ -272,7 +273,7 @@ class Play:
 
 def search(seeds: Iterable[int], faults: bool, then: Callable[[Model], None] | None = None) -> Failure | None:
     """Play these seeds' scenarios; the first that fails, cut down. `then` looks at the model once it has come to
-    rest, and before everybody leaves."""
+    rest, and before all clients leave."""
     for seed in seeds:
         play = Play(seed, faults)
         try:

@@ -1,4 +1,4 @@
-"""What a modelled worker does with instructions: takes them, fetches, executes, reports. A part of `model.py`."""
+"""What a modelled worker does with instructions: takes them, fetches, executes, reports. A part of `cluster`."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class ModelRun:
-    """A run at its worker. `at` is the next item; `inputs` are their values, fetched when it began."""
+class ModelBatch:
+    """A batch at its worker. `at` is the next item; `inputs` are their values, fetched when it began."""
 
     start: StartBatch
     at: int
@@ -44,8 +44,8 @@ class ModelRun:
 
 
 @dataclass(frozen=True)
-class Copy:
-    """To a worker, beside the state's instructions: fetch these and keep them."""
+class CopyOrder:
+    """An order to a worker, beside the scheduler's instructions: fetch these and keep them."""
 
     sources: tuple[tuple[Task, str], ...]
 
@@ -54,25 +54,26 @@ class Copy:
 class ModelWorker:
     info: WorkerInfo
     store: dict[Task, int] = field(default_factory=dict)
-    batches: list[ModelRun] = field(default_factory=list)
-    inbox: list[Instruction | Copy] = field(default_factory=list)
+    batches: list[ModelBatch] = field(default_factory=list)
+    inbox: list[Instruction | CopyOrder] = field(default_factory=list)
     unreported: list[Event] = field(default_factory=list)
     ranges: dict[tuple[int, int], TaskRange] = field(default_factory=dict)
     """What each run that it has taken is of."""
     slots: int = 1
     linked: bool = True
-    """Whether what it says arrives, and it hears what it is told."""
+    """Whether its reports and the scheduler's instructions arrive."""
 
-    def execute_next(self) -> list[ModelRun]:
-        """The runs that its slots have."""
+    def execute_next(self) -> list[ModelBatch]:
+        """The batches that its slots have."""
         here = {batch.name for batch in self.batches}
         return [batch for batch in self.batches if here.isdisjoint(batch.start.depends_on)][: self.slots]
 
 
-def take(model: Model, worker: ModelWorker, instruction: Instruction | Copy) -> None:
+def take(model: Model, worker: ModelWorker, instruction: Instruction | CopyOrder) -> None:
+    """Take the next instruction."""
     match instruction:
         case StartBatch():
-            batch = ModelRun(instruction, instruction.range.start, instruction.range.stop)
+            batch = ModelBatch(instruction, instruction.range.start, instruction.range.stop)
             worker.batches.append(batch)
             worker.ranges[batch.name] = instruction.range
         case FreeRanges(_, ranges):
@@ -92,13 +93,13 @@ def take(model: Model, worker: ModelWorker, instruction: Instruction | Copy) -> 
                     worker.batches.remove(batch)
                 else:
                     _finish(worker, batch)
-        case Copy(sources):
+        case CopyOrder(sources):
             _fetch(model, worker, [(TaskRange(task[0], task[1], task[1] + 1), holder) for task, holder in sources])
             here = tuple([TaskRange(k, i, i + 1) for (k, i), _ in sources if (k, i) in worker.store])
             worker.unreported.append(CopiesMade(worker.info.name, here))
 
 
-def advance(model: Model, worker: ModelWorker, batch: ModelRun) -> None:
+def advance(model: Model, worker: ModelWorker, batch: ModelBatch) -> None:
     start = batch.start
     if not batch.begun:
         missing = _begin(model, worker, batch)
@@ -128,7 +129,7 @@ def advance(model: Model, worker: ModelWorker, batch: ModelRun) -> None:
         _finish(worker, batch)
 
 
-def _finish(worker: ModelWorker, batch: ModelRun) -> None:
+def _finish(worker: ModelWorker, batch: ModelBatch) -> None:
     worker.batches.remove(batch)
     start = batch.start
     seconds = 0.004 * len(batch.sizes)
@@ -149,7 +150,7 @@ def _fetch(model: Model, worker: ModelWorker, sources: Sequence[tuple[TaskRange,
     return None
 
 
-def _begin(model: Model, worker: ModelWorker, batch: ModelRun) -> InputsMissing | None:
+def _begin(model: Model, worker: ModelWorker, batch: ModelBatch) -> InputsMissing | None:
     start, name = batch.start, worker.info.name
     missing = _fetch(model, worker, start.sources)
     if missing is None:

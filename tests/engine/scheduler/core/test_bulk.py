@@ -31,7 +31,7 @@ from howdah.engine.protocol.layers import Dependency, Free, Key, TaskRange, inpu
 from howdah.engine.scheduler.core import bulk
 from howdah.engine.scheduler.core.results import DEFERRAL
 from howdah.engine.scheduler.core.scheduler import Scheduler
-from howdah.engine.scheduler.simulation.invariants import check
+from howdah.engine.scheduler.simulation.invariants import check_invariants
 
 LOAD, SPLIT, MERGE = b"l" * 16, b"s" * 16, b"m" * 16
 
@@ -65,7 +65,7 @@ class Cluster:
         self.now += 0.001
         for instruction in self.scheduler.handle(event, self.now):
             self._follow(instruction)
-        check(self.scheduler)
+        check_invariants(self.scheduler)
 
     def _follow(self, instruction: Instruction) -> None:
         match instruction:

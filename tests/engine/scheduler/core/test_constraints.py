@@ -17,7 +17,7 @@ from howdah.engine.protocol.events import (
 )
 from howdah.engine.scheduler.core.scheduler import Scheduler
 from howdah.engine.scheduler.simulation.cluster import layer, whole
-from howdah.engine.scheduler.simulation.invariants import check
+from howdah.engine.scheduler.simulation.invariants import check_invariants
 from howdah.engine.scheduler.simulation.scenarios import new_model
 
 GPU = (("gpu", 1.0),)
@@ -30,7 +30,7 @@ class Story:
     def say(self, event: object, after: float = 0.001) -> list[Instruction]:
         self.now += after
         out = self.scheduler.handle(event, self.now)
-        check(self.scheduler)
+        check_invariants(self.scheduler)
         self.started += [i for i in out if isinstance(i, StartBatch)]
         return out
 

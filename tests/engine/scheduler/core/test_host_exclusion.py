@@ -24,7 +24,7 @@ from howdah.engine.scheduler.core.host_exclusion import FAILURE_WINDOW, FIRST_EX
 from howdah.engine.scheduler.core.retry_backoff import FIRST_WAIT, MAX_INFRASTRUCTURE_FAILURES
 from howdah.engine.scheduler.core.scheduler import Scheduler
 from howdah.engine.scheduler.simulation.cluster import key_of, layer, whole
-from howdah.engine.scheduler.simulation.invariants import check
+from howdah.engine.scheduler.simulation.invariants import check_invariants
 from howdah.engine.scheduler.simulation.scenarios import new_model
 
 
@@ -39,7 +39,7 @@ class Story:
     def say(self, event: Event, after: float = 0.01) -> list[Instruction]:
         self.now += after
         out = self.scheduler.handle(event, self.now)
-        check(self.scheduler)
+        check_invariants(self.scheduler)
         return out
 
     def joins(self, host: str) -> str:

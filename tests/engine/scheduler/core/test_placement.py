@@ -24,7 +24,7 @@ from howdah.engine.scheduler.core.dispatch import TARGET_SECONDS
 from howdah.engine.scheduler.core.placement import COLD_WAIT
 from howdah.engine.scheduler.core.scheduler import Scheduler
 from howdah.engine.scheduler.simulation.cluster import layer, whole
-from howdah.engine.scheduler.simulation.invariants import check
+from howdah.engine.scheduler.simulation.invariants import check_invariants
 
 
 class Cluster:
@@ -40,7 +40,7 @@ class Cluster:
     def say(self, event: object, at: float | None = None) -> list:
         self.now = self.now if at is None else at
         out = self.scheduler.handle(event, self.now)
-        check(self.scheduler)
+        check_invariants(self.scheduler)
         self.started += [i for i in out if isinstance(i, StartBatch)]
         return out
 

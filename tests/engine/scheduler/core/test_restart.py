@@ -32,7 +32,7 @@ from howdah.engine.protocol.events import (
 from howdah.engine.protocol.layers import Broadcast, OneToOne, TaskRange
 from howdah.engine.scheduler.core.restart import EPOCH_BITS, snapshot
 from howdah.engine.scheduler.simulation.cluster import layer, whole
-from howdah.engine.scheduler.simulation.invariants import check
+from howdah.engine.scheduler.simulation.invariants import check_invariants
 from howdah.engine.scheduler.simulation.replay import JOURNALED, failures, replay
 
 GRACE = 8.0
@@ -60,7 +60,7 @@ class Story:
             self.journal.append((self.now, event))
         out = self.scheduler.handle(event, self.now)
         self.journal += [(self.now, failed) for failed in failures(out)]
-        check(self.scheduler)
+        check_invariants(self.scheduler)
         self.started += of(StartBatch, out)
         return out
 
@@ -70,7 +70,7 @@ class Story:
         self.epoch += 1
         self.now += 1.0
         self.scheduler = replay(self.journal, EpochOpened(self.epoch, tuple(self.workers), GRACE), self.now)
-        check(self.scheduler)
+        check_invariants(self.scheduler)
 
     def joins(
         self, name: str, *running: StartBatch, holdings: Iterable[TaskRange] = (), slots: int = 1
@@ -249,7 +249,7 @@ def test_a_snapshot_says_what_the_whole_journal_said() -> None:
         story.done(story.started[at])
     before = snapshot(story.scheduler.state)
     again = replay([(0.0, before)], EpochOpened(9), 1.0)
-    check(again)
+    check_invariants(again)
     after = snapshot(again.state)
     assert (after.layers, after.requested, after.clients) == (before.layers, before.requested, before.clients)
     assert sorted(after.interests) == sorted(before.interests)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from howdah.engine.protocol.events import LayerSpec, WorkerInfo
 from howdah.engine.scheduler.core.results import ResultTable, flush_deferred
-from howdah.engine.scheduler.core.tables import DONE, IDLE, MANY, NOBODY, LayerState, Worker, new_layer_state
+from howdah.engine.scheduler.core.tables import DONE, IDLE, MANY, NO_WORKER, LayerState, Worker, new_layer_state
 from howdah.engine.scheduler.core.timers import TimerQueue
 
 KEY = b"k" * 16
@@ -86,7 +86,7 @@ def test_holders_sizes_copies_and_totals_agree_with_plain_dictionaries(
                     results.forget(layer, item, item + 1)
                     mark(layer, item, item + 1, DONE, IDLE)
                     del holder[item]
-        assert [int(index) for index in layer.holder] == [holder.get(item, NOBODY) for item in range(n)]
+        assert [int(index) for index in layer.holder] == [holder.get(item, NO_WORKER) for item in range(n)]
         assert [int(size) for size in layer.size] == [10 + i if i in holder else 0 for i in range(n)]
         for worker in workers:
             mine = [item for item, index in holder.items() if index == worker.index]

@@ -40,7 +40,7 @@ from howdah.engine.scheduler.core import replicas
 from howdah.engine.scheduler.core.recovery import MAX_LOCAL_ATTEMPTS
 from howdah.engine.scheduler.core.scheduler import Scheduler
 from howdah.engine.scheduler.simulation.cluster import layer, whole
-from howdah.engine.scheduler.simulation.invariants import check
+from howdah.engine.scheduler.simulation.invariants import check_invariants
 
 
 class Story:
@@ -56,7 +56,7 @@ class Story:
     def say(self, event: Event, after: float = 0.001) -> list[Instruction]:
         self.now += after
         out = self.scheduler.handle(event, self.now)
-        check(self.scheduler)
+        check_invariants(self.scheduler)
         self.started += of(StartBatch, out)
         return out
 

@@ -15,7 +15,7 @@ from howdah.engine.protocol.events import GraphSubmitted
 from howdah.engine.scheduler.core import placement, recovery, restart, speculation, transitions
 from howdah.engine.scheduler.core.results import ResultTable
 from howdah.engine.scheduler.simulation.cluster import Model, layer, whole
-from howdah.engine.scheduler.simulation.invariants import Broken, check
+from howdah.engine.scheduler.simulation.invariants import BrokenInvariant, check_invariants
 from howdah.engine.scheduler.simulation.scenarios import Failure, Play, search
 
 BLOCKS, BLOCK = 20, 110
@@ -64,7 +64,7 @@ def test_no_two_scenarios_are_the_same() -> None:
 
 
 def test_same_events_same_instructions() -> None:
-    assert Play(1234, faults=True).run().heard == Play(1234, faults=True).run().heard
+    assert Play(1234, faults=True).run().log == Play(1234, faults=True).run().log
 
 
 def test_the_scenarios_have_everything_in_them() -> None:
@@ -74,7 +74,7 @@ def test_the_scenarios_have_everything_in_them() -> None:
         play = Play(seed, faults=True)
         model = play.run()
         moves.update(move.name for move in play.moves)
-        instructions.update(type(instruction).__name__ for _, _, out in model.heard for instruction in out)
+        instructions.update(type(instruction).__name__ for _, _, out in model.log for instruction in out)
     assert moves >= {
         "arguments", "cancel", "comes_back", "copy", "cut", "echo", "join_client", "join_worker", "kill", "layer",
         "leave_client", "mend", "poison", "racks", "raises", "release", "relink", "report", "restart", "retry",
@@ -102,7 +102,9 @@ TWINS = range(2280, 2320)
 """Scenarios among which is one with a straggler whose twin is quicker."""
 
 PLANTED = [
-    pytest.param(transitions, "_set_back", lose_nothing, Broken, id="ready items whose inputs were lost stay ready"),
+    pytest.param(
+        transitions, "_set_back", lose_nothing, BrokenInvariant, id="ready items whose inputs were lost stay ready"
+    ),
     pytest.param(ResultTable, "free", lose_nothing, AssertionError, id="nothing is ever freed"),
     pytest.param(placement, "worker_removed", lose_nothing, AssertionError, id="work stays offered to a dead worker"),
     pytest.param(
@@ -111,7 +113,7 @@ PLANTED = [
     pytest.param(
         restart, "is_taking_inventory", lambda state: False, AssertionError, id="nobody waits for the inventory"
     ),
-    pytest.param(speculation, "cancel_copy", lose_nothing, Broken, id="a twin is forgotten"),
+    pytest.param(speculation, "cancel_copy", lose_nothing, BrokenInvariant, id="a twin is forgotten"),
 ]
 
 
@@ -143,7 +145,7 @@ def test_the_books_are_really_checked() -> None:
         model.join_client("me")
         spec = layer("a", 3)
         model.event(GraphSubmitted("me", (spec,), (whole(spec),)))
-        check(model.scheduler)
+        check_invariants(model.scheduler)
         damage(model.scheduler.state.layers[spec.key])
-        with pytest.raises(Broken):
-            check(model.scheduler)
+        with pytest.raises(BrokenInvariant):
+            check_invariants(model.scheduler)
