@@ -8,12 +8,9 @@ import time
 
 import pytest
 
-from howdah.engine.execution.threads import compute_local
-from howdah.engine.graph.encode import encode, layer_spec
-from howdah.engine.graph.fuse import fuse
 from howdah.engine.graph.graph import CollisionError, Graph, PersistedLayer, from_layers
-from howdah.engine.protocol.layers import Broadcast, Dependency, KToOne, Layer, OneToOne, TaskRange
-from howdah.errors import InputError, Unpicklable
+from howdah.engine.protocol.layers import Dependency, Layer, OneToOne, TaskRange
+from howdah.errors import InputError
 
 
 def double(x: int, by: int = 2) -> int:
@@ -93,57 +90,6 @@ def test_building_is_linear() -> None:
         graph.add(Layer("fan", double, 1, deps=on(key), args=[(i,)]))
     graph.cull([graph.full_range(key)])
     assert time.thread_time() - begun < 2
-
-
-def test_fusion_keeps_results_and_keys() -> None:
-    graph = Graph()
-    a = graph.add(numbers(4, hosts=[("h",)] * 4))
-    b = graph.add(Layer("b", double, 4, deps=on(a), kwargs={"by": 3}))
-    c = graph.add(Layer("c", pow, 4, deps=on(b), args=[(2,), (1,), (2,), (1,)]))
-    total = graph.add(Layer("total", sum, 1, deps=on(c, Broadcast())))
-    fused = fuse(graph, [graph.full_range(total)])
-    assert [layer.name for layer in fused.layers.values()] == ["numbers+b+c", "total"]
-    assert list(fused.layers) == [c, total]
-    assert fused.layers[c].hosts == [("h",)] * 4
-    assert compute_local(fused, [fused.full_range(total)], threads=0) == compute_local(
-        graph, [graph.full_range(total)], threads=0
-    )
-
-
-def test_what_somebody_else_needs_is_not_fused_away() -> None:
-    graph = Graph()
-    a = graph.add(numbers(2))
-    b = graph.add(Layer("b", double, 2, deps=on(a)))
-    c = graph.add(Layer("c", double, 2, deps=on(b)))
-    d = graph.add(Layer("d", sum, 1, deps=on(b, KToOne(2))))
-    assert list(fuse(graph, [graph.full_range(c), graph.full_range(d)]).layers) == [b, c, d]
-    assert list(fuse(graph, [graph.full_range(a), graph.full_range(b)]).layers)[:2] == [a, b]
-
-
-def test_any_run_is_a_slice_of_the_arguments() -> None:
-    layer = Layer("x", double, 3, args=[(1, "a"), ([2],), (None,)], kwargs={"by": 5}, key=b"k" * 16)
-    made = encode(layer)
-    run = made.args[made.offsets[1] : made.offsets[3]]
-    cut = made.offsets[2] - made.offsets[1]
-    assert (pickle.loads(run[:cut]), pickle.loads(run[cut:])) == (([2],), (None,))
-    fn, kwargs, pass_inputs = pickle.loads(made.code)
-    assert (fn(4, **kwargs), pass_inputs) == (20, True)
-    assert (made.spec.n, made.spec.key, made.spec.host_sets) == (3, b"k" * 16, ())
-
-
-def test_what_cannot_travel_is_named() -> None:
-    layer = Layer("x", double, 3, args=[(1,), ({"a": [threading.Lock()]},), (3,)], key=b"k")
-    with pytest.raises(Unpicklable, match=r"the arguments of x\[1\] cannot travel: .*\['a'\]\[0\] \(a lock\)"):
-        encode(layer)
-    with pytest.raises(Unpicklable, match=r"keyword arguments of .*x"):
-        encode(Layer("x", double, 1, kwargs={"by": threading.Lock()}, key=b"k"))
-
-
-def test_hosts_travel_once() -> None:
-    hosts = [("a", "b"), ("c",)] * 5000
-    spec = layer_spec(Layer("x", double, 10_000, hosts=hosts, nbytes=[7] * 10_000, key=b"k"))
-    assert spec.host_sets == (("a", "b"), ("c",))
-    assert spec.host_index[:3] == (0, 1, 0)
 
 
 def test_held_forgets_its_keeper_when_pickled() -> None:

@@ -11,8 +11,6 @@ import pytest
 from howdah.engine.api import Client
 from howdah.engine.delayed.compute import compute, persist
 from howdah.engine.delayed.delayed import Delayed, delayed
-from howdah.engine.delayed.lowering import lower
-from howdah.engine.protocol.layers import KToOne, OneToOne, Window
 from howdah.errors import InputError
 
 
@@ -151,19 +149,6 @@ def test_persisted_values_are_kept(scheduler: Any) -> None:
 def test_what_was_persisted_here_serves_a_cluster(client: Client) -> None:
     x = delayed(draw)().persist(scheduler="threads")
     assert (x + 0).compute(scheduler=client) == x.compute(scheduler="inline")
-
-
-def test_regular_graphs_are_few_layers() -> None:
-    leaves = [delayed(inc)(i) for i in range(8)]
-    graph, _ = lower([delayed(sum)(leaves[:4]), delayed(sum)(leaves[4:])])
-    assert [layer.n for layer in graph.layers.values()] == [8, 2]
-    assert [dep.pattern for layer in graph.layers.values() for dep in layer.deps] == [KToOne(4)]
-    graph, _ = lower([delayed(inc)(leaf) for leaf in leaves])
-    assert [dep.pattern for layer in graph.layers.values() for dep in layer.deps] == [OneToOne()]
-    around = [delayed(max)(leaves[i - 1], leaves[i], leaves[(i + 1) % 8]) for i in range(8)]
-    graph, _ = lower(around)
-    assert [dep.pattern for layer in graph.layers.values() for dep in layer.deps] == [Window(0, 2, wrap=True)]
-    assert compute(*around, scheduler="inline") == (8, 3, 4, 5, 6, 7, 8, 8)
 
 
 def test_irregular_graphs_are_right(scheduler: Any) -> None:
