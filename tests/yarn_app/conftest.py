@@ -49,7 +49,7 @@ class Run:
     @property
     def end(self) -> dict[str, Any]:
         found = [event for event in self.events if event["event"] == "end"]
-        assert found, f"no end was told; exit code {self.code}\n{self.err}\n{self.events}"
+        assert found, f"no `end` event; exit code {self.code}\n{self.err}\n{self.events}"
         return found[-1]
 
     @property
@@ -112,7 +112,7 @@ class Yarn:
             return {app["id"] for app in (json.load(answer)["apps"] or {}).get("app", [])}
 
     def attempts(self, app_id: str) -> list[dict[str, Any]]:
-        """The attempts of an application, as YARN tells them."""
+        """The attempts of an application, as YARN lists them."""
         address = f"{self.hadoop.resourcemanager_url}/ws/v1/cluster/apps/{app_id}/appattempts"
         with urllib.request.urlopen(address, timeout=10) as answer:
             return list(json.load(answer)["appAttempts"]["appAttempt"])

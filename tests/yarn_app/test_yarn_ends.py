@@ -158,7 +158,7 @@ def test_client_mode_ends_within_its_lease_when_its_shell_is_killed(yarn: Yarn, 
     submitter.communicate()
     yarn.until(lambda: yarn.ended(app_id), "it has ended", 15)
     assert time.monotonic() - killed < 4 + 6
-    assert "no client was heard of" in yarn.application(app_id)["diagnostics"]
+    assert "no client renewed the lease for" in yarn.application(app_id)["diagnostics"]
     yarn.command("list")
     yarn.nothing_left(app_id)
 

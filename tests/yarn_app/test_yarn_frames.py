@@ -1,4 +1,4 @@
-"""Frames on the real YARN: tasks beside their blocks, whole outputs, and mistakes that are told in the user's words."""
+"""Frames on the real YARN: tasks beside their blocks, whole outputs, and mistakes that are reported in the user's words."""
 
 from __future__ import annotations
 
@@ -73,9 +73,9 @@ def test_mistakes_are_told_in_the_users_words(yarn: Yarn, tmp_path: Path) -> Non
     files.create(f"{path}/b.parquet", sink.getvalue()[:-20])
     run = yarn.submit(yarn.job("mistakes.py"), "hdfs:///mistakes")
     assert run.code == 0, run.end["err"]
-    said = json.loads(run.end["out"])
-    assert said["rows"] == 2, "the application goes on after a mistake"
-    errors = said["errors"]
+    output = json.loads(run.end["out"])
+    assert output["rows"] == 2, "the application goes on after a mistake"
+    errors = output["errors"]
     missing = errors["missing input"]
     assert (missing["type"], "/mistakes/nix" in missing["text"]) == ("PathMissing", True)
     broken = errors["truncated"]

@@ -34,13 +34,13 @@ def refused(yarn: Yarn, *words: str, env: dict[str, str] | None = None, seconds:
 
 
 def test_more_memory_than_any_node_has(yarn: Yarn) -> None:
-    said = refused(yarn, "--worker-memory", "40GiB")
-    assert "a worker of 40GiB (worker_memory) with 4GiB overhead needs a container of 44GiB" in said
-    assert f"the largest that this YARN gives is {yarn.hadoop.options.memory_per_node >> 10}GiB" in said
-    said = refused(yarn, "--worker-cores", "64")
+    output = refused(yarn, "--worker-memory", "40GiB")
+    assert "a worker of 40GiB (worker_memory) with 4GiB overhead needs a container of 44GiB" in output
+    assert f"the largest that this YARN gives is {yarn.hadoop.options.memory_per_node >> 10}GiB" in output
+    output = refused(yarn, "--worker-cores", "64")
     assert (
         f"needs 64 cores, and the most that this YARN gives to one container is {yarn.hadoop.options.cores_per_node}"
-        in said
+        in output
     )
     assert "the driver program with the application master needs a container of 65GiB" in refused(
         yarn, "--driver-memory", "64GiB"
@@ -48,16 +48,16 @@ def test_more_memory_than_any_node_has(yarn: Yarn) -> None:
 
 
 def test_yarn_is_not_on_path(yarn: Yarn) -> None:
-    said = refused(yarn, env={"PATH": "/usr/bin:/bin"})
-    assert "there is no `yarn` command on PATH" in said
-    assert "add $HADOOP_HOME/bin to PATH" in said
+    output = refused(yarn, env={"PATH": "/usr/bin:/bin"})
+    assert "there is no `yarn` command on PATH" in output
+    assert "add $HADOOP_HOME/bin to PATH" in output
 
 
 def test_no_configuration(yarn: Yarn, tmp_path: Path) -> None:
-    said = refused(yarn, env={"HADOOP_CONF_DIR": ""})
-    assert "HADOOP_CONF_DIR is not set: point it at the folder" in said
-    said = refused(yarn, env={"HADOOP_CONF_DIR": str(tmp_path)})
-    assert "there is no yarn-site.xml in it" in said
+    output = refused(yarn, env={"HADOOP_CONF_DIR": ""})
+    assert "HADOOP_CONF_DIR is not set: point it at the folder" in output
+    output = refused(yarn, env={"HADOOP_CONF_DIR": str(tmp_path)})
+    assert "there is no yarn-site.xml in it" in output
 
 
 def test_no_java(yarn: Yarn, tmp_path: Path) -> None:
@@ -67,21 +67,21 @@ def test_no_java(yarn: Yarn, tmp_path: Path) -> None:
 def test_a_dead_resource_manager(yarn: Yarn) -> None:
     yarn.hadoop.kill("resourcemanager")
     try:
-        said = refused(yarn)
+        output = refused(yarn)
         doctor = yarn.command("doctor")
     finally:
         yarn.hadoop.restart("resourcemanager")
-    assert "YARN's ResourceManager does not answer" in said
-    assert "Connection refused" in said
+    assert "YARN's ResourceManager does not answer" in output
+    assert "Connection refused" in output
     assert doctor.returncode == 1
     assert "wrong" in doctor.stdout
     assert yarn.command("doctor").returncode == 0
 
 
 def test_an_environment_that_is_not_there(yarn: Yarn) -> None:
-    said = refused(yarn, "--env", "testz")
-    assert "no environment 'testz'" in said
-    assert "did you mean 'tests'?" in said
+    output = refused(yarn, "--env", "testz")
+    assert "no environment 'testz'" in output
+    assert "did you mean 'tests'?" in output
 
 
 def test_an_environment_with_another_python(yarn: Yarn) -> None:
@@ -97,14 +97,14 @@ def test_an_environment_with_another_python(yarn: Yarn) -> None:
     )
     staging.fs.pipe_file(f"{staging.environments}/{other}.tar.gz", b"abc")
     try:
-        said = refused(yarn, "--env", other)
+        output = refused(yarn, "--env", other)
     finally:
         for suffix in (".json", ".tar.gz"):
             staging.fs.rm(f"{staging.environments}/{other}{suffix}")
     import platform
 
-    assert f"has Python 3.9.19 and this program runs on Python {platform.python_version()}" in said
-    assert "howdah env pack" in said
+    assert f"has Python 3.9.19 and this program runs on Python {platform.python_version()}" in output
+    assert "howdah env pack" in output
 
 
 def test_files_that_are_not_there(yarn: Yarn) -> None:

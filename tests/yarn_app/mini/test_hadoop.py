@@ -1,4 +1,4 @@
-"""The small Hadoop: real daemons, ready when it says so, and nothing left when it stops."""
+"""The small Hadoop: real daemons, ready when it reports so, and nothing left when it stops."""
 
 from __future__ import annotations
 

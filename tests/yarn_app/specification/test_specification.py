@@ -1,4 +1,4 @@
-"""A specification is checked when it is written, and says what would be right."""
+"""A specification is checked when it is written, and the error has the remedy."""
 
 from __future__ import annotations
 
