@@ -1,4 +1,4 @@
-"""Frames on the real YARN: tasks beside their blocks, whole outputs, and mistakes that are reported in the user's words."""
+"""Frames on the real YARN: tasks beside their blocks, whole outputs, and mistakes in the user's words."""
 
 from __future__ import annotations
 
