@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 import howdah as hd
-from howdah.errors import NotSupported, SchemaError
+from howdah.errors import NotSupported
 
 TIMES = ["2020-01-01", None, "1999-12-31 23:59:59", "2020-02-29 12:00"]
 NAN = float("nan")
@@ -161,22 +161,3 @@ def test_decimals_of_too_many_digits_are_refused_with_the_remedy() -> None:
     df = hd.from_pandas(pd.DataFrame({"m": [Decimal("9" * 30)]}))
     with pytest.raises(NotSupported, match=r'38 digits.*astype\("float64"\)'):
         (df.m * df.m).compute()
-
-
-REFUSED: dict[str, tuple[Expression, type[Exception], str]] = {
-    "text below a number": (lambda df: df.s < 1, SchemaError, "s < 1: pandas refuses"),
-    "a decimal and a float": (lambda df: df.m * 1.5, SchemaError, r"Decimal scalars"),
-    "decimals divided": (lambda df: df.m / 2, NotSupported, r'\.astype\("float64"\) first'),
-    "a date beside a time": (lambda df: df.d > pd.Timestamp("2020-01-01"), SchemaError, "compare dates with"),
-    "text that is no time": (lambda df: df.t > "soon", SchemaError, "not a date or time"),
-    "spans floor-divided": (lambda df: df.td // pd.Timedelta("1h"), NotSupported, "depend on missing values"),
-    "a mask that is no mask": (lambda df: df[df.i], SchemaError, "not bool"),
-    "a list as a scalar": (lambda df: df.i * [1, 2, 3, 4], NotSupported, "a Series of the same frame"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", REFUSED)
-def test_refuses_on_the_line_that_writes_it(name: str) -> None:
-    write, kind, words = REFUSED[name]
-    with pytest.raises(kind, match=words):
-        write(hd.from_pandas(FRAME))
