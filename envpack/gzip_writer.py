@@ -48,7 +48,7 @@ class GzipWriter:
         return len(data)
 
     def tell(self) -> int:
-        """Return the bytes written so far, before compression (tarfile asks)."""
+        """Return the bytes written so far, before compression (tarfile calls it)."""
         return self._length
 
     def close(self) -> None:

@@ -54,7 +54,7 @@ class Environment:
     platform: str  # "linux-x86_64"
     base: str = ""  # the program of the Python that the environment is made of
     own_modules: tuple[str, ...] = ()  # top-level modules of editable projects
-    excluded: frozenset[str] = frozenset()  # names that the user asked to leave out
+    excluded: frozenset[str] = frozenset()  # names that the user leaves out
     members: tuple[Member, ...] = field(repr=False, compare=False, default=())  # packages' files; not Python's own
 
     @property

@@ -236,7 +236,7 @@ class EnvStore:
         if self.fs.exists(self.root):
             return
         self.fs.makedirs(self.root, exist_ok=True)
-        hdfs = getattr(self.fs, "client", None)  # fsspec itself knows no modes
+        hdfs = getattr(self.fs, "client", None)  # fsspec itself has no modes
         if hdfs is not None and hasattr(hdfs, "set_permission"):
             hdfs.set_permission(self.root, 0o700)
         elif "file" in self.fs.protocol:

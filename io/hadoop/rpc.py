@@ -76,7 +76,7 @@ class RpcConnection:
     protocol
         The Java interface that is called, as in ``org.apache.hadoop.hdfs.protocol.ClientProtocol``.
     authentication
-        Who we are.
+        The client's identity, with or without proof.
     connect_seconds, answer_seconds
         Limits for the connection and for each response.
 
@@ -140,7 +140,7 @@ class RpcConnection:
     # -- handshake --------------------------------------------------------------------------------------------------
 
     def _authenticate(self, authentication: SimpleAuthentication | SaslAuthentication) -> None:
-        """Send the connection header, prove who we are, and name the protocol."""
+        """Send the connection header, authenticate, and name the protocol."""
         simple = isinstance(authentication, SimpleAuthentication)
         self._socket.sendall(b"hrpc" + bytes([_VERSION, 0, _SIMPLE_AUTH if simple else _SASL_AUTH]))
         user = None

@@ -14,6 +14,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from howdah.backoff import delays
 from howdah.errors import NotSupported, PeerRefused
 from howdah.io.hadoop.protobuf import encode
 from howdah.io.hadoop.rpc import RemoteError, RpcConnection, SaslAuthentication
@@ -31,7 +32,8 @@ has to be over before those who watch give up (`application.END_SECONDS`)."""
 _PROTOCOL = "org.apache.hadoop.yarn.api.ApplicationMasterProtocolPB"
 _TOKEN_KIND = "YARN_AM_RM_TOKEN"  # YARN's name for it
 _STATUS = {"SUCCEEDED": 1, "FAILED": 2, "KILLED": 3}
-_POLL, _PAUSE = 0.1, 0.5  # seconds: between two calls on one connection, and between two rounds of connections
+_POLL = 0.1  # seconds between two calls on one connection
+_FIRST_WAIT, _LONGEST_WAIT = 0.4, 1.0  # seconds between two rounds of connections
 
 
 def unregister(
@@ -67,6 +69,7 @@ def unregister(
     request = encode((1, diagnostics), (3, _STATUS[status]))
     deadline, printed = time.monotonic() + unreachable_seconds, ""
     again, answered = True, False
+    waits = delays(_FIRST_WAIT, _LONGEST_WAIT)
     while again and time.monotonic() < deadline:
         again = False
         for address in addresses:
@@ -84,7 +87,8 @@ def unregister(
                 again, printed = True, _report(address, f"{error.java_class}: {error.message}", printed)
             except OSError as error:
                 again, printed = True, _report(address, str(error), printed)
-        time.sleep(_PAUSE if again else 0.0)
+        if again:
+            time.sleep(next(waits))
     return False
 
 
