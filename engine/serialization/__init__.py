@@ -1,4 +1,4 @@
-"""Values to bytes and back: pickles with out-of-band buffers, references to results, exceptions.
+"""Values to bytes and back: pickles with out-of-band buffers, references to inputs, exceptions, remote calls.
 
-For worker and client; the scheduler uses none of it. Nothing is opened here that the caller has not authenticated.
+For worker and client; the scheduler uses none of it. It unpickles only what the caller has authenticated.
 """

@@ -1,6 +1,6 @@
-"""The worker: runs what it is told, keeps what it is told to keep, fetches from where it is told, and reports.
+"""The worker: it runs the batches that the scheduler sends, stores and fetches results, and reports.
 
-It holds no opinions (DESIGN, "One brain"). `python -m howdah.engine.worker` is its only entry; nobody imports this
-folder but its own process and tests. Importing it loads no pandas, Polars, pyarrow or numpy: a worker is up in a
-fraction of a second, and threads of native libraries are counted before they start.
+The scheduler decides everything. Its process (`worker.process`) makes the one `Worker`; clients reach the worker's logs
+through `task_logs`, clusters read `exits`. Importing it loads no pandas, Polars, pyarrow or numpy: a worker starts in a
+fraction of a second, and the thread counts of native libraries are set before they load.
 """

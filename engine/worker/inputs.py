@@ -1,6 +1,7 @@
-"""What the items of a run get from other layers: found by pattern, in one look at the store where values are small.
+"""The inputs of a batch's items from other layers, found by pattern. For slots.
 
-For slots. An input that is one large value (it may be on disk) is asked for when its item has its turn, no sooner.
+Where the values are small one access to the store finds those of all items. A spillable input, which may be on disk, is
+read when its item runs, no earlier.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ from howdah.engine.protocol.messages import DefineLayer
 from howdah.engine.worker.store.store import ResultStore
 
 MAX_BATCHED_INPUTS = 1 << 16
-"""Values that are looked up at once for a run, at most."""
+"""Values that are looked up at once for a batch, at most."""
 
 Reader: TypeAlias = Callable[[int], Any]
-"""An item's input from one layer: the value for one to one, else a list of values of its own."""
+"""Returns an item's input from one layer: the value for OneToOne, else a new list of values."""
 
 
 class InputMissing(Exception):
-    """An input that was said to be here is not. No user sees it: the run is given back."""
+    """An input is missing here. Never raised to users: the batch returns to the scheduler."""
 
     def __init__(self, span: TaskRange) -> None:
         super().__init__(span)
@@ -30,7 +31,7 @@ class InputMissing(Exception):
 
 
 def readers(layer: DefineLayer, start: int, stop: int, store: ResultStore) -> list[Reader]:
-    """One per dependency, good for the items start..stop. They raise InputGone.
+    """Return one reader per dependency, for the items start..stop. They raise InputMissing.
 
     >>> from howdah.engine.protocol.layers import Dependency
     >>> store = ResultStore()
@@ -44,7 +45,7 @@ def readers(layer: DefineLayer, start: int, stop: int, store: ResultStore) -> li
 
 def _reader(layer: Key, pattern: Pattern, n: int, start: int, stop: int, store: ResultStore) -> Reader:
     if stop - start > 1:
-        needed, bounds = _all_of(pattern, n, start, stop)
+        needed, bounds = _needed_by(pattern, n, start, stop)
         if len(needed) <= MAX_BATCHED_INPUTS:
             values = store.get_small(layer, needed)
             if values is not None:
@@ -52,13 +53,14 @@ def _reader(layer: Key, pattern: Pattern, n: int, start: int, stop: int, store: 
                     return lambda item: values[item - start]
                 return lambda item: values[slice(*bounds(item))]
     if type(pattern) is OneToOne:
-        return lambda item: _present(layer, item, store)
-    return lambda item: [_present(layer, i, store) for i in inputs_of(pattern, item, n)]
+        return lambda item: _get(layer, item, store)
+    return lambda item: [_get(layer, i, store) for i in inputs_of(pattern, item, n)]
 
 
-def _all_of(pattern: Pattern, n: int, start: int, stop: int) -> tuple[Sequence[int], Callable[[int], tuple[int, int]]]:
-    """The items that start..stop need, in an order in which each needs a stretch; and where in it that begins and
-    ends."""
+def _needed_by(
+    pattern: Pattern, n: int, start: int, stop: int
+) -> tuple[Sequence[int], Callable[[int], tuple[int, int]]]:
+    """Return the items that start..stop need, ordered so that each needs a slice, and the bounds of an item's slice."""
     match pattern:
         case OneToOne():
             return range(start, stop), lambda item: (item - start, item - start + 1)
@@ -80,7 +82,7 @@ def _all_of(pattern: Pattern, n: int, start: int, stop: int) -> tuple[Sequence[i
             return needed, lambda item: (ends[item - start] - base, ends[item - start + 1] - base)
 
 
-def _present(layer: Key, item: int, store: ResultStore) -> Any:
+def _get(layer: Key, item: int, store: ResultStore) -> Any:
     value = store.get(layer, item)
     if value is MISSING:
         raise InputMissing(TaskRange(layer, item, item + 1))

@@ -1,6 +1,6 @@
-"""Layers as a worker knows them: code that is opened once. (`inputs.py` finds what its items need.)
+"""The code of layers as workers hold it: unpickled once. (`inputs` finds what its items need.) For slots and `batches`.
 
-Everything here runs on slot threads: opening a user's function imports her modules.
+Unpickling imports the user's modules, so it runs on slot threads.
 """
 
 from __future__ import annotations
@@ -17,31 +17,34 @@ from howdah.engine.protocol.messages import DefineLayer
 from howdah.engine.serialization.references import REFERENCE_MARKER, UnboundInputs, binding_inputs
 from howdah.engine.serialization.serialize import loads
 
-_MOST_KNOWN, _KNOWN_BYTES = 1000, 1000
+_CACHED_FUNCTIONS, _CACHED_BYTES = 1000, 1000
+"""Functions in the cache, and bytes of their frames, at most."""
 
-_known: dict[bytes, tuple[Callable[..., Any], bool, bool]] = {}
-"""What frames that name a function of a module open to: (function, pass_inputs, is_async). A `submit` is a layer of its
-own, and most are of functions that were there before."""
-_known_lock = threading.Lock()  # for writers
+_cache: dict[bytes, tuple[Callable[..., Any], bool, bool]] = {}
+"""Frame that names a function of a module -> (function, pass_inputs, is_async). Each `submit` is a layer of its own,
+and most repeat an earlier function."""
+
+_cache_lock = threading.Lock()
+"""Held while the cache is written to."""
 
 
-def _is_of_module(fn: Callable[..., Any]) -> bool:
-    """Whether `fn` is what its module has under its name now: a file that was uploaded again has another."""
+def _is_current(fn: Callable[..., Any]) -> bool:
+    """Return whether `fn` is what its module has under its name now: an uploaded file may have replaced it."""
     return type(fn) is FunctionType and getattr(sys.modules.get(fn.__module__), fn.__name__, None) is fn
 
 
 class LayerCode:
-    """One layer's function with what goes to every item. Opened at the first use, on the thread that needs it."""
+    """One layer's function and keyword arguments, unpickled at the first use, on the thread that needs them."""
 
     def __init__(self, layer: DefineLayer, frame: Buffer) -> None:
         self.layer = layer
         self.frame = frame
-        self.fn: Callable[..., Any] = _unopened
+        self.fn: Callable[..., Any] = _not_open
         self.kwargs: Mapping[str, Any] = {}
         self.pass_inputs = True
         self.is_async = False
         self.per_item = False
-        """Whether the function or its keyword arguments refer to inputs, and are opened anew for each item."""
+        """Whether the function or its keyword arguments refer to inputs, and are unpickled for each item."""
         self._opened = False
         self._lock = threading.Lock()
 
@@ -51,23 +54,23 @@ class LayerCode:
             if self._opened:
                 return
             frame = bytes(self.frame)
-            known = _known.get(frame) if len(frame) <= _KNOWN_BYTES else None
-            if known is not None and _is_of_module(known[0]):
-                self.fn, self.pass_inputs, self.is_async = known
+            cached = _cache.get(frame) if len(frame) <= _CACHED_BYTES else None
+            if cached is not None and _is_current(cached[0]):
+                self.fn, self.pass_inputs, self.is_async = cached
             else:
                 self.per_item = REFERENCE_MARKER in frame
                 with binding_inputs(UnboundInputs()):
                     self.fn, self.kwargs, self.pass_inputs = loads(frame)
                 self.is_async = inspect.iscoroutinefunction(self.fn)
-                if not self.kwargs and len(frame) <= _KNOWN_BYTES and _is_of_module(self.fn):
-                    with _known_lock:
-                        if len(_known) >= _MOST_KNOWN:
-                            del _known[next(iter(_known))]  # the oldest; reads are not slowed by an order of use
-                        _known[frame] = self.fn, self.pass_inputs, self.is_async
+                if not self.kwargs and len(frame) <= _CACHED_BYTES and _is_current(self.fn):
+                    with _cache_lock:
+                        if len(_cache) >= _CACHED_FUNCTIONS:
+                            del _cache[next(iter(_cache))]  # the oldest; reads are not slowed by an order of use
+                        _cache[frame] = self.fn, self.pass_inputs, self.is_async
             self._opened = True
 
     def call(self, inputs: list[Any], arguments: Buffer | None) -> Any:
-        """Compute the item that has these inputs. Raises what the function raises."""
+        """Compute the item with these inputs. Raises what the function raises."""
         fn, kwargs = self.fn, self.kwargs
         if arguments is None and not self.per_item:
             args = ()
@@ -82,5 +85,5 @@ class LayerCode:
         return fn(*args, **kwargs)
 
 
-def _unopened(*_: Any, **__: Any) -> Any:
-    raise RuntimeError("the layer's code was not opened")
+def _not_open(*_: Any, **__: Any) -> Any:
+    raise RuntimeError("the layer's code was not unpickled")

@@ -1,9 +1,9 @@
-"""What tasks say: lines on stdout and stderr, and log records from WARNING up, kept per task and bounded.
+"""The output of tasks: lines of stdout and stderr, and log records from WARNING up, stored per task and bounded.
 
-`listen` puts a thin stream in the place of `sys.stdout` and of `sys.stderr` in a worker's process. All that is written
-still goes where it went (a container's logs); what a slot's thread writes is noted under the task that it runs. A task
-that says nothing costs nothing. Lines are kept until newer ones push them out. Called by the worker's process, by its
-slots for tasks that fail, and by `Client.get_worker_logs` and `Client.logs_of`, which run here what they ask for.
+`capture_output` replaces `sys.stdout` and `sys.stderr` of a worker's process by thin streams. All output still goes
+where it went (a container's logs); output of a slot's thread is stored under the task that it runs. A task without
+output costs nothing. Lines are stored until newer ones replace them. Called by the worker's process, by its slots for
+failed tasks, and by `Client.get_worker_logs` and `Client.logs_of`, which run `newest` and `of_task` here.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ import msgspec
 from howdah.engine.execution.task_context import current_task
 from howdah.engine.protocol.events import TaskError
 
-MOST_LINES, MOST_CHARACTERS = 5_000, 1 << 20
-"""That a worker keeps, over all tasks."""
+MAX_LINES, MAX_CHARACTERS = 5_000, 1 << 20
+"""Stored by a worker, over all tasks."""
 
-MOST_OF_TASK = 200
-"""Lines that are kept of one task; of more, the newest."""
+MAX_TASK_LINES = 200
+"""Lines that are stored of one task; of more, the newest."""
 
-LONGEST = 2_000
-"""Characters of a line that are kept."""
+MAX_LINE = 2_000
+"""Characters of a line that are stored."""
 
 SHOWN_LINES, SHOWN_CHARACTERS = 20, 2_000
-"""Of a failed task that travel with its error."""
+"""Lines and characters of a failed task's output that travel with its error."""
 
 Task = tuple[bytes, int]
 
@@ -46,12 +46,12 @@ class LogLine(NamedTuple):
     text: str
     task: Task | None
     name: str
-    """Of the task's layer; "" outside of tasks."""
+    """Name of the task's layer; "" outside of tasks."""
 
 
 @dataclass(slots=True)
-class _Open:
-    """A line that has no end yet, of one thread and stream."""
+class _Unfinished:
+    """A line without an end, of one thread and stream."""
 
     task: Task | None
     name: str
@@ -59,7 +59,7 @@ class _Open:
 
 
 class TaskLogBuffer:
-    """The newest lines of this process, and by task.
+    """The newest lines of this process, all and by task.
 
     >>> lines = TaskLogBuffer()
     >>> lines.write("STDOUT", "one\\ntwo"), [line.text for line in lines.newest(5)]
@@ -69,70 +69,71 @@ class TaskLogBuffer:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._all: deque[LogLine] = deque()
-        self._of: dict[Task, deque[LogLine]] = {}
-        self._open: dict[tuple[int, str], _Open] = {}
+        self.by_task: dict[Task, deque[LogLine]] = {}
+        self.unfinished: dict[tuple[int, str], _Unfinished] = {}
         self._characters = 0
 
     def write(self, stream: str, text: str) -> None:
-        """A piece of text has been written to a stream, by this thread."""
-        task, name = _here()
+        """Store text that this thread has written to a stream."""
+        task, name = _current()
         mine = (threading.get_ident(), stream)
         with self._lock:
-            unfinished = self._open.pop(mine, None)
+            unfinished = self.unfinished.pop(mine, None)
             if unfinished is not None and unfinished.task != task:  # its task has ended without ending its line
-                self._note(stream, stream, unfinished.text, unfinished.task, unfinished.name)
+                self._add(stream, stream, unfinished.text, unfinished.task, unfinished.name)
                 unfinished = None
             *whole, rest = ((unfinished.text if unfinished is not None else "") + text).split("\n")
             for line in whole:
-                self._note(stream, stream, line, task, name)
+                self._add(stream, stream, line, task, name)
             if rest:
-                self._open[mine] = _Open(task, name, rest[-LONGEST:])
+                self.unfinished[mine] = _Unfinished(task, name, rest[-MAX_LINE:])
 
     def record(self, level: str, logger: str, text: str) -> None:
-        """A log record, of this thread."""
+        """Store a log record of this thread."""
         with self._lock:
-            self._note(level, logger, text, *_here())
+            self._add(level, logger, text, *_current())
 
     def newest(self, n: int | None = None) -> list[LogLine]:
-        """The last `n` lines (None: all that are kept), the newest first."""
+        """Return the last `n` lines (None: all), the newest first."""
         with self._lock:
-            found = [*self._all, *self._unfinished()]
+            found = [*self._all, *self._unfinished_lines()]
         found.reverse()
         return found if n is None else found[:n]
 
     def of_task(self, task: Task) -> list[LogLine]:
-        """The task's lines, in order."""
+        """Return the task's lines, in order."""
         with self._lock:
-            return [*self._of.get(task, ()), *[line for line in self._unfinished() if line.task == task]]
+            return [*self.by_task.get(task, ()), *[line for line in self._unfinished_lines() if line.task == task]]
 
-    def _unfinished(self) -> list[LogLine]:
+    def _unfinished_lines(self) -> list[LogLine]:
         now = time.time()
         return [
-            LogLine(now, stream, stream, line.text, line.task, line.name) for (_, stream), line in self._open.items()
+            LogLine(now, stream, stream, line.text, line.task, line.name)
+            for (_, stream), line in self.unfinished.items()
         ]
 
-    def _note(self, level: str, source: str, text: str, task: Task | None, name: str) -> None:
-        line = LogLine(time.time(), level, source, text[:LONGEST], task, name)
+    def _add(self, level: str, source: str, text: str, task: Task | None, name: str) -> None:
+        line = LogLine(time.time(), level, source, text[:MAX_LINE], task, name)
         if task is not None:
-            mine = self._of.setdefault(task, deque(maxlen=MOST_OF_TASK))
+            mine = self.by_task.setdefault(task, deque(maxlen=MAX_TASK_LINES))
             mine.append(line)
         self._all.append(line)
         self._characters += len(line.text)
-        while len(self._all) > MOST_LINES or self._characters > MOST_CHARACTERS:
+        while len(self._all) > MAX_LINES or self._characters > MAX_CHARACTERS:
             self._drop(self._all.popleft())
 
     def _drop(self, oldest: LogLine) -> None:
         self._characters -= len(oldest.text)
         if oldest.task is not None:
-            mine = self._of.get(oldest.task)
+            mine = self.by_task.get(oldest.task)
             if mine and mine[0] is oldest:
                 mine.popleft()
             if not mine:
-                self._of.pop(oldest.task, None)
+                self.by_task.pop(oldest.task, None)
 
 
-def _here() -> tuple[Task | None, str]:
-    """The task that this thread runs."""
+def _current() -> tuple[Task | None, str]:
+    """Return the task that this thread runs, and its layer's name."""
     work: Any = current_task()
     if work is None:
         return None, ""
@@ -140,7 +141,7 @@ def _here() -> tuple[Task | None, str]:
 
 
 class TeeStream:
-    """In the place of `sys.stdout` or `sys.stderr`: writes to it, and notes what was written."""
+    """In the place of `sys.stdout` or `sys.stderr`: writes to it, and stores what was written."""
 
     def __init__(self, below: TextIO, name: str, lines: TaskLogBuffer) -> None:
         self._below, self._name, self._lines = below, name, lines
@@ -159,7 +160,7 @@ class TeeStream:
 
 
 class _Handler(logging.Handler):
-    """Notes log records; what prints them is another's business."""
+    """Stores log records; other handlers print them."""
 
     def __init__(self, lines: TaskLogBuffer) -> None:
         super().__init__(logging.WARNING)
@@ -175,26 +176,26 @@ class _Handler(logging.Handler):
 _lines = TaskLogBuffer()
 
 STARTED = time.time()
-"""When this process began, near enough."""
+"""When this process started, approximately."""
 
 
 def capture_output() -> None:
-    """From here on, note what this process says. Said once by a worker, after it has set up its own logging."""
+    """Store the output of this process from now on. Called once by a worker, after it has set up its own logging."""
     logging.getLogger().addHandler(_Handler(_lines))
     sys.stdout = TeeStream(sys.stdout, "STDOUT", _lines)
     sys.stderr = TeeStream(sys.stderr, "STDERR", _lines)
 
 
 def attach_output(error: TaskError, layer: bytes, item: int) -> TaskError:
-    """A failed task's error with the last lines that it has said; as it is when there were none."""
-    said = _lines.of_task((bytes(layer), item)) if _lines._of or _lines._open else ()
-    if not said:
+    """Return a failed task's error with the task's last lines; unchanged if there are none."""
+    lines = _lines.of_task((bytes(layer), item)) if _lines.by_task or _lines.unfinished else ()
+    if not lines:
         return error
-    return msgspec.structs.replace(error, log_tail=format_lines(said))
+    return msgspec.structs.replace(error, log_tail=format_lines(lines))
 
 
 def format_lines(lines: Sequence[LogLine]) -> str:
-    """The last of these lines, as an error shows them."""
+    """Return the last of these lines, as an error shows them."""
     text = "\n".join(f"{line.level}: {line.text}" if line.level == line.source else _record(line) for line in lines)
     last = text[-SHOWN_CHARACTERS:].splitlines()[-SHOWN_LINES:]
     return "\n".join(last) if len(text.splitlines()) == len(last) else "...\n" + "\n".join(last)
@@ -208,7 +209,7 @@ def _record(line: LogLine) -> str:
 
 
 def newest(n: int | None) -> list[tuple[str, str]]:
-    """(level, text) of the newest lines of this worker, the newest first."""
+    """Return (level, text) of the newest lines of this worker, the newest first."""
     found = []
     for line in _lines.newest(n):
         task = f"{line.name}[{line.task[1]}]: " if line.task is not None else ""
@@ -217,5 +218,5 @@ def newest(n: int | None) -> list[tuple[str, str]]:
 
 
 def of_task(layer: bytes, item: int) -> list[tuple[float, str, str, str]]:
-    """(time, level, source, text) of what the task has said here, in order."""
+    """Return (time, level, source, text) of the task's lines on this worker, in order."""
     return [line[:4] for line in _lines.of_task((layer, item))]

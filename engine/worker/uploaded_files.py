@@ -1,7 +1,7 @@
-"""Files that users upload: kept in a folder of the worker's, and importable.
+"""Files that users upload: stored in a folder of the worker's, and importable. For `worker`.
 
-A module that was imported before from an earlier version is forgotten, so that whoever imports it next gets the new
-one; what tasks already hold of the old one stays theirs.
+A module that was imported from an earlier version is removed from `sys.modules`, so the next import gets the new one;
+objects of the old one that tasks hold stay as they are.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ ARCHIVES = (".zip", ".egg", ".whl")
 
 
 class UploadedFiles:
-    """The uploaded files of one worker. `folder` is made under `parent` when the first comes."""
+    """The uploaded files of one worker. `folder` is made under `parent` for the first file."""
 
     def __init__(self, parent: str) -> None:
         self.folder, self._parent = "", parent
 
     def install(self, names: Sequence[str], frames: Sequence[memoryview]) -> None:
+        """Write the files, and make imports find them."""
         if not self.folder:
             self.folder = scratch.make_folder(self._parent, "files")
             sys.path.insert(0, self.folder)

@@ -1,4 +1,4 @@
-"""A connection for bulk data: blocking, on a thread of its own, straight into memory of the right size.
+"""A connection for bulk data: blocking, on a thread of its own, reading into memory of the right size.
 
 A `BulkConnection` takes over the socket of a `Channel` whose greeting is complete. Messages have the channel's format,
 and file descriptors can follow them where both ends are on one host. Every system call moves as much as it can with the

@@ -1,4 +1,4 @@
-"""Certificates and roles: who a peer is, proved before a byte of it is used.
+"""Certificates and roles: the identity of a peer, proved before a byte of it is used.
 
-For the other folders of `comm` and for clusters that create an authority. Imports nothing else of `comm`.
+For the other folders of `comm`, for processes that load their identity, and for clusters that create an authority.
 """

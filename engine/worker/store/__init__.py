@@ -1,5 +1,5 @@
-"""The results that a worker holds: sizes, memory limits, and files on disk for the oldest.
+"""The results that a worker holds: sizes, memory limits, and files on disk for the least recently used.
 
-For the worker alone. The store counts its bytes exactly, spills the oldest on a thread of its own, and refuses work
-before the container would be killed.
+For the worker's folders alone. The store counts its bytes, moves results to disk on a thread of its own, and delays
+work before the process would exceed its limit.
 """

@@ -161,28 +161,28 @@ def test_in_coroutines_logs_are_awaited(cluster: LocalCluster) -> None:
 
 def test_lines_are_bounded_per_task_and_per_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     lines, task = TaskLogBuffer(), (b"k", 0)
-    monkeypatch.setattr(logs, "_here", lambda: (task, "fn"))
-    for i in range(3 * logs.MOST_LINES):
+    monkeypatch.setattr(logs, "_current", lambda: (task, "fn"))
+    for i in range(3 * logs.MAX_LINES):
         lines.write("STDOUT", f"{i}\n")
-    assert [line.text for line in lines.newest(2)] == [str(3 * logs.MOST_LINES - 1), str(3 * logs.MOST_LINES - 2)]
-    assert len(lines.newest()) == logs.MOST_LINES
-    assert len(lines.of_task(task)) == logs.MOST_OF_TASK
+    assert [line.text for line in lines.newest(2)] == [str(3 * logs.MAX_LINES - 1), str(3 * logs.MAX_LINES - 2)]
+    assert len(lines.newest()) == logs.MAX_LINES
+    assert len(lines.of_task(task)) == logs.MAX_TASK_LINES
     lines.write("STDOUT", "x" * 100_000 + "\n")
-    assert len(lines.newest(1)[0].text) == logs.LONGEST
-    for _ in range(2 * logs.MOST_CHARACTERS // logs.LONGEST):
+    assert len(lines.newest(1)[0].text) == logs.MAX_LINE
+    for _ in range(2 * logs.MAX_CHARACTERS // logs.MAX_LINE):
         lines.write("STDOUT", "x" * 100_000 + "\n")
-    assert sum(len(line.text) for line in lines.newest()) <= logs.MOST_CHARACTERS
+    assert sum(len(line.text) for line in lines.newest()) <= logs.MAX_CHARACTERS
 
 
 def test_of_tasks_whose_lines_are_gone_nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = TaskLogBuffer()
-    for i in range(3 * logs.MOST_LINES):
-        monkeypatch.setattr(logs, "_here", lambda i=i: ((b"k", i), "fn"))
+    for i in range(3 * logs.MAX_LINES):
+        monkeypatch.setattr(logs, "_current", lambda i=i: ((b"k", i), "fn"))
         lines.write("STDOUT", "said")  # the end of the line comes with the thread's next task
-    assert len(lines._of) <= logs.MOST_LINES
-    assert len(lines._open) == 1
+    assert len(lines.by_task) <= logs.MAX_LINES
+    assert len(lines.unfinished) == 1
     assert lines.of_task((b"k", 5)) == []
-    assert [line.text for line in lines.of_task((b"k", 3 * logs.MOST_LINES - 1))] == ["said"]
+    assert [line.text for line in lines.of_task((b"k", 3 * logs.MAX_LINES - 1))] == ["said"]
 
 
 def test_a_worker_of_its_own_says_nothing_about_tasks_elsewhere() -> None:
