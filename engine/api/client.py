@@ -212,6 +212,7 @@ class Client:
         Parameters
         ----------
         fn : the function, or with ``actor=True`` a class.
+        *args : its arguments.
         key : name of the task, which the future has as its `key`. The same key for other work is an InputError while
             the first future lives.
         workers : names, addresses or hosts of the only workers that may run it. It waits for them, also for workers
@@ -269,14 +270,14 @@ class Client:
     ) -> list[Future]:
         """Run ``fn`` on each element of the iterables, as the built-in `map` does. Returns at once.
 
-        All calls are one layer: a hundred thousand cost little more than one. The other parameters are those of
-        `submit`.
+        All calls are one layer: a hundred thousand cost little more than one.
 
         Parameters
         ----------
         fn : the function.
         *iterables : one or more; elements at the same place are the arguments of one call.
         key : one text, to which the number of the element is added, or one for each element.
+        workers, resources, retries, priority, allow_other_workers, pure : as in `submit`, for all calls.
         batch_size : read and send so many elements at a time, for iterables too long to be held at once.
         hosts : one sequence of preferred hosts per element.
         **kwargs : the same for each call.
@@ -363,6 +364,7 @@ class Client:
         Parameters
         ----------
         workers, resources, retries, priority, allow_other_workers, pure, hosts : as in `submit`, for all its calls.
+        **unknown : none; another option raises InputError with similar names.
 
         Returns
         -------
@@ -536,11 +538,11 @@ class Client:
     ) -> Any:
         """Start to compute lazy objects and keep their results on the workers. Returns at once.
 
-        The parameters are those of `compute`.
-
         Parameters
         ----------
         collections : a lazy object, or a list, tuple or set of them.
+        optimize_graph : accepted for dask compatibility; ignored.
+        workers, allow_other_workers, resources, retries, priority : as in `submit`, for all tasks of the graph.
 
         Returns
         -------
@@ -565,13 +567,13 @@ class Client:
     ) -> Any:
         """Compute keys of a graph that is written as a dictionary, as dask's are.
 
-        dask's collections compute on this cluster with ``scheduler=client.get``. The other parameters are those of
-        `submit`, for all tasks of the graph.
+        dask's collections compute on this cluster with ``scheduler=client.get``.
 
         Parameters
         ----------
         dsk : ``{"x": 1, "y": (inc, "x")}``: calls are tuples that begin with a function, keys stand for their values.
         keys : one, or a nest of lists.
+        workers, allow_other_workers, resources, retries, priority : as in `submit`, for all tasks of the graph.
         sync : False returns futures, at once.
         **unused : accepted for dask compatibility; ignored.
 
@@ -596,17 +598,51 @@ class Client:
         return self.gather(found) if sync else found
 
     def started_futures(self, graph: Graph, places: Sequence[tuple[bytes, int]]) -> list[Future]:
-        """Start a graph and return futures of single items; for `howdah.engine.delayed`."""
+        """Start a graph and return futures of single items; for `howdah.engine.delayed`.
+
+        Parameters
+        ----------
+        graph : the layers.
+        places : a layer's key and the item, for each future.
+
+        Returns
+        -------
+        list of Future
+            One per place.
+        """
         return self._graphs.started_futures(self, graph, places)
 
     def compute_graph(
         self, graph: Graph, wanted: Sequence[TaskRange], progress: Progress | None = None
     ) -> list[list[Any]]:
-        """Run a graph and return the values per wanted range; for `howdah.engine.execution.dispatch`."""
+        """Run a graph and return the values per wanted range; for `howdah.engine.execution.dispatch`.
+
+        Parameters
+        ----------
+        graph : the layers.
+        wanted : ranges of items.
+        progress : called with (done, all, layer's name) meanwhile.
+
+        Returns
+        -------
+        list of list
+            The values of each range.
+        """
         return self._graphs.compute_graph(self, graph, wanted, progress)
 
     def persist_graph(self, graph: Graph, wanted: Sequence[TaskRange]) -> list[PersistedLayer]:
-        """Start whole layers and keep their results; for `howdah.engine.execution.dispatch`."""
+        """Start whole layers and keep their results; for `howdah.engine.execution.dispatch`.
+
+        Parameters
+        ----------
+        graph : the layers.
+        wanted : ranges that are whole layers.
+
+        Returns
+        -------
+        list of PersistedLayer
+            One per range; the results are kept while they live.
+        """
         return self._graphs.persist_graph(self, graph, wanted)
 
     # -- information --------------------------------------------------------------------------------------------------
@@ -751,10 +787,12 @@ class Client:
         Parameters
         ----------
         function : one with a parameter ``dask_worker`` gets the worker object; an async one is awaited.
+        *args : its arguments.
         workers : names, addresses or hosts; None is all.
         wait : False returns an empty dictionary without waiting for the calls.
         on_error : "raise" raises the first exception; "return" puts it in place of the result; "ignore" leaves the
             worker out.
+        **kwargs : keyword arguments of the function.
 
         Returns
         -------
@@ -969,6 +1007,7 @@ class Client:
         Parameters
         ----------
         fn : what it raises is lost.
+        *args : its arguments.
 
         Raises
         ------
@@ -978,7 +1017,13 @@ class Client:
 
     @contextlib.contextmanager
     def as_current(self) -> Iterator[Client]:
-        """Make this the default client of collections in a ``with`` block."""
+        """Make this the default client of collections in a ``with`` block.
+
+        Yields
+        ------
+        Client
+            This one.
+        """
         set_default_client(self)
         try:
             yield self

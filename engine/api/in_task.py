@@ -51,7 +51,7 @@ def get_client(address: str | None = None, timeout: float | None = None) -> Clie
 
 @contextlib.contextmanager
 def worker_client(timeout: float | None = None, separate_thread: bool = True) -> Iterator[Client]:
-    """In a task: a client for a ``with`` block, in which the task holds no slot.
+    """Give a task a client for a ``with`` block, in which it holds no slot.
 
     Parameters
     ----------

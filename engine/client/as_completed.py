@@ -70,11 +70,21 @@ class as_completed:  # named as in concurrent.futures
         self.update(futures)
 
     def add(self, future: Future) -> None:
-        """Yield this future too."""
+        """Yield this future too.
+
+        Parameters
+        ----------
+        future : of the same client.
+        """
         self.update([future])
 
     def update(self, futures: Iterable[Future]) -> None:
-        """Yield these futures too."""
+        """Yield these futures too.
+
+        Parameters
+        ----------
+        futures : of the same client.
+        """
         fresh = list(futures)
         self._count += len(fresh)
         if fresh:
@@ -113,15 +123,30 @@ class as_completed:  # named as in concurrent.futures
     # -- what is left -------------------------------------------------------------------------------------------------
 
     def count(self) -> int:
-        """Return the number of futures that were not yielded yet."""
+        """Return the number of futures that were not yielded yet.
+
+        Returns
+        -------
+        int
+        """
         return self._count
 
     def is_empty(self) -> bool:
-        """Return whether all were yielded."""
+        """Return whether all were yielded.
+
+        Returns
+        -------
+        bool
+        """
         return not self._count
 
     def has_ready(self) -> bool:
-        """Return whether one can be yielded without waiting."""
+        """Return whether one can be yielded without waiting.
+
+        Returns
+        -------
+        bool
+        """
         return not self._ended.empty()
 
     def clear(self) -> None:
@@ -146,6 +171,11 @@ class as_completed:  # named as in concurrent.futures
         Parameters
         ----------
         block : wait for at least one, if any is left.
+
+        Returns
+        -------
+        list
+            Futures, or (future, value) pairs.
         """
         batch = [self._next()] if block and self._count else []
         while not self._ended.empty() and self._count > len(batch):
@@ -153,7 +183,13 @@ class as_completed:  # named as in concurrent.futures
         return [self._deliver(future) for future in batch]
 
     def batches(self) -> Iterator[list[Any]]:
-        """Yield lists of what has ended meanwhile, until all were yielded."""
+        """Yield lists of what has ended meanwhile, until all were yielded.
+
+        Yields
+        ------
+        list
+            Futures, or (future, value) pairs.
+        """
         while self._count:
             yield self.next_batch()
 

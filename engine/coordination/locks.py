@@ -65,7 +65,7 @@ class Semaphore(Primitive):
         return self._acquire(seconds(timeout))
 
     def _acquire(self, timeout: float | None) -> Any:
-        return self.wait_or_await(self._acquired(timeout))
+        return self._wait_or_await(self._acquired(timeout))
 
     async def _acquired(self, timeout: float | None) -> bool:
         token = secrets.token_hex(8)
@@ -77,6 +77,11 @@ class Semaphore(Primitive):
 
     def release(self) -> Any:
         """Return the lease that this object took last.
+
+        Returns
+        -------
+        None
+            In an asynchronous client an awaitable.
 
         Raises
         ------
@@ -100,7 +105,13 @@ class Semaphore(Primitive):
         return self._call("value", limit=self.max_leases)
 
     def close(self) -> Any:
-        """Drop it with all its leases; calls that wait for one raise HowdahError."""
+        """Drop it with all its leases; calls that wait for one raise HowdahError.
+
+        Returns
+        -------
+        None
+            In an asynchronous client an awaitable.
+        """
         return self._call("close")
 
     def __enter__(self) -> Any:
@@ -113,13 +124,13 @@ class Semaphore(Primitive):
         self.release()
 
     async def __aenter__(self) -> Any:
-        await self.started(self._acquired(None))
+        await self._started(self._acquired(None))
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self.started(self._request("release", limit=self.max_leases, token=self._pop_token()))
+        await self._started(self._request("release", limit=self.max_leases, token=self._pop_token()))
 
 
 class Lock(Semaphore):
@@ -217,14 +228,26 @@ class Event(Primitive):
         bool
             False if it was not set within `timeout` seconds.
         """
-        return self.wait_or_await(self._succeeds("wait", timeout=seconds(timeout)))
+        return self._wait_or_await(self._succeeds("wait", timeout=seconds(timeout)))
 
     def set(self) -> Any:
-        """Set it: all calls of `wait` return."""
+        """Set it: all calls of `wait` return.
+
+        Returns
+        -------
+        None
+            In an asynchronous client an awaitable.
+        """
         return self._call("set")
 
     def clear(self) -> Any:
-        """Reset it: calls of `wait` from now on wait."""
+        """Reset it: calls of `wait` from now on wait.
+
+        Returns
+        -------
+        None
+            In an asynchronous client an awaitable.
+        """
         return self._call("clear")
 
     def is_set(self) -> Any:

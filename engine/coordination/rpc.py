@@ -1,7 +1,7 @@
 """Calls of coordination primitives, from a client's side: one request, one reply, however long it takes.
 
 What is put may hold futures at any depth: they are sent as references, and arrive as futures of the receiving client.
-Each call is written once, as a coroutine on howdah's loop thread; `Primitive.wait_or_await` blocks for it, or returns
+Each call is written once, as a coroutine on howdah's loop thread; `Primitive._wait_or_await` blocks for it, or returns
 an awaitable in an asynchronous client.
 """
 
@@ -113,9 +113,9 @@ class Primitive:
 
     def _call(self, verb: str, then: Callable[[Any], Any] | None = None, **about: Any) -> Any:
         """Send a request and wait for the reply; in an asynchronous client return an awaitable."""
-        return self.wait_or_await(self._request(verb, then, **about))
+        return self._wait_or_await(self._request(verb, then, **about))
 
-    def wait_or_await(self, work: Coroutine[Any, Any, T], then: Callable[[T], Any] | None = None) -> Any:
+    def _wait_or_await(self, work: Coroutine[Any, Any, T], then: Callable[[T], Any] | None = None) -> Any:
         """Run `work` on the loop, then ``then(its value)`` for the caller.
 
         Returns
@@ -124,11 +124,11 @@ class Primitive:
             The value of `then`, or in an asynchronous client on an event loop an awaitable of it.
         """
         if self.client.asynchronous:
-            return self.started(work, then)
+            return self._started(work, then)
         value = wait_for_reply(self.client, work)
         return value if then is None else then(value)
 
-    def started(self, work: Coroutine[Any, Any, T], then: Callable[[T], Any] | None = None) -> StartedCall[Any]:
+    def _started(self, work: Coroutine[Any, Any, T], then: Callable[[T], Any] | None = None) -> StartedCall[Any]:
         """Run `work` on the loop; an awaitable of ``then(its value)``."""
         return StartedCall(
             asyncio.wrap_future(

@@ -12,7 +12,7 @@ from howdah.errors import bad_value
 class _ValuePrimitive(Primitive):
     def _get_call(self, make: Callable[[list[Any]], Any], **about: Any) -> Any:
         """Send a request whose reply brings values: received on the loop, unpickled where the caller is."""
-        return self.wait_or_await(
+        return self._wait_or_await(
             self._request("get", self._receive_values, **about),
             lambda parts: make([self._load(part) for part in parts]),
         )
@@ -65,6 +65,11 @@ class Queue(_ValuePrimitive):
         value : anything that can be pickled, with futures of this client inside.
         timeout : seconds, or a text as "500 ms"; None is no limit.
 
+        Returns
+        -------
+        None
+            In an asynchronous client an awaitable.
+
         Raises
         ------
         DeadlineExceeded : the queue was full for `timeout` seconds.
@@ -107,7 +112,13 @@ class Queue(_ValuePrimitive):
         return self._call("size", limit=self.maxsize)
 
     def close(self) -> Any:
-        """Drop it and what is in it; calls that wait for it raise HowdahError. Closing twice is fine."""
+        """Drop it and what is in it; calls that wait for it raise HowdahError. Closing twice is fine.
+
+        Returns
+        -------
+        None
+            In an asynchronous client an awaitable.
+        """
         return self._call("close")
 
 
@@ -139,6 +150,11 @@ class Variable(_ValuePrimitive):
         ----------
         value : anything that can be pickled, with futures of this client inside.
         timeout : accepted for dask compatibility; ignored. It never waits.
+
+        Returns
+        -------
+        None
+            In an asynchronous client an awaitable.
         """
         seconds(timeout)
         return self._call("set", **self._encode_value(value))
@@ -162,5 +178,11 @@ class Variable(_ValuePrimitive):
         return self._get_call(lambda values: values[0], timeout=seconds(timeout))
 
     def delete(self) -> Any:
-        """Drop it; calls that wait for its value raise HowdahError. Deleting twice is fine."""
+        """Drop it; calls that wait for its value raise HowdahError. Deleting twice is fine.
+
+        Returns
+        -------
+        None
+            In an asynchronous client an awaitable.
+        """
         return self._call("delete")

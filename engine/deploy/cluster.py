@@ -54,23 +54,71 @@ class Cluster(Protocol):
         return None
 
     def status(self) -> dict[str, Any]:
-        """Return counts of workers and tasks. The keys are the deployer's own."""
+        """Return counts of workers and tasks.
+
+        Returns
+        -------
+        dict
+            The keys are the deployer's own.
+
+        Raises
+        ------
+        NotSupported : the deployer has none.
+        """
         raise NotSupported(f"status: {type(self).__name__} has none of its own; use Client.summary()")
 
     def workers(self) -> Collection[Any]:
-        """Return the live workers, one entry each."""
+        """Return the live workers.
+
+        Returns
+        -------
+        collection
+            One entry each.
+
+        Raises
+        ------
+        NotSupported : the deployer does not list them.
+        """
         raise NotSupported(f"workers: {type(self).__name__} does not list them; use Client.scheduler_info()")
 
     def logs(self) -> dict[str, dict[str, str]]:
-        """Return the output of the cluster's processes: container (or worker) -> file name -> text."""
+        """Return the output of the cluster's processes.
+
+        Returns
+        -------
+        dict
+            Container (or worker) -> file name -> text.
+
+        Raises
+        ------
+        NotSupported : the deployer keeps none.
+        """
         raise NotSupported(f"logs: {type(self).__name__} keeps no log files; use Client.get_worker_logs()")
 
     def scale(self, n: int) -> None:
-        """Request `n` workers. Returns at once; `Client.wait_for_workers` waits for them."""
+        """Request workers. Returns at once; `Client.wait_for_workers` waits for them.
+
+        Parameters
+        ----------
+        n : number of workers.
+
+        Raises
+        ------
+        NotSupported : the number is fixed.
+        """
         raise NotSupported(f"scale: the workers of {type(self).__name__} were fixed when it was started")
 
     def adapt(self, minimum: int = 0, maximum: int | None = None) -> None:
-        """Let the number of workers follow the work, between `minimum` and `maximum`."""
+        """Let the number of workers follow the work.
+
+        Parameters
+        ----------
+        minimum, maximum : bounds of the number; None is no bound.
+
+        Raises
+        ------
+        NotSupported : the deployer cannot.
+        """
         raise NotSupported(f"adapt: {type(self).__name__} does not follow the load by itself; call scale(n)")
 
     def close(self) -> None:

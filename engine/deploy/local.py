@@ -1,7 +1,7 @@
-"""A cluster on this machine: the scheduler on a thread of this process, workers as processes, Unix sockets between.
+"""`LocalCluster`: the scheduler on a thread of this process, workers as processes of this machine, over Unix sockets.
 
-Everything of it lives in one private folder (0700) in the temporary directory, and is gone with it: workers leave when
-this process ends, in whatever way, and a folder whose process is gone is removed when the next cluster starts.
+For users. All its files are in one private folder (0700) in the temporary directory. Workers end when this process
+ends, however it ends, and a folder whose process is gone is removed when the next cluster starts.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from howdah.engine.comm.connection.event_loop import loop_thread
 from howdah.engine.deploy.cluster import Cluster
 from howdah.engine.graph.annotations import parse_bytes, parse_resources
 from howdah.engine.scheduler.server.server import Server
+from howdah.engine.scheduler.server.status_page import StatusServer
 from howdah.engine.worker.exits import CRASH_SECONDS, GAVE_UP, MAX_CRASHES, exit_reason
 from howdah.errors import DeadlineExceeded, HowdahError, bad_value
 
@@ -39,25 +40,29 @@ log = logging.getLogger(__name__)
 
 PREFIX = "howdah-local-"
 GRACE = 5.0
-"""Seconds that a worker which gets SIGTERM has to save what it holds."""
+"""Seconds that a worker has after SIGTERM to save its results."""
 
 
 class LocalCluster(Cluster):
-    """Workers on this machine.
+    """A cluster of worker processes on this machine.
+
+    The constructor returns while workers are still starting; work that is submitted meanwhile waits for them. Each has
+    a supervisor (`howdah.engine.worker.process.supervisor`), which restarts it when it dies.
 
     Parameters
     ----------
     n_workers : worker processes; the default is one per core.
     threads_per_worker : tasks that each runs at once.
     memory_limit : bytes (or text, as "2GiB") per worker; default: this machine's memory divided among them.
-    resources : amounts of what tasks may ask for that each worker has, as ``{"gpu": 1}``.
-    name : what people see.
+    resources : amounts that each worker has and tasks may require, as ``{"gpu": 1}``.
+    name : shown to users.
     local_directory : where the folder of sockets is made; default: the temporary directory.
     status_port : of the status page on 127.0.0.1; 0 is any, None is no page.
     lease : seconds for which a client that lost its connection keeps its work.
 
-    Workers start while the constructor has returned already; work that is submitted meanwhile waits for them. Each has
-    a supervisor (`howdah.engine.worker.process.supervisor`), which starts it again when it dies.
+    Raises
+    ------
+    InputError : a value is not valid.
 
     Examples
     --------
@@ -92,6 +97,7 @@ class LocalCluster(Cluster):
         self.resources = parse_resources("resources", resources or {})
         self._guard = threading.RLock()
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._leaving: dict[str, subprocess.Popen[bytes]] = {}
         self._supervisor_sockets: dict[str, socket.socket] = {}
         self._crashes: list[float] = []
         self._next = 0
@@ -115,8 +121,6 @@ class LocalCluster(Cluster):
         server = Server(None, self.name, lease=lease, worker_lease=5.0)
         server.open(f"unix://{self.directory}/scheduler")
         if status_port is not None:
-            from howdah.engine.scheduler.server.status_page import StatusServer
-
             self._page = StatusServer(server.queries, server.metrics)
             self.status_url = self._page.open("127.0.0.1", status_port)
         return server
@@ -124,14 +128,24 @@ class LocalCluster(Cluster):
     # -- workers --------------------------------------------------------------------------------------------------
 
     def scale(self, n: int) -> None:
-        """Have `n` workers: start what is missing, ask the youngest of what is too many to go."""
+        """Start or retire workers until there are `n`. The youngest retire first; they save their results.
+
+        Parameters
+        ----------
+        n : number of workers.
+
+        Raises
+        ------
+        InputError : `n` is negative.
+        HowdahError : the cluster is closed, or its workers die as soon as they start.
+        """
         if n < 0:
             raise bad_value("n", n, "give a number from 0 on")
         with self._guard:
             self._check_open()
             surplus = list(self._processes)[n:]
             for worker in surplus:
-                self._begin_retirement(worker)
+                self._leaving[worker] = self._processes.pop(worker)
             missing = n - len(self._processes)
             for _ in range(missing):
                 self._start()
@@ -173,7 +187,7 @@ class LocalCluster(Cluster):
             self._thread.loop.add_reader(line, self._on_supervisor_message, name, line)
 
     def _on_supervisor_message(self, name: str, line: socket.socket) -> None:
-        """A worker's supervisor says that the worker has died, and why. On the loop's thread."""
+        """Report the death of a worker, which its supervisor sent. On the loop's thread."""
         with contextlib.suppress(BlockingIOError, ConnectionResetError):
             data = line.recv(1 << 16)
             if not data:
@@ -186,16 +200,8 @@ class LocalCluster(Cluster):
                 if not self._closed:
                     log.warning("worker %s: %s; it is started again", name, ended["ended"])
 
-    def _begin_retirement(self, name: str) -> subprocess.Popen[bytes]:
-        self._leaving[name] = process = self._processes.pop(name)
-        return process
-
-    @property
-    def _leaving(self) -> dict[str, subprocess.Popen[bytes]]:
-        return self.__dict__.setdefault("_left", {})  # type: ignore[no-any-return]
-
     def _on_supervisor_exit(self, name: str, process: subprocess.Popen[bytes], pidfd: int) -> None:
-        """A worker's supervisor has ended, and the worker with it. On the loop's thread."""
+        """Handle the exit of a worker's supervisor, with which the worker ended. On the loop's thread."""
         self._thread.loop.remove_reader(pidfd)
         os.close(pidfd)
         code = process.wait()
@@ -224,7 +230,7 @@ class LocalCluster(Cluster):
             return
         self.failure = (
             f"workers die as soon as they are started; the last one: {reason} within {CRASH_SECONDS:.0f} s. Their "
-            f"words are on standard error"
+            f"output is on standard error"
         )
         if not self._processes:
             asyncio.ensure_future(self._server.close(self.failure))  # noqa: RUF006  # the server is kept by self
@@ -232,7 +238,18 @@ class LocalCluster(Cluster):
     # -- life -----------------------------------------------------------------------------------------------------
 
     def wait_for_workers(self, n: int | None = None, timeout: float = 30.0) -> None:
-        """Return when `n` workers (default: all that were asked for) are there. Raises DeadlineExceeded."""
+        """Return when workers are connected.
+
+        Parameters
+        ----------
+        n : how many; None is all that were requested.
+        timeout : seconds.
+
+        Raises
+        ------
+        DeadlineExceeded : the message has the number of those that are connected.
+        HowdahError : workers die as soon as they start.
+        """
         wanted = len(self._processes) if n is None else n
         deadline = time.monotonic() + timeout
         pause = threading.Event()
@@ -246,21 +263,47 @@ class LocalCluster(Cluster):
             pause.wait(0.01)
 
     def workers(self) -> dict[str, Any]:
-        """The workers that are connected, by name."""
+        """Return the connected workers.
 
-        async def asked() -> dict[str, Any]:
+        Returns
+        -------
+        dict
+            By name: host, slots, memory, address.
+        """
+
+        async def queried() -> dict[str, Any]:
             found: dict[str, Any] = msgspec.to_builtins(self._server.queries.workers())
             return found
 
-        return self._thread.call(asked())
+        return self._thread.call(queried())
 
     @property
     def dashboard_link(self) -> str:
-        """The status page's URL; '' when none was asked for."""
+        """The status page's URL; "" without one."""
         return self.status_url
 
+    def status(self) -> dict[str, Any]:
+        """Return counts of workers, tasks, layers and clients.
+
+        Returns
+        -------
+        dict
+            The fields of the scheduler's `SchedulerStatus`.
+        """
+
+        async def queried() -> dict[str, Any]:
+            found: dict[str, Any] = msgspec.to_builtins(self._server.queries.status())
+            return found
+
+        return self._thread.call(queried())
+
     def close(self, timeout: float = 5.0) -> None:
-        """End the workers and the scheduler, and remove the folder. Closing twice is fine."""
+        """End the workers and the scheduler, and remove the folder. Closing twice is fine.
+
+        Parameters
+        ----------
+        timeout : seconds for workers to end; then they are killed.
+        """
         with self._guard:
             if self._closed:
                 return
@@ -273,7 +316,7 @@ class LocalCluster(Cluster):
         deadline = time.monotonic() + timeout
         for line in lines:
             with contextlib.suppress(OSError):
-                line.shutdown(socket.SHUT_RDWR)  # a supervisor whose worker has not heard the scheduler sees this
+                line.shutdown(socket.SHUT_RDWR)  # ends supervisors whose worker is not connected
         for process in processes:
             try:
                 process.wait(max(0.05, deadline - time.monotonic()))
@@ -329,7 +372,7 @@ def _close_all() -> None:
 
 
 def _import_path() -> list[str]:
-    """What this process imports from: workers must find the user's modules where she does."""
+    """Return the folders that this process imports from, so that workers find the user's modules."""
     paths = [os.path.abspath(path) if path else os.getcwd() for path in sys.path]
     known = set(os.environ.get("PYTHONPATH", "").split(os.pathsep))
     own = [sys.prefix, sys.base_prefix]
@@ -349,7 +392,7 @@ def _bytes_of(limit: int | str | None, workers: int) -> int:
 
 
 def _started(pid: int) -> str:
-    """When the process was started, in clock ticks since boot: tells it from another one with the same number."""
+    """Return when a process was started, in clock ticks since boot, which tells apart reused process ids."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
     except OSError:

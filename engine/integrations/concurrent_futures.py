@@ -1,8 +1,8 @@
 """`Executor`: a cluster behind the interface of `concurrent.futures`.
 
 For programs that take an executor, and for people who know one. Its futures are `concurrent.futures.Future` objects,
-so `wait`, `as_completed`, `asyncio.wrap_future` and callbacks work as they are documented there; where a documented
-promise needs the cluster's word (whether a call has begun), the worker that has the call is asked.
+so `wait`, `as_completed`, `asyncio.wrap_future` and callbacks work as they are documented there. Whether a call has
+started is requested from the worker that has it.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ OPTIONS = ("workers", "resources", "retries", "priority", "allow_other_workers",
 """Of `Client.submit`, that an executor takes for all its calls."""
 
 FETCH_BATCH = 1000
-"""Results of a `map` that are fetched in one go, as far as they are there."""
+"""Results of a `map` that are fetched together, as far as they are ready."""
 
 
 class BrokenCluster(HowdahError, concurrent.futures.BrokenExecutor):
-    """The executor's cluster is lost, or its client closed: calls that had not ended never will, none are taken."""
+    """The executor's cluster is lost, or its client closed: pending calls never end, and no new ones are accepted."""
 
 
 class ExecutorFuture(concurrent.futures.Future[Any]):
-    """A call's future. Its value is fetched when it is asked for, and stays on the cluster until then."""
+    """A call's future. Its value stays on the cluster until `result` fetches it."""
 
     def __init__(self, of: Future) -> None:
         super().__init__()
@@ -48,10 +48,10 @@ class ExecutorFuture(concurrent.futures.Future[Any]):
         self._fetching = threading.Lock()
 
     def result(self, timeout: float | None = None) -> Any:
-        """The value. Raises what the call raised, TimeoutError after `timeout` seconds, CancelledError."""
+        """Wait for the call and return its value. Raises what it raised, TimeoutError or CancelledError."""
         of = self.task
-        if not self.done() and of is not None:  # without a trip over the thread for callbacks
-            with contextlib.suppress(HowdahError):  # the cluster is lost, or the time is over: said below
+        if not self.done() and of is not None:  # not through the thread for callbacks, which costs a switch
+            with contextlib.suppress(HowdahError):  # the cluster is lost, or the time is over: raised below
                 of.client.waiter.wait([of.range], timeout)
                 self.settle()
             timeout = 0 if timeout is not None else None
@@ -67,18 +67,18 @@ class ExecutorFuture(concurrent.futures.Future[Any]):
             self._result, self.task = value, None
 
     def cancel(self) -> bool:
-        """Cancel the call if it has not begun; whether it is cancelled now."""
+        """Cancel the call if it has not started; whether it is cancelled now."""
         of = self.task
-        if not self.done() and of is not None and _ask(of, "cancel"):
+        if not self.done() and of is not None and _request_blocking(of, "cancel"):
             self.mark_cancelled()
         return self.cancelled()
 
     def running(self) -> bool:
-        """Whether the call is being executed: its worker has it and nothing before it."""
+        """Return whether the call is being executed: its worker has it and nothing before it."""
         of = self.task
-        return not self.done() and of is not None and _ask(of, "running")
+        return not self.done() and of is not None and _request_blocking(of, "running")
 
-    # -- what became of the call --------------------------------------------------------------------------------------
+    # -- the end of the call ------------------------------------------------------------------------------------------
 
     def mark_cancelled(self) -> None:
         with self._condition:
@@ -88,7 +88,7 @@ class ExecutorFuture(concurrent.futures.Future[Any]):
             self.set_running_or_notify_cancel()
 
     def settle(self) -> None:
-        """The call has ended, as its howdah future knows."""
+        """Take over the state of the howdah future, which has ended."""
         of = self.task
         if of is None or self.done():
             return
@@ -114,11 +114,11 @@ class Executor(concurrent.futures.Executor):
     Parameters
     ----------
     max_workers : worker processes of the local cluster that the executor starts; only where there is no client.
-    client : whose cluster it uses; default: the current one, else a local cluster of its own, which ends at
-        `shutdown`.
-    initializer, initargs : not possible on a cluster whose workers others use too: raises NotSupported.
+    client : whose cluster it uses; None is the default client, or a local cluster of its own, which ends at `shutdown`.
+    initializer, initargs : raise NotSupported: the workers of a cluster are shared.
     workers, resources, retries, priority, allow_other_workers, pure, hosts : as in `Client.submit`, for every call.
         Unlike there, calls are not `pure` by default.
+    **unknown : none; another option raises InputError with similar names.
 
     Raises
     ------
@@ -175,17 +175,28 @@ class Executor(concurrent.futures.Executor):
         self._closed = False
         self._on_loss = _weakly(self)
         self._client.when_lost.add(self._on_loss)
-        self._call_back(int)  # calls may end while the program does, when Python (3.12) starts no threads any more
+        self._call_back(
+            int
+        )  # a call may end while the interpreter exits, when Python (3.12) starts no threads any more
         _open.add(self)
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> concurrent.futures.Future[Any]:
         """Schedule ``fn(*args, **kwargs)``.
 
+        Parameters
+        ----------
+        fn : the function.
+        *args, **kwargs : its arguments.
+
+        Returns
+        -------
+        concurrent.futures.Future
+
         Raises
         ------
         RuntimeError : after `shutdown`.
         BrokenCluster : the cluster is lost; it is a `BrokenExecutor`.
-        Unpicklable : the function or an argument cannot travel.
+        Unpicklable : the function or an argument cannot be sent.
         """
         with self._guard:
             self._check_open()
@@ -201,14 +212,26 @@ class Executor(concurrent.futures.Executor):
         chunksize: int = 1,
         buffersize: int | None = None,
     ) -> Iterator[Any]:
-        """As `map`, with the calls made at once and their results in order.
+        """Make a call per element at once, and iterate over their results in order.
 
         Parameters
         ----------
+        fn : the function.
+        *iterables : elements at the same place are the arguments of one call.
         timeout : seconds from this call on, after which the iterator raises TimeoutError.
-        chunksize : no effect: howdah batches by the time that calls take.
-        buffersize : so many calls are made ahead of the result that was taken last; the iterables are read as far as
-            that, and may be endless. (In the standard library since Python 3.14.)
+        chunksize : without effect: howdah batches calls by the time that they take.
+        buffersize : number of calls that are made ahead of the result that was taken last; the iterables are read no
+            further, and may be infinite. (In the standard library since Python 3.14.)
+
+        Returns
+        -------
+        iterator
+
+        Raises
+        ------
+        RuntimeError : after `shutdown`.
+        BrokenCluster : the cluster is lost.
+        ValueError, TypeError : `chunksize` or `buffersize` is not valid.
         """
         end = None if timeout is None else time.monotonic() + timeout
         if chunksize < 1:
@@ -229,12 +252,12 @@ class Executor(concurrent.futures.Executor):
         return _results(futures, end)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Take no calls any more.
+        """Accept no further calls.
 
         Parameters
         ----------
         wait : return when all calls have ended.
-        cancel_futures : cancel those that have not begun.
+        cancel_futures : cancel those that have not started.
         """
         with self._guard:
             self._closed = True
@@ -258,16 +281,16 @@ class Executor(concurrent.futures.Executor):
         self._end()
 
     def _end(self) -> None:
-        """Close the client that is the executor's own; values that somebody may still ask for are fetched before."""
+        """Close the executor's own client, after fetching values that may still be requested."""
         for future in list(self._unfetched):
-            with contextlib.suppress(BaseException):  # whoever asks for the value is told
+            with contextlib.suppress(BaseException):  # `result` raises it
                 future.result(0)
         self._client.close()
 
     def __del__(self) -> None:
-        """Nobody can give it calls any more. Those that it has keep it alive until they have ended (`_watch`)."""
+        """Shut down. Pending calls keep the executor alive until they have ended (`_watch`)."""
         if "_on_loss" not in self.__dict__:
-            return  # its making failed
+            return  # `__init__` raised
         self._client.when_lost.discard(self._on_loss)
         if self._own and not self._closed:
             self.shutdown(wait=False)
@@ -279,13 +302,13 @@ class Executor(concurrent.futures.Executor):
         if fault is not None:
             raise _broken(fault)
 
-    # -- news of calls ------------------------------------------------------------------------------------------------
+    # -- the ends of calls --------------------------------------------------------------------------------------------
 
     def _watch(self, made: list[Future]) -> list[ExecutorFuture]:
-        """The futures that users get for these."""
+        """Return the futures that users receive for these."""
         futures = [ExecutorFuture(of) for of in made]
         self._pending.update(futures)
-        layers: dict[int, list[ExecutorFuture]] = {}  # lists of their own: `map` takes the one that it gets apart
+        layers: dict[int, list[ExecutorFuture]] = {}  # lists of their own, since `map` empties the one that it receives
         for of, future in zip(made, futures):
             layers.setdefault(id(of.results), []).append(future)
         for part in layers.values():
@@ -293,7 +316,7 @@ class Executor(concurrent.futures.Executor):
         return futures
 
     def _listen(self, futures: list[ExecutorFuture]) -> None:
-        """Hear of the end of each of these, which are of one layer. On the loop's thread."""
+        """Settle each of these, which are of one layer, when it ends. On the loop's thread."""
         waiting = {future.task.item: future for future in futures if future.task is not None}
         first = futures[0].task
         if first is None:
@@ -318,7 +341,7 @@ class Executor(concurrent.futures.Executor):
             self._on_loss_of_cluster(self._client.connection.error)
 
     def _call_back(self, fn: Callable[..., object], *args: Any) -> None:
-        """Call `fn` on the thread for users' callbacks, or on one of its own when that has ended."""
+        """Call `fn` on the client's thread for callbacks, or on a new one when that has ended."""
         try:
             self._client.call_back(fn, *args)
         except RuntimeError:
@@ -348,7 +371,7 @@ class Executor(concurrent.futures.Executor):
 
 
 def _weakly(executor: Executor) -> Callable[[HowdahError], object]:
-    """What a client calls when it is lost, which keeps no executor alive."""
+    """Return a callback for the loss of the client, which does not keep the executor alive."""
     of = weakref.ref(executor)
 
     def lost(fault: HowdahError) -> None:
@@ -372,7 +395,7 @@ def _one_for_one(
     ahead: deque[concurrent.futures.Future[Any]],
     end: float | None,
 ) -> Iterator[Any]:
-    """The values in order; for each that is taken another call is made, while the executor is there."""
+    """Yield the values in order; for each that is taken make another call, while the executor exists."""
     try:
         while ahead:
             executor = of()
@@ -387,7 +410,7 @@ def _one_for_one(
 
 
 def _results(futures: list[ExecutorFuture], end: float | None) -> Iterator[Any]:
-    """The values in order. What was not asked for when the iterator ends is cancelled."""
+    """Yield the values in order. The rest is cancelled when the iterator is closed."""
     futures.reverse()
     try:
         while futures:
@@ -405,7 +428,7 @@ def _results(futures: list[ExecutorFuture], end: float | None) -> Iterator[Any]:
 
 
 def _fetch(futures: list[ExecutorFuture]) -> None:
-    """Fetch the values of those at the end of the list that are there, in one go."""
+    """Fetch the values of those at the end of the list that are ready, together."""
     if futures[-1].task is None:
         return
     there: list[ExecutorFuture] = []
@@ -419,27 +442,27 @@ def _fetch(futures: list[ExecutorFuture]) -> None:
             future.set_fetched(value)
 
 
-async def _asked(of: Future, verb: str) -> bool:
-    question = CoordinationCall(0, "task", "", verb, ranges=(of.span,))
-    answer: list[Any] = await of.client.connection.request(question, None)
+async def _request(of: Future, verb: str) -> bool:
+    request = CoordinationCall(0, "task", "", verb, ranges=(of.span,))
+    answer: list[Any] = await of.client.connection.request(request, None)
     return bool(answer[1])
 
 
-def _ask(of: Future, verb: str) -> bool:
-    """The scheduler's word; False when it is lost."""
+def _request_blocking(of: Future, verb: str) -> bool:
+    """Request "cancel" or "running" of the call; False when the cluster is lost."""
     if of.client.connection.error is not None or of.done():
         return False
-    return of.client.loop_thread.call(_asked(of, verb))
+    return of.client.loop_thread.call(_request(of, verb))
 
 
 def _cancel_all(client: ClusterClient, futures: list[ExecutorFuture]) -> None:
-    """Cancel those that have not begun; all questions travel together."""
+    """Cancel those that have not started, with one batch of requests."""
     asked = [(future, of) for future in futures if not future.done() and (of := future.task) is not None]
     if client.connection.error is not None:
         return
 
     async def ask() -> list[bool]:
-        return await asyncio.gather(*(_asked(of, "cancel") for _, of in asked))
+        return await asyncio.gather(*(_request(of, "cancel") for _, of in asked))
 
     for (future, _), cancelled in zip(asked, client.loop_thread.call(ask())):
         if cancelled:
@@ -450,10 +473,10 @@ _open: weakref.WeakSet[Executor] = weakref.WeakSet()
 
 
 def _finish() -> None:
-    """As those of the standard library do, executors finish their calls before the program ends."""
+    """Finish all calls before the interpreter exits, as the standard library's executors do."""
     for executor in list(_open):
         executor.shutdown()
 
 
 # As the standard library's executors do it: before any pool is shut, and before `atexit` ends clients and clusters.
-threading._register_atexit(_finish)  # type: ignore[attr-defined]
+threading._register_atexit(_finish)  # type: ignore[attr-defined]  # as concurrent.futures does

@@ -1,7 +1,7 @@
 """joblib on a cluster, and what is built on joblib (scikit-learn): ``with joblib.parallel_config("howdah"): ...``.
 
-Needs joblib, which howdah itself does not; `joblib_hook` makes it known. Large arrays and frames among the arguments
-are sent once per `Parallel` call: every task gets the same one, arrays read-only, as joblib's own processes do.
+Needs joblib, which howdah itself does not; `joblib_hook` registers it. Large arrays and frames among the arguments are
+sent once per `Parallel` call: all tasks share one, arrays read-only, as with joblib's own processes.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from howdah.engine.integrations.concurrent_futures import Executor
 from howdah.errors import DeadlineExceeded, bad_value
 
 LARGE = 1 << 20
-"""Bytes from which on an argument is sent once (joblib's own line for `max_nbytes`)."""
+"""Bytes from which on an argument is sent once (joblib's own default of `max_nbytes`)."""
 
 SHARED = frozenset({"numpy", "pandas", "polars", "pyarrow", "scipy"})
-"""Whose arrays, frames and matrices are."""
+"""Packages whose arrays, frames and matrices are sent once."""
 
 WORKERS_SECONDS = 10.0
 """How long the number of jobs waits for workers that are still starting."""
@@ -41,11 +41,11 @@ class HowdahBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mis
 
     Parameters
     ----------
-    client : whose cluster is used; default: the current one, in a task the worker's.
+    client : whose cluster is used; None is the default one, in a task the worker's.
     nesting_level : joblib's own.
     **options : of `Client.submit`, for every batch (`retries`, `priority`, ...).
 
-    A `Parallel` inside of a task runs on the same cluster; the task gives its slot away while it waits.
+    A `Parallel` inside of a task runs on the same cluster; another task gets its slot while it waits.
     """
 
     default_n_jobs = -1
@@ -66,7 +66,7 @@ class HowdahBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mis
     def client(self) -> Any:
         return current_client(self._given)
 
-    # -- joblib's questions -------------------------------------------------------------------------------------------
+    # -- number of jobs -----------------------------------------------------------------------------------------------
 
     def effective_n_jobs(self, n_jobs: int | None) -> int:
         """`n_jobs` as asked for; -1: the slots of all workers, -2: all but one, ..."""
@@ -78,7 +78,7 @@ class HowdahBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mis
 
     def _slots(self) -> int:
         client = self.client
-        with contextlib.suppress(DeadlineExceeded):  # with fewer, then
+        with contextlib.suppress(DeadlineExceeded):  # then with those that are there
             if isinstance(client.cluster, LocalCluster):
                 client.cluster.wait_for_workers(timeout=WORKERS_SECONDS)
             else:
@@ -129,7 +129,7 @@ class HowdahBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mis
 
     @contextlib.contextmanager
     def retrieval_context(self) -> Iterator[None]:
-        """A task that waits for its own tasks gives its slot to them."""
+        """Release the slot of a task while it waits for its own tasks."""
         with slot_released():
             yield
 
@@ -145,7 +145,7 @@ class HowdahBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mis
 
 
 class _Shared:
-    """An argument that was sent once: a future on its way, the value where it arrives."""
+    """An argument that was sent once: a future here, its value in the task."""
 
     def __init__(self, value: Any) -> None:
         self.value = value
@@ -154,12 +154,12 @@ class _Shared:
         value = self.value
         if type(value).__module__ == "numpy" and hasattr(value, "setflags"):
             value = value.view()
-            value.setflags(write=False)  # other tasks have it too
+            value.setflags(write=False)  # tasks share it
         return value
 
 
 def run_batch(tasks: Sequence[Task], nested: tuple[Any, int | None]) -> list[Any]:
-    """joblib's batch of calls, as one task."""
+    """Run a batch of joblib's calls: the function of its tasks."""
     backend, n_jobs = nested
     with parallel_config(backend=backend, n_jobs=n_jobs):
         return [

@@ -1,4 +1,4 @@
-"""joblib learns the name "howdah": at once where it is loaded, else when it is; it is never loaded for that.
+"""Register the joblib backend "howdah": now if joblib is loaded, else when it is. joblib is never loaded for that.
 
 Called by `import howdah`; so `joblib.parallel_config("howdah")` works in any order of imports.
 """
@@ -14,7 +14,7 @@ MODULE = "joblib.parallel"
 
 
 def register() -> None:
-    """What joblib calls when the name is used for the first time."""
+    """Register the backend. joblib calls it at the first use of the name."""
     from joblib import register_parallel_backend
 
     from howdah.engine.integrations.joblib_backend import HowdahBackend
@@ -23,7 +23,7 @@ def register() -> None:
 
 
 def install() -> None:
-    """Tell joblib, now or when it is loaded."""
+    """Make joblib call `register` at the first use of the name, now or when it is loaded."""
     loaded = sys.modules.get(MODULE)
     if loaded is not None and hasattr(loaded, "EXTERNAL_BACKENDS"):
         loaded.EXTERNAL_BACKENDS["howdah"] = register
@@ -32,7 +32,7 @@ def install() -> None:
 
 
 class _Finder:
-    """Sees joblib being loaded, once, and goes."""
+    """Import hook that waits for `joblib.parallel`, and removes itself then."""
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         if name != MODULE:
