@@ -22,16 +22,6 @@ BANNED = re.compile(
 )
 
 ALLOWED: dict[str, int] = {
-    "engine/api/in_task.py": 4,
-    "engine/api/repr.py": 1,
-    "engine/client/as_completed.py": 2,
-    "engine/client/async_bridge.py": 3,
-    "engine/client/cluster_client.py": 1,
-    "engine/client/connection.py": 7,
-    "engine/client/encoding.py": 1,
-    "engine/client/fetch.py": 1,
-    "engine/client/future_registry.py": 2,
-    "engine/client/layer_results.py": 1,
     "engine/comm/connection/channel.py": 1,
     "engine/comm/connection/raw_stream.py": 1,
     "engine/comm/connection/session.py": 1,
@@ -43,11 +33,9 @@ ALLOWED: dict[str, int] = {
     "engine/comm/data/record_layer.py": 1,
     "engine/comm/data/shared_memory.py": 6,
     "engine/comm/data/transfer.py": 2,
-    "engine/deploy/local.py": 3,
     "engine/frame/compute.py": 1,
     "engine/frame/sources.py": 1,
     "engine/graph/graph.py": 1,
-    "engine/integrations/concurrent_futures.py": 6,
     "engine/plan/lowering.py": 2,
     "engine/plan/node.py": 2,
     "engine/protocol/events.py": 8,

@@ -32,7 +32,7 @@ class ClusterClient(Protocol):
 
     @property
     def connection(self) -> SchedulerConnection:
-        """The session with the scheduler. Its `error` says why it is lost."""
+        """The session with the scheduler. Its `error` is the reason of its loss."""
 
     @property
     def waiter(self) -> Waiter:

@@ -1,6 +1,6 @@
 """`Executor`: a cluster behind the interface of `concurrent.futures`.
 
-For programs that take an executor, and for people who know one. Its futures are `concurrent.futures.Future` objects,
+For programs that take an executor, and for users who know one. Its futures are `concurrent.futures.Future` objects,
 so `wait`, `as_completed`, `asyncio.wrap_future` and callbacks work as they are documented there. Whether a call has
 started is requested from the worker that has it.
 """
