@@ -168,7 +168,7 @@ def _values(found: list[list[Any]], scheduler: Any, progress: Any) -> dict[int, 
 
 def _shown(progress: Any) -> Any:
     if progress is True:
-        from howdah.engine.client.progress import ProgressBar
+        from howdah.engine.client.progress import ProgressBar  # not before it is used: it imports tornado
 
         return ProgressBar()
     return nullcontext(progress or None)

@@ -132,11 +132,11 @@ def visualize(
     return made
 
 
-def _calls(wanted: Sequence[Any]) -> list[Box]:
+def _calls(targets: Sequence[Any]) -> list[Box]:
     """Return a box for each call; none when there are too many."""
     numbers: dict[int, int] = {}
     boxes: list[Box] = []
-    stack = list(reversed(wanted))
+    stack = list(reversed(targets))
     while stack:
         call = stack[-1]
         if id(call) in numbers:
@@ -159,13 +159,13 @@ def _calls(wanted: Sequence[Any]) -> list[Box]:
     return boxes
 
 
-def _layers(wanted: Sequence[Any]) -> list[Box]:
-    graph, _ = lower(wanted)
+def _layers(targets: Sequence[Any]) -> list[Box]:
+    graph, _ = lower(targets)
     numbers: dict[bytes, int] = {}
     boxes: list[Box] = []
-    for held in graph.persisted.values():
-        numbers[held.layer] = len(boxes)
-        boxes.append(Box(f"persisted x {held.n:,}", [], True))
+    for persisted in graph.persisted.values():
+        numbers[persisted.layer] = len(boxes)
+        boxes.append(Box(f"persisted x {persisted.n:,}", [], True))
     for key, layer in graph.layers.items():
         numbers[key] = len(boxes)
         needs = list(dict.fromkeys(numbers[dep.layer] for dep in layer.deps))

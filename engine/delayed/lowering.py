@@ -32,7 +32,7 @@ from howdah.engine.graph.adapters import KeywordCall, StarCall
 from howdah.engine.graph.annotations import Annotations
 from howdah.engine.graph.graph import Graph, PersistedLayer
 from howdah.engine.graph.inputs import Input, rebuilt
-from howdah.engine.protocol.layers import Dependency, KToOne, Layer, OneToOne, Pattern, Window
+from howdah.engine.protocol.layers import Dependency, Free, KToOne, Layer, OneToOne, Pattern, Window
 
 BARE, ALL, LIST, MIXED = "bare", "all", "list", "mixed"
 """Where the inputs of a call stand: nowhere; the first argument or all of them; in one list; anywhere else."""
@@ -247,8 +247,6 @@ def _pattern(flat: list[int], lengths: list[int], n: int, n_source: int) -> Patt
 def _free(flat: list[int], lengths: list[int]) -> Pattern:
     from array import array
     from itertools import accumulate
-
-    from howdah.engine.protocol.layers import Free
 
     return Free(array("I", [0, *accumulate(lengths)]).tobytes(), array("I", flat).tobytes())
 

@@ -134,11 +134,11 @@ def _resolve(scheduler: Scheduler) -> tuple[GraphClient | None, int | None]:
 def for_cluster(client: GraphClient, graph: Graph, targets: Sequence[TaskRange]) -> Graph:
     """Return the needed layers, chains fused, with the values of results that are persisted elsewhere."""
     culled = graph.cull(targets)
-    foreign = [held for held in culled.persisted.values() if getattr(held.results, "client", None) is not client]
+    foreign = [p for p in culled.persisted.values() if getattr(p.results, "client", None) is not client]
     if foreign:
-        layers = {held.layer: literal_layer(held) for held in foreign}
+        layers = {p.layer: literal_layer(p) for p in foreign}
         culled.layers = {**layers, **culled.layers}
-        culled.persisted = {key: held for key, held in culled.persisted.items() if key not in layers}
+        culled.persisted = {key: p for key, p in culled.persisted.items() if key not in layers}
     annotations = active_annotations()
     if annotations is not None:
         culled.layers = {key: _annotated(layer, annotations) for key, layer in culled.layers.items()}

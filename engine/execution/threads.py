@@ -92,10 +92,10 @@ class _Computation:
         self.ready: list[tuple[_LayerProgress, int]] = []
         self.done = self.total = 0
         self.name = ""
-        for key, held in graph.persisted.items():
-            part = self.parts[key] = _LayerProgress(None, held.n)
-            part.values = list(values_of(held))
-            part.missing, part.todo, part.uses = [0] * held.n, 0, [1] * held.n
+        for key, persisted in graph.persisted.items():
+            part = self.parts[key] = _LayerProgress(None, persisted.n)
+            part.values = list(values_of(persisted))
+            part.missing, part.todo, part.uses = [0] * part.n, 0, [1] * part.n
         for key, layer in graph.layers.items():
             part = self.parts[key] = _LayerProgress(layer, layer.n)
             for dep in layer.deps:

@@ -35,8 +35,8 @@ def merge(
 
 def _with_named_levels(frame: FrameState, on: Any, side_on: Any) -> FrameState:
     """Return the frame with index levels that are named as keys made columns, as pandas does."""
-    wanted = on if on is not None else side_on
-    labels = [wanted] if isinstance(wanted, str) else list(wanted or [])
+    keys = on if on is not None else side_on
+    labels = [keys] if isinstance(keys, str) else list(keys or [])
     levels = {level.label for level in frame.index}
     if any(label in levels and label not in frame.labels() for label in labels):
         return frame.reset_index()

@@ -71,7 +71,7 @@ class Graph:
     def add(self, layer: Layer) -> Key:
         """Check the layer, give it its key if it has none, and add it. Returns the key.
 
-        A layer that is there already is not added twice. Its dependencies must have been added (or be `held`), so
+        A layer that is there already is not added twice. Its dependencies must have been added (or be `persisted`), so
         a cycle cannot be written.
 
         Raises
@@ -98,8 +98,8 @@ class Graph:
         """Return the number of items of a layer; None if it is neither in the graph nor persisted."""
         if key in self.layers:
             return self.layers[key].n
-        held = self.persisted.get(key)
-        return None if held is None else held.n
+        persisted = self.persisted.get(key)
+        return None if persisted is None else persisted.n
 
     def full_range(self, key: Key) -> TaskRange:
         """Return the range of all items of a layer."""
@@ -131,15 +131,15 @@ class Graph:
                     stack.extend([dep.layer for dep in self.layers[key].deps])
         culled = Graph()
         culled.layers = {k: layer for k, layer in self.layers.items() if k in needed and k not in self.persisted}
-        culled.persisted = {k: held for k, held in self.persisted.items() if k in needed}
+        culled.persisted = {k: layer for k, layer in self.persisted.items() if k in needed}
         return culled
 
     def _check(self, span: TaskRange) -> None:
         n = self.length(span.layer)
         if n is None:
-            raise InputError(f"wanted: layer {span.layer.hex()} is not in the graph")
+            raise InputError(f"targets: layer {span.layer.hex()} is not in the graph")
         if not 0 <= span.start <= span.stop <= n:
-            raise InputError(f"wanted: items {span.start} to {span.stop} of layer {span.layer.hex()}, which has {n}")
+            raise InputError(f"targets: items {span.start} to {span.stop} of layer {span.layer.hex()}, which has {n}")
 
     def __len__(self) -> int:
         return len(self.layers)
