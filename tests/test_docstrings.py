@@ -27,12 +27,7 @@ RETURNED = (Account, Drawing, DataFrameGroupBy, DatetimeAccessor, Index, Scalar,
 NOT_CONSTRUCTED = {*RETURNED, howdah.DataFrame, howdah.Delayed, howdah.Future, howdah.Series}
 """Classes whose constructor is not for users."""
 
-EXCEPTIONS: frozenset[str] = frozenset(
-    {
-        "Specification.replace",
-        "YarnCluster",
-    }
-)
+EXCEPTIONS: frozenset[str] = frozenset({"Specification.replace", "YarnCluster"})
 """Names that do not pass yet. May only shrink."""
 
 NOT_IMPERATIVE = frozenset(
