@@ -57,7 +57,7 @@ def test_a_large_table_is_a_task_per_split_and_a_tree(df: Any) -> None:
         assert df.npartitions == 3
 
 
-def test_says_what_runs_as_pandas(df: Any) -> None:
+def test_parts_that_run_as_pandas_are_listed(df: Any) -> None:
     assert "runs as pandas" not in df.assign(n=df.name.str.len()).explain()
     text = df.assign(n=df.name.str.title()).explain()
     assert "runs as pandas on each partition:\n  name.str.title()" in text
@@ -68,12 +68,12 @@ def sized(frame: pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
-def test_says_which_dtypes_the_data_decides(df: Any) -> None:
+def test_dtypes_that_the_data_decides_are_listed(df: Any) -> None:
     days = df.groupby("day", as_index=False).agg(n=("price", "count"))
     text = df.merge(days, on="day", how="left").explain()
     assert "n.astype('int64'): float64 if any n.isna(), otherwise int64" in text
 
 
-def test_says_which_side_of_a_join_is_sent(df: Any) -> None:
+def test_the_side_of_a_join_that_is_sent_is_named(df: Any) -> None:
     days = df.groupby("day", as_index=False).agg(n=("price", "count"))
     assert "inner join on day, right side to every task" in df.merge(days, on="day").explain()

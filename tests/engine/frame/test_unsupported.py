@@ -38,7 +38,7 @@ UNKNOWN: dict[str, Write] = {
 
 
 @pytest.mark.parametrize("name", UNKNOWN)
-def test_an_unknown_column_is_told_where_it_is_written_with_near_names(
+def test_an_unknown_column_is_refused_where_it_is_written_with_similar_names(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def never(*args: Any, **kwargs: Any) -> Any:
@@ -85,7 +85,7 @@ NOT_THERE: dict[str, tuple[Write, str]] = {
 
 
 @pytest.mark.parametrize("name", NOT_THERE)
-def test_what_pandas_has_and_howdah_has_not_says_what_to_use(name: str) -> None:
+def test_names_that_only_pandas_has_raise_with_an_alternative(name: str) -> None:
     write, instead = NOT_THERE[name]
     with pytest.raises(NotSupported, match=instead):
         write(hd.from_pandas(FRAME))
@@ -114,7 +114,7 @@ def test_truth_of_a_series_is_refused_with_the_operators() -> None:
         df[(df.year > 1995) and (df.revenue > 1)]
 
 
-def test_an_assigned_attribute_says_how_to_make_a_column() -> None:
+def test_an_assigned_attribute_raises_with_the_way_to_make_a_column() -> None:
     df = hd.from_pandas(FRAME)
     with pytest.raises(SchemaError, match=r'df\["half"\] = '):
         df.half = df.revenue / 2

@@ -22,7 +22,7 @@ from howdah.engine.graph.adapters import KeywordCall, StarCall, call_method, cal
     ],
     ids=lambda value: getattr(value, "__name__", type(value).__name__),
 )
-def test_they_call_as_they_say_after_a_pickle_too(function: Any, args: tuple[Any, ...], result: Any) -> None:
+def test_calls_before_and_after_a_pickle(function: Any, args: tuple[Any, ...], result: Any) -> None:
     assert function(*args) == result
     assert pickle.loads(pickle.dumps(function))(*args) == result
 

@@ -86,7 +86,7 @@ def test_what_a_worker_offers_is_in_scheduler_info(client: Client) -> None:
     assert offered == [{"gpu": 1.0, "licence": 3.0}] * 2
 
 
-def test_a_resource_that_nobody_has_is_warned_of_and_the_work_can_be_cancelled(client: Client) -> None:
+def test_a_resource_without_a_worker_gives_a_warning_and_the_work_can_be_cancelled(client: Client) -> None:
     said = threading.Event()
     found: list[str] = []
 
@@ -124,7 +124,7 @@ def test_workers_restricts_and_allow_other_workers_makes_it_a_preference(client:
     assert prefers.result(20) in workers
 
 
-def test_scatter_and_actors_go_where_they_are_told_to(client: Client) -> None:
+def test_scatter_and_actors_use_the_named_workers(client: Client) -> None:
     for name in client.scheduler_info()["workers"]:
         data = client.scatter([f"{name}-{i}" for i in range(5)], workers=[name])
         hd.wait(data, timeout=20)

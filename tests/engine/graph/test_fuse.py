@@ -35,7 +35,7 @@ def test_fusion_keeps_results_and_keys() -> None:
     )
 
 
-def test_what_somebody_else_needs_is_not_fused_away() -> None:
+def test_layers_with_other_dependents_are_not_fused_away() -> None:
     graph = Graph()
     a = graph.add(numbers(2))
     b = graph.add(Layer("b", double, 2, deps=on(a)))
