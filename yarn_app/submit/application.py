@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from howdah.backoff import delays
 from howdah.errors import ApplicationFailed, DeadlineExceeded, HadoopNotFound, HowdahError, PathMissing
 from howdah.yarn_app.protocol import kv_keys
 from howdah.yarn_app.protocol.status import ApplicationResult, FinalStatus, MasterStatus, decode
@@ -39,6 +40,7 @@ YARN_RESTART_SECONDS = 180.0
 KILLED_CODE = 137
 _POLL = 0.2
 _WATCH_POLL = 0.4
+_MAX_RETRY_WAIT = 1.0
 
 
 @dataclass(slots=True)
@@ -111,13 +113,14 @@ class Application:
     def _retry_report(self) -> ApplicationReport:
         """Return the report, of a YARN that may just be restarted."""
         deadline = time.monotonic() + YARN_RESTART_SECONDS
+        waits = delays(_POLL, _MAX_RETRY_WAIT)
         while True:
             try:
                 return self.report()
             except (HadoopNotFound, DeadlineExceeded):
                 if time.monotonic() > deadline:
                     raise
-                time.sleep(_POLL)
+                time.sleep(next(waits))
 
     def master(self) -> ApplicationMaster:
         """Return the connection to the application master, which must have registered.
