@@ -19,7 +19,7 @@ def submit(server: Any, n: int) -> None:
 
 
 def call(number: int, verb: str, item: int) -> CoordinationCall:
-    return CoordinationCall(number, "task", "", verb, spans=(TaskRange(KEY, item, item + 1),))
+    return CoordinationCall(number, "task", "", verb, ranges=(TaskRange(KEY, item, item + 1),))
 
 
 def test_a_task_that_waits_is_cancelled_at_once(server: Any) -> None:
