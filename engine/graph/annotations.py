@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from typing import Any, NamedTuple, TypedDict, Unpack
 
+from howdah.engine.protocol.layers import MEMORY
 from howdah.errors import InputError, bad_value, near
 
 
@@ -31,8 +32,6 @@ class TaskOptions(TypedDict, total=False):
 NAMES = tuple(TaskOptions.__annotations__)
 """The names of all annotations."""
 
-MEMORY = "memory"
-"""The resource of which every worker has as much as its memory limit, by default."""
 
 
 class Annotations(NamedTuple):

@@ -155,8 +155,10 @@ class WorkerJoined(Record, frozen=True):
 
 
 class WorkerLeft(Record, frozen=True):
-    """The worker has gone. `reason` is for logs and errors: exit code or signal, peak memory, YARN's message. `clean`: on
-    request."""
+    """The worker has gone. `reason`, for logs and errors: exit code or signal, peak memory, YARN's message.
+
+    `clean`: it left on request.
+    """
 
     worker: str
     reason: str = ""

@@ -14,6 +14,9 @@ from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 
+MEMORY = "memory"
+"""The resource of which every worker has as many bytes as its memory limit, by default."""
+
 Key: TypeAlias = bytes
 """16 bytes: the content hash of a layer (`howdah.engine.graph.keys`)."""
 

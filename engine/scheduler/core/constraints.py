@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
-from howdah.engine.graph.annotations import MEMORY
+from howdah.engine.protocol.layers import MEMORY
 
 if TYPE_CHECKING:
     from howdah.engine.protocol.events import LayerSpec, WorkerInfo
