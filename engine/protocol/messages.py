@@ -1,7 +1,7 @@
-"""Every message on the wire, typed. What an end may say depends on its proved role: one union per direction.
+"""Every message on the wire, typed. What an end may send depends on its proved role: one union per direction.
 
-Messages are msgspec structs, packed as msgpack arrays; payload (functions, arguments, results) travels beside them as
-opaque frames, whose number the batch says. `Hello` and its answers are maps, so that every version can read them.
+Messages are msgspec structs, packed as msgpack arrays. Payload (functions, arguments, results) travels beside them as
+opaque frames; each message says which. `Hello` and its answers are maps, so that every version can read them.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ from howdah.engine.protocol.events import BatchDone, BatchReturned, InputsMissin
 from howdah.engine.protocol.layers import Dependency, Key, TaskRange
 from howdah.version import VERSION
 
-PROTOCOL = 1
+PROTOCOL = 2
+"""Version of the messages. Ends with different versions refuse each other, and journals of another one."""
 
 
 def python_version() -> str:
+    """Return this Python's version, as 3.11.7."""
     return "{}.{}.{}".format(*sys.version_info[:3])
 
 
@@ -26,10 +28,10 @@ def python_version() -> str:
 
 
 class Hello(msgspec.Struct, tag="hello"):
-    """The first message of every connection, by who connects.
+    """The first message of every connection, from the end that connects.
 
-    `purpose`: "client", "worker", "owner" (to a scheduler), "data" (to a worker), "join" (asks for a certificate).
-    `session` and `received` name an earlier session to go on with, and the last batch that came through.
+    `purpose`: "client", "worker", "owner" (to a scheduler), "data" (to a worker), "join" (requests a certificate).
+    `session` and `received`: an earlier session to resume, and the last batch that arrived of it.
     """
 
     purpose: str
@@ -42,13 +44,13 @@ class Hello(msgspec.Struct, tag="hello"):
     lease: float = 0.0
     host: str = ""
     worker: str = ""
-    """For a client of tasks: the worker that they run on, with which it ends."""
+    """For a client of tasks: the worker that runs them; the client ends with it."""
     accepts_aead: bool = False
-    """For data: whether results may come sealed (`seal`)."""
+    """For data: whether results may be encrypted by `comm.data.encryption` instead of TLS."""
 
 
 class Welcome(msgspec.Struct, tag="welcome"):
-    """`resumed` says whether the earlier session goes on; `app` is the cluster's name."""
+    """The answer to `Hello`. `resumed`: whether the earlier session goes on; `app`: the cluster's name."""
 
     session: str
     app: str = ""
@@ -58,14 +60,14 @@ class Welcome(msgspec.Struct, tag="welcome"):
 
 
 class Refused(msgspec.Struct, tag="refused"):
-    """kind: "versions", "role", "gone"."""
+    """The answer to a `Hello` that is refused. kind: "versions", "role", "gone"."""
 
     kind: str
     message: str
 
 
 class JoinRequest(msgspec.Struct, tag="join"):
-    """A worker's signed request for a certificate (research 3.5, step 7). `csr` is DER."""
+    """A worker's signed request for a certificate (`comm.connection.enrollment`). `csr` is DER."""
 
     container: str
     nonce: bytes
@@ -74,6 +76,8 @@ class JoinRequest(msgspec.Struct, tag="join"):
 
 
 class JoinGranted(msgspec.Struct, tag="granted"):
+    """The requested certificate, PEM."""
+
     certificate: bytes
 
 
@@ -88,7 +92,10 @@ class Message(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
 
 
 class Submit(Message, frozen=True):
-    """Three frames a layer: its code, the offsets of its items' arguments (u64), the arguments."""
+    """A graph to compute. Three frames a layer: its code, the offsets of its items' arguments (u64), the arguments.
+
+    `requested`: the results that the client will hold until it releases them.
+    """
 
     layers: tuple[LayerSpec, ...]
     requested: tuple[TaskRange, ...]
@@ -103,22 +110,26 @@ class AppendArguments(Message, frozen=True):
 
 
 class ReleaseResults(Message, frozen=True):
+    """The client does not need these results any more."""
+
     ranges: tuple[TaskRange, ...]
 
 
 class FetchFailed(Message, frozen=True):
-    """These results could not be had from `holder`, which does not have them or is gone."""
+    """These results could not be fetched from `holder`, which does not have them or is gone."""
 
     holder: str
     ranges: tuple[TaskRange, ...]
 
 
 class CancelTasks(Message, frozen=True):
+    """Stop computing these."""
+
     ranges: tuple[TaskRange, ...]
 
 
 class Query(Message, frozen=True):
-    """A question with a JSON-like answer; `what` is a key of the server's table of questions."""
+    """A request for information, answered by a `Response`; `query` is a key of the server's table of queries."""
 
     id: int
     query: str
@@ -126,15 +137,15 @@ class Query(Message, frozen=True):
 
 
 class WhoHas(Message, frozen=True):
-    """Asks for the holders of these tasks; answered as `Response` of [[start, stop, worker or None], ...] per span."""
+    """A request for the holders of results; the `Response` is [[start, stop, worker or None], ...] per range."""
 
     id: int
     ranges: tuple[TaskRange, ...]
 
 
 class CoordinationCall(Message, frozen=True):
-    """A call of a coordination primitive (`PrimitiveCall` in `engine/scheduler`); `id` 0 wants no answer, else it
-    is an `Response` of [outcome, value], which may be long in coming."""
+    """A call of a coordination primitive (`PrimitiveCall` in `engine/scheduler`); `id` 0 gets no answer, else
+    the `Response` is [outcome, value], perhaps much later."""
 
     id: int
     kind: str
@@ -163,42 +174,48 @@ ClientMessage: TypeAlias = (
 
 
 class WorkerAddresses(Message, frozen=True):
-    """Where results are fetched from, by worker name. Always sent before a `Done` that needs it."""
+    """The addresses of data servers, by worker name. Always sent before a `TasksDone` that needs one."""
 
     by_name: dict[str, str]
 
 
 class TasksDone(Message, frozen=True):
-    """With two frames when small results come along: lengths per item (u32, NOT_INLINE for none) and pickles."""
+    """These results are on `holder`. Two frames for inline results: lengths per item (u32, or NOT_INLINE), pickles."""
 
     range: TaskRange
     holder: str
 
 
 class TasksErred(Message, frozen=True):
+    """These tasks have failed with `error`, raised by the tasks of `cause`."""
+
     range: TaskRange
     error: TaskError
     cause: TaskRange
 
 
 class TasksUnschedulable(Message, frozen=True):
-    """These wait for a worker that could run them, and there is none."""
+    """These wait because no worker may run them; `reason` is for people."""
 
     range: TaskRange
     reason: str
 
 
 class ResultsLost(Message, frozen=True):
+    """The holders of these results are gone; they are computed again."""
+
     range: TaskRange
 
 
 class WorkerGone(Message, frozen=True):
-    """The worker whose data server this is was given up: whoever is fetching from it stops waiting."""
+    """The worker with the data server at `address` was given up: fetches from it end."""
 
     address: str
 
 
 class Response(Message, frozen=True):
+    """The answer to the request `id`."""
+
     id: int
     value: Any = None
     error: str = ""
@@ -212,7 +229,7 @@ SchedulerToClient: TypeAlias = (
 
 
 class DefineLayer(Message, frozen=True):
-    """One frame: the layer's code. Sent once, before the first run of the layer. `dep_ns`: items of each dependency."""
+    """One frame: the layer's code. Sent once, before the layer's first batch. `dep_ns`: items of each dependency."""
 
     key: Key
     name: str
@@ -223,10 +240,10 @@ class DefineLayer(Message, frozen=True):
 
 
 class RunBatch(Message, frozen=True):
-    """Two frames: offsets and arguments of the span's items; both empty where items have none.
+    """Run the items of `range`. Two frames: offsets and arguments of the items; both empty where items have none.
 
-    `inline`: a client waits for these, so small results come with the report. `sources`: what to fetch, from
-    which worker, at which address. `after`: runs (with attempts) of this worker that are to end first.
+    `inline`: a client waits for these, so small results travel with the report. `sources`: inputs to fetch, each with
+    its worker and address. `depends_on`: batches (with attempts) of this worker that must end first.
     """
 
     batch: int
@@ -238,38 +255,44 @@ class RunBatch(Message, frozen=True):
 
 
 class Recall(Message, frozen=True):
+    """Return the items of a batch that have not started; answered by `BatchCut`."""
+
     batch: int
     attempt: int
 
 
 class FreeResults(Message, frozen=True):
+    """Drop these results and copies."""
+
     ranges: list[TaskRange]
 
 
 class ForgetLayers(Message, frozen=True):
+    """Drop the code of these layers."""
+
     keys: tuple[Key, ...]
 
 
 class CopyResults(Message, frozen=True):
-    """Fetch copies of these and keep them; answered by `Copied`. What, from which worker, at which address."""
+    """Fetch copies of results and store them; answered by `ResultsCopied`. Each: range, worker, address."""
 
     sources: tuple[tuple[TaskRange, str, str], ...]
 
 
 class InstallFiles(Message, frozen=True):
-    """One frame each: files that users have uploaded, to be found by imports from now on."""
+    """Files that users have uploaded, one frame each; imports find them from now on."""
 
     names: tuple[str, ...]
 
 
 RESTART = "restart"
-"""The reason of a `Leave` after which the worker's process starts anew."""
+"""The reason of a `Leave` after which the worker's process is started again."""
 
 
 class Leave(Message, frozen=True):
-    """Finish nothing more and go: the cluster ends, or this worker was asked to go.
+    """Leave: the cluster ends, or this worker is to go.
 
-    `grace`: seconds in which it may first finish what it runs, and others take over what it alone holds.
+    `grace`: seconds in which it may finish its batches first, and peers copy the results that it alone holds.
     """
 
     reason: str = ""
@@ -290,42 +313,46 @@ class RegisterWorker(Message, frozen=True):
     holdings: tuple[tuple[TaskRange, tuple[int, ...]], ...] = ()
     running: tuple[tuple[int, int], ...] = ()
     ranges: tuple[TaskRange, ...] = ()
-    """Of each of `running`, which items."""
+    """The items of each of `running`."""
     inputs: tuple[tuple[TaskRange, ...], ...] = ()
-    """Of each of `running`, what it was to fetch, which may still be on its way."""
+    """The inputs that each of `running` has to fetch, which may still be in flight."""
     died: str = ""
-    """Why the process before this one ended, of the same name."""
+    """Why the process before this one, of the same name, ended."""
 
 
 class BatchFinished(Message, frozen=True):
-    """With two frames when small results come along, as in `Done`."""
+    """A batch has ended. With two frames for inline results, as in `TasksDone`."""
 
     report: BatchDone
 
 
 class BatchBlocked(Message, frozen=True):
+    """A batch returns because inputs are missing."""
+
     report: InputsMissing
 
 
 class BatchCut(Message, frozen=True):
+    """The end of a batch returns: its items have not started."""
+
     report: BatchReturned
 
 
 class ResultsCopied(Message, frozen=True):
-    """These were asked for by `Copy` and are here now; those are `missing`: they could not be had."""
+    """The outcome of `CopyResults`: `ranges` are here now, `missing` could not be fetched."""
 
     ranges: tuple[TaskRange, ...]
     missing: tuple[TaskRange, ...] = ()
 
 
 class SlotCount(Message, frozen=True):
-    """So many tasks can run at once now: one that waits for others has left its slot, or has come back."""
+    """The number of tasks that can run at once has changed: a waiting task has released its slot, or has one again."""
 
     slots: int
 
 
 class Health(Message, frozen=True):
-    """What the worker's process uses; sent with the heartbeat when it changed. Bytes."""
+    """The memory of the worker's process and of its results, in bytes; sent with the heartbeat when it changed."""
 
     rss: int
     managed: int
@@ -333,8 +360,8 @@ class Health(Message, frozen=True):
 
 
 class Draining(Message, frozen=True):
-    """This worker goes within `grace` seconds: no more work for it, and others are to take what it alone holds. It is
-    told to `Leave` when there is nothing left to save."""
+    """This worker leaves within `grace` seconds: it must get no more batches, and peers must copy the results that it
+    alone holds. It gets `Leave` when nothing is left to save."""
 
     reason: str
     grace: float
@@ -348,7 +375,7 @@ WorkerMessage: TypeAlias = (
 
 
 class Fetch(Message, frozen=True):
-    """Asks for these items. `share`: the asker can map shared memory; `press`: it can open lz4."""
+    """A request for these items. `share`: the sender can map shared memory; `lz4`: it can decompress lz4."""
 
     ranges: tuple[TaskRange, ...]
     share: bool = False
@@ -356,12 +383,12 @@ class Fetch(Message, frozen=True):
 
 
 class Fetched(Message, frozen=True):
-    """A piece of the answer to `Fetch`, in the order asked; `more` says that another piece follows.
+    """A chunk of the answer to `Fetch`, in the requested order; `more`: another chunk follows.
 
     The frames are the pickles of all items, then the buffers of all. `parts`: frames per item: 0 missing, else a pickle
-    and its buffers. `errors`: by position in `parts`, why an item that is there cannot travel. `shared`: by position,
+    and its buffers. `errors`: by position in `parts`, why an item cannot be pickled. `shared`: by position,
     the sizes of the buffers of an item that are in shared memory; one file descriptor for each of these comes after the
-    frames, in the same order. `pressed`: frames that are lz4, with their real sizes.
+    frames, in the same order. `compressed`: frames that are lz4, with their original sizes.
     """
 
     parts: tuple[int, ...]
@@ -374,7 +401,7 @@ class Fetched(Message, frozen=True):
 DataMessage: TypeAlias = Fetch | Fetched
 
 NOT_INLINE = 0xFFFFFFFF
-"""The length of a result that did not come along."""
+"""The length of a result that is not inline."""
 
 INLINE_BYTES = 8 * 1024
-"""A result up to this size comes along with the report."""
+"""Bytes up to which a result is inline: it travels with the report."""

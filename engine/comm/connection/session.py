@@ -35,7 +35,7 @@ ACK_BYTES = 1 << 20
 """Batches or bytes after which an acknowledgement is sent at once, not with the next heartbeat."""
 
 
-class _Head(msgspec.Struct, array_like=True, gc=False):
+class _BatchHeader(msgspec.Struct, array_like=True, gc=False):
     """The first frame of a batch. `number` 0: no messages, and nothing to acknowledge."""
 
     number: int
@@ -55,7 +55,7 @@ def _ignore(message: Any, frames: Sequence[Buffer]) -> None:
 def decoder_of(messages: Any) -> msgspec.msgpack.Decoder[Any]:
     """Return a decoder for batches whose messages are of the union `messages`; it refuses all others."""
     head = msgspec.defstruct(
-        "Head",
+        "BatchHeader",
         [("number", int), ("acknowledged", int), ("frames", list[int]), ("messages", list[messages])],
         array_like=True,
         gc=False,
@@ -174,7 +174,7 @@ class Session(Generic[In]):
             if self._queue:
                 self._send_queue()
             elif self._unacked_batches:
-                self._write([_encoder.encode(_Head(0, self.acknowledgeable(), [], []))])
+                self._write([_encoder.encode(_BatchHeader(0, self.acknowledgeable(), [], []))])
 
     def _send_queue(self) -> None:
         self._number += 1
@@ -187,7 +187,7 @@ class Session(Generic[In]):
             messages.append(message)
             counts.append(len(frames))
             batch += frames
-        batch[0] = _encoder.encode(_Head(self._number, self.acknowledgeable(), counts, messages))
+        batch[0] = _encoder.encode(_BatchHeader(self._number, self.acknowledgeable(), counts, messages))
         self._unacknowledged.append(_SentBatch(self._number, batch, messages, counts))
         self._write(batch)
 
@@ -200,7 +200,7 @@ class Session(Generic[In]):
             self.channel.close()
         elif now - self._last_sent >= every:
             with self.lock:
-                self._write([_encoder.encode(_Head(0, self.acknowledgeable(), [], []))])
+                self._write([_encoder.encode(_BatchHeader(0, self.acknowledgeable(), [], []))])
 
     async def run(self, channel: Channel, peer_received: int) -> None:
         """Exchange messages over `channel` until it ends. `peer_received`: the last batch that the peer has."""

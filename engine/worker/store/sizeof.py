@@ -64,7 +64,7 @@ def _blocks(value: Any, depth: int) -> Iterator[tuple[int, int]]:
     elif module == "pyarrow":
         yield from _of_arrow(value)
     elif module == "pandas" and hasattr(value, "_mgr"):
-        for column in value._mgr.arrays:
+        for column in value._mgr.arrays:  # noqa: SLF001  # pandas has no public access to its blocks
             yield from _blocks(column, depth)
         yield from _blocks(value.index, depth)
     elif type(value).__name__ == "RangeIndex":

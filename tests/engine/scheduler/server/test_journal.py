@@ -88,7 +88,7 @@ def test_damage_inside_is_refused(tmp_path: Path) -> None:
 def test_other_versions_and_other_files_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "journal"
     written(path)
-    path.write_bytes(path.read_bytes().replace(b"protocol 1 ", b"protocol 9 ", 1))
+    path.write_bytes(path.read_bytes().replace(b"protocol 2 ", b"protocol 9 ", 1))
     with pytest.raises(
         HowdahError, match=r"written by another version \(format 2, protocol 9, .*move the journal away"
     ):

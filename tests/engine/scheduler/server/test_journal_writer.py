@@ -54,7 +54,7 @@ def test_a_full_disk_does_not_stop_the_cluster_and_a_restart_says_why_it_cannot_
 def test_another_versions_journal_is_refused_with_a_remedy(processes: Callable[..., Any]) -> None:
     cluster = processes(0)
     cluster.kill()
-    cluster.journal.write_bytes(cluster.journal.read_bytes().replace(b"protocol 1 ", b"protocol 2 ", 1))
+    cluster.journal.write_bytes(cluster.journal.read_bytes().replace(b"protocol 2 ", b"protocol 3 ", 1))
     cluster.begin(wait=False)
     assert cluster.scheduler.wait(30) == 4
     cluster.scheduler = None
