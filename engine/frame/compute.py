@@ -24,6 +24,6 @@ def to_pandas(state: FrameState, computed: ComputedTable) -> Any:
 
 
 def persist(state: FrameState, scheduler: Any = None) -> FrameState:
-    """The same frame, computed and kept where it was computed, while somebody refers to it."""
+    """The same frame, computed and kept where it was computed while it is referenced."""
     kept: Relation = persist_plan(state.plan(index=not state.is_range), scheduler)
     return state.over(relations.Number(kept) if state.is_range else kept)

@@ -79,7 +79,7 @@ def read_table(url: Any, format: str, columns: Sequence[str] | None = None, **op
     Returns
     -------
     DataFrame
-        Its index is 0, 1, 2, ... unless the reader knows another.
+        Its index is 0, 1, 2, ... unless the reader gives another.
 
     Raises
     ------

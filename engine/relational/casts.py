@@ -13,15 +13,15 @@ from howdah.engine.relational.dtypes import DType, is_text
 from howdah.errors import NotSupported, SchemaError
 
 
-def astype(source: Column, wanted: Any) -> Column:
+def astype(source: Column, target_dtype: Any) -> Column:
     """`source` as another dtype, with pandas' conversions and pandas' errors."""
     import numpy as np
     import pandas as pd
 
     try:
-        target = pd.api.types.pandas_dtype(wanted)
+        target = pd.api.types.pandas_dtype(target_dtype)
     except TypeError as error:
-        raise SchemaError(f"{source}.astype({wanted!r}): {error}") from None
+        raise SchemaError(f"{source}.astype({target_dtype!r}): {error}") from None
     have = source.dtype
     if target == np.dtype(object) and have.pandas != "object":
         raise NotSupported(f"{source}.astype(object): object columns of {have} are not supported yet: keep {have}")
@@ -30,7 +30,7 @@ def astype(source: Column, wanted: Any) -> Column:
     elif isinstance(target, (np.dtype, pd.DatetimeTZDtype)):
         name = str(target)
     else:
-        raise NotSupported(f"{source}.astype({wanted!r}): only numpy's dtypes and str are supported yet")
+        raise NotSupported(f"{source}.astype({target_dtype!r}): only numpy's dtypes and str are supported yet")
     if name == have.pandas:
         return source
     if have.kind == "datetime" and name == "str":
@@ -67,7 +67,7 @@ def _native_cast(have: DType, name: str) -> DType | None:
 def widen_if_na(source: Column, has_nulls: bool | None) -> Column:
     """A nullable integer or bool column as pandas has it: float64 or object if any value is missing, else as it is.
 
-    `has_nulls` is None where statistics do not tell.
+    `has_nulls` is None when the source has no count of nulls.
     """
     have = source.dtype
     if not (have.is_integer or have.kind == "bool") or not have.nullable:

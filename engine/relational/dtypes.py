@@ -45,7 +45,7 @@ class DType:
         ``timedelta``, one of `OBJECTS`, or ``unsupported``.
     unit, tz : of datetimes and timedeltas ("s", "ms", "us", "ns"); for ``unsupported``, what it is.
     scale : digits after the decimal point.
-    nullable : False when no value is missing. Floats are nullable whatever this says (`is_nullable`).
+    nullable : False when no value is missing. Floats are nullable in any case (`is_nullable`).
     na_value : the missing value of an object column in pandas: "None", "nan" or "NaT".
 
     >>> DType("datetime", unit="us").pandas, DType("date").pandas, DType("int64").polars

@@ -130,7 +130,7 @@ def _read(filesystem: FileSystem, path: str, size: int) -> Footer:
         tail_start = start
     raw = tail[start - tail_start :]
     try:
-        # pyarrow wants the magic at the front as well
+        # pyarrow requires the magic number at the front as well
         metadata = pq.read_metadata(pa.BufferReader(_MAGIC + raw))
         schema = metadata.schema.to_arrow_schema()
     except (pa.ArrowException, OSError) as error:

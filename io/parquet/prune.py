@@ -160,9 +160,9 @@ def matching_groups(
     metadata: Any, schema: pa.Schema, leaves: dict[str, range], conditions: Sequence[Condition]
 ) -> Iterable[int]:
     """Indices of the row groups of a file that may have a row for which all conditions hold."""
-    wanted = [(leaves[name].start, schema.field(name).type, op, value) for name, op, value in conditions]
+    checks = [(leaves[name].start, schema.field(name).type, op, value) for name, op, value in conditions]
     for index in range(metadata.num_row_groups):
         group = metadata.row_group(index)
         rows = group.num_rows
-        if all(can_match(group.column(leaf).statistics, rows, kind, op, value) for leaf, kind, op, value in wanted):
+        if all(can_match(group.column(leaf).statistics, rows, kind, op, value) for leaf, kind, op, value in checks):
             yield index

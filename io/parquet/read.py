@@ -120,9 +120,9 @@ def _chunk_ranges(footer: Footer, split: ParquetSplit, columns: Sequence[str]) -
     for name in columns:
         if name not in leaves:
             raise UnknownColumn(f"{split.url} has no column {name!r}: {near(name, leaves)}")
-    wanted = sorted(leaf for name in set(columns) for leaf in leaves[name])
+    chosen = sorted(leaf for name in set(columns) for leaf in leaves[name])
     groups = [footer.metadata.row_group(index) for index in split.row_groups]
-    return [chunk_range(group.column(leaf)) for group in groups for leaf in wanted]
+    return [chunk_range(group.column(leaf)) for group in groups for leaf in chosen]
 
 
 def coalesce(ranges: Sequence[tuple[int, int]], gap: int = _GAP) -> list[tuple[int, int]]:

@@ -30,8 +30,8 @@ class Split(ABC):
     Attributes
     ----------
     nbytes : stored bytes of the planned columns.
-    rows : number of rows; None when only reading tells.
-    first_row : number of the first row in the whole table; None when only reading tells.
+    rows : number of rows; None when it is known only after reading.
+    first_row : number of the first row in the whole table; None when it is known only after reading.
     hosts : hosts that hold most of these bytes, best first; () is anywhere.
     """
 
@@ -95,7 +95,7 @@ class TableSource(ABC):
 
     @property
     def rows(self) -> int | None:
-        """Rows of the whole table; None when only reading tells. Then no split needs `rows` or `first_row`."""
+        """Rows of the whole table; None when known only after reading, as may be `rows` and `first_row` of splits."""
         return None
 
     @property
@@ -105,7 +105,7 @@ class TableSource(ABC):
 
     @property
     def null_counts(self) -> Mapping[str, int | None]:
-        """Missing values per column; None, or no entry, when only reading tells."""
+        """Missing values per column; None, or no entry, when it is known only after reading."""
         return {}
 
     @property

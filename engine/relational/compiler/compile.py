@@ -120,7 +120,7 @@ def _table_with_conditions(top: relations.Project, scheduler: Any) -> ComputedTa
 
 
 def persist_plan(plan: Relation, scheduler: Any = None) -> relations.Persisted:
-    """Start to compute the plan; a relation of its rows, which are kept while somebody refers to it."""
+    """Start to compute the plan; a relation of its rows, which are kept while it is referenced."""
     plan = COMPILER.optimise_and_resolve(plan, scheduler)
     held, n = COMPILER.persist(plan, scheduler)
     return relations.Persisted(held, dict(plan.schema), n)

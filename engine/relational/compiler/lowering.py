@@ -169,9 +169,9 @@ class RelationalLowering(Lowering[Relation]):
         take = (*node.take, (mark, "left", mark, INT64))
         loose = replace(node, left=numbered, take=take, broadcast="left", ordered=False)
         rows = self.gather(self.lower(loose))
-        wanted = tuple((n, Col(n, d)) for n, d in node.schema.items())
+        columns = tuple((n, Col(n, d)) for n, d in node.schema.items())
         return rows.append(
-            lambda tree: relations.Project(relations.Sort(tree, (mark,), (True,), kind="stable"), wanted)
+            lambda tree: relations.Project(relations.Sort(tree, (mark,), (True,), kind="stable"), columns)
         )
 
     def _check_broadcast(self, node: relations.Join, small: str) -> None:
