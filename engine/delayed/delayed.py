@@ -12,7 +12,7 @@ import operator
 import os
 import types
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Unpack, cast
+from typing import TYPE_CHECKING, Any, Unpack
 
 from howdah.engine.client.future import Future
 from howdah.engine.client.references import held_layer
@@ -66,49 +66,51 @@ def trace(nest: Any, found: list[Delayed], above: tuple[int, ...] = ()) -> Any:
     return nest
 
 
-class _New(LazyTask):
-    """A task while its fields are written; it is a `Delayed` from then on."""
+_create = object.__new__
 
-    __slots__ = ()
 
-    def __init__(
-        self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], name: str, nout: int | None,
-        pure: bool,
-    ) -> None:  # fmt: skip
-        deps: list[Delayed] = []
-        nested = False
-        plain = True
+def new_task(
+    fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], name: str, nout: int | None, pure: bool
+) -> Delayed:
+    """Return the `Delayed` of one call. Its fields are written before it is a `Delayed`, which cannot be changed."""
+    self: Any = _create(LazyTask)
+    deps: list[Delayed] = []
+    nested = False
+    plain = True
+    for value in args:
+        kind = type(value)
+        if kind is Delayed:
+            deps.append(value)
+        elif kind not in ATOMS:
+            plain = False
+    if not plain or kwargs:
+        deps = []
+        fresh = []
         for value in args:
-            kind = type(value)
-            if kind is Delayed:
-                deps.append(value)
-            elif kind not in ATOMS:
-                plain = False
-        if not plain or kwargs:
-            deps = []
-            fresh = []
-            for value in args:
-                fresh.append(trace(value, deps))
-                nested = nested or (type(value) in NESTS and bool(deps))
-            args = tuple(fresh)
-            kwargs = {key: trace(value, deps) for key, value in kwargs.items()} if kwargs else kwargs
-        self._fn = fn
-        self._args = args
-        self._kwargs = kwargs
-        self._deps = args if plain and not kwargs and len(deps) == len(args) else tuple(deps)
-        self._nested = nested
-        self._annotations = active_annotations()
-        self._level = max(map(level_of, deps)) + 1 if deps else 0
-        self._name = name
-        self._nout = nout
-        self._pure = pure
-        self._persisted = None
-        self._token = content_hash((fn, args, kwargs)) if pure else _PREFIX + next(_numbers).to_bytes(8, "little")
-        self.__class__ = Delayed  # type: ignore[assignment]
-
-
-new_task = cast("Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any], str, int | None, bool], Delayed]", _New)
-"""new_task(function, args, kwargs, name, nout, pure): the `Delayed` of one call."""
+            fresh.append(trace(value, deps))
+            nested = nested or (type(value) in NESTS and bool(deps))
+        args = tuple(fresh)
+        kwargs = {key: trace(value, deps) for key, value in kwargs.items()} if kwargs else kwargs
+    level = 0
+    for dep in deps:
+        above = level_of(dep) + 1
+        if above > level:
+            level = above
+    self._fn = fn
+    self._args = args
+    self._kwargs = kwargs
+    self._deps = args if plain and not kwargs and len(deps) == len(args) else tuple(deps)
+    self._nested = nested
+    self._annotations = active_annotations()
+    self._level = level
+    self._name = name
+    self._nout = nout
+    self._pure = pure
+    self._persisted = None
+    self._token = content_hash((fn, args, kwargs)) if pure else _PREFIX + next(_numbers).to_bytes(8, "little")
+    self.__class__ = Delayed
+    task: Delayed = self
+    return task
 
 
 def literal_task(fn: Callable[..., Any], value: Any, name: str, nout: int | None, pure: bool = False) -> Delayed:

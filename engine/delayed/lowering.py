@@ -67,9 +67,7 @@ class CallGroups:
         self.places: dict[int, int] = {}
         """By the call's id."""
         self.persisted: dict[bytes, PersistedLayer] = {}
-        self._by_name: dict[Any, CallGroup] = {}
-        self._same: dict[bytes, int] = {}
-        self._roots = set(map(id, targets))
+        self._by_site: dict[Any, CallGroup] = {}
         self._walk(targets)
 
     def of(self, call: LazyTask) -> tuple[CallGroup, int]:
@@ -78,7 +76,9 @@ class CallGroups:
         return self.groups[number], item
 
     def _walk(self, targets: Sequence[LazyTask]) -> None:
-        places = self.places
+        places, by_site = self.places, self._by_site
+        roots = set(map(id, targets))
+        same: dict[bytes, int] = {}  # places of pure calls, by token
         opened: set[int] = set()
         stack: list[LazyTask] = list(reversed(targets))
         while stack:
@@ -86,7 +86,7 @@ class CallGroups:
             mine = id(call)
             if mine in places:
                 continue
-            persisted, deps, pure, token = links_of(call)
+            persisted, deps = links_of(call)
             if persisted is not None:
                 self._add_persisted(call)
                 continue
@@ -98,34 +98,38 @@ class CallGroups:
                     pending.reverse()
                     stack += pending
                     continue
-            if not pure:
-                places[mine] = self._add(call)
-            elif token in self._same:  # the same pure call, made twice
-                places[mine] = self._same[token]
+            args, level, fn, name, annotations, pure = call_of(call)
+            if pure:
+                token = token_of(call)
+                if token in same:  # the same call, made twice
+                    places[mine] = same[token]
+                    continue
+            if not deps:
+                form = MIXED if kwargs_of(call) else BARE
+            elif deps is args:
+                form = ALL
             else:
-                places[mine] = self._same[token] = self._add(call)
-
-    def _add(self, call: LazyTask) -> int:
-        places = self.places
-        args, deps, level, fn, name, annotations = call_of(call)
-        form = ALL if deps and deps is args else _form(call)
-        site = (level, id(fn), form, id(call) in self._roots, name, annotations)
-        group = self._by_name.get(site)
-        if group is None:
-            group = self._by_name[site] = self._group(level, form, name)
-        group.calls.append(call)
-        group.inputs += [places[id(dep)] for dep in deps]
-        group.n += 1
-        return group.base + group.n - 1
+                form = _form(call)
+            site = (level, id(fn), form, mine in roots, name, annotations)
+            group = by_site.get(site)
+            if group is None:
+                group = by_site[site] = self._group(level, form, name)
+            group.calls.append(call)
+            if deps:
+                group.inputs += [places[id(dep)] for dep in deps]
+            places[mine] = place = group.base + group.n
+            group.n += 1
+            if pure:
+                same[token] = place
 
     def _add_persisted(self, call: LazyTask) -> None:
         persisted = persisted_of(call)
         assert persisted is not None
         layer, item = persisted
-        group = self._by_name.get(layer.layer)
+        group = self._by_site.get(layer.layer)
         if group is None:
             self.persisted[layer.layer] = layer
-            group = self._by_name[layer.layer] = self._group(-1, "persisted", name_of(call))
+            group = self._by_site[layer.layer] = self._group(-1, "persisted", name_of(call))
             group.key, group.n = layer.layer, layer.n
         elif hasattr(layer.results, "merged"):
             self.persisted[layer.layer] = replace(

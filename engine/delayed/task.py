@@ -50,11 +50,11 @@ class LazyTask:
 
 Get = Callable[[Any], Any]
 
-links_of: Get = attrgetter("_persisted", "_deps", "_pure", "_token")
-"""(persisted, dependencies, pure, token): what a walk over a graph needs of each task."""
+links_of: Get = attrgetter("_persisted", "_deps")
+"""(persisted, dependencies): what a walk over a graph needs of each task."""
 
-call_of: Get = attrgetter("_args", "_deps", "_level", "_fn", "_name", "_annotations")
-"""(args, dependencies, level, function, name, annotations): what decides the layer of a task."""
+call_of: Get = attrgetter("_args", "_level", "_fn", "_name", "_annotations", "_pure")
+"""(args, level, function, name, annotations, pure): what decides the layer of a task."""
 
 args_of: Callable[[Any], tuple[Any, ...]] = attrgetter("_args")
 kwargs_of: Callable[[Any], dict[str, Any]] = attrgetter("_kwargs")

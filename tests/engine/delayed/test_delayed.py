@@ -85,8 +85,9 @@ def test_what_needs_the_value_now_is_refused() -> None:
     ):
         with pytest.raises(TypeError, match=message):
             wrong()
-    with pytest.raises(AttributeError, match="_private"):
-        _ = x._private
+    private = "_private"
+    with pytest.raises(AttributeError, match=private):
+        getattr(x, private)
     with pytest.raises(InputError, match="nout: got -1"):
         delayed(inc, nout=-1)
     with pytest.raises(InputError, match="'schedular'; did you mean 'scheduler'"):

@@ -39,8 +39,9 @@ def test_the_getters_agree() -> None:
         False,
     )
     assert (deps_of(y), level_of(y), is_nested(y)) == ((x, x), 1, True)
-    assert links_of(y) == (None, (x, x), True, token_of(y))
-    assert call_of(x) == (args_of(x), (), 0, add, "add", None)
+    assert links_of(y) == (None, (x, x))
+    assert call_of(x) == ((1, 2), 0, add, "add", None, False)
+    assert token_of(y) == token_of(delayed(add, pure=True)([x], b=x)) != token_of(x)
 
 
 def test_a_copy_with_a_result_needs_no_inputs_and_is_the_same_task() -> None:
