@@ -76,7 +76,7 @@ class SchedulerViews:
         return [(TaskRange(layer.key, a, b), self._state.by_index[h].name) for a, b, h in parts if h != NO_WORKER]
 
     def copy_holders(self, task_range: TaskRange, most: int) -> list[tuple[TaskRange, str]]:
-        """Parts of `span` and workers that have copies of them; of up to `most` workers."""
+        """Parts of the range and workers that have copies of them; of up to `most` workers."""
         layer = self._state.layers.get(task_range.layer)
         if layer is None or not layer.copies:
             return []
