@@ -1,7 +1,7 @@
 """`ClusterClient`: what futures, coordination, executors and collections need of a client.
 
 The port between the code below `howdah.engine.api` and `howdah.engine.api.Client`, which implements it. Its parts hold
-their own state and are safe to use from any thread; those that belong to howdah's loop thread say so.
+their own state and are safe to use from any thread; what belongs to howdah's loop thread is marked.
 """
 
 from __future__ import annotations
