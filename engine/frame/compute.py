@@ -12,18 +12,18 @@ from howdah.engine.relational.relations import Relation
 
 
 def compute_rows(state: FrameState, scheduler: Any = None) -> ComputedTable:
-    """The frame's rows; its index too, unless that is 0, 1, 2, ... anyway."""
+    """Return the frame's rows; its index too, unless that is 0, 1, 2, ... anyway."""
     return compute_table(state.plan(index=not state.is_range), scheduler)
 
 
 def to_pandas(state: FrameState, computed: ComputedTable) -> Any:
-    """The pandas frame."""
+    """Return the pandas frame."""
     columns = [(label, internal_name(label)) for label, _ in state.columns]
     levels = [] if state.is_range else [(level.label, n) for level, n in zip(state.index, state.level_names())]
     return frame_to_pandas(computed.table, computed.schema, columns, levels)
 
 
 def persist(state: FrameState, scheduler: Any = None) -> FrameState:
-    """The same frame, computed and kept where it was computed while it is referenced."""
+    """Return the same frame, computed and kept where it was computed while it is referenced."""
     kept: Relation = persist_plan(state.plan(index=not state.is_range), scheduler)
     return state.over(relations.Number(kept) if state.is_range else kept)

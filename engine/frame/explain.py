@@ -10,7 +10,7 @@ from howdah.engine.relational.compiler.compile import COMPILER
 
 
 def explain(state: FrameState, scheduler: Any) -> str:
-    """The logical, the optimised and the physical plan."""
+    """Return the logical, the optimised and the physical plan."""
     return explain_plan(COMPILER, state.plan(index=not state.is_range), scheduler)
 
 

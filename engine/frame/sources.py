@@ -99,7 +99,7 @@ def read_table(url: Any, format: str, columns: Sequence[str] | None = None, **op
 
 
 def _frame_of(table: TableSource, columns: Sequence[str] | None, what: str) -> DataFrame:
-    """The frame of a table's rows."""
+    """Return the frame of a table's rows."""
     schema, levels = table.schema, dict(table.index_levels)
     names = list(schema.names)
     shown = [c for c in names if c not in levels] if columns is None else list(columns)

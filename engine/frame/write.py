@@ -41,7 +41,7 @@ class PartitionWriter:
         return self.job.write_part(number, self.arrow(table))
 
     def arrow(self, table: Any) -> pa.Table:
-        """The partition with the names and types that pandas would store."""
+        """Return the partition with the names and types that pandas would store."""
         frame = as_polars(table)
         arrays = [_stored(frame[source], dtype) for _, source, dtype in self.schema]
         out = pa.table(arrays, names=[name for name, _, _ in self.schema])
@@ -79,7 +79,7 @@ def write(rows: FrameState, url: str, *, overwrite: bool, index: bool | None, sc
 def _layout(
     rows: FrameState, schema: dict[str, DType], levels: bool
 ) -> tuple[tuple[tuple[str, str, DType], ...], bytes]:
-    """(stored name, column of the plan, type) of every stored column, and pandas' metadata about them."""
+    """Return (stored name, column of the plan, type) of every stored column, and pandas' metadata about them."""
     stored = []
     for label, _ in rows.columns:
         if not isinstance(label, str):

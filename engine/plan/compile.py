@@ -36,15 +36,15 @@ class Compiler(ABC, Generic[N]):
 
     @abstractmethod
     def resolve(self, plan: N, scheduler: Any) -> N:
-        """The plan without anything that depends on the data. May run small plans to find out."""
+        """Return the plan without anything that depends on the data. May run small plans to find out."""
 
     @abstractmethod
     def new_lowering(self, graph: Graph, *, single_task: bool) -> Lowering[N]:
-        """A lowering into `graph`."""
+        """Return a lowering into `graph`."""
 
     @abstractmethod
     def local_bytes(self, plan: N) -> int | None:
-        """Stored bytes that the plan reads; None when some of them are not in local files."""
+        """Return stored bytes that the plan reads; None when some of them are not in local files."""
 
     def remarks(self, plan: N) -> Iterable[tuple[str, list[str]]]:
         """Sections (title, lines) that `explain` adds to an optimised plan."""
@@ -53,16 +53,16 @@ class Compiler(ABC, Generic[N]):
     # -- the steps
 
     def optimise(self, plan: N) -> N:
-        """The plan after the rules of the current options, or the usual ones."""
+        """Return the plan after the rules of the current options, or the usual ones."""
         chosen = current_options().rules
         return apply_rules(plan, self.rules if chosen is None else chosen)
 
     def optimise_and_resolve(self, plan: N, scheduler: Any) -> N:
-        """The plan as it is lowered: optimised, with nothing that depends on the data."""
+        """Return the plan as it is lowered: optimised, with nothing that depends on the data."""
         return self.optimise(self.resolve(self.optimise(plan), scheduler))
 
     def lower(self, plan: N, scheduler: Any) -> tuple[Lowering[N], OpenStage[N]]:
-        """The plan as layers of a new graph and a last stage that is still open.
+        """Return the plan as layers of a new graph and a last stage that is still open.
 
         The plan is one stage when it runs in this process and fits its memory.
         """
@@ -71,7 +71,7 @@ class Compiler(ABC, Generic[N]):
         return lowering, lowering.lower(plan)
 
     def run(self, plan: N, scheduler: Any) -> list[Any]:
-        """The partitions of an optimised and resolved plan, in order."""
+        """Return the partitions of an optimised and resolved plan, in order."""
         graph, key, _ = self._closed(plan, scheduler)
         (partitions,) = dispatch.compute_graph(graph, [graph.full_range(key)], scheduler=scheduler)
         return partitions
@@ -115,7 +115,7 @@ class Compiler(ABC, Generic[N]):
 
 
 def client_for(scheduler: Any) -> Any:
-    """The client that the work goes to; None when it is done in this process."""
+    """Return the client that the work goes to; None when it is done in this process."""
     if scheduler in ("threads", "inline"):
         return None
     return get_default_client() if scheduler is None else scheduler

@@ -12,7 +12,7 @@ N = TypeVar("N", bound=Node[Any])
 
 
 def explain(compiler: Compiler[N], written: N, scheduler: Any) -> str:
-    """The logical, the optimised and the physical plan, and the compiler's remarks."""
+    """Return the logical, the optimised and the physical plan, and the compiler's remarks."""
     plan = compiler.optimise(written)
     lowering, stage = compiler.lower(plan, scheduler)
     lowering.close_stage(stage)
@@ -31,7 +31,7 @@ def explain(compiler: Compiler[N], written: N, scheduler: Any) -> str:
 
 
 def _stored(graph: Any, i: int) -> str:
-    """The bytes that a layer reads and the hosts that hold them."""
+    """Return the bytes that a layer reads and the hosts that hold them."""
     assert isinstance(graph, Graph)
     layer = list(graph.layers.values())[i]
     if not layer.nbytes:

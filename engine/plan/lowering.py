@@ -54,7 +54,7 @@ class OpenStage(Generic[N]):
     numbered: bool = False
 
     def append(self, make: Callable[[N], N]) -> OpenStage[N]:
-        """The stage with the node that `make` puts on top of the tree."""
+        """Return the stage with the node that `make` puts on top of the tree."""
         return replace(self, tree=make(self.tree))
 
 
@@ -95,11 +95,11 @@ class Lowering(ABC, Generic[N]):
 
     @abstractmethod
     def task_function(self, stage: OpenStage[N]) -> Callable[..., Any]:
-        """What each task of the stage runs: inputs, then its split, then its number in; a partition out."""
+        """Return what each task of the stage runs: inputs, then its split, then its number in; a partition out."""
 
     @abstractmethod
     def stage_name(self, tree: N) -> str:
-        """The name of the layer, for people."""
+        """Return the name of the layer, for people."""
 
     @abstractmethod
     def is_plain_input(self, tree: N) -> bool:
@@ -107,12 +107,12 @@ class Lowering(ABC, Generic[N]):
 
     @abstractmethod
     def splits_in(self, tree: N) -> list[Split]:
-        """The splits that the scans of the tree hold themselves."""
+        """Return the splits that the scans of the tree hold themselves."""
 
     # -- for all kinds
 
     def lower(self, node: N) -> OpenStage[N]:
-        """The stage of `node`. A subtree that occurs twice is lowered once, and computed once if it needs a layer."""
+        """Return the stage of `node`. A subtree that occurs twice is lowered once, and its layers are computed once."""
         found = self._lowered.get(node.key)
         if found is None:
             found = self._lowered[node.key] = self.steps[type(node)](self, node)
@@ -153,7 +153,7 @@ class Lowering(ABC, Generic[N]):
 
 
 def stage_key(stage: OpenStage[Any]) -> Key:
-    """The layer's content hash: the tree (which names its files, their sizes and times), the inputs and the splits."""
+    """Return the layer's content hash: the tree (with the fingerprints of its files), the inputs and the splits."""
     digest = hashlib.blake2b(b"howdah.frame\1" + stage.tree.key, digest_size=16)
     for part in (stage.n, stage.inputs, stage.splits, stage.numbered):
         digest.update(b"\1" + repr(part).encode())
@@ -161,7 +161,7 @@ def stage_key(stage: OpenStage[Any]) -> Key:
 
 
 def _hosts(stage: OpenStage[Any], read: list[Split]) -> list[tuple[str, ...]] | None:
-    """The hosts that hold each task's split, or most bytes of the splits of a single task."""
+    """Return the hosts that hold each task's split, or most bytes of the splits of a single task."""
     if stage.splits is not None:
         return [tuple(split.hosts) for split in stage.splits]
     bytes_of: dict[str, int] = {}

@@ -36,7 +36,7 @@ class Node(Generic[N]):
     # -- children
 
     def children(self) -> tuple[N, ...]:
-        """The nodes of the same family in the fields of this one, in the order of the fields."""
+        """Return the nodes of the same family in the fields of this one, in the order of the fields."""
         return self._children
 
     @cached_property
@@ -53,7 +53,7 @@ class Node(Generic[N]):
     # -- rewriting
 
     def map_children(self, change: Callable[[N], N]) -> N:
-        """A copy with `change` applied to each child; the node itself when no child changed."""
+        """Return a copy with `change` applied to each child; the node itself when no child changed."""
         changed = {
             name: new
             for name, may_be_child in _fields_of(type(self))
@@ -62,7 +62,7 @@ class Node(Generic[N]):
         return replace(self, **changed) if changed else self  # type: ignore[type-var, return-value]
 
     def transform(self, change: Callable[[N], N]) -> N:
-        """The plan with `change` applied to every node, children first."""
+        """Return the plan with `change` applied to every node, children first."""
         return change(self.map_children(lambda child: child.transform(change)))
 
     # -- identity
@@ -78,7 +78,7 @@ class Node(Generic[N]):
         return digest.digest()
 
     def content(self, name: str, value: Any) -> bytes:
-        """What the field `name` adds to the key. Overridden where `repr` is too long or not the content."""
+        """Return what the field `name` adds to the key. Overridden where `repr` is too long or not the content."""
         return repr(value).encode()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -91,7 +91,7 @@ class Node(Generic[N]):
         return type(self).__name__.lower()
 
     def tree(self, indent: str = "") -> str:
-        """The plan as text, one node a line, children below and indented."""
+        """Return the plan as text, one node a line, children below and indented."""
         return "\n".join([indent + self.describe(), *(child.tree(indent + "  ") for child in self.children())])
 
 
@@ -99,7 +99,7 @@ _FIELDS: dict[type, tuple[tuple[str, bool], ...]] = {}
 
 
 def _fields_of(kind: type[Any]) -> tuple[tuple[str, bool], ...]:
-    """The names of the fields that make a node, and whether each may hold a child. Derived fields are left out."""
+    """Return the names of the fields that make a node, and whether each may hold a child, without derived fields."""
     found = _FIELDS.get(kind)
     if found is None:
         found = tuple((f.name, f.metadata.get("child", True)) for f in fields(kind) if f.init)

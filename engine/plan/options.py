@@ -45,7 +45,7 @@ _current: ContextVar[CompileOptions] = ContextVar("howdah.compile_options", defa
 
 
 def current_options() -> CompileOptions:
-    """The options of the current context."""
+    """Return the options of the current context."""
     return _current.get()
 
 

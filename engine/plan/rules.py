@@ -18,7 +18,7 @@ MAX_ROUNDS = 6
 
 
 def apply_rules(plan: N, rules: Sequence[Rule[N]], rounds: int = MAX_ROUNDS) -> N:
-    """The plan after all rules in order, repeated until it stays as it is, `rounds` times at most."""
+    """Return the plan after all rules in order, repeated until it stays as it is, `rounds` times at most."""
     for _ in range(rounds):
         before = plan.key
         for rule in rules:

@@ -171,7 +171,7 @@ STATES = {"mean": 2, "var": 3, "std": 3}
 
 
 def as_pandas_dtype(name: str, agg: Agg) -> Column:
-    """The result column `name` with pandas' dtype: sums of narrow integers stay narrow if all groups' sums fit."""
+    """Return the result column `name` with pandas' dtype: sums of narrow integers stay narrow if all fit."""
     out = Col(name, agg.dtype)
     if agg.name != "sum" or not agg.grouped or agg.source is None:
         return out
@@ -185,5 +185,5 @@ def as_pandas_dtype(name: str, agg: Agg) -> Column:
 
 
 def state_columns(name: str, agg: Agg) -> list[str]:
-    """The names of an aggregate's state columns."""
+    """Return the names of an aggregate's state columns."""
     return [f"{name}\1{i}" for i in range(STATES.get(agg.name, 1))]

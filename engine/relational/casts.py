@@ -47,7 +47,7 @@ def astype(source: Column, target_dtype: Any) -> Column:
 
 
 def _native_cast(have: DType, name: str) -> DType | None:
-    """The type, where the casts of Polars and numpy give the same values; else None."""
+    """Return the type, where the casts of Polars and numpy give the same values; else None."""
     widths = {"int8": 8, "int16": 16, "int32": 32, "int64": 64, "uint8": 8, "uint16": 16, "uint32": 32, "uint64": 64}
     if name in ("float64", "float32") and (have.is_number or have.kind in ("bool", "decimal")):
         return DType(name, nullable=True)
@@ -65,7 +65,7 @@ def _native_cast(have: DType, name: str) -> DType | None:
 
 
 def widen_if_na(source: Column, has_nulls: bool | None) -> Column:
-    """A nullable integer or bool column as pandas has it: float64 or object if any value is missing, else as it is.
+    """Return a nullable integer or bool column as pandas has it: float64 or object if a value is missing, or as it is.
 
     `has_nulls` is None when the source has no count of nulls.
     """

@@ -39,7 +39,7 @@ class Column(Node["Column"], family=True):
     dtype: DType
 
     def names(self) -> frozenset[str]:
-        """The columns that the expression reads."""
+        """Return the columns that the expression reads."""
         return self._names
 
     @cached_property
@@ -249,7 +249,7 @@ class DataDependent(Column):
         return self.answer is None or any(child.unresolved for child in self.children())
 
     def chosen(self) -> Column:
-        """The branch that the answer, or its absence, selects."""
+        """Return the branch that the answer, or its absence, selects."""
         return self.if_false if self.answer is False else self.if_true
 
     def __str__(self) -> str:
@@ -268,7 +268,7 @@ MAX_DERIVED = 4096
 
 
 def derive_dtype(what: str, key: Any, how: Callable[[], Any]) -> DType:
-    """The type of the Series that `how` returns.
+    """Return the type of the Series that `how` returns.
 
     `key` identifies the operation, to remember its dtype; None is not remembered. An error of pandas becomes a
     SchemaError that names `what`.
@@ -299,7 +299,7 @@ def _remedy(message: str) -> str:
 
 
 def _key(*parts: Any) -> Any:
-    """A dictionary key for an operation on samples; None when a part cannot be hashed."""
+    """Return a dictionary key for an operation on samples; None when a part cannot be hashed."""
     out: list[Any] = []
     for part in parts:
         if isinstance(part, pd.Series):
@@ -319,7 +319,7 @@ def as_column(value: Any) -> Column:
 
 
 def binary(op: str, left: Any, right: Any) -> Column:
-    """An operation with pandas' result; a `DataDependent` where the dtype depends on the values."""
+    """Return an operation with pandas' result; a `DataDependent` where the dtype depends on the values."""
     left, right = _parsed(op, as_column(left), as_column(right)), _parsed(op, as_column(right), as_column(left))
     node = Binary(op, left, right)
     whole = left.dtype.is_integer and right.dtype.is_integer
@@ -347,7 +347,7 @@ def _parsed(op: str, node: Column, beside: Column) -> Column:
 
 
 def call(function: str, source: Column, other: Any = None, **params: Any) -> Column:
-    """A row-wise function; a `DataDependent` where pandas' dtype depends on missing values."""
+    """Return a row-wise function; a `DataDependent` where pandas' dtype depends on missing values."""
     known = FUNCTIONS[function]
     extra = None if other is None else as_column(other)
     if function == "fillna" and not source.dtype.is_nullable:
@@ -368,7 +368,7 @@ def isna(source: Column) -> Column:
 
 
 def substitute(node: Column, by: dict[str, Column]) -> Column:
-    """The expression with column references replaced, types derived anew."""
+    """Return the expression with column references replaced, types derived anew."""
     return node.transform(lambda n: by.get(n.name, n) if isinstance(n, Col) else n)
 
 

@@ -20,7 +20,7 @@ _NA_VALUES: dict[str, Any] = {"None": None, "nan": np.nan, "NaT": pd.NaT}
 
 
 def to_pandas(values: pl.Series, dtype: DType) -> Any:
-    """A pandas array (numpy or extension) of exactly the dtype that pandas would have.
+    """Return a pandas array (numpy or extension) of exactly the dtype that pandas would have.
 
     >>> to_pandas(pl.Series([1.5, None]), DType("float64"))
     array([1.5, nan])
@@ -56,13 +56,13 @@ def _stamps(values: pl.Series, code: str, dtype: DType) -> Any:
 
 
 def to_series(values: pl.Series, dtype: DType, name: Any = None) -> Any:
-    """A pandas Series of exactly that dtype, with a fresh index."""
+    """Return a pandas Series of exactly that dtype, with a fresh index."""
     array = to_pandas(values, dtype)
     return pd.Series(array, name=name, copy=False, dtype=object if dtype.kind in OBJECTS else None)
 
 
 def from_pandas(values: Any, dtype: DType) -> pl.Series:
-    """A Polars Series with the values of a pandas Series of type `dtype`.
+    """Return a Polars Series with the values of a pandas Series of type `dtype`.
 
     Raises
     ------
@@ -108,7 +108,7 @@ def frame_to_pandas(
     columns: Sequence[tuple[Any, str]],
     index: Sequence[tuple[Any, str]],
 ) -> Any:
-    """A pandas frame: `columns` and `index` are (pandas label, column of the table). No index: 0, 1, 2, ..."""
+    """Return a pandas frame: `columns` and `index` are (pandas label, column of the table). No index: 0, 1, 2, ..."""
     rows: Any = pd.RangeIndex(table.height)
     if len(index) == 1:
         label, name = index[0]

@@ -102,19 +102,19 @@ class DType:
         return _POLARS[self.kind]()
 
     def as_non_null(self) -> DType:
-        """The same type without missing values."""
+        """Return the same type without missing values."""
         return replace(self, nullable=False)
 
     def as_nullable(self, na_value: str | None = None) -> DType:
-        """The same type with missing values, shown as `na_value` by pandas."""
+        """Return the same type with missing values, shown as `na_value` by pandas."""
         return replace(self, nullable=True, na_value=na_value or self.na_value)
 
     def sample(self) -> Any:
-        """A pandas Series of this type with one value."""
+        """Return a pandas Series of this type with one value."""
         return _sample(replace(self, nullable=False, na_value="None"), False)
 
     def sample_with_na(self) -> Any:
-        """A pandas Series of this type with one value and one missing value."""
+        """Return a pandas Series of this type with one value and one missing value."""
         return _sample(replace(self, nullable=False, na_value="None"), True)
 
 
@@ -130,7 +130,7 @@ FLOAT64 = DType("float64", nullable=True)
 
 
 def polars_unit(unit: str) -> Any:
-    """The unit of time in Polars, which has no seconds; `convert.to_pandas` restores them."""
+    """Return the unit of time in Polars, which has no seconds; `convert.to_pandas` restores them."""
     return "ms" if unit == "s" else unit
 
 
@@ -168,7 +168,7 @@ def _sample(dtype: DType, with_na: bool) -> Any:
 
 
 def of_arrow(kind: pa.DataType, nulls: bool) -> DType:
-    """The type that `pd.read_parquet` gives a column of this Arrow type; `nulls`: whether values may be missing."""
+    """Return the type that pandas reads a column of this Arrow type as; `nulls`: whether values may be missing."""
     if pa.types.is_boolean(kind):
         return DType("bool", nullable=nulls)
     if pa.types.is_integer(kind):
@@ -195,7 +195,7 @@ def of_arrow(kind: pa.DataType, nulls: bool) -> DType:
 
 
 def of_pandas(values: Any) -> DType:
-    """The type of a pandas Series. Values decide for object columns; kinds besides `OBJECTS` are ``unsupported``."""
+    """Return the type of a pandas Series. Values decide for object columns; others than `OBJECTS` are unsupported."""
     kind = values.dtype
     nulls = bool(values.isna().any())
     if isinstance(kind, np.dtype):
@@ -243,7 +243,7 @@ def _of_objects(present: Any, nulls: bool, values: Any) -> DType:
 
 
 def key_type(left: DType, right: DType, how: How) -> DType:
-    """The type of a key column that both sides of a join share, derived by a join of two samples in pandas."""
+    """Return the type of a key column that both sides of a join share, derived by a join of two samples in pandas."""
     if left == right or left.pandas == right.pandas == "object":
         wide = left if left.scale >= right.scale else right
         return wide.as_nullable() if left.nullable or right.nullable else wide

@@ -6,7 +6,7 @@ from howdah.engine.relational import relations
 
 
 def estimated_bytes(node: relations.Relation) -> int:
-    """An upper bound of the bytes of a relation: those that its scans read and that the client holds."""
+    """Return an upper bound of the bytes of a relation: those that its scans read and that the client holds."""
     if isinstance(node, relations.Scan):
         return node.nbytes
     if isinstance(node, relations.InMemory):

@@ -35,11 +35,11 @@ class Relation(Node["Relation"], family=True):
     schema: Schema
 
     def expressions(self) -> tuple[Column, ...]:
-        """The column expressions of this node, evaluated on its (first) child."""
+        """Return the column expressions of this node, evaluated on its (first) child."""
         return ()
 
     def map_expressions(self, change: Callable[[Column], Column]) -> Relation:
-        """A copy with `change` applied to its column expressions."""
+        """Return a copy with `change` applied to its column expressions."""
         return self
 
     @property
@@ -92,7 +92,7 @@ class Scan(Relation):
         return True
 
     def stored(self) -> tuple[str, ...]:
-        """The columns that are in the files."""
+        """Return the columns that are in the files."""
         return tuple(c for c in self.columns if c != INDEX)
 
     @cached_property

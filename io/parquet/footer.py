@@ -47,7 +47,7 @@ class FooterCache:
         self._lock = threading.Lock()
 
     def get(self, key: tuple[Any, ...]) -> Footer | None:
-        """The footer of this key, if it is still there."""
+        """Return the footer of this key, if it is still there."""
         with self._lock:
             found = self._footers.get(key)
             if found is not None:
@@ -75,7 +75,7 @@ footer_cache = FooterCache(64 << 20)
 
 
 def read_footer(filesystem: FileSystem, path: str, size: int, mtime: int) -> Footer:
-    """The footer of a file of `size` bytes, from `footer_cache` if it is there.
+    """Return the footer of a file of `size` bytes, from `footer_cache` if it is there.
 
     Raises
     ------

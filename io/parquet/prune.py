@@ -31,9 +31,19 @@ def can_match(statistics: Any, rows: int, kind: pa.DataType, op: str, value: Any
 
     Parameters
     ----------
-    statistics : pyarrow's `Statistics` of the column chunk, or None.
-    rows : the row group's rows.
-    kind : the column's type.
+    statistics
+        Pyarrow's `Statistics` of the column chunk, or None.
+    rows
+        The row group's rows.
+    kind
+        The column's type.
+    op, value
+        The condition, with one of `CONDITION_OPS`.
+
+    Raises
+    ------
+    InputError
+        There is no such op.
     """
     if op not in CONDITION_OPS:
         raise bad_value("filter", op, f"use one of {', '.join(CONDITION_OPS)}")
@@ -159,7 +169,7 @@ def _nanoseconds(value: Any, *, aware: bool) -> int | None:
 def matching_groups(
     metadata: Any, schema: pa.Schema, leaves: dict[str, range], conditions: Sequence[Condition]
 ) -> Iterable[int]:
-    """Indices of the row groups of a file that may have a row for which all conditions hold."""
+    """Return indices of the row groups of a file that may have a row for which all conditions hold."""
     checks = [(leaves[name].start, schema.field(name).type, op, value) for name, op, value in conditions]
     for index in range(metadata.num_row_groups):
         group = metadata.row_group(index)

@@ -31,13 +31,18 @@ _INDEX_LIMIT = 2**32
 
 
 def scan_split(split: ParquetSplit, columns: Sequence[str], *, row_index: str | None = None) -> pl.LazyFrame:
-    """A lazy frame over one split, `columns` in this order.
+    """Return a lazy frame over one split, `columns` in this order.
 
     From HDFS, the bytes are fetched when this is called; decoding waits for `collect`.
 
     Parameters
     ----------
-    row_index : name of a first column with the row's number in the whole table: UInt32, or Int64 where the table has
+    split
+        Some row groups of a file.
+    columns
+        Names of columns of the file.
+    row_index
+        Name of a first column with the row's number in the whole table: UInt32, or Int64 where the table has
         2**32 rows or more (the same for every split of it).
 
     Raises
@@ -90,7 +95,7 @@ def scan_whole(table: ParquetTable, columns: Sequence[str], *, row_index: str | 
 
 
 def _fetch(split: ParquetSplit, columns: Sequence[str]) -> BinaryIO:
-    """The bytes of the split's columns, at their own offsets in an otherwise empty file of the same length."""
+    """Return the bytes of the split's columns, at their own offsets in an otherwise empty file of the same length."""
     footer = read_footer(split.filesystem, split.path, split.size, split.mtime)
     file = _memory_file()
     try:

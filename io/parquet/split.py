@@ -64,7 +64,9 @@ class ParquetSplit(Split):
         return self.filesystem.url(self.path)
 
     def read(self, columns: Sequence[str]) -> pl.LazyFrame:
+        """Return `scan(columns)`."""
         return scan_split(self, columns)
 
     def scan(self, columns: Sequence[str], *, row_index: str | None = None) -> pl.LazyFrame:
+        """Return a lazy frame over the split; see `scan_split`."""
         return scan_split(self, columns, row_index=row_index)

@@ -86,6 +86,7 @@ class ParquetTable(TableSource):
 
     @property
     def is_local(self) -> bool:
+        """Whether the files are on this machine."""
         return self.filesystem.is_local
 
     @cached_property
@@ -100,6 +101,7 @@ class ParquetTable(TableSource):
 
     @cached_property
     def leaves(self) -> dict[str, range]:
+        """The Parquet leaf columns of each column."""
         return leaves_of(self.schema)
 
     @cached_property
@@ -141,7 +143,7 @@ class ParquetTable(TableSource):
         return tuple((name, labels.get(name, unnamed[name])) for name in self.index_columns)
 
     def stored_bytes(self, columns: Sequence[str]) -> int:
-        """Stored bytes of some columns in the whole table."""
+        """Return stored bytes of some columns in the whole table."""
         leaves = self._leaf_indices(columns)
         return sum(
             _group_bytes(file.footer.metadata.row_group(index), leaves)
@@ -156,10 +158,13 @@ class ParquetTable(TableSource):
 
         Parameters
         ----------
-        columns : the columns that will be read: `nbytes` and the sizes of splits count only them.
-        conditions : row groups whose statistics exclude one of these (column, op, value) are left out; the rows of the
+        columns
+            The columns that will be read: `nbytes` and the sizes of splits count only them.
+        conditions
+            Row groups whose statistics exclude one of these (column, op, value) are left out; the rows of the
             others are not filtered. Ops: ``== != < <= > >= in is_null not_null``.
-        target_bytes : row groups of one file and on the same hosts are put together up to this many stored bytes.
+        target_bytes
+            Row groups of one file and on the same hosts are put together up to this many stored bytes.
 
         Returns
         -------
@@ -181,11 +186,12 @@ class ParquetTable(TableSource):
     def pieces(
         self, columns: Sequence[str], *, filters: Sequence[Condition] = (), target_bytes: int = TARGET_BYTES
     ) -> list[ParquetSplit]:
-        """Deprecated: the former name of `splits`, whose `conditions` were `filters`."""
+        """Return `splits(columns, conditions=filters)`. Deprecated: the former name of `splits`."""
         warnings.warn("ParquetTable.pieces is now ParquetTable.splits", DeprecationWarning, stacklevel=2)
         return self.splits(columns, conditions=filters, target_bytes=target_bytes)
 
     def scan(self, columns: Sequence[str], *, row_index: str | None = None) -> pl.LazyFrame | None:
+        """Return all files as one lazy frame, where Polars can; see `scan_whole`."""
         return scan_whole(self, columns, row_index=row_index)
 
     def _leaf_indices(self, columns: Sequence[str]) -> list[int]:
@@ -267,9 +273,11 @@ def plan_parquet(
 
     Parameters
     ----------
-    url : a file, a folder (with its sub-folders; names that begin with ``_`` or ``.`` are skipped), a glob, or a list
+    url
+        A file, a folder (with its sub-folders; names that begin with ``_`` or ``.`` are skipped), a glob, or a list
         of these. Files of a folder or glob are taken in the order of their names, a list in its own order.
-    filesystem : where `url` is a plain path of this file system.
+    filesystem
+        Where `url` is a plain path of this file system.
 
     Raises
     ------
@@ -329,7 +337,7 @@ def _files(filesystem: FileSystem, path: str) -> list[FileInfo]:
 
 
 def _with_backup(filesystem: FileSystem, path: str, error: PathMissing) -> PathMissing:
-    """The error with the backup that an overwrite left when it was killed between its two renames (`write`)."""
+    """Return the error with the backup that an overwrite left when it was killed between its two renames (`write`)."""
     parent, name = posixpath.split(path)
     try:
         backups = [entry for entry in filesystem.ls(parent) if entry.name.startswith(f".{name}.howdah-old-")]
@@ -405,5 +413,5 @@ def _check_schemas(filesystem: FileSystem, files: Sequence[FileInfo], footers: S
 
 
 def _type_name(kind: pa.DataType) -> str:
-    """The name of a type, the same for types that differ in memory only."""
+    """Return the name of a type, the same for types that differ in memory only."""
     return _SAME.get(str(kind), str(kind))

@@ -69,6 +69,7 @@ class WriteJob:
 
     @property
     def url(self) -> str:
+        """The URL of the target."""
         return self.filesystem.url(self.target)
 
     @property
@@ -83,9 +84,12 @@ class WriteJob:
 
         Parameters
         ----------
-        index : from 0; the order of the parts is the order of the table's rows.
-        table : its schema metadata (pandas' index and dtypes) is kept.
-        attempt : a name for messages and temporary files; a random one if None.
+        index
+            From 0; the order of the parts is the order of the table's rows.
+        table
+            Its schema metadata (pandas' index and dtypes) is kept.
+        attempt
+            A name for messages and temporary files; a random one if None.
 
         Raises
         ------
@@ -118,7 +122,7 @@ class WriteJob:
         return StorageError(f"{self.scratch_path}: the job folder is gone: the write to {self.url} has ended already")
 
     def _block_size(self, nbytes: int) -> int | None:
-        """A file that fits one HDFS block is local as a whole; so blocks grow with the file, up to 1 GiB."""
+        """Choose a block size that the file fits, up to 1 GiB, so that it is local as a whole."""
         if self.filesystem.is_local:
             return None
         usual = self.filesystem.config.get_bytes("dfs.blocksize", 128 * _MIB)
@@ -133,7 +137,8 @@ class WriteJob:
 
         Parameters
         ----------
-        parts : one per index from 0 to their number; what `write_part` returned, in any order.
+        parts
+            One per index from 0 to their number; what `write_part` returned, in any order.
 
         Raises
         ------
@@ -218,7 +223,7 @@ class WriteJob:
 
 
 def part_name(index: int) -> str:
-    """The file name of a part.
+    """Return the file name of a part.
 
     >>> part_name(3)
     'part-00003.parquet'
@@ -227,7 +232,7 @@ def part_name(index: int) -> str:
 
 
 def encode(table: pa.Table) -> pa.Buffer:
-    """A table as the bytes of a Parquet file: snappy, statistics, a million rows per row group.
+    """Return a table as the bytes of a Parquet file: snappy, statistics, a million rows per row group.
 
     Encoded in memory, so that the file's size is known when its HDFS block size is chosen, and a failed upload can be
     repeated.
@@ -252,11 +257,16 @@ def begin_write(
 
     Parameters
     ----------
-    url : the folder of the table.
-    overwrite : replace what is there; it stays readable until the new table is complete, and is restored if the last
+    url
+        The folder of the table.
+    overwrite
+        Replace what is there; it stays readable until the new table is complete, and is restored if the last
         step fails.
-    scratch : a folder to keep the job folder in while it runs. None, or a folder on another file system: beside the
+    scratch
+        A folder to keep the job folder in while it runs. None, or a folder on another file system: beside the
         target, hidden, as ``.<name>.howdah-<job>``.
+    filesystem
+        Where `url` is a plain path of this file system.
 
     Raises
     ------

@@ -21,12 +21,12 @@ Reader: TypeAlias = Callable[..., TableSource]
 
 
 def installed_readers() -> dict[str, EntryPoint]:
-    """The installed readers by the name of their format; nothing is imported."""
+    """Return the installed readers by the name of their format; nothing is imported."""
     return {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
 
 
 def find_reader(format: str) -> Reader:
-    """The factory of a format.
+    """Return the factory of a format.
 
     Raises
     ------
@@ -47,7 +47,7 @@ def find_reader(format: str) -> Reader:
 
 
 def open_table(url: str, format: str, **options: Any) -> TableSource:
-    """The table at `url`, as the reader of `format` finds it. `options` go to the reader.
+    """Return the table at `url`, as the reader of `format` finds it. `options` go to the reader.
 
     Raises
     ------

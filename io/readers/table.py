@@ -42,7 +42,7 @@ class Split(ABC):
 
     @abstractmethod
     def read(self, columns: Sequence[str]) -> pl.LazyFrame | pl.DataFrame | pa.Table:
-        """The rows of the split, with these columns in this order. Called in a task, on any host.
+        """Return the rows of the split, with these columns in this order. Called in a task, on any host.
 
         Raises
         ------
@@ -51,7 +51,7 @@ class Split(ABC):
         """
 
     def scan(self, columns: Sequence[str], *, row_index: str | None = None) -> pl.LazyFrame:
-        """The split as a lazy frame. `row_index` names a first column with the row's number in the whole table."""
+        """Return a lazy frame; `row_index` names a first column with the number of the row in the whole table."""
         import polars as pl
 
         rows = self.read(columns)
@@ -79,13 +79,16 @@ class TableSource(ABC):
     def splits(
         self, columns: Sequence[str], *, conditions: Sequence[Condition] = (), target_bytes: int = TARGET_BYTES
     ) -> Sequence[Split]:
-        """The table cut into splits, in row order; at least one.
+        """Return the table cut into splits, in row order; at least one.
 
         Parameters
         ----------
-        columns : the columns that will be read.
-        conditions : splits in which no row can fulfil all of these may be left out. Rows need not be filtered.
-        target_bytes : stored bytes that a split should have, about.
+        columns
+            The columns that will be read.
+        conditions
+            Splits in which no row can fulfil all of these may be left out. Rows need not be filtered.
+        target_bytes
+            Stored bytes that a split should have, about.
         """
 
     @property
@@ -114,11 +117,11 @@ class TableSource(ABC):
         return ()
 
     def stored_bytes(self, columns: Sequence[str]) -> int:
-        """Stored bytes of some columns in the whole table."""
+        """Return stored bytes of some columns in the whole table."""
         return sum(split.nbytes for split in self.splits(columns))
 
     def scan(self, columns: Sequence[str], *, row_index: str | None = None) -> pl.LazyFrame | None:
-        """The whole table as one lazy frame, where that is faster than split by split; else None.
+        """Return the whole table as one lazy frame, where that is faster than split by split; else None.
 
         Called only for local tables with known rows, for which the source travels to the task.
         """

@@ -127,7 +127,7 @@ def persist_plan(plan: Relation, scheduler: Any = None) -> relations.Persisted:
 
 
 def in_memory(table: pl.DataFrame, schema: dict[str, DType], npartitions: int, is_range: bool) -> relations.InMemory:
-    """A relation of rows that the client has, cut into `npartitions`."""
+    """Return a relation of rows that the client has, cut into `npartitions`."""
     step = max(1, -(-table.height // npartitions))
     slices = [table[i : i + step] for i in range(0, table.height, step)] or [table]
     parts = tuple(s.to_arrow(compat_level=pl.CompatLevel.newest()) for s in slices)
@@ -142,7 +142,7 @@ def in_memory(table: pl.DataFrame, schema: dict[str, DType], npartitions: int, i
 
 
 def _pandas_parts(plan: Relation) -> Iterator[str]:
-    """What has no Polars form."""
+    """Yield what has no Polars form."""
     for node in plan.walk():
         if isinstance(node, relations.MapPartitions):
             yield node.describe()

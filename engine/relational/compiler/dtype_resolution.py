@@ -23,7 +23,7 @@ FlagQuery = Callable[[Relation], list[bool]]
 
 
 def resolve(plan: Relation, compute_flags: FlagQuery) -> Relation:
-    """The plan with an answer for every condition that makes a difference, innermost first."""
+    """Return the plan with an answer for every condition that makes a difference, innermost first."""
     if not any(_open_conditions(node) for node in plan.walk()):
         return plan
     resolved: dict[bytes, Relation] = {}
@@ -37,7 +37,7 @@ def resolve(plan: Relation, compute_flags: FlagQuery) -> Relation:
 
 
 def open_columns(node: Relation) -> list[DataDependent]:
-    """The expressions of the node without an answer, those inside of others too; each once."""
+    """Return the expressions of the node without an answer, those inside of others too; each once."""
     found = [n for e in node.expressions() if e.unresolved for n in e.walk() if isinstance(n, DataDependent)]
     return list(dict.fromkeys(n for n in found if n.answer is None))
 
@@ -70,7 +70,7 @@ def _with_answers(node: Relation, compute_flags: FlagQuery) -> Relation:
 
 
 def rebuild_typed(e: Column, change: Callable[[Column], Column]) -> Column:
-    """The expression with changed operands, built anew where the kind of a dtype changed."""
+    """Return the expression with changed operands, built anew where the kind of a dtype changed."""
     changed = e.map_children(change)
     kinds = [c.dtype.kind for c in e.children()]
     if changed is e or kinds == [c.dtype.kind for c in changed.children()]:
@@ -85,7 +85,7 @@ def rebuild_typed(e: Column, change: Callable[[Column], Column]) -> Column:
 
 
 def retype(node: Relation) -> Relation:
-    """The node with column references of the dtypes that its source has now."""
+    """Return the node with column references of the dtypes that its source has now."""
     sources = node.children()
     if isinstance(node, relations.Join):
         return _retyped_join(node)
@@ -107,7 +107,7 @@ def retype(node: Relation) -> Relation:
 
 
 def _retyped_sums(before: relations.Aggregate, now: relations.Aggregate) -> Relation:
-    """An aggregate whose sums are now of narrow integers, with the dtypes that pandas gives these."""
+    """Return an aggregate whose sums are now of narrow integers, with the dtypes that pandas gives these."""
     known = {n for n, a in before.aggs if isinstance(as_pandas_dtype(n, a), DataDependent)}  # the plan above has these
     narrow = {n: as_pandas_dtype(n, a) for n, a in now.aggs if n not in known}
     if not any(isinstance(e, DataDependent) for e in narrow.values()):

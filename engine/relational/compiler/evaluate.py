@@ -41,7 +41,7 @@ class StageContext:
 
 
 def evaluate(node: relations.Relation, context: StageContext) -> pl.LazyFrame:
-    """The lazy query of `node`; equal subtrees (the same object) are built once."""
+    """Return the lazy query of `node`; equal subtrees (the same object) are built once."""
     found = context.built.get(id(node))
     if found is None:
         found = context.built[id(node)] = _STEPS[type(node)](node, context)
@@ -84,7 +84,7 @@ def _slot(node: relations.StageInput, context: StageContext) -> pl.LazyFrame:
 
 
 def as_polars(table: Any) -> pl.DataFrame:
-    """An Arrow table as Polars, without a copy where possible."""
+    """Return an Arrow table as Polars, without a copy where possible."""
     frame = pl.from_arrow(table)
     assert isinstance(frame, pl.DataFrame)
     return frame
@@ -109,7 +109,7 @@ def _one_after_another(node: relations.Scan, stored: list[str], index: str | Non
 
 
 def _stored(name: str, dtype: DType) -> pl.Expr:
-    """A stored column in the Polars dtype of its kind: times in seconds and decimals of any precision are cast."""
+    """Return a stored column in the Polars dtype of its kind: times in seconds and all decimals are cast."""
     if dtype.kind in ("str", "bool", "date", "bytes", "none", "anybool", "time"):
         return pl.col(name)
     return pl.col(name) if name != relations.INDEX and dtype.is_number else pl.col(name).cast(dtype.polars)
@@ -286,7 +286,7 @@ def _join(node: relations.Join, context: StageContext) -> pl.LazyFrame:
 
 
 def _outer(left: pl.LazyFrame, right: pl.LazyFrame, on: list[str], nulls_last: list[bool]) -> pl.LazyFrame:
-    """An outer join in pandas' order, that of the keys; missing keys are last, but missing times first."""
+    """Return an outer join in pandas' order, that of the keys; missing keys are last, but missing times first."""
     one, other = left.with_row_index("\1left"), right.with_row_index("\1right")
     joined = one.join(other, on=on, how="full", nulls_equal=True, coalesce=True)
     return joined.sort([*on, "\1left", "\1right"], nulls_last=[*nulls_last, True, True])

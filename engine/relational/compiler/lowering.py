@@ -90,7 +90,7 @@ class RelationalLowering(Lowering[Relation]):
     # -- order
 
     def gather(self, stage: Stage, label: str = "") -> Stage:
-        """The same rows as one partition."""
+        """Return the same rows as one partition."""
         if stage.n == 1:
             return stage
         key, n = self.close_stage(stage, label)
@@ -163,7 +163,7 @@ class RelationalLowering(Lowering[Relation]):
         return estimated_bytes(node.left) + estimated_bytes(node.right) <= self.options.broadcast_bytes
 
     def _in_left_order(self, node: relations.Join) -> Stage:
-        """A join whose left side goes to every task: the rows of all tasks are sorted into the left side's order."""
+        """Lower a join whose left side goes to every task: its rows are sorted into the left side's order."""
         mark = "\1left row"
         numbered = relations.Number(node.left, mark)
         take = (*node.take, (mark, "left", mark, INT64))
@@ -222,12 +222,12 @@ def _side_by_side(node: relations.Join, left: Stage, right: Stage) -> Stage:
 
 
 def shift_inputs(tree: Relation, shift: int) -> Relation:
-    """The tree with the numbers of its inputs raised by `shift`."""
+    """Return the tree with the numbers of its inputs raised by `shift`."""
     return tree.transform(lambda n: replace(n, number=n.number + shift) if isinstance(n, relations.StageInput) else n)
 
 
 def strip_sources(tree: Relation) -> Relation:
-    """The tree as a task needs it: a scan keeps its table only if the task reads all of a local one."""
+    """Return the tree as a task needs it: a scan keeps its table only if the task reads all of a local one."""
 
     def strip(node: Relation) -> Relation:
         if not isinstance(node, relations.Scan) or node.table is None:
@@ -275,7 +275,7 @@ _STEP_NAMES: dict[type, str] = {
 
 
 def stage_name(tree: Relation) -> str:
-    """The name of a stage: its steps, in order.
+    """Return the name of a stage: its steps, in order.
 
     >>> stage_name(relations.Head(relations.StageInput(0, {"a": INT64}), 3))
     'head'

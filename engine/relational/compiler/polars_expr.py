@@ -46,7 +46,7 @@ class PolarsExpr:
 
 
 def to_polars(node: Column) -> PolarsExpr:
-    """The Polars form of an expression."""
+    """Return the Polars form of an expression."""
     match node:
         case Col(name, dtype):
             return PolarsExpr(pl.col(name), dtype.is_float)
@@ -66,13 +66,13 @@ def to_polars(node: Column) -> PolarsExpr:
 
 
 def na_as_null(node: Column) -> pl.Expr:
-    """The expression with null for every missing value."""
+    """Return the expression with null for every missing value."""
     polars = to_polars(node)
     return polars.expr.fill_nan(None) if polars.may_be_nan else polars.expr
 
 
 def literal(value: Any, dtype: DType) -> pl.Expr:
-    """A scalar as a Polars literal of the type `dtype`."""
+    """Return a scalar as a Polars literal of the type `dtype`."""
     if is_na(value) and not dtype.is_float:
         return pl.lit(None, dtype=dtype.polars if dtype.kind != "none" else None)
     if dtype.kind in ("datetime", "timedelta"):
@@ -182,7 +182,7 @@ def _comparable(a: DType, b: DType) -> bool:
 
 
 def _against_scalar(left: Column, right: Lit, op: str) -> pl.Expr | None:
-    """A comparison with a scalar; None when no value can be equal to it."""
+    """Return a comparison with a scalar; None when no value can be equal to it."""
     value = right.value.item() if isinstance(right.value, np.generic) and not left.dtype.is_number else right.value
     low, dtype = to_polars(left), left.dtype
     if dtype.kind == "decimal":
@@ -206,7 +206,7 @@ def _against_scalar(left: Column, right: Lit, op: str) -> pl.Expr | None:
 
 
 def _decimal_against(expr: pl.Expr, scale: int, value: Any, op: str) -> pl.Expr | None:
-    """An exact comparison of Decimals with any number, by the largest value of the column's scale not above it."""
+    """Compare Decimals with any number exactly, by the largest value of the column's scale that is not above it."""
     if isinstance(value, float) and math.isinf(value):
         return pl.when(expr.is_not_null()).then((op in ("<", "<=") and value > 0) or (op in (">", ">=") and value < 0)
                                                 or op == "!=")  # fmt: skip

@@ -44,16 +44,16 @@ class RelationalStage:
         return self.table(rest, split, offset)
 
     def table(self, inputs: Sequence[Any], split: Split | None, offset: int) -> Any:
-        """The stage's rows as an Arrow table."""
+        """Return the stage's rows as an Arrow table."""
         frame = collect(evaluate(self.tree, StageContext(inputs=inputs, split=split, offset=offset)))
         return frame.to_arrow(compat_level=pl.CompatLevel.newest())
 
 
 def count_rows(table: Any) -> int:
-    """The number of rows of a partition."""
+    """Return the number of rows of a partition."""
     return int(table.num_rows)
 
 
 def return_rows(table: Any) -> Any:
-    """A partition as it is: rows that the client sends with the layer."""
+    """Return a partition as it is: rows that the client sends with the layer."""
     return table

@@ -40,7 +40,7 @@ def push_filter(plan: Relation) -> Relation:
 
 
 def conjuncts(predicate: Column) -> list[Column]:
-    """The predicates that must all be true."""
+    """Return the predicates that must all be true."""
     if isinstance(predicate, Binary) and predicate.op == "&":
         return conjuncts(predicate.left) + conjuncts(predicate.right)
     return [predicate]
@@ -130,7 +130,7 @@ def _condition(part: Column) -> tuple[str, str, Any] | None:
 
 
 def _plain(value: Any, beside: Col) -> Any:
-    """The value as a plain Python one, if it can be compared with statistics exactly; else None."""
+    """Return the value as a plain Python one, if it can be compared with statistics exactly; else None."""
     have = beside.dtype
     value = value.item() if hasattr(value, "item") and not isinstance(value, pd.Timestamp) else value
     if have.is_number and isinstance(value, (int, float)) and not isinstance(value, bool):
