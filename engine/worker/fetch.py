@@ -11,7 +11,9 @@ import contextlib
 import logging
 import threading
 from collections.abc import Sequence
+from itertools import islice
 
+from howdah.backoff import delays
 from howdah.engine.comm.data.transfer import Packed, PeerConnections, PeerGone, items_of
 from howdah.engine.protocol.layers import Key, TaskRange
 from howdah.engine.worker.store.store import ResultStore, size_of_value
@@ -21,8 +23,8 @@ ROOM_CHECK_BYTES = 1 << 20
 """Bytes that may arrive between checks for free memory: measuring the process is not free."""
 log = logging.getLogger(__name__)
 
-RETRY_DELAYS = (0.1, 0.4)
-"""Seconds before the second and the third attempt to reach a holder."""
+ATTEMPTS, FIRST_PAUSE, LONGEST_PAUSE = 3, 0.1, 0.4
+"""Attempts to reach a holder, and seconds before the second and the third."""
 
 Name = tuple[Key, int]
 
@@ -161,7 +163,7 @@ class InputFetcher:
         arrival: asyncio.Future[None],
     ) -> None:
         """Fetch from the holder, what it cannot supply from others, and the rest from the holder once more."""
-        for pause in (*RETRY_DELAYS, None):
+        for pause in (*islice(delays(FIRST_PAUSE, LONGEST_PAUSE, 4.0), ATTEMPTS - 1), None):
             try:
                 await self._transfer(holder, address, spans)
                 return

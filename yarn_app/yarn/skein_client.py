@@ -24,13 +24,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from howdah.engine.comm.security.certificates import new_certificate
 from howdah.errors import DeadlineExceeded, HadoopNotFound, HowdahError, ResourceRefused
 from howdah.yarn_app.protocol.config import ServiceGroup
 from howdah.yarn_app.yarn.edge_node import check_prerequisites, private_folder
 from howdah.yarn_app.yarn.reports import ENDED, ApplicationReport, ContainerStatus
 
 CALL_SECONDS = 30.0
-CLOCKS_DIFFER = datetime.timedelta(hours=1)
 CERTIFICATE_LIFE = datetime.timedelta(days=365)
 SUBMIT_SECONDS = 600.0  # local files are uploaded in it
 
@@ -82,17 +82,8 @@ class Credentials:
 
         key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "skein-internal")])
-        now = datetime.datetime.now(datetime.UTC)
-        certificate = (
-            x509.CertificateBuilder()
-            .subject_name(name)
-            .issuer_name(name)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - CLOCKS_DIFFER)
-            .not_valid_after(now + CERTIFICATE_LIFE)
-            .sign(key, hashes.SHA256())
-        )
+        builder = new_certificate(name, key.public_key(), CERTIFICATE_LIFE, issuer=name)
+        certificate = builder.sign(key, hashes.SHA256())
         pem = serialization.Encoding.PEM
         plain = (serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
         return cls(certificate.public_bytes(pem), key.private_bytes(pem, *plain))

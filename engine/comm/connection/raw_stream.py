@@ -1,7 +1,7 @@
 """A plain socket on the event loop without a stream library: one system call sends a message, one receives it.
 
-`Channel.deliver` puts it in place of tornado's stream once the greeting of a connection without TLS is complete; nobody
-else uses it. Each message is parsed where it arrives and delivered in the same iteration of the loop: no future, no
+`Channel.deliver` alone uses it, in place of tornado's stream once the greeting of a connection without TLS is complete.
+Each message is parsed where it arrives and delivered in the same iteration of the loop: no future, no
 task switch. Only `send` may be called on other threads than the loop's. Why not asyncio's protocols: decisions/0012.
 """
 

@@ -100,14 +100,14 @@ class BulkConnection:
     def send(self, frames: Sequence[Buffer], fds: Sequence[int] = ()) -> None:
         """Send one message, and the file descriptors `fds` after it."""
         pieces = encode_message(frames)
-        begun = time.perf_counter()
+        started = time.perf_counter()
         with self._closing_on_error():
             self._records.send([memoryview(piece).cast("B") for piece in pieces])
             for at in range(0, len(fds), MAX_FDS):
                 socket.send_fds(self._socket, [b"F"], list(fds[at : at + MAX_FDS]))
         size = sum(map(nbytes, pieces))
         if size >= _TIMED:
-            self.seconds_per_byte += ((time.perf_counter() - begun) / size - self.seconds_per_byte) / 4
+            self.seconds_per_byte += ((time.perf_counter() - started) / size - self.seconds_per_byte) / 4
 
     def receive(self) -> list[memoryview]:
         """Return the next message's frames, each a writable memoryview."""

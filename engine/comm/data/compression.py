@@ -44,11 +44,11 @@ class Compressor:
         return found
 
     def _compressed(self, codec: Any, frame: memoryview) -> Buffer | None:
-        begun = time.thread_time()  # its own cost, without that of other threads meanwhile
+        started = time.thread_time()  # its own cost, without that of other threads meanwhile
         places = [0, (len(frame) // 2) & ~63, len(frame) - SAMPLE]
         sample = b"".join(frame[at : at + SAMPLE] for at in places)
         share = len(codec.compress(sample, asbytes=True)) / len(sample)
-        seconds_per_byte = (time.thread_time() - begun) / len(sample)
+        seconds_per_byte = (time.thread_time() - started) / len(sample)
         if share > MAX_RATIO or seconds_per_byte > (1 - share) * self._connection.seconds_per_byte:
             return None
         return memoryview(codec.compress(frame)).cast("B")
