@@ -56,7 +56,7 @@ class History:
     @property
     def entries(self) -> list[HistoryEntry]:
         """The last entries, oldest first."""
-        return [_note(fields) for fields in self._ring]
+        return [_entry(fields) for fields in self._ring]
 
     def record(
         self, at: float, layer: bytes, name: str, start: int, stop: int, step: tuple[str, str],
@@ -67,18 +67,18 @@ class History:
         self._ring.append(fields)
         self.counts[step] += stop - start
         if self._file is not None:
-            self._file.write(json.dumps(_note(fields).to_dict()) + "\n")
+            self._file.write(json.dumps(_entry(fields).to_dict()) + "\n")
 
     def record_all(
-        self, at: float, layer: bytes, name: str, stretches: list[tuple[int, int]], step: tuple[str, str]
+        self, at: float, layer: bytes, name: str, intervals: list[tuple[int, int]], step: tuple[str, str]
     ) -> None:
         """Add an entry for each of the intervals."""
         if self._file is not None:
-            for start, stop in stretches:
+            for start, stop in intervals:
                 self.record(at, layer, name, start, stop, step)
             return
-        self._ring.extend([(at, layer, name, start, stop, step, "", 0, 0, "") for start, stop in stretches])
-        self.counts[step] += sum([stop - start for start, stop in stretches])
+        self._ring.extend([(at, layer, name, start, stop, step, "", 0, 0, "") for start, stop in intervals])
+        self.counts[step] += sum([stop - start for start, stop in intervals])
 
     def write_to(self, path: str) -> None:
         """Write every entry from now on to the end of this file too, one JSON object a line."""
@@ -105,9 +105,9 @@ class History:
         """
         for fields in self._ring:
             if fields[1] == layer and (item is None or fields[3] <= item < fields[4]):
-                yield _note(fields)
+                yield _entry(fields)
 
 
-def _note(fields: tuple[Any, ...]) -> HistoryEntry:
+def _entry(fields: tuple[Any, ...]) -> HistoryEntry:
     at, layer, name, start, stop, step, *rest = fields
     return HistoryEntry(at, layer, name, start, stop, *step, *rest)

@@ -6,9 +6,10 @@ from howdah.engine.protocol.events import LayerSpec
 from howdah.engine.protocol.layers import Key, TaskRange
 
 
-def depth_first(layers: tuple[LayerSpec, ...], wanted: tuple[TaskRange, ...]) -> dict[Key, int]:
-    """How deep each layer is, 0 for those left out: a layer is deeper than what it needs, and the first wanted subtree
-    deeper than the next.
+def depth_first(layers: tuple[LayerSpec, ...], requested: tuple[TaskRange, ...]) -> dict[Key, int]:
+    """Return the depth of each layer, 0 for those left out.
+
+    A layer is deeper than what it needs, and the first requested subtree is deeper than the next.
 
     Running the deepest ready layer first finishes one subtree before it begins another.
 
@@ -25,7 +26,7 @@ def depth_first(layers: tuple[LayerSpec, ...], wanted: tuple[TaskRange, ...]) ->
     depths: dict[Key, int] = {}
     open_: set[Key] = set()
     count = 0
-    roots = [*reversed([task_range.layer for task_range in wanted]), *[spec.key for spec in layers]]
+    roots = [*reversed([task_range.layer for task_range in requested]), *[spec.key for spec in layers]]
     for root in roots:
         stack = [root]
         while stack:

@@ -116,7 +116,7 @@ def restore_failure(state: SchedulerState, task_range: TaskRange, error: TaskErr
             fail_items(state, layer, task_range.start, min(task_range.stop, layer.n), code, (error, *cause))
 
 
-# -- runs of the last epoch -------------------------------------------------------------------------------------------
+# -- batches of the last epoch ----------------------------------------------------------------------------------------
 
 
 def take_over_batches(

@@ -60,7 +60,7 @@ class Summary(msgspec.Struct, frozen=True):
     seconds: float
     stale_reports: int
     excluded: tuple[str, ...] = ()
-    """Hosts that get no work for a while (`exclusion`)."""
+    """Hosts that get no work for a while (`host_exclusion`)."""
 
 
 def layer_summary(layer: LayerState) -> LayerSummary:
