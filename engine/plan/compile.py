@@ -11,6 +11,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, Generic, TypeVar
 
+import psutil
+
 from howdah.engine.execution import dispatch
 from howdah.engine.execution.default_client import get_default_client
 from howdah.engine.graph.graph import Graph, PersistedLayer
@@ -107,8 +109,6 @@ class Compiler(ABC, Generic[N]):
 
     def _fits(self, plan: N) -> bool:
         """Whether the files that the plan reads are local and fit the free memory."""
-        import psutil
-
         nbytes = self.local_bytes(plan)
         available = int(psutil.virtual_memory().available)
         return nbytes is not None and nbytes <= current_options().local_memory_share * available
