@@ -51,12 +51,13 @@ class AeadRecords:
     ----------
     secret : 32 bytes, of this connection alone.
     server : whether this end accepted the connection.
+    bytes_per_key : bytes that one key encrypts; the same at both ends.
     """
 
-    def __init__(self, secret: bytes, *, server: bool) -> None:
+    def __init__(self, secret: bytes, *, server: bool, bytes_per_key: int = BYTES_PER_KEY) -> None:
         directions = [
-            _Keys(secret, b"howdah results, from the server"),
-            _Keys(secret, b"howdah results, to the server"),
+            _Keys(secret, b"howdah results, from the server", bytes_per_key),
+            _Keys(secret, b"howdah results, to the server", bytes_per_key),
         ]
         self._out, self._in = directions if server else reversed(directions)
 
@@ -93,7 +94,8 @@ class AeadRecords:
 class _Keys:
     """The current key of one direction, and the number of its records."""
 
-    def __init__(self, secret: bytes, name: bytes) -> None:
+    def __init__(self, secret: bytes, name: bytes, bytes_per_key: int) -> None:
+        self._bytes_per_key = bytes_per_key
         self._use(_derive(secret, name))
         self._number = 0
 
@@ -104,7 +106,7 @@ class _Keys:
 
     def next(self, size: int) -> tuple[AESGCM, bytes]:
         """Return the cipher and the nonce for one record of `size` bytes; no nonce is used twice."""
-        if self._done + size > BYTES_PER_KEY:
+        if self._done + size > self._bytes_per_key:
             self._use(_derive(self._key, b"howdah results, the next key"))
         self._done += size
         self._number += 1

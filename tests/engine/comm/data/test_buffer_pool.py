@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from waiting import until
 
-from howdah.engine.comm.data import buffer_pool as kept
+from howdah.engine.comm.data import buffer_pool
 from howdah.engine.comm.data.buffer_pool import BufferPool, size_class
 from howdah.engine.comm.data.receive_buffers import POOLED_MIN_BYTES, allocate
 from howdah.engine.comm.data.shared_memory import SegmentPool, SharedBuffers, map_aligned, share
@@ -28,10 +28,10 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 @pytest.fixture(autouse=True)
 def nothing_kept() -> Iterator[None]:
     gc.collect()
-    kept.trim()
+    buffer_pool.trim()
     yield
-    kept.trim()
-    kept.set_limit(kept.DEFAULT_LIMIT)
+    buffer_pool.trim()
+    buffer_pool.set_limit(buffer_pool.DEFAULT_LIMIT)
 
 
 def address(memory: memoryview) -> int:
@@ -75,13 +75,13 @@ def test_the_last_one_is_taken_first_or_the_oldest_and_only_of_that_size() -> No
 def test_what_would_be_too_much_goes_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     gone: list[str] = []
     pieces: BufferPool[str] = BufferPool(gone.append)
-    kept.set_limit(2 * MIB)
+    buffer_pool.set_limit(2 * MIB)
     for piece in ("first", "second", "third"):
         pieces.put(MIB, piece)
     assert gone == ["third"]
     pieces.put(MIB, "one of several that were asked for together", force=True)
     assert gone == ["third"]
-    assert kept.pooled_bytes() >= 3 * MIB
+    assert buffer_pool.pooled_bytes() >= 3 * MIB
 
 
 def test_what_nobody_takes_gets_old_and_goes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,10 +93,10 @@ def test_what_nobody_takes_gets_old_and_goes(monkeypatch: pytest.MonkeyPatch) ->
     now[0] = 105.0
     pieces.put(MIB, "young")
     now[0] = 111.0
-    kept.trim(kept.MAX_IDLE_SECONDS)
+    buffer_pool.trim(buffer_pool.MAX_IDLE_SECONDS)
     assert gone == ["old"]
     assert pieces.nbytes == MIB
-    kept.trim()
+    buffer_pool.trim()
     assert gone == ["old", "young"]
     assert pieces.nbytes == 0
 
@@ -117,7 +117,7 @@ def test_a_destructor_never_waits_for_the_lock() -> None:
 def test_many_threads_lose_nothing() -> None:
     dropped: list[int] = []
     pieces: BufferPool[int] = BufferPool(dropped.append)
-    kept.set_limit(50 * MIB)
+    buffer_pool.set_limit(50 * MIB)
     held: list[list[int]] = [[] for _ in range(4)]
 
     def work(number: int) -> None:
@@ -187,8 +187,8 @@ def test_what_is_kept_goes_back_to_the_system() -> None:
     assert resident() > before + 50 * MIB
     del memory, memories
     assert resident() > before + 50 * MIB
-    assert kept.pooled_bytes() >= 60 * MIB
-    kept.trim()
+    assert buffer_pool.pooled_bytes() >= 60 * MIB
+    buffer_pool.trim()
     assert resident() < before + 10 * MIB
 
 

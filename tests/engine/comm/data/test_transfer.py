@@ -17,8 +17,7 @@ from waiting import until_async
 
 from howdah.engine.comm.connection.channel import Channel, ChannelClosed
 from howdah.engine.comm.connection.connect import Listener
-from howdah.engine.comm.data import buffer_pool as kept
-from howdah.engine.comm.data import transfer
+from howdah.engine.comm.data import buffer_pool, transfer
 from howdah.engine.comm.data.bulk_connection import BulkConnection
 from howdah.engine.comm.data.compression import Compressor, decompress
 from howdah.engine.comm.data.transfer import MISSING, Packed, PeerConnections, serve_results, welcome_peer
@@ -104,7 +103,7 @@ def test_on_one_host_large_results_are_mapped_not_sent(tmp_path: Path) -> None:
         assert found[300] == "small"
         assert all(found[i][0] == found[i][-1] == float(i) for i in range(300))
         assert Path("/proc/self/maps").read_text().count("memfd:howdah-result") >= 300
-        kept.trim()
+        buffer_pool.trim()
         await until_async(lambda: descriptors() <= before + 8)  # mappings need none
         found[7][:] = -1.0  # hers alone
         assert holder.store.get(KEY, 7)[5] == 7.0
@@ -114,7 +113,7 @@ def test_on_one_host_large_results_are_mapped_not_sent(tmp_path: Path) -> None:
         assert (
             Path("/proc/self/maps").read_text().count("memfd:howdah-result") >= 900
         )  # the holder's are there too, now
-        kept.trim()
+        buffer_pool.trim()
         await until_async(lambda: before + 300 <= descriptors() <= before + 300 + 8)
         third, _ = await fetched(holder, peers, spans)
         assert third[7][0] == 7.0
@@ -123,7 +122,7 @@ def test_on_one_host_large_results_are_mapped_not_sent(tmp_path: Path) -> None:
         holder.store.free(spans)
         values.clear()
         assert holder.store.memory == 0
-        kept.trim()
+        buffer_pool.trim()
         await until_async(lambda: descriptors() <= before + 8)
         assert again[9][-1] == 9.0  # what was mapped lives as long as who has it
 
