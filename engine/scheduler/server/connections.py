@@ -7,7 +7,7 @@ outlives its connections until its lease expires (`membership`).
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from functools import partial
 
 from howdah.engine.comm.connection.channel import Channel
 from howdah.engine.comm.connection.connect import Listener, send_greeting
@@ -96,18 +96,16 @@ class Connections:
         is_owner = hello.purpose == "owner"
         handler = self._client_messages.on_owner_message if is_owner else self._client_messages.on_message
 
-        def on_message(message: ClientMessage, frames: Sequence[memoryview]) -> None:
-            handler(peer, message, frames)
+        def open_session(peer: ClientPeer) -> Session[ClientMessage]:
+            name = session_id or secrets.token_hex(16)
+            return Session(name, self._client_decoder, partial(handler, peer), hello.name)
 
-        session: Session[ClientMessage] = Session(
-            session_id or secrets.token_hex(16), self._client_decoder, on_message, hello.name
-        )
-        peer = ClientPeer(role, hello, session, hello.lease or self._lease)
-        self._peers.sessions[session.id] = peer
+        peer = ClientPeer(role, hello, open_session, hello.lease or self._lease)
+        self._peers.sessions[peer.session.id] = peer
         self._context.journal.record_session(peer)
         self._context.journal.follow(peer)
         if is_owner:
-            self._peers.owners[session.id] = peer
+            self._peers.owners[peer.session.id] = peer
         else:
             self._peers.clients[peer.id] = peer
             self._context.handle(ClientJoined(peer.id))
@@ -116,12 +114,11 @@ class Connections:
     def _admit_worker(self, role: Role, hello: Hello) -> WorkerPeer:
         handler = self._worker_messages.on_message
 
-        def on_message(message: WorkerMessage, frames: Sequence[memoryview]) -> None:
-            handler(peer, message, frames)
+        def open_session(peer: WorkerPeer) -> Session[WorkerMessage]:
+            return Session(secrets.token_hex(16), self._worker_decoder, partial(handler, peer), hello.name)
 
-        session: Session[WorkerMessage] = Session(secrets.token_hex(16), self._worker_decoder, on_message, hello.name)
-        peer = WorkerPeer(role, hello, session, self._worker_lease)
-        self._peers.sessions[session.id] = peer
+        peer = WorkerPeer(role, hello, open_session, self._worker_lease)
+        self._peers.sessions[peer.session.id] = peer
         self._context.journal.follow(peer)
         return peer
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from array import array
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, Self
 
 from howdah.engine.comm.connection.session import Session
 from howdah.engine.comm.security.certificates import Role
@@ -30,10 +30,13 @@ from howdah.engine.scheduler.server.layer_store import LayerStore
 
 
 class Peer:
-    """A client, owner or worker, from its first connection until its session ends."""
+    """A client, owner or worker, from its first connection until its session ends.
 
-    def __init__(self, role: Role, hello: Hello, session: Session[Any], lease: float) -> None:
-        self.role, self.session, self.lease = role, session, lease
+    `open_session` opens the session of the peer that it gets.
+    """
+
+    def __init__(self, role: Role, hello: Hello, open_session: Callable[[Self], Session[Any]], lease: float) -> None:
+        self.role, self.session, self.lease = role, open_session(self), lease
         self.name, self.host, self.purpose = hello.name, hello.host, hello.purpose
         self.since = time.time()
 
@@ -50,8 +53,8 @@ class ClientPeer(Peer):
     request that this server has journaled.
     """
 
-    def __init__(self, role: Role, hello: Hello, session: Session[Any], lease: float) -> None:
-        super().__init__(role, hello, session, lease)
+    def __init__(self, role: Role, hello: Hello, open_session: Callable[[Self], Session[Any]], lease: float) -> None:
+        super().__init__(role, hello, open_session, lease)
         self.id = f"{role.name}/{hello.name}" if role.name not in ("", hello.name) else hello.name
         self.worker = hello.worker
         self.replies: dict[int, Response] = {}
@@ -83,8 +86,8 @@ class ClientPeer(Peer):
 class WorkerPeer(Peer):
     """A worker, with the layers whose definitions were sent to it."""
 
-    def __init__(self, role: Role, hello: Hello, session: Session[Any], lease: float) -> None:
-        super().__init__(role, hello, session, lease)
+    def __init__(self, role: Role, hello: Hello, open_session: Callable[[Self], Session[Any]], lease: float) -> None:
+        super().__init__(role, hello, open_session, lease)
         self.info: WorkerInfo | None = None
         self.health = Health(0, 0)
         self._defined: set[Key] = set()

@@ -20,7 +20,7 @@ class TaskCancellation:
 
     def __init__(self, context: ServerContext, peers: Peers) -> None:
         self._context, self._peers = context, peers
-        self._pending: dict[Attempt, list[tuple[ClientPeer, CoordinationCall]]] = {}
+        self.pending: dict[Attempt, list[tuple[ClientPeer, CoordinationCall]]] = {}
         """Requests that wait for the report about a recalled batch."""
         self._first: dict[Attempt, int] = {}
         """The first item of each of these batches."""
@@ -39,7 +39,7 @@ class TaskCancellation:
                 self._answer(client, message, False)
                 return
             attempt = (batch.number, batch.attempt)
-            self._pending.setdefault(attempt, []).append((client, message))
+            self.pending.setdefault(attempt, []).append((client, message))
             self._first[attempt] = batch.start
             self._context.send_to_worker(batch.worker, Recall(*attempt))
         elif state in ("idle", "waiting", "ready"):
@@ -50,7 +50,7 @@ class TaskCancellation:
     def before_batch_returned(self, batch: int, attempt: int, start: int) -> None:
         """The worker has returned the batch's items from `start` on, which the scheduler has not handled yet."""
         first = self._first.pop((batch, attempt), 0)
-        for client, message in self._pending.pop((batch, attempt), []):
+        for client, message in self.pending.pop((batch, attempt), []):
             if message.ranges[0].start >= first + start:
                 self._cancel(client, message)
             else:
@@ -58,18 +58,16 @@ class TaskCancellation:
 
     def on_batch_finished(self, batch: int, attempt: int) -> None:
         """The batch has run: its tasks had begun."""
-        if not self._pending:
-            return
         self._first.pop((batch, attempt), None)
-        for client, message in self._pending.pop((batch, attempt), []):
+        for client, message in self.pending.pop((batch, attempt), []):
             self._answer(client, message, False)
 
     def on_batches_lost(self) -> None:
         """Batches may have ended without a report, with their workers: handle the requests about them again."""
-        for number, attempt in list(self._pending):
+        for number, attempt in list(self.pending):
             if not self._context.views.has_batch(number):
                 self._first.pop((number, attempt), None)
-                for client, message in self._pending.pop((number, attempt)):
+                for client, message in self.pending.pop((number, attempt)):
                     self.on_request(client, message)
 
     def _cancel(self, client: ClientPeer, message: CoordinationCall) -> None:

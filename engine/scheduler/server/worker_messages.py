@@ -78,7 +78,8 @@ class WorkerMessages:
         report = message.report
         task_range = self._peers.batches.pop((report.batch, report.attempt), None)
         inline = InlineResults(task_range, frames) if task_range is not None and len(frames) == 2 else None
-        self._cancellation.on_batch_finished(report.batch, report.attempt)
+        if self._cancellation.pending:
+            self._cancellation.on_batch_finished(report.batch, report.attempt)
         self._context.handle(_own(worker, report), inline)
         if self._drains.under_way:
             self._drains.on_progress()

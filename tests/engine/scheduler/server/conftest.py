@@ -234,7 +234,7 @@ class RecordingServer:
     def worker(self, name: str, slots: int = 1) -> WorkerPeer:
         """A worker that joins."""
         session: Any = RecordingSession(name)
-        peer = WorkerPeer(Role("", "worker", ""), Hello("worker", name), session, 8.0)
+        peer = WorkerPeer(Role("", "worker", ""), Hello("worker", name), lambda _: session, 8.0)
         peer.info = WorkerInfo(name, name, slots=slots, address=f"address of {name}", pid=1)
         self.peers.workers[name] = self.peers.sessions[name] = peer
         self.handle(WorkerJoined(peer.info))
@@ -243,7 +243,7 @@ class RecordingServer:
     def client(self, name: str = "me") -> ClientPeer:
         """A client that joins."""
         session: Any = RecordingSession(name)
-        peer = ClientPeer(Role("", "client", ""), Hello("client", name), session, 60.0)
+        peer = ClientPeer(Role("", "client", ""), Hello("client", name), lambda _: session, 60.0)
         self.peers.clients[name] = self.peers.sessions[name] = peer
         return peer
 
