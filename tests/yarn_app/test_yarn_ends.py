@@ -102,8 +102,12 @@ def test_howdah_kill(yarn: Yarn, tmp_path: Path) -> None:
     listed = [json.loads(line) for line in yarn.command("list", "--json").stdout.splitlines()]
     assert [one["state"] for one in listed] == ["RUNNING"]
     app_id = listed[0]["app_id"]
-    status = json.loads(yarn.command("status", app_id, "--json").stdout)
-    assert status["master"]["joined"] == 2
+
+    def joined() -> dict[str, Any] | None:
+        found: dict[str, Any] = json.loads(yarn.command("status", app_id, "--json").stdout)
+        return found if found["master"].get("joined") == 2 else None
+
+    status = yarn.until(joined, "both workers have joined", 60)
     assert status["master"]["work"]["tasks"]["total"] == 5000
     assert "scheduler.log" in yarn.command("logs", app_id).stdout, "logs of a running application"
     killed = yarn.command("kill", app_id)
