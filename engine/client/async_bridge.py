@@ -21,7 +21,11 @@ T = TypeVar("T")
 
 def on_event_loop() -> bool:
     """Return whether this thread is running an event loop."""
-    return asyncio._get_running_loop() is not None
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def blocking(method: Callable[P, T]) -> Callable[P, T]:

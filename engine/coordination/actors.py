@@ -270,7 +270,7 @@ def rebuild_actor(value: Any, kind: type, token: str) -> Any:
 
 def location_of(actor: Actor) -> ActorLocation | None:
     """Return where the object of an actor lives."""
-    return actor._handle.location  # public names of an actor are those of the user's class
+    return actor._handle.location  # noqa: SLF001  # public names of an actor are those of the user's class
 
 
 async def _ended(future: Future) -> None:

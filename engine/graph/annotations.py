@@ -33,7 +33,6 @@ NAMES = tuple(TaskOptions.__annotations__)
 """The names of all annotations."""
 
 
-
 class Annotations(NamedTuple):
     """Checked annotations; None is "not given". `workers` are names, addresses or hosts of workers."""
 

@@ -338,7 +338,7 @@ class Executor(concurrent.futures.Executor):
         results.add_listener(changed)
         changed(results, 0, results.n)
         if self._client.connection.error is not None:
-            self._on_loss_of_cluster(self._client.connection.error)
+            self.on_cluster_lost(self._client.connection.error)
 
     def _call_back(self, fn: Callable[..., object], *args: Any) -> None:
         """Call `fn` on the client's thread for callbacks, or on a new one when that has ended."""
@@ -357,7 +357,13 @@ class Executor(concurrent.futures.Executor):
             if self._closed and not self._pending:
                 self._client.when_lost.discard(self._on_loss)
 
-    def _on_loss_of_cluster(self, fault: HowdahError) -> None:
+    def on_cluster_lost(self, fault: HowdahError) -> None:
+        """Fail the pending calls.
+
+        Parameters
+        ----------
+        fault : why the cluster is lost.
+        """
         self._call_back(self._fail, fault)
 
     def _fail(self, fault: HowdahError) -> None:
@@ -377,7 +383,7 @@ def _weakly(executor: Executor) -> Callable[[HowdahError], object]:
     def lost(fault: HowdahError) -> None:
         found = of()
         if found is not None:
-            found._on_loss_of_cluster(fault)
+            found.on_cluster_lost(fault)
 
     return lost
 
@@ -479,4 +485,4 @@ def _finish() -> None:
 
 
 # As the standard library's executors do it: before any pool is shut, and before `atexit` ends clients and clusters.
-threading._register_atexit(_finish)  # type: ignore[attr-defined]  # as concurrent.futures does
+threading._register_atexit(_finish)  # type: ignore[attr-defined]  # noqa: SLF001  # as concurrent.futures does

@@ -113,7 +113,7 @@ class HowdahBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mis
         tasks = [
             (fn, self._sent(args), dict(zip(kwargs, self._sent(kwargs.values())))) for fn, args, kwargs in func.items
         ]
-        future = self._executor.submit(run_batch, tasks, (func._backend, func._n_jobs))
+        future = self._executor.submit(run_batch, tasks, (func._backend, func._n_jobs))  # noqa: SLF001  # joblib's batches name them so
         if callback is not None:
             future.add_done_callback(callback)
         return future
