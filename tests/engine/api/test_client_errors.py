@@ -132,8 +132,8 @@ OTHER = (sys.version_info[0], sys.version_info[1] - 1, 99, "final", 0)
 
 def test_a_client_of_another_version_is_refused_with_both(client: Client) -> None:
     code = f"""
-import howdah
-howdah.__version__ = "0.0.7"
+import howdah.version
+howdah.version.VERSION = "0.0.7"
 from howdah.engine.api import Client
 Client({client.address!r})
 """

@@ -451,9 +451,16 @@ def test_no_name_is_left_out() -> None:
     assert set(asked) <= set(SCENARIOS)
     elsewhere = {  # test_client_async, test_client_names, the graph's side and the application's
         "as_current", "close", "asynchronous", "compute_graph", "persist_graph", "started_futures", "add_cleanup",
-        "drop_cleanup", "gathered",
+        "drop_cleanup", "gathered", "call_back", "when_lost", "closed",  # the last three: of the port `ClusterClient`
     }  # fmt: skip
     public = {name for name in dir(Client) if not name.startswith("_")}
     assert public - set(SCENARIOS) - elsewhere == set()
     names = {name for name in hd.__all__ if name[0].islower()}
-    assert names - set(SCENARIOS) == {"from_pandas", "read_parquet", "get_annotations", "visualize"}
+    assert names - set(SCENARIOS) == {
+        "account",
+        "from_pandas",
+        "get_annotations",
+        "read_parquet",
+        "read_table",
+        "visualize",
+    }
