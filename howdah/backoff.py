@@ -16,10 +16,14 @@ def delays(first: float, most: float, factor: float = 2.0, jitter: float = 0.5) 
 
     Parameters
     ----------
-    first : the wait before the second attempt, in seconds.
-    most : no wait is longer, in seconds.
-    factor : each wait is this many times the one before.
-    jitter : share of a wait that is random: 0.5 gives 50 to 100 % of it; 0 gives all of it.
+    first
+        The wait before the second attempt, in seconds.
+    most
+        No wait is longer, in seconds.
+    factor
+        Each wait is this many times the one before.
+    jitter
+        Share of a wait that is random: 0.5 gives 50 to 100 % of it; 0 gives all of it.
 
     Examples
     --------

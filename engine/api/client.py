@@ -59,17 +59,25 @@ class Client:
 
     Parameters
     ----------
-    address : a scheduler's address, a cluster object (`LocalCluster`, `YarnCluster`), or None: inside a task the
+    address
+        A scheduler's address, a cluster object (`LocalCluster`, `YarnCluster`), or None: inside a task the
         cluster that runs it, else the cluster that this program was started in (``HOWDAH_SCHEDULER``), else a
         `LocalCluster` of its own, which ends with the client.
-    security : the security directory, for a TLS address.
-    name : what others see; any text.
-    timeout : seconds to wait for the scheduler to answer.
-    lease : seconds for which the scheduler keeps this client's work when the connection is lost.
-    set_as_default : whether collections compute with this client from now on.
-    asynchronous : for use in coroutines: what waits is awaited. Connect by ``async with Client(...)`` or
+    security
+        The security directory, for a TLS address.
+    name
+        What others see; any text.
+    timeout
+        Seconds to wait for the scheduler to answer.
+    lease
+        Seconds for which the scheduler keeps this client's work when the connection is lost.
+    set_as_default
+        Whether collections compute with this client from now on.
+    asynchronous
+        For use in coroutines: what waits is awaited. Connect by ``async with Client(...)`` or
         ``await Client(...)``. Called where no event loop runs, it behaves as any other client.
-    **local : options of the `LocalCluster`, when one is started.
+    **local
+        Options of the `LocalCluster`, when one is started.
 
     Attributes
     ----------
@@ -211,21 +219,33 @@ class Client:
 
         Parameters
         ----------
-        fn : the function, or with ``actor=True`` a class.
-        *args : its arguments.
-        key : name of the task, which the future has as its `key`. The same key for other work is an InputError while
+        fn
+            The function, or with ``actor=True`` a class.
+        *args
+            Its arguments.
+        key
+            Name of the task, which the future has as its `key`. The same key for other work is an InputError while
             the first future lives.
-        workers : names, addresses or hosts of the only workers that may run it. It waits for them, also for workers
+        workers
+            Names, addresses or hosts of the only workers that may run it. It waits for them, also for workers
             that have not started.
-        resources : amounts of its worker's resources that it takes while it runs, as ``{"gpu": 1}``. Workers have what
+        resources
+            Amounts of its worker's resources that it takes while it runs, as ``{"gpu": 1}``. Workers have what
             they were started with.
-        retries : number of further attempts when it raises.
-        priority : higher runs first.
-        allow_other_workers : others may run it while none of `workers` is there.
-        actor : make an object of the class `fn`, which stays on one worker, and return its `Actor`.
-        pure : the same function of the same arguments is the same task, and runs once. False: always a new task.
-        hosts : preferred hosts, best first; without effect beside `workers` and `resources`.
-        **kwargs : of the function. ``timeout=`` is the task's own limit in seconds, unless the function has a parameter
+        retries
+            Number of further attempts when it raises.
+        priority
+            Higher runs first.
+        allow_other_workers
+            Others may run it while none of `workers` is there.
+        actor
+            Make an object of the class `fn`, which stays on one worker, and return its `Actor`.
+        pure
+            The same function of the same arguments is the same task, and runs once. False: always a new task.
+        hosts
+            Preferred hosts, best first; without effect beside `workers` and `resources`.
+        **kwargs
+            Of the function. ``timeout=`` is the task's own limit in seconds, unless the function has a parameter
             of that name: a task that exceeds it fails with TaskTimeout, and its worker's process is replaced.
 
         Returns
@@ -274,13 +294,20 @@ class Client:
 
         Parameters
         ----------
-        fn : the function.
-        *iterables : one or more; elements at the same place are the arguments of one call.
-        key : one text, to which the number of the element is added, or one for each element.
-        workers, resources, retries, priority, allow_other_workers, pure : as in `submit`, for all calls.
-        batch_size : read and send so many elements at a time, for iterables too long to be held at once.
-        hosts : one sequence of preferred hosts per element.
-        **kwargs : the same for each call.
+        fn
+            The function.
+        *iterables
+            One or more; elements at the same place are the arguments of one call.
+        key
+            One text, to which the number of the element is added, or one for each element.
+        workers, resources, retries, priority, allow_other_workers, pure
+            As in `submit`, for all calls.
+        batch_size
+            Read and send so many elements at a time, for iterables too long to be held at once.
+        hosts
+            One sequence of preferred hosts per element.
+        **kwargs
+            The same for each call.
 
         Returns
         -------
@@ -317,11 +344,16 @@ class Client:
 
         Parameters
         ----------
-        data : one value, or a list, tuple, set or dictionary of values.
-        workers : names, addresses or hosts of workers that receive it; others do while none of them is there.
-        broadcast : True puts a copy on every worker, a number on so many; returns when they are there.
-        hash : equal data is stored once. False: each call stores it anew.
-        direct, timeout : accepted for dask compatibility; ignored.
+        data
+            One value, or a list, tuple, set or dictionary of values.
+        workers
+            Names, addresses or hosts of workers that receive it; others do while none of them is there.
+        broadcast
+            True puts a copy on every worker, a number on so many; returns when they are there.
+        hash
+            Equal data is stored once. False: each call stores it anew.
+        direct, timeout
+            Accepted for dask compatibility; ignored.
 
         Returns
         -------
@@ -363,8 +395,10 @@ class Client:
 
         Parameters
         ----------
-        workers, resources, retries, priority, allow_other_workers, pure, hosts : as in `submit`, for all its calls.
-        **unknown : none; another option raises InputError with similar names.
+        workers, resources, retries, priority, allow_other_workers, pure, hosts
+            As in `submit`, for all its calls.
+        **unknown
+            None; another option raises InputError with similar names.
 
         Returns
         -------
@@ -392,9 +426,12 @@ class Client:
 
         Parameters
         ----------
-        futures : a future, or futures in any nest of lists, tuples, sets and dictionaries.
-        errors : "raise" raises the first failure as soon as it is known; "skip" leaves failed ones out.
-        direct : accepted for dask compatibility; ignored. Results always come directly from the workers.
+        futures
+            A future, or futures in any nest of lists, tuples, sets and dictionaries.
+        errors
+            "raise" raises the first failure as soon as it is known; "skip" leaves failed ones out.
+        direct
+            Accepted for dask compatibility; ignored. Results always come directly from the workers.
 
         Returns
         -------
@@ -424,7 +461,8 @@ class Client:
 
         Parameters
         ----------
-        futures : of this client.
+        futures
+            Of this client.
 
         Returns
         -------
@@ -438,8 +476,10 @@ class Client:
 
         Parameters
         ----------
-        futures : a future, or a nest of them.
-        force : accepted for dask compatibility; ignored. What another client needs continues.
+        futures
+            A future, or a nest of them.
+        force
+            Accepted for dask compatibility; ignored. What another client needs continues.
         """
         self._submitter.cancel(ranges_of(nested_futures(futures)))
 
@@ -449,7 +489,8 @@ class Client:
 
         Parameters
         ----------
-        futures : a future, or a nest of them; those that have not failed are left as they are.
+        futures
+            A future, or a nest of them; those that have not failed are left as they are.
         """
         self._replication.retry(nested_futures(futures))
 
@@ -459,9 +500,12 @@ class Client:
 
         Parameters
         ----------
-        futures : a future, or a nest of them.
-        n : number of workers that hold each result afterwards; None is all.
-        workers : names, addresses or hosts of the only workers that receive copies.
+        futures
+            A future, or a nest of them.
+        n
+            Number of workers that hold each result afterwards; None is all.
+        workers
+            Names, addresses or hosts of the only workers that receive copies.
 
         Raises
         ------
@@ -476,8 +520,10 @@ class Client:
 
         Parameters
         ----------
-        futures : what may move; None is all finished ones of this client.
-        workers : names, addresses or hosts; None is all workers.
+        futures
+            What may move; None is all finished ones of this client.
+        workers
+            Names, addresses or hosts; None is all workers.
 
         Raises
         ------
@@ -504,11 +550,16 @@ class Client:
 
         Parameters
         ----------
-        collections : a lazy object, or a list, tuple or set of them.
-        sync : wait, and return the values themselves.
-        optimize_graph : accepted for dask compatibility; ignored.
-        workers, allow_other_workers, resources, retries, priority : as in `submit`, for all tasks of the graph.
-        traverse : whether lazy objects inside lists, tuples and dictionaries are found.
+        collections
+            A lazy object, or a list, tuple or set of them.
+        sync
+            Wait, and return the values themselves.
+        optimize_graph
+            Accepted for dask compatibility; ignored.
+        workers, allow_other_workers, resources, retries, priority
+            As in `submit`, for all tasks of the graph.
+        traverse
+            Whether lazy objects inside lists, tuples and dictionaries are found.
 
         Returns
         -------
@@ -540,9 +591,12 @@ class Client:
 
         Parameters
         ----------
-        collections : a lazy object, or a list, tuple or set of them.
-        optimize_graph : accepted for dask compatibility; ignored.
-        workers, allow_other_workers, resources, retries, priority : as in `submit`, for all tasks of the graph.
+        collections
+            A lazy object, or a list, tuple or set of them.
+        optimize_graph
+            Accepted for dask compatibility; ignored.
+        workers, allow_other_workers, resources, retries, priority
+            As in `submit`, for all tasks of the graph.
 
         Returns
         -------
@@ -571,11 +625,16 @@ class Client:
 
         Parameters
         ----------
-        dsk : ``{"x": 1, "y": (inc, "x")}``: calls are tuples that begin with a function, keys stand for their values.
-        keys : one, or a nest of lists.
-        workers, allow_other_workers, resources, retries, priority : as in `submit`, for all tasks of the graph.
-        sync : False returns futures, at once.
-        **unused : accepted for dask compatibility; ignored.
+        dsk
+            ``{"x": 1, "y": (inc, "x")}``: calls are tuples that begin with a function, keys stand for their values.
+        keys
+            One, or a nest of lists.
+        workers, allow_other_workers, resources, retries, priority
+            As in `submit`, for all tasks of the graph.
+        sync
+            False returns futures, at once.
+        **unused
+            Accepted for dask compatibility; ignored.
 
         Returns
         -------
@@ -602,8 +661,10 @@ class Client:
 
         Parameters
         ----------
-        graph : the layers.
-        places : a layer's key and the item, for each future.
+        graph
+            The layers.
+        places
+            A layer's key and the item, for each future.
 
         Returns
         -------
@@ -619,9 +680,12 @@ class Client:
 
         Parameters
         ----------
-        graph : the layers.
-        wanted : ranges of items.
-        progress : called with (done, all, layer's name) meanwhile.
+        graph
+            The layers.
+        wanted
+            Ranges of items.
+        progress
+            Called with (done, all, layer's name) meanwhile.
 
         Returns
         -------
@@ -635,8 +699,10 @@ class Client:
 
         Parameters
         ----------
-        graph : the layers.
-        wanted : ranges that are whole layers.
+        graph
+            The layers.
+        wanted
+            Ranges that are whole layers.
 
         Returns
         -------
@@ -695,7 +761,8 @@ class Client:
 
         Parameters
         ----------
-        key : a future or its key.
+        key
+            A future or its key.
 
         Returns
         -------
@@ -711,7 +778,8 @@ class Client:
 
         Parameters
         ----------
-        futures : a future, or a nest of them.
+        futures
+            A future, or a nest of them.
 
         Returns
         -------
@@ -727,7 +795,8 @@ class Client:
 
         Parameters
         ----------
-        workers : names, addresses or hosts; None is all.
+        workers
+            Names, addresses or hosts; None is all.
 
         Returns
         -------
@@ -742,8 +811,10 @@ class Client:
 
         Parameters
         ----------
-        n_workers : how many.
-        timeout : seconds; None is no limit.
+        n_workers
+            How many.
+        timeout
+            Seconds; None is no limit.
 
         Raises
         ------
@@ -757,7 +828,8 @@ class Client:
 
         Parameters
         ----------
-        check : raise when they differ.
+        check
+            Raise when they differ.
 
         Returns
         -------
@@ -786,13 +858,19 @@ class Client:
 
         Parameters
         ----------
-        function : one with a parameter ``dask_worker`` gets the worker object; an async one is awaited.
-        *args : its arguments.
-        workers : names, addresses or hosts; None is all.
-        wait : False returns an empty dictionary without waiting for the calls.
-        on_error : "raise" raises the first exception; "return" puts it in place of the result; "ignore" leaves the
+        function
+            One with a parameter ``dask_worker`` gets the worker object; an async one is awaited.
+        *args
+            Its arguments.
+        workers
+            Names, addresses or hosts; None is all.
+        wait
+            False returns an empty dictionary without waiting for the calls.
+        on_error
+            "raise" raises the first exception; "return" puts it in place of the result; "ignore" leaves the
             worker out.
-        **kwargs : keyword arguments of the function.
+        **kwargs
+            Keyword arguments of the function.
 
         Returns
         -------
@@ -828,7 +906,8 @@ class Client:
 
         Parameters
         ----------
-        filename : path of a file here.
+        filename
+            Path of a file here.
 
         Returns
         -------
@@ -847,8 +926,10 @@ class Client:
 
         Parameters
         ----------
-        timeout : seconds to wait for the workers.
-        wait_for_workers : False returns without waiting.
+        timeout
+            Seconds to wait for the workers.
+        wait_for_workers
+            False returns without waiting.
 
         Raises
         ------
@@ -871,9 +952,12 @@ class Client:
 
         Parameters
         ----------
-        n : number of lines of each worker; None is all that are kept.
-        workers : names, addresses or hosts; None is all.
-        nanny : accepted for dask compatibility; ignored.
+        n
+            Number of lines of each worker; None is all that are kept.
+        workers
+            Names, addresses or hosts; None is all.
+        nanny
+            Accepted for dask compatibility; ignored.
 
         Returns
         -------
@@ -896,7 +980,8 @@ class Client:
 
         Parameters
         ----------
-        task : a future or its key.
+        task
+            A future or its key.
 
         Returns
         -------
@@ -920,10 +1005,14 @@ class Client:
 
         Parameters
         ----------
-        *args : one value, with `name`.
-        name : of that value.
-        override : replace datasets of the same name.
-        **kwargs : values by name.
+        *args
+            One value, with `name`.
+        name
+            Of that value.
+        override
+            Replace datasets of the same name.
+        **kwargs
+            Values by name.
 
         Raises
         ------
@@ -940,9 +1029,12 @@ class Client:
 
         Parameters
         ----------
-        name : of the dataset.
-        default : returned when there is none of that name.
-        timeout : seconds to wait for the value.
+        name
+            Of the dataset.
+        default
+            Returned when there is none of that name.
+        timeout
+            Seconds to wait for the value.
 
         Returns
         -------
@@ -971,7 +1063,8 @@ class Client:
 
         Parameters
         ----------
-        name : of the dataset.
+        name
+            Of the dataset.
 
         Raises
         ------
@@ -986,7 +1079,8 @@ class Client:
 
         Parameters
         ----------
-        url : of the path.
+        url
+            Of the path.
         """
         self.connection.query("add_cleanup", url=url)
 
@@ -995,7 +1089,8 @@ class Client:
 
         Parameters
         ----------
-        url : of the path.
+        url
+            Of the path.
         """
         self.connection.query("drop_cleanup", url=url)
 
@@ -1006,8 +1101,10 @@ class Client:
 
         Parameters
         ----------
-        fn : what it raises is lost.
-        *args : its arguments.
+        fn
+            What it raises is lost.
+        *args
+            Its arguments.
 
         Raises
         ------

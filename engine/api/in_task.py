@@ -24,7 +24,8 @@ def get_client(address: str | None = None, timeout: float | None = None) -> Clie
 
     Parameters
     ----------
-    address, timeout : accepted for dask compatibility; ignored. A task's client is always that of its cluster.
+    address, timeout
+        Accepted for dask compatibility; ignored. A task's client is always that of its cluster.
 
     Returns
     -------
@@ -55,8 +56,10 @@ def worker_client(timeout: float | None = None, separate_thread: bool = True) ->
 
     Parameters
     ----------
-    timeout : accepted for dask compatibility; ignored.
-    separate_thread : False keeps the slot, except during waits.
+    timeout
+        Accepted for dask compatibility; ignored.
+    separate_thread
+        False keeps the slot, except during waits.
 
     Returns
     -------
@@ -95,7 +98,8 @@ def fire_and_forget(obj: Any) -> None:
 
     Parameters
     ----------
-    obj : a future, or a nest of them.
+    obj
+        A future, or a nest of them.
 
     Raises
     ------

@@ -60,6 +60,12 @@ class LocalCluster(Cluster):
     status_port : of the status page on 127.0.0.1; 0 is any, None is no page.
     lease : seconds for which a client that lost its connection keeps its work.
 
+    Attributes
+    ----------
+    processes : the supervisors' processes by worker name.
+    server : the scheduler's server, which runs on `loop_thread` of this process.
+    directory : the folder of sockets, private to this user.
+
     Raises
     ------
     InputError : a value is not valid.
@@ -96,7 +102,7 @@ class LocalCluster(Cluster):
         self.memory_limit = _bytes_of(memory_limit, max(n_workers, 1))
         self.resources = parse_resources("resources", resources or {})
         self._guard = threading.RLock()
-        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self._leaving: dict[str, subprocess.Popen[bytes]] = {}
         self._supervisor_sockets: dict[str, socket.socket] = {}
         self._crashes: list[float] = []
@@ -106,11 +112,11 @@ class LocalCluster(Cluster):
         root = Path(local_directory or tempfile.gettempdir())
         _remove_stale(root)
         self.directory = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-{_started(os.getpid())}-", dir=root))
-        self._thread = loop_thread()
+        self.loop_thread = loop_thread()
         self.status_url = ""
         try:
-            self._server = self._thread.call(self._serve(lease, status_port))
-            self.scheduler_address = self._server.address
+            self.server = self.loop_thread.call(self._serve(lease, status_port))
+            self.scheduler_address = self.server.address
             self.scale(n_workers)
         except BaseException:
             shutil.rmtree(self.directory, ignore_errors=True)
@@ -143,17 +149,17 @@ class LocalCluster(Cluster):
             raise bad_value("n", n, "give a number from 0 on")
         with self._guard:
             self._check_open()
-            surplus = list(self._processes)[n:]
+            surplus = list(self.processes)[n:]
             for worker in surplus:
-                self._leaving[worker] = self._processes.pop(worker)
-            missing = n - len(self._processes)
+                self._leaving[worker] = self.processes.pop(worker)
+            missing = n - len(self.processes)
             for _ in range(missing):
                 self._start()
         if surplus:
-            self._thread.call(self._retire(surplus))
+            self.loop_thread.call(self._retire(surplus))
 
     async def _retire(self, names: list[str]) -> None:
-        self._server.retire(names)
+        self.server.retire(names)
 
     def _start(self) -> None:
         name = f"worker-{self._next}"
@@ -176,48 +182,48 @@ class LocalCluster(Cluster):
         with theirs:
             process = subprocess.Popen(command, stdin=theirs.fileno(), env=environment, process_group=0)
         line.setblocking(False)
-        self._processes[name], self._supervisor_sockets[name] = process, line
+        self.processes[name], self._supervisor_sockets[name] = process, line
         pidfd = os.pidfd_open(process.pid)
-        loop = self._thread.loop
+        loop = self.loop_thread.loop
         loop.call_soon_threadsafe(loop.add_reader, pidfd, self._on_supervisor_exit, name, process, pidfd)
         loop.call_soon_threadsafe(self._add_reader, name, line)
 
     def _add_reader(self, name: str, line: socket.socket) -> None:
         if line.fileno() >= 0:
-            self._thread.loop.add_reader(line, self._on_supervisor_message, name, line)
+            self.loop_thread.loop.add_reader(line, self._on_supervisor_message, name, line)
 
     def _on_supervisor_message(self, name: str, line: socket.socket) -> None:
         """Report the death of a worker, which its supervisor sent. On the loop's thread."""
         with contextlib.suppress(BlockingIOError, ConnectionResetError):
             data = line.recv(1 << 16)
             if not data:
-                self._thread.loop.remove_reader(line)
+                self.loop_thread.loop.remove_reader(line)
             for message in data.splitlines():
                 ended = json.loads(message)
-                peer = self._server.workers.get(name)
+                peer = self.server.workers.get(name)
                 if peer is not None and peer.info is not None and peer.info.pid == ended["pid"]:
-                    self._server.worker_lost(name, ended["ended"])
+                    self.server.worker_lost(name, ended["ended"])
                 if not self._closed:
                     log.warning("worker %s: %s; it is started again", name, ended["ended"])
 
     def _on_supervisor_exit(self, name: str, process: subprocess.Popen[bytes], pidfd: int) -> None:
         """Handle the exit of a worker's supervisor, with which the worker ended. On the loop's thread."""
-        self._thread.loop.remove_reader(pidfd)
+        self.loop_thread.loop.remove_reader(pidfd)
         os.close(pidfd)
         code = process.wait()
         with self._guard:
             line = self._supervisor_sockets.pop(name, None)
             if line is not None:
                 self._on_supervisor_message(name, line)
-                self._thread.loop.remove_reader(line)
+                self.loop_thread.loop.remove_reader(line)
                 line.close()
             asked = self._leaving.pop(name, None) is not None
-            self._processes.pop(name, None)
+            self.processes.pop(name, None)
             if self._closed:
                 return
             gave_up = code == GAVE_UP
             reason = f"it died {MAX_CRASHES} times" if gave_up else exit_reason(process.pid, code)
-            self._server.worker_lost(name, reason)
+            self.server.worker_lost(name, reason)
             if not asked:
                 log.warning("worker %s: %s; %s", name, reason, "it is given up" if gave_up else "another is started")
                 self._replace(reason, gave_up)
@@ -232,8 +238,8 @@ class LocalCluster(Cluster):
             f"workers die as soon as they are started; the last one: {reason} within {CRASH_SECONDS:.0f} s. Their "
             f"output is on standard error"
         )
-        if not self._processes:
-            asyncio.ensure_future(self._server.close(self.failure))  # noqa: RUF006  # the server is kept by self
+        if not self.processes:
+            asyncio.ensure_future(self.server.close(self.failure))  # noqa: RUF006  # the server is kept by self
 
     # -- life -----------------------------------------------------------------------------------------------------
 
@@ -250,16 +256,14 @@ class LocalCluster(Cluster):
         DeadlineExceeded : the message has the number of those that are connected.
         HowdahError : workers die as soon as they start.
         """
-        wanted = len(self._processes) if n is None else n
+        wanted = len(self.processes) if n is None else n
         deadline = time.monotonic() + timeout
         pause = threading.Event()
-        while len(self._server.workers) < wanted:
+        while len(self.server.workers) < wanted:
             if self.failure:
                 raise HowdahError(self.failure)
             if time.monotonic() > deadline:
-                raise DeadlineExceeded(
-                    f"{len(self._server.workers)} of {wanted} workers were there after {timeout:g} s"
-                )
+                raise DeadlineExceeded(f"{len(self.server.workers)} of {wanted} workers were there after {timeout:g} s")
             pause.wait(0.01)
 
     def workers(self) -> dict[str, Any]:
@@ -272,10 +276,10 @@ class LocalCluster(Cluster):
         """
 
         async def queried() -> dict[str, Any]:
-            found: dict[str, Any] = msgspec.to_builtins(self._server.queries.workers())
+            found: dict[str, Any] = msgspec.to_builtins(self.server.queries.workers())
             return found
 
-        return self._thread.call(queried())
+        return self.loop_thread.call(queried())
 
     @property
     def dashboard_link(self) -> str:
@@ -292,10 +296,10 @@ class LocalCluster(Cluster):
         """
 
         async def queried() -> dict[str, Any]:
-            found: dict[str, Any] = msgspec.to_builtins(self._server.queries.status())
+            found: dict[str, Any] = msgspec.to_builtins(self.server.queries.status())
             return found
 
-        return self._thread.call(queried())
+        return self.loop_thread.call(queried())
 
     def close(self, timeout: float = 5.0) -> None:
         """End the workers and the scheduler, and remove the folder. Closing twice is fine.
@@ -308,11 +312,11 @@ class LocalCluster(Cluster):
             if self._closed:
                 return
             self._closed = True
-            processes = [*self._processes.values(), *self._leaving.values()]
+            processes = [*self.processes.values(), *self._leaving.values()]
             lines = list(self._supervisor_sockets.values())
         _open.discard(self)
         with contextlib.suppress(Exception):
-            self._thread.call(self._shut(), timeout)
+            self.loop_thread.call(self._shut(), timeout)
         deadline = time.monotonic() + timeout
         for line in lines:
             with contextlib.suppress(OSError):
@@ -328,7 +332,7 @@ class LocalCluster(Cluster):
     async def _shut(self) -> None:
         if self.status_url:
             self._page.close()
-        await self._server.close("the local cluster was closed")
+        await self.server.close("the local cluster was closed")
 
     def _check_open(self) -> None:
         if self._closed:
@@ -345,9 +349,9 @@ class LocalCluster(Cluster):
     def __repr__(self) -> str:
         if self._closed:
             return f"<LocalCluster {self.name} closed>"
-        there = len(self._server.workers)
+        there = len(self.server.workers)
         return (
-            f"<LocalCluster {self.name} {there} of {len(self._processes)} workers, {self.threads_per_worker} "
+            f"<LocalCluster {self.name} {there} of {len(self.processes)} workers, {self.threads_per_worker} "
             f"threads each, {self.scheduler_address}>"
         )
 

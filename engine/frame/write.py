@@ -36,6 +36,7 @@ class PartitionWriter:
     metadata: bytes
 
     def __call__(self, table: Any, number: int) -> Any:
+        """Write partition `number`; an empty one is written only where it is the first."""
         if table.num_rows == 0 and number > 0:
             return None
         return self.job.write_part(number, self.arrow(table))

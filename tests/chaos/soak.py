@@ -84,7 +84,7 @@ class Soak:
         started = self.clients[name] = f"{name}.{self.generation[name]}"
         script = str(Path(__file__).with_name("soak_client.py"))
         seed += 100 * self.generation[name] + 10_000 * self.seed
-        self.parts._start(started, script, self.parts.address, str(seed), str(self.stop), str(self.counts), str(LEASE))
+        self.parts._start(started, script, self.parts.address, str(seed), str(self.stop), str(self.counts), str(LEASE))  # noqa: SLF001  # a soak restarts parts by hand
 
     # -- what is done ---------------------------------------------------------------------------------------------
 

@@ -1,6 +1,6 @@
 """The scheduler's status over HTTP: `/status.json`, a page that polls it, `/events.json`, `/metrics` for Prometheus.
 
-GET only, relative URLs only, no websockets: so it works behind YARN's proxy as well (DESIGN, "One YARN application").
+GET only, relative URLs only, no websockets: so it works behind YARN's proxy as well.
 """
 
 from __future__ import annotations

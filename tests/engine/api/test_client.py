@@ -500,11 +500,11 @@ def test_a_long_row_of_submits_goes_to_the_scheduler_in_parts(client: Client, mo
     """All that had piled up went at once: a scheduler on the client's own loop handled thousands of submits before it
     told a worker of the first."""
     sizes: list[int] = []
-    send_queue = Session._send_queue  # how many messages one turn of the loop sends
+    send_queue = Session._send_queue  # how many messages one turn of the loop sends  # noqa: SLF001  # the test reads what is queued
 
     def counted(session: Session[Any]) -> None:
         if session.peer == "the scheduler":
-            sizes.append(len(session._queue))  # as above
+            sizes.append(len(session._queue))  # as above  # noqa: SLF001  # the test reads what is queued
         send_queue(session)
 
     monkeypatch.setattr(Session, "_send_queue", counted)

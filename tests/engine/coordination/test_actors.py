@@ -153,7 +153,7 @@ def test_it_ends_when_nobody_has_it(cluster: LocalCluster, client: Client) -> No
     del counter
     gc.collect()
     until(lambda: len(tasks(pid)) < before)
-    until(lambda: not any(place[0] == "actor" for place in cluster._server.coordination.state.primitives))
+    until(lambda: not any(place[0] == "actor" for place in cluster.server.coordination.state.primitives))
 
 
 def test_the_end_of_its_worker_is_told(cluster: LocalCluster, client: Client) -> None:

@@ -19,7 +19,7 @@ from howdah.errors import DeadlineExceeded, HowdahError, InputError
 
 
 def state_of(cluster: LocalCluster) -> Any:
-    return cluster._server.coordination.state
+    return cluster.server.coordination.state
 
 
 def test_values_and_futures_go_from_client_to_client(cluster: LocalCluster, client: Client) -> None:
@@ -46,7 +46,7 @@ def test_a_future_in_a_queue_outlives_its_client(cluster: LocalCluster) -> None:
         Variable("left", client=second).delete()
         Event("left-go", client=second).clear()
     until(lambda: not state_of(cluster).reference_counts and not state_of(cluster).tickets)
-    until(lambda: not cluster._server.scheduler.views.layer_count)
+    until(lambda: not cluster.server.scheduler.views.layer_count)
 
 
 def test_a_queue_waits_at_both_ends(cluster: LocalCluster, client: Client) -> None:
@@ -152,7 +152,7 @@ def test_whoever_stops_waiting_takes_the_question_back(cluster: LocalCluster, cl
 
     async def give_up() -> None:
         work = asyncio.ensure_future(asyncio.wrap_future(asyncio.run_coroutine_threadsafe(
-            queue._request("get"), client.loop_thread.loop)))  # fmt: skip
+            queue._request("get"), client.loop_thread.loop)))  # fmt: skip  # noqa: SLF001  # the test looks inside the client
         await asyncio.sleep(0)
         work.cancel()
         await asyncio.wait([work])
@@ -172,9 +172,9 @@ def test_nothing_is_left_of_a_client_that_died(cluster: LocalCluster) -> None:
     Semaphore(2, "dead", client=client).acquire()
     wait([client.submit(abs, -1), client.submit(abs, -2)])
     # Its process is gone: the connection ends, and it never says good-bye.
-    client.loop_thread.loop.call_soon_threadsafe(lambda: [task.cancel() for task in client.connection._tasks])
+    client.loop_thread.loop.call_soon_threadsafe(lambda: [task.cancel() for task in client.connection._tasks])  # noqa: SLF001  # the test looks inside the client
     until(lambda: not state_of(cluster).primitives and not state_of(cluster).reference_counts)
-    until(lambda: not cluster._server.scheduler.views.layer_count)
+    until(lambda: not cluster.server.scheduler.views.layer_count)
     client.close()
 
 

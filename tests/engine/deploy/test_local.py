@@ -113,7 +113,7 @@ def test_a_killed_worker_costs_only_what_it_held(root: Path, tmp_path: Path) -> 
         wait(futures, timeout=60)
         holders = {future.item: where[0] for future, where in zip(futures, client.who_has(futures).values())}
         victim = holders[0]
-        os.kill(cluster._processes[victim].pid, signal.SIGKILL)
+        os.kill(cluster.processes[victim].pid, signal.SIGKILL)
         assert [int(value[0]) for value in client.gather(futures)] == list(range(40))
         runs = {i: len((tmp_path / str(i)).read_text()) for i in range(40)}
         assert runs == {i: 2 if holder == victim else 1 for i, holder in holders.items()}
@@ -129,8 +129,8 @@ def test_a_workers_cut_link_costs_nothing_but_time(root: Path, tmp_path: Path) -
         futures = []
         for step in range(5):
             futures += client.map(count_runs, [str(tmp_path)] * 50, range(50 * step, 50 * step + 50))
-            for worker in list(cluster._server.workers.values()):
-                cluster._thread.loop.call_soon_threadsafe(
+            for worker in list(cluster.server.workers.values()):
+                cluster.loop_thread.loop.call_soon_threadsafe(
                     lambda w=worker: w.session.channel and w.session.channel.close()
                 )
         assert client.gather(futures) == list(range(250))
@@ -143,15 +143,15 @@ def test_a_worker_that_was_given_up_comes_back_with_what_it_holds(root: Path, tm
         cluster.wait_for_workers()
         futures = client.map(count_runs, [str(tmp_path)] * 20, range(20))
         wait(futures, timeout=30)
-        server = cluster._server
+        server = cluster.server
         worker = server.workers["worker-0"]
-        cluster._thread.loop.call_soon_threadsafe(
+        cluster.loop_thread.loop.call_soon_threadsafe(
             server.membership.on_worker_left, worker, "it was silent for too long"
         )
         until(lambda: server.workers.get("worker-0") not in (None, worker))
         assert client.gather(client.map(lambda x: x + 1, futures)) == list(range(1, 21))
         assert [len((tmp_path / str(i)).read_text()) for i in range(20)] == [1] * 20
-        assert list(cluster._processes) == ["worker-0"]
+        assert list(cluster.processes) == ["worker-0"]
 
 
 def test_a_worker_killed_in_the_middle_of_a_graph(root: Path, tmp_path: Path) -> None:
@@ -164,7 +164,7 @@ def test_a_worker_killed_in_the_middle_of_a_graph(root: Path, tmp_path: Path) ->
         leaves = client.map(slow, range(60), folder=str(tmp_path))
         total = client.submit(sum, client.map(lambda x: 2 * x, leaves))
         until(lambda: sum(future.done() for future in leaves) > 10)
-        os.kill(next(iter(cluster._processes.values())).pid, signal.SIGKILL)
+        os.kill(next(iter(cluster.processes.values())).pid, signal.SIGKILL)
         assert total.result(60) == sum(2 * i for i in range(60))
         assert all(len((tmp_path / str(i)).read_text()) <= 2 for i in range(60))
 
@@ -290,7 +290,7 @@ def test_an_error_of_our_own_ends_all_waits(root: Path, monkeypatch: pytest.Monk
     client = Client(cluster)
     cluster.wait_for_workers()
     waiting = client.submit(time.sleep, 60)
-    monkeypatch.setattr(cluster._server.scheduler, "handle", lambda event, now: 1 / 0)
+    monkeypatch.setattr(cluster.server.scheduler, "handle", lambda event, now: 1 / 0)
     with pytest.raises(HowdahError, match="an error of howdah's own in the scheduler: ZeroDivisionError"):
         waiting.result(30)
     client.close()

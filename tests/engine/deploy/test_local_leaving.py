@@ -46,17 +46,17 @@ def test_a_worker_that_dies_comes_back_under_its_name(root: Path, caplog: pytest
     with LocalCluster(1, local_directory=root) as cluster, Client(cluster) as client:
         cluster.wait_for_workers()
         pid = client.scheduler_info()["workers"]["worker-0"]["pid"]
-        supervisor = cluster._processes["worker-0"].pid
+        supervisor = cluster.processes["worker-0"].pid
         assert pid != supervisor
         os.kill(pid, signal.SIGKILL)
         assert client.submit(abs, -1).result(30) == 1
         again = client.scheduler_info()["workers"]["worker-0"]["pid"]
         assert again not in (pid, supervisor)
-        assert cluster._processes["worker-0"].pid == supervisor
+        assert cluster.processes["worker-0"].pid == supervisor
         assert f"worker worker-0: its process {pid} was ended by signal SIGKILL; peak memory" in caplog.text
         client.restart()
         until(lambda: client.scheduler_info()["workers"].get("worker-0", {}).get("pid", again) != again)
-        assert cluster._processes["worker-0"].pid == supervisor  # nobody's fault, and no new process for the cluster
+        assert cluster.processes["worker-0"].pid == supervisor  # nobody's fault, and no new process for the cluster
 
 
 @pytest.mark.slow

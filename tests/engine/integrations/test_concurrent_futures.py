@@ -178,8 +178,8 @@ def test_map_takes_its_arguments_at_once_and_cancels_what_nobody_asked_for(execu
 
     results = executor.map(hold, numbers())
     assert len(taken) == 8
-    until(lambda: sum(future.running() for future in executor._pending) >= 2)
-    pending = list(executor._pending)
+    until(lambda: sum(future.running() for future in executor._pending) >= 2)  # noqa: SLF001  # the test looks inside the executor
+    pending = list(executor._pending)  # noqa: SLF001  # the test looks inside the executor
     threading.Timer(0.05, go.set).start()
     assert next(results) == "held"
     results.close()  # type: ignore[attr-defined]
@@ -316,7 +316,7 @@ def test_a_map_whose_iterator_is_given_up_cancels_its_buffer(executor: Executor,
     results = executor.map(hold, [None, *[go] * 20], buffersize=6)
     try:
         assert next(results) == "held"
-        ahead = {future for future in executor._pending if not future.done()}
+        ahead = {future for future in executor._pending if not future.done()}  # noqa: SLF001  # the test looks inside the executor
         with pytest.raises(TimeoutError):
             next(executor.map(hold, [go], buffersize=1, timeout=0.01))
         del results
@@ -389,7 +389,7 @@ def test_options(client: Client) -> None:
 def test_an_executor_that_is_dropped_ends_its_calls_and_leaves_nothing(client: Client, go: Gate) -> None:
     executor = client.get_executor()
     future = executor.submit(hold, go)
-    gone, told = weakref.ref(executor), executor._on_loss
+    gone, told = weakref.ref(executor), executor._on_loss  # noqa: SLF001  # the test looks inside the executor
     assert told in client.when_lost
     del executor
     gc.collect()
@@ -399,7 +399,7 @@ def test_an_executor_that_is_dropped_ends_its_calls_and_leaves_nothing(client: C
     assert told not in client.when_lost
     with client.get_executor() as shut:
         shut.submit(abs, -1)
-    until(lambda: shut._on_loss not in client.when_lost)
+    until(lambda: shut._on_loss not in client.when_lost)  # noqa: SLF001  # the test looks inside the executor
 
 
 def test_a_dropped_executor_closes_the_cluster_that_was_its_own() -> None:

@@ -58,9 +58,9 @@ def test_calls_run_on_the_workers_in_order(client: Client) -> None:
 def test_jobs_as_asked_for(client: Client) -> None:
     with parallel_config("howdah"):
         parallel = Parallel()
-        assert parallel._effective_n_jobs() == 2
-        assert Parallel(n_jobs=-2)._effective_n_jobs() == 1
-        assert Parallel(n_jobs=5)._effective_n_jobs() == 5
+        assert parallel._effective_n_jobs() == 2  # noqa: SLF001  # joblib's hook of that name
+        assert Parallel(n_jobs=-2)._effective_n_jobs() == 1  # noqa: SLF001  # joblib's hook of that name
+        assert Parallel(n_jobs=5)._effective_n_jobs() == 5  # noqa: SLF001  # joblib's hook of that name
         assert Parallel(n_jobs=1)(delayed(where)(i) for i in range(2)) == [os.getpid()] * 2
     with pytest.raises(InputError, match="hots"), parallel_config("howdah", hots=["a"], n_jobs=2):
         Parallel()(delayed(square)(i) for i in range(2))

@@ -26,7 +26,7 @@ READS: list[tuple[int, int]] = []
 
 
 class Remote(FileSystem):
-    """Local files read as HDFS is: by byte ranges. (tests/io/test_hdfs.py has the real one.)"""
+    """Local files read as HDFS is: by byte ranges. (tests/io/filesystem/test_on_hdfs.py has the real one.)"""
 
     is_local = False  # type: ignore[assignment]
 
