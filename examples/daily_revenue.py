@@ -1,4 +1,4 @@
-"""Revenue per day from TPC-H `lineitem`: reads IN, writes OUT, prints the ten best days.
+"""Compute the revenue per day from TPC-H `lineitem`: read IN, write OUT, print the ten best days.
 
     python examples/daily_revenue.py file:///data/lineitem file:///out/revenue               # here, without Hadoop
     howdah submit --env etl examples/daily_revenue.py hdfs:///tpch/lineitem hdfs:///out/revenue   # on YARN
@@ -14,7 +14,7 @@ import howdah as hd
 
 
 def main(source: str, target: str) -> None:
-    """The job."""
+    """Compute the revenue per day of the table at `source`, write it to `target`, and print the ten best days."""
     with hd.Client():
         lines = hd.read_parquet(source, columns=["l_shipdate", "l_extendedprice", "l_discount"])
         lines = lines.assign(revenue=lines.l_extendedprice * (1 - lines.l_discount))

@@ -1,8 +1,8 @@
-"""`make demo`: the main job from nothing to the answer, on a small real Hadoop, checked against plain pandas.
+"""`make demo`: run the main job on a small real Hadoop, starting with its daemons, and check it against plain pandas.
 
-It runs the very commands that the README shows, prints each before it runs, and at the end compares what the YARN
-application wrote to HDFS with what pandas computes from the same files. `--scale 0.1` makes it smaller; `--keep`
-leaves the small Hadoop running afterwards.
+The demo runs the commands of the README and prints each before it runs. At the end it compares the table that the YARN
+application wrote to HDFS with the result of pandas for the same files. `--scale 0.1` selects less data; `--keep` leaves
+the small Hadoop running afterwards.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ FILES = 16
 
 
 def run(*words: str, quiet: bool = False) -> float:
-    """Run a command as a person would, printing it first; its seconds. It ends the demo when it fails."""
+    """Print and run a command, and return its seconds; exit the demo if it fails."""
     if not quiet:
         print(f"\n$ {shlex.join(words)}", flush=True)
     began = time.perf_counter()
@@ -34,7 +34,7 @@ def run(*words: str, quiet: bool = False) -> float:
 
 
 def lineitem(folder: Path, scale: float) -> Path:
-    """TPC-H `lineitem` in 16 Parquet files, made once."""
+    """Return the folder of TPC-H `lineitem` in 16 Parquet files; generate it once."""
     target = folder / f"sf{scale:g}" / "lineitem"
     if not (target / "_MADE").exists():
         run("tpchgen-cli", "parquet", "-s", f"{scale:g}", "--tables=lineitem", f"--parts={FILES}", "--overwrite",
@@ -44,7 +44,7 @@ def lineitem(folder: Path, scale: float) -> Path:
 
 
 def mini_environment(hadoop: Path) -> dict[str, str]:
-    """What `eval "$(howdah mini env)"` would set in a shell."""
+    """Return the environment variables that `eval "$(howdah mini env)"` sets in a shell."""
     out = subprocess.run(["howdah", "mini", "env", "--folder", str(hadoop)], capture_output=True, text=True, check=True)
     script = out.stdout + "\nenv -0"
     got = subprocess.run(["bash", "-c", script], capture_output=True, check=True).stdout.decode()
@@ -52,7 +52,7 @@ def mini_environment(hadoop: Path) -> dict[str, str]:
 
 
 def expected(data: Path) -> pd.DataFrame:
-    """The answer by pandas alone, from the same files."""
+    """Return the expected result, computed by pandas from the same files."""
     columns = ["l_shipdate", "l_extendedprice", "l_discount"]
     lines = pd.concat([pd.read_parquet(f, columns=columns) for f in sorted(data.glob("*.parquet"))], ignore_index=True)
     lines["revenue"] = lines.l_extendedprice * (1 - lines.l_discount)
@@ -60,7 +60,7 @@ def expected(data: Path) -> pd.DataFrame:
 
 
 def from_hdfs(url: str, into: Path) -> pd.DataFrame:
-    """A result folder of HDFS, fetched by Hadoop's own client and read by pandas alone."""
+    """Fetch a result folder from HDFS with Hadoop's client, and read it with pandas."""
     subprocess.run(["rm", "-rf", str(into)], check=True)
     run("hdfs", "dfs", "-get", url, str(into), quiet=True)
     if not (into / "_SUCCESS").exists():
@@ -69,7 +69,7 @@ def from_hdfs(url: str, into: Path) -> pd.DataFrame:
 
 
 def equal(label: str, got: pd.DataFrame, wanted: pd.DataFrame) -> None:
-    """Exactly equal: values, order, index and dtypes; else the demo fails and shows the difference."""
+    """Check that values, order, index and dtypes are equal; raise with the difference otherwise."""
     pd.testing.assert_frame_equal(got, wanted, check_exact=True)
     print(f"{label}: {len(got)} rows, equal to pandas (values, order, index, dtypes)")
 
@@ -79,7 +79,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--scale", type=float, default=1.0, help="TPC-H scale factor (1: six million rows)")
     parser.add_argument(
-        "--folder", type=Path, default=HERE.parent / ".cache" / "demo", help="where data and Hadoop live"
+        "--folder", type=Path, default=HERE.parent / ".cache" / "demo", help="folder for the data and Hadoop"
     )
     parser.add_argument("--keep", action="store_true", help="leave the small Hadoop running")
     parser.add_argument("--figures", type=Path, help="also write the seconds as JSON to this file")
@@ -117,7 +117,7 @@ def main() -> None:
 
 
 def on_yarn(folder: Path, data: Path) -> dict[str, float]:
-    """Data into HDFS, environment into HDFS, and the job submitted twice."""
+    """Upload data and environment to HDFS, submit the job twice, and return the seconds of each step."""
     seconds = {}
     run("hdfs", "dfs", "-rm", "-r", "-f", "-skipTrash", "/tpch", "/out", quiet=True)
     run("hdfs", "dfs", "-mkdir", "-p", "/tpch/lineitem", "/out")

@@ -2,7 +2,7 @@
 
     hd.read_table("data/ticks", format="fixed_records", fields={"time": "<i8", "price": "<f8"})
 
-Installed beside howdah (`pip install examples/fixed_records`), it is found by its entry point; howdah is not changed.
+Install it beside howdah (`pip install examples/fixed_records`). howdah finds it by its entry point and is not changed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from howdah.io import (
 
 @dataclass(frozen=True)
 class RecordSplit(Split):
-    """`rows` records of one file, from byte `offset`."""
+    """A split of `rows` records of one file, from byte `offset`."""
 
     filesystem: FileSystem
     path: str
@@ -47,7 +47,7 @@ class RecordSplit(Split):
 
 
 class RecordTable(TableSource):
-    """All files of a folder, or one file; each record has the same `fields` (name, numpy dtype)."""
+    """A table of all files of a folder, or of one file; each record has the same `fields` (name, numpy dtype)."""
 
     def __init__(self, url: str, fields: Mapping[str, str]) -> None:
         self.name = url
@@ -90,5 +90,5 @@ class RecordTable(TableSource):
 
 
 def open_records(url: str, fields: Mapping[str, str]) -> RecordTable:
-    """The entry point: the table at `url`."""
+    """Return the table at `url`; the reader's entry point."""
     return RecordTable(url, fields)
