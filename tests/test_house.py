@@ -172,3 +172,13 @@ def test_the_public_names_exist() -> None:
         assert getattr(howdah, name) is not None
     with pytest.raises(AttributeError, match="no_such_name"):
         _ = howdah.no_such_name
+
+
+def test_each_class_name_has_one_meaning() -> None:
+    """A leading underscore does not make another name of it."""
+    homes: dict[str, list[str]] = defaultdict(list)
+    for name, path in modules().items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                homes[node.name.lstrip("_")].append(name)
+    assert not {name: places for name, places in homes.items() if len(places) > 1}

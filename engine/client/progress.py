@@ -49,7 +49,7 @@ class ProgressBar:
         self._file = sys.stderr if file is None else file
         self.notebook = in_notebook() if notebook is None else notebook
         self._visible = self.notebook or (hasattr(self._file, "isatty") and self._file.isatty())
-        self._drawing: _Drawing | None = None
+        self._drawing: _RenderedBar | None = None
         self._display: Any = None
 
     def __call__(self, done: int, total: int, name: str = "", failed: int = 0) -> None:
@@ -64,7 +64,7 @@ class ProgressBar:
         if not self._visible:
             return
         if self._drawing is None:
-            self._drawing = _Drawing()
+            self._drawing = _RenderedBar()
         self._drawing.update(done, total, name, failed)
         if self.notebook:
             self._show_html(self._drawing.html(NOTEBOOK_WIDTH))
@@ -97,7 +97,7 @@ class ProgressBar:
         self.close()
 
 
-class _Drawing:
+class _RenderedBar:
     """One task of rich's progress display, rendered on demand: without its thread, and into notebooks, too."""
 
     def __init__(self) -> None:

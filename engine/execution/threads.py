@@ -67,7 +67,7 @@ def compute_local(
     return [work.parts[span.layer].values[span.start : span.stop] for span in targets]
 
 
-class _LayerCounts:
+class _LayerTally:
     """The counts of a layer. By item: `missing` inputs (-1: it is not needed), remaining `uses` of the value."""
 
     __slots__ = ("ins", "is_async", "layer", "missing", "n", "out", "todo", "users", "uses", "values")
@@ -79,8 +79,8 @@ class _LayerCounts:
         self.uses = [0] * n
         self.users = 0  # items that need all of this layer and have not run
         self.todo = n  # items without a value, for dependents of the whole layer
-        self.ins: list[tuple[_LayerCounts, Any]] = []
-        self.out: list[tuple[_LayerCounts, Wiring]] = []
+        self.ins: list[tuple[_LayerTally, Any]] = []
+        self.out: list[tuple[_LayerTally, Wiring]] = []
         self.is_async = layer is not None and inspect.iscoroutinefunction(layer.fn)
 
 
@@ -88,16 +88,16 @@ class _Computation:
     """The state of a computation: layers, counts and ready tasks. Not thread-safe by itself."""
 
     def __init__(self, graph: Graph, targets: Sequence[TaskRange]) -> None:
-        self.parts: dict[Key, _LayerCounts] = {}
-        self.ready: list[tuple[_LayerCounts, int]] = []
+        self.parts: dict[Key, _LayerTally] = {}
+        self.ready: list[tuple[_LayerTally, int]] = []
         self.done = self.total = 0
         self.name = ""
         for key, persisted in graph.persisted.items():
-            part = self.parts[key] = _LayerCounts(None, persisted.n)
+            part = self.parts[key] = _LayerTally(None, persisted.n)
             part.values = list(values_of(persisted))
             part.missing, part.todo, part.uses = [0] * part.n, 0, [1] * part.n
         for key, layer in graph.layers.items():
-            part = self.parts[key] = _LayerCounts(layer, layer.n)
+            part = self.parts[key] = _LayerTally(layer, layer.n)
             for dep in layer.deps:
                 source = self.parts[dep.layer]
                 part.ins.append((source, dep.pattern))
@@ -122,7 +122,7 @@ class _Computation:
                 continue
             self.total += 1
             left = 0
-            needed: list[tuple[_LayerCounts, int]] = []
+            needed: list[tuple[_LayerTally, int]] = []
             for source, pattern in part.ins:
                 if _every(pattern):
                     if source.users == 0:
@@ -143,7 +143,7 @@ class _Computation:
         roots.reverse()
         self.ready = roots
 
-    def call(self, part: _LayerCounts, item: int) -> Any:
+    def call(self, part: _LayerTally, item: int) -> Any:
         """Run one task. Reads no counts, so several threads may call this at once."""
         layer = part.layer
         assert layer is not None  # persisted layers are never ready
@@ -165,7 +165,7 @@ class _Computation:
             error.add_note(f"while computing {layer.name}[{item}]")
             raise
 
-    def finish(self, part: _LayerCounts, item: int, value: Any) -> None:
+    def finish(self, part: _LayerTally, item: int, value: Any) -> None:
         """Store the value of a task; update the counts of its dependents and of its inputs."""
         self.done += 1
         if part.uses[item] or part.users:
@@ -204,7 +204,7 @@ def _every(pattern: Any) -> bool:
     return type(pattern).__name__ == "Broadcast"
 
 
-def _arrive(part: _LayerCounts, item: int, count: int, ready: list[tuple[_LayerCounts, int]]) -> None:
+def _arrive(part: _LayerTally, item: int, count: int, ready: list[tuple[_LayerTally, int]]) -> None:
     if part.missing[item] > 0:
         part.missing[item] -= count
         if part.missing[item] == 0:

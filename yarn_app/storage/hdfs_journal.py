@@ -93,8 +93,8 @@ class HdfsJournal:
         self._buffers: list[Buffer] = []
         self._appended = self._enqueued = 0
         self._flush = self._ended = False
-        self._jobs: deque[_WriteJob] = deque()
-        self._small: list[_WriteJob] = []  # files of records that may be merged
+        self._jobs: deque[_PendingWrite] = deque()
+        self._small: list[_PendingWrite] = []  # files of records that may be merged
         self._base = 0  # number of the newest snapshot
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -170,7 +170,7 @@ class HdfsJournal:
         self._start()
         with self._guard:
             self._enqueue()
-            self._jobs.append(_WriteJob(0, self._appended, kept))
+            self._jobs.append(_PendingWrite(0, self._appended, kept))
             self._guard.notify()
 
     def close(self, done: bool = False) -> None:
@@ -195,7 +195,7 @@ class HdfsJournal:
     def _enqueue(self) -> None:
         """Queue what was appended as a job. The guard is held."""
         if self._appended > self._enqueued:
-            self._jobs.append(_WriteJob(self._enqueued + 1, self._appended, self._buffers))
+            self._jobs.append(_PendingWrite(self._enqueued + 1, self._appended, self._buffers))
             self._buffers, self._enqueued = [], self._appended
         self._flush = False
 
@@ -213,7 +213,7 @@ class HdfsJournal:
             if not self._write(job):
                 return
 
-    def _write(self, job: _WriteJob) -> bool:
+    def _write(self, job: _PendingWrite) -> bool:
         """Write the file, however long HDFS is unreachable; False when it can never be written."""
         if not job.first and job.last == self._base:
             return True  # nothing has come since the last snapshot
@@ -250,23 +250,23 @@ class HdfsJournal:
         with contextlib.suppress(PathExists):  # an attempt whose answer was lost
             self.files.rename(fresh, f"{self.folder}/{name}")
 
-    def _merge_files(self, job: _WriteJob, data: bytes) -> None:
+    def _merge_files(self, job: _PendingWrite, data: bytes) -> None:
         """Merge small files, and remove those that a snapshot or a merge has replaced."""
         if not job.first:
             self._base, self._small = job.last, []
             self._remove_up_to(job.last)
             return
-        self._small.append(_WriteJob(job.first, job.last, [data]))
+        self._small.append(_PendingWrite(job.first, job.last, [data]))
         if sum(nbytes(one.buffers[0]) for one in self._small) > MERGE_BYTES:
             self._small = []
         elif len(self._small) >= self.merge_files:
             small, self._small = self._small, []
-            merged = _WriteJob(small[0].first, job.last, [one.buffers[0] for one in small])
+            merged = _PendingWrite(small[0].first, job.last, [one.buffers[0] for one in small])
             data = merged.joined()
             self._publish(merged.name, data)
             for one in small:
                 self.files.rm(f"{self.folder}/{one.name}", missing_ok=True)
-            self._small = [_WriteJob(merged.first, merged.last, [data])]
+            self._small = [_PendingWrite(merged.first, merged.last, [data])]
 
     def _remove_up_to(self, last: int) -> None:
         """Remove what the snapshot has replaced. Readers skip a file that stays behind; it is removed next time."""
@@ -294,7 +294,7 @@ class HdfsJournal:
         log.critical("%s; the scheduler goes on, but its work is lost if its container is", failure)
 
 
-class _WriteJob:
+class _PendingWrite:
     """A file to write: the records `first` to `last`, or with `first` 0 a snapshot of all up to `last`."""
 
     __slots__ = ("buffers", "first", "last")

@@ -12,7 +12,7 @@ import numpy as np
 from howdah.engine.protocol.patterns import distinct
 from howdah.engine.scheduler.core.intervals import Items, interval_bounds, items_to_intervals
 from howdah.engine.scheduler.core.state import SchedulerState
-from howdah.engine.scheduler.core.tables import DONE, MANY, NO_WORKER, Edge, LayerState, Worker
+from howdah.engine.scheduler.core.tables import DONE, MANY, NO_WORKER, Edge, LayerState, WorkerState
 
 FEW = 16
 """Up to so many items intervals are cheaper."""
@@ -57,7 +57,7 @@ def scattered_sources(
     return [(a, b, names[h].name) for a, b, h in zip(starts, stops, holders[at].tolist())], local, moved
 
 
-def record_scattered_copies(state: SchedulerState, worker: Worker, layer: LayerState, items: Items) -> None:
+def record_scattered_copies(state: SchedulerState, worker: WorkerState, layer: LayerState, items: Items) -> None:
     """As `dispatch.record_copies`, for an array of fetched items."""
     mine, results = worker.index, state.results
     done = layer.state[items] == DONE

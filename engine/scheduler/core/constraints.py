@@ -14,7 +14,7 @@ from howdah.engine.protocol.layers import MEMORY
 if TYPE_CHECKING:
     from howdah.engine.protocol.events import LayerSpec, WorkerInfo
     from howdah.engine.scheduler.core.state import SchedulerState
-    from howdah.engine.scheduler.core.tables import LayerState, QueueKey, Worker
+    from howdah.engine.scheduler.core.tables import LayerState, QueueKey, WorkerState
 
 
 class Constraint(NamedTuple):
@@ -47,14 +47,14 @@ def aliases_of(info: WorkerInfo) -> tuple[str, ...]:
     return tuple(sorted(name.lower() for name in names if name))
 
 
-def is_allowed(state: SchedulerState, worker: Worker, constraint: Constraint) -> bool:
+def is_allowed(state: SchedulerState, worker: WorkerState, constraint: Constraint) -> bool:
     """Whether the worker is one of those that are named."""
     if not constraint.workers or any(worker.index in state.aliases.get(mark, ()) for mark in constraint.workers):
         return True
     return constraint.allow_other_workers and not any(state.aliases.get(mark) for mark in constraint.workers)
 
 
-def could_run(state: SchedulerState, worker: Worker, constraint: Constraint | None) -> bool:
+def could_run(state: SchedulerState, worker: WorkerState, constraint: Constraint | None) -> bool:
     """Whether the worker has what is required when nothing else takes of it."""
     if constraint is None:
         return True
@@ -64,7 +64,7 @@ def could_run(state: SchedulerState, worker: Worker, constraint: Constraint | No
     )
 
 
-def may_run(state: SchedulerState, worker: Worker, constraint: Constraint | None) -> bool:
+def may_run(state: SchedulerState, worker: WorkerState, constraint: Constraint | None) -> bool:
     """Whether it has that now."""
     if constraint is None:
         return True
@@ -81,7 +81,7 @@ def wake_candidates(state: SchedulerState, constraint: Constraint) -> None:
             state.wakeups[worker.index] = None
 
 
-def _candidates(state: SchedulerState, constraint: Constraint) -> Iterable[Worker]:
+def _candidates(state: SchedulerState, constraint: Constraint) -> Iterable[WorkerState]:
     named = [worker for mark in constraint.workers for worker in state.aliases.get(mark, {}).values()]
     return named if named else state.workers.values()
 
@@ -105,13 +105,13 @@ def layer_removed(state: SchedulerState, constraint: Constraint) -> None:
         del state.constraint_layers[constraint], state.constraint_queues[constraint]
 
 
-def worker_added(state: SchedulerState, worker: Worker) -> None:
+def worker_added(state: SchedulerState, worker: WorkerState) -> None:
     """Enter the worker under all its aliases."""
     for mark in aliases_of(worker.info):
         state.aliases.setdefault(mark, {})[worker.index] = worker
 
 
-def worker_removed(state: SchedulerState, worker: Worker) -> None:
+def worker_removed(state: SchedulerState, worker: WorkerState) -> None:
     """Remove the worker's aliases; layers that name it may be for others now."""
     state.placement_version += 1  # others may run now what was for it alone
     for mark in aliases_of(worker.info):

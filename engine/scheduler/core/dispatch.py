@@ -35,11 +35,11 @@ from howdah.engine.scheduler.core.tables import (
     READY,
     RUNNING,
     WAITING,
-    Client,
+    ClientState,
     LayerState,
     LayerStatistics,
     TaskBatch,
-    Worker,
+    WorkerState,
 )
 from howdah.engine.scheduler.core.transitions import transition
 
@@ -86,7 +86,7 @@ STEAL_ATTEMPTS = 64
 """Workers that may decline in one event before no more are tried."""
 
 
-def update_idle(state: SchedulerState, worker: Worker) -> None:
+def update_idle(state: SchedulerState, worker: WorkerState) -> None:
     """Update `state.idle` and `state.accepting`; to be called after each change of what a worker holds."""
     held, slots, index = len(worker.batches) - worker.blocked, worker.slots, worker.index
     if worker.unschedulable_reasons:
@@ -103,13 +103,13 @@ def update_idle(state: SchedulerState, worker: Worker) -> None:
             state.accepting.pop(index, None)
 
 
-def has_room(worker: Worker) -> bool:
+def has_room(worker: WorkerState) -> bool:
     """Whether a worker with busy slots may hold one batch more: the rule of `update_idle`, for checks."""
     held, slots = worker.unblocked, worker.slots
     return held < 2 * slots or (held < MAX_BATCHES * slots and worker.backlog < TARGET_SECONDS * slots)
 
 
-def schedule(state: SchedulerState, first: Worker | None) -> None:
+def schedule(state: SchedulerState, first: WorkerState | None) -> None:
     """Dispatch ready work to workers with room, idle slots first, a batch each in turn; `first` is served first."""
     if state.ready:
         asked = {first.index: first} if first is not None else {}
@@ -127,7 +127,7 @@ def schedule(state: SchedulerState, first: Worker | None) -> None:
     state.wakeups.clear()
 
 
-def _dispatch_in_turn(state: SchedulerState, line: dict[int, Worker]) -> None:
+def _dispatch_in_turn(state: SchedulerState, line: dict[int, WorkerState]) -> None:
     """A run for each worker in the line, and again, until none is left that wants one."""
     declined = 0
     while state.ready and line and declined < STEAL_ATTEMPTS:
@@ -137,7 +137,7 @@ def _dispatch_in_turn(state: SchedulerState, line: dict[int, Worker]) -> None:
         declined += not dispatch_next(state, worker)
 
 
-def dispatch_next(state: SchedulerState, worker: Worker) -> bool:
+def dispatch_next(state: SchedulerState, worker: WorkerState) -> bool:
     """Dispatch the best batch from this worker's own queues; False if there is none for it now.
 
     The worker goes to the end of `idle` and `accepting`.
@@ -145,7 +145,7 @@ def dispatch_next(state: SchedulerState, worker: Worker) -> bool:
     if worker.unschedulable_reasons:
         return False
     best: Candidate | None = None
-    turn: Client | None = None
+    turn: ClientState | None = None
     for client in state.clients.values():
         if client.queues:
             found = placement.best_group(state, client, worker)
@@ -199,7 +199,7 @@ def batch_size(state: SchedulerState, layer: LayerState) -> int:
     return max(1, min(size, share, MAX_BATCH_ITEMS))
 
 
-def cut_batch(state: SchedulerState, client: Client, worker: Worker, layer: LayerState, group: int) -> None:
+def cut_batch(state: SchedulerState, client: ClientState, worker: WorkerState, layer: LayerState, group: int) -> None:
     """Cut a batch from the group and dispatch it to the worker."""
     intervals = layer.ready[group]
     lo, hi = intervals.take(1 if layer.n == 1 else batch_size(state, layer))
@@ -216,8 +216,8 @@ def cut_batch(state: SchedulerState, client: Client, worker: Worker, layer: Laye
 
 def dispatch_batch(
     state: SchedulerState,
-    client: Client,
-    worker: Worker,
+    client: ClientState,
+    worker: WorkerState,
     layer: LayerState,
     lo: int,
     hi: int,
@@ -477,7 +477,7 @@ def recall(state: SchedulerState, batch: TaskBatch) -> None:
     state.instructions.append(RecallBatch(batch.worker.name, batch.ident, batch.attempt))
 
 
-def _recall_candidates(state: SchedulerState, worker: Worker, number: int) -> list[tuple[float, int, TaskBatch]]:
+def _recall_candidates(state: SchedulerState, worker: WorkerState, number: int) -> list[tuple[float, int, TaskBatch]]:
     """The worker's batch whose tail should be recalled next, if any, as (-seconds of waiting, worker's number,
     batch)."""
     batch, waits = _longest_wait(state, worker)
@@ -488,7 +488,7 @@ def _recall_candidates(state: SchedulerState, worker: Worker, number: int) -> li
     return [(-waits, number, batch)]
 
 
-def _longest_wait(state: SchedulerState, worker: Worker) -> tuple[TaskBatch | None, float]:
+def _longest_wait(state: SchedulerState, worker: WorkerState) -> tuple[TaskBatch | None, float]:
     """The worker's newest batch that can be recalled, and the seconds that its last item has to wait there."""
     batches = [batch for batch in worker.batches.values() if not batch.depends_on]
     if len(batches) <= worker.slots and all(batch.hi - batch.lo == 1 for batch in batches):

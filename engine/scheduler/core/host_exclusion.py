@@ -12,7 +12,7 @@ from __future__ import annotations
 from howdah.engine.protocol.events import HostExcluded
 from howdah.engine.scheduler.core import dispatch, placement
 from howdah.engine.scheduler.core.state import HostFailures, SchedulerState
-from howdah.engine.scheduler.core.tables import HOST_EXCLUDED, TaskBatch, Worker
+from howdah.engine.scheduler.core.tables import HOST_EXCLUDED, TaskBatch, WorkerState
 
 MAX_FAILURES = 3
 """So many failures of a host exclude it."""
@@ -24,7 +24,7 @@ FIRST_EXCLUSION, LONGEST_EXCLUSION = 60.0, 960.0
 """Seconds for which a host is excluded the first time, and at most."""
 
 
-def counts_against_host(state: SchedulerState, worker: Worker, batches: list[TaskBatch]) -> bool:
+def counts_against_host(state: SchedulerState, worker: WorkerState, batches: list[TaskBatch]) -> bool:
     """Whether the death of this worker, which had these batches, counts against its host.
 
     To be called before `record_death`.

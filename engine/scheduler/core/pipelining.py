@@ -20,7 +20,7 @@ from howdah.engine.scheduler.core.tables import (
     WAITING,
     LayerState,
     TaskBatch,
-    Worker,
+    WorkerState,
 )
 
 MAX_INPUTS = 64
@@ -35,7 +35,7 @@ MAX_SECONDS = 0.06
 """
 
 
-def dispatch_ahead(state: SchedulerState, reporter: Worker | None) -> None:
+def dispatch_ahead(state: SchedulerState, reporter: WorkerState | None) -> None:
     """Dispatch ahead what has begun to wait, or whose inputs have been dispatched, since the last call."""
     if reporter is not None and reporter.pipelining_candidates and _has_room(reporter):
         state.pipelining_candidates.extend(reporter.pipelining_candidates)
@@ -47,7 +47,7 @@ def dispatch_ahead(state: SchedulerState, reporter: Worker | None) -> None:
     state.pipelining_candidates.clear()
 
 
-def _has_room(worker: Worker) -> bool:
+def _has_room(worker: WorkerState) -> bool:
     return worker.blocked < MAX_BLOCKED and worker.backlog < MAX_SECONDS and worker.slots > 0
 
 
@@ -84,7 +84,7 @@ def _dispatch_layer(state: SchedulerState, layer: LayerState) -> None:
 def running_inputs(layer: LayerState) -> list[TaskBatch]:
     """The batches that compute the missing inputs; empty unless all are on one worker."""
     found: dict[TaskBatch, None] = {}
-    worker: Worker | None = None
+    worker: WorkerState | None = None
     for edge in layer.inputs:
         source = edge.source
         if source.counts[DONE] == source.n:

@@ -31,11 +31,11 @@ from howdah.engine.scheduler.core.tables import (
     ANYWHERE,
     ISOLATE_AFTER,
     NO_WORKER,
-    Client,
+    ClientState,
     LayerState,
     Priority,
     QueueKey,
-    Worker,
+    WorkerState,
 )
 
 NODE_WAIT, RACK_WAIT = 3.0, 1.0
@@ -338,7 +338,7 @@ def _cold(state: SchedulerState, layer: LayerState, group: int) -> bool:
     return any(not worker.warm and worker.batches and worker.host in hosts for worker in state.workers.values())
 
 
-def record_locality(state: SchedulerState, layer: LayerState, group: int, worker: Worker) -> int:
+def record_locality(state: SchedulerState, layer: LayerState, group: int, worker: WorkerState) -> int:
     """A batch was cut from the group for that worker: return NODE, RACK or ANY, or -1 for a group without hosts.
 
     Where a worker on a preferred host takes work, the group waits for its hosts again.
@@ -369,7 +369,7 @@ def _idle_near(state: SchedulerState, layer: LayerState, group: int) -> bool:
     return any(worker.host in hosts for worker in state.idle.values())
 
 
-def worker_added(state: SchedulerState, worker: Worker) -> None:
+def worker_added(state: SchedulerState, worker: WorkerState) -> None:
     """Enqueue the groups that prefer its host or rack for it."""
     state.host_workers[worker.host] = state.host_workers.get(worker.host, 0) + 1
     state.rack_workers[worker.rack] = state.rack_workers.get(worker.rack, 0) + 1
@@ -383,7 +383,7 @@ def worker_added(state: SchedulerState, worker: Worker) -> None:
                     _enqueue(state, layer, group, worker.host_key)
 
 
-def worker_removed(state: SchedulerState, worker: Worker) -> None:
+def worker_removed(state: SchedulerState, worker: WorkerState) -> None:
     """Move work that was enqueued for it alone; groups whose last host it was stop waiting."""
     state.host_workers[worker.host] -= 1
     state.rack_workers[worker.rack] -= 1
@@ -406,7 +406,7 @@ def worker_removed(state: SchedulerState, worker: Worker) -> None:
                 place(state, layer, lo, hi)
 
 
-def release_preferred(state: SchedulerState, worker: Worker) -> None:
+def release_preferred(state: SchedulerState, worker: WorkerState) -> None:
     """Let all workers take the work whose inputs lie with this one: it gets none for now."""
     for layer in list(state.layers.values()):
         if layer.host_sets is None and worker.index in layer.ready:
@@ -417,7 +417,7 @@ def release_preferred(state: SchedulerState, worker: Worker) -> None:
 # -- choosing -------------------------------------------------------------------------------------------------------
 
 
-def best_group(state: SchedulerState, client: Client, worker: Worker) -> Candidate | None:
+def best_group(state: SchedulerState, client: ClientState, worker: WorkerState) -> Candidate | None:
     """The client's most urgent ready group that this worker may take from; among equals the nearest."""
     best: Candidate | None = None
     queues = client.queues
@@ -440,7 +440,7 @@ def best_group(state: SchedulerState, client: Client, worker: Worker) -> Candida
 
 
 def _top(
-    client: Client, at: QueueKey, heap: list[tuple[Priority, int, LayerState]]
+    client: ClientState, at: QueueKey, heap: list[tuple[Priority, int, LayerState]]
 ) -> tuple[Priority, int, LayerState] | None:
     while heap:
         _, group, layer = heap[0]
@@ -462,7 +462,7 @@ def _valid(layer: LayerState, group: int, at: QueueKey) -> bool:
     return level >= RACK or not str(at).startswith("rack:")
 
 
-def find_stealable(state: SchedulerState, client: Client, worker: Worker) -> Candidate | None:
+def find_stealable(state: SchedulerState, client: ClientState, worker: WorkerState) -> Candidate | None:
     """Find work for an idle worker whose inputs lie with a worker that will not start it soon."""
     for at in list(islice(client.queues, STEAL_LOOKUPS)):
         if type(at) is not int or at == ANYWHERE or at == worker.index:

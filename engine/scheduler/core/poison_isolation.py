@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from howdah.engine.scheduler.core import constraints, dispatch
 from howdah.engine.scheduler.core.state import SchedulerState
-from howdah.engine.scheduler.core.tables import ANYWHERE, ISOLATED, READY, LayerState, Worker
+from howdah.engine.scheduler.core.tables import ANYWHERE, ISOLATED, READY, LayerState, WorkerState
 
 WORKERS_PER_ISOLATED = 8
 """One of so many workers may be reserved for suspects, and one at least."""
@@ -42,7 +42,7 @@ def dispatch_suspects(state: SchedulerState) -> None:
         count -= 1
 
 
-def _dispatch_suspect(state: SchedulerState, worker: Worker, waiting: list[LayerState]) -> bool:
+def _dispatch_suspect(state: SchedulerState, worker: WorkerState, waiting: list[LayerState]) -> bool:
     for layer in waiting:
         if layer.poison_suspects and constraints.could_run(state, worker, layer.constraint):
             lo, hi = layer.poison_suspects.take(1)
@@ -53,7 +53,7 @@ def _dispatch_suspect(state: SchedulerState, worker: Worker, waiting: list[Layer
     return False
 
 
-def _release_worker(state: SchedulerState, worker: Worker) -> None:
+def _release_worker(state: SchedulerState, worker: WorkerState) -> None:
     del state.isolated_workers[worker.index]
     worker.unschedulable_reasons.discard(ISOLATED)
     state.placement_version += 1

@@ -36,7 +36,7 @@ from howdah.engine.scheduler.core.tables import (
     WAITING,
     LayerState,
     TaskBatch,
-    Worker,
+    WorkerState,
 )
 from howdah.engine.scheduler.core.transitions import (
     Stack,
@@ -60,7 +60,7 @@ MAX_ATTEMPTS = 50
 """So often an item is started before it fails: something is wrong that deaths do not explain."""
 
 
-def on_worker_joined(state: SchedulerState, event: WorkerJoined) -> Worker:
+def on_worker_joined(state: SchedulerState, event: WorkerJoined) -> WorkerState:
     """Add the worker, or reconcile the tables with what a known one reports after a broken connection."""
     worker = state.workers.get(event.worker.name)
     if worker is not None and worker.info.pid != event.worker.pid:
@@ -86,9 +86,9 @@ def on_worker_left(state: SchedulerState, event: WorkerLeft) -> None:
         state.awaited_workers.discard(event.worker)
 
 
-def add_worker(state: SchedulerState, info: WorkerInfo) -> Worker:
+def add_worker(state: SchedulerState, info: WorkerInfo) -> WorkerState:
     """Enter a worker that is not known."""
-    worker = Worker(state.next_worker, info)
+    worker = WorkerState(state.next_worker, info)
     if worker.host in state.excluded_hosts:
         worker.unschedulable_reasons.add(HOST_EXCLUDED)
     state.next_worker += 1
@@ -102,7 +102,7 @@ def add_worker(state: SchedulerState, info: WorkerInfo) -> Worker:
 
 def reconcile_worker(
     state: SchedulerState,
-    worker: Worker,
+    worker: WorkerState,
     holdings: tuple[tuple[TaskRange, tuple[int, ...]], ...],
     running: tuple[tuple[int, int], ...],
 ) -> None:
@@ -155,7 +155,7 @@ def stale_report(state: SchedulerState, name: str, batch: int, attempt: int, siz
         discard_fetched(state, worker, zombie.fetched)
 
 
-def adopt_results(state: SchedulerState, worker: Worker, task_range: TaskRange, sizes: tuple[int, ...]) -> None:
+def adopt_results(state: SchedulerState, worker: WorkerState, task_range: TaskRange, sizes: tuple[int, ...]) -> None:
     """Take results that a worker brings along where they spare work; have it free those that nothing needs."""
     if state.results.deferred_frees:  # perhaps of these: they would be freed after they were adopted
         state.flush_deferred_frees()
@@ -181,7 +181,7 @@ def adopt_results(state: SchedulerState, worker: Worker, task_range: TaskRange, 
                     state.results.free(worker.name, layer.key, c, d)
 
 
-def _add_needed_copies(state: SchedulerState, worker: Worker, layer: LayerState, mine: IntervalSet) -> None:
+def _add_needed_copies(state: SchedulerState, worker: WorkerState, layer: LayerState, mine: IntervalSet) -> None:
     """Enter those copies that unfinished items need, and leave the others in `mine`."""
     for a, b in list(mine):
         needed = IntervalSet(a, b)
@@ -192,7 +192,7 @@ def _add_needed_copies(state: SchedulerState, worker: Worker, layer: LayerState,
             mine.remove(c, d)
 
 
-def remove_worker(state: SchedulerState, worker: Worker, reason: str, clean: bool) -> None:
+def remove_worker(state: SchedulerState, worker: WorkerState, reason: str, clean: bool) -> None:
     """Remove the worker, with its batches and all that it held."""
     del state.workers[worker.name]
     state.slots -= worker.slots
@@ -241,7 +241,7 @@ def record_death(state: SchedulerState, batch: TaskBatch, reason: str) -> None:
             fail_permanently(state, layer, item, item + 1, message, batch.worker)
 
 
-def task_failed(state: SchedulerState, worker: Worker, layer: LayerState, item: int, error: TaskError) -> None:
+def task_failed(state: SchedulerState, worker: WorkerState, layer: LayerState, item: int, error: TaskError) -> None:
     """Run an item whose function raised again while it has retries, else fail it. One that nothing needs just ends."""
     if error.kind in ("platform", "taken"):
         if error.kind == "platform":
@@ -268,7 +268,9 @@ def _journal_failure(state: SchedulerState, task_range: TaskRange, error: TaskEr
         state.instructions.append(JournalFailure(task_range, error))
 
 
-def fail_permanently(state: SchedulerState, layer: LayerState, lo: int, hi: int, message: str, worker: Worker) -> None:
+def fail_permanently(
+    state: SchedulerState, layer: LayerState, lo: int, hi: int, message: str, worker: WorkerState
+) -> None:
     """Fail lo..hi with kind "lost", and have the journal remember it."""
     info = worker.info
     error = TaskError("lost", message, worker=info.name, host=info.host, container=info.container)
@@ -299,7 +301,7 @@ def on_results_missing(state: SchedulerState, event: ResultsMissing) -> None:
     results_missing(state, event.holder, event.ranges)
 
 
-def drop_old_copies(state: SchedulerState, worker: Worker, layer: LayerState, lo: int, hi: int) -> None:
+def drop_old_copies(state: SchedulerState, worker: WorkerState, layer: LayerState, lo: int, hi: int) -> None:
     """Have the worker free copies of lo..hi that it fetched before they were lost: it computed no results of them."""
     if any(attempts > 1 for attempts in layer.attempts[lo:hi]):
         state.results.free(worker.name, layer.key, lo, hi)
@@ -347,7 +349,7 @@ def _rotate_worker(state: SchedulerState, batch: TaskBatch) -> None:
     )
 
 
-def discard_fetched(state: SchedulerState, worker: Worker, fetched: Sequence[TaskRange]) -> None:
+def discard_fetched(state: SchedulerState, worker: WorkerState, fetched: Sequence[TaskRange]) -> None:
     """Have the worker free what an abandoned batch has fetched, unless the tables or its other batches need it."""
     mine = worker.index
     for task_range in fetched:
@@ -367,7 +369,7 @@ def discard_fetched(state: SchedulerState, worker: Worker, fetched: Sequence[Tas
             state.results.free_untracked(worker, task_range.layer, a, b)
 
 
-def _remove_holdings(state: SchedulerState, worker: Worker, losses: Stack) -> None:
+def _remove_holdings(state: SchedulerState, worker: WorkerState, losses: Stack) -> None:
     """The worker does not hold these: other workers' copies take their place, the rest is lost."""
     gone: Stack = []
     for layer, lo, hi in losses:

@@ -37,7 +37,7 @@ from howdah.engine.scheduler.core.tables import (
     WAITING,
     LayerState,
     TaskBatch,
-    Worker,
+    WorkerState,
     spec_of,
 )
 from howdah.engine.scheduler.core.transitions import add_counts, errors_in, fail_items, transition
@@ -121,7 +121,7 @@ def restore_failure(state: SchedulerState, task_range: TaskRange, error: TaskErr
 
 def take_over_batches(
     state: SchedulerState,
-    worker: Worker,
+    worker: WorkerState,
     running: Sequence[tuple[int, int]],
     ranges: Sequence[TaskRange],
     inputs: Sequence[tuple[TaskRange, ...]],
@@ -144,7 +144,7 @@ def take_over_batches(
 
 
 def _take_over_batch(
-    state: SchedulerState, worker: Worker, layer: LayerState, task_range: TaskRange, ident: int, attempt: int
+    state: SchedulerState, worker: WorkerState, layer: LayerState, task_range: TaskRange, ident: int, attempt: int
 ) -> bool:
     """Enter the batch under its old number; False if its items are not waiting or ready."""
     _, lo, hi = task_range

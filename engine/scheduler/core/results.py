@@ -2,8 +2,8 @@
 
 A result has a holder (the worker that computed it or took it over), a size in bytes, and perhaps copies on workers that
 fetched it. These facts stand in the columns `holder`, `size`, `copies`, `copy_holder` and `pinned` of `LayerState`, and
-in the totals `items` and `nbytes` of `Worker`; `ResultTable` is the only writer of all of them. It also collects what
-workers may free, until `Scheduler.handle` sends it. For the rule modules of this folder; states of tasks are the
+in the totals `items` and `nbytes` of `WorkerState`; `ResultTable` is the only writer of all of them. It also collects
+what workers may free, until `Scheduler.handle` sends it. For the rule modules of this folder; states of tasks are the
 business of `transitions`.
 
 Each method takes a range of items, or an array of items for the exchange (names that end with `_items`); its cost is a
@@ -29,7 +29,7 @@ from howdah.engine.scheduler.core.intervals import (
     group_equal,
     items_to_intervals,
 )
-from howdah.engine.scheduler.core.tables import DONE, MANY, NO_WORKER, LayerState, Worker
+from howdah.engine.scheduler.core.tables import DONE, MANY, NO_WORKER, LayerState, WorkerState
 from howdah.engine.scheduler.core.timers import TimerQueue
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class ResultTable:
 
     __slots__ = ("_by_index", "_deferrals", "_timers", "deferred_frees", "pending_frees")
 
-    def __init__(self, by_index: dict[int, Worker], timers: TimerQueue) -> None:
+    def __init__(self, by_index: dict[int, WorkerState], timers: TimerQueue) -> None:
         self._by_index, self._timers = by_index, timers
         self._deferrals = 0
         self.pending_frees: dict[str, dict[Key, IntervalSet]] = {}
@@ -60,7 +60,7 @@ class ResultTable:
 
     # -- results ------------------------------------------------------------------------------------------------------
 
-    def record(self, layer: LayerState, lo: int, hi: int, worker: Worker, sizes: Sequence[int]) -> None:
+    def record(self, layer: LayerState, lo: int, hi: int, worker: WorkerState, sizes: Sequence[int]) -> None:
         """Enter results of lo..hi, of these sizes, that `worker` holds."""
         if hi - lo == 1:
             layer.holder[lo], layer.size[lo] = worker.index, sizes[0]
@@ -98,7 +98,7 @@ class ResultTable:
             fill(layer.holder, lo, hi, NO_WORKER)
             fill(layer.size, lo, hi, 0)
 
-    def move(self, layer: LayerState, lo: int, hi: int, worker: Worker) -> tuple[list[Interval], list[Interval]]:
+    def move(self, layer: LayerState, lo: int, hi: int, worker: WorkerState) -> tuple[list[Interval], list[Interval]]:
         """`worker` does not hold the results of lo..hi any more: make holders of copies their holders.
 
         Returns the intervals that have a new holder, and those that have none: the caller has these made again, or
@@ -121,7 +121,7 @@ class ResultTable:
                 del layer.copies[index]
         return moved, list(left)
 
-    def held_by(self, layer: LayerState, worker: Worker) -> list[Interval]:
+    def held_by(self, layer: LayerState, worker: WorkerState) -> list[Interval]:
         """The intervals of the layer whose holder is `worker`."""
         index = worker.index
         if layer.counts[DONE] == 0:
@@ -132,7 +132,7 @@ class ResultTable:
 
     # -- copies -------------------------------------------------------------------------------------------------------
 
-    def add_copies(self, layer: LayerState, lo: int, hi: int, worker: Worker) -> None:
+    def add_copies(self, layer: LayerState, lo: int, hi: int, worker: WorkerState) -> None:
         """`worker` has fetched the results of lo..hi and keeps them."""
         index = worker.index
         if layer.copies is None:
@@ -182,14 +182,14 @@ class ResultTable:
                     del copies[index]
             fill(copy_holder, first, last, NO_WORKER)
 
-    def forget_copies(self, layer: LayerState, lo: int, hi: int, worker: Worker) -> None:
+    def forget_copies(self, layer: LayerState, lo: int, hi: int, worker: WorkerState) -> None:
         """`worker` does not have copies of lo..hi after all."""
         if layer.copies and worker.index in layer.copies:
             layer.copies[worker.index].remove(lo, hi)
             if not layer.copies[worker.index]:
                 del layer.copies[worker.index]
 
-    def forget_all_copies(self, layer: LayerState, worker: Worker) -> None:
+    def forget_all_copies(self, layer: LayerState, worker: WorkerState) -> None:
         """`worker` has no copies of the layer's results (any more)."""
         if layer.copies:
             layer.copies.pop(worker.index, None)
@@ -258,7 +258,7 @@ class ResultTable:
         else:
             have.add(lo, hi)
 
-    def free_untracked(self, worker: Worker, key: Key, lo: int, hi: int) -> None:
+    def free_untracked(self, worker: WorkerState, key: Key, lo: int, hi: int) -> None:
         """Have the worker free what it may have beyond the tables, except what it is computing now."""
         untracked = IntervalSet(lo, hi)
         for batch in worker.batches.values():

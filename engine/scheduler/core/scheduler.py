@@ -50,7 +50,7 @@ from howdah.engine.scheduler.core import (
 from howdah.engine.scheduler.core.intervals import add
 from howdah.engine.scheduler.core.state import SchedulerState
 from howdah.engine.scheduler.core.summary import LayerSummary, to_dict
-from howdah.engine.scheduler.core.tables import RUNNING, TaskBatch, Worker
+from howdah.engine.scheduler.core.tables import RUNNING, TaskBatch, WorkerState
 from howdah.engine.scheduler.core.transitions import record_results, reschedule
 from howdah.engine.scheduler.core.views import SchedulerViews
 
@@ -146,7 +146,7 @@ def _batch_of(state: SchedulerState, event: BatchDone | InputsMissing | BatchRet
     return batch
 
 
-def on_batch_done(state: SchedulerState, event: BatchDone) -> Worker | None:
+def on_batch_done(state: SchedulerState, event: BatchDone) -> WorkerState | None:
     """Record the results and failures of a batch's items; items that were not tried begin again."""
     batch = _batch_of(state, event)
     if batch is None:
@@ -185,7 +185,7 @@ def on_batch_done(state: SchedulerState, event: BatchDone) -> Worker | None:
     return worker
 
 
-def on_batch_returned(state: SchedulerState, event: BatchReturned) -> Worker | None:
+def on_batch_returned(state: SchedulerState, event: BatchReturned) -> WorkerState | None:
     """Take back the items that a recalled batch has not started."""
     batch = _batch_of(state, event)
     if batch is None:
@@ -209,7 +209,7 @@ def on_batch_returned(state: SchedulerState, event: BatchReturned) -> Worker | N
     return batch.worker
 
 
-def on_inputs_missing(state: SchedulerState, event: InputsMissing) -> Worker | None:
+def on_inputs_missing(state: SchedulerState, event: InputsMissing) -> WorkerState | None:
     """End a batch that could not fetch its inputs.
 
     Returns None: other workers are served first, as this one perhaps cannot reach the holder, and they can.
@@ -235,7 +235,7 @@ def on_tick(state: SchedulerState, event: Tick) -> None:
     state.placement_version += 1  # every worker may look again: backlogs have changed
 
 
-HANDLERS: dict[type[Any], Callable[[SchedulerState, Any], Worker | None]] = {
+HANDLERS: dict[type[Any], Callable[[SchedulerState, Any], WorkerState | None]] = {
     ClientJoined: submission.on_client_joined,
     ClientLeft: submission.on_client_left,
     GraphSubmitted: submission.on_graph_submitted,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from howdah.engine.protocol.events import RecallBatch
 from howdah.engine.scheduler.core import constraints, dispatch, recovery
 from howdah.engine.scheduler.core.state import SchedulerState
-from howdah.engine.scheduler.core.tables import DONE, RUNNING, LayerState, TaskBatch, Worker
+from howdah.engine.scheduler.core.tables import DONE, RUNNING, LayerState, TaskBatch, WorkerState
 
 FACTOR = 3.0
 """An item must have taken this many times its layer's estimate."""
@@ -55,7 +55,7 @@ def _is_straggler(state: SchedulerState, batch: TaskBatch) -> bool:
     return state.now - batch.started > max(MIN_SECONDS, FACTOR * layer.task_seconds)
 
 
-def _start_copy(state: SchedulerState, batch: TaskBatch, worker: Worker) -> None:
+def _start_copy(state: SchedulerState, batch: TaskBatch, worker: WorkerState) -> None:
     client = state.clients.get(batch.client)
     if client is None:
         return

@@ -16,13 +16,13 @@ from howdah.engine.scheduler.core.history import History
 from howdah.engine.scheduler.core.intervals import group_equal
 from howdah.engine.scheduler.core.results import ResultTable
 from howdah.engine.scheduler.core.tables import (
-    Client,
+    ClientState,
     FailureCause,
     LayerState,
     LayerStatistics,
     QueueKey,
     TaskBatch,
-    Worker,
+    WorkerState,
 )
 from howdah.engine.scheduler.core.timers import TimerQueue
 
@@ -56,9 +56,9 @@ class SchedulerState:
 
         # tables
         self.layers: dict[Key, LayerState] = {}
-        self.workers: dict[str, Worker] = {}
-        self.by_index: dict[int, Worker] = {}
-        self.clients: dict[str, Client] = {}
+        self.workers: dict[str, WorkerState] = {}
+        self.by_index: dict[int, WorkerState] = {}
+        self.clients: dict[str, ClientState] = {}
         self.batches: dict[int, TaskBatch] = {}
         self.results = ResultTable(self.by_index, self.timers)
         self.forget_candidates: dict[LayerState, None] = {}
@@ -70,8 +70,8 @@ class SchedulerState:
         # placement
         self.placement_version = 0  # grows whenever work is enqueued: a worker that declined need not look before
         self.wakeups: dict[int, None] = {}  # workers for which work was enqueued under their own key
-        self.idle: dict[int, Worker] = {}  # workers with a free slot
-        self.accepting: dict[int, Worker] = {}  # workers whose slots are busy, but that may hold one batch more
+        self.idle: dict[int, WorkerState] = {}  # workers with a free slot
+        self.accepting: dict[int, WorkerState] = {}  # workers whose slots are busy, but that may hold one batch more
         self.next_steal = float("-inf")  # no idle worker looks at others' work before
         self.rebalanced_at = float("-inf")
         self.host_workers: dict[str, int] = {}
@@ -79,7 +79,7 @@ class SchedulerState:
         self.rack_of: dict[str, str] = {}
         self.constraint_queues: dict[Constraint, QueueKey] = {}  # where layers with a constraint are enqueued
         self.constraint_layers: dict[Constraint, int] = {}  # the number of layers with it
-        self.aliases: dict[str, dict[int, Worker]] = {}  # workers by every name that a constraint may give them
+        self.aliases: dict[str, dict[int, WorkerState]] = {}  # workers by every name that a constraint may give them
         self.pipelining_candidates: list[LayerState] = []  # layers that wait as a whole (`pipelining`)
 
         # fairness and batch sizes
@@ -92,7 +92,7 @@ class SchedulerState:
         self.host_failures: dict[str, HostFailures] = {}
         self.excluded_hosts: dict[str, float] = {}  # until when (`host_exclusion`)
         self.poison_suspects: dict[LayerState, None] = {}  # layers with ready items that run alone (`poison_isolation`)
-        self.isolated_workers: dict[int, Worker] = {}  # workers reserved for them
+        self.isolated_workers: dict[int, WorkerState] = {}  # workers reserved for them
         self.zombies: dict[str, dict[tuple[int, int], ZombieBatch]] = {}  # by worker, (batch, attempt)
         self.stale_reports = 0
 

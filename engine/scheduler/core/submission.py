@@ -31,7 +31,7 @@ from howdah.engine.scheduler.core.tables import (
     READY,
     RUNNING,
     WAITING,
-    Client,
+    ClientState,
     Edge,
     LayerState,
     LayerStatistics,
@@ -50,7 +50,7 @@ def on_client_joined(state: SchedulerState, event: ClientJoined) -> None:
     """Enter the client, or update the weight of a known one."""
     known = state.clients.get(event.client)
     if known is None:
-        state.clients[event.client] = Client(event.client, event.weight, state.virtual_time)
+        state.clients[event.client] = ClientState(event.client, event.weight, state.virtual_time)
     else:
         known.weight = max(event.weight, 1e-6)
 
@@ -110,7 +110,7 @@ def on_graph_submitted(state: SchedulerState, event: GraphSubmitted) -> None:
     """Add the layers that are new, and request the items that the client asks for; reject an invalid graph."""
     client = state.clients.get(event.client)
     if client is None:
-        client = state.clients[event.client] = Client(event.client, 1.0, state.virtual_time)
+        client = state.clients[event.client] = ClientState(event.client, 1.0, state.virtual_time)
     problem = _problem_of(state, event)
     if problem is not None:
         for task_range in event.requested:
@@ -222,7 +222,9 @@ def _add_layer(state: SchedulerState, spec: LayerSpec) -> LayerState:
     return layer
 
 
-def _enqueue_for_client(state: SchedulerState, client: Client, layer: LayerState, order: tuple[int, int, int]) -> None:
+def _enqueue_for_client(
+    state: SchedulerState, client: ClientState, layer: LayerState, order: tuple[int, int, int]
+) -> None:
     """Charge the client for the layer's batches when its turn comes, and for those of the layers below it."""
     name = client.name
     stack = [layer]

@@ -331,7 +331,7 @@ class TaskBatch(Struct, gc=False, eq=False):
     layer: LayerState
     lo: int
     hi: int
-    worker: Worker
+    worker: WorkerState
     client: str = ""
     expected: float | None = None
     started: float = 0.0
@@ -347,7 +347,7 @@ class TaskBatch(Struct, gc=False, eq=False):
         return f"<TaskBatch {self.ident} of {self.layer!r} {self.lo}:{self.hi} on {self.worker.name}>"
 
 
-class Worker:
+class WorkerState:
     """A worker: its batches in the order in which they were dispatched, and what they are expected to take."""
 
     __slots__ = (
@@ -398,7 +398,7 @@ class Worker:
         return rests
 
 
-class Client:
+class ClientState:
     """A client: its ready work by queue, each a heap of (priority, group, layer); and its virtual time."""
 
     __slots__ = ("layers", "name", "queues", "running", "virtual_time", "weight")

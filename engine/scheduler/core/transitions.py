@@ -92,7 +92,7 @@ from howdah.engine.scheduler.core.tables import (
     FailureCause,
     LayerState,
     TaskBatch,
-    Worker,
+    WorkerState,
 )
 
 TRANSITIONS: dict[tuple[int, int], str] = {
@@ -325,7 +325,7 @@ def record_results(
     lo: int,
     hi: int,
     old: int,
-    worker: Worker,
+    worker: WorkerState,
     sizes: tuple[int, ...],
     batch: TaskBatch | None = None,
 ) -> None:

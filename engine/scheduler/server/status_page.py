@@ -31,7 +31,7 @@ class _Json(RequestHandler):
         self.write(msgspec.json.encode(self.query()))
 
 
-class _Metrics(RequestHandler):
+class _MetricsHandler(RequestHandler):
     def initialize(self, metrics: Metrics) -> None:
         self.metrics = metrics
 
@@ -48,7 +48,7 @@ class StatusServer:
             (r"/status\.json", _Json, {"query": queries.status}),
             (r"/summary\.json", _Json, {"query": queries.summary}),
             (r"/events\.json", _Json, {"query": queries.events}),
-            (r"/metrics", _Metrics, {"metrics": metrics}),
+            (r"/metrics", _MetricsHandler, {"metrics": metrics}),
             (r"/(.*)", StaticFileHandler, {"path": str(STATIC), "default_filename": "index.html"}),
         ]
         self._http = HTTPServer(Application(routes))

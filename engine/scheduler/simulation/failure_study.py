@@ -66,7 +66,7 @@ BEAT = 0.5
 SLOTS = 4
 
 
-class Outcome(NamedTuple):
+class StudyResult(NamedTuple):
     """What a simulation came to. `redone`: tasks executed beyond once each, and their seconds of slots."""
 
     factor: float
@@ -91,20 +91,20 @@ class Run:
         self.end: float | None = None
 
 
-class Node:
+class ModelledWorker:
     """A worker: its runs by number, in the order in which they came."""
 
     def __init__(self, name: str) -> None:
         self.name, self.runs, self.busy, self.alive = name, dict[tuple[int, int], Run](), 0, True
 
 
-class Cluster:
+class ModelledCluster:
     """Workers and a clock around a state; `run` plays until the job is done."""
 
     def __init__(self, workers: int, tasks: int, factor: float, seed: int = 1) -> None:
         self.random, self.factor, self.workers = Random(seed), factor, workers
         self.scheduler, self.now, self.cpu = Scheduler(), 0.0, 0.0
-        self.nodes: dict[str, Node] = {}
+        self.nodes: dict[str, ModelledWorker] = {}
         self.events: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self.order = itertools.count()
         self.names = itertools.count()
@@ -146,7 +146,7 @@ class Cluster:
     # -- workers ------------------------------------------------------------------------------------------------------
 
     def join(self) -> None:
-        node = Node(f"w{next(self.names)}")
+        node = ModelledWorker(f"w{next(self.names)}")
         self.nodes[node.name] = node
         if self.factor:
             rate = self.factor * FAILURES_A_YEAR / self.workers / YEAR
@@ -154,14 +154,14 @@ class Cluster:
             self.at(self.now + life, self.die, node)
         self.say(WorkerJoined(WorkerInfo(node.name, f"host-of-{node.name}", slots=SLOTS)))
 
-    def die(self, node: Node) -> None:
+    def die(self, node: ModelledWorker) -> None:
         node.alive = False
         self.deaths += 1
         del self.nodes[node.name]
         self.at(self.now + NOTICED, self.say, WorkerLeft(node.name, "no sign of life"))
         self.at(self.now + REPLACED, self.join)
 
-    def begin(self, node: Node) -> None:
+    def begin(self, node: ModelledWorker) -> None:
         """Fill the slots with what has come and waits for nothing."""
         for name, run in list(node.runs.items()) if node.busy < SLOTS else ():
             if node.busy >= SLOTS:
@@ -180,18 +180,18 @@ class Cluster:
                 run.end = run.begun + n * run.each
                 self.at(run.end, self.done, node, name, run)
 
-    def leave_slot(self, node: Node, name: tuple[int, int]) -> None:
+    def leave_slot(self, node: ModelledWorker, name: tuple[int, int]) -> None:
         del node.runs[name]
         node.busy -= 1
 
-    def blocked(self, node: Node, name: tuple[int, int], run: Run, gone: tuple[TaskRange, str]) -> None:
+    def blocked(self, node: ModelledWorker, name: tuple[int, int], run: Run, gone: tuple[TaskRange, str]) -> None:
         if node.alive and node.runs.get(name) is run:
             self.unfetched += 1
             self.leave_slot(node, name)
             self.say(InputsMissing(node.name, *name, gone[1], (gone[0],)))
             self.begin(node)
 
-    def done(self, node: Node, name: tuple[int, int], run: Run) -> None:
+    def done(self, node: ModelledWorker, name: tuple[int, int], run: Run) -> None:
         if not node.alive or node.runs.get(name) is not run or run.end is None or run.end > self.now:
             return
         span = run.start.range
@@ -225,7 +225,7 @@ class Cluster:
         self.say(Tick())
         self.at(self.now + BEAT, self.beat)
 
-    def run(self) -> Outcome:
+    def run(self) -> StudyResult:
         for _ in range(self.workers):
             self.join()
         self.beat()
@@ -241,21 +241,21 @@ class Cluster:
         executed = sum(self.executed.values())
         redone = executed - needed
         each = self.seconds / executed
-        return Outcome(
+        return StudyResult(
             self.factor, needed, self.deaths, self.now, executed, redone, redone * each, self.unfetched, self.cpu
         )
 
 
-def simulate(workers: int, tasks: int, factor: float, seed: int = 1) -> Outcome:
+def simulate(workers: int, tasks: int, factor: float, seed: int = 1) -> StudyResult:
     """One job on such a cluster.
 
     >>> simulate(20, 2000, 0.0).redone
     0
     """
-    return Cluster(workers, tasks, factor, seed).run()
+    return ModelledCluster(workers, tasks, factor, seed).run()
 
 
-def table(outcomes: Sequence[Outcome]) -> str:
+def table(outcomes: Sequence[StudyResult]) -> str:
     """A table to print. Times are the model's, but for the scheduler's own."""
     head = f"{'rate':>8} {'deaths':>7} {'finished':>10} {'against none':>13} {'tasks redone':>16} {'slot-hours':>11}"
     lines = [f"{head} {'unfetched':>10} {'scheduler a task':>17}"]

@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 
 from howdah.engine.protocol.events import LayerSpec, WorkerInfo
 from howdah.engine.scheduler.core.results import ResultTable, flush_deferred
-from howdah.engine.scheduler.core.tables import DONE, IDLE, MANY, NO_WORKER, LayerState, Worker, new_layer_state
+from howdah.engine.scheduler.core.tables import DONE, IDLE, MANY, NO_WORKER, LayerState, WorkerState, new_layer_state
 from howdah.engine.scheduler.core.timers import TimerQueue
 
 KEY = b"k" * 16
 
 
-def table(n: int, workers: int = 3) -> tuple[ResultTable, LayerState, list[Worker], TimerQueue]:
-    known = [Worker(index, WorkerInfo(f"w{index}", "h")) for index in range(workers)]
+def table(n: int, workers: int = 3) -> tuple[ResultTable, LayerState, list[WorkerState], TimerQueue]:
+    known = [WorkerState(index, WorkerInfo(f"w{index}", "h")) for index in range(workers)]
     timers = TimerQueue()
     layer = new_layer_state(0, LayerSpec(KEY, "a", n))
     return ResultTable({worker.index: worker for worker in known}, timers), layer, known, timers
