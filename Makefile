@@ -16,9 +16,14 @@ help:            ## this list
 demo: $(READY) java  ## start a small real Hadoop, ship the environment, run the ETL on YARN, show the answer
 	@$(BIN)/python examples/demo.py
 
+# Tests on Hadoop wait for most of their time, so the others run beside them; what they print comes at the end.
 test: lint types $(READY) java  ## everything: lint, types and every test, those on the real Hadoop among them
-	@$(BIN)/python -m pytest -n 2 -m "not hadoop" --durations=10
-	@$(BIN)/python -m pytest -m hadoop --durations=10
+	@mkdir -p build; \
+	$(BIN)/python -m pytest -m hadoop --durations=10 >build/hadoop.txt 2>&1 & hadoop=$$!; \
+	trap 'kill -INT $$hadoop 2>/dev/null || true' EXIT; \
+	code=0; $(BIN)/python -m pytest -n 2 -m "not hadoop" --durations=10 || code=$$?; \
+	wait $$hadoop || code=$$?; \
+	cat build/hadoop.txt; exit $$code
 
 check: lint types unit  ## lint, types and the tests that need no Hadoop (3 minutes at most)
 

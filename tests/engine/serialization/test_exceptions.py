@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import traceback
+from typing import Any
 
 import pytest
 
@@ -12,11 +13,23 @@ from howdah.engine.serialization.exceptions import is_platform_error, rebuild_ex
 from howdah.errors import HowdahError, TaskTimeout, WorkerLost
 
 
-class Unopenable(Exception):
+def refuse() -> None:
+    raise TypeError("cannot be opened here")
+
+
+class Refusing:
     """Pickles, but cannot be unpickled."""
+
+    def __reduce__(self) -> Any:
+        return refuse, ()
+
+
+class Unopenable(Exception):
+    """Pickles, but cannot be unpickled: whatever a library has registered for exceptions (as tblib does)."""
 
     def __init__(self, one: int, two: int) -> None:
         super().__init__(f"{one} and {two}")
+        self.detail = Refusing()
 
 
 def fail() -> None:
