@@ -6,14 +6,15 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Collection
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any
 
 from howdah.errors import NotSupported
 
 
-class Cluster(Protocol):
+class Cluster(ABC):
     """A scheduler with its workers, as the program that started or joined it sees them.
 
     Attributes
@@ -121,6 +122,7 @@ class Cluster(Protocol):
         """
         raise NotSupported(f"adapt: {type(self).__name__} does not follow the load by itself; call scale(n)")
 
+    @abstractmethod
     def close(self) -> None:
         """End the cluster if this object started it, else detach from it. Closing twice is fine."""
 

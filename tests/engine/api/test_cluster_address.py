@@ -17,6 +17,9 @@ class Given(Cluster):
     scratch_root = "hdfs:///scratch"
     expected_workers = 3
 
+    def close(self) -> None:
+        """Nothing was started."""
+
 
 def test_an_address_is_taken_as_it_is() -> None:
     found = find_cluster("tls://host:1", "folder", {})
