@@ -23,6 +23,11 @@ hypothesis.settings.register_profile("search")
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run tests of the machine's pace last: in `make test` nothing runs beside them by then."""
+    items.sort(key=lambda item: item.get_closest_marker("pace") is not None)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _own_skein_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """skein keeps a TLS pair in ~/.skein; the user's own stays as it is."""

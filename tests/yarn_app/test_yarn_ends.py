@@ -53,6 +53,7 @@ def test_success_and_what_reaches_the_script_and_the_tasks(yarn: Yarn, tmp_path:
     yarn.nothing_left(run.app_id)
 
 
+@pytest.mark.pace
 def test_a_second_submission_uploads_nothing_and_starts_soon(yarn: Yarn) -> None:
     first = yarn.submit("--env", "current", yarn.job("both.py"))
     assert first.code == 0, first.err
