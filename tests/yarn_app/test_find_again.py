@@ -36,10 +36,7 @@ class Moving(Cluster):
         command = [sys.executable, "-m", "howdah.engine.scheduler", "--listen", f"unix://{self.folder}/{name}.sock"]
         command += ["--address-file", str(file), "--journal", str(self.folder / "journal"), "--status-port", "-1"]
         self.process = subprocess.Popen(command)
-        deadline = time.monotonic() + 30
-        while not file.exists():
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        until(file.exists, f"{name} serves", 30)
         self.where = str(json.loads(file.read_text())["address"])
 
     def kill(self) -> None:
@@ -47,6 +44,9 @@ class Moving(Cluster):
         self.process.kill()
         self.process.wait(10)
         self.where = ""
+
+    def close(self) -> None:
+        self.kill()
 
     def locate_scheduler(self) -> str:
         self.asked += 1
