@@ -1,7 +1,7 @@
 """Run the benchmarks of two checkouts in turn, and print each figure of both.
 
     git worktree add ../before COMMIT && make -C ../before venv
-    python tests/compare_benchmarks.py ../before . --rounds 3 engine
+    python tests/compare_benchmarks.py ../before . engine --rounds 3
 
 Each round runs both checkouts, each with its own virtual environment, since the machine's pace changes within minutes.
 A figure is the best of its rounds: howdah's own, less is better; those of peers are left out.
