@@ -4,7 +4,7 @@ Promises: the archive unpacks to `bin/python`, `lib/...` and `howdah-environment
 into a folder named by the application's resource); it needs no activation, no `conda-unpack`, no Python on the node;
 it may be read-only. The same environment gives the same bytes: names sorted, times and owners fixed, modes 0755 and
 0644. Nothing is written in the environment. The format is tar.gz because YARN unpacks it by its name (not `.tar.zst`;
-`.zip` loses exec bits before Hadoop 3.4). Anybody may call :func:`pack`; the store calls it for `howdah env pack`.
+`.zip` loses exec bits before Hadoop 3.4). :func:`pack` is public; the store calls it for `howdah env pack`.
 """
 
 from __future__ import annotations

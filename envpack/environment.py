@@ -4,7 +4,7 @@ Promises: :func:`describe_environment` reads and never writes; an unchanged envi
 machine, and well within a second for a thousand packages' files on a warm disk. The hash covers the layout's version,
 Python's own build (``sys.version``: it changes with every rebuild and update; the standard library is not read), the
 conda packages' names and builds, and the name and SHA-256 of every package file that goes into the archive (see
-`collect`). Files that are left out do not count: a new `ruff` makes no new archive. Anybody may call it.
+`collect`). Files that are left out do not count: a new `ruff` makes no new archive. It is public.
 """
 
 from __future__ import annotations

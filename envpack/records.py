@@ -1,5 +1,5 @@
 """The records that envpack returns and stores: environments, archives, stored environments. Plain values, with no
-behaviour but their own JSON. Anybody may read them."""
+behaviour but their own JSON. They are public."""
 
 from __future__ import annotations
 

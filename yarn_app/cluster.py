@@ -358,7 +358,7 @@ class YarnCluster(Cluster):
             self.shutdown("FAILED", diagnostics[:_MAX_DIAGNOSTICS])
         self.close()
 
-    # -- what people see
+    # -- what users see
 
     def _facts(self) -> list[tuple[str, str]]:
         if self._closed:

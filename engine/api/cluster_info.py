@@ -49,7 +49,7 @@ class ClusterInfo:
 
     def holders(self, futures: Sequence[Future]) -> list[list[str]]:
         """Return for each future the names of the workers that hold its result."""
-        answer = self._connection.query("holders", spans=plain_ranges(futures)) if futures else []
+        answer = self._connection.query("holders", ranges=plain_ranges(futures)) if futures else []
         return [workers for part in answer for workers in part]
 
     def keys_by_worker(self, workers: Iterable[str] | str | None) -> dict[str, list[str]]:

@@ -111,7 +111,10 @@ class GraphSubmitter:
         ranges, reference = self._start(client, graph, wanted)
         self._registry.add_references(ranges)
         del reference
-        return [PersistedLayer(span.layer, span.stop, RangeRef(client, [mine])) for span, mine in zip(wanted, ranges)]
+        return [
+            PersistedLayer(task_range.layer, task_range.stop, RangeRef(client, [mine]))
+            for task_range, mine in zip(wanted, ranges)
+        ]
 
     def _start(
         self, client: Client, graph: Graph, wanted: Sequence[TaskRange]

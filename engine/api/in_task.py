@@ -109,5 +109,5 @@ def fire_and_forget(obj: Any) -> None:
     if not found:
         raise InputError("fire_and_forget: give a future, or a nest of futures")
     client = found[0].client
-    spans = [[results.key, start, stop] for results, start, stop in ranges_of(found)]
-    client.loop_thread.start(client.connection.query_async("forget", spans=spans))
+    ranges = [[results.key, start, stop] for results, start, stop in ranges_of(found)]
+    client.loop_thread.start(client.connection.query_async("forget", ranges=ranges))

@@ -36,7 +36,7 @@ class Replication:
         """Run failed tasks again."""
         failed = [future for future in futures if future.status == "error"]
         if failed:
-            self._connection.query("retry", spans=plain_ranges(failed))
+            self._connection.query("retry", ranges=plain_ranges(failed))
 
     def replicate(self, futures: Sequence[Future], n: int | None, workers: Iterable[str] | str | None) -> None:
         """Have copies on `n` workers, None for all."""
@@ -52,7 +52,7 @@ class Replication:
                 at = future.item % len(others) if others else 0
                 targets = (others[at:] + others[:at])[:copies]
                 ranges = plain_ranges([future])
-                self._connection.query("replicate", spans=ranges, workers=targets)
+                self._connection.query("replicate", ranges=ranges, workers=targets)
                 for worker in targets:
                     self._until_held(ranges, worker, deadline)
 
@@ -70,7 +70,7 @@ class Replication:
             items = [(future.results, future.item) for future in futures]
             self._waiter.wait([(r, item, item + 1) for r, item in items])
         ranges = [[r.key, item, item + 1] for r, item in items]
-        holders = [held[0] for held in self._connection.query("holders", spans=ranges)] if ranges else []
+        holders = [held[0] for held in self._connection.query("holders", ranges=ranges)] if ranges else []
         of: dict[str, list[Any]] = {name: [] for name in names}
         for one, held in zip(ranges, holders):
             if len(held) == 1 and held[0] in of:
@@ -84,7 +84,7 @@ class Replication:
                 if target == name or count <= 0:
                     break
                 moving, of[name] = of[name][-count:], of[name][:-count]
-                self._connection.query("replicate", spans=moving, workers=[target])
+                self._connection.query("replicate", ranges=moving, workers=[target])
                 self._until_held(moving, target, deadline)
                 # Reported as not on the old holder: the scheduler then serves the copies, and the holder drops its own.
                 self._connection.send(FetchFailed(name, tuple(TaskRange(*one) for one in moving)))
@@ -92,7 +92,7 @@ class Replication:
 
     def _until_held(self, ranges: list[Any], worker: str, deadline: float) -> None:
         pause = threading.Event()
-        while not all(worker in held for part in self._connection.query("holders", spans=ranges) for held in part):
+        while not all(worker in held for part in self._connection.query("holders", ranges=ranges) for held in part):
             if time.monotonic() > deadline:
                 raise DeadlineExceeded(f"{worker} did not get its copies in time; is it busy, or gone?")
             pause.wait(POLL_INTERVAL)

@@ -282,8 +282,8 @@ def wait(futures: Any, timeout: float | None = None, return_when: str = ALL_COMP
     if futures and return_when == FIRST_COMPLETED:
         next(as_completed(futures, timeout=timeout))
     elif futures:
-        spans = [(future.results, future.item, future.item + 1) for future in futures]
-        futures[0].client.waiter.wait(spans, timeout, first_failure=return_when == FIRST_EXCEPTION)
+        ranges = [(future.results, future.item, future.item + 1) for future in futures]
+        futures[0].client.waiter.wait(ranges, timeout, first_failure=return_when == FIRST_EXCEPTION)
     return _sorted(futures)
 
 
@@ -291,8 +291,8 @@ async def _wait_async(futures: list[Future], timeout: float | None, return_when:
     if return_when == FIRST_COMPLETED:
         await anext(as_completed(futures, timeout=timeout))
     else:
-        spans = [(future.results, future.item, future.item + 1) for future in futures]
-        await futures[0].client.waiter.wait_async(spans, timeout, first_failure=return_when == FIRST_EXCEPTION)
+        ranges = [(future.results, future.item, future.item + 1) for future in futures]
+        await futures[0].client.waiter.wait_async(ranges, timeout, first_failure=return_when == FIRST_EXCEPTION)
     return _sorted(futures)
 
 

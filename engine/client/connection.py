@@ -140,9 +140,9 @@ class SchedulerConnection:
         """Send a query and return the scheduler's answer. Raises HowdahError with the reason of a refusal."""
         return self._thread.call(self.request(Query(0, what, about), timeout))
 
-    def who_has(self, spans: Sequence[Any], timeout: float = 30.0) -> Any:
+    def who_has(self, ranges: Sequence[Any], timeout: float = 30.0) -> Any:
         """Return for each range the holders of its items, with their addresses."""
-        return self._thread.call(self.request(WhoHas(0, tuple(spans)), timeout))
+        return self._thread.call(self.request(WhoHas(0, tuple(ranges)), timeout))
 
     def close(self, timeout: float = 5.0) -> None:
         """End the session. Closing twice is fine, and so is closing a lost connection."""

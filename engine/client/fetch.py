@@ -16,7 +16,7 @@ from howdah.engine.protocol.layers import Key, TaskRange
 from howdah.engine.protocol.messages import NOT_INLINE, FetchFailed
 from howdah.errors import HowdahError
 
-Spans = Sequence[tuple[LayerResults, int, int]]
+Ranges = Sequence[tuple[LayerResults, int, int]]
 MissingByHolder = dict[str, list[tuple[LayerResults, int]]]
 
 
@@ -34,13 +34,13 @@ class ResultFetcher:
         self._thread = loop_thread()
         self._peers = self._thread.call(_create_peers(name, security))
 
-    def collect(self, spans: Spans) -> list[Any] | None:
+    def collect(self, ranges: Ranges) -> list[Any] | None:
         """Return the values of ranges that are all done; None if some could not be fetched: wait for them again."""
         values: list[Any] = []
         absent: MissingByHolder = {}
         places: dict[tuple[Key, int], list[int]] = {}
         loads, keep = pickle.loads, values.append
-        for results, start, stop in spans:
+        for results, start, stop in ranges:
             expected = start
             for part, a, b in results.chunks_in(start, stop):
                 if a != expected:
@@ -59,11 +59,11 @@ class ResultFetcher:
             return self._fetch(absent, places, values)
         return values
 
-    def all_inline(self, spans: Spans) -> bool:
+    def all_inline(self, ranges: Ranges) -> bool:
         """Return whether all values are here already, because they are small and came with the reports."""
         return not any(
             NOT_INLINE in part.lengths or not part.lengths
-            for results, start, stop in spans
+            for results, start, stop in ranges
             for part, _, _ in results.chunks_in(start, stop)
         )
 
@@ -95,7 +95,7 @@ class ResultFetcher:
         for attempt in range(3):
             try:
                 rest = [name for name in wanted if name not in arrived]
-                missing = await self._peers.fetch(address, _as_spans(rest), take)
+                missing = await self._peers.fetch(address, _as_ranges(rest), take)
             except (HowdahError, OSError) as error:
                 if attempt < 2 and not isinstance(error, PeerGone):
                     await asyncio.sleep(0.1)  # the network may recover
@@ -114,7 +114,7 @@ class ResultFetcher:
                 results.mark_lost(item, item + 1)
                 news.append((results.key, item))
         if news and self._connection.error is None:
-            self._connection.send(FetchFailed(holder, tuple(_as_spans(news))))
+            self._connection.send(FetchFailed(holder, tuple(_as_ranges(news))))
         return False
 
     def drop_peer(self, address: str) -> None:
@@ -130,11 +130,11 @@ async def _create_peers(name: str, security: Security | None) -> PeerConnections
     return PeerConnections(name, security)
 
 
-def _as_spans(names: Iterable[tuple[Key, int]]) -> list[TaskRange]:
-    spans: list[TaskRange] = []
+def _as_ranges(names: Iterable[tuple[Key, int]]) -> list[TaskRange]:
+    ranges: list[TaskRange] = []
     for layer, item in names:
-        if spans and spans[-1].layer == layer and spans[-1].stop == item:
-            spans[-1] = TaskRange(layer, spans[-1].start, item + 1)
+        if ranges and ranges[-1].layer == layer and ranges[-1].stop == item:
+            ranges[-1] = TaskRange(layer, ranges[-1].start, item + 1)
         else:
-            spans.append(TaskRange(layer, item, item + 1))
-    return spans
+            ranges.append(TaskRange(layer, item, item + 1))
+    return ranges

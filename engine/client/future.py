@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import warnings
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
@@ -61,9 +62,15 @@ class Future:
         return f"{self.results.key.hex()}-{self.item}"
 
     @property
-    def span(self) -> TaskRange:
+    def task_range(self) -> TaskRange:
         """The task as a range of one item."""
         return TaskRange(self.results.key, self.item, self.item + 1)
+
+    @property
+    def span(self) -> TaskRange:
+        """The former name of `task_range`; it raises a DeprecationWarning."""
+        warnings.warn("Future.span is the former name of Future.task_range", DeprecationWarning, stacklevel=2)
+        return self.task_range
 
     @property
     def status(self) -> str:

@@ -79,10 +79,10 @@ class FutureRegistry:
         results.add_references(start, stop)
         return results
 
-    def add_references(self, spans: ResultRanges) -> None:
+    def add_references(self, ranges: ResultRanges) -> None:
         """Count one more reference to each of these, which have at least one."""
         with self.lock:
-            for results, start, stop in spans:
+            for results, start, stop in ranges:
                 results.add_references(start, stop)
 
     def release(self, results: LayerResults, start: int, stop: int) -> None:
@@ -93,9 +93,9 @@ class FutureRegistry:
             if not self._loop.is_closed():
                 self._loop.call_soon_threadsafe(self._loop.call_later, RELEASE_DELAY, self._send_releases)
 
-    def detach(self, spans: ResultRanges) -> None:
+    def detach(self, ranges: ResultRanges) -> None:
         """Forget cancelled results, so that the same call made again is a new task. Under the lock."""
-        for results, _, _ in spans:
+        for results, _, _ in ranges:
             if self._results.get(results.key) is results:
                 del self._results[results.key]
 
@@ -135,28 +135,28 @@ class FutureRegistry:
     def on_message(self, message: SchedulerToClient, frames: Sequence[memoryview]) -> None:
         """Record what the scheduler reports about results."""
         match message:
-            case TasksDone(span, holder):
-                results = self._results.get(span.layer)
+            case TasksDone(task_range, holder):
+                results = self._results.get(task_range.layer)
                 if results is not None:
-                    results.mark_done(span.start, span.stop, holder, frames)
-            case TasksErred(span, error, origin):
-                results = self._results.get(span.layer)
+                    results.mark_done(task_range.start, task_range.stop, holder, frames)
+            case TasksErred(task_range, error, origin):
+                results = self._results.get(task_range.layer)
                 if results is not None:
-                    results.mark_failed(span.start, span.stop, TaskFailure(error, origin))
+                    results.mark_failed(task_range.start, task_range.stop, TaskFailure(error, origin))
             case TasksUnschedulable(_, reason):
                 warnings.warn(reason, RuntimeWarning, stacklevel=2)
-            case ResultsLost(span):
-                results = self._results.get(span.layer)
+            case ResultsLost(task_range):
+                results = self._results.get(task_range.layer)
                 if results is not None:
-                    results.mark_lost(span.start, span.stop)
+                    results.mark_lost(task_range.start, task_range.stop)
             case WorkerAddresses(of):
                 self.addresses.update(of)
             case WorkerGone(address):
                 self.on_worker_gone(address)
 
-    async def mark_cancelled(self, spans: ResultRanges) -> None:
+    async def mark_cancelled(self, ranges: ResultRanges) -> None:
         """Mark the pending ones of these as cancelled."""
-        for results, start, stop in spans:
+        for results, start, stop in ranges:
             for item in range(start, stop):
                 if not results.settled(item, item + 1):
                     error = TaskError("cancelled", f"{results.name}[{item}] was cancelled")
@@ -191,7 +191,7 @@ def failure_note(results: LayerResults, item: int, failure: TaskFailure, name: s
 
 def ranges_of(futures: Sequence[Any]) -> list[tuple[LayerResults, int, int]]:
     """Return futures as ranges; neighbours of one layer are one range."""
-    spans: list[tuple[LayerResults, int, int]] = []
+    ranges: list[tuple[LayerResults, int, int]] = []
     current: LayerResults | None = None
     start = stop = 0
     for future in futures:
@@ -199,16 +199,16 @@ def ranges_of(futures: Sequence[Any]) -> list[tuple[LayerResults, int, int]]:
             stop += 1
             continue
         if current is not None:
-            spans.append((current, start, stop))
+            ranges.append((current, start, stop))
         current, start = future.results, future.item
         stop = start + 1
     if current is not None:
-        spans.append((current, start, stop))
-    return spans
+        ranges.append((current, start, stop))
+    return ranges
 
 
-def timeout_message(spans: ResultRanges, timeout: float) -> str:
+def timeout_message(ranges: ResultRanges, timeout: float) -> str:
     """Return the message of a wait that timed out."""
-    names = [f"{r.name}[{a}:{b}]" if b - a > 1 else f"{r.name}[{a}]" for r, a, b in spans if not r.settled(a, b)]
+    names = [f"{r.name}[{a}:{b}]" if b - a > 1 else f"{r.name}[{a}]" for r, a, b in ranges if not r.settled(a, b)]
     shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
     return f"not done after {timeout:.3g} s: {shown}"

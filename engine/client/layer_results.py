@@ -285,12 +285,12 @@ class CompletionWatch:
     when the connection is lost.
     """
 
-    def __init__(self, spans: Sequence[tuple[LayerResults, int, int]], first_failure: bool, event: Settable) -> None:
-        self.spans = spans
+    def __init__(self, ranges: Sequence[tuple[LayerResults, int, int]], first_failure: bool, event: Settable) -> None:
+        self.ranges = ranges
         self.event: Any = event
         self._first_failure = first_failure
-        self._waiting = list(spans)
-        self._layers = {id(results): results for results, _, _ in spans}
+        self._waiting = list(ranges)
+        self._layers = {id(results): results for results, _, _ in ranges}
 
     def start(self) -> None:
         """Start to watch; from any thread. A change meanwhile is found by this check or reported to the listener."""
@@ -316,7 +316,7 @@ class CompletionWatch:
 
     def check(self) -> None:
         """Set the event if the ranges are settled."""
-        self._waiting = [span for span in self.spans if not span[0].settled(*span[1:])]
-        failed = self._first_failure and any(results.first_failed(a, b) >= 0 for results, a, b in self.spans)
+        self._waiting = [task_range for task_range in self.ranges if not task_range[0].settled(*task_range[1:])]
+        failed = self._first_failure and any(results.first_failed(a, b) >= 0 for results, a, b in self.ranges)
         if failed or not self._waiting:
             self.event.set()

@@ -172,9 +172,11 @@ def progress(
     """
     found: list[tuple[LayerResults, int, int]] = ranges_of(nested_futures(list(futures)))
     for part in futures:
-        held = getattr(part, "_persisted", None)
+        # looked up in the class: a lazy object makes a lazy attribute of any other name
+        persisted_of = getattr(type(part), "__howdah_persisted__", None)
+        held = None if persisted_of is None else persisted_of(part)
         if held is not None:
-            found += [span for span in getattr(held[0].results, "spans", ()) if span not in found]
+            found += [task_range for task_range in getattr(held[0].results, "ranges", ()) if task_range not in found]
     if not found:
         raise InputError("progress: give futures, or lazy objects that were persisted")
     bar = ProgressBar(file, notebook)

@@ -20,30 +20,30 @@ if TYPE_CHECKING:
 class RangeRef:
     """Keeps ranges of results on the cluster while it lives, without a future per item."""
 
-    __slots__ = ("client", "spans")
+    __slots__ = ("client", "ranges")
 
-    def __init__(self, client: ClusterClient, spans: list[tuple[LayerResults, int, int]]) -> None:
-        self.client, self.spans = client, spans
+    def __init__(self, client: ClusterClient, ranges: list[tuple[LayerResults, int, int]]) -> None:
+        self.client, self.ranges = client, ranges
 
     def values(self) -> list[Any]:
         """Fetch and return the values of all items."""
-        return self.client.waiter.results(self.spans)
+        return self.client.waiter.results(self.ranges)
 
     def future(self, item: int) -> Future:
         """Return a future of one of the items. Raises IndexError if `item` is not in the ranges."""
-        for results, start, stop in self.spans:
+        for results, start, stop in self.ranges:
             if start <= item < stop:
                 self.client.registry.add_references([(results, item, item + 1)])
                 return Future(self.client, results, item)
         raise IndexError(item)
 
     def __reduce__(self) -> Any:
-        items = [item for _, start, stop in self.spans for item in range(start, stop)]
+        items = [item for _, start, stop in self.ranges for item in range(start, stop)]
         return rebuild_refs, (dict(zip(items, map(self.future, items))),)
 
     def __del__(self) -> None:
         with contextlib.suppress(AttributeError):
-            for results, start, stop in self.spans:
+            for results, start, stop in self.ranges:
                 self.client.registry.release(results, start, stop)
 
 

@@ -191,11 +191,11 @@ class Primitive:
         ticket, items = value
         client = self.client
         found: list[Any] = []
-        for data, spans in items:
+        for data, ranges in items:
             with client.registry.lock:
                 futures = [
                     Future(client, client.registry.add_reference(key, name, n, item, item + 1), item)
-                    for key, item, name, n in spans
+                    for key, item, name, n in ranges
                 ]
             found.append((data, futures))
         client.connection.send(CoordinationCall(0, self.kind, self.name, "took", ticket=ticket))

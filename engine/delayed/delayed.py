@@ -22,6 +22,7 @@ from howdah.engine.delayed.in_task import compute_in_task
 from howdah.engine.delayed.task import ATOMS, LazyTask, is_lazy, level_of
 from howdah.engine.graph.adapters import call_method, call_value, get_attribute, identity
 from howdah.engine.graph.annotations import TaskOptions, active_annotations
+from howdah.engine.graph.graph import PersistedLayer
 from howdah.engine.graph.inputs import NESTS
 from howdah.engine.graph.keys import content_hash
 from howdah.errors import InputError, Unpicklable
@@ -261,6 +262,9 @@ class Delayed(LazyTask):
 
     def __hash__(self) -> int:
         return id(self)
+
+    def __howdah_persisted__(self) -> tuple[PersistedLayer, int] | None:
+        return self._persisted
 
     def __howdah_content__(self) -> Any:
         return self._token if self._persisted is None else self._persisted

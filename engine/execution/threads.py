@@ -64,7 +64,7 @@ def compute_local(
         _threads(work, threads or os.cpu_count() or 1, progress)
     if progress is not None:
         progress(work.total, work.total, work.name)
-    return [work.parts[span.layer].values[span.start : span.stop] for span in targets]
+    return [work.parts[task_range.layer].values[task_range.start : task_range.stop] for task_range in targets]
 
 
 class _LayerTally:
@@ -106,14 +106,14 @@ class _Computation:
 
     def _count(self, targets: Sequence[TaskRange]) -> None:
         """Mark the needed items, depth first, so that the tasks without inputs are in the order of their dependents."""
-        for span in targets:
-            part = self.parts[span.layer]
-            for item in range(span.start, span.stop):
+        for task_range in targets:
+            part = self.parts[task_range.layer]
+            for item in range(task_range.start, task_range.stop):
                 part.uses[item] += 1
         stack = [
-            (self.parts[span.layer], item)
-            for span in reversed(targets)
-            for item in range(span.stop - 1, span.start - 1, -1)
+            (self.parts[task_range.layer], item)
+            for task_range in reversed(targets)
+            for item in range(task_range.stop - 1, task_range.start - 1, -1)
         ]
         roots = []
         while stack:

@@ -52,8 +52,8 @@ def fuse(graph: Graph, targets: Sequence[TaskRange]) -> Graph:
     for layer in graph.layers.values():
         for dep in layer.deps:
             users[dep.layer] = users.get(dep.layer, 0) + 1
-    for span in targets:
-        users[span.layer] = users.get(span.layer, 0) + 2
+    for task_range in targets:
+        users[task_range.layer] = users.get(task_range.layer, 0) + 2
     made: dict[Key, Layer] = {}
     for key, layer in graph.layers.items():
         inner = made.get(layer.deps[0].layer) if len(layer.deps) == 1 else None

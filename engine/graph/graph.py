@@ -120,9 +120,9 @@ class Graph:
         Whole layers are kept or left out; which items of a layer are needed is decided where they run.
         """
         needed: set[Key] = set()
-        stack = [span.layer for span in targets]
-        for span in targets:
-            self._check(span)
+        stack = [task_range.layer for task_range in targets]
+        for task_range in targets:
+            self._check(task_range)
         while stack:
             key = stack.pop()
             if key not in needed:
@@ -134,12 +134,13 @@ class Graph:
         culled.persisted = {k: layer for k, layer in self.persisted.items() if k in needed}
         return culled
 
-    def _check(self, span: TaskRange) -> None:
-        n = self.length(span.layer)
+    def _check(self, task_range: TaskRange) -> None:
+        layer, start, stop = task_range
+        n = self.length(layer)
         if n is None:
-            raise InputError(f"targets: layer {span.layer.hex()} is not in the graph")
-        if not 0 <= span.start <= span.stop <= n:
-            raise InputError(f"targets: items {span.start} to {span.stop} of layer {span.layer.hex()}, which has {n}")
+            raise InputError(f"targets: layer {layer.hex()} is not in the graph")
+        if not 0 <= start <= stop <= n:
+            raise InputError(f"targets: items {start} to {stop} of layer {layer.hex()}, which has {n}")
 
     def __len__(self) -> int:
         return len(self.layers)

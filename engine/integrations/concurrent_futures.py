@@ -449,7 +449,7 @@ def _fetch(futures: list[ExecutorFuture]) -> None:
 
 
 async def _request(of: Future, verb: str) -> bool:
-    request = CoordinationCall(0, "task", "", verb, ranges=(of.span,))
+    request = CoordinationCall(0, "task", "", verb, ranges=(of.task_range,))
     answer: list[Any] = await of.client.connection.request(request, None)
     return bool(answer[1])
 

@@ -60,7 +60,7 @@ class OpenStage(Generic[N]):
 
 @dataclass(frozen=True, slots=True)
 class PhysicalLayer:
-    """A layer of the physical plan, for people. `inputs` are texts such as "all of 2"."""
+    """A layer of the physical plan, for users. `inputs` are texts such as "all of 2"."""
 
     name: str
     n: int
@@ -99,7 +99,7 @@ class Lowering(ABC, Generic[N]):
 
     @abstractmethod
     def stage_name(self, tree: N) -> str:
-        """Return the name of the layer, for people."""
+        """Return the name of the layer, for users."""
 
     @abstractmethod
     def is_plain_input(self, tree: N) -> bool:

@@ -1,7 +1,7 @@
 """The base of every node of a plan: its children, its key, rewriting, and text.
 
 A node is a frozen dataclass. The fields that hold nodes of its own family (relations, columns) are its children; all
-else is data. Nodes never execute. Subclassed by `engine.relational`; anybody may read nodes.
+else is data. Nodes never execute. Subclassed by `engine.relational`; every folder may read nodes.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class Node(Generic[N]):
     # -- text
 
     def describe(self) -> str:
-        """One line for people, without the children."""
+        """One line for users, without the children."""
         return type(self).__name__.lower()
 
     def tree(self, indent: str = "") -> str:

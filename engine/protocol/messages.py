@@ -195,7 +195,7 @@ class TasksErred(Message, frozen=True):
 
 
 class TasksUnschedulable(Message, frozen=True):
-    """These wait because no worker may run them; `reason` is for people."""
+    """These wait because no worker may run them; `reason` is for users."""
 
     range: TaskRange
     reason: str

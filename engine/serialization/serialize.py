@@ -126,7 +126,7 @@ def _dump_by(pickler: type[pickle.Pickler], obj: Any, out_of_band: bool) -> tupl
 
 
 def unpicklable_part(obj: Any, path: str = "", depth: int = 5) -> str:
-    """Return the path, for people, to the object inside `obj` that cannot be pickled; '' when none is found.
+    """Return the path, for users, to the object inside `obj` that cannot be pickled; '' when none is found.
 
     >>> import threading
     >>> unpicklable_part({"a": [1, threading.Lock()]})

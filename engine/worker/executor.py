@@ -195,9 +195,9 @@ class SlotPool:
             if runs:
                 context.work = batch
                 try:
-                    span = batch.message.range
+                    task_range = batch.message.range
                     page.write(entry, batch.code.layer.name, batch.start, batch.stop)
-                    with self.store.reserve(span.layer, batch.stop - batch.start):
+                    with self.store.reserve(task_range.layer, batch.stop - batch.start):
                         report = self._execute(batch, runner)
                     self._on_batch_end(report, not batch.dependents and self._queue.empty())
                     del report
@@ -238,7 +238,7 @@ class SlotPool:
         try:
             results = self._simple(batch, errors) if simple else self._general(batch, errors, runner)
         except InputMissing as gone:
-            return BatchReport(batch, missing=(gone.span,))
+            return BatchReport(batch, missing=(gone.task_range,))
         if timed and not self._claim_report(batch):
             return BatchReport(batch)  # its timeout has been reported
         return self._store(batch, results, errors, started)

@@ -1,4 +1,4 @@
-"""How a worker's process and its supervisor end: exit codes, and what they mean to people. A leaf, for both and for
+"""How a worker's process and its supervisor end: exit codes, and what they mean to users. A leaf, for both and for
 clusters that start workers.
 """
 
@@ -20,7 +20,7 @@ CRASH_SECONDS = 60.0
 
 
 def exit_reason(pid: int, code: int) -> str:
-    """Return a sentence for people about a process's exit code (negative: the number of a signal).
+    """Return a sentence for users about a process's exit code (negative: the number of a signal).
 
     >>> exit_reason(7, -11), exit_reason(7, 1)
     ('its process 7 was ended by signal SIGSEGV', 'its process 7 exited with code 1')

@@ -33,16 +33,16 @@ FetchSource = tuple[TaskRange, str, str]
 
 
 class SourceUnavailable(Exception):
-    """The items of `spans` could not be fetched from `holder`.
+    """The items of `ranges` could not be fetched from `holder`.
 
     `reason` is for the log; `final`: other holders cannot supply them either; `gone`: this holder never will.
     """
 
     def __init__(
-        self, holder: str, spans: Sequence[TaskRange], reason: str, final: bool = False, gone: bool = False
+        self, holder: str, ranges: Sequence[TaskRange], reason: str, final: bool = False, gone: bool = False
     ) -> None:
         super().__init__(reason)
-        self.holder, self.spans, self.reason, self.final, self.gone = holder, tuple(spans), reason, final, gone
+        self.holder, self.ranges, self.reason, self.final, self.gone = holder, tuple(ranges), reason, final, gone
 
 
 class InputFetcher:
@@ -64,51 +64,53 @@ class InputFetcher:
         waits: list[asyncio.Future[None]] = []
         claimed: set[Name] = set()  # two dependencies may name the same item
         others: list[FetchSource] = []
-        for span, holder, address in sources:
-            needed = self._select_missing(span, waits, claimed)
+        for task_range, holder, address in sources:
+            needed = self._select_missing(task_range, waits, claimed)
             if needed:
                 by_holder.setdefault((holder, address), []).extend(needed)
             else:
-                others.append((span, holder, address))
+                others.append((task_range, holder, address))
         # The next call must see at once what is in flight: no iteration of the loop between selecting and announcing.
         jobs = [
-            asyncio.ensure_future(self._fetch_from(holder, address, spans, others, self._announce(spans)))
-            for (holder, address), spans in by_holder.items()
+            asyncio.ensure_future(self._fetch_from(holder, address, ranges, others, self._announce(ranges)))
+            for (holder, address), ranges in by_holder.items()
         ]
         outcomes = await asyncio.gather(*jobs, *waits, return_exceptions=True)
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
                 raise outcome
 
-    def free(self, spans: Sequence[TaskRange]) -> None:
+    def free(self, ranges: Sequence[TaskRange]) -> None:
         """Free these results; those in flight on their arrival, unless they are requested again before."""
         if not self._in_flight:
-            self.store.free(spans)
+            self.store.free(ranges)
             return
         with self._lock:
-            for name in [name for span in spans for name in self._in_flight_of(span)]:
+            for name in [name for task_range in ranges for name in self._in_flight_of(task_range)]:
                 if self.store.has(*name):
                     del self._in_flight[name]  # a later fetch must not wait for this transfer
                 else:
                     self._freed_in_flight.add(name)
-            self.store.free(spans)
+            self.store.free(ranges)
 
-    def discard_in_flight_except(self, spans: Sequence[TaskRange]) -> None:
-        """Discard every in-flight result not in `spans`: a new session's scheduler knows only these."""
-        self._freed_in_flight |= self._in_flight.keys() - {name for span in spans for name in self._in_flight_of(span)}
+    def discard_in_flight_except(self, ranges: Sequence[TaskRange]) -> None:
+        """Discard every in-flight result not in `ranges`: a new session's scheduler knows only these."""
+        self._freed_in_flight |= self._in_flight.keys() - {
+            name for task_range in ranges for name in self._in_flight_of(task_range)
+        }
 
-    def _in_flight_of(self, span: TaskRange) -> list[Name]:
-        layer, start, stop = span
+    def _in_flight_of(self, task_range: TaskRange) -> list[Name]:
+        layer, start, stop = task_range
         if len(self._in_flight) < stop - start:
             return [name for name in self._in_flight if name[0] == layer and start <= name[1] < stop]
         return [(layer, item) for item in range(start, stop) if (layer, item) in self._in_flight]
 
     def _select_missing(
-        self, span: TaskRange, waits: list[asyncio.Future[None]], claimed: set[Name]
+        self, task_range: TaskRange, waits: list[asyncio.Future[None]], claimed: set[Name]
     ) -> list[TaskRange]:
         needed: list[TaskRange] = []
-        for item in range(span.start, span.stop):
-            name = (span.layer, item)
+        for item in range(task_range.start, task_range.stop):
+            name = (task_range.layer, item)
             self._freed_in_flight.discard(name)
             if name in claimed or self.store.has(*name):
                 continue
@@ -116,15 +118,15 @@ class InputFetcher:
             if name in self._in_flight:
                 waits.append(self._in_flight[name])
             elif needed and needed[-1].stop == item:
-                needed[-1] = TaskRange(span.layer, needed[-1].start, item + 1)
+                needed[-1] = TaskRange(task_range.layer, needed[-1].start, item + 1)
             else:
-                needed.append(TaskRange(span.layer, item, item + 1))
+                needed.append(TaskRange(task_range.layer, item, item + 1))
         return needed
 
-    def _announce(self, spans: list[TaskRange]) -> asyncio.Future[None]:
+    def _announce(self, ranges: list[TaskRange]) -> asyncio.Future[None]:
         arrival: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         arrival.add_done_callback(lambda done: done.cancelled() or done.exception())  # there may be no other waiter
-        for name in items_of(spans):
+        for name in items_of(ranges):
             self._in_flight[name] = arrival
         return arrival
 
@@ -132,21 +134,21 @@ class InputFetcher:
         self,
         holder: str,
         address: str,
-        spans: list[TaskRange],
+        ranges: list[TaskRange],
         others: list[FetchSource],
         arrival: asyncio.Future[None],
     ) -> None:
         try:
-            await self._fetch_from_any(holder, address, spans, others, arrival)
+            await self._fetch_from_any(holder, address, ranges, others, arrival)
             arrival.set_result(None)
         except BaseException as error:
             arrival.set_exception(
-                error if isinstance(error, SourceUnavailable) else SourceUnavailable(holder, spans, repr(error))
+                error if isinstance(error, SourceUnavailable) else SourceUnavailable(holder, ranges, repr(error))
             )
             raise
         finally:
             freed: list[TaskRange] = []
-            for name in items_of(spans):
+            for name in items_of(ranges):
                 if self._in_flight.get(name) is arrival:
                     del self._in_flight[name]
                     if name in self._freed_in_flight:
@@ -158,54 +160,54 @@ class InputFetcher:
         self,
         holder: str,
         address: str,
-        spans: list[TaskRange],
+        ranges: list[TaskRange],
         others: list[FetchSource],
         arrival: asyncio.Future[None],
     ) -> None:
         """Fetch from the holder, what it cannot supply from others, and the rest from the holder once more."""
         for pause in (*islice(delays(FIRST_PAUSE, LONGEST_PAUSE, 4.0), ATTEMPTS - 1), None):
             try:
-                await self._transfer(holder, address, spans)
+                await self._transfer(holder, address, ranges)
                 return
             except SourceUnavailable as failed:
                 if failed.final:
                     raise
                 failure = failed
-            spans = self._not_arrived(spans, arrival)
-            for name, where, rest in self._other_holders(holder, spans, others):
+            ranges = self._not_arrived(ranges, arrival)
+            for name, where, rest in self._other_holders(holder, ranges, others):
                 with contextlib.suppress(
                     SourceUnavailable
                 ):  # what is missing then is reported as the first holder's failure
                     log.info("%s; the rest is fetched from %s", failure.reason, name)
                     await self._transfer(name, where, rest)
-            spans = self._not_arrived(spans, arrival)
-            if not spans:
+            ranges = self._not_arrived(ranges, arrival)
+            if not ranges:
                 return
             if pause is None or failure.gone:
-                raise SourceUnavailable(holder, spans, failure.reason)
+                raise SourceUnavailable(holder, ranges, failure.reason)
             await asyncio.sleep(pause)  # perhaps a transient network failure
 
-    def _not_arrived(self, spans: Sequence[TaskRange], arrival: asyncio.Future[None]) -> list[TaskRange]:
+    def _not_arrived(self, ranges: Sequence[TaskRange], arrival: asyncio.Future[None]) -> list[TaskRange]:
         """Return the items of that transfer that have neither arrived nor been freed on arrival."""
         return [
             TaskRange(layer, item, item + 1)
-            for layer, item in items_of(spans)
+            for layer, item in items_of(ranges)
             if self._in_flight.get((layer, item)) is arrival and not self.store.has(layer, item)
         ]
 
     def _other_holders(
-        self, holder: str, spans: Sequence[TaskRange], others: Sequence[FetchSource]
+        self, holder: str, ranges: Sequence[TaskRange], others: Sequence[FetchSource]
     ) -> list[tuple[str, str, list[TaskRange]]]:
-        """Return the other holders of `spans`, all single items: (name, address, items)."""
+        """Return the other holders of `ranges`, all single items: (name, address, items)."""
         found: dict[tuple[str, str], list[TaskRange]] = {}
-        for one in spans:
-            for span, name, address in others:
-                if span.layer == one.layer and span.start <= one.start < span.stop and name != holder:
+        for one in ranges:
+            for task_range, name, address in others:
+                if task_range.layer == one.layer and task_range.start <= one.start < task_range.stop and name != holder:
                     found.setdefault((name, address), []).append(one)
                     break
         return [(name, address, rest) for (name, address), rest in found.items()]
 
-    async def _transfer(self, holder: str, address: str, spans: list[TaskRange]) -> None:
+    async def _transfer(self, holder: str, address: str, ranges: list[TaskRange]) -> None:
         errors: list[str] = []
         unchecked = 0
         over = False
@@ -229,18 +231,18 @@ class InputFetcher:
                         self.store.put(layer, (item,), (value,), (max(size_of_value(value), 1),))
 
         if not address:
-            raise SourceUnavailable(holder, spans, f"{holder} is not connected any more", gone=True)
+            raise SourceUnavailable(holder, ranges, f"{holder} is not connected any more", gone=True)
         try:
-            missing = await self.peers.fetch(address, spans, on_item)
+            missing = await self.peers.fetch(address, ranges, on_item)
         except (HowdahError, OSError) as error:
             # A thread may still be receiving. What it stored after the report that the item is missing would stay here
             # forever, because the scheduler does not know of it.
             with self._lock:
                 over = True
             gone = isinstance(error, PeerGone)
-            raise SourceUnavailable(holder, spans, f"{holder} at {address}: {error}", gone=gone) from error
+            raise SourceUnavailable(holder, ranges, f"{holder} at {address}: {error}", gone=gone) from error
         if errors:
-            raise SourceUnavailable(holder, spans, errors[0], final=True)
+            raise SourceUnavailable(holder, ranges, errors[0], final=True)
         if missing:
             lacking = [TaskRange(layer, item, item + 1) for layer, item in missing]
             raise SourceUnavailable(

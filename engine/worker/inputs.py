@@ -25,9 +25,9 @@ Reader: TypeAlias = Callable[[int], Any]
 class InputMissing(Exception):
     """An input is missing here. Never raised to users: the batch returns to the scheduler."""
 
-    def __init__(self, span: TaskRange) -> None:
-        super().__init__(span)
-        self.span = span
+    def __init__(self, task_range: TaskRange) -> None:
+        super().__init__(task_range)
+        self.task_range = task_range
 
 
 def readers(layer: DefineLayer, start: int, stop: int, store: ResultStore) -> list[Reader]:

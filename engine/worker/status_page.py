@@ -54,7 +54,7 @@ class StatusPage:
             self._memory[entry * _ENTRY.size] = _ENDED
 
     def read(self) -> str:
-        """Return what runs, or ran when the worker died, as a sentence for people."""
+        """Return what runs, or ran when the worker died, as a sentence for users."""
         running: list[str] = []
         last: list[str] = []
         for state, layer, start, stop in _ENTRY.iter_unpack(self._memory[:]):

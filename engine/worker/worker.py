@@ -83,7 +83,7 @@ NO_ITEMS = TaskRange(b"", 0, 0)
 
 def _inputs_of(batch: QueuedBatch | None) -> tuple[TaskRange, ...]:
     """The inputs that a batch has to fetch; none where only its report is left."""
-    return () if batch is None else tuple([span for span, _, _ in batch.message.sources])
+    return () if batch is None else tuple([task_range for task_range, _, _ in batch.message.sources])
 
 
 class Worker:
@@ -246,13 +246,13 @@ class Worker:
             name = message.report.batch, message.report.attempt
             running.setdefault(name, self._reporter.failed.get(name, NO_ITEMS))
         self._restart = restart
-        spans = tuple(running.values())
+        ranges = tuple(running.values())
         inputs = tuple(_inputs_of(self._batches.by_id.get(name)) for name in running)
         holdings = tuple(self.store.holdings())
         self._fetcher.discard_in_flight_except(
-            [*(span for span, _ in holdings), *(span for some in inputs for span in some)]
+            [*(task_range for task_range, _ in holdings), *(task_range for some in inputs for task_range in some)]
         )
-        session.send(RegisterWorker(self.info, holdings, tuple(running), spans, inputs, self._died))
+        session.send(RegisterWorker(self.info, holdings, tuple(running), ranges, inputs, self._died))
         self._died = ""
         if self._drain is not None:
             session.send(self._drain.message)
@@ -322,7 +322,7 @@ class Worker:
                 self._reporter.report(unpicklable_input_report(batch, error.reason, *self._identity))
                 return
             log.info("batch %d is returned: %s", batch.message.batch, error.reason)
-            self._reporter.report_blocked(batch, error.holder, error.spans)
+            self._reporter.report_blocked(batch, error.holder, error.ranges)
         else:
             self._batches.enqueue(batch)
 
@@ -331,8 +331,8 @@ class Worker:
             await self._fetcher.fetch(sources)
         here: list[TaskRange] = []
         missing: list[TaskRange] = []
-        for span, _, _ in sources:
-            (here if self.store.has(span.layer, span.start) else missing).append(span)
+        for task_range, _, _ in sources:
+            (here if self.store.has(task_range.layer, task_range.start) else missing).append(task_range)
         self._link.send(ResultsCopied(tuple(here), tuple(missing)))
 
     def _recall(self, batch_id: BatchId) -> None:

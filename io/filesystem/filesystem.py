@@ -1,6 +1,6 @@
 """`FileSystem`: one small interface to local files and HDFS, and `open_filesystem`, which finds it for a URL.
 
-For everybody above `io`, and for users. It promises: it can be pickled, to a few hundred bytes; its client is opened
+For every folder above `io`, and for users. It promises: it can be pickled, to a few hundred bytes; its client is opened
 where it is first used, once per process, and never used across a fork; transient errors are retried, so a NameNode may
 restart (`retry.RETRY_SECONDS`); errors are howdah's and name the path. Paths are plain: what follows scheme and
 authority.

@@ -1,6 +1,6 @@
 """Hadoop's configuration, parsed by us: substitution, XInclude, `<final>`, layers, and NameNodes by nameservice.
 
-hdfs-native reads two files without any of that, so it gets the parsed values. For everybody; needs no Hadoop and no
+hdfs-native reads two files without any of that, so it gets the parsed values. For every folder; needs no Hadoop and no
 pyarrow. Values are substituted when they are read, as Hadoop does, with the environment of that moment.
 """
 

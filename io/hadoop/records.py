@@ -1,4 +1,4 @@
-"""Records of files and their blocks, as file systems and block locations return them. Everybody may import them."""
+"""Records of files and their blocks, as file systems and block locations return them. Every folder may import them."""
 
 from __future__ import annotations
 

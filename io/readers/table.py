@@ -68,7 +68,7 @@ class TableSource(ABC):
 
     Attributes
     ----------
-    name : what people call the table: its URL.
+    name : the name in messages and plans: its URL.
     schema : names and Arrow types of the columns, as stored.
     """
 

@@ -181,7 +181,7 @@ class Soak:
         try:
             until(empty, seconds=20, what="empty stores")
         except AssertionError as error:
-            stray = [f"{name}: {span}" for name, spans in kept.items() for span in spans]
+            stray = [f"{name}: {task_range}" for name, ranges in kept.items() for task_range in ranges]
             stories = [line for one in stray[:6] for line in story(client, one)]
             raise AssertionError("\n  ".join([f"{error}:", *stray, *stories])) from None
         assert client.gather(client.map(abs, range(-100, 0))) == list(range(100, 0, -1))
@@ -222,7 +222,10 @@ def story(client: Client, stray: str) -> list[str]:
 
 
 def held(dask_worker: Any) -> list[str]:
-    return [f"{span.layer.hex()}[{span.start}:{span.stop}]" for span, _ in dask_worker.store.holdings()]
+    return [
+        f"{task_range.layer.hex()}[{task_range.start}:{task_range.stop}]"
+        for task_range, _ in dask_worker.store.holdings()
+    ]
 
 
 def main(seconds: float, seed: int) -> int:

@@ -1,4 +1,4 @@
-"""Why worker containers ended: one line for people from YARN's exit message, the worker's memory and the end of its
+"""Why worker containers ended: one line for users from YARN's exit message, the worker's memory and the end of its
 log.
 
 For `master` alone.

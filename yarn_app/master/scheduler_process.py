@@ -52,7 +52,7 @@ class SchedulerProcess:
     ----------
     address, status_page : the scheduler's address and the URL of its status page; "" before it listens.
     client : the owner's connection, once it listens.
-    restarts : one line for people for each restart.
+    restarts : one line for users for each restart.
     """
 
     def __init__(

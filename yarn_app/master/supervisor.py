@@ -342,7 +342,7 @@ class ApplicationSupervisor:
         }
 
     def _report_loss(self, lost: ContainerLost) -> None:
-        """Report to the scheduler and to people why a container ended."""
+        """Report to the scheduler and to users why a container ended."""
         client = self._scheduler_client()
         line = report_loss(self.status, lost, client.peaks.get(lost.name, 0))
         client.worker_lost(lost.name, line.partition(": ")[2])

@@ -74,7 +74,7 @@ class ApplicationConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     ----------
     token : the cluster's name in all of its certificates.
     versions : versions of the edge node.
-    specification : the fields of the `Specification`, for people who read the file.
+    specification : the fields of the `Specification`, for users who read the file.
     max_attempts : application masters that the application asks YARN for.
     n_workers, worker_cores : workers at the start, and slots of each.
     worker_bytes : memory limit of each worker, in bytes.

@@ -22,7 +22,7 @@ class ApplicationResult(msgspec.Struct):
     Attributes
     ----------
     status : SUCCEEDED, FAILED or KILLED.
-    diagnostics : the reason, for people.
+    diagnostics : the reason, for users.
     exit_code : what `howdah submit` exits with.
     """
 

@@ -1,4 +1,4 @@
-"""Memory, durations and counts as people write and read them, for all of `yarn_app`.
+"""Memory, durations and counts as users write and read them, for all of `yarn_app`.
 
 Pure functions; this module imports no other of `yarn_app`. What parses promises a number or an `InputError` that names
 the path of the value, the value and the remedy.
@@ -88,7 +88,7 @@ def format_memory(size: int) -> str:
 
 
 def format_bytes(size: float) -> str:
-    """Return bytes for people, with one decimal.
+    """Return bytes for users, with one decimal.
 
     >>> format_bytes(0), format_bytes(1536), format_bytes(5 << 30)
     ('0 B', '1.5 KiB', '5.0 GiB')

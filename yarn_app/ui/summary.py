@@ -107,7 +107,7 @@ def lines(
     app_id: str, status: str, total: float, by_phase: Mapping[str, float], done: WorkSummary,
     first_task: float | None = None,
 ) -> list[str]:  # fmt: skip
-    """Return the summary for people, a line each.
+    """Return the summary for users, a line each.
 
     Examples
     --------

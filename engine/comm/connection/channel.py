@@ -55,7 +55,7 @@ class NoStream:
 
 
 class Channel:
-    """One connection. `peer` describes the other end in messages to people.
+    """One connection. `peer` describes the other end in messages to users.
 
     `read` raises `ChannelClosed` when the connection ends, also for the reader that is waiting. Closing twice is fine.
     """

@@ -80,7 +80,7 @@ class Session(Generic[In]):
     id : the name of the session at both ends.
     decoder : from `decoder_of`: which messages the peer may send.
     on_message : called with each message and its frames, in order, on the loop's thread. It must not block.
-    peer : the other end, for messages to people.
+    peer : the other end, for messages to users.
     """
 
     def __init__(

@@ -71,8 +71,8 @@ class Packed(NamedTuple):
         return nbytes(self.pickle) + sum(map(nbytes, self.buffers))
 
 
-def items_of(spans: Iterable[TaskRange]) -> Iterable[tuple[Key, int]]:
-    for layer, start, stop in spans:
+def items_of(ranges: Iterable[TaskRange]) -> Iterable[tuple[Key, int]]:
+    for layer, start, stop in ranges:
         for item in range(start, stop):
             yield layer, item
 
@@ -216,7 +216,7 @@ class PeerConnections:
         self.bytes_fetched = 0
 
     async def fetch(
-        self, address: str, spans: Sequence[TaskRange], on_item: Callable[[Key, int, Packed], None]
+        self, address: str, ranges: Sequence[TaskRange], on_item: Callable[[Key, int, Packed], None]
     ) -> list[tuple[Key, int]]:
         """Fetch these results from the data server at `address`.
 
@@ -233,11 +233,11 @@ class PeerConnections:
             `abort` was called meanwhile.
         """
         missing: list[tuple[Key, int]] = []
-        if sum(map(len, spans)) >= SPLIT_ITEMS:
-            count = sum(map(len, spans)) // 2
-            halves = [_first(spans, count), _after(spans, count)]
+        if sum(map(len, ranges)) >= SPLIT_ITEMS:
+            count = sum(map(len, ranges)) // 2
+            halves = [_first(ranges, count), _after(ranges, count)]
         else:
-            halves = [list(spans)]
+            halves = [list(ranges)]
         jobs = [asyncio.ensure_future(self._fetch(address, half, on_item, missing)) for half in halves]
         under_way = self._under_way.setdefault(address, set())
         under_way.update(jobs)
@@ -270,12 +270,12 @@ class PeerConnections:
     async def _fetch(
         self,
         address: str,
-        spans: list[TaskRange],
+        ranges: list[TaskRange],
         on_item: Callable[[Key, int, Packed], None],
         missing: list[tuple[Key, int]],
     ) -> None:
         slots = self._slots.setdefault(address, asyncio.Semaphore(self._per_peer))
-        request = _FetchRequest(spans, on_item, missing)
+        request = _FetchRequest(ranges, on_item, missing)
         async with slots, self._all_requests:
             connection, reused = await self._connect(address)
             breaks = 0
@@ -348,9 +348,9 @@ class _FetchRequest:
     """One request and what has not arrived of it; continues over another connection if the first one ends."""
 
     def __init__(
-        self, spans: Sequence[TaskRange], on_item: Callable[[Key, int, Packed], None], missing: list[tuple[Key, int]]
+        self, ranges: Sequence[TaskRange], on_item: Callable[[Key, int, Packed], None], missing: list[tuple[Key, int]]
     ) -> None:
-        self.rest = list(spans)
+        self.rest = list(ranges)
         self._on_item, self._missing = on_item, missing
 
     def run(self, connection: BulkConnection) -> int:
@@ -395,31 +395,31 @@ class _FetchRequest:
         self.rest = _after(self.rest, len(answer.parts))
 
 
-def _first(spans: Sequence[TaskRange], count: int) -> list[TaskRange]:
-    """Return the first `count` items of `spans`.
+def _first(ranges: Sequence[TaskRange], count: int) -> list[TaskRange]:
+    """Return the first `count` items of `ranges`.
 
     >>> _first([TaskRange(b"a", 0, 3), TaskRange(b"b", 5, 9)], 4)
     [TaskRange(layer=b'a', start=0, stop=3), TaskRange(layer=b'b', start=5, stop=6)]
     """
     found: list[TaskRange] = []
-    for span in spans:
-        cut = min(count, len(span))
+    for task_range in ranges:
+        cut = min(count, len(task_range))
         count -= cut
         if cut:
-            found.append(TaskRange(span.layer, span.start, span.start + cut))
+            found.append(TaskRange(task_range.layer, task_range.start, task_range.start + cut))
     return found
 
 
-def _after(spans: Sequence[TaskRange], count: int) -> list[TaskRange]:
-    """Return the items of `spans` after the first `count`.
+def _after(ranges: Sequence[TaskRange], count: int) -> list[TaskRange]:
+    """Return the items of `ranges` after the first `count`.
 
     >>> _after([TaskRange(b"a", 0, 3), TaskRange(b"b", 5, 6)], 2)
     [TaskRange(layer=b'a', start=2, stop=3), TaskRange(layer=b'b', start=5, stop=6)]
     """
     rest: list[TaskRange] = []
-    for span in spans:
-        cut = min(count, len(span))
+    for task_range in ranges:
+        cut = min(count, len(task_range))
         count -= cut
-        if cut < len(span):
-            rest.append(TaskRange(span.layer, span.start + cut, span.stop))
+        if cut < len(task_range):
+            rest.append(TaskRange(task_range.layer, task_range.start + cut, task_range.stop))
     return rest

@@ -128,7 +128,7 @@ def schedule(state: SchedulerState, first: WorkerState | None) -> None:
 
 
 def _dispatch_in_turn(state: SchedulerState, line: dict[int, WorkerState]) -> None:
-    """A run for each worker in the line, and again, until none is left that wants one."""
+    """Dispatch a batch to each worker in the line, in turn, until no work is left that one of them may take."""
     declined = 0
     while state.ready and line and declined < STEAL_ATTEMPTS:
         worker = next(iter(line.values()))

@@ -88,4 +88,4 @@ class Commands:
 
 def task_ranges(about: dict[str, Any]) -> list[TaskRange]:
     """The task ranges of a request."""
-    return [TaskRange(bytes(key), int(start), int(stop)) for key, start, stop in about["spans"]]
+    return [TaskRange(bytes(key), int(start), int(stop)) for key, start, stop in about["ranges"]]

@@ -129,7 +129,7 @@ class LayerStore:
         return self._stored[key]
 
     def name(self, key: Key) -> str:
-        """The layer's name for people; its key in hexadecimal when it is not stored."""
+        """The layer's name for users; its key in hexadecimal when it is not stored."""
         stored = self._stored.get(key)
         return stored.define.name if stored is not None else key.hex()
 

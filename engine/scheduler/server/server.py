@@ -163,7 +163,7 @@ class Server:
     # -- for the owner of the cluster, on the loop's thread ---------------------------------------------------------
 
     def worker_lost(self, name: str, reason: str) -> bool:
-        """The process of the worker with this name (or container) has ended; `reason` is shown to people."""
+        """The process of the worker with this name (or container) has ended; `reason` is shown to users."""
         return self.membership.on_worker_process_ended(name, reason)
 
     def retire(self, names: Sequence[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""What the server returns to people: the records of the status page, of queries and of `--json`.
+"""What the server returns to users: the records of the status page, of queries and of `--json`.
 
 Their field names are the keys of the JSON. Times are Unix times in seconds, sizes bytes. Plain data, with no import
 from the server, so that an application's master can decode it too.

@@ -1,4 +1,4 @@
-"""A large cluster with failing nodes, in modelled time, around a real `State`: what is lost, what is done again.
+"""A large cluster with failing nodes, in modelled time, around a real `Scheduler`: what is lost, what is done again.
 
 ``make simulate``, or ``python -m howdah.engine.scheduler.simulation.failure_study --workers 1000 --tasks 1000000``
 
@@ -125,7 +125,7 @@ class ModelledCluster:
     def at(self, when: float, what: Callable[..., None], *args: Any) -> None:
         heapq.heappush(self.events, (when, next(self.order), what, args))
 
-    def say(self, event: Event) -> None:
+    def handle(self, event: Event) -> None:
         begun = time.thread_time()
         out = self.scheduler.handle(event, self.now)
         self.cpu += time.thread_time() - begun
@@ -151,14 +151,14 @@ class ModelledCluster:
         if self.factor:
             rate = self.factor * FAILURES_A_YEAR / self.workers / YEAR
             life = self.random.weibullvariate(1 / rate / math.gamma(1 + 1 / SHAPE), SHAPE)
-            self.at(self.now + life, self.die, node)
-        self.say(WorkerJoined(WorkerInfo(node.name, f"host-of-{node.name}", slots=SLOTS)))
+            self.at(self.now + life, self.fail_worker, node)
+        self.handle(WorkerJoined(WorkerInfo(node.name, f"host-of-{node.name}", slots=SLOTS)))
 
-    def die(self, node: ModelledWorker) -> None:
+    def fail_worker(self, node: ModelledWorker) -> None:
         node.alive = False
         self.deaths += 1
         del self.nodes[node.name]
-        self.at(self.now + NOTICED, self.say, WorkerLeft(node.name, "no sign of life"))
+        self.at(self.now + NOTICED, self.handle, WorkerLeft(node.name, "no sign of life"))
         self.at(self.now + REPLACED, self.join)
 
     def begin(self, node: ModelledWorker) -> None:
@@ -175,8 +175,8 @@ class ModelledCluster:
                     run.end = self.now + 1.0  # no answer comes
                     self.at(run.end, self.blocked, node, name, run, gone)
                     continue
-                for span, _ in run.start.sources:
-                    run.begun += LATENCY + len(span) * RESULT_BYTES / BANDWIDTH
+                for task_range, _ in run.start.sources:
+                    run.begun += LATENCY + len(task_range) * RESULT_BYTES / BANDWIDTH
                 run.end = run.begun + n * run.each
                 self.at(run.end, self.done, node, name, run)
 
@@ -188,19 +188,19 @@ class ModelledCluster:
         if node.alive and node.runs.get(name) is run:
             self.unfetched += 1
             self.leave_slot(node, name)
-            self.say(InputsMissing(node.name, *name, gone[1], (gone[0],)))
+            self.handle(InputsMissing(node.name, *name, gone[1], (gone[0],)))
             self.begin(node)
 
     def done(self, node: ModelledWorker, name: tuple[int, int], run: Run) -> None:
         if not node.alive or node.runs.get(name) is not run or run.end is None or run.end > self.now:
             return
-        span = run.start.range
-        n = run.stop - span.start
-        self.executed[span.layer] += n
+        task_range = run.start.range
+        n = run.stop - task_range.start
+        self.executed[task_range.layer] += n
         self.seconds += n * run.each
         self.leave_slot(node, name)
         self.begin(node)
-        self.say(BatchDone(node.name, *name, (RESULT_BYTES,) * n, n * run.each))
+        self.handle(BatchDone(node.name, *name, (RESULT_BYTES,) * n, n * run.each))
 
     def recall(self, worker: str, name: tuple[int, int]) -> None:
         node = self.nodes.get(worker)
@@ -210,27 +210,27 @@ class ModelledCluster:
         start = run.start.range.start
         if run.end is None:
             del node.runs[name]
-            self.say(BatchReturned(worker, *name, 0))
+            self.handle(BatchReturned(worker, *name, 0))
         else:
             begun = min(run.stop - start, 1 + max(0, int((self.now - run.begun) / max(run.each, 1e-9))))
             if start + begun < run.stop:
                 run.stop = start + begun
                 run.end = run.begun + begun * run.each
                 self.at(run.end, self.done, node, name, run)
-                self.say(BatchReturned(worker, *name, begun))
+                self.handle(BatchReturned(worker, *name, begun))
 
     # -- the whole ----------------------------------------------------------------------------------------------------
 
-    def beat(self) -> None:
-        self.say(Tick())
-        self.at(self.now + BEAT, self.beat)
+    def tick(self) -> None:
+        self.handle(Tick())
+        self.at(self.now + BEAT, self.tick)
 
     def run(self) -> StudyResult:
         for _ in range(self.workers):
             self.join()
-        self.beat()
+        self.tick()
         total = self.layers[-1]
-        self.say(GraphSubmitted("me", self.layers, (TaskRange(total.key, 0, 1),)))
+        self.handle(GraphSubmitted("me", self.layers, (TaskRange(total.key, 0, 1),)))
         while self.answer is None:
             when, _, what, args = heapq.heappop(self.events)
             self.now = max(self.now, when)

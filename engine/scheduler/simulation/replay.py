@@ -51,9 +51,9 @@ def replay(
     --------
     >>> from howdah.engine.protocol.events import *
     >>> layer = LayerSpec(b"k" * 16, "inc", 2)
-    >>> span = TaskRange(layer.key, 0, 2)
-    >>> scheduler = replay([(0.0, GraphSubmitted("me", (layer,), (span,)))], EpochOpened(2, ("w",), 8.0), 5.0)
-    >>> scheduler.handle(WorkerJoined(WorkerInfo("w", "node1"), ((span, (28, 28)),)), 6.0)
+    >>> both = TaskRange(layer.key, 0, 2)
+    >>> scheduler = replay([(0.0, GraphSubmitted("me", (layer,), (both,)))], EpochOpened(2, ("w",), 8.0), 5.0)
+    >>> scheduler.handle(WorkerJoined(WorkerInfo("w", "node1"), ((both, (28, 28)),)), 6.0)
     [NotifyDone(client='me', range=TaskRange(layer=b'kkkkkkkkkkkkkkkk', start=0, stop=2), holder='w')]
     """
     scheduler = Scheduler(speculation)

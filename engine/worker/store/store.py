@@ -222,11 +222,11 @@ class ResultStore:
         self.spiller.close()
         self.segments.trim()
 
-    def free(self, spans: Iterable[TaskRange]) -> None:
-        """Free the results of `spans`; missing ones are ignored."""
+    def free(self, ranges: Iterable[TaskRange]) -> None:
+        """Free the results of `ranges`; missing ones are ignored."""
         dropped: list[Any] = []  # destructors may take long, so they run after the lock is released
         with self._lock:
-            for layer, start, stop in spans:
+            for layer, start, stop in ranges:
                 sizes = self._sizes.get(layer)
                 if sizes is None:
                     continue
@@ -243,10 +243,10 @@ class ResultStore:
             if type(value) is SpillableResult:
                 value.drop()
 
-    def size_of(self, spans: Iterable[TaskRange]) -> int:
-        """Return the bytes of the results of `spans` that are here."""
+    def size_of(self, ranges: Iterable[TaskRange]) -> int:
+        """Return the bytes of the results of `ranges` that are here."""
         total = 0
-        for layer, start, stop in spans:
+        for layer, start, stop in ranges:
             sizes = self._sizes.get(layer)
             if sizes:
                 total += sum(sizes.get(item, 0) for item in range(start, stop))
@@ -258,7 +258,7 @@ class ResultStore:
         with self._lock:
             for layer, sizes in self._sizes.items():
                 items = sorted(sizes)
-                for _, run in groupby(enumerate(items), lambda pair: pair[1] - pair[0]):
-                    span = [item for _, item in run]
-                    found.append((TaskRange(layer, span[0], span[-1] + 1), tuple(sizes[item] for item in span)))
+                for _, group in groupby(enumerate(items), lambda pair: pair[1] - pair[0]):
+                    block = [item for _, item in group]
+                    found.append((TaskRange(layer, block[0], block[-1] + 1), tuple(sizes[item] for item in block)))
         return found

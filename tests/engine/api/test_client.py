@@ -306,6 +306,8 @@ def test_cancel(client: Client, tmp_path: Path) -> None:
     assert client.gather(client.map(inc, range(10_000, 10_100))) == list(range(10_001, 10_101))
     future = client.submit(inc, -1)
     future.result(20)
+    with pytest.warns(DeprecationWarning, match="task_range"):
+        assert future.span == future.task_range
     future.cancel()
     assert future.result(20) == 0  # it had ended
 
@@ -327,7 +329,7 @@ def test_results_are_freed_with_their_futures(client: Client) -> None:
     futures = client.map(lambda i: np.zeros(1_000_000) + i, range(10), pure=False)
     wait(futures, timeout=20)
     assert all(client.who_has(futures).values())
-    keys = [future.span for future in futures]
+    keys = [future.task_range for future in futures]
     del futures
     gc.collect()
     until(lambda: not any(client.connection.who_has(keys)))
@@ -338,16 +340,16 @@ def test_results_are_freed_with_their_futures(client: Client) -> None:
 def test_a_future_that_is_held_twice_is_freed_once(client: Client) -> None:
     a = client.submit(inc, 77)
     b = client.submit(inc, 77)
-    span = a.span
+    task_range = a.task_range
     assert a.result(20) == 78
     del a
     gc.collect()
     client.submit(inc, 5).result(20)
     assert b.result(20) == 78
-    assert any(client.connection.who_has([span]))
+    assert any(client.connection.who_has([task_range]))
     del b
     gc.collect()
-    until(lambda: not any(client.connection.who_has([span])))
+    until(lambda: not any(client.connection.who_has([task_range])))
     again = client.submit(inc, 77)
     assert again.result(20) == 78
 
@@ -356,10 +358,10 @@ def test_parts_of_a_layer_are_freed_alone(client: Client) -> None:
     futures = client.map(inc, range(100))
     client.gather(futures)
     kept = futures[50]
-    spans = [future.span for future in futures]
+    ranges = [future.task_range for future in futures]
     del futures
     gc.collect()
-    until(lambda: sum(map(len, client.connection.who_has(spans))) == 1)
+    until(lambda: sum(map(len, client.connection.who_has(ranges))) == 1)
     assert kept.result(20) == 51
 
 

@@ -202,9 +202,9 @@ def test_copies(client: Client) -> None:
     assert all(x.key in keys for keys in held.values())
     with pytest.raises(InputError, match="n: got 0"):
         client.replicate(x, n=0)
-    span = x.span
+    task_range = x.task_range
     del x
-    until(lambda: not any(span.layer.hex() in key for keys in client.has_what().values() for key in keys))
+    until(lambda: not any(task_range.layer.hex() in key for keys in client.has_what().values() for key in keys))
 
 
 def test_scatter_in_all_ways(client: Client) -> None:
@@ -226,7 +226,7 @@ def test_rebalance(client: Client) -> None:
     for future in on_second:  # now all of it is on the first alone
         from howdah.engine.protocol.messages import FetchFailed
 
-        client.connection.send(FetchFailed(second, (future.span,)))
+        client.connection.send(FetchFailed(second, (future.task_range,)))
     until(lambda: all(held == [first] for held in client.who_has(data).values()))
     client.rebalance(data)
     placed = list(client.who_has(data).values())

@@ -77,7 +77,7 @@ class FakeClient:
 
     def persist_graph(self, graph: Graph, wanted: list[TaskRange]) -> list[PersistedLayer]:
         self.seen.append([layer.name for layer in graph.layers.values()])
-        return [PersistedLayer(span.layer, span.stop, self) for span in wanted]
+        return [PersistedLayer(task_range.layer, task_range.stop, self) for task_range in wanted]
 
 
 def test_the_current_client_computes_and_gets_culled_fused_graphs() -> None:

@@ -84,7 +84,10 @@ def test_random_graphs_give_the_right_answer(seed: int) -> None:
     for key in random.sample(list(graph.layers), min(2, len(graph.layers))):
         stop = random.randint(0, graph.layers[key].n)
         wanted.append(TaskRange(key, random.randint(0, stop), stop))
-    expected = [[reference(graph, span.layer, i) for i in range(span.start, span.stop)] for span in wanted]
+    expected = [
+        [reference(graph, task_range.layer, i) for i in range(task_range.start, task_range.stop)]
+        for task_range in wanted
+    ]
     for executor in EXECUTORS:
         assert compute_graph(graph, wanted, scheduler=executor) == expected
 

@@ -1,4 +1,4 @@
-"""Spans agree with the definition item by item."""
+"""Ranges agree with the definition item by item."""
 
 from __future__ import annotations
 

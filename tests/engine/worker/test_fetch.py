@@ -122,7 +122,7 @@ def test_only_what_did_not_come_is_reported_missing(folder: Path) -> None:
         with pytest.raises(SourceUnavailable, match="a at unix://") as failed:
             await fetching.fetch([holder.source])
         here = {i for i in range(N) if store.has(KEY, i)}
-        lacking = {i for span in failed.value.spans for i in range(span.start, span.stop)}
+        lacking = {i for task_range in failed.value.ranges for i in range(task_range.start, task_range.stop)}
         assert here
         assert lacking
         assert here.isdisjoint(lacking)

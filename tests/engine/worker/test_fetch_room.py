@@ -21,8 +21,8 @@ class Peers:
     def __init__(self, nbytes: int) -> None:
         self.pickle = dumps(bytes(nbytes))
 
-    async def fetch(self, address: str, spans: Sequence[TaskRange], take: Callable[..., None]) -> list[Any]:
-        for layer, item in items_of(spans):
+    async def fetch(self, address: str, ranges: Sequence[TaskRange], take: Callable[..., None]) -> list[Any]:
+        for layer, item in items_of(ranges):
             take(layer, item, Packed(self.pickle))
         return []
 

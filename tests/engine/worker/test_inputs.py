@@ -65,7 +65,7 @@ def test_an_input_that_is_not_there_is_named(pattern: Pattern) -> None:
     (read,) = readers(layer_of(pattern, n, 6), 0, n, store)
     with pytest.raises(InputMissing) as gone:
         [read(item) for item in range(n)]
-    assert gone.value.span == (SOURCE, 5, 6)
+    assert gone.value.task_range == (SOURCE, 5, 6)
 
 
 def test_each_item_has_a_list_of_its_own() -> None:

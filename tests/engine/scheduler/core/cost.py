@@ -1,6 +1,6 @@
 """What the scheduler's state costs: CPU per task, memory per task. ``python tests/engine/scheduler/core/cost.py``
 
-Every run that is started is done at once, so nothing but `State.handle` is timed (CPU seconds of this thread).
+Every run that is started is done at once, so nothing but `Scheduler.handle` is timed (CPU seconds of this thread).
 """
 
 from __future__ import annotations

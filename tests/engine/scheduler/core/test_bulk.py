@@ -71,13 +71,13 @@ class Cluster:
         match instruction:
             case StartBatch(worker):
                 self.queues[worker].append(instruction)
-            case FreeRanges(worker, spans):
-                for key, lo, hi in spans:
+            case FreeRanges(worker, ranges):
+                for key, lo, hi in ranges:
                     self.stores[worker] -= {(key, item) for item in range(lo, hi)}
-            case NotifyDone(_, span):
-                self.done.update(range(span.start, span.stop))
-            case NotifyLost(_, span):
-                self.done.difference_update(range(span.start, span.stop))
+            case NotifyDone(_, task_range):
+                self.done.update(range(task_range.start, task_range.stop))
+            case NotifyLost(_, task_range):
+                self.done.difference_update(range(task_range.start, task_range.stop))
             case RecallBatch():
                 pass
 

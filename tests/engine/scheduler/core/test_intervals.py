@@ -13,27 +13,27 @@ bounds = st.tuples(st.integers(0, 30), st.integers(0, 30)).map(lambda ab: (min(a
 
 @given(st.lists(st.tuples(st.booleans(), bounds)), bounds)
 def test_a_set_of_integers(steps: list[tuple[bool, tuple[int, int]]], window: tuple[int, int]) -> None:
-    spans, plain = IntervalSet(), set()
+    intervals, plain = IntervalSet(), set()
     for adding, (lo, hi) in steps:
         if lo == hi:
             continue
         if adding:
-            spans.add(lo, hi)
+            intervals.add(lo, hi)
             plain |= set(range(lo, hi))
         else:
-            spans.remove(lo, hi)
+            intervals.remove(lo, hi)
             plain -= set(range(lo, hi))
-        assert {i for a, b in spans for i in range(a, b)} == plain
-        assert spans.bounds == sorted(set(spans.bounds))
+        assert {i for a, b in intervals for i in range(a, b)} == plain
+        assert intervals.bounds == sorted(set(intervals.bounds))
     lo, hi = window
-    inside = [i for a, b in spans.overlap(lo, hi) for i in range(a, b)]
+    inside = [i for a, b in intervals.overlap(lo, hi) for i in range(a, b)]
     assert inside == sorted(i for i in plain if lo <= i < hi)
-    assert [i for a, b in spans.gaps(lo, hi) for i in range(a, b)] == [i for i in range(lo, hi) if i not in plain]
-    assert len(spans) == len(plain)
-    assert all((i in spans) == (i in plain) for i in range(31))
+    assert [i for a, b in intervals.gaps(lo, hi) for i in range(a, b)] == [i for i in range(lo, hi) if i not in plain]
+    assert len(intervals) == len(plain)
+    assert all((i in intervals) == (i in plain) for i in range(31))
     taken = []
-    while spans:
-        a, b = spans.take(3)
+    while intervals:
+        a, b = intervals.take(3)
         assert 1 <= b - a <= 3
         taken += range(a, b)
     assert taken == sorted(plain)

@@ -76,9 +76,9 @@ class Story:
         self, name: str, *running: StartBatch, holdings: Iterable[TaskRange] = (), slots: int = 1
     ) -> list[Instruction]:
         self.workers[name] = slots
-        held = tuple([(span, (8,) * len(span)) for span in holdings])
-        runs, spans = tuple([(r.batch, r.attempt) for r in running]), tuple([r.range for r in running])
-        return self.say(WorkerJoined(WorkerInfo(name, name, slots=slots, pid=1), held, runs, spans))
+        held = tuple([(task_range, (8,) * len(task_range)) for task_range in holdings])
+        runs, ranges = tuple([(r.batch, r.attempt) for r in running]), tuple([r.range for r in running])
+        return self.say(WorkerJoined(WorkerInfo(name, name, slots=slots, pid=1), held, runs, ranges))
 
     def submits(self, *specs: LayerSpec, wanted: Iterable[TaskRange] = (), client: str = "me") -> list[Instruction]:
         return self.say(GraphSubmitted(client, specs, tuple(wanted) or (whole(specs[-1]),)))

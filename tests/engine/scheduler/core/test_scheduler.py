@@ -155,13 +155,13 @@ def test_a_dead_workers_results_are_made_again_only_where_they_are_needed() -> N
     a, b = layer("a", 6), layer("b", 6, ("a", OneToOne()))
     story.submits(a, b)
     story.run_all(a, b)
-    lost = [span for span, worker in story.scheduler.holder_of(whole(b)) if worker == "w2"]
+    lost = [task_range for task_range, worker in story.scheduler.holder_of(whole(b)) if worker == "w2"]
     before = len(story.started)
     out = story.dies("w2")
     assert [tell.range for tell in of(NotifyLost, out)] == lost
     story.run_all(a, b)
     again = story.started[before:]
-    items = {i for span in lost for i in range(*span[1:])}
+    items = {i for task_range in lost for i in range(*task_range[1:])}
     for spec in (a, b):  # a's results had been freed: lineage makes those of the lost items again
         assert {i for run in again if run.range.layer == spec.key for i in range(*run.range[1:])} == items
     assert story.scheduler.state.layers[b.key].counts[4] == 6
@@ -294,7 +294,7 @@ def test_of_two_workers_that_do_not_reach_each_other_none_is_asked_for_ever() ->
     other, tried = {"w1": "w2", "w2": "w1"}, []
     while running := [run for run in story.started if run.batch in story.scheduler.state.batches]:
         run = next((run for run in running if run.worker != "w3"), running[0])
-        cut = tuple([span for span, holder in run.sources if holder == other.get(run.worker)])
+        cut = tuple([task_range for task_range, holder in run.sources if holder == other.get(run.worker)])
         if cut:
             tried.append(run.worker)
             story.say(InputsMissing(run.worker, run.batch, run.attempt, other[run.worker], cut))

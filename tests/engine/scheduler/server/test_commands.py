@@ -13,7 +13,7 @@ from howdah.engine.scheduler.server.commands import FIRE_AND_FORGET, Commands
 
 KEY = b"k" * 16
 ONE = TaskRange(KEY, 0, 1)
-SPANS = {"spans": [[KEY, 0, 1]]}
+RANGES = {"ranges": [[KEY, 0, 1]]}
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def test_copies_are_made_where_there_is_none(server: Any, commands: Commands) ->
     server.handle(GraphSubmitted("me", (LayerSpec(KEY, "layer", 1),), (ONE,)))
     server.finish(server.started()[0])
     other = server.worker("b")
-    about = {**SPANS, "workers": ["a", "b", "unknown"]}
+    about = {**RANGES, "workers": ["a", "b", "unknown"]}
     commands.replicate(server.client(), about)
     assert other.session.messages == [CopyResults(((ONE, "a", "address of a"),))]
     assert not server.peers.workers["a"].session.messages
@@ -37,7 +37,7 @@ def test_copies_are_made_where_there_is_none(server: Any, commands: Commands) ->
 
 def test_fire_and_forget_requests_results_for_a_client_that_is_no_peer(server: Any, commands: Commands) -> None:
     server.layers.add([LayerSpec(KEY, "layer", 1)], [memoryview(b"")] * 3)
-    commands.forget(server.client(), SPANS)
+    commands.forget(server.client(), RANGES)
     assert server.events == [GraphSubmitted(FIRE_AND_FORGET, (LayerSpec(KEY, "layer", 1),), (ONE,))]
 
 
@@ -50,7 +50,7 @@ def test_workers_restart_all_or_by_name(server: Any, commands: Commands) -> None
 
 def test_retries_and_cleanup(server: Any, commands: Commands) -> None:
     client = server.client()
-    commands.retry(client, SPANS)
+    commands.retry(client, RANGES)
     assert server.events == [RetryRequested("me", (ONE,))]
     for url in ("hdfs://nn/a", "hdfs://nn/b", "hdfs://nn/a"):
         commands.add_cleanup(client, {"url": url})

@@ -69,10 +69,10 @@ def test_answers_are_plain_values_and_errors_name_the_query(server: Any, queries
     assert [step["new"] for step in steps] == ["waiting", "ready", "running", "done"]
     assert (steps[0]["layer"], "worker" in steps[0], steps[3]["worker"]) == (KEY.hex(), False, "w")
     assert len(ask("events", last=2)) == 2
-    assert ask("holders", spans=[[KEY, 0, 2]]) == [[["w"], []]]
+    assert ask("holders", ranges=[[KEY, 0, 2]]) == [[["w"], []]]
     assert ask("progress_of", keys=[KEY, b"o" * 16]) == [{"name": "layer", "n": 2, "done": 1, "idle": 0}]
     assert list(ask("info")["workers"]) == ["w"]
-    assert ask("retry") == "retry: the argument 'spans' is missing"
+    assert ask("retry") == "retry: the argument 'ranges' is missing"
     assert ask("story", key="?") == "story: '?' is no key of a task; give a future's `key`"
     assert "the scheduler has no answer to 'retire'" in ask("retire", names=["w"])
     assert ask("retire", owner=True, names=["w"]) == ["w"]
