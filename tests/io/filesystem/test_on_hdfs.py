@@ -81,7 +81,6 @@ class CountingProxy(socketserver.BaseRequestHandler):
             namenode.sendall(calls.read(7))
             while size := calls.read(4):
                 data = calls.read(struct.unpack(">I", size)[0])
-                namenode.sendall(size + data)
                 length, position = read_varint(memoryview(data), 0)
                 if (
                     ProtobufMessage(memoryview(data)[position : position + length]).number(3) % 2 == 0
@@ -89,6 +88,7 @@ class CountingProxy(socketserver.BaseRequestHandler):
                     start = position + length
                     length, position = read_varint(memoryview(data), start)
                     server.calls[ProtobufMessage(memoryview(data)[position : position + length]).text(1)] += 1
+                namenode.sendall(size + data)  # after it was counted: the answer may be read at once
             namenode.shutdown(socket.SHUT_WR)
             back.join()
 
