@@ -246,6 +246,8 @@ class Waiter:
     ) -> None:
         """Return when all is settled (or one has failed). Raises DeadlineExceeded, or the connection's error."""
         if all(results.settled(start, stop) for results, start, stop in ranges) and self._connection.error is None:
+            if progress is not None:  # ended before the first look: its end is shown all the same
+                await mode.run(self._report, progress)
             return
         event = mode.event()
         with self._watching(mode, ranges, first_failure, event), slot_released():

@@ -135,3 +135,17 @@ def test_deadlines_and_totals() -> None:
     progress = LayerProgress(lambda *args: seen.append(args), {b"a": 2, b"b": 3})
     progress(1, 5, "a")
     assert (progress.total, progress.keys, seen) == (5, [b"a", b"b"], [(1, 5, "a")])
+
+
+def test_progress_is_told_of_what_ended_before_the_first_look() -> None:
+    class Answering(Connection):
+        def query(self, _: str, **__: Any) -> list[dict[str, Any]]:
+            return []
+
+    made, results = Waiter(FutureRegistry(), loop_thread()), LayerResults(KEY, "layer", 3)
+    made.attach(Answering(), Fetcher())  # type: ignore[arg-type]
+    results.mark_done(0, 3, "w", ())
+    calls: list[tuple[int, int, str]] = []
+    shown = LayerProgress(lambda *call: calls.append(call), {KEY: 3})
+    assert made.results([(results, 0, 3)], timeout=10, progress=shown) == [0, 10, 20]
+    assert calls == [(3, 3, "")]
