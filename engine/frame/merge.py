@@ -70,6 +70,7 @@ def _check_keys(left: FrameState, right: FrameState, mine: list[str], theirs: li
         if not same and not (one.is_number and other.is_number):
             raise SchemaError(
                 f"merge: the left key {a!r} is {one}, the right key {b!r} is {other}: .astype one of them"
+                + (f"({one.pandas!r}): the zone of pandas' result depends on the rows" if one.tz and other.tz else "")
             )
         if one.kind in ("anybool", "none", "bytes", "time"):
             raise NotSupported(f"merge: keys of {one} are not there yet: use .fillna(...).astype(...) first")

@@ -56,7 +56,9 @@ def _stored(values: Any, dtype: DType) -> Any:
     if pa.types.is_large_string(array.type) or pa.types.is_string_view(array.type):
         return array.cast(pa.string())
     if dtype.kind in ("datetime", "timedelta") and dtype.unit == "s":
-        return array.cast(pa.timestamp("s") if dtype.kind == "datetime" else pa.duration("s"))
+        array = array.cast(pa.timestamp("s", array.type.tz) if dtype.kind == "datetime" else pa.duration("s"))
+    if dtype.fixed_offset:
+        return array.cast(pa.timestamp(array.type.unit, dtype.tz.removeprefix("UTC")))
     return array
 
 

@@ -94,7 +94,7 @@ def _ticks(values: Any, dtype: DType) -> pl.Series:
     missing = pl.Series("m", np.isnat(stamps))
     plain: Any = pl.Datetime(unit) if dtype.kind == "datetime" else pl.Duration(unit)  # type: ignore[arg-type]
     out = ticks.with_columns(missing).select(pl.when(~pl.col("m")).then(pl.col("t")).cast(plain)).to_series()
-    return out.dt.convert_time_zone(dtype.tz) if dtype.tz else out
+    return out.dt.convert_time_zone(dtype.carrier_zone) if dtype.carrier_zone else out
 
 
 def frame_from_pandas(frame: Any, schema: Mapping[str, DType]) -> pl.DataFrame:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import datetime as dt
 import decimal
+import os
 import warnings
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -25,6 +26,10 @@ import polars as pl
 import pyarrow as pa
 
 from howdah.errors import NotSupported
+
+os.environ.setdefault("POLARS_IGNORE_TIMEZONE_PARSE_ERROR", "1")
+# Polars panics on any file that has a column with a fixed offset (+05:30), even where that column is not read. With
+# this it reads the file, and the column is cast to UTC at once (`DType.polars`).
 
 INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 FLOATS = ("float32", "float64")
@@ -89,10 +94,20 @@ class DType:
         return "object" if self.kind in OBJECTS or self.kind == "unsupported" else self.kind
 
     @property
+    def fixed_offset(self) -> bool:
+        """Whether it is a datetime in a zone such as UTC+05:30, which Polars lacks: carried in UTC."""
+        return self.tz.startswith(("UTC+", "UTC-"))
+
+    @property
+    def carrier_zone(self) -> str | None:
+        """The time zone in Polars; None if the datetime has none."""
+        return "UTC" if self.fixed_offset else self.tz or None
+
+    @property
     def polars(self) -> pl.DataType:
         """The dtype of the column in Polars."""
         if self.kind == "datetime":
-            return pl.Datetime(polars_unit(self.unit), self.tz or None)
+            return pl.Datetime(polars_unit(self.unit), self.carrier_zone)
         if self.kind == "timedelta":
             return pl.Duration(polars_unit(self.unit))
         if self.kind == "decimal":
@@ -178,7 +193,7 @@ def of_arrow(kind: pa.DataType, nulls: bool) -> DType:
     if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
         return DType("str", nullable=nulls)
     if pa.types.is_timestamp(kind):
-        return DType("datetime", unit=kind.unit, tz=kind.tz or "", nullable=nulls)
+        return _datetime(kind.unit, kind.tz or "", nulls)
     if pa.types.is_duration(kind):
         return DType("timedelta", unit=kind.unit, nullable=nulls)
     if pa.types.is_date32(kind):
@@ -208,10 +223,26 @@ def of_pandas(values: Any) -> DType:
         if kind.kind == "O":
             return _of_objects(values.dropna(), nulls, values)
     if isinstance(kind, pd.DatetimeTZDtype):
-        return DType("datetime", unit=kind.unit, tz=str(kind.tz), nullable=nulls)
+        return _datetime(kind.unit, str(kind.tz), nulls)
     if is_text(kind):
         return DType("str", nullable=nulls)
     return DType("unsupported", unit=f"pandas {kind}")
+
+
+def _datetime(unit: str, zone: str, nulls: bool) -> DType:
+    """Return a datetime with the zone as pandas spells it ("+05:30" is "UTC+05:30"); unsupported if it has none."""
+    known = _zone(zone) if zone else ""
+    if known is None:
+        return DType("unsupported", unit=f"a time in the zone {zone!r}, which pandas cannot find by its name")
+    return DType("datetime", unit=unit, tz=known, nullable=nulls)
+
+
+@lru_cache(maxsize=512)
+def _zone(zone: str) -> str | None:
+    try:
+        return str(pd.Timestamp(0, tz=zone).tz)
+    except (TypeError, ValueError, KeyError, OSError):  # ZoneInfoNotFoundError is a KeyError
+        return None
 
 
 def is_text(kind: Any) -> bool:

@@ -84,7 +84,7 @@ def _affix(name: str) -> PolarsForm:
 
 def _moment(name: str, shift: int = 0) -> PolarsForm:
     def run(x: pl.Expr, dtype: DType, other: Any) -> pl.Expr | None:
-        if dtype.kind != "datetime":
+        if dtype.kind != "datetime" or dtype.fixed_offset:
             return None
         part: pl.Expr = getattr(x.dt, name)().cast(pl.Int32)
         return part - shift if shift else part
@@ -108,7 +108,7 @@ def _method(name: str) -> Callable[..., Any]:
 
 
 def _date(x: pl.Expr, dtype: DType, other: Any) -> pl.Expr | None:
-    return x.dt.date() if dtype.kind == "datetime" else None
+    return x.dt.date() if dtype.kind == "datetime" and not dtype.fixed_offset else None
 
 
 TEXT = ("upper", "lower", "strip", "lstrip", "rstrip", "title", "capitalize", "swapcase", "casefold", "len", "slice",

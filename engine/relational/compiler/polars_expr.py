@@ -82,7 +82,7 @@ def literal(value: Any, dtype: DType) -> pl.Expr:
         number = int(ticks.asm8.view("int64"))
         if dtype.tz:
             naive = pl.lit(number, dtype=pl.Int64).cast(pl.Datetime(polars_unit(unit), "UTC"))
-            return naive.dt.convert_time_zone(dtype.tz)
+            return naive.dt.convert_time_zone(dtype.carrier_zone or "UTC")
         return pl.lit(number, dtype=pl.Int64).cast(dtype.polars)
     if isinstance(value, np.generic):
         value = value.item()
@@ -128,12 +128,18 @@ def _arithmetic(node: Binary) -> PolarsExpr:
         return PolarsExpr(_operand(node.left, dtype) + _operand(divisor, dtype))
     times = ("datetime", "timedelta")
     if dtype.kind in times and op in ("+", "-") and all(s.kind in times for s in sides):
-        return PolarsExpr(OPERATORS[op](*(_operand(n, _tick(n.dtype, dtype.unit)) for n in (node.left, divisor))))
+        zone = _common_zone(*sides)
+        return PolarsExpr(OPERATORS[op](*(_operand(n, _tick(n.dtype, dtype.unit, zone)) for n in (node.left, divisor))))
     return PolarsExpr(_as_pandas(node, [node.left, divisor], OPERATORS[op]), dtype.is_float)
 
 
-def _tick(dtype: DType, unit: str) -> DType:
-    return DType(dtype.kind, unit=unit, tz=dtype.tz)
+def _tick(dtype: DType, unit: str, zone: str) -> DType:
+    return DType(dtype.kind, unit=unit, tz=dtype.tz and (zone or dtype.tz))
+
+
+def _common_zone(a: DType, b: DType) -> str:
+    """Return the zone in which two datetimes meet, "" where each keeps its own: moments in two zones meet in UTC."""
+    return "UTC" if a.tz and b.tz and a.tz != b.tz else ""
 
 
 def _operand(node: Column, dtype: DType) -> pl.Expr:
@@ -178,7 +184,7 @@ def _comparable(a: DType, b: DType) -> bool:
     numeric = {*("bool", "anybool", "decimal")}
     if (a.is_number or a.kind in numeric) and (b.is_number or b.kind in numeric):
         return True
-    return a.kind == b.kind
+    return a.kind == b.kind and bool(a.tz) == bool(b.tz)
 
 
 def _against_scalar(left: Column, right: Lit, op: str) -> pl.Expr | None:
@@ -233,7 +239,8 @@ def _common(left: Column, right: Column) -> tuple[pl.Expr, pl.Expr]:
     if a.kind in ("datetime", "timedelta"):
         order = ["s", "ms", "us", "ns"]
         unit = order[max(order.index(a.unit), order.index(b.unit))]
-        return tuple(_operand(n, DType(a.kind, unit=unit, tz=n.dtype.tz)) for n in (left, right))  # type: ignore[return-value]
+        zone = _common_zone(a, b)
+        return tuple(_operand(n, _tick(n.dtype, unit, zone)) for n in (left, right))  # type: ignore[return-value]
     sides = [na_as_null(n) for n in (left, right)]
     for i, dtype in enumerate((a, b)):
         if dtype.kind in ("bool", "anybool") and a.kind != b.kind:
