@@ -22,6 +22,8 @@ from howdah.engine.coordination.worker_context import current_client
 from howdah.engine.deploy.local import LocalCluster
 from howdah.engine.execution.task_context import slot_released
 from howdah.engine.integrations.concurrent_futures import Executor
+from howdah.engine.serialization.serialize import dumps, loads
+from howdah.engine.serialization.shared_code import is_shareable
 from howdah.errors import DeadlineExceeded, bad_value
 
 LARGE = 1 << 20
@@ -33,7 +35,7 @@ SHARED = frozenset({"numpy", "pandas", "polars", "pyarrow", "scipy"})
 WORKERS_SECONDS = 10.0
 """How long the number of jobs waits for workers that are still starting."""
 
-Task = tuple[Callable[..., Any], Sequence[Any], dict[str, Any]]
+Task = tuple[Callable[..., Any], tuple[Sequence[Any], dict[str, Any]]]
 
 
 class HowdahBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]  # joblib has no types
@@ -110,9 +112,13 @@ class HowdahBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mis
 
     def submit(self, func: Any, callback: Callable[[Any], object] | None = None) -> Any:
         assert self._executor is not None
-        tasks = [
+        tasks: list[Any] = [
             (fn, self._sent(args), dict(zip(kwargs, self._sent(kwargs.values())))) for fn, args, kwargs in func.items
         ]
+        if len(tasks) > 1:  # each with objects of its own: one call must not change what the next one receives
+            tasks = [(fn if is_shareable(fn) else _Alone(fn), _Alone((args, kwargs))) for fn, args, kwargs in tasks]
+        else:
+            tasks = [(fn, (args, kwargs)) for fn, args, kwargs in tasks]
         future = self._executor.submit(run_batch, tasks, (func._backend, func._n_jobs))  # noqa: SLF001  # joblib's batches name them so
         if callback is not None:
             future.add_done_callback(callback)
@@ -164,8 +170,18 @@ def run_batch(tasks: Sequence[Task], nested: tuple[Any, int | None]) -> list[Any
     with parallel_config(backend=backend, n_jobs=n_jobs):
         return [
             fn(*map(_opened, args), **{name: _opened(value) for name, value in kwargs.items()})
-            for fn, args, kwargs in tasks
+            for fn, (args, kwargs) in tasks
         ]
+
+
+class _Alone:
+    """A part of a batch that is pickled by itself, so that it shares no object with others."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __reduce__(self) -> Any:
+        return loads, (dumps(self.value),)
 
 
 def _opened(value: Any) -> Any:

@@ -1,4 +1,6 @@
-"""The code of layers as workers hold it: unpickled once. (`inputs` finds what its items need.) For slots and `batches`.
+"""The code of layers as workers hold it: unpickled once where calls may share it, otherwise for each call.
+
+(`inputs` finds what its items need.) For slots and `batches`.
 
 Unpickling imports the user's modules, so it runs on slot threads.
 """
@@ -12,10 +14,12 @@ from collections.abc import Callable, Mapping
 from types import FunctionType
 from typing import Any
 
+from howdah.engine.graph.adapters import KeywordCall, StarCall
 from howdah.engine.protocol.frames import Buffer
 from howdah.engine.protocol.messages import DefineLayer
 from howdah.engine.serialization.references import REFERENCE_MARKER, UnboundInputs, binding_inputs
 from howdah.engine.serialization.serialize import loads
+from howdah.engine.serialization.shared_code import is_shareable
 
 _CACHED_FUNCTIONS, _CACHED_BYTES = 1000, 1000
 """Functions in the cache, and bytes of their frames, at most."""
@@ -44,7 +48,10 @@ class LayerCode:
         self.pass_inputs = True
         self.is_async = False
         self.per_item = False
-        """Whether the function or its keyword arguments refer to inputs, and are unpickled for each item."""
+        """Whether function and keyword arguments are unpickled for each item: they refer to inputs, or a call could
+        change them for the next."""
+        self._unused: list[tuple[Callable[..., Any], Mapping[str, Any]]] = []
+        """What `open` has unpickled and no call has used, if it is unpickled for each item."""
         self._opened = False
         self._lock = threading.Lock()
 
@@ -62,7 +69,11 @@ class LayerCode:
                 with binding_inputs(UnboundInputs()):
                     self.fn, self.kwargs, self.pass_inputs = loads(frame)
                 self.is_async = inspect.iscoroutinefunction(self.fn)
-                if not self.kwargs and len(frame) <= _CACHED_BYTES and _is_current(self.fn):
+                if not self.per_item and not _is_shareable(self.fn, self.kwargs):
+                    self.per_item = True
+                    self._unused.append((self.fn, self.kwargs))
+                    self.fn, self.kwargs = _not_open, {}
+                if not self.per_item and not self.kwargs and len(frame) <= _CACHED_BYTES and _is_current(self.fn):
                     with _cache_lock:
                         if len(_cache) >= _CACHED_FUNCTIONS:
                             del _cache[next(iter(_cache))]  # the oldest; reads are not slowed by an order of use
@@ -78,11 +89,25 @@ class LayerCode:
             with binding_inputs(inputs):
                 args = loads(arguments) if arguments is not None else ()
                 if self.per_item:
-                    fn, kwargs = loads(self.frame)[:2]
+                    fn, kwargs = self._own_code()
         if self.pass_inputs:
             return fn(*inputs, *args, **kwargs)
         inputs.clear()
         return fn(*args, **kwargs)
+
+    def _own_code(self) -> tuple[Callable[..., Any], Mapping[str, Any]]:
+        """Return function and keyword arguments that no other call has."""
+        try:
+            return self._unused.pop()
+        except IndexError:
+            fn, kwargs, _ = loads(self.frame)
+            return fn, kwargs
+
+
+def _is_shareable(fn: Callable[..., Any], kwargs: Mapping[str, Any]) -> bool:
+    while type(fn) in (StarCall, KeywordCall):
+        fn = fn.fn
+    return is_shareable(fn) and all(map(is_shareable, kwargs.values()))
 
 
 def _not_open(*_: Any, **__: Any) -> Any:

@@ -9,6 +9,7 @@ import queue
 import threading
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from howdah.engine.api import Client, Future, as_completed, wait
 from howdah.engine.client.connection import MESSAGES_PER_TURN
 from howdah.engine.comm.connection.event_loop import loop_thread
 from howdah.engine.comm.connection.session import Session
+from howdah.engine.delayed.compute import compute
+from howdah.engine.delayed.delayed import delayed
 from howdah.engine.deploy.local import LocalCluster
 from howdah.engine.execution.default_client import get_default_client
 from howdah.engine.execution.dispatch import compute_graph, persist_graph
@@ -53,6 +56,39 @@ def test_submit_and_map(client: Client) -> None:
     assert client.map(inc, []) == []
     base = 10
     assert client.gather(client.map(lambda x: x * base, range(5))) == [0, 10, 20, 30, 40]
+
+
+class Model:
+    """Remembers what it was fitted to, as estimators do."""
+
+    def __init__(self) -> None:
+        self.rows: Any = None
+
+    def fit(self, rows: Any) -> "Model":
+        self.rows = rows
+        return self
+
+
+def put_into(kept: list[int], value: int) -> list[int]:
+    kept.append(value)
+    return kept
+
+
+def test_calls_of_one_object_work_on_objects_of_their_own(client: Client) -> None:
+    """Results are kept in the worker's memory while later calls run, several at once."""
+    model, n, bound = Model(), 20, partial(put_into, [])
+    assert [m.rows for m in client.gather(client.map(model.fit, range(n)))] == list(range(n))
+    with client.get_executor() as executor:
+        assert [m.rows for m in executor.map(model.fit, range(n))] == list(range(n))
+    fit = delayed(model.fit)
+    assert [m.rows for m in compute(*[fit(i) for i in range(n)], scheduler=client)] == list(range(n))
+    inputs = client.map(inc, range(n))
+    assert [m.rows for m in client.gather(client.map(model.fit, inputs))] == list(range(1, n + 1))
+    assert client.gather(client.map(bound, range(n))) == [[i] for i in range(n)]
+    assert client.gather(client.map(put_into, [[]] * n, range(n))) == [[i] for i in range(n)]
+    assert client.gather(client.map(lambda value, kept: put_into(kept, value), range(n), kept=[])) == [
+        [i] for i in range(n)
+    ]
 
 
 def test_futures_are_arguments_at_any_depth(client: Client) -> None:

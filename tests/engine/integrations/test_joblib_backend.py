@@ -84,6 +84,31 @@ def test_generators_and_timeouts(client: Client) -> None:
         event.set()
 
 
+class Model:
+    """Remembers what it was fitted to, as estimators do."""
+
+    def __init__(self) -> None:
+        self.rows: Any = None
+
+    def fit(self, rows: Any) -> "Model":
+        self.rows = rows
+        return self
+
+
+def append(kept: list[int], value: int) -> list[int]:
+    kept.append(value)
+    return kept
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_calls_in_one_batch_share_nothing(client: Client, batch_size: int) -> None:
+    model, kept = Model(), [0]
+    with parallel_config(backend="howdah"):
+        parallel = Parallel(n_jobs=2, batch_size=batch_size)
+        assert [m.rows for m in parallel(delayed(model.fit)(i) for i in range(8))] == list(range(8))
+        assert parallel(delayed(append)(kept, i) for i in range(4)) == [[0, i] for i in range(4)]
+
+
 def test_a_large_argument_is_sent_once(client: Client) -> None:
     array = np.random.default_rng(0).random((64, 50_000))
     sent: list[int] = []
