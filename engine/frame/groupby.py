@@ -33,7 +33,8 @@ class _GroupBy:
         self, state: FrameState, keys: Keys, *, sort: bool = True, dropna: bool = True, as_index: bool = True
     ) -> None:
         for label, e in keys:
-            if e.dtype.kind in ("anybool", "none", "unsupported", "bytes", "time"):
+            _ = e.dtype.polars  # raises for an unsupported column, with its name
+            if e.dtype.kind in ("anybool", "none", "bytes", "time"):
                 raise NotSupported(f"groupby({label!r}): keys of {e.dtype}: use .fillna(...).astype(...) first")
         if any(is_unresolved(e) for _, e in (*state.columns, *keys)):
             hidden = [(f"{INDEX}key{i}", e) for i, (_, e) in enumerate(keys)]

@@ -12,10 +12,10 @@ from howdah.engine.frame.dataframe import DataFrame
 from howdah.engine.frame.state import DEFAULT, FrameState, Level
 from howdah.engine.relational import relations
 from howdah.engine.relational.casts import widen_if_na
-from howdah.engine.relational.columns import Col, Column
+from howdah.engine.relational.columns import Col, Column, binary
 from howdah.engine.relational.compiler.compile import in_memory
 from howdah.engine.relational.convert import from_pandas as to_polars_series
-from howdah.engine.relational.dtypes import DType, of_arrow, of_pandas
+from howdah.engine.relational.dtypes import DType, is_numpy_or_text, of_arrow, of_pandas
 from howdah.engine.relational.relations import INDEX, Relation
 from howdah.errors import NotSupported, SchemaError, UnknownColumn, near
 from howdah.io import TableSource, open_table, plan_parquet
@@ -113,7 +113,7 @@ def _frame_of(table: TableSource, columns: Sequence[str] | None, what: str) -> D
     values: dict[str, Column] = {}
     for name in used:
         nulls = table.null_counts.get(name) if schema.field(name).nullable and table.rows != 0 else 0
-        types[name] = of_arrow(schema.field(name).type, nulls != 0)
+        types[name] = _dtype_of(name, table, nulls != 0)
         values[name] = widen_if_na(Col(name, types[name]), None if nulls is None else nulls > 0)
     base: Relation
     if levels:
@@ -122,8 +122,28 @@ def _frame_of(table: TableSource, columns: Sequence[str] | None, what: str) -> D
         base = relations.Number(relations.Scan(table, tuple(used), types))
     else:
         base = relations.Scan(table, (*used, INDEX), types)
-    index = tuple(Level(label, values[name]) for name, label in levels.items()) or DEFAULT
+    index = tuple(Level(label, values[name]) for name, label in levels.items()) or _range(table)
     return DataFrame(FrameState(base, tuple((name, values[name]) for name in shown), index))
+
+
+def _range(table: TableSource) -> tuple[Level, ...]:
+    """Return the index of a table that stores none: 0, 1, 2, ..., or the range that pandas had."""
+    if table.range_index is None:
+        return DEFAULT
+    label, start, step = table.range_index
+    numbers: Column = DEFAULT[0].values
+    numbers = numbers if step == 1 else binary("*", numbers, step)
+    return (Level(label, numbers if start == 0 else binary("+", numbers, start)),)
+
+
+def _dtype_of(name: str, table: TableSource, nulls: bool) -> DType:
+    """Return the dtype of a stored column; unsupported where pandas reads it as one that howdah lacks."""
+    found, written = of_arrow(table.schema.field(name).type, nulls), table.pandas_dtypes.get(name)
+    if found.kind == "unsupported":
+        return DType("unsupported", unit=f"{found.unit} (the column {name!r})")
+    if written is None or is_numpy_or_text(written):
+        return found
+    return DType("unsupported", unit=f"{written} (the column {name!r})")
 
 
 def from_pandas(frame: Any, npartitions: int = 1) -> DataFrame:

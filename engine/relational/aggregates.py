@@ -51,6 +51,8 @@ class Agg:
         if self.source is None or self.name not in AGGREGATES:
             raise NotSupported(f"{self}: is not supported yet: use one of {', '.join(AGGREGATES)}")
         have = self.source.dtype
+        if have.kind == "unsupported":
+            _ = have.polars  # raises
         if have.kind == "decimal" and self.name in ("mean", "var", "std"):
             raise NotSupported(f'{self}: of Decimals: use .astype("float64") first')
         if self.name in NUMERIC_ONLY and not (have.is_number or have.kind in ("bool", "decimal")):

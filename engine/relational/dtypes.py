@@ -113,7 +113,10 @@ class DType:
         if self.kind == "decimal":
             return pl.Decimal(38, self.scale)
         if self.kind == "unsupported":
-            raise NotSupported(f"a column of type {self.unit} cannot be used yet: leave it out with columns=[...]")
+            raise NotSupported(
+                f"a column of type {self.unit} cannot be used yet: leave it out with columns=[...], or write it "
+                "with a dtype of numpy or str"
+            )
         return _POLARS[self.kind]()
 
     def as_non_null(self) -> DType:
@@ -248,6 +251,20 @@ def _zone(zone: str) -> str | None:
 def is_text(kind: Any) -> bool:
     """Whether a pandas dtype is `str`, the text with NaN for missing; `string`, with NA, is another dtype."""
     return isinstance(kind, pd.StringDtype) and kind.name == "str"
+
+
+@lru_cache(maxsize=512)
+def is_numpy_or_text(name: str) -> bool:
+    """Whether pandas' name of a dtype is of numpy, a time in a zone, or `str`; False for all other extension dtypes.
+
+    >>> [name for name in ("int64", "str", "datetime64[us, UTC]", "Int64", "string") if is_numpy_or_text(name)]
+    ['int64', 'str', 'datetime64[us, UTC]']
+    """
+    try:
+        found = pd.api.types.pandas_dtype(name)
+    except (TypeError, ValueError):
+        return name in ("unicode", "datetimetz", "categorical")  # other programs' words
+    return isinstance(found, np.dtype | pd.DatetimeTZDtype) or is_text(found)
 
 
 def _of_objects(present: Any, nulls: bool, values: Any) -> DType:

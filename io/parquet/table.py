@@ -24,6 +24,7 @@ from howdah.io.filesystem.block_locations import preferred_hosts
 from howdah.io.filesystem.filesystem import FileSystem, is_glob, open_filesystem
 from howdah.io.hadoop.records import Block, FileInfo
 from howdah.io.parquet.footer import Footer, chunk_range, leaves_of, read_footers
+from howdah.io.parquet.pandas_metadata import written_dtypes, written_range
 from howdah.io.parquet.prune import matching_groups
 from howdah.io.parquet.read import scan_whole
 from howdah.io.parquet.split import ParquetSplit, RowGroupRange
@@ -141,6 +142,16 @@ class ParquetTable(TableSource):
         labels = {entry.get("field_name"): entry.get("name") for entry in self.pandas_metadata.get("columns", [])}
         unnamed = {name: None if name.startswith("__index_level_") else name for name in self.index_columns}
         return tuple((name, labels.get(name, unnamed[name])) for name in self.index_columns)
+
+    @cached_property
+    def pandas_dtypes(self) -> dict[str, str]:  # type: ignore[override]
+        """pandas' dtypes of the columns; where files differ, one that is not numpy's goes first."""
+        return written_dtypes(file.footer.schema for file in self.files)
+
+    @property
+    def range_index(self) -> tuple[str | None, int, int] | None:
+        """(label, start, step) of the range that is the index, where it has as many values as the table has rows."""
+        return written_range(self.schema, self.rows)
 
     def stored_bytes(self, columns: Sequence[str]) -> int:
         """Return stored bytes of some columns in the whole table."""

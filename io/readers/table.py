@@ -116,6 +116,16 @@ class TableSource(ABC):
         """(column, label) of stored columns that are the index of the table in pandas."""
         return ()
 
+    @property
+    def pandas_dtypes(self) -> Mapping[str, str]:
+        """pandas' names of the dtypes of columns, where pandas wrote the table and said them; no entry is unknown."""
+        return {}
+
+    @property
+    def range_index(self) -> tuple[str | None, int, int] | None:
+        """(label, start, step) of an index that is a range over all rows in pandas; None is 0, 1, 2, ..."""
+        return None
+
     def stored_bytes(self, columns: Sequence[str]) -> int:
         """Return stored bytes of some columns in the whole table."""
         return sum(split.nbytes for split in self.splits(columns))

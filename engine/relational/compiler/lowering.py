@@ -48,6 +48,8 @@ class RelationalLowering(Lowering[Relation]):
 
     def scan(self, node: relations.Scan) -> Stage:
         assert node.table is not None
+        for dtype in node.schema.values():
+            _ = dtype.polars  # an unsupported column raises here, and not in a task
         splits = tuple(
             node.table.splits(node.stored(), conditions=node.conditions, target_bytes=self.options.split_bytes)
         )
