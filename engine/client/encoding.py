@@ -91,20 +91,21 @@ _codes: weakref.WeakKeyDictionary[Any, tuple[Any, Any, bytes]] = weakref.WeakKey
 
 
 def _code(fn: Callable[..., Any]) -> bytes:
-    """Return the pickle of a function without keyword arguments; cached for functions that use no globals.
+    """Return the pickle of a function without keyword arguments; cached while the function uses no globals.
 
-    (Functions of `__main__` are pickled by value, which takes 0.2 ms each time.)
+    (Functions of `__main__` are pickled by value, which takes 0.2 ms each time.) A name that is missing at first, or
+    that is a builtin's, may become a global later: a notebook's next cell defines it. So the names are looked up again
+    at each use.
     """
     if type(fn) is not FunctionType or fn.__closure__ or fn.__dict__ or fn.__kwdefaults__:
         return dumps((fn, {}, False))
     plain, names = fn.__code__, fn.__globals__
     known = _codes.get(fn)
-    if known is not None and known[0] is plain and known[1] is fn.__defaults__:
+    alone = names.keys().isdisjoint(plain.co_names)
+    if alone and known is not None and known[0] is plain and known[1] is fn.__defaults__:
         return known[2]
     data = dumps((fn, {}, False))
-    alone = not any(name in names for name in plain.co_names) and not any(
-        isinstance(c, CodeType) for c in plain.co_consts
-    )
+    alone = alone and not any(isinstance(c, CodeType) for c in plain.co_consts)
     if alone and all(type(value) in PLAIN_TYPES for value in fn.__defaults__ or ()):
         _codes[fn] = plain, fn.__defaults__, data
     return data
