@@ -26,8 +26,19 @@ from howdah.engine.comm.connection.connect import connect
 from howdah.engine.comm.connection.event_loop import loop_thread
 from howdah.engine.comm.connection.session import Session, decoder_of
 from howdah.engine.comm.security.certificates import Security
+from howdah.engine.protocol.events import TaskError
 from howdah.engine.protocol.frames import Buffer
-from howdah.engine.protocol.messages import Bye, CoordinationCall, Hello, Query, Response, SchedulerToClient, WhoHas
+from howdah.engine.protocol.messages import (
+    Bye,
+    CoordinationCall,
+    Hello,
+    Query,
+    Response,
+    SchedulerToClient,
+    Submit,
+    TasksErred,
+    WhoHas,
+)
 from howdah.errors import DeadlineExceeded, EnvironmentMismatch, HowdahError, PeerRefused
 
 log = logging.getLogger(__name__)
@@ -220,6 +231,7 @@ class SchedulerConnection:
                 await asyncio.sleep(0.1)
         self.cluster_name, self._epoch = welcome.app, welcome.details.get("epoch", "")
         self._session = Session(welcome.session, decoder_of(SchedulerToClient), self._receive, "the scheduler")
+        self._session.on_unencodable = self._on_unencodable
         self._tasks = [
             asyncio.ensure_future(self._stay_connected(self._session, channel)),
             asyncio.ensure_future(self._heartbeat(self._session)),
@@ -237,6 +249,19 @@ class SchedulerConnection:
             self._fail(HowdahError(f"the cluster at {self.address} has ended: {message.reason or 'it was closed'}"))
         else:
             self._on_message(message, frames)
+
+    def _on_unencodable(self, message: Any, error: HowdahError) -> bool:
+        """Fail what a message that cannot be encoded is about; False where that is unknown, and the session ends."""
+        if isinstance(message, Query | WhoHas | CoordinationCall):
+            waiting, _ = self._pending.get(message.id, (None, None))
+            if waiting is not None and not waiting.done():
+                waiting.set_exception(error)
+            return waiting is not None
+        if isinstance(message, Submit):
+            for task_range in message.requested:
+                self._on_message(TasksErred(task_range, TaskError("unpicklable", str(error)), task_range), ())
+            return True
+        return False
 
     async def _stay_connected(self, session: Session[SchedulerToClient], channel: Any) -> None:
         received = 0

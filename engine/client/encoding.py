@@ -121,7 +121,7 @@ def _encoded(
 ) -> Encoded:
     key = layer_key(layer)
     if labels is not None:
-        key = hashlib.blake2b(key + "\0".join(labels).encode(), digest_size=16).digest()
+        key = hashlib.blake2b(key + "\0".join(labels).encode("utf-8", "surrogatepass"), digest_size=16).digest()
     spec = layer_spec(layer, code, key)
     return Encoded(annotated_spec(spec, extras) if extras else spec, code, blob, offsets)
 

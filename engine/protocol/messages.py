@@ -352,11 +352,15 @@ class SlotCount(Message, frozen=True):
 
 
 class Health(Message, frozen=True):
-    """The memory of the worker's process and of its results, in bytes; sent with the heartbeat when it changed."""
+    """The memory of the worker's process and of its results, in bytes; sent with the heartbeat when it changed.
+
+    `errors`: number of errors of the worker's own code so far.
+    """
 
     rss: int
     managed: int
     paused: bool = False
+    errors: int = 0
 
 
 class Draining(Message, frozen=True):

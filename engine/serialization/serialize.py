@@ -19,6 +19,7 @@ from typing import Any
 import cloudpickle
 
 from howdah.engine.protocol.frames import Buffer
+from howdah.engine.protocol.text import describe_error
 from howdah.engine.serialization.import_guard import import_named_packages
 from howdah.errors import Unpicklable
 
@@ -104,7 +105,7 @@ def _dump(obj: Any, out_of_band: bool) -> tuple[bytes, list[memoryview]]:
     except _PICKLE_ERRORS as error:
         part = unpicklable_part(obj)
         raise Unpicklable(
-            f"{part or _describe(obj)} cannot be pickled ({type(error).__name__}: {error}); make it inside the "
+            f"{part or _describe(obj)} cannot be pickled ({describe_error(error)}); make it inside the "
             f"function that uses it, or give it a __reduce__"
         ) from error
 
@@ -137,7 +138,7 @@ def unpicklable_part(obj: Any, path: str = "", depth: int = 5) -> str:
     for name, part in _parts(obj):
         try:
             cloudpickle.dumps(part, 5)
-        except _PICKLE_ERRORS:
+        except Exception:  # noqa: BLE001  # the user's own __reduce__ may raise anything
             return unpicklable_part(part, path + name, depth - 1) or f"{path}{name} (a {type(part).__name__})"
     return ""
 
@@ -323,7 +324,7 @@ def _reduce(obj: Any) -> Any:
     reduce = _REDUCERS.get(kind)
     if reduce is not None:
         return reduce(obj)
-    module = kind.__module__
+    module = str(kind.__module__)
     if module.startswith("pyarrow"):
         pa = sys.modules["pyarrow"]
         for base, reduce in (

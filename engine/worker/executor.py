@@ -20,16 +20,19 @@ from typing import Any
 from howdah.engine.execution.task_context import register_slot_thread
 from howdah.engine.protocol.events import BatchDone, BatchReturned, TaskError
 from howdah.engine.protocol.frames import Buffer
+from howdah.engine.protocol.layers import TaskRange
 from howdah.engine.protocol.messages import RunBatch
+from howdah.engine.protocol.text import describe_error
 from howdah.engine.serialization.exceptions import task_error
 from howdah.engine.serialization.import_guard import import_named_packages
 from howdah.engine.worker.inputs import InputMissing, readers
+from howdah.engine.worker.internal_errors import InternalErrors
 from howdah.engine.worker.status_page import StatusPage
 from howdah.engine.worker.store.results import measure
 from howdah.engine.worker.store.store import ResultStore
 from howdah.engine.worker.task_code import LayerCode
 from howdah.engine.worker.task_logs import attach_output
-from howdah.errors import Unpicklable
+from howdah.errors import HowdahError, Unpicklable
 
 
 @dataclass(slots=True)
@@ -84,6 +87,7 @@ class SlotPool:
     on_batch_end : called on a slot's thread with each report, and whether the slot is idle after it.
     worker, host, container : for error messages.
     status_page : where slots write what they run.
+    errors : where errors of the worker's own code are counted.
     """
 
     def __init__(
@@ -95,7 +99,9 @@ class SlotPool:
         host: str,
         container: str,
         status_page: StatusPage | None = None,
+        errors: InternalErrors | None = None,
     ) -> None:
+        self.errors = errors or InternalErrors()
         self.count, self.store = count, store
         self.status_page = status_page or StatusPage(count)
         self.busy = self.extra = 0
@@ -195,12 +201,7 @@ class SlotPool:
             if runs:
                 context.work = batch
                 try:
-                    task_range = batch.message.range
-                    page.write(entry, batch.code.layer.name, batch.start, batch.stop)
-                    with self.store.reserve(task_range.layer, batch.stop - batch.start):
-                        report = self._execute(batch, runner)
-                    self._on_batch_end(report, not batch.dependents and self._queue.empty())
-                    del report
+                    self._run_and_report(batch, runner, entry)
                 finally:
                     page.erase(entry)
                     context.work = None
@@ -219,6 +220,29 @@ class SlotPool:
                 page.release(entry)
                 runner.close()
                 return
+
+    def _run_and_report(self, batch: QueuedBatch, runner: asyncio.Runner, entry: int) -> None:
+        """Run a batch. Whatever goes wrong on the way is the outcome of its tasks: the slot goes on."""
+        try:
+            self.status_page.write(entry, batch.code.layer.name, batch.start, batch.stop)
+            with self.store.reserve(batch.message.range.layer, batch.stop - batch.start):
+                report = self._execute(batch, runner)
+            self._on_batch_end(report, not batch.dependents and self._queue.empty())
+        except BaseException as error:  # noqa: BLE001  # the tasks fail with it; otherwise the error is lost
+            self._on_batch_end(self.broken_report(batch, error, "running a batch or reporting it"), False)
+
+    def broken_report(self, batch: QueuedBatch, error: BaseException, step: str) -> BatchReport:
+        """Return the report of a batch all of whose tasks fail, because of an error of the worker's own in `step`."""
+        self.errors.record(step, error)
+        with self._lock:
+            batch.next = batch.stop
+        self.store.free([TaskRange(batch.code.layer.key, batch.start, batch.stop)])
+        n = batch.stop - batch.start
+        reason = HowdahError(f"an error of howdah's own while {step}: {describe_error(error)}")
+        reason.__cause__ = error if isinstance(error, Exception) else None
+        failure = task_error(reason, *self._identity)
+        failed = tuple((at, failure) for at in range(n))
+        return BatchReport(batch, self._done(batch, [-1] * n, time.perf_counter(), failed))
 
     def _execute(self, batch: QueuedBatch, runner: asyncio.Runner) -> BatchReport:
         started = time.perf_counter()

@@ -21,10 +21,16 @@ class MemoryMonitor:
         self.limit = limit
         self.paused = False
         self.peak = 0
-        self._reported = 0
+        self._reported = self._errors = 0
 
-    def sample(self, managed: int) -> Health | None:
-        """Measure the process; returns a message if the scheduler must be informed of a change."""
+    def sample(self, managed: int, errors: int = 0) -> Health | None:
+        """Measure the process; returns a message if the scheduler must be informed of a change.
+
+        Parameters
+        ----------
+        managed : bytes of results in memory.
+        errors : number of the worker's internal errors so far, which travels along.
+        """
         rss = resident_bytes()
         if self.limit and rss > PAUSE * self.limit:
             buffer_pool.trim()
@@ -40,7 +46,7 @@ class MemoryMonitor:
                 managed / 2**20,
             )
         self.paused = paused
-        if not turned and abs(rss - self._reported) < max(16 << 20, self._reported // 20):
+        if not turned and errors == self._errors and abs(rss - self._reported) < max(16 << 20, self._reported // 20):
             return None
-        self._reported = rss
-        return Health(rss, managed, paused)
+        self._reported, self._errors = rss, errors
+        return Health(rss, managed, paused, errors)

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
 from howdah.engine.comm.connection.event_loop import Loop
 from howdah.engine.comm.connection.session import Session
-from howdah.engine.protocol.events import InputsMissing
+from howdah.engine.protocol.events import BatchDone, InputsMissing
 from howdah.engine.protocol.layers import TaskRange
 from howdah.engine.protocol.messages import BatchBlocked, BatchFinished, SchedulerToWorker
+from howdah.engine.serialization.exceptions import task_error
 from howdah.engine.worker.batches import AcceptedBatches, BatchId
-from howdah.engine.worker.executor import BatchReport, QueuedBatch
+from howdah.engine.worker.executor import BatchReport, QueuedBatch, SlotPool
+from howdah.errors import HowdahError
 
 GATHER = 0.001
 """Seconds that a report may wait for others while its slot has more to do."""
@@ -35,6 +38,8 @@ class Reporter:
     loop : the running event loop.
     """
 
+    slots: SlotPool
+    """Makes the reports of batches whose own cannot be sent. Set by the owner before the first batch arrives."""
     batches: AcceptedBatches
     """Set by the owner before the first batch arrives."""
 
@@ -104,7 +109,11 @@ class Reporter:
     def _report_all(self) -> None:
         self._scheduled = False
         while self._gathered:
-            self.report(self._gathered.popleft())
+            report = self._gathered.popleft()
+            try:
+                self.report(report)
+            except Exception as error:  # noqa: BLE001  # the reports behind it must not be lost with it
+                self.report_broken(report.batch, error, "reporting a batch")
 
     def report(self, report: BatchReport) -> None:
         """Send a report, and start what waited for its batch."""
@@ -129,6 +138,22 @@ class Reporter:
             self.session.send(BatchFinished(done), report.lengths.tobytes(), report.blob)
         else:
             self.session.send(BatchFinished(done))
+
+    def report_broken(self, batch: QueuedBatch, error: BaseException, step: str) -> None:
+        """Report a batch all of whose tasks fail, because of an error of this worker's own in `step`."""
+        self.report(self.slots.broken_report(batch, error, step))
+
+    def on_unencodable(self, message: Any, error: HowdahError) -> bool:
+        """Report a batch as failed whose report cannot be encoded; other messages end the session (False)."""
+        if not isinstance(message, BatchFinished) or self.session is None:
+            return False
+        done, worker = message.report, message.report.worker
+        self.slots.errors.record("encoding a report", error)
+        failure = task_error(error, worker, "", "")
+        errors = tuple((at, failure) for at in range(len(done.sizes)))
+        failed = BatchDone(worker, done.batch, done.attempt, (-1,) * len(done.sizes), 0.0, errors)
+        self.session.send(BatchFinished(failed))
+        return True
 
     def report_blocked(self, batch: QueuedBatch, holder: str, missing: Sequence[TaskRange]) -> None:
         """Return a batch to the scheduler because `holder` could not supply some of its inputs."""

@@ -147,7 +147,12 @@ class TeeStream:
         self._below, self._name, self._lines = below, name, lines
 
     def write(self, text: str) -> int:
-        written = self._below.write(text)
+        try:
+            written = self._below.write(text)
+        except UnicodeEncodeError:  # a task must not fail because its text does not suit the log's encoding
+            encoding = self._below.encoding or "utf-8"
+            self._below.write(text.encode(encoding, "backslashreplace").decode(encoding))
+            written = len(text)
         self._lines.write(self._name, text)
         return written
 

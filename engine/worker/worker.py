@@ -10,7 +10,6 @@ Made by `process.main`; clients reach it as `dask_worker` in functions that they
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -57,6 +56,7 @@ from howdah.engine.worker.draining import Drain
 from howdah.engine.worker.executor import BatchReport, QueuedBatch, SlotPool, unpicklable_input_report
 from howdah.engine.worker.exits import BROKEN, LEFT, RESTART_CODE
 from howdah.engine.worker.fetch import FetchSource, InputFetcher, SourceUnavailable
+from howdah.engine.worker.internal_errors import InternalErrors
 from howdah.engine.worker.memory_monitor import MemoryMonitor
 from howdah.engine.worker.reporting import Reporter
 from howdah.engine.worker.scheduler_link import SchedulerLink
@@ -127,8 +127,13 @@ class Worker:
         """Called when the data server listens and `info.address` is known, before the first task."""
         self._identity = (info.name, info.host, info.container)
         self._loop, self._listen = loop, listen
+        self.errors = InternalErrors()
+        """Errors of the worker's own code, counted."""
         self._reporter = Reporter(info.name, loop)
-        self._slots = SlotPool(info.slots, self.store, self._reporter.on_batch_end, *self._identity, status_page)
+        self._slots = SlotPool(
+            info.slots, self.store, self._reporter.on_batch_end, *self._identity, status_page, self.errors
+        )
+        self._reporter.slots = self._slots
         self._slots.on_change = self._on_slots_change
         self._batches = self._reporter.batches = AcceptedBatches(self._slots, self.memory)
         self._timeouts = TimeoutWatcher(self._slots, self._on_timeout)
@@ -216,7 +221,7 @@ class Worker:
             if self._link.session is None:
                 continue
             self.store.spiller.check()
-            health = self.memory.sample(self.store.memory)
+            health = self.memory.sample(self.store.memory, self.errors.count)
             if health is not None:
                 self._link.send(health)
             self._link.heartbeat(now, HEARTBEAT)
@@ -260,12 +265,27 @@ class Worker:
             session.send(SlotCount(self._slots.count + self._slots.extra))
         for message, frames in reports:
             session.send(message, *frames)
+        session.on_unencodable = self._reporter.on_unencodable
         self._reporter.session = session
 
     # -- messages of the scheduler --------------------------------------------------------------------------------
 
     def _on_message(self, message: SchedulerToWorker, frames: Sequence[memoryview]) -> None:
-        self._handlers[type(message)](message, frames)
+        try:
+            self._handlers[type(message)](message, frames)
+        except Exception as error:  # noqa: BLE001  # one message must not end the session, and with it all batches
+            self._on_broken_message(message, error)
+
+    def _on_broken_message(self, message: SchedulerToWorker, error: Exception) -> None:
+        """Fail the tasks of a batch that could not be accepted; any other message is counted and logged."""
+        step = f"handling {type(message).__name__}"
+        batch = self._batches.by_id.get((message.batch, message.attempt)) if isinstance(message, RunBatch) else None
+        if batch is None and isinstance(message, RunBatch) and message.range.layer in self._batches.codes:
+            batch = QueuedBatch(message, self._batches.codes[message.range.layer], (), b"")
+        if batch is None:
+            self.errors.record(step, error)
+        else:
+            self._reporter.report_broken(batch, error, step)
 
     def on_run_batch(self, message: RunBatch, frames: Sequence[memoryview]) -> None:
         batch = self._batches.accept(message, frames)
@@ -323,12 +343,18 @@ class Worker:
                 return
             log.info("batch %d is returned: %s", batch.message.batch, error.reason)
             self._reporter.report_blocked(batch, error.holder, error.ranges)
+        except Exception as error:  # noqa: BLE001  # the batch fails with it; the worker goes on
+            self._reporter.report_broken(batch, error, "fetching the inputs of a batch")
         else:
             self._batches.enqueue(batch)
 
     async def _copy(self, sources: tuple[FetchSource, ...]) -> None:
-        with contextlib.suppress(SourceUnavailable):  # the report below says what is here
+        try:
             await self._fetcher.fetch(sources)
+        except SourceUnavailable:
+            pass  # the report below says what is here
+        except Exception as error:  # noqa: BLE001  # the scheduler looks for another source, or another worker
+            self.errors.record("copying results", error)
         here: list[TaskRange] = []
         missing: list[TaskRange] = []
         for task_range, _, _ in sources:

@@ -9,6 +9,9 @@ An end with a journal writes each batch before it handles it (`on_batch`), and l
 (`acknowledge_limit`). After a restart it resumes from its journal with sessions that are `suspended` until the peer is
 back; what it sends meanwhile goes to `record_undelivered`, because it is sent anew then.
 
+Lone surrogates in texts are escaped. A message that cannot be encoded at all is never dropped in silence: its sender
+gets it back (`on_unencodable`), and where it has no use for it the session ends with an error.
+
 Used by scheduler, worker and client, only on the event loop's thread except for `send_now`. Opens no connections.
 """
 
@@ -17,6 +20,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import logging
 import threading
 import time
 from collections import deque
@@ -27,6 +31,10 @@ import msgspec
 
 from howdah.engine.comm.connection.channel import Channel, ChannelClosed, MalformedFrames
 from howdah.engine.protocol.frames import Buffer
+from howdah.engine.protocol.text import describe_error, escape_texts
+from howdah.errors import HowdahError
+
+log = logging.getLogger(__name__)
 
 In = TypeVar("In")
 
@@ -63,6 +71,15 @@ def decoder_of(messages: Any) -> msgspec.msgpack.Decoder[Any]:
     return msgspec.msgpack.Decoder(head)
 
 
+def _with_escaped_texts(message: Any) -> Any:
+    """Return `message`, as plain data with escaped texts where it holds lone surrogates."""
+    try:
+        _encoder.encode(message)
+    except UnicodeEncodeError:
+        return escape_texts(msgspec.to_builtins(message, builtin_types=(bytes,)))
+    return message
+
+
 class _SentBatch(NamedTuple):
     """A batch that the peer has not acknowledged."""
 
@@ -96,6 +113,9 @@ class Session(Generic[In]):
         """Called with the number, the messages and the frames of each batch before it is handled."""
         self.acknowledge_limit: Callable[[], int] | None = None
         """Returns the number of the last batch that may be acknowledged, if that is not the last one received."""
+        self.on_unencodable: Callable[[Any, HowdahError], bool] | None = None
+        """Called on the loop's thread with a message that cannot be encoded, and the reason. Unless it returns True,
+        the session ends, and `run` raises the reason."""
         self.suspended = False
         self.record_undelivered: Callable[[Any], None] | None = None
         """Called with what is sent while the session is suspended."""
@@ -112,6 +132,7 @@ class Session(Generic[In]):
         self._unacked_bytes = 0
         self._flushing = False
         self._last_sent = 0.0
+        self._failure: HowdahError | None = None
         self._loop = asyncio.get_running_loop()
         self.lock = threading.RLock()
         """Held while a batch is sent; messages that are queued meanwhile go with it or with the next."""
@@ -187,9 +208,51 @@ class Session(Generic[In]):
             messages.append(message)
             counts.append(len(frames))
             batch += frames
-        batch[0] = _encoder.encode(_BatchHeader(self._number, self.acknowledgeable(), counts, messages))
+        try:
+            batch[0] = _encoder.encode(_BatchHeader(self._number, self.acknowledgeable(), counts, messages))
+        except Exception:  # noqa: BLE001  # the message at fault is found, and given back to its sender
+            messages, plain, counts, batch = self._encodable(messages, counts, batch)
+            batch[0] = _encoder.encode(_BatchHeader(self._number, self.acknowledgeable(), counts, plain))
         self._unacknowledged.append(_SentBatch(self._number, batch, messages, counts))
         self._write(batch)
+
+    def _encodable(
+        self, messages: list[Any], counts: list[int], batch: list[Buffer]
+    ) -> tuple[list[Any], list[Any], list[int], list[Buffer]]:
+        """Return the messages of a batch that can be encoded, the same with texts escaped where needed, and their
+        counts and frames; give the other messages back."""
+        kept: list[Any] = []
+        plain: list[Any] = []
+        kept_counts: list[int] = []
+        frames: list[Buffer] = [b""]
+        at = 1
+        for message, count in zip(messages, counts):
+            mine = batch[at : at + count]
+            at += count
+            try:
+                encodable = _with_escaped_texts(message)
+                _encoder.encode(encodable)
+            except Exception as error:  # noqa: BLE001  # whatever a message holds, its sender must receive it
+                self._loop.call_soon_threadsafe(self._give_back, message, error)
+                continue
+            kept.append(message)
+            plain.append(encodable)
+            kept_counts.append(count)
+            frames += mine
+        return kept, plain, kept_counts, frames
+
+    def _give_back(self, message: Any, error: Exception) -> None:
+        """Tell the sender of a message that it cannot be encoded; end the session where there is none to tell."""
+        kind = type(message).__name__
+        failure = HowdahError(
+            f"a message to {self.peer or 'the peer'} ({kind}) cannot be encoded: {describe_error(error)}"
+        )
+        log.error("%s", failure, exc_info=error)
+        if self.on_unencodable is not None and self.on_unencodable(message, failure):
+            return
+        self._failure = failure
+        if self.channel is not None:
+            self.channel.close()
 
     def heartbeat(self, now: float, every: float, silence: float) -> None:
         """Send a heartbeat if nothing was sent for `every` seconds, and close a channel on which nothing arrived for
@@ -220,6 +283,8 @@ class Session(Generic[In]):
             channel.close()
             if self.channel is channel:
                 self.channel, self.disconnected_since = None, time.monotonic()
+        if self._failure is not None:
+            raise self._failure
 
     async def _read(self, channel: Channel) -> None:
         def on_frames(frames: Sequence[memoryview]) -> None:

@@ -51,6 +51,12 @@ class Metrics:
             _block("worker_rss_bytes", "gauge", "Memory of a worker's process.", _by("worker", rss)),
             _block("worker_managed_bytes", "gauge", "Bytes of results that it reports.", _by("worker", managed)),
             _block("worker_paused", "gauge", "1 while it starts no task for lack of memory.", _by("worker", paused)),
+            _block(
+                "worker_internal_errors_total",
+                "counter",
+                "Errors of a worker's own code; the tasks on whose way they arose have failed with them.",
+                _by("worker", [(name, peer.health.errors) for name, peer in workers]),
+            ),
             _block("worker_runs", "gauge", "Batches that it has and has not reported.", _by("worker", batches)),
             _block("worker_result_bytes", "gauge", "Bytes of results by the scheduler's account.", _by("worker", held)),
             _block("graph_bytes", "gauge", "Bytes of code and arguments that are stored.", [({}, self._layers.nbytes)]),

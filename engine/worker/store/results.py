@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from howdah.engine.protocol.messages import INLINE_BYTES, NOT_INLINE
+from howdah.engine.protocol.text import describe_error
 from howdah.engine.serialization.serialize import PLAIN_TYPES, dumps, dumps_out_of_band
-from howdah.engine.worker.store.sizeof import size_of_value
+from howdah.engine.worker.store.sizeof import UNKNOWN_SIZE, size_of_value
 from howdah.errors import Unpicklable
 
 INLINE_BATCH_BYTES = 4 << 20
@@ -56,6 +57,9 @@ def measure(results: Sequence[Any], failed: Collection[int], inline: bool) -> Me
                 piece, size = _measured(value, inline)
             except Unpicklable as error:
                 found.errors.append((at, Unpicklable(f"the result cannot travel: {error}")))
+            except BaseException as error:  # noqa: BLE001  # a user's __reduce__ may raise anything, SystemExit included
+                reason = f"{type(value).__name__} cannot be pickled: {describe_error(error)}"
+                found.errors.append((at, Unpicklable(f"the result cannot travel: {reason}")))
         found.sizes.append(size)
         if piece and len(piece) <= INLINE_BYTES and room >= len(piece):
             room -= len(piece)
@@ -71,12 +75,17 @@ def _measured(value: Any, inline: bool) -> tuple[bytes, int]:
     if type(value) in PLAIN_TYPES:
         return dumps(value) if inline else b"", sys.getsizeof(value)
     size = size_of_value(value)
-    exact = type(value).__module__.partition(".")[0] in _EXACT
-    if not inline or size > (INLINE_BYTES if exact else TRIED_BYTES):
+    exact = str(type(value).__module__).partition(".")[0] in _EXACT
+    if size != UNKNOWN_SIZE and (not inline or size > (INLINE_BYTES if exact else TRIED_BYTES)):
         return b"", size
-    data, buffers = dumps_out_of_band(value)
+    try:
+        data, buffers = dumps_out_of_band(value)
+    except BaseException:
+        if inline:
+            raise
+        return b"", sys.getsizeof(None)  # tasks of this worker can use it; who fetches it gets the reason
     whole = len(data) + sum([buffer.nbytes for buffer in buffers])
     size = max(size, whole)
-    if whole > INLINE_BYTES:
+    if not inline or whole > INLINE_BYTES:
         return b"", size
     return (dumps(value) if buffers else data), size

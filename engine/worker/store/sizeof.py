@@ -9,6 +9,12 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+UNKNOWN_SIZE = -1
+"""The size of a value that cannot be measured: its own `nbytes` or `__sizeof__` raises, or returns nonsense."""
+
+MAX_SIZE = 1 << 48
+"""Bytes beyond which the size that a value claims is nonsense."""
+
 MAX_PARTS = 1000
 """Elements of a container whose blocks are collected one by one; a longer container is one block."""
 
@@ -16,9 +22,19 @@ MAX_PARTS = 1000
 def size_of_value(value: Any, depth: int = 4) -> int:
     """Return the bytes of `value`: exact for arrays and tables (a slice counts its own), an estimate for others.
 
+    Never raises: a value that cannot be measured has `UNKNOWN_SIZE`.
+
     >>> size_of_value(b"abc") - size_of_value(b"")
     3
     """
+    try:
+        size = _size_of(value, depth)
+    except BaseException:  # noqa: BLE001  # code of the user's type, which may raise anything at all
+        return UNKNOWN_SIZE
+    return size if 0 <= size < MAX_SIZE else UNKNOWN_SIZE
+
+
+def _size_of(value: Any, depth: int) -> int:
     kind = type(value)
     module = kind.__module__.partition(".")[0]
     if module == "polars" and hasattr(value, "estimated_size"):
@@ -37,23 +53,37 @@ def size_of_value(value: Any, depth: int = 4) -> int:
 def _size_of_container(value: Any, depth: int) -> int:
     """Return the size of a container and its elements; of many, a hundred are sampled."""
     size = sys.getsizeof(value, 64)
-    parts = list(value.values()) if isinstance(value, dict) else list(value)
+    parts = _elements(value)
     sample = parts if len(parts) <= 100 else parts[:: len(parts) // 100]
     if sample:
-        size += sum(size_of_value(part, depth) for part in sample) * len(parts) // len(sample)
+        size += sum(_size_of(part, depth) for part in sample) * len(parts) // len(sample)
     return size
+
+
+def _elements(value: Any) -> list[Any]:
+    """Return the elements of a container, not by methods of a subclass, which may do anything."""
+    if isinstance(value, dict):
+        return list(dict.values(value))
+    bases: tuple[Any, ...] = (list, tuple, set, frozenset)
+    for base in bases:
+        if isinstance(value, base):
+            return list(base.__iter__(value))
+    raise TypeError(f"{type(value).__name__} is no container")
 
 
 def memory_blocks(value: Any, size: int) -> list[tuple[int, int]]:
     """Return the blocks of memory that `value` keeps alive, as (identifier, bytes).
 
     Values that share a block have its identifier in common: an array and its slices, tables cut from one table. A value
-    of unknown type is one block of `size` bytes.
+    of unknown type, or one that cannot be looked into, is one block of `size` bytes.
 
     >>> memory_blocks("abc", 52)[0][1]
     52
     """
-    found = dict(_blocks(value, 3))
+    try:
+        found = dict(_blocks(value, 3))
+    except BaseException:  # noqa: BLE001  # code of the user's type, which may raise anything at all
+        found = {}
     return list(found.items()) if found else [(id(value), size)]
 
 
@@ -77,9 +107,9 @@ def _blocks(value: Any, depth: int) -> Iterator[tuple[int, int]]:
                 return
     elif isinstance(value, list | tuple | dict) and depth and len(value) <= MAX_PARTS:
         yield id(value), sys.getsizeof(value, 64)
-        for part in value.values() if isinstance(value, dict) else value:
+        for part in _elements(value):
             blocks = list(_blocks(part, depth - 1))
-            yield from blocks or [(id(part), size_of_value(part, depth - 1))]
+            yield from blocks or [(id(part), _size_of(part, depth - 1))]
 
 
 def _of_array(array: Any) -> Iterator[tuple[int, int]]:

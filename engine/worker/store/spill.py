@@ -173,7 +173,11 @@ class Spiller:
                     return
                 self._wanted = False  # a caller may have added a result that this round does not see
                 self._at_work = True
-            progress = self._make_room()
+            try:
+                progress = self._make_room()
+            except Exception:
+                log.exception("memory: results could not be moved to disk")
+                progress = False
             with self._changed:
                 self._at_work = False
                 self._stuck = not progress

@@ -26,7 +26,6 @@ from howdah.engine.comm.data.shared_memory import (
 from howdah.engine.comm.data.transfer import MISSING, Packed
 from howdah.engine.protocol.frames import nbytes
 from howdah.engine.serialization.serialize import dumps_out_of_band, loads
-from howdah.errors import Unpicklable
 
 log = logging.getLogger(__name__)
 
@@ -146,7 +145,7 @@ class SpillableResult:
             if self.file is None:
                 try:
                     data, buffers = dumps_out_of_band(value)
-                except Unpicklable:
+                except BaseException:  # noqa: BLE001  # a user's __reduce__; who fetches it gets the reason
                     self.stays = True
                     return 0
                 parts: Sequence[Any] = [data, *buffers]

@@ -17,6 +17,7 @@ from typing import Any
 from howdah.engine.comm.data.shared_memory import SegmentPool
 from howdah.engine.comm.data.transfer import MISSING, Packed
 from howdah.engine.protocol.layers import Key, TaskRange
+from howdah.engine.protocol.text import describe_error, encodable
 from howdah.engine.serialization.serialize import dumps_out_of_band
 from howdah.engine.worker.store.sizeof import memory_blocks, size_of_value
 from howdah.engine.worker.store.spill import Spiller
@@ -117,9 +118,9 @@ class ResultStore:
             self._lose(layer, item, value, error)
             return MISSING
         except Unpicklable as error:
-            return Packed(error=str(error))
-        except Exception as error:  # noqa: BLE001  # the user's own __reduce__ may raise anything
-            return Packed(error=f"{type(value).__name__} cannot be pickled: {type(error).__name__}: {error}")
+            return Packed(error=encodable(str(error)))
+        except BaseException as error:  # noqa: BLE001  # the user's own __reduce__ may raise anything at all
+            return Packed(error=f"{type(value).__name__} cannot be pickled: {describe_error(error)}")
 
     def _lose(self, layer: Key, item: int, large: SpillableResult, error: ResultLost) -> None:
         """Drop a result whose file is unusable; it is computed again when it is needed."""

@@ -14,6 +14,7 @@ from waiting import until_async
 from howdah.engine.comm.connection.channel import Channel, MalformedFrames
 from howdah.engine.comm.connection.session import Session, decoder_of
 from howdah.engine.protocol.messages import ClientMessage, Leave, Query, SchedulerToWorker
+from howdah.errors import HowdahError
 
 DECODER = decoder_of(ClientMessage)
 
@@ -157,5 +158,61 @@ def test_a_peer_may_only_say_what_its_role_allows() -> None:
             await victim.session.run(there, 0)
         assert victim.heard == []
         await asyncio.gather(lying)
+
+    asyncio.run(story())
+
+
+def test_a_text_that_is_no_utf8_is_escaped_and_the_messages_around_it_arrive() -> None:
+    async def story() -> None:
+        a, b, tasks = End(), End(), []
+        names: list[Any] = []
+        b.session = Session("s", DECODER, lambda message, frames: names.append((message.query, message.arguments)))
+        channels = connect(a, b, tasks)
+        for name in ("before", "caf\udce9", "after"):
+            a.session.send(Query(1, name, {name: [name]}), b"frame")
+        await until_async(lambda: len(names) == 3)
+        assert [name for name, _ in names] == ["before", "caf\\udce9", "after"]
+        assert names[1][1] == {"caf\\udce9": ["caf\\udce9"]}
+        for channel in channels:
+            channel.close()
+        await asyncio.gather(*tasks)
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("value", [2**70, object(), {1: {object(): 2}}])
+def test_a_message_that_cannot_be_encoded_goes_back_to_its_sender_and_the_others_arrive(value: Any) -> None:
+    async def story() -> None:
+        a, b, tasks = End(), End(), []
+        returned: list[Any] = []
+
+        def on_unencodable(message: Any, error: HowdahError) -> bool:
+            returned.append((message.id, str(error)))
+            return True
+
+        a.session.on_unencodable = on_unencodable
+        channels = connect(a, b, tasks)
+        a.session.send(Query(1, "x"), b"one")
+        a.session.send(Query(2, "x", {"bad": value}), b"two")
+        a.session.send(Query(3, "x"), b"three")
+        await until_async(lambda: len(b.heard) == 2 and bool(returned))
+        assert b.heard == [(1, [b"one"]), (3, [b"three"])]
+        assert [number for number, _ in returned] == [2]
+        assert "(Query) cannot be encoded" in returned[0][1]
+        for channel in channels:
+            channel.close()
+        await asyncio.gather(*tasks)
+
+    asyncio.run(story())
+
+
+def test_a_session_whose_owner_has_no_use_for_an_unencodable_message_ends_with_an_error() -> None:
+    async def story() -> None:
+        a, b, tasks = End(), End(), []
+        connect(a, b, tasks)
+        a.session.send(Query(2, "x", {"bad": 2**70}))
+        with pytest.raises(HowdahError, match="cannot be encoded: OverflowError"):
+            await tasks[0]
+        await tasks[1]
 
     asyncio.run(story())
