@@ -35,7 +35,9 @@ class GraphClient(Protocol):
         ...
 
 
-Scheduler: TypeAlias = GraphClient | Literal["threads", "inline", "processes"] | None
+Scheduler: TypeAlias = GraphClient | Literal["threads", "inline", "processes", "distributed"] | None
+
+_NAMES = ("threads", "inline", "processes", "distributed")
 
 ALIASES = {"sync": "inline", "synchronous": "inline", "single-threaded": "inline", "threading": "threads",
                "multiprocessing": "processes"}  # fmt: skip
@@ -55,7 +57,7 @@ def compute_graph(
         Ranges of items of its layers.
     scheduler
         A `Client`; "threads" (one per core) or "inline" (the calling thread) of this process; "processes" on this
-        machine; None is the default client, or "threads" when there is none.
+        machine; "distributed" is the default client; None too, or "threads" when there is none.
     progress
         Called every 0.1 s as progress(done tasks, all tasks, layer name), and once at the end.
 
@@ -116,15 +118,30 @@ def persist_graph(graph: Graph, targets: Sequence[TaskRange], *, scheduler: Sche
     return client.persist_graph(for_cluster(client, graph, targets), targets)
 
 
+def client_for(scheduler: Scheduler) -> GraphClient | None:
+    """Return the client that the work goes to; None when it is done in this process.
+
+    Raises
+    ------
+    InputError : an unknown scheduler.
+    """
+    return _resolve(scheduler)[0]
+
+
 def _resolve(scheduler: Scheduler) -> tuple[GraphClient | None, int | None]:
     """Return the client, or None and the number of threads for `compute_local`."""
     if scheduler is None:
         return get_default_client(), None
     if isinstance(scheduler, str):
         scheduler = ALIASES.get(scheduler, scheduler)  # type: ignore[assignment]
-        known = ["threads", "inline", "processes"]
-        if scheduler not in known:
-            raise bad_value("scheduler", scheduler, near(str(scheduler), known) + " (or pass a Client)")
+        if scheduler not in _NAMES:
+            known = ", ".join(map(repr, _NAMES))
+            raise bad_value("scheduler", scheduler, f"{near(str(scheduler), _NAMES)} (a Client, or one of {known})")
+        if scheduler == "distributed":
+            client = get_default_client()
+            if client is None:
+                raise bad_value("scheduler", scheduler, "there is no current client: open one with howdah.Client(...)")
+            return client, None
         if scheduler == "processes":
             return processes_client(), None
         return None, 0 if scheduler == "inline" else None

@@ -20,7 +20,7 @@ from howdah.engine.frame.write import write
 from howdah.engine.relational import relations
 from howdah.engine.relational.aggregates import Agg
 from howdah.engine.relational.compiler.compile import ComputedTable, compute_table
-from howdah.errors import SchemaError
+from howdah.errors import NotSupported, SchemaError
 
 if TYPE_CHECKING:
     from howdah.engine.frame.dataframe import DataFrame
@@ -61,7 +61,12 @@ class Collection:
         if "_kind" in cls.__dict__:
             _CLASSES[cls._kind] = cls
 
-    def __init__(self, state: FrameState):
+    def __init__(self, state: FrameState, *rest: Any, **options: Any):
+        if not isinstance(state, FrameState) or rest or options:
+            raise NotSupported(
+                f"howdah.{self._kind}({type(state).__name__}, ...): make it with pandas, and give it to howdah: "
+                f"howdah.from_pandas(pandas.{self._kind}(...))"
+            )
         self.__dict__["_state"] = state
 
     # -- results

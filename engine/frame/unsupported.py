@@ -80,10 +80,16 @@ def is_pandas(kind: str, name: str) -> bool:
     return not name.startswith("_") and name in _pandas_names(kind)
 
 
-def unsupported(kind: str, name: str) -> NotSupported:
+class MissingName(NotSupported, AttributeError):
+    """A name of pandas that howdah lacks; an AttributeError too, so that `hasattr` is False."""
+
+    __str__ = Exception.__str__
+
+
+def unsupported(kind: str, name: str) -> MissingName:
     """Return the error for a name of pandas that howdah does not have."""
     remedy = ALTERNATIVES.get(name, f"{_MAP}, or {_SMALL}")
-    return NotSupported(f"pandas' {kind}.{name} is not there yet: use {remedy}")
+    return MissingName(f"pandas' {kind}.{name} is not there yet: use {remedy}")
 
 
 def require_default(what: str, **given: Any) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
+from howdah.engine.execution.dispatch import client_for
 from howdah.engine.frame.state import FrameState, internal_name
-from howdah.engine.plan.compile import client_for
 from howdah.engine.relational.compiler.compile import COMPILER
 from howdah.engine.relational.compiler.evaluate import as_polars
 from howdah.engine.relational.convert import frame_to_pandas

@@ -14,7 +14,6 @@ from typing import Any, ClassVar, Generic, TypeVar
 import psutil
 
 from howdah.engine.execution import dispatch
-from howdah.engine.execution.default_client import get_default_client
 from howdah.engine.graph.graph import Graph, PersistedLayer
 from howdah.engine.plan.lowering import Lowering, OpenStage
 from howdah.engine.plan.node import Node
@@ -68,7 +67,7 @@ class Compiler(ABC, Generic[N]):
 
         The plan is one stage when it runs in this process and fits its memory.
         """
-        single_task = client_for(scheduler) is None and self._fits(plan)
+        single_task = dispatch.client_for(scheduler) is None and self._fits(plan)
         lowering = self.new_lowering(Graph(), single_task=single_task)
         return lowering, lowering.lower(plan)
 
@@ -112,10 +111,3 @@ class Compiler(ABC, Generic[N]):
         nbytes = self.local_bytes(plan)
         available = int(psutil.virtual_memory().available)
         return nbytes is not None and nbytes <= current_options().local_memory_share * available
-
-
-def client_for(scheduler: Any) -> Any:
-    """Return the client that the work goes to; None when it is done in this process."""
-    if scheduler in ("threads", "inline"):
-        return None
-    return get_default_client() if scheduler is None else scheduler

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
+from howdah.engine.execution.dispatch import client_for
 from howdah.engine.graph.graph import Graph
-from howdah.engine.plan.compile import Compiler, client_for
+from howdah.engine.plan.compile import Compiler
 from howdah.engine.plan.node import Node
 
 N = TypeVar("N", bound=Node[Any])

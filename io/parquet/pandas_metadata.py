@@ -61,7 +61,9 @@ def written_range(schema: pa.Schema, rows: int) -> tuple[str | None, int, int] |
     if len(levels) != 1 or not isinstance(levels[0], dict) or levels[0].get("kind") != "range":
         return None
     label, start, stop, step = (levels[0].get(field) for field in ("name", "start", "stop", "step"))
-    if not all(isinstance(number, int) for number in (start, stop, step)) or step == 0:
+    if not (isinstance(start, int) and isinstance(stop, int) and isinstance(step, int) and step != 0):
+        return None
+    if not (label is None or isinstance(label, str)):
         return None
     if len(range(start, stop, step)) != rows or (label, start, step) == (None, 0, 1):
         return None

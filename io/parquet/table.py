@@ -144,7 +144,7 @@ class ParquetTable(TableSource):
         return tuple((name, labels.get(name, unnamed[name])) for name in self.index_columns)
 
     @cached_property
-    def pandas_dtypes(self) -> dict[str, str]:  # type: ignore[override]
+    def pandas_dtypes(self) -> dict[str, str]:
         """pandas' dtypes of the columns; where files differ, one that is not numpy's goes first."""
         return written_dtypes(file.footer.schema for file in self.files)
 

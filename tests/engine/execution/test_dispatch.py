@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
+import pandas as pd
 import pytest
 
+import howdah as hd
+from howdah.engine.api import Client
 from howdah.engine.execution.default_client import remove_default_client, set_default_client
-from howdah.engine.execution.dispatch import compute_graph, persist_graph
+from howdah.engine.execution.dispatch import client_for, compute_graph, persist_graph
 from howdah.engine.execution.threads import compute_local
 from howdah.engine.graph.graph import Graph, PersistedLayer
 from howdah.engine.protocol.layers import (
@@ -103,3 +107,24 @@ def test_the_current_client_computes_and_gets_culled_fused_graphs() -> None:
 def test_an_unknown_executor_is_refused_with_the_near_one() -> None:
     with pytest.raises(InputError, match="did you mean 'threads'"):
         compute_graph(Graph(), [], scheduler="thread")
+
+
+def test_distributed_is_the_current_client() -> None:
+    df = hd.from_pandas(pd.DataFrame({"x": [1, 2]}))
+    with pytest.raises(InputError, match=r"no current client: open one with howdah\.Client"):
+        df.x.sum().compute(scheduler="distributed")
+    with Client(n_workers=1) as client:
+        assert df.x.sum().compute(scheduler="distributed") == 3
+        assert client_for("distributed") is client
+        assert hd.delayed(abs)(-1).compute(scheduler="distributed") == 1
+        assert "the cluster" in df.explain(scheduler="distributed")
+
+
+@pytest.mark.parametrize("name", ["dask", "thread", ""])
+def test_an_unknown_scheduler_is_refused_with_the_names(name: str, tmp_path: Path) -> None:
+    df = hd.from_pandas(pd.DataFrame({"x": [1, 2]}))
+    for use in (df.compute, df.x.max().compute, df.persist, df.explain, hd.delayed(abs)(-1).compute):
+        with pytest.raises(InputError, match=r"one of 'threads', 'inline', 'processes', 'distributed'"):
+            use(scheduler=name)
+    with pytest.raises(InputError, match="scheduler"):
+        df.to_parquet(tmp_path / "out", scheduler=name)

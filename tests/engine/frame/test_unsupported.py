@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
+import pickle
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -156,3 +158,38 @@ def test_values_that_cannot_be_converted_fail_as_in_pandas() -> None:
     with pytest.raises(ValueError, match="invalid literal"):
         df.name.astype("int64").compute()
     assert not issubclass(ValueError, HowdahError)
+
+
+def test_a_missing_name_is_no_attribute() -> None:
+    df = hd.from_pandas(FRAME)
+    objects = {"iloc": df, "to_csv": df.year, "quantile": df.groupby("name"), "ewm": df.groupby("name").year,
+               "extractall": df.name.str, "to_period": df.year.astype("datetime64[us]").dt,
+               "values": df.index}  # fmt: skip
+    for name, value in objects.items():
+        assert not hasattr(value, name)
+        assert getattr(value, name, "default") == "default"
+        assert name not in dir(value)
+        with pytest.raises(NotSupported, match=rf"{name} is not there yet: use "):
+            getattr(value, name)
+        with pytest.raises(AttributeError):
+            getattr(value, name)
+
+
+def test_collections_are_copied_and_pickled() -> None:
+    df = hd.from_pandas(FRAME)
+    for made in (copy.copy(df), copy.deepcopy(df), pickle.loads(pickle.dumps(df))):
+        pd.testing.assert_frame_equal(made.compute(), FRAME)
+    for made in (copy.copy(df.year), pickle.loads(pickle.dumps(df.year))):
+        pd.testing.assert_series_equal(made.compute(), FRAME.year)
+    assert copy.copy(df.groupby("name")).year.sum().compute().tolist() == [1995, 1996]
+    with pytest.raises(NotSupported) as refusal:
+        df.iloc[0]
+    assert "head(n)" in str(pickle.loads(pickle.dumps(refusal.value)))
+
+
+@pytest.mark.parametrize("data", [{"a": [1]}, FRAME, [1, 2], None])
+@pytest.mark.parametrize("kind", ["DataFrame", "Series"])
+def test_a_collection_of_plain_data_is_refused_with_the_way(kind: str, data: Any) -> None:
+    for make in (lambda: getattr(hd, kind)(data), lambda: getattr(hd, kind)(data, index=[1])):
+        with pytest.raises(NotSupported, match=rf"howdah\.from_pandas\(pandas\.{kind}\(\.\.\.\)\)"):
+            make()
