@@ -19,6 +19,7 @@ from howdah.engine.client.layer_results import LayerResults
 from howdah.engine.client.references import RangeRef
 from howdah.engine.client.submission import frames_of
 from howdah.engine.client.waiting import LayerProgress, Waiter
+from howdah.engine.comm.connection.event_loop import loop_thread
 from howdah.engine.delayed.compute import merge_ranges, persist
 from howdah.engine.delayed.dict_graphs import flatten_keys, from_dict, nest_like
 from howdah.engine.delayed.futures import lazy_to_futures
@@ -101,8 +102,10 @@ class GraphSubmitter:
         shown = (
             None if progress is None else LayerProgress(progress, {key: layer.n for key, layer in graph.layers.items()})
         )
-        values = self._waiter.results(ranges, None, shown)
-        del reference
+        try:
+            values = self._waiter.results(ranges, None, shown)
+        finally:
+            del reference  # the traceback of an error, which a notebook holds, must not keep results
         cuts = [0, *accumulate(stop - start for _, start, stop in ranges)]
         return [values[a:b] for a, b in pairwise(cuts)]
 
@@ -126,6 +129,9 @@ class GraphSubmitter:
         specs = {layer.spec.key: layer.spec for layer in layers}
         ranges: list[tuple[LayerResults, int, int]] = []
         registry, connection = self._registry, self._connection
+        failed = registry.failed_before([(key, start, stop) for key, start, stop in wanted if key in specs])
+        if failed:
+            loop_thread().call(registry.forget_failures(failed))
         with registry.lock:
             for key, start, stop in wanted:
                 known = registry.get(key)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from howdah.engine.client.connection import SchedulerConnection
@@ -98,6 +98,20 @@ class FutureRegistry:
         for results, _, _ in ranges:
             if self._results.get(results.key) is results:
                 del self._results[results.key]
+
+    async def forget_failures(self, ranges: ResultRanges) -> None:
+        """Make failed ones of these pending again, because they are submitted again. On the loop's thread."""
+        for results, start, stop in ranges:
+            results.forget_failures(start, stop)
+
+    def failed_before(self, wanted: Iterable[tuple[Key, int, int]]) -> list[tuple[LayerResults, int, int]]:
+        """Return those of the wanted items of which there are futures that have failed."""
+        found = []
+        for key, start, stop in wanted:
+            known = self._results.get(key)
+            if known is not None and known.failures and known.first_failed(start, stop) >= 0:
+                found.append((known, start, stop))
+        return found
 
     def _send_releases(self) -> None:
         """Send the scheduler what has no reference any more. On the loop's thread."""

@@ -192,6 +192,12 @@ class LayerResults:
             self._cut_out(start, stop)
         self._mark(start, stop, PENDING)
 
+    def forget_failures(self, start: int, stop: int) -> None:
+        """Make the failed ones of these pending again, because they run again."""
+        for item in range(start, stop):
+            if self.state[item] == FAILED:
+                self._mark(item, item + 1, PENDING)
+
     def _mark(self, start: int, stop: int, state: int) -> None:
         self.state[start:stop] = bytes((state,)) * (stop - start)
         for listener in self.listeners:

@@ -106,6 +106,9 @@ class Submitter:
 
     def _send(self, layer: Encoded, priority: int, labels: list[str] | None) -> LayerResults:
         spec = layer.spec
+        failed = self._registry.failed_before([(spec.key, 0, spec.n)])
+        if failed:
+            self._loop_thread.call(self._registry.forget_failures(failed))
         with self._registry.lock:
             if labels is not None:
                 self._check_labels(labels, spec.key)

@@ -58,10 +58,14 @@ def compute_local(
     [[1, 13], [9]]
     """
     work = _Computation(graph.cull(targets), targets)
-    if threads == 0:
-        _inline(work, progress)
-    else:
-        _threads(work, threads or os.cpu_count() or 1, progress)
+    try:
+        if threads == 0:
+            _inline(work, progress)
+        else:
+            _threads(work, threads or os.cpu_count() or 1, progress)
+    except BaseException:
+        work.drop_values()  # the traceback of an error, which a notebook holds, must not keep results
+        raise
     if progress is not None:
         progress(work.total, work.total, work.name)
     return [work.parts[task_range.layer].values[task_range.start : task_range.stop] for task_range in targets]
@@ -103,6 +107,13 @@ class _Computation:
                 part.ins.append((source, dep.pattern))
                 source.out.append((part, wiring(dep.pattern, layer.n, source.n)))
         self._count(targets)
+
+    def drop_values(self) -> None:
+        """Forget all values."""
+        for part in self.parts.values():
+            part.values.clear()
+        self.parts.clear()
+        self.ready.clear()
 
     def _count(self, targets: Sequence[TaskRange]) -> None:
         """Mark the needed items, depth first, so that the tasks without inputs are in the order of their dependents."""

@@ -16,12 +16,17 @@ from howdah.engine.scheduler.core.transitions import Stack, drop_errors, request
 
 def on_retry_requested(state: SchedulerState, event: RetryRequested) -> None:
     """Compute again what has failed of the ranges, and whatever failed before it."""
-    again: Stack = []
     stack: Stack = []
     for task_range in event.ranges:
         layer = state.layers.get(task_range.layer)
         if layer is not None:
             stack.append((layer, max(task_range.start, 0), min(task_range.stop, layer.n)))
+    run_failed_again(state, stack)
+
+
+def run_failed_again(state: SchedulerState, stack: Stack) -> None:
+    """Compute again what has failed of the items on the stack, and whatever failed before it. Empties the stack."""
+    again: Stack = []
     while stack:
         layer, lo, hi = stack.pop()
         for a, b in layer.in_state(lo, hi, FAILED):

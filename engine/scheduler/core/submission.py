@@ -18,11 +18,12 @@ from howdah.engine.protocol.events import (
     StateRestored,
     TaskError,
 )
-from howdah.engine.protocol.layers import Key, OneToOne
+from howdah.engine.protocol.layers import Key, OneToOne, TaskRange
 from howdah.engine.protocol.patterns import problem_of, wiring
 from howdah.engine.scheduler.core import constraints, placement, restart
 from howdah.engine.scheduler.core.intervals import IntervalSet, add
 from howdah.engine.scheduler.core.priorities import depth_first
+from howdah.engine.scheduler.core.replicas import run_failed_again
 from howdah.engine.scheduler.core.state import SchedulerState
 from howdah.engine.scheduler.core.tables import (
     DONE,
@@ -107,7 +108,10 @@ def on_cancel_requested(state: SchedulerState, event: CancelRequested) -> None:
 
 
 def on_graph_submitted(state: SchedulerState, event: GraphSubmitted) -> None:
-    """Add the layers that are new, and request the items that the client asks for; reject an invalid graph."""
+    """Add the layers that are new, and request the items that the client asks for; reject an invalid graph.
+
+    A failure is not a result: what has failed of these layers runs again, for all clients that need it.
+    """
     client = state.clients.get(event.client)
     if client is None:
         client = state.clients[event.client] = ClientState(event.client, 1.0, state.virtual_time)
@@ -128,11 +132,19 @@ def on_graph_submitted(state: SchedulerState, event: GraphSubmitted) -> None:
             _enqueue_for_client(
                 state, client, layer, (-event.priority - spec.priority, state.next_graph, -depths.get(spec.key, 0))
             )
+    failed = [layer for layer in added if layer.counts[FAILED]]
+    if failed:
+        asked = {task_range.layer: task_range for task_range in event.requested}
+        run_failed_again(state, [(layer, *_asked_items(layer, asked.get(layer.key))) for layer in failed])
     for task_range in event.requested:
         add_interest(state, client.name, state.layers[task_range.layer], task_range.start, task_range.stop)
     for layer in added:
         if layer.counts[IDLE] == layer.n and not layer.dependents and not layer.interests:
             state.forget_candidates[layer] = None
+
+
+def _asked_items(layer: LayerState, asked: TaskRange | None) -> tuple[int, int]:
+    return (0, layer.n) if asked is None else (asked.start, asked.stop)
 
 
 def on_arguments_arrived(state: SchedulerState, event: ArgumentsArrived) -> None:

@@ -23,7 +23,7 @@ from howdah.engine.api import Client, Future, as_completed, wait
 from howdah.engine.client.connection import MESSAGES_PER_TURN
 from howdah.engine.comm.connection.event_loop import loop_thread
 from howdah.engine.comm.connection.session import Session
-from howdah.engine.delayed.compute import compute
+from howdah.engine.delayed.compute import compute, persist
 from howdah.engine.delayed.delayed import delayed
 from howdah.engine.deploy.local import LocalCluster
 from howdah.engine.execution.default_client import get_default_client
@@ -440,6 +440,33 @@ def test_persisted_layers_serve_later_graphs(client: Client) -> None:
     del held, later
     gc.collect()
     until(lambda: not client.registry.layers())
+
+
+def read_number(path: str) -> int:
+    return int(Path(path).read_text())
+
+
+def test_a_failure_is_no_result(client: Client, tmp_path: Path) -> None:
+    """A notebook: a cell failed because a file was missing; its future and its traceback are held."""
+    path = str(tmp_path / "number")
+    with Client(client.cluster, set_as_default=False) as other:
+        first, elsewhere = client.submit(read_number, path), other.submit(read_number, path)
+        second, several = client.submit(inc, first), client.map(read_number, [path, path])
+        lazy = delayed(inc, pure=True)(delayed(read_number, pure=True)(path))
+        for future in (first, second, elsewhere, *several):
+            assert isinstance(future.exception(20), FileNotFoundError)
+        with pytest.raises(FileNotFoundError) as held:
+            lazy.compute(scheduler=client)
+        frames = [str(entry.frame.f_locals.get("reference")) for entry in held.traceback]
+        assert not any("RangeRef" in text for text in frames)
+        Path(path).write_text("7")
+        assert lazy.compute(scheduler=client) == 8
+        assert persist(lazy, scheduler=client)[0].compute(scheduler=client) == 8
+        again = client.submit(read_number, path)
+        assert again.result(20) == 7
+        assert client.submit(inc, again).result(20) == 8
+        assert client.gather(client.map(read_number, [path, path])) == [7, 7]
+        assert elsewhere.result(20) == 7  # it ran again for all that hold it
 
 
 def test_a_failing_graph_raises_the_users_exception(client: Client) -> None:
