@@ -762,7 +762,7 @@ class Client:
         Parameters
         ----------
         key
-            A future or its key.
+            A future or its key, which the note of a failed task's exception has, too.
 
         Returns
         -------
@@ -770,7 +770,7 @@ class Client:
             From which state to which, when, on which worker, why. The scheduler keeps the last 10,000 transitions of
             all tasks.
         """
-        return self._info.story(getattr(key, "key", key))
+        return self._info.story(self.registry.task_key(str(getattr(key, "key", key))))
 
     @blocking
     def who_has(self, futures: Any) -> dict[str, list[str]]:

@@ -56,10 +56,7 @@ class Future:
     @property
     def key(self) -> str:
         """The task's name: the `key` given to `submit` or `map`, else the layer's content hash and the item."""
-        labels = self.results.labels
-        if labels is not None:
-            return labels[self.item]
-        return f"{self.results.key.hex()}-{self.item}"
+        return self.results.key_of(self.item)
 
     @property
     def task_range(self) -> TaskRange:

@@ -71,6 +71,13 @@ class FutureRegistry:
         """Return all layers of which there are futures."""
         return list(self._results.values())
 
+    def task_key(self, key: str) -> str:
+        """Return the scheduler's key of a task, whose future has the key `key` here; others are left as they are."""
+        for results in self.layers():
+            if results.labels is not None and key in results.labels:
+                return f"{results.key.hex()}-{results.labels.index(key)}"
+        return key
+
     def add_reference(self, key: Key, name: str, n: int, start: int, stop: int) -> LayerResults:
         """Count one more reference to each of these items; their layer's results. Under the lock."""
         results = self._results.get(key)
@@ -200,7 +207,7 @@ def failure_note(results: LayerResults, item: int, failure: TaskFailure, name: s
     text = f"howdah: task {task} {'failed' if error.kind != 'cancelled' else 'was cancelled'}{place}"
     if origin.layer != results.key or not origin.start <= item < origin.stop:
         text += f"; {results.name}[{item}] needs it"
-    return text
+    return f"{text}; key {results.key_of(item)}"
 
 
 def ranges_of(futures: Sequence[Any]) -> list[tuple[LayerResults, int, int]]:

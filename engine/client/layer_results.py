@@ -245,6 +245,10 @@ class LayerResults:
 
     # -- from any thread --------------------------------------------------------------------------------------------
 
+    def key_of(self, item: int) -> str:
+        """Return the key of an item for users: its label, else the layer's key and the number."""
+        return self.labels[item] if self.labels is not None else f"{self.key.hex()}-{item}"
+
     def settled(self, start: int, stop: int) -> bool:
         """Return whether each of these is done or has failed."""
         return self.state.find(PENDING, start, stop) < 0

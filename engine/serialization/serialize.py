@@ -336,10 +336,51 @@ def _reduce(obj: Any) -> Any:
             if issubclass(kind, base):
                 _REDUCERS[kind] = reduce
                 return reduce(obj)
+    elif isinstance(obj, BaseException):
+        return _reduce_exception(obj)
     elif module.startswith("polars") and kind.__name__ in ("DataFrame", "Series"):
         reduce = _REDUCERS[kind] = _reduce_frame if kind.__name__ == "DataFrame" else _reduce_series
         return reduce(obj)
     return NotImplemented
+
+
+def new_exception(
+    kind: type[BaseException], args: tuple[Any, ...], made_of: tuple[Any, ...] | None = None
+) -> BaseException:
+    """Return an exception with these `args`, without a call of its class's own `__new__` and `__init__`.
+
+    `made_of`: what its built-in base is made of, where that is not `args`.
+    """
+    base: Any = next(one for one in kind.__mro__ if one.__module__ == "builtins")
+    given = args if made_of is None else made_of
+    made: BaseException = base.__new__(kind, *given)
+    with contextlib.suppress(TypeError):  # not what the base takes: its own fields stay empty
+        base.__init__(made, *given)
+    made.args = args
+    return made
+
+
+def _slots_of(error: BaseException) -> dict[str, Any]:
+    names = [name for one in type(error).__mro__ for name in _names(one.__dict__.get("__slots__", ()))]
+    return {name: getattr(error, name) for name in names if hasattr(error, name)}
+
+
+def _names(slots: Any) -> list[str]:
+    found = [slots] if isinstance(slots, str) else list(slots)
+    return [name for name in found if name not in ("__dict__", "__weakref__")]
+
+
+def _reduce_exception(error: BaseException) -> Any:
+    """Reduce an exception whose class has an `__init__` of its own: pickle would call it with `args`, which need not be
+    what it takes."""
+    kind = type(error)
+    own = isinstance(kind.__init__, types.FunctionType) or isinstance(kind.__new__, types.FunctionType)
+    if not own or isinstance(kind.__reduce__, types.FunctionType) or kind.__reduce_ex__ is not object.__reduce_ex__:
+        return NotImplemented  # pickle's way is right, or the class has its own
+    parts: Any = error.__reduce__()
+    state = parts[2] if len(parts) > 2 and isinstance(parts[2], dict) else {}
+    made_of = (error.message, error.exceptions) if isinstance(error, BaseExceptionGroup) else parts[1]
+    return new_exception, (kind, error.args, made_of), {**state, **vars(error), **_slots_of(error)} or None
 
 
 class _Pickler(pickle.Pickler):

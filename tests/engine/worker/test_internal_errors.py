@@ -81,6 +81,13 @@ def test_text_that_is_no_utf8_is_a_value(client: Client) -> None:
     assert client.submit(_identity, NO_UTF8).result(30) == NO_UTF8
 
 
+def test_the_note_of_an_error_has_the_key_and_story_takes_it(client: Client) -> None:
+    for key in (None, "load"):
+        future = client.submit(_parse, 3, key=key, pure=False)
+        assert f"key {future.key}" in "".join(future.exception(30).__notes__)
+        assert client.story(future.key) == client.story(future) != []
+
+
 # -- results that cannot be measured ----------------------------------------------------------------------------------
 
 
