@@ -15,6 +15,7 @@ import os
 import secrets
 import socket
 import weakref
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,7 @@ from howdah.engine.comm.security.certificates import Security
 from howdah.engine.coordination.make_actor import make_actor
 from howdah.engine.coordination.worker_context import worker_name
 from howdah.engine.execution.default_client import remove_default_client, set_default_client
+from howdah.engine.graph.nests import with_parts
 from howdah.engine.integrations.concurrent_futures import Executor
 from howdah.engine.protocol.messages import Hello
 from howdah.errors import HowdahError, InputError, bad_value
@@ -345,7 +347,7 @@ class Client:
         Parameters
         ----------
         data
-            One value, or a list, tuple, set or dictionary of values.
+            One value, or a list, tuple, set, deque, range or dictionary of values.
         workers
             Names, addresses or hosts of workers that receive it; others do while none of them is there.
         broadcast
@@ -358,7 +360,7 @@ class Client:
         Returns
         -------
         Future, or a list, tuple, set or dictionary of them
-            In the form of `data`.
+            In the form of `data`, and of its class; of a range, a list.
 
         Raises
         ------
@@ -368,9 +370,11 @@ class Client:
         where: dict[str, Any] = {"workers": workers, "allow_other_workers": workers is not None, "pure": hash}
         made: Any
         if isinstance(data, dict):
-            made = dict(zip(data, self.map(identity, list(data.values()), **where)))
-        elif isinstance(data, list | tuple | set | frozenset):
-            made = type(data)(self.map(identity, list(data), **where))
+            made = with_parts(data, self.map(identity, list(data.values()), **where))
+        elif isinstance(data, list | tuple | set | frozenset | deque):
+            made = with_parts(data, self.map(identity, list(data), **where))
+        elif isinstance(data, range):
+            made = self.map(identity, data, **where)
         elif hasattr(data, "__next__"):
             raise InputError("data: got an iterator, which can be read only once; make it a list first")
         else:

@@ -27,6 +27,7 @@ from howdah.engine.execution.dispatch import for_cluster
 from howdah.engine.graph.annotations import annotate
 from howdah.engine.graph.encode import FIRST_PART, encode, encode_rest
 from howdah.engine.graph.graph import Graph, PersistedLayer
+from howdah.engine.graph.nests import with_parts
 from howdah.engine.protocol.layers import TaskRange
 from howdah.engine.protocol.messages import AppendArguments, Submit
 from howdah.errors import DeadlineExceeded, HowdahError
@@ -67,14 +68,14 @@ class GraphSubmitter:
         many = isinstance(collections, list | tuple | set | frozenset)
         with annotate(**options):
             futures = lazy_to_futures(client, list(collections) if many else [collections], traverse)
-        return type(collections)(futures) if many else futures[0]
+        return with_parts(collections, futures) if many else futures[0]
 
     def persist(self, client: Client, collections: Any, options: Mapping[str, Any]) -> Any:
         """Start lazy objects; the same objects, which refer to the results."""
         many = isinstance(collections, list | tuple | set | frozenset)
         with annotate(**options):
             kept = persist(*(collections if many else [collections]), scheduler=client)
-        return type(collections)(kept) if many else kept[0]
+        return with_parts(collections, kept) if many else kept[0]
 
     def get(self, client: Client, graph: Any, keys: Any, options: Mapping[str, Any]) -> Any:
         """Start keys of a graph that is written as a dictionary; futures in the nest of `keys`."""

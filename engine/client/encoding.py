@@ -15,6 +15,7 @@ from typing import Any
 
 from howdah.engine.client.future import Future
 from howdah.engine.client.layer_results import LayerResults
+from howdah.engine.graph.adapters import callable_name
 from howdah.engine.graph.encode import Encoded, annotated_spec, layer_spec
 from howdah.engine.graph.keys import layer_key
 from howdah.engine.protocol.layers import Dependency, Free, Key, Layer, OneToOne
@@ -28,9 +29,7 @@ def name_of(fn: Callable[..., Any]) -> str:
     >>> name_of(len), name_of(print)
     ('len', 'print')
     """
-    while hasattr(fn, "func") and callable(fn.func):  # a partial
-        fn = fn.func
-    return str(getattr(fn, "__name__", "") or type(fn).__name__)
+    return callable_name(fn)
 
 
 def encode_call(

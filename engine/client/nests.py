@@ -1,4 +1,4 @@
-"""Futures inside lists, tuples, sets and dictionaries: find them, and put values in their place."""
+"""Futures inside nests (`howdah.engine.graph.nests`): find them, and put values in their place."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from howdah.engine.client.future import Future
 from howdah.engine.client.future_registry import ranges_of
 from howdah.engine.client.layer_results import DONE
 from howdah.engine.client.waiting import Waiter
+from howdah.engine.graph.nests import is_nest, parts_of, with_parts, without_parts
 from howdah.errors import InputError
 
 
 def nested_futures(nest: Any) -> list[Future]:
-    """Return all futures in a nest of lists, tuples, sets and dictionaries, in order.
+    """Return all futures in a nest, in order.
 
     Raises
     ------
@@ -23,10 +24,8 @@ def nested_futures(nest: Any) -> list[Future]:
         return nest
     if isinstance(nest, Future):
         return [nest]
-    if isinstance(nest, dict):
-        return [future for part in nest.values() for future in nested_futures(part)]
-    if isinstance(nest, list | tuple | set | frozenset):
-        return [future for part in nest for future in nested_futures(part)]
+    if is_nest(nest):
+        return [future for part in parts_of(nest) for future in nested_futures(part)]
     if hasattr(nest, "__next__") or type(nest).__name__ in ("dict_values", "generator"):
         raise InputError("gather: got an iterator, which can be read only once; make it a list first")
     return []
@@ -46,11 +45,11 @@ def substitute_values(nest: Any, values: Mapping[int, Any], skip: bool = False) 
 
     if isinstance(nest, Future):
         return values[id(nest)] if not skip else values.get(id(nest))
-    if isinstance(nest, dict):
-        return {key: substitute_values(part, values, skip) for key, part in nest.items() if wanted(part)}
-    if isinstance(nest, list | tuple | set | frozenset):
-        return type(nest)(substitute_values(part, values, skip) for part in nest if wanted(part))
-    return nest
+    if not is_nest(nest):
+        return nest
+    if skip:
+        nest = without_parts(nest, wanted)
+    return with_parts(nest, [substitute_values(part, values, skip) for part in parts_of(nest)])
 
 
 def gather_nest(waiter: Waiter, nest: Any, futures: list[Future], skip: bool) -> Any:

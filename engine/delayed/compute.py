@@ -14,7 +14,7 @@ from howdah.engine.delayed.lowering import lower
 from howdah.engine.delayed.task import ATOMS, LazyTask, is_lazy, persisted_of, with_result
 from howdah.engine.execution.dispatch import compute_graph, persist_graph
 from howdah.engine.graph.annotations import NAMES, TaskOptions, annotate
-from howdah.engine.graph.inputs import NESTS
+from howdah.engine.graph.nests import is_nest, parts_of, with_keys, with_parts
 from howdah.engine.protocol.layers import TaskRange
 from howdah.errors import InputError, near
 
@@ -113,9 +113,9 @@ def lazy_parts(nest: Any, traverse: bool) -> list[Any]:
     """Return the lazy objects in a nest of containers, in order."""
     if is_lazy(nest):
         return [nest]
-    if not traverse or type(nest) not in NESTS:
+    if not traverse or type(nest) in ATOMS or not is_nest(nest):
         return []
-    parts = [*nest.keys(), *nest.values()] if type(nest) is dict else list(nest)
+    parts = [*nest.keys(), *nest.values()] if isinstance(nest, dict) else parts_of(nest)
     if set(map(type, parts)) <= ATOMS:
         return []
     return [call for part in parts for call in lazy_parts(part, traverse)]
@@ -178,11 +178,11 @@ def _replaced(nest: Any, values: dict[int, Any], traverse: bool) -> Any:
     """Return `nest` with its lazy objects replaced by their values."""
     if id(nest) in values and is_lazy(nest):
         return values[id(nest)]
-    if not traverse or type(nest) not in NESTS:
+    if not traverse or type(nest) in ATOMS or not is_nest(nest):
         return nest
-    if type(nest) is dict:
-        return {_replaced(k, values, True): _replaced(v, values, True) for k, v in nest.items()}
-    return type(nest)([_replaced(part, values, True) for part in nest])
+    if isinstance(nest, dict):
+        nest = with_keys(nest, lambda key: _replaced(key, values, True))
+    return with_parts(nest, [_replaced(part, values, True) for part in parts_of(nest)])
 
 
 def _annotated(options: Mapping[str, Any]) -> AbstractContextManager[None]:

@@ -20,11 +20,11 @@ from howdah.engine.delayed.compute import compute, persist
 from howdah.engine.delayed.drawing import visualize
 from howdah.engine.delayed.in_task import compute_in_task
 from howdah.engine.delayed.task import ATOMS, LazyTask, is_lazy, level_of
-from howdah.engine.graph.adapters import call_method, call_value, get_attribute, identity
+from howdah.engine.graph.adapters import call_method, call_value, callable_name, get_attribute, identity
 from howdah.engine.graph.annotations import TaskOptions, active_annotations
 from howdah.engine.graph.graph import PersistedLayer
-from howdah.engine.graph.inputs import NESTS
 from howdah.engine.graph.keys import content_hash
+from howdah.engine.graph.nests import NESTS, is_nest, parts_of, with_keys, with_parts
 from howdah.errors import InputError, Unpicklable
 
 if TYPE_CHECKING:
@@ -40,6 +40,23 @@ def trace(nest: Any, found: list[Delayed], above: tuple[int, ...] = ()) -> Any:
     if kind is Delayed:
         found.append(nest)
         return nest
+    if kind is Future:
+        leaf = from_future(nest)
+        found.append(leaf)
+        return leaf
+    if kind in ATOMS:
+        return nest
+    if is_lazy(nest):
+        leaf = literal_task(compute_in_task, nest, "compute", None)
+        found.append(leaf)
+        return leaf
+    if kind not in NESTS and is_nest(nest):
+        if id(nest) in above:
+            raise InputError(f"the graph has a cycle: a {kind.__name__} in an argument contains itself")
+        above = (*above, id(nest))
+        if isinstance(nest, dict):
+            nest = with_keys(nest, lambda key: trace(key, found, above))
+        return with_parts(nest, [trace(part, found, above) for part in parts_of(nest)])
     if kind in NESTS:
         if id(nest) in above:
             raise InputError(f"the graph has a cycle: a {kind.__name__} in an argument contains itself")
@@ -56,14 +73,6 @@ def trace(nest: Any, found: list[Delayed], above: tuple[int, ...] = ()) -> Any:
         if kind is dict:
             return {trace(k, found, above): trace(v, found, above) for k, v in nest.items()}
         return kind([part if type(part) in ATOMS else trace(part, found, above) for part in parts])
-    if kind is Future:
-        leaf = from_future(nest)
-        found.append(leaf)
-        return leaf
-    if is_lazy(nest):
-        leaf = literal_task(compute_in_task, nest, "compute", None)
-        found.append(leaf)
-        return leaf
     return nest
 
 
@@ -89,7 +98,7 @@ def new_task(
         fresh = []
         for value in args:
             fresh.append(trace(value, deps))
-            nested = nested or (type(value) in NESTS and bool(deps))
+            nested = nested or (bool(deps) and is_nest(value))
         args = tuple(fresh)
         kwargs = {key: trace(value, deps) for key, value in kwargs.items()} if kwargs else kwargs
     level = 0
@@ -474,11 +483,7 @@ def delayed(
     if is_lazy(obj):
         return literal_task(compute_in_task, obj, name or type(obj).__name__, nout)
     if callable(obj):
-        fn: Any = obj
-        while hasattr(fn, "func") and callable(fn.func):  # a partial
-            fn = fn.func
-        shown = name or str(getattr(fn, "__name__", "") or type(fn).__name__)
-        return literal_task(identity, obj, shown, nout, bool(pure))
+        return literal_task(identity, obj, name or callable_name(obj), nout, bool(pure))
     if traverse:
         return new_task(identity, (obj,), {}, name or type(obj).__name__, nout, bool(pure))
     return literal_task(identity, obj, name or type(obj).__name__, nout)

@@ -5,6 +5,7 @@ A leaf that imports nothing, since workers open these together with a task's fun
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -27,6 +28,18 @@ def call_method(value: Any, name: str, /, *args: Any, **kwargs: Any) -> Any:
 def call_value(function: Any, /, *args: Any, **kwargs: Any) -> Any:
     """Call an input."""
     return function(*args, **kwargs)
+
+
+def callable_name(fn: Callable[..., Any]) -> str:
+    """Return a name for a callable: of a partial its function's, of an object its class's.
+
+    >>> callable_name(len), callable_name(functools.partial(functools.partial(pow, 2)))
+    ('len', 'pow')
+    """
+    while isinstance(fn, functools.partial):  # of no other class: a mock has every attribute, and always another one
+        fn = fn.func
+    name = getattr(fn, "__name__", "")
+    return name if type(name) is str and name else type(fn).__name__
 
 
 class StarCall:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from howdah.engine.graph.nests import is_nest, parts_of, with_keys, with_parts
 from howdah.engine.serialization.references import input_reference
 
 
@@ -29,7 +30,7 @@ class Input:
 
 
 def fill(nest: Any, inputs: Sequence[Sequence[Any]]) -> Any:
-    """Return `nest` with every `Input` in lists, tuples, sets and dictionaries replaced by its value.
+    """Return `nest` with every `Input` in it, at any depth, replaced by its value.
 
     >>> fill(([Input(0, 1), 5], {"x": Input(1, 0)}), [["a", "b"], ["c"]])
     (['b', 5], {'x': 'c'})
@@ -38,28 +39,19 @@ def fill(nest: Any, inputs: Sequence[Sequence[Any]]) -> Any:
 
 
 def rebuilt(nest: Any, change: Callable[[Any], Any], kind: type) -> Any:
-    """Return a nest of lists, tuples, sets and dictionaries with `change` applied to every part of type `kind`.
+    """Return a nest (`howdah.engine.graph.nests`) with `change` applied to every part of type `kind`.
 
     Containers without such a part are returned as they are. Other objects are not searched.
     """
     made = type(nest)
     if made is kind:
         return change(nest)
-    if made is list or made is tuple or made is set or made is frozenset:
-        parts = list(nest)
-        fresh = [
-            change(part) if type(part) is kind else rebuilt(part, change, kind) if type(part) in NESTS else part
-            for part in parts
-        ]
-        return made(fresh) if any(map(_differ, parts, fresh)) else nest
-    if made is dict:
-        whole = {rebuilt(key, change, kind): rebuilt(value, change, kind) for key, value in nest.items()}
-        return whole if any(a is not b for a, b in zip(nest.values(), whole.values())) else nest
-    return nest
+    if made in _ATOMS or not is_nest(nest):
+        return nest
+    if isinstance(nest, dict):
+        nest = with_keys(nest, lambda key: rebuilt(key, change, kind))
+    fresh = [change(part) if type(part) is kind else rebuilt(part, change, kind) for part in parts_of(nest)]
+    return with_parts(nest, fresh)
 
 
-NESTS = frozenset({list, tuple, set, frozenset, dict})
-
-
-def _differ(one: Any, other: Any) -> bool:
-    return one is not other
+_ATOMS = frozenset({int, float, str, bytes, bool, type(None), complex})

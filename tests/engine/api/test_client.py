@@ -8,7 +8,8 @@ import pickle
 import queue
 import threading
 import time
-from collections import Counter
+from collections import Counter, OrderedDict, defaultdict, deque, namedtuple
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,37 @@ def test_calls_of_one_object_work_on_objects_of_their_own(client: Client) -> Non
     assert client.gather(client.map(lambda value, kept: put_into(kept, value), range(n), kept=[])) == [
         [i] for i in range(n)
     ]
+
+
+Parts = namedtuple("Parts", "left right")
+
+
+@dataclass(frozen=True)
+class Both:
+    left: Any
+    right: Any
+
+
+def left_of(parts: Any) -> tuple[str, Any]:
+    return type(parts).__name__, parts.left
+
+
+def test_nests_keep_their_class(client: Client) -> None:
+    future = client.submit(abs, -5)
+    for nest in (Parts(future, 1), Both(future, 1), [Parts(1, [future])], OrderedDict(a=future), deque([future], 3)):
+        got = client.gather(nest)
+        assert type(got) is type(nest)
+        assert "5" in repr(got)
+    for parts in (Parts, Both):
+        assert client.submit(left_of, parts(future, 1)).result(20) == (parts.__name__, 5)
+        assert delayed(left_of)(parts(delayed(abs)(-7), 1)).compute(scheduler=client) == (parts.__name__, 7)
+        assert delayed(left_of)(parts(delayed(abs)(-7), 1)).compute(scheduler="inline") == (parts.__name__, 7)
+        assert compute(parts(delayed(abs)(-7), 1), scheduler=client) == (parts(7, 1),)
+    assert client.gather(client.scatter(Parts(1, 2))) == Parts(1, 2)
+    assert client.gather(client.scatter(range(3))) == [0, 1, 2]
+    begun = client.compute(Parts(delayed(abs)(-7), delayed(abs)(-8)))
+    assert client.gather(begun) == Parts(7, 8)
+    assert client.gather(client.compute(defaultdict(list, a=delayed(abs)(-7)))) == {"a": 7}
 
 
 def test_futures_are_arguments_at_any_depth(client: Client) -> None:

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import pickle
 from typing import Any
+from unittest import mock
 
 import pytest
 
-from howdah.engine.graph.adapters import KeywordCall, StarCall, call_method, call_value, get_attribute, identity
+from howdah.engine.delayed.delayed import delayed
+from howdah.engine.graph.adapters import (
+    KeywordCall,
+    StarCall,
+    call_method,
+    call_value,
+    callable_name,
+    get_attribute,
+    identity,
+)
 
 
 @pytest.mark.parametrize(
@@ -30,3 +41,10 @@ def test_calls_before_and_after_a_pickle(function: Any, args: tuple[Any, ...], r
 def test_a_method_may_have_keywords_called_name_or_value() -> None:
     assert call_method({}, "setdefault", "name", 1) == 1
     assert call_method(str, "format", "{name}{value}", name="a", value="b") == "ab"
+
+
+def test_an_object_that_answers_every_attribute_has_a_name() -> None:
+    """A mock has a `func`, which is a mock, which has a `func`."""
+    assert callable_name(mock.MagicMock()) == "MagicMock"
+    assert callable_name(functools.partial(mock.Mock(__name__=5))) == "Mock"
+    assert delayed(mock.Mock(return_value=5))().compute(scheduler="inline") == 5
