@@ -229,6 +229,9 @@ class Waiter:
             if values is not None:
                 return Outcome(None, values)
             # A holder was lost between its report and the fetch: what it held is computed again.
+            left = deadline.remaining()
+            if left is not None and left <= 0.0:
+                raise DeadlineExceeded(timeout_message(ranges, deadline.seconds or 0.0))
 
     async def _exception(
         self, mode: WaitMode, results: LayerResults, item: int, timeout: float | None

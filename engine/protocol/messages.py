@@ -30,7 +30,8 @@ def python_version() -> str:
 class Hello(msgspec.Struct, tag="hello"):
     """The first message of every connection, from the end that connects.
 
-    `purpose`: "client", "worker", "owner" (to a scheduler), "data" (to a worker), "join" (requests a certificate).
+    `purpose`: "client", "worker", "owner" (to a scheduler), "data" (to a worker), "relay" (to a
+    scheduler, for a worker's results), "join" (requests a certificate).
     `session` and `received`: an earlier session to resume, and the last batch that arrived of it.
     """
 
@@ -44,7 +45,7 @@ class Hello(msgspec.Struct, tag="hello"):
     lease: float = 0.0
     host: str = ""
     worker: str = ""
-    """For a client of tasks: the worker that runs them; the client ends with it."""
+    """For a client of tasks: the worker that runs them; the client ends with it. For a relay: a worker's address."""
     accepts_aead: bool = False
     """For data: whether results may be encrypted by `comm.data.encryption` instead of TLS."""
 

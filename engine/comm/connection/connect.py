@@ -46,6 +46,7 @@ ALLOWED_ROLES: dict[str, frozenset[str]] = {
     "worker": frozenset({"worker"}),
     "join": frozenset({"anonymous"}),
     "data": frozenset({"worker", "user", "scheduler"}),
+    "relay": frozenset({"worker", "user", "scheduler"}),
     "call": frozenset({"user", "scheduler"}),
     "actor": frozenset({"worker", "user", "scheduler"}),
 }
@@ -111,9 +112,17 @@ def uses_tls(channel: Channel) -> bool:
 
 
 async def connect(
-    address: str, hello: Hello, security: Security | None, *, expect: str, timeout: float = GREETING_TIMEOUT
+    address: str,
+    hello: Hello,
+    security: Security | None,
+    *,
+    expect: str,
+    timeout: float = GREETING_TIMEOUT,
+    inproc: bool = True,
 ) -> tuple[Channel, Welcome]:
     """Open a connection to a peer of role `expect` and exchange greetings.
+
+    Without `inproc` it has a socket, also where the peer is in this process.
 
     Raises
     ------
@@ -121,7 +130,7 @@ async def connect(
     EnvironmentMismatch : it runs another version of howdah or Python.
     ChannelClosed, OSError, DeadlineExceeded : no process listens there, or none answers.
     """
-    channel = await dial(address, security, expect=expect, timeout=timeout)
+    channel = await dial(address, security, expect=expect, timeout=timeout, inproc=inproc)
     try:
         await send_greeting(channel, hello)
         welcome = await receive_greeting(channel, Welcome)
@@ -137,20 +146,27 @@ async def connect(
     return channel, welcome
 
 
-async def dial(address: str, security: Security | None, *, expect: str, timeout: float = GREETING_TIMEOUT) -> Channel:
+async def dial(
+    address: str,
+    security: Security | None,
+    *,
+    expect: str,
+    timeout: float = GREETING_TIMEOUT,
+    inproc: bool = True,
+) -> Channel:
     """Open a connection and check the peer's role; no greeting is sent yet."""
     try:
         async with asyncio.timeout(timeout):
-            return await _dial(address, parse(address), security, expect)
+            return await _dial(address, parse(address), security, expect, inproc)
     except TimeoutError as error:
         raise DeadlineExceeded(f"{address} did not answer within {timeout:.0f} s") from error
 
 
-async def _dial(text: str, address: Address, security: Security | None, expect: str) -> Channel:
+async def _dial(text: str, address: Address, security: Security | None, expect: str, inproc: bool) -> Channel:
     if address.scheme == "unix":
         listener = _local_listeners.get(address.path)
-        if listener is not None and listener.loop is asyncio.get_running_loop() and expect != "worker":
-            return listener.connect_inproc()  # not for workers: bulk transfers need the socket itself
+        if inproc and listener is not None and listener.loop is asyncio.get_running_loop() and expect != "worker":
+            return listener.connect_inproc()  # not for workers and the relay: bulk transfers need the socket itself
         stream = IOStream(
             socket.socket(socket.AF_UNIX, socket.SOCK_STREAM), max_buffer_size=_NO_LIMIT, read_chunk_size=_READ_BYTES
         )
@@ -363,9 +379,14 @@ class Listener(TCPServer):
         if hello.purpose not in self.handlers or hello.purpose not in ALLOWED_ROLES:
             raise PeerRefused(f"no handler here serves the purpose {hello.purpose!r}")
         if role is None:  # the same user of this machine: its own claim is enough
-            kind = {"client": "user", "owner": "scheduler", "data": "user", "actor": "user", "call": "user"}.get(
-                hello.purpose, hello.purpose
-            )
+            kind = {
+                "client": "user",
+                "owner": "scheduler",
+                "data": "user",
+                "relay": "user",
+                "actor": "user",
+                "call": "user",
+            }.get(hello.purpose, hello.purpose)
             return Role(self.app, kind, hello.name)
         if role.kind not in ALLOWED_ROLES[hello.purpose]:
             proof = "without a certificate" if role is ANONYMOUS else f"proved to be {role.uri}"

@@ -111,16 +111,7 @@ class BulkConnection:
 
     def receive(self) -> list[memoryview]:
         """Return the next message's frames, each a writable memoryview."""
-        head = bytearray(PREFIX.size)
-        self._fill(memoryview(head))
-        count, first = PREFIX.unpack(head)
-        if not 0 < count <= MAX_FRAMES:
-            raise MalformedFrames(f"{self.peer} announced {count} frames; it does not speak howdah")
-        sizes = [first]
-        if count > 1:
-            rest = bytearray(LENGTH_BYTES * (count - 1))
-            self._fill(memoryview(rest))
-            sizes = decode_lengths(first, rest)
+        sizes = self._receive_sizes()
         frames: list[memoryview] = []
         for together, members in group_frames(sizes):
             memory = allocate(together)
@@ -135,6 +126,49 @@ class BulkConnection:
                     frames.append(frame)
                 begin += len(frame)
         return frames
+
+    def _receive_sizes(self) -> list[int]:
+        head = bytearray(PREFIX.size)
+        self._fill(memoryview(head))
+        count, first = PREFIX.unpack(head)
+        if not 0 < count <= MAX_FRAMES:
+            raise MalformedFrames(f"{self.peer} announced {count} frames; it does not speak howdah")
+        if count == 1:
+            return [first]
+        rest = bytearray(LENGTH_BYTES * (count - 1))
+        self._fill(memoryview(rest))
+        return decode_lengths(first, rest)
+
+    # -- messages in pieces, for `relay` ------------------------------------------------------------------------------
+
+    def receive_first(self, limit: int = 16 << 20) -> tuple[list[int], memoryview]:
+        """Return the sizes of the next message's frames, and the first of them; `receive_raw` receives the rest.
+
+        Raises MalformedFrames for a first frame above `limit` bytes.
+        """
+        sizes = self._receive_sizes()
+        if sizes[0] > limit:
+            raise MalformedFrames(
+                f"{self.peer} announced a first frame of {sizes[0]} bytes; at most {limit} are accepted"
+            )
+        first = memoryview(bytearray(sizes[0]))
+        self._fill(first)
+        return sizes, first
+
+    def receive_raw(self, memory: memoryview) -> None:
+        """Fill `memory` with the next bytes of the message."""
+        self._fill(memory)
+
+    def send_first(self, sizes: Sequence[int], first: Buffer) -> None:
+        """Begin a message with frames of these sizes; `send_raw` sends the bytes after the first frame."""
+        head = PREFIX.pack(len(sizes), sizes[0]) + struct.pack(f"<{len(sizes) - 1}Q", *sizes[1:])
+        with self._closing_on_error():
+            self._records.send([memoryview(head), memoryview(first).cast("B")])
+
+    def send_raw(self, memory: memoryview) -> None:
+        """Send the next bytes of the message."""
+        with self._closing_on_error():
+            self._records.send([memory])
 
     def receive_fds(self, count: int) -> list[int]:
         """Return the `count` file descriptors that came with the last message. The caller must close them."""

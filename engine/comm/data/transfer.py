@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from howdah.engine.comm.connection.channel import Channel, ChannelClosed
-from howdah.engine.comm.connection.connect import connect, send_greeting, uses_tls
+from howdah.engine.comm.connection.connect import GREETING_TIMEOUT, connect, send_greeting, uses_tls
 from howdah.engine.comm.data.bulk_connection import MAX_FDS, BulkConnection
 from howdah.engine.comm.data.compression import Compressor, decompress
 from howdah.engine.comm.data.encryption import AeadRecords, accept, is_enabled, offer
@@ -44,6 +44,9 @@ SPLIT_ITEMS = 8
 
 MAX_RECONNECTS = 2
 """New connections on which an interrupted request is continued, at most."""
+
+RELAY_ERROR = "error"
+"""The detail of a relay's welcome that says why the worker cannot be reached."""
 
 MISSING: Any = object()
 """Stands for an item that the holder does not have."""
@@ -104,13 +107,14 @@ async def serve_results(
     try:
         while True:
             if not connection.pending:
-                await _readable(loop, connection)
+                await readable(loop, connection)
             await loop.run_in_executor(pool, _answer, connection, source)
     finally:
         connection.release()
 
 
-async def _readable(loop: asyncio.AbstractEventLoop, connection: BulkConnection) -> None:
+async def readable(loop: asyncio.AbstractEventLoop, connection: BulkConnection) -> None:
+    """Return when bytes have arrived on an idle connection."""
     ready: asyncio.Future[None] = loop.create_future()
     number = connection.fileno()
 
@@ -192,6 +196,16 @@ class _Chunk:
 # -- fetching -------------------------------------------------------------------------------------------------------
 
 
+async def open_bulk_connection(address: str, hello: Hello, security: Security | None, timeout: float) -> BulkConnection:
+    """Connect to a data server, over its private Unix socket if it is on this machine. Raises what `connect` raises."""
+    channel, welcomed = await connect(address, hello, security, expect="worker", timeout=timeout)
+    near = await connect_local(welcomed.details, hello)
+    if near is not None:
+        channel.close()
+        return BulkConnection.take_over(near)
+    return BulkConnection.take_over(channel, aead=accept(welcomed.details))
+
+
 class PeerConnections:
     """Connections to data servers, reused for later requests.
 
@@ -200,10 +214,21 @@ class PeerConnections:
     name : of this process, for the peer's log.
     max_requests : how many requests are under way at once, over all peers; each has a thread while it is.
     per_peer : how many of them to one peer.
+    connect_timeout : seconds for a connection to a data server.
+    relay : returns the scheduler's address: all is fetched through its relay. None: from the data servers.
     """
 
-    def __init__(self, name: str, security: Security | None, max_requests: int = 8, per_peer: int = 2) -> None:
+    def __init__(
+        self,
+        name: str,
+        security: Security | None,
+        max_requests: int = 8,
+        per_peer: int = 2,
+        connect_timeout: float = GREETING_TIMEOUT,
+        relay: Callable[[], str] | None = None,
+    ) -> None:
         self.name, self.security = name, security
+        self._connect_timeout, self._relay = connect_timeout, relay
         self._idle: dict[str, list[BulkConnection]] = {}
         self._busy: set[BulkConnection] = set()
         self._all_requests = asyncio.Semaphore(max_requests)
@@ -316,11 +341,15 @@ class PeerConnections:
         if self._closed:
             raise ChannelClosed("this end is closed")
         hello = Hello("data", self.name, host=socket.gethostname(), accepts_aead=is_enabled())
-        channel, welcomed = await connect(address, hello, self.security, expect="worker")
-        near = await connect_local(welcomed.details, hello)
-        if near is not None:
+        if self._relay is None:
+            return await open_bulk_connection(address, hello, self.security, self._connect_timeout), False
+        hello.purpose, hello.worker = "relay", address
+        channel, welcomed = await connect(
+            self._relay(), hello, self.security, expect="scheduler", timeout=self._connect_timeout, inproc=False
+        )
+        if RELAY_ERROR in welcomed.details:
             channel.close()
-            return BulkConnection.take_over(near), False
+            raise ChannelClosed(welcomed.details[RELAY_ERROR])
         return BulkConnection.take_over(channel, aead=accept(welcomed.details)), False
 
     def close_idle(self, address: str) -> None:

@@ -10,9 +10,10 @@ import secrets
 from functools import partial
 
 from howdah.engine.comm.connection.channel import Channel
-from howdah.engine.comm.connection.connect import Listener, send_greeting
+from howdah.engine.comm.connection.connect import Handler, Listener, send_greeting
 from howdah.engine.comm.connection.enrollment import Registrar, answer_request
 from howdah.engine.comm.connection.session import Session, decoder_of
+from howdah.engine.comm.data.relay import Relay
 from howdah.engine.comm.security.certificates import Role, Security
 from howdah.engine.protocol.events import ClientJoined, ClientReturned
 from howdah.engine.protocol.messages import ClientMessage, Hello, Welcome, WorkerMessage
@@ -52,9 +53,9 @@ class Connections:
         self._client_messages, self._worker_messages = client_messages, worker_messages
         self._client_decoder = decoder_of(ClientMessage)
         self._worker_decoder = decoder_of(WorkerMessage)
-        self._listener = Listener(
-            {"client": self.on_client, "owner": self.on_owner, "worker": self.on_worker}, security, name
-        )
+        self._relay = Relay(security, self._is_worker)
+        handlers: dict[str, Handler] = {"client": self.on_client, "owner": self.on_owner, "worker": self.on_worker}
+        self._listener = Listener({**handlers, "relay": self._relay.serve}, security, name)
         self.registrar: Registrar | None = None
         """Issues certificates to workers; None over Unix sockets."""
         if security is not None:
@@ -73,6 +74,13 @@ class Connections:
     def close(self) -> None:
         """End all connections."""
         self._listener.close()
+        self._relay.close()
+
+    def _is_worker(self, address: str) -> bool:
+        """Whether a connected worker serves its results at `address`."""
+        return any(
+            worker.info is not None and worker.info.address == address for worker in self._peers.workers.values()
+        )
 
     async def on_join(self, channel: Channel, role: Role, hello: Hello) -> None:
         """A worker without a certificate requests one."""

@@ -1,6 +1,7 @@
 """A cluster of real processes over TLS, as an application's master starts it: scheduler, workers, owner, clients."""
 
 import asyncio
+import datetime
 import json
 import os
 import signal
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partialmethod
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -109,6 +111,53 @@ def test_tasks_and_actors_coordinate_over_tls(application: Callable[..., Applica
         assert sorted(client.gather(client.map(lambda _: tally("one", actor), range(4), pure=False))) == [1, 2, 3, 4]
         Lock("two", client=client).acquire()
         assert client.submit(lambda: Lock("two").acquire(timeout=0.05)).result(20) is False
+
+
+def block(path: str, n: int) -> np.ndarray:
+    with open(path, "a") as executed:
+        executed.write("once\n")
+    return np.ones(n)
+
+
+def test_results_through_the_scheduler_over_tls(
+    application: Callable[..., Application], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Both ways in one run, encrypted in large records or by TLS alone."""
+    monkeypatch.setenv("HOWDAH_NEAR", "0")
+    app = application()
+    app.worker("a")
+    with app.client() as client:
+        future = client.submit(block, str(tmp_path / "executed"), 8 << 20)  # 64 MiB
+        client.publish_dataset(block=future)
+        assert future.exception() is None
+        for switch, seal in (("1", "1"), ("0", "1"), ("0", "0")):
+            monkeypatch.setenv("HOWDAH_DIRECT", switch)
+            monkeypatch.setenv("HOWDAH_SEAL", seal)
+            with app.client() as reader:
+                began = time.perf_counter()
+                value = reader.gather(reader.get_dataset("block"))
+                took = time.perf_counter() - began
+                print(f"HOWDAH_DIRECT={switch} HOWDAH_SEAL={seal}: {value.nbytes / 1e6 / took:.0f} MB/s")
+                assert value.sum() == 8 << 20
+    assert (tmp_path / "executed").read_text() == "once\n"
+
+
+def test_an_expired_certificate_is_an_error_and_no_second_run(
+    application: Callable[..., Application], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOWDAH_NEAR", "0")
+    app = application()
+    app.worker("a")
+    monkeypatch.setattr(Authority, "issue", partialmethod(Authority.issue, life=datetime.timedelta(seconds=5)))
+    written = time.time()
+    expiring = app.authority.write_client_dir(tmp_path / "expiring", "me")
+    with Client(app.address, security=expiring) as client:
+        client.wait_for_workers(1, timeout=30)
+        until(lambda: time.time() > written + 6)
+        future = client.submit(block, str(tmp_path / "executed"), 1 << 20)
+        with pytest.raises(HowdahError, match=r"worker a cannot be fetched.*valid certificate"):
+            future.result(20)
+    assert (tmp_path / "executed").read_text() == "once\n"
 
 
 def test_a_job_over_tls_and_its_clean_end(application: Callable[..., Application]) -> None:
