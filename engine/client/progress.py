@@ -11,11 +11,13 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, TextIO
 
 from howdah.engine.client.future_registry import ranges_of
 from howdah.engine.client.layer_results import FAILED, PENDING, LayerResults
 from howdah.engine.client.nests import nested_futures
+from howdah.engine.execution.progress_scope import progress_scope
 from howdah.errors import InputError
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ NOTEBOOK_WIDTH = 100
 
 
 class ProgressBar:
-    """A progress function for ``compute(..., progress=...)``, and a context that ends its line.
+    """A progress function for ``compute(..., progress=...)``, and a block whose computations call it.
 
     Parameters
     ----------
@@ -41,7 +43,7 @@ class ProgressBar:
     --------
     >>> from howdah.engine.delayed.delayed import delayed
     >>> with ProgressBar() as bar:
-    ...     delayed(sum)([1, 2]).compute(scheduler="inline", progress=bar)
+    ...     delayed(sum)([1, 2]).compute(scheduler="inline")
     3
     """
 
@@ -51,6 +53,7 @@ class ProgressBar:
         self._visible = self.notebook or (hasattr(self._file, "isatty") and self._file.isatty())
         self._drawing: _RenderedBar | None = None
         self._display: Any = None
+        self._blocks = ExitStack()
 
     def __call__(self, done: int, total: int, name: str = "", failed: int = 0) -> None:
         """Show that `done` of `total` tasks have ended.
@@ -91,9 +94,11 @@ class ProgressBar:
             self._display.update(html(text))
 
     def __enter__(self) -> ProgressBar:
+        self._blocks.enter_context(progress_scope(self))
         return self
 
     def __exit__(self, *exc: object) -> None:
+        self._blocks.pop_all().close()
         self.close()
 
 
@@ -171,13 +176,15 @@ def progress(
     ...     progress(client.map(abs, range(10)))
     """
     found: list[tuple[LayerResults, int, int]] = ranges_of(nested_futures(list(futures)))
+    here = False  # whether some results are of this process, and so complete
     for part in futures:
         # looked up in the class: a lazy object makes a lazy attribute of any other name
         persisted_of = getattr(type(part), "__howdah_persisted__", None)
         held = None if persisted_of is None else persisted_of(part)
+        here = here or (held is not None and not hasattr(held[0].results, "ranges"))
         if held is not None:
             found += [task_range for task_range in getattr(held[0].results, "ranges", ()) if task_range not in found]
-    if not found:
+    if not found and not here:
         raise InputError("progress: give futures, or lazy objects that were persisted")
     bar = ProgressBar(file, notebook)
     if bar.notebook:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Unpack
 
+from howdah.engine.client.progress_block import shown
 from howdah.engine.delayed.lowering import lower
 from howdah.engine.delayed.task import ATOMS, LazyTask, is_lazy, persisted_of, with_result
 from howdah.engine.execution.dispatch import compute_graph, persist_graph
@@ -155,23 +156,15 @@ def _values(found: list[list[Any]], scheduler: Any, progress: Any) -> dict[int, 
     calls = {id(call): call for part in found for call in part}
     lazy = [call for call in calls.values() if isinstance(call, LazyTask)]
     values: dict[int, Any] = {}
-    if lazy:
-        graph, places = lower(lazy)
-        with _shown(progress) as show:
-            parts = compute_graph(graph, merge_ranges(places), scheduler=scheduler, progress=show)
-        values = dict(zip(map(id, lazy), [value for part in parts for value in part]))
-    for mine, call in calls.items():
-        if mine not in values:
-            values[mine] = call.compute(scheduler=scheduler)
+    with shown(progress):
+        if lazy:
+            graph, places = lower(lazy)
+            parts = compute_graph(graph, merge_ranges(places), scheduler=scheduler)
+            values = dict(zip(map(id, lazy), [value for part in parts for value in part]))
+        for mine, call in calls.items():
+            if mine not in values:
+                values[mine] = call.compute(scheduler=scheduler)
     return values
-
-
-def _shown(progress: Any) -> Any:
-    if progress is True:
-        from howdah.engine.client.progress import ProgressBar  # not before it is used: it imports tornado
-
-        return ProgressBar()
-    return nullcontext(progress or None)
 
 
 def _replaced(nest: Any, values: dict[int, Any], traverse: bool) -> Any:

@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 from howdah.engine.execution.default_client import get_default_client, processes_client
 from howdah.engine.execution.persisted import InMemoryResults, literal_layer
+from howdah.engine.execution.progress_scope import current_progress
 from howdah.engine.execution.threads import Progress, compute_local
 from howdah.engine.graph.annotations import Annotations, active_annotations
 from howdah.engine.graph.fuse import fuse
@@ -59,7 +60,8 @@ def compute_graph(
         A `Client`; "threads" (one per core) or "inline" (the calling thread) of this process; "processes" on this
         machine; "distributed" is the default client; None too, or "threads" when there is none.
     progress
-        Called every 0.1 s as progress(done tasks, all tasks, layer name), and once at the end.
+        Called every 0.1 s as progress(done tasks, all tasks, layer name), and once at the end. None is that of the
+        innermost `ProgressBar` block, if there is one.
 
     Returns
     -------
@@ -79,6 +81,7 @@ def compute_graph(
     [[1, 2]]
     """
     client, threads = _resolve(scheduler)
+    progress = progress or current_progress()
     if client is None:
         return compute_local(graph, targets, threads=threads, progress=progress)
     return client.compute_graph(for_cluster(client, graph, targets), targets, progress)
@@ -113,7 +116,7 @@ def persist_graph(graph: Graph, targets: Sequence[TaskRange], *, scheduler: Sche
             raise InputError(f"targets: items {target.start} to {target.stop}: only whole layers can be persisted")
     client, threads = _resolve(scheduler)
     if client is None:
-        values = compute_local(graph, targets, threads=threads)
+        values = compute_local(graph, targets, threads=threads, progress=current_progress())
         return [PersistedLayer(t.layer, t.stop, InMemoryResults(v)) for t, v in zip(targets, values)]
     return client.persist_graph(for_cluster(client, graph, targets), targets)
 

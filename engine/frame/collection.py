@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from howdah.engine.client.progress_block import shown
 from howdah.engine.frame import compute as _compute
 from howdah.engine.frame.explain import explain, partitions
 from howdah.engine.frame.index import Index
@@ -71,7 +72,7 @@ class Collection:
 
     # -- results
 
-    def compute(self, scheduler: Any = None) -> Any:
+    def compute(self, scheduler: Any = None, *, progress: Any = None) -> Any:
         """Compute the rows and return them as the pandas object.
 
         Parameters
@@ -79,6 +80,8 @@ class Collection:
         scheduler
             A `Client`, "threads" or "inline". None takes the current client; without one, a plan over local
             files that fits in memory runs as one stage with all cores, and others by threads.
+        progress
+            True shows a progress bar; or a function that is called as progress(done tasks, all tasks, layer).
 
         Returns
         -------
@@ -95,7 +98,8 @@ class Collection:
         >>> hd.from_pandas(pd.DataFrame({"x": [1, 2]})).x.compute().tolist()
         [1, 2]
         """
-        return self._to_pandas(_compute.compute_rows(self._state, scheduler))
+        with shown(progress):
+            return self._to_pandas(_compute.compute_rows(self._state, scheduler))
 
     def _to_pandas(self, found: ComputedTable) -> Any:
         return _compute.to_pandas(self._state, found)
@@ -114,6 +118,11 @@ class Collection:
             The same rows; what is derived from it starts from the computed ones.
         """
         return type(self)(_compute.persist(self._state, scheduler))
+
+    def __howdah_persisted__(self) -> tuple[Any, int] | None:
+        """Return the layer of the first persisted rows below, for `howdah.progress`, and 0; None if there are none."""
+        held = [node.held for node in self._state.base.walk() if isinstance(node, relations.Persisted)]
+        return (held[0], 0) if held else None
 
     def explain(self, scheduler: Any = None) -> str:
         """Return the plan as text: as written, optimised, as layers of tasks, and what runs as pandas.
@@ -230,6 +239,9 @@ class Collection:
         if e.dtype.kind != "bool":
             raise SchemaError(f"{what}: the mask is {e.dtype}, not bool: compare it with something")
         return type(self)(self._state.filtered(e))
+
+    def _known_length(self) -> int | None:
+        return _known_length(self._state.base)
 
     def __len__(self) -> int:
         """Return the number of rows: from the files' footers where nothing was filtered, otherwise computed now."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from howdah.engine.frame import display
 from howdah.engine.frame.collection import Collection, state_of
 from howdah.engine.frame.groupby import DataFrameGroupBy, group
 from howdah.engine.frame.merge import merge
@@ -620,19 +621,10 @@ class DataFrame(Operators, Collection):
         return DataFrame(merge(self._state, state_of(right), how, on, left_on, right_on, suffixes))
 
     def __repr__(self) -> str:
-        body = "\n".join(f"  {c}: {d}" for c, d in self._state.dtypes().items())
-        n = self.npartitions
-        return f"<howdah DataFrame, not computed: compute() for the rows; {n} partition{'s' * (n != 1)}>\n{body}"
+        return display.as_text(self._state, "DataFrame", self._known_length())
 
     def _repr_html_(self) -> str:
-        import html
-
-        cells = "".join(
-            f"<tr><td>{html.escape(str(c))}</td><td>{html.escape(str(d))}</td></tr>"
-            for c, d in self._state.dtypes().items()
-        )
-        table = f"<table><tr><th>column</th><th>dtype</th></tr>{cells}</table>"
-        return f"<div><b>howdah DataFrame</b>, not computed{table}</div>"
+        return display.as_html(self._state, "DataFrame", self._known_length())
 
 
 class _NoColumn(UnknownColumn, AttributeError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from howdah.engine.client.progress_block import shown
 from howdah.engine.frame.collection import Collection
 from howdah.engine.frame.operators import Operators
 from howdah.engine.relational import relations
@@ -41,12 +42,14 @@ class Scalar(Operators):
         """pandas' name of the dtype."""
         return self._agg.dtype.pandas
 
-    def compute(self, scheduler: Any = None) -> Any:
+    def compute(self, scheduler: Any = None, *, progress: Any = None) -> Any:
         """Compute the value and return it. It is computed once, whatever the scheduler of later calls.
 
         Parameters
         ----------
         scheduler
+            As for `Series.compute`.
+        progress
             As for `Series.compute`.
 
         Returns
@@ -55,8 +58,9 @@ class Scalar(Operators):
             What pandas would return; NaN of no rows.
         """
         if not self._known:
-            plan = COMPILER.optimise_and_resolve(self._plan, scheduler)
-            self._known.append(_value(COMPILER.table(plan, scheduler)["value"], plan.schema["value"], self._agg))
+            with shown(progress):
+                plan = COMPILER.optimise_and_resolve(self._plan, scheduler)
+                self._known.append(_value(COMPILER.table(plan, scheduler)["value"], plan.schema["value"], self._agg))
         return self._known[0]
 
     def _binary(self, op: str, other: Any, swapped: bool = False) -> Any:

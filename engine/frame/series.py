@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from howdah.engine.frame import display
 from howdah.engine.frame.accessors import DatetimeAccessor, StringAccessor
 from howdah.engine.frame.collection import Collection, frame_from, state_of
 from howdah.engine.frame.groupby import SeriesGroupBy
@@ -932,9 +933,8 @@ class Series(Operators, Collection):
         series.name = self.name
         return series
 
-    def __repr__(self) -> Any:
-        dtype = self._state.expression.dtype
-        return f"<howdah Series {self.name!r}: {dtype}, not computed: compute() for the values>"
+    def __repr__(self) -> str_:
+        return display.as_text(self._state, "Series", self._known_length())
 
 
 str_ = str  # within the class, `str` is the accessor
