@@ -20,8 +20,9 @@ from howdah.engine.coordination.rpc import wait_releasing_slot
 from howdah.engine.coordination.worker_context import current_client
 from howdah.engine.protocol.messages import CoordinationCall
 from howdah.engine.serialization.exceptions import rebuild_exception
+from howdah.engine.serialization.references import is_encoding_futures
 from howdah.engine.serialization.serialize import dumps_out_of_band, loads
-from howdah.errors import HowdahError, WorkerLost
+from howdah.errors import HowdahError, WorkerLost, bad_value
 
 if TYPE_CHECKING:
     from howdah.engine.client.cluster_client import ClusterClient
@@ -117,10 +118,9 @@ class Actor:
 
     def __reduce__(self) -> Any:
         handle = self._handle
-        if handle.future is not None:
+        if handle.future is not None and is_encoding_futures():
             return rebuild_actor, (handle.future, handle.kind, handle.token)
-        assert handle.location is not None
-        return actor_at, (handle.kind, handle.token, *handle.location)
+        return actor_at, (handle.kind, handle.token, *handle.located())  # an argument of another actor's method
 
 
 def _method(handle: ActorHandle, name: str) -> Callable[..., ActorFuture]:
@@ -167,10 +167,28 @@ class ActorHandle:
         if self.future is not None and self._client is not None:
             self._client.waiter.results(ranges_of([self.future]), timeout)
 
+    def located(self) -> ActorLocation:
+        """Return where the object lives, once it is made. Raises what its class raised."""
+        if self.location is None:
+            assert self.future is not None
+            assert self._client is not None
+            self.location = location_of(self._client.gathered([self.future])[0])
+            assert self.location is not None
+        return self.location
+
     def call(self, verb: str, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ActorFuture:
         """Send a call; its future."""
         if self._client is None:
             self._client = current_client()
+        for value in (*args, *kwargs.values()):
+            if isinstance(value, Actor):
+                value._handle.located()  # raises what its class raised  # noqa: SLF001  # public names are the class's
+            elif isinstance(value, Future):
+                raise bad_value(
+                    f"{self.kind.__name__}.{name}",
+                    value,
+                    "a call of an actor does not wait for tasks: give the future's result(), or the future to a task",
+                )
         data, buffers = dumps_out_of_band((args, kwargs))
         call = _PendingCall(self, verb, name, [data, *buffers], ActorFuture())
         self._client.loop_thread.loop.call_soon_threadsafe(self._send, call)

@@ -71,11 +71,11 @@ class HowdahBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mis
     # -- number of jobs -----------------------------------------------------------------------------------------------
 
     def effective_n_jobs(self, n_jobs: int | None) -> int:
-        """`n_jobs` as asked for; -1: the slots of all workers, -2: all but one, ..."""
+        """`n_jobs` as asked for; -1 and None: the slots of all workers, -2: all but one, ..."""
         if n_jobs == 0:
             raise ValueError("n_jobs == 0 in Parallel has no meaning")
         if n_jobs is None:
-            return 1
+            n_jobs = self.default_n_jobs
         return int(n_jobs) if n_jobs > 0 else max(self._slots() + 1 + n_jobs, 1)
 
     def _slots(self) -> int:
@@ -90,7 +90,7 @@ class HowdahBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mis
 
     def configure(self, n_jobs: int | None = 1, parallel: Any = None, **settings: Any) -> int:
         found = self.effective_n_jobs(n_jobs)
-        if n_jobs == 1 or n_jobs is None:
+        if n_jobs == 1:
             raise FallbackToBackend(SequentialBackend(nesting_level=self.nesting_level))
         if settings.get("require") == "sharedmem":
             raise bad_value("require", "sharedmem", "workers are processes of their own; use joblib's threads for this")

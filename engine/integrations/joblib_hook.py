@@ -1,6 +1,7 @@
 """Register the joblib backend "howdah": now if joblib is loaded, else when it is. joblib is never loaded for that.
 
-Called by `import howdah`; so `joblib.parallel_config("howdah")` works in any order of imports.
+Called by `import howdah`; so `joblib.parallel_config("howdah")` and `joblib.Parallel(backend="howdah")` work in
+any order of imports, in tasks too.
 """
 
 from __future__ import annotations
@@ -13,20 +14,18 @@ from typing import Any
 MODULE = "joblib.parallel"
 
 
-def register() -> None:
-    """Register the backend. joblib calls it at the first use of the name."""
-    from joblib import register_parallel_backend
-
+def new_backend(**options: Any) -> Any:
+    """Return a new backend. joblib calls it for each use of the name."""
     from howdah.engine.integrations.joblib_backend import HowdahBackend
 
-    register_parallel_backend("howdah", HowdahBackend)
+    return HowdahBackend(**options)
 
 
 def install() -> None:
-    """Make joblib call `register` at the first use of the name, now or when it is loaded."""
+    """Make joblib call `new_backend` for the name, now or when it is loaded."""
     loaded = sys.modules.get(MODULE)
-    if loaded is not None and hasattr(loaded, "EXTERNAL_BACKENDS"):
-        loaded.EXTERNAL_BACKENDS["howdah"] = register
+    if loaded is not None and hasattr(loaded, "BACKENDS"):
+        loaded.BACKENDS["howdah"] = new_backend  # `Parallel` looks here alone, `parallel_config` first
     elif not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
 

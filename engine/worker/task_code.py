@@ -105,7 +105,7 @@ class LayerCode:
 
 
 def _is_shareable(fn: Callable[..., Any], kwargs: Mapping[str, Any]) -> bool:
-    while type(fn) in (StarCall, KeywordCall):
+    while isinstance(fn, StarCall | KeywordCall):
         fn = fn.fn
     return is_shareable(fn) and all(map(is_shareable, kwargs.values()))
 

@@ -42,6 +42,9 @@ class Counter:
         await asyncio.sleep(0)
         return self.add(by)
 
+    def add_to(self, other: Any) -> int:
+        return int(other.add().result(20))
+
     def fail(self) -> None:
         raise KeyError("mine")
 
@@ -173,3 +176,25 @@ def test_the_end_of_its_worker_is_told(cluster: LocalCluster, client: Client) ->
     assert client.submit(abs, -1).result(20) == 1
     assert len(made.get(batch=True)) == 1  # it was made once
     assert client.submit(Counter, 1, actor=True).add().result(20) == 2
+
+
+class Reporter:
+    """Has another actor from its construction on."""
+
+    def __init__(self, counter: Any) -> None:
+        self.counter = counter
+
+    def report(self) -> int:
+        return int(self.counter.add().result(20))
+
+
+def test_an_actor_is_an_argument_of_another_one(client: Client) -> None:
+    one, two = client.submit(Counter, actor=True), client.submit(Counter, 5, actor=True)
+    assert one.add_to(two).result(20) == 6
+    assert one.add_to(other=two).result(20) == 7
+    assert client.submit(Reporter, two, actor=True).report().result(20) == 8
+    broken = client.submit(Counter, -1, actor=True)
+    with pytest.raises(ValueError, match="no negative start"):
+        one.add_to(broken)
+    with pytest.raises(InputError, match="does not wait for tasks"):
+        one.add(client.submit(abs, -1))

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from joblib import Parallel, delayed, parallel_config
+from joblib import Parallel, delayed, effective_n_jobs, parallel_config
 
 from howdah.engine.api import Client
 from howdah.engine.coordination import Event
@@ -82,6 +82,20 @@ def test_generators_and_timeouts(client: Client) -> None:
         with pytest.raises(multiprocessing.TimeoutError):  # which is joblib's
             Parallel(timeout=0.2)(delayed(event.wait)(20) for _ in range(2))
         event.set()
+
+
+def squares_in_a_task(n: int) -> tuple[str, list[int]]:
+    parallel = Parallel(n_jobs=2, backend="howdah")
+    return type(parallel._backend).__name__, parallel(delayed(square)(i) for i in range(n))  # noqa: SLF001  # joblib's name
+
+
+def test_the_backend_by_name(client: Client) -> None:
+    parallel = Parallel(n_jobs=2, backend="howdah")
+    assert os.getpid() not in parallel(delayed(where)(i) for i in range(4))
+    assert Parallel(backend="howdah").n_jobs == -1
+    assert client.submit(squares_in_a_task, 3).result(60) == ("HowdahBackend", [0, 1, 4])
+    with parallel_config("howdah"):
+        assert effective_n_jobs(None) == effective_n_jobs(-1) == 2
 
 
 class Model:
