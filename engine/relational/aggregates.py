@@ -53,7 +53,9 @@ class Agg:
         have = self.source.dtype
         if have.kind == "unsupported":
             _ = have.polars  # raises
-        if have.kind == "decimal" and self.name in ("mean", "var", "std"):
+        if have.kind == "timedelta" and self.name in ("sum", "mean"):
+            return have.as_nullable() if self.name == "mean" else have.as_non_null()
+        if have.kind == "decimal" and self.grouped and self.name in ("mean", "var"):  # objects of floats in pandas
             raise NotSupported(f'{self}: of Decimals: use .astype("float64") first')
         if self.name in NUMERIC_ONLY and not (have.is_number or have.kind in ("bool", "decimal")):
             words = ": text cannot be summed yet: choose the number columns" if have.kind == "str" else ""
@@ -112,10 +114,17 @@ def _same(states: States, agg: Agg) -> pl.Expr:
 
 
 def _mean(x: pl.Expr, agg: Agg) -> States:
+    assert agg.source is not None
+    if agg.source.dtype.kind == "timedelta":
+        return [x.to_physical().sum(), x.count()]
     return [x.cast(pl.Float64).sum(), x.count()]
 
 
 def _ratio(states: States, agg: Agg) -> pl.Expr:
+    if agg.dtype.kind == "timedelta":  # whole ticks of pandas' unit, toward zero; Polars carries seconds as ms
+        ticks = 1000 if agg.dtype.unit == "s" else 1
+        mean = (states[0].cast(pl.Float64) / ticks / states[1]).fill_nan(None)
+        return (mean.cast(pl.Int64) * ticks).cast(agg.dtype.polars)
     return (states[0] / states[1]).fill_nan(None).cast(agg.dtype.polars)
 
 
