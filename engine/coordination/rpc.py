@@ -13,7 +13,7 @@ import secrets
 import threading
 from collections.abc import Callable, Coroutine, Generator
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from howdah.engine.client.future import Future
 from howdah.engine.coordination.worker_context import current_client
@@ -99,6 +99,11 @@ class Primitive:
             self._client = current_client()
         client: ClusterClient = self._client
         return client
+
+    def __await__(self) -> Generator[Any, None, Self]:
+        """Return itself: ``queue = await Queue("name")``, as programs for dask's asynchronous clients are written."""
+        return self
+        yield  # which makes this a generator
 
     def __reduce__(self) -> Any:
         return _rebuild, (type(self), self.name, self._parameters())

@@ -231,3 +231,16 @@ def test_a_task_that_waits_gives_its_slot_away(cluster: LocalCluster, client: Cl
     assert client.submit(abs, -1, pure=False).result(20) == 1
     event.set()
     assert client.gather(waiting) == [True] * 4
+
+
+def test_a_primitive_can_be_awaited() -> None:
+    async def main() -> None:
+        async with Client(asynchronous=True, n_workers=1) as client:
+            for kind in (Queue, Variable, Lock, Event, Semaphore):
+                made = kind(name="mine", client=client)
+                assert await made is made
+            queue = await Queue("other", client=client)
+            await queue.put(5)
+            assert await queue.get() == 5
+
+    asyncio.run(main())
