@@ -55,7 +55,8 @@ if TYPE_CHECKING:
 class Client:
     """A connection to a cluster: give it work, get results.
 
-    Safe to use from several threads. After a fork the child needs a client of its own. In an asynchronous client, on
+    Safe to use from several threads. After a fork the child needs a client of its own: with its
+    parent's, every call raises `HowdahError`. In an asynchronous client, on
     an event loop, every method that waits for the cluster returns an awaitable of what is documented here; the work
     starts at once, whether or not it is awaited.
 
@@ -1135,7 +1136,8 @@ class Client:
     def close(self) -> None:
         """Release everything and disconnect; ends the local cluster that this client started. Closing twice is fine.
 
-        Every wait of this client that is under way raises `HowdahError`.
+        Every wait of this client that is under way raises `HowdahError`. In a forked child it leaves connection and
+        cluster to the parent.
         """
         if self._closed:
             return

@@ -133,6 +133,7 @@ class SchedulerConnection:
         """Send soon, in order. Raises the connection's error when it is lost."""
         if self.error is not None:
             raise self.error
+        self._thread.check()
         self._outbox.append((message, frames))
         if not self._drain_scheduled:
             self._drain_scheduled = True
@@ -140,7 +141,7 @@ class SchedulerConnection:
 
     def flush(self, timeout: float = 5.0) -> None:
         """Return when earlier messages were sent; for a scheduler on this loop, when it has handled them."""
-        if threading.current_thread() is self._thread.thread:
+        if threading.current_thread() is self._thread.thread or self._thread.inherited:
             return
         gone = threading.Event()
         self._thread.loop.call_soon_threadsafe(self.drain)
@@ -157,7 +158,7 @@ class SchedulerConnection:
 
     def close(self, timeout: float = 5.0) -> None:
         """End the session. Closing twice is fine, and so is closing a lost connection."""
-        if self._thread.thread.is_alive():
+        if self._thread.thread.is_alive() and not self._thread.inherited:
             self._thread.call(self._close(), timeout)
 
     # -- on the loop's thread -------------------------------------------------------------------------------------

@@ -207,8 +207,9 @@ class ResultFetcher:
 
     def close(self) -> None:
         """Close the connections to workers."""
-        self._thread.loop.call_soon_threadsafe(self._peers.close)
-        self._thread.loop.call_soon_threadsafe(self._relayed.close)
+        if not self._thread.inherited:
+            self._thread.loop.call_soon_threadsafe(self._peers.close)
+            self._thread.loop.call_soon_threadsafe(self._relayed.close)
 
 
 async def _create_peers(

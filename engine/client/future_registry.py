@@ -54,7 +54,8 @@ class FutureRegistry:
         self._results: dict[Key, LayerResults] = {}
         self._released: deque[tuple[LayerResults, int, int]] = deque()
         self._release_scheduled = False
-        self._loop = loop_thread().loop
+        self._thread = loop_thread()
+        self._loop = self._thread.loop
         self._connection: SchedulerConnection | None = None
 
     def attach(self, connection: SchedulerConnection) -> None:
@@ -94,6 +95,8 @@ class FutureRegistry:
 
     def release(self, results: LayerResults, start: int, stop: int) -> None:
         """Drop one reference to each of these. Called by destructors, on any thread, at any time: takes no lock."""
+        if self._thread.inherited:
+            return  # a forked child: the results are the parent's
         self._released.append((results, start, stop))
         if not self._release_scheduled:
             self._release_scheduled = True

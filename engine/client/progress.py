@@ -168,6 +168,7 @@ def progress(
     Raises
     ------
     InputError : there is no future among the arguments.
+    HowdahError : this is a forked child, and the futures are its parent's.
 
     Examples
     --------
@@ -186,6 +187,8 @@ def progress(
             found += [task_range for task_range in getattr(held[0].results, "ranges", ()) if task_range not in found]
     if not found and not here:
         raise InputError("progress: give futures, or lazy objects that were persisted")
+    for future in nested_futures(futures):
+        future.client.loop_thread.check()
     bar = ProgressBar(file, notebook)
     if bar.notebook:
         threading.Thread(target=_watch, args=(found, bar, timeout), name="howdah-progress", daemon=True).start()

@@ -105,6 +105,7 @@ class Submitter:
         return futures
 
     def _send(self, layer: Encoded, priority: int, labels: list[str] | None) -> LayerResults:
+        self._loop_thread.check()
         spec = layer.spec
         failed = self._registry.failed_before([(spec.key, 0, spec.n)])
         if failed:

@@ -158,7 +158,7 @@ class Waiter:
 
     def __init__(self, registry: FutureRegistry, loop_thread: LoopThread) -> None:
         self.when_lost: set[Callable[[HowdahError], object]] = set()
-        self._registry, self._loop = registry, loop_thread.loop
+        self._registry, self._thread, self._loop = registry, loop_thread, loop_thread.loop
         self._blocking = Blocking(self._loop)
         self._watches: set[CompletionWatch] = set()
         self._item_callbacks = ItemCallbacks()
@@ -248,6 +248,7 @@ class Waiter:
         progress: Progress | None = None,
     ) -> None:
         """Return when all is settled (or one has failed). Raises DeadlineExceeded, or the connection's error."""
+        self._thread.check()
         if all(results.settled(start, stop) for results, start, stop in ranges) and self._connection.error is None:
             if progress is not None:  # ended before the first look: its end is shown all the same
                 await mode.run(self._report, progress)

@@ -147,6 +147,7 @@ class LocalCluster(Cluster):
         """
         if n < 0:
             raise bad_value("n", n, "give a number from 0 on")
+        self.loop_thread.check()
         with self._guard:
             self._check_open()
             surplus = list(self.processes)[n:]
@@ -304,10 +305,14 @@ class LocalCluster(Cluster):
     def close(self, timeout: float = 5.0) -> None:
         """End the workers and the scheduler, and remove the folder. Closing twice is fine.
 
+        In a forked child of the process that started the cluster it does nothing: the cluster is the parent's.
+
         Parameters
         ----------
         timeout : seconds for workers to end; then they are killed.
         """
+        if self.loop_thread.inherited:
+            return
         with self._guard:
             if self._closed:
                 return

@@ -259,6 +259,8 @@ class Executor(concurrent.futures.Executor):
         wait : return when all calls have ended.
         cancel_futures : cancel those that have not started.
         """
+        if self._client.loop_thread.inherited:
+            return  # a forked child: the calls are the parent's
         with self._guard:
             self._closed = True
             pending = list(self._pending)

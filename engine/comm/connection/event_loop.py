@@ -72,7 +72,8 @@ class LoopThread:
 
     def __init__(self) -> None:
         self.loop = Loop()
-        self.pid = os.getpid()
+        self.inherited = False
+        """Whether this process is a forked child of the one whose thread this is: nothing runs on it here."""
         self.thread = threading.Thread(target=self._run, name="howdah-loop", daemon=True)
         self.thread.start()
 
@@ -80,8 +81,21 @@ class LoopThread:
         asyncio.set_event_loop(self.loop)
         self.loop.run_forever()
 
+    def disown(self) -> None:
+        """Refuse all work from now on. Called in a forked child, in which the thread does not run."""
+        self.inherited = True
+        self.loop.call_soon_threadsafe = _refuse  # type: ignore[method-assign]  # no cost for those who are no children
+
+    def check(self) -> None:
+        """Raise HowdahError in a forked child of the process whose thread this is."""
+        if self.inherited:
+            raise _of_parent()
+
     def start(self, work: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
         """Run `work` on the loop; returns a future of its result."""
+        if self.inherited:
+            work.close()
+            raise _of_parent()
         return asyncio.run_coroutine_threadsafe(work, self.loop)
 
     def call(self, work: Coroutine[Any, Any, T], timeout: float | None = None) -> T:
@@ -89,7 +103,7 @@ class LoopThread:
 
         Raises
         ------
-        HowdahError : this is the loop's own thread.
+        HowdahError : this is the loop's own thread, or that of the process of which this one is a forked child.
         TimeoutError : it takes longer than `timeout` seconds.
         """
         if threading.current_thread() is self.thread:
@@ -97,7 +111,7 @@ class LoopThread:
             raise HowdahError(
                 "a blocking call was made on howdah's own loop thread (in a callback of asyncio?); use a thread"
             )
-        return asyncio.run_coroutine_threadsafe(work, self.loop).result(timeout)
+        return self.start(work).result(timeout)
 
 
 _running: LoopThread | None = None
@@ -108,13 +122,27 @@ def loop_thread() -> LoopThread:
     """Return this process's loop thread; a forked child gets one of its own."""
     global _running
     with _guard:
-        if _running is None or _running.pid != os.getpid():
+        if _running is None:
             _running = LoopThread()
         return _running
 
 
+def _of_parent() -> HowdahError:
+    """Return the error of whatever a forked child does with a client or cluster of its parent."""
+    return HowdahError(
+        f"this client or cluster was made by another process (this is its forked child, pid {os.getpid()}) and cannot "
+        f"be used here; create a client of its own in the child, as hd.Client(address)"
+    )
+
+
+def _refuse(*_: Any, **__: Any) -> Any:
+    raise _of_parent()
+
+
 def _forked() -> None:
     global _running, _guard
+    if _running is not None:
+        _running.disown()
     _running, _guard = None, threading.Lock()
 
 
