@@ -45,6 +45,17 @@ def test_a_killed_clients_work_ends_with_its_lease(parts: Parts, counts: Counts)
     assert ran < 1000
 
 
+def test_a_killed_client_of_this_machine_is_gone_long_before_its_lease(parts: Parts, counts: Counts) -> None:
+    parts.lease = 600.0
+    client = parts.start(1)
+    lost = parts.start_client("lost", code(counts, 10_000))
+    until(lambda: counts.total() > 3)
+    lost.kill()
+    until(lambda: not status(client)["layers"], what="the release of the killed client's work")
+    lost.wait()
+    assert status(client)["clients"] == 1
+
+
 def test_what_another_client_waits_for_stays(parts: Parts, counts: Counts) -> None:
     parts.lease = 1.0
     client = parts.start(2)

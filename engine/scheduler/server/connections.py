@@ -12,6 +12,7 @@ from functools import partial
 from howdah.engine.comm.connection.channel import Channel
 from howdah.engine.comm.connection.connect import Handler, Listener, send_greeting
 from howdah.engine.comm.connection.enrollment import Registrar, answer_request
+from howdah.engine.comm.connection.peer_process import has_ended, process_of
 from howdah.engine.comm.connection.session import Session, decoder_of
 from howdah.engine.comm.data.relay import Relay
 from howdah.engine.comm.security.certificates import Role, Security
@@ -138,7 +139,7 @@ class Connections:
 
     async def _serve(self, channel: Channel, peer: Peer, hello: Hello) -> None:
         """Go on with the peer's session over this connection."""
-        session = peer.session
+        session, process = peer.session, process_of(channel)
         resumed = session.id == hello.session
         if session.suspended:
             session.resume(hello.received)
@@ -150,3 +151,9 @@ class Connections:
             await session.run(channel, hello.received if resumed else 0)
         except HowdahError as error:
             self._membership.on_error(peer, str(error))
+            return
+        if isinstance(peer, ClientPeer) and process and session.disconnected_since is not None:
+            lost = session.disconnected_since
+            known = self._peers.sessions.get(session.id) is peer  # not after its goodbye
+            if known and await has_ended(process) and session.disconnected_since == lost:
+                self._membership.on_process_ended(peer, process)

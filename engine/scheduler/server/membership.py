@@ -84,6 +84,12 @@ class Membership:
             log.info("client %s did not return within its lease of %.0f s", peer.id, peer.lease)
             self.on_client_left(peer)
 
+    def on_process_ended(self, client: ClientPeer, process: int) -> None:
+        """Remove a client of this machine whose process has ended without a goodbye: it cannot return."""
+        if self._peers.sessions.get(client.session.id) is client:
+            log.info("client %s is gone: its process %d has ended", client.id, process)
+            self.on_client_left(client)
+
     def on_error(self, peer: Peer, reason: str) -> None:
         """Remove a peer that sent what it may not send."""
         log.error("%s %s is removed: %s", peer.purpose, peer.name, reason)
