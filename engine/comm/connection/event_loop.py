@@ -84,7 +84,7 @@ class LoopThread:
     def disown(self) -> None:
         """Refuse all work from now on. Called in a forked child, in which the thread does not run."""
         self.inherited = True
-        self.loop.call_soon_threadsafe = _refuse  # type: ignore[method-assign]  # no cost for those who are no children
+        self.loop.call_soon_threadsafe = _refuse  # type: ignore[method-assign, assignment]
 
     def check(self) -> None:
         """Raise HowdahError in a forked child of the process whose thread this is."""

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -205,8 +206,9 @@ def _reduces(name: str, large: bool) -> Any:
 # -- a worker's own errors --------------------------------------------------------------------------------------------
 
 
-def _break(path: str) -> None:
+def _break(path: str, error: str) -> None:
     """Make a step of this worker raise."""
+    import builtins
     import importlib
 
     module, _, name = path.rpartition(".")
@@ -214,7 +216,7 @@ def _break(path: str) -> None:
     setattr(owner, "_whole_" + name, getattr(owner, name))
 
     def broken(*_: Any, **__: Any) -> Any:
-        raise MemoryError(f"{name} is broken")
+        raise getattr(builtins, error)(f"{name} is broken")
 
     setattr(owner, name, broken)
 
@@ -228,8 +230,8 @@ def _mend(path: str) -> None:
 
 
 @contextlib.contextmanager
-def _broken(client: Client, path: str) -> Iterator[None]:
-    client.run(_break, path)
+def _broken(client: Client, path: str, error: str) -> Iterator[None]:
+    client.run(_break, path, error)
     try:
         yield
     finally:
@@ -240,25 +242,42 @@ def _errors(dask_worker: Any) -> int:
     return int(dask_worker.errors.count)
 
 
-STEPS = [
-    "howdah.engine.worker.executor.measure",
-    "howdah.engine.worker.executor.readers",
-    "howdah.engine.worker.executor.BatchDone",
-    "howdah.engine.worker.batches.array",
-    "howdah.engine.worker.executor.import_named_packages",
+ARRIVES = ""
+"""In the place of a reason: the value arrives all the same."""
+
+STEPS: list[tuple[str, str, bool]] = [
+    # what is broken, the reason that the caller gets, whether it is counted as the worker's own error
+    ("howdah.engine.worker.batches.QueuedBatch", "is broken", True),
+    ("howdah.engine.worker.task_code.loads", "is broken", False),
+    ("howdah.engine.worker.executor.import_named_packages", "is broken", True),
+    ("howdah.engine.worker.executor.readers", "is broken", True),
+    ("howdah.engine.worker.executor.measure", "is broken", True),
+    ("howdah.engine.worker.store.results.size_of_value", "is broken", False),
+    ("howdah.engine.worker.store.results.dumps_out_of_band", "is broken", False),
+    ("howdah.engine.worker.store.sizeof._size_of", ARRIVES, False),
 ]
 
 
-@pytest.mark.parametrize("step", [s for s in STEPS if "BatchDone" not in s])
-def test_an_error_of_the_workers_own_fails_the_task_and_is_counted(client: Client, step: str) -> None:
+@pytest.mark.parametrize("error", ["MemoryError", "SystemExit"])
+@pytest.mark.parametrize(("step", "reason", "counted"), STEPS, ids=[step for step, _, _ in STEPS])
+def test_an_error_at_any_step_is_the_outcome_of_the_task(
+    client: Client, step: str, reason: str, counted: bool, error: str
+) -> None:
+    if error == "SystemExit" and step.endswith("QueuedBatch"):
+        pytest.skip("no user's code runs there")
     before = sum(client.run(_errors).values())
     source = client.submit(abs, -7)
     source.result(30)
-    with _broken(client, step):
-        future = client.submit(divmod, source if "readers" in step else 7, 2, pure=False)
-        with pytest.raises(HowdahError, match="is broken"):
-            future.result(30)
-    assert sum(client.run(_errors).values()) > before
+    with _broken(client, step, error):
+        future = client.submit(_pair, source if "readers" in step else 7, pure=False)
+        hd.wait(future, timeout=30)
+        failure = future.exception(30)
+    assert reason in str(failure) if reason else failure is None
+    assert (sum(client.run(_errors).values()) > before) == counted
+
+
+def _pair(value: int) -> list[int]:
+    return [value, 2]
 
 
 # -- a client's messages ----------------------------------------------------------------------------------------------
@@ -268,3 +287,29 @@ def test_a_call_that_cannot_be_encoded_fails_at_once(client: Client) -> None:
     future = client.submit(abs, -5, retries=2**70)
     with pytest.raises(HowdahError, match="cannot be encoded"):
         future.result(30)
+
+
+def _exit_here() -> None:
+    raise SystemExit("opened")
+
+
+class ExitsWhenOpened:
+    def __reduce__(self) -> Any:
+        return _exit_here, ()
+
+
+@pytest.mark.parametrize("size", [1, 3 << 20])
+def test_a_result_that_cannot_be_opened_here_raises_for_its_caller_alone(client: Client, size: int) -> None:
+    with pytest.raises(SystemExit, match="opened"):
+        client.submit(_exits_when_opened, size, pure=False).result(30)
+
+
+def _exits_when_opened(size: int) -> Any:
+    return [ExitsWhenOpened(), bytes(size)]
+
+
+def test_a_callback_that_raises_does_not_end_the_next_one(client: Client) -> None:
+    called = threading.Event()
+    for call in (lambda future: _exit_here(), lambda future: 1 // 0, lambda future: called.set()):
+        client.submit(abs, -8, pure=False).add_done_callback(call)
+    assert called.wait(30)
