@@ -102,8 +102,8 @@ class Primitive:
 
     def __await__(self) -> Generator[Any, None, Self]:
         """Return itself: ``queue = await Queue("name")``, as programs for dask's asynchronous clients are written."""
+        yield from ()  # nothing to wait for: the first call reaches the scheduler
         return self
-        yield  # which makes this a generator
 
     def __reduce__(self) -> Any:
         return _rebuild, (type(self), self.name, self._parameters())
