@@ -8,6 +8,7 @@ An Arrow or Polars *slice* costs its own size: it travels as IPC, never as its p
 from __future__ import annotations
 
 import contextlib
+import copyreg
 import io
 import pickle
 import sys
@@ -376,11 +377,19 @@ def _reduce_exception(error: BaseException) -> Any:
     kind = type(error)
     own = isinstance(kind.__init__, types.FunctionType) or isinstance(kind.__new__, types.FunctionType)
     if not own or isinstance(kind.__reduce__, types.FunctionType) or kind.__reduce_ex__ is not object.__reduce_ex__:
+        if _leaves_fields_out(copyreg.dispatch_table.get(kind)):
+            return error.__reduce_ex__(pickle.DEFAULT_PROTOCOL)
         return NotImplemented  # pickle's way is right, or the class has its own
     parts: Any = error.__reduce__()
     state = parts[2] if len(parts) > 2 and isinstance(parts[2], dict) else {}
     made_of = (error.message, error.exceptions) if isinstance(error, BaseExceptionGroup) else parts[1]
     return new_exception, (kind, error.args, made_of), {**state, **vars(error), **_slots_of(error)} or None
+
+
+def _leaves_fields_out(reducer: Any) -> bool:
+    """Return whether this is tblib's reducer, which libraries register for all exceptions: it calls no `__init__`, and
+    so leaves out the fields of built-in ones, such as `StopIteration.value`. Tracebacks travel beside the exception."""
+    return str(getattr(reducer, "__module__", "")).startswith("tblib")
 
 
 class _Pickler(pickle.Pickler):

@@ -13,8 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 from howdah.engine.comm.connection.channel import Channel
 from howdah.engine.comm.connection.connect import Handler, Listener
+from howdah.engine.comm.data.bulk_opening import welcome_peer
 from howdah.engine.comm.data.local_socket import LocalSocket
-from howdah.engine.comm.data.transfer import ResultSource, serve_results, welcome_peer
+from howdah.engine.comm.data.transfer import ResultSource, serve_results
 from howdah.engine.comm.security.certificates import Role, Security
 from howdah.engine.protocol.messages import Hello
 from howdah.engine.worker.store import scratch

@@ -18,8 +18,8 @@ import msgspec
 from howdah.engine.comm.connection.channel import Channel, ChannelClosed
 from howdah.engine.comm.connection.connect import send_greeting
 from howdah.engine.comm.data.bulk_connection import BulkConnection
+from howdah.engine.comm.data.bulk_opening import RELAY_ERROR, open_bulk_connection, readable, welcome_peer
 from howdah.engine.comm.data.encryption import is_enabled
-from howdah.engine.comm.data.transfer import RELAY_ERROR, open_bulk_connection, readable, welcome_peer
 from howdah.engine.comm.security.certificates import Role, Security
 from howdah.engine.protocol.frames import nbytes
 from howdah.engine.protocol.messages import DataMessage, Fetch, Fetched, Hello, Welcome

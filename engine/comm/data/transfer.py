@@ -13,23 +13,23 @@ import asyncio
 import itertools
 import os
 import socket
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import msgspec
 
 from howdah.engine.comm.connection.channel import Channel, ChannelClosed
-from howdah.engine.comm.connection.connect import GREETING_TIMEOUT, connect, send_greeting, uses_tls
+from howdah.engine.comm.connection.connect import GREETING_TIMEOUT, connect
 from howdah.engine.comm.data.bulk_connection import MAX_FDS, BulkConnection
+from howdah.engine.comm.data.bulk_opening import RELAY_ERROR, open_bulk_connection, readable
 from howdah.engine.comm.data.compression import Compressor, decompress
-from howdah.engine.comm.data.encryption import AeadRecords, accept, is_enabled, offer
-from howdah.engine.comm.data.local_socket import connect_local
+from howdah.engine.comm.data.encryption import AeadRecords, accept, is_enabled
 from howdah.engine.comm.data.shared_memory import SharedBuffers, map_aligned
 from howdah.engine.comm.security.certificates import Security
 from howdah.engine.protocol.frames import Buffer, nbytes
 from howdah.engine.protocol.layers import Key, TaskRange
-from howdah.engine.protocol.messages import DataMessage, Fetch, Fetched, Hello, Welcome
+from howdah.engine.protocol.messages import DataMessage, Fetch, Fetched, Hello
 from howdah.engine.serialization.serialize import loads
 from howdah.errors import HowdahError, PeerRefused, Unpicklable
 
@@ -44,9 +44,6 @@ SPLIT_ITEMS = 8
 
 MAX_RECONNECTS = 2
 """New connections on which an interrupted request is continued, at most."""
-
-RELAY_ERROR = "error"
-"""The detail of a relay's welcome that says why the worker cannot be reached."""
 
 MISSING: Any = object()
 """Stands for an item that the holder does not have."""
@@ -91,13 +88,6 @@ ResultSource = Callable[[Key, int, bool], Any]
 """source(layer, item, share) -> Packed or MISSING; `share`: preferably in shared memory. Called on threads."""
 
 
-async def welcome_peer(channel: Channel, hello: Hello, details: Mapping[str, str] | None = None) -> AeadRecords | None:
-    """Send the welcome of a connection for results; returns what encrypts the results, if it is not TLS."""
-    offered, aead = offer(hello) if uses_tls(channel) else ({}, None)
-    await send_greeting(channel, Welcome("", details={**(details or {}), **offered}))
-    return aead
-
-
 async def serve_results(
     channel: Channel, source: ResultSource, pool: Executor, other_host: bool = False, aead: AeadRecords | None = None
 ) -> None:
@@ -111,22 +101,6 @@ async def serve_results(
             await loop.run_in_executor(pool, _answer, connection, source)
     finally:
         connection.release()
-
-
-async def readable(loop: asyncio.AbstractEventLoop, connection: BulkConnection) -> None:
-    """Return when bytes have arrived on an idle connection."""
-    ready: asyncio.Future[None] = loop.create_future()
-    number = connection.fileno()
-
-    def arrived() -> None:
-        if not ready.done():
-            ready.set_result(None)
-
-    loop.add_reader(number, arrived)
-    try:
-        await ready
-    finally:
-        loop.remove_reader(number)
 
 
 def _answer(connection: BulkConnection, source: ResultSource) -> None:
@@ -194,16 +168,6 @@ class _Chunk:
 
 
 # -- fetching -------------------------------------------------------------------------------------------------------
-
-
-async def open_bulk_connection(address: str, hello: Hello, security: Security | None, timeout: float) -> BulkConnection:
-    """Connect to a data server, over its private Unix socket if it is on this machine. Raises what `connect` raises."""
-    channel, welcomed = await connect(address, hello, security, expect="worker", timeout=timeout)
-    near = await connect_local(welcomed.details, hello)
-    if near is not None:
-        channel.close()
-        return BulkConnection.take_over(near)
-    return BulkConnection.take_over(channel, aead=accept(welcomed.details))
 
 
 class PeerConnections:

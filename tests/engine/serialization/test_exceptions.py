@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 import errno
 import os
 import traceback
@@ -147,6 +148,22 @@ def test_an_exception_with_its_own_init_keeps_type_text_and_attributes(error: Ba
     assert found.__notes__[0] == "first"
     for name in ("code", "value", "reason", "start", "errno", "filename", "name", "extra"):
         assert getattr(found, name, None) == getattr(error, name, None)
+
+
+def test_a_reducer_that_a_library_registered_for_all_exceptions_takes_no_field_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """distributed has tblib register one, which calls no `__init__`."""
+
+    def bare(error: BaseException) -> Any:
+        return BaseException.__new__, (type(error), *error.args)
+
+    bare.__module__ = "tblib.pickling_support"
+    for error in (StopIteration(5), UnicodeDecodeError("utf-8", b"\xe9", 0, 1, "bad"), OSError(2, "none", "/x")):
+        monkeypatch.setitem(copyreg.dispatch_table, type(error), bare)
+        found: Any = travelled(error)
+        assert (type(found), str(found), found.args) == (type(error), str(error), error.args)
+    assert travelled(StopIteration(5)).value == 5  # type: ignore[attr-defined]
 
 
 def test_the_members_of_a_group_keep_their_types() -> None:

@@ -19,8 +19,9 @@ from howdah.engine.comm.connection.channel import Channel, ChannelClosed
 from howdah.engine.comm.connection.connect import Listener
 from howdah.engine.comm.data import buffer_pool, transfer
 from howdah.engine.comm.data.bulk_connection import BulkConnection
+from howdah.engine.comm.data.bulk_opening import welcome_peer
 from howdah.engine.comm.data.compression import Compressor, decompress
-from howdah.engine.comm.data.transfer import MISSING, Packed, PeerConnections, serve_results, welcome_peer
+from howdah.engine.comm.data.transfer import MISSING, Packed, PeerConnections, serve_results
 from howdah.engine.comm.security.certificates import Authority, Role, Security
 from howdah.engine.protocol.layers import Key, TaskRange
 from howdah.engine.protocol.messages import Hello
